@@ -1,0 +1,43 @@
+"""Cellhold: containers from namespaces, cgroups and an overlay of layers, in Python; a library first.
+
+    from cellhold import Container, Limits, Spec
+
+    with Container.create(Spec(image="host", args=("true",), limits=Limits(memory_bytes=64 << 20))) as box:
+        box.start()
+        print(box.wait().sentence())
+
+This package knows nothing of Jupyter (that is `cellhold_kernel`). It imports nothing by itself: the program that becomes the
+container starts from here too, and its start-up time is every container's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cellhold.container import Container as Container
+    from cellhold.errors import CellholdError as CellholdError
+    from cellhold.outcome import Outcome as Outcome
+    from cellhold.spec import Limits as Limits
+    from cellhold.spec import Mount as Mount
+    from cellhold.spec import Spec as Spec
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Container": "cellhold.container",
+    "CellholdError": "cellhold.errors",
+    "Outcome": "cellhold.outcome",
+    "Limits": "cellhold.spec",
+    "Mount": "cellhold.spec",
+    "Spec": "cellhold.spec",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'cellhold' has no attribute {name!r}")
+    from importlib import import_module  # here, because most programs that start from this package never come this far
+
+    return getattr(import_module(_HOME[name]), name)

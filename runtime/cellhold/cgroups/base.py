@@ -1,0 +1,88 @@
+"""What every kind of cgroup offers. `create()` in the package picks one; nothing else asks which it is.
+
+Called by container.py: create() before the program starts, `join` while it does, usage() and freeze() as long as it lives,
+remove() when every process is gone. The out-of-memory count is read from usage() before remove(): it goes with the group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from cellhold.spec import Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What a group has used so far. Bytes and seconds; None = this host does not count it.
+
+    memory_bytes: all that counts against the limit; memory_cache_bytes: the page cache's part of it, which the kernel can take
+    back. memory_peak_bytes: the most memory_bytes ever was. throttled_seconds: time its runnable threads were held back by the
+    cpu limit. oom_kills: processes that the kernel killed at the memory limit. pids_refused: forks refused at the pids limit.
+    pressure: share of the last 10 s in which some task waited ("cpu", "memory", "io"), 0..1.
+    """
+
+    cpu_seconds: float | None = None
+    throttled_seconds: float | None = None
+    memory_bytes: int | None = None
+    memory_cache_bytes: int | None = None
+    memory_peak_bytes: int | None = None
+    pids: int | None = None
+    pids_refused: int | None = None
+    io_read_bytes: int | None = None
+    io_write_bytes: int | None = None
+    oom_kills: int = 0
+    pressure: dict[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Join:
+    """How a new process gets in without waiting for an RCU grace period (writing a pid to cgroup.procs takes 4-16 ms).
+
+    tasks: v1 `tasks` files, open for writing: the process itself writes "0" to each (the opener's credentials count).
+    into: a v2 directory's descriptor for clone3(CLONE_INTO_CGROUP), or -1. The receiver closes none of them: `close()` does.
+    """
+
+    tasks: tuple[int, ...] = ()
+    into: int = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A cgroup file system to mount, read-only, below the container's /sys/fs/cgroup: `directory` "" means right there."""
+
+    fstype: str  # "cgroup" or "cgroup2"
+    option: str  # v1: the controllers' mount option ("memory", "cpu,cpuacct"); v2: ""
+    directory: str
+
+
+class Cgroup(Protocol):
+    """A group with limits set, and nobody in it yet."""
+
+    def join(self) -> Join:
+        """Open what a process needs to get in; the caller closes the descriptors."""
+
+    def views(self) -> tuple[View, ...]:
+        """The file systems that show the container its own limits."""
+
+    def update(self, limits: Limits) -> None:
+        """Set new limits on the living group. Raises NotSupported (no controller) or InvalidSpec (memory below present use)."""
+
+    def usage(self) -> Usage:
+        """Read the counters."""
+
+    def freeze(self) -> None:
+        """Stop every process of the group where it is; returns when all are."""
+
+    def thaw(self) -> None:
+        """Let them go on."""
+
+    def kill(self) -> None:
+        """Send SIGKILL to every process of the group, frozen ones too."""
+
+    def remove(self) -> None:
+        """Remove the group; no process may be left in it. Removing twice is no error."""
+
+    def describe(self) -> tuple[str, ...]:
+        """The writes that made it, for `--trace`: "memory/cellhold/ab12/memory.limit_in_bytes = 67108864 (64 MiB)"."""

@@ -1,0 +1,91 @@
+"""A cgroup's pseudo files and directories, with as few system calls as they need: making a group is on every container's way.
+
+pathlib and text streams cost more than the kernel does here. Which file means what is for the versions' own modules.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+_WRITE = os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC  # O_TRUNC does nothing to a pseudo file; it lets a plain directory stand in for one
+_READ = os.O_RDONLY | os.O_CLOEXEC
+_ABSENT = frozenset({errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP})  # no such file; the group went away; PSI switched off
+
+
+def mkdir(directory: str) -> None:
+    """Make one directory; the kernel fills it with pseudo files."""
+    os.mkdir(directory, 0o755)  # noqa: PTH102  # pathlib costs more than the call
+
+
+def rmdir(directory: str) -> None:
+    """Remove one directory with its pseudo files; EBUSY while a process or a child group is in it."""
+    os.rmdir(directory)  # noqa: PTH106
+
+
+def make(mount: str, path: str) -> str:
+    """Make the group `path` below `mount`, and its parents where missing; returns its directory.
+
+    Raises FileExistsError when the group itself is there already: it is somebody else's.
+    """
+    directory = f"{mount}/{path}"
+    try:
+        mkdir(directory)
+    except FileNotFoundError:  # the parents stay when a group is removed, so this is the first container since boot
+        parent, _, _ = path.rpartition("/")
+        if not parent:
+            raise
+        ensure(mount, parent)
+        mkdir(directory)
+    return directory
+
+
+def ensure(mount: str, path: str) -> None:
+    """Make every missing group along `path`."""
+    at = mount
+    for part in path.split("/"):
+        at = f"{at}/{part}"
+        try:
+            mkdir(at)
+        except FileExistsError:
+            continue
+
+
+def read(path: str) -> str | None:
+    """The whole text without the trailing newline; None where this kernel has no such file or the group is gone."""
+    try:
+        descriptor = os.open(path, _READ)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return None
+        raise
+    parts = []
+    try:
+        while part := os.read(descriptor, 1 << 16):
+            parts.append(part)
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise
+        return None
+    finally:
+        os.close(descriptor)
+    return b"".join(parts).decode().rstrip("\n")
+
+
+def write(path: str, *values: str) -> None:
+    """Write the values, each by a system call of its own: to the kernel it is one command. Raises OSError as the kernel answers."""
+    descriptor = os.open(path, _WRITE)
+    try:
+        for value in values:
+            os.write(descriptor, value.encode() + b"\n")
+    finally:
+        os.close(descriptor)
+
+
+def children(directory: str) -> list[str]:
+    """Names of the groups right below; none if the directory is gone."""
+    try:
+        with os.scandir(directory) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,107 @@
+"""A group in both versions at once: limits where their controllers are, and v2 for what v1 does badly or not at all.
+
+v2 kills in one write, freezes what forks, counts processor time without a controller and knows pressure; so v1's freezer and
+cpuacct hierarchies are left out when it can, which saves every container two groups.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
+
+from cellhold.cgroups import processes, refusals
+from cellhold.cgroups.base import Join, Usage
+from cellhold.cgroups.v1 import ALWAYS, V1
+from cellhold.cgroups.v2 import V2
+
+if TYPE_CHECKING:
+    from cellhold.cgroups.base import View
+    from cellhold.cgroups.hierarchies import Hierarchies
+    from cellhold.spec import Limits
+
+_BETTER_IN_V2 = frozenset({"freezer", "cpuacct"})
+
+
+class Hybrid:
+    """The v1 group and the v2 group of one name; a process has to be in both."""
+
+    def __init__(self, v1: V1, v2: V2) -> None:
+        self._v1 = v1
+        self._v2 = v2
+
+    @classmethod
+    def create(cls, path: str, limits: Limits, hierarchies: Hierarchies) -> Hybrid:
+        """Make both; what one made is removed when the other cannot be."""
+        v2 = V2(path, hierarchies.unified or "", name=hierarchies.unified_name, may_change_root=False)
+        v2.make(limits)
+        try:
+            refusals.require(limits, v2.controllers | hierarchies.v1.keys())
+            v2.set(limits)
+            needed = tuple(name for name in ALWAYS if name not in _BETTER_IN_V2) if v2.can_freeze else ALWAYS
+            v1 = V1.make(path, limits, hierarchies.v1, controllers=needed)
+        except BaseException as error:
+            processes.undo(v2.remove, error)
+            raise
+        return cls(v1, v2)
+
+    @classmethod
+    def open(cls, path: str, hierarchies: Hierarchies) -> Hybrid:
+        """Groups that are there already, one or both."""
+        v2 = V2.open(path, hierarchies.unified or "", name=hierarchies.unified_name, may_change_root=False)
+        return cls(V1.open(path, hierarchies.v1), v2)
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """Its directories in both versions."""
+        return (*self._v1.directories, self._v2.directory)
+
+    def join(self) -> Join:
+        """v1's files and v2's directory: a process needs all of them."""
+        into = self._v2.join().into
+        try:
+            return Join(tasks=self._v1.join().tasks, into=into)
+        except BaseException:
+            os.close(into)
+            raise
+
+    def views(self) -> tuple[View, ...]:
+        """v1's trees and v2's beside them."""
+        return (*self._v1.views(), *self._v2.views())
+
+    def update(self, limits: Limits) -> None:
+        """Each limit in the version that has its controller."""
+        refusals.require(limits, self._v1.controllers | self._v2.controllers)
+        self._v1.change(limits)
+        self._v2.change(limits)
+
+    def usage(self) -> Usage:
+        """v1's counters, and v2's where v1 has none."""
+        first, second = self._v1.usage(), self._v2.usage()
+        gaps = {field.name: getattr(second, field.name) for field in fields(Usage) if getattr(first, field.name) is None}
+        return replace(first, **{**gaps, "oom_kills": first.oom_kills + second.oom_kills})
+
+    def freeze(self) -> None:
+        """By v2 where the kernel can."""
+        (self._v2 if self._v2.can_freeze else self._v1).freeze()
+
+    def thaw(self) -> None:
+        """In both: after a crash nobody knows which froze it."""
+        self._v2.thaw()
+        self._v1.thaw()
+
+    def kill(self) -> None:
+        """By v2; and in v1, for a process that had joined only that when something went wrong."""
+        self._v2.kill()
+        self._v1.kill()
+
+    def remove(self) -> None:
+        """Both, the second also when the first is stuck."""
+        try:
+            self._v1.remove()
+        finally:
+            self._v2.remove()
+
+    def describe(self) -> tuple[str, ...]:
+        """A line a file written."""
+        return (*self._v2.describe(), *self._v1.describe())

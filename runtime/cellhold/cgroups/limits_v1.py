@@ -1,0 +1,115 @@
+"""Limits as writes to cgroup v1 files (Documentation/admin-guide/cgroup-v1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cellhold.cgroups import block, counters, processors, refusals
+from cellhold.cgroups.writes import Write
+from cellhold.quantity import size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from cellhold.spec import IoLimit, Limits
+
+PERIOD = 100_000  # microseconds; the kernel's default, so it need not be written
+THROTTLES = {
+    "read_bps": "blkio.throttle.read_bps_device",
+    "write_bps": "blkio.throttle.write_bps_device",
+    "read_iops": "blkio.throttle.read_iops_device",
+    "write_iops": "blkio.throttle.write_iops_device",
+}
+_DEVICES = (
+    ("1:3", "null"), ("1:5", "zero"), ("1:7", "full"), ("1:8", "random"), ("1:9", "urandom"),
+    ("5:0", "tty"), ("5:2", "ptmx"), ("136:*", "pts"),
+)  # fmt: skip
+# docker's rule: a container may make any node (m), and use none but these. Only for a new group: deny "a" asks for no children.
+DEVICES = (
+    Write("devices", "devices.deny", "a", "devices"),
+    *(Write("devices", "devices.allow", f"{kind} *:* m", "devices", "mknod") for kind in "bc"),
+    *(Write("devices", "devices.allow", f"c {number} rwm", "devices", name) for number, name in _DEVICES),
+)
+
+
+def plan(limits: Limits, controllers: Collection[str], read: Callable[[str, str], str | None], *, living: bool = False) -> list[Write]:
+    """Every write, for the limits whose controller is in `controllers`; a table of devices comes last.
+
+    read(controller, file): what the group's file says now. living: whether it had limits before; a new group has none, so None
+    needs no write there. Raises InvalidSpec and NotSupported for what the kernel would refuse or ignore.
+    """
+    writes: list[Write] = []
+    if "cpuset" in controllers:
+        writes.append(cpuset(limits, allowed=read("cpuset", "../cpuset.cpus") or ""))
+    if "memory" in controllers and (living or limits.memory_bytes is not None):
+        present = read("memory", "memory.memsw.limit_in_bytes")
+        writes += memory(limits, swap=present is not None, present_swap=counters.number(present) if living else None)
+    if "cpu" in controllers and (living or limits.cpus is not None):
+        writes.append(cpu(limits))
+    if "pids" in controllers and (living or limits.pids is not None):
+        writes.append(pids(limits))
+    if "devices" in controllers and not living:
+        writes += DEVICES
+    if "io" in controllers:
+        tables = [read("io", file) or "" for file in THROTTLES.values()] if living else []
+        writes += io(block.resolve(limits.io), present={line.split()[0] for table in tables for line in table.splitlines()})
+    return writes
+
+
+def cpuset(limits: Limits, *, allowed: str) -> Write:
+    """The processors; None = all that the parent group has, for v1 takes no empty list."""
+    if limits.cpuset is None:
+        return Write("cpuset", "cpuset.cpus", allowed, "cpuset=unlimited", "no limit")
+    processors.check(limits.cpuset, allowed)
+    return Write("cpuset", "cpuset.cpus", limits.cpuset, f"cpuset={limits.cpuset}")
+
+
+def memory_and_swap(limits: Limits) -> int:
+    """memory.memsw.limit_in_bytes: bytes of memory plus swap; -1 = no limit."""
+    if limits.memory_bytes is None:
+        return -1
+    return limits.memory_bytes if limits.memory_swap_bytes is None else limits.memory_swap_bytes
+
+
+def memory(limits: Limits, *, swap: bool, present_swap: int | None = None) -> list[Write]:
+    """The two memory limits in an order the kernel takes: memory may at no time be above memory plus swap (EINVAL).
+
+    swap: whether memory.memsw.* exists. present_swap: its bytes now; None for a new group, which has no limit.
+    Raises NotSupported for an explicit memory-swap where swap is not counted.
+    """
+    total = memory_and_swap(limits)
+    bound = -1 if limits.memory_bytes is None else limits.memory_bytes
+    text = "memory=unlimited" if bound < 0 else f"memory={size(bound)}"
+    writes = [Write("memory", "memory.limit_in_bytes", str(bound), text, "no limit" if bound < 0 else size(bound))]
+    if not swap:
+        if limits.memory_swap_bytes not in (None, -1):
+            raise refusals.no_swap_accounting(limits)
+        return writes
+    both = Write("memory", "memory.memsw.limit_in_bytes", str(total), text, "no limit" if total < 0 else f"{size(total)} with swap")
+    raising = present_swap is not None and (total < 0 or total > present_swap)
+    return [both, *writes] if raising else [*writes, both]
+
+
+def cpu(limits: Limits) -> Write:
+    """The quota of PERIOD that it may run; -1 = no limit."""
+    if limits.cpus is None:
+        return Write("cpu", "cpu.cfs_quota_us", "-1", "cpus=unlimited", "no limit")
+    return Write("cpu", "cpu.cfs_quota_us", str(round(limits.cpus * PERIOD)), f"cpus={limits.cpus:g}", f"{limits.cpus:g} processors")
+
+
+def pids(limits: Limits) -> Write:
+    """Processes and threads."""
+    value = "max" if limits.pids is None else str(limits.pids)
+    return Write("pids", "pids.max", value, f"pids={value}")
+
+
+def io(devices: Mapping[str, IoLimit], *, present: Collection[str] = ()) -> list[Write]:
+    """A line a device and rate. present: devices that have limits now, taken off where the new limits do not name them (0 = none)."""
+    writes = []
+    for number in sorted({*devices, *present}):
+        limit = devices.get(number)
+        for rate, file in THROTTLES.items():
+            value = getattr(limit, rate, None)
+            if value is not None or number in present:
+                writes.append(Write("io", file, f"{number} {value or 0}", f"io on {limit.device if limit else number}"))
+    return writes

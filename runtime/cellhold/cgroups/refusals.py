@@ -1,0 +1,94 @@
+"""Why a limit is refused: the sentence, with the refused value in it, and what to try."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from cellhold.errors import InvalidSpec, NotSupported, SetupFailed
+from cellhold.quantity import size
+from cellhold.spec import PIDS_DEFAULT
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from cellhold.errors import CellholdError
+    from cellhold.spec import Limits
+
+_REMEDIES = {
+    "memory": "boot the host with cgroup_enable=memory",
+    "cpu": "the host's kernel needs CONFIG_CFS_BANDWIDTH",
+    "cpuset": "the host's kernel needs CONFIG_CPUSETS",
+    "pids": "the host's kernel needs CONFIG_CGROUP_PIDS",
+    "io": "the host's kernel needs CONFIG_BLK_DEV_THROTTLING",
+}
+_NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+def asked(limits: Limits) -> dict[str, str]:
+    """Controller -> the limit that needs it, as people write it. pids at its default is a courtesy, not a request."""
+    wanted = {
+        "memory": limits.memory_bytes is not None and f"memory={size(limits.memory_bytes)}",
+        "cpu": limits.cpus is not None and f"cpus={limits.cpus:g}",
+        "cpuset": limits.cpuset is not None and f"cpuset={limits.cpuset}",
+        "pids": limits.pids not in (None, PIDS_DEFAULT) and f"pids={limits.pids}",
+        "io": bool(limits.io) and f"io on {', '.join(limit.device for limit in limits.io)}",
+    }
+    return {controller: limit for controller, limit in wanted.items() if limit}
+
+
+def require(limits: Limits, have: Collection[str]) -> None:
+    """Raise NotSupported for the first limit whose controller this host does not have for us."""
+    for controller, limit in asked(limits).items():
+        if controller not in have:
+            raise NotSupported(
+                f"cannot enforce {limit}: the cgroup controller {controller!r} is not available",
+                hint=f"leave that limit out; or: {_REMEDIES[controller]}, and on cgroup v2 have it passed on to Cellhold's parent group "
+                f"(cgroup.subtree_control; systemd: Delegate={controller})",
+            )
+
+
+def no_swap_accounting(limits: Limits) -> NotSupported:
+    """An explicit memory-swap on a kernel that does not count swap by group."""
+    return NotSupported(
+        f"cannot enforce memory-swap={size(limits.memory_swap_bytes or 0)}: this kernel does not count swap by cgroup",
+        hint="leave memory-swap out, or boot the host with swapaccount=1",
+    )
+
+
+def below_use(limit_bytes: int, used_bytes: int) -> InvalidSpec:
+    """A new memory limit under what the container holds and the kernel cannot take back."""
+    return InvalidSpec(
+        f"cannot use memory={size(limit_bytes)}: the container holds {size(used_bytes)} now, page cache not counted",
+        hint=f"ask for more than {size(used_bytes)}, or free memory in the container first",
+    )
+
+
+def by_kernel(limit: str, file: str, value: str, error: OSError) -> CellholdError:
+    """What a refused write to a limit's file means."""
+    if error.errno in _NOT_OURS:
+        return not_ours(f"set {file} = {value}", error)
+    return InvalidSpec(f"cannot use {limit}: the kernel refuses {file} = {value} ({os.strerror(error.errno or 0)})")
+
+
+def not_made(path: str, error: OSError) -> CellholdError:
+    """What a failed mkdir of a group means."""
+    if error.errno == errno.EEXIST:
+        return SetupFailed(
+            f"cannot make cgroup {path}: it is there already",
+            step="cgroup.create",
+            errno=errno.EEXIST,
+            hint="a container of that name runs, or a crash left it: cellhold's next command sweeps those",
+        )
+    if error.errno in _NOT_OURS:
+        return not_ours(f"make cgroup {path}", error)
+    return SetupFailed(f"cannot make cgroup {path}: {error.strerror}", step="cgroup.create", errno=error.errno or 0)
+
+
+def not_ours(what: str, error: OSError) -> NotSupported:
+    """The cgroup tree is not this user's, or is mounted read-only."""
+    return NotSupported(
+        f"cannot {what}: {error.strerror}",
+        hint="run as root, or on cgroup v2 in a group delegated to you (systemd-run --user --scope -p Delegate=yes ...)",
+    )

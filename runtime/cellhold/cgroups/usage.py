@@ -1,0 +1,55 @@
+"""Which file of which version holds which figure. `read` gives a file's text, None where the group has no such file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cellhold.cgroups import counters
+from cellhold.cgroups.base import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def v1(read: Callable[[str, str], str | None]) -> Usage:
+    """From the hierarchies of v1: read(controller, file). Bytes moved are counted only where the group is in blkio."""
+    memory = counters.flat(read("memory", "memory.stat"))
+    moved = counters.io_v1(read("io", "blkio.throttle.io_service_bytes_recursive"))
+    return Usage(
+        cpu_seconds=counters.scaled(counters.number(read("cpuacct", "cpuacct.usage")), 1e-9),
+        throttled_seconds=counters.scaled(counters.flat(read("cpu", "cpu.stat")).get("throttled_time"), 1e-9),
+        memory_bytes=counters.number(read("memory", "memory.usage_in_bytes")),
+        memory_cache_bytes=memory["total_inactive_file"] + memory["total_active_file"] if "total_active_file" in memory else None,
+        memory_peak_bytes=counters.number(read("memory", "memory.max_usage_in_bytes")),
+        pids=counters.number(read("pids", "pids.current")),
+        pids_refused=counters.flat(read("pids", "pids.events")).get("max"),
+        io_read_bytes=moved[0] if moved else None,
+        io_write_bytes=moved[1] if moved else None,
+        oom_kills=counters.flat(read("memory", "memory.oom_control")).get("oom_kill", 0),
+    )
+
+
+def v2(read: Callable[[str], str | None]) -> Usage:
+    """From the one directory of v2: read(file). Processor time and pressure are there without any controller."""
+    cpu = counters.flat(read("cpu.stat"))
+    memory = counters.flat(read("memory.stat"))
+    moved = counters.io_v2(read("io.stat"))
+    waits = {what: counters.pressure(read(f"{what}.pressure")) for what in ("cpu", "memory", "io")}
+    return Usage(
+        cpu_seconds=counters.scaled(cpu.get("usage_usec"), 1e-6),
+        throttled_seconds=counters.scaled(cpu.get("throttled_usec"), 1e-6),
+        memory_bytes=counters.number(read("memory.current")),
+        memory_cache_bytes=memory["inactive_file"] + memory["active_file"] if "active_file" in memory else None,
+        memory_peak_bytes=counters.number(read("memory.peak")),
+        pids=counters.number(read("pids.current")),
+        pids_refused=counters.flat(read("pids.events")).get("max"),
+        io_read_bytes=moved[0] if moved else None,
+        io_write_bytes=moved[1] if moved else None,
+        oom_kills=counters.flat(read("memory.events")).get("oom_kill", 0),
+        pressure={what: share for what, share in waits.items() if share is not None} or None,
+    )
+
+
+def held_bytes(usage: Usage) -> int:
+    """Memory that the kernel cannot simply take back."""
+    return (usage.memory_bytes or 0) - (usage.memory_cache_bytes or 0)

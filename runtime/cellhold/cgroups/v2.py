@@ -1,0 +1,181 @@
+"""A group in cgroup v2: one directory, with the controllers that its parents pass on."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from cellhold.cgroups import counters, files, limits_v2, processes, refusals, usage
+from cellhold.cgroups.base import Join, View
+from cellhold.cgroups.writes import change, lines, perform
+from cellhold.errors import CellholdError, NotSupported
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cellhold.cgroups.base import Usage
+    from cellhold.cgroups.writes import Write
+    from cellhold.spec import Limits
+
+_ALWAYS = frozenset({"memory", "pids", "cpu"})  # for the counters, with or without limits
+_ON_REQUEST = frozenset({"cpuset", "io"})
+_FREEZING = 10.0  # seconds; a process in an uninterruptible sleep stops only after it
+
+
+class V2:
+    """A group below a cgroup v2 mount; `path` is "cellhold/ab12", `name` the mount's directory below the root ("" = the root).
+
+    may_change_root: whether controllers may be switched on in the mount's own cgroup.subtree_control. Not in the hybrid layout:
+    which controllers live there was somebody else's decision.
+    """
+
+    def __init__(self, path: str, mount: str, *, name: str = "", may_change_root: bool = True) -> None:
+        self.path = path
+        self.directory = f"{mount}/{path}"
+        self._mount = mount
+        self._name = name
+        self._may_change_root = may_change_root
+        self.controllers: frozenset[str] = frozenset()
+        self._made: tuple[Write, ...] = ()
+
+    @classmethod
+    def create(cls, path: str, limits: Limits, mount: str, *, name: str = "") -> V2:
+        """Make it with its limits. Raises NotSupported for a limit whose controller the parents do not pass on."""
+        group = cls(path, mount, name=name)
+        group.make(limits)
+        try:
+            refusals.require(limits, group.controllers)
+            group.set(limits)
+        except BaseException as error:
+            processes.undo(group.remove, error)
+            raise
+        return group
+
+    @classmethod
+    def open(cls, path: str, mount: str, *, name: str = "", may_change_root: bool = True) -> V2:
+        """A group that is there already."""
+        group = cls(path, mount, name=name, may_change_root=may_change_root)
+        group.controllers = group._present()
+        return group
+
+    def make(self, limits: Limits) -> None:
+        """Make the directory and get it the controllers that can be had; limits are not set yet."""
+        try:
+            files.make(self._mount, self.path)
+        except OSError as error:
+            raise refusals.not_made(f"{self._name}/{self.path}".lstrip("/"), error) from error
+        self._enable(limits)
+
+    def set(self, limits: Limits) -> None:
+        """Write the limits of a new group, as far as its controllers go."""
+        self._made = tuple(limits_v2.plan(limits, self.controllers, self._read))
+        perform(self._made, self._at())
+
+    def join(self) -> Join:
+        """The directory, for clone3(CLONE_INTO_CGROUP); with openat() also for its cgroup.procs."""
+        return Join(into=os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    def views(self) -> tuple[View, ...]:
+        """The one tree."""
+        return (View(fstype="cgroup2", option="", directory=self._name),)
+
+    def update(self, limits: Limits) -> None:
+        """Set new limits, all or none."""
+        self._enable(limits)
+        refusals.require(limits, self.controllers)
+        self.change(limits)
+
+    def change(self, limits: Limits) -> None:
+        """As update(), for those of the limits whose controller is here."""
+        self._enable(limits)
+        writes = limits_v2.plan(limits, self.controllers, self._read, living=True)
+        self._make_room(limits)
+        try:
+            change(writes, self._at())
+        finally:
+            if "memory" in self.controllers:
+                files.write(f"{self.directory}/memory.high", "max")
+
+    def usage(self) -> Usage:
+        """Read the counters; those of a controller that is not here are None."""
+        return usage.v2(self._read)
+
+    @property
+    def can_freeze(self) -> bool:
+        """Whether this kernel has cgroup.freeze (5.2)."""
+        return os.path.exists(f"{self.directory}/cgroup.freeze")  # noqa: PTH110  # on the way of every start
+
+    def freeze(self) -> None:
+        """Freeze, and wait until cgroup.events says that the whole group is."""
+        try:
+            files.write(f"{self.directory}/cgroup.freeze", "1")
+        except FileNotFoundError as error:
+            raise NotSupported(f"cannot pause {self.path}: this kernel has no cgroup.freeze (Linux 5.2)") from error
+        if not processes.wait_until(lambda: counters.flat(self._read("cgroup.events")).get("frozen") == 1, seconds=_FREEZING):
+            self.thaw()
+            raise CellholdError(f"cannot pause {self.path}: a process of it did not stop within {_FREEZING:g} s", hint="try again")
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        with suppress(FileNotFoundError):
+            files.write(f"{self.directory}/cgroup.freeze", "0")
+
+    def kill(self) -> None:
+        """One write since Linux 5.14; before it, SIGKILL for each (a v2-frozen process dies of it)."""
+        try:
+            files.write(f"{self.directory}/cgroup.kill", "1")
+        except FileNotFoundError:
+            processes.kill_all((self.directory,))
+
+    def remove(self) -> None:
+        """Remove the directory; waits a little for dead processes to leave."""
+        processes.remove_all((self.directory,))
+
+    def describe(self) -> tuple[str, ...]:
+        """A line a file written."""
+        return lines(self._made, dict.fromkeys(self.controllers, f"{self._name}/{self.path}".lstrip("/")))
+
+    def _at(self) -> Mapping[str, str]:
+        return dict.fromkeys(self.controllers, self.directory)
+
+    def _read(self, file: str) -> str | None:
+        return files.read(f"{self.directory}/{file}")
+
+    def _present(self) -> frozenset[str]:
+        return frozenset((self._read("cgroup.controllers") or "").split())
+
+    def _enable(self, limits: Limits) -> None:
+        """Have the parents pass on what is wanted; what one of them refuses is missing from `controllers` afterwards.
+
+        One write a controller: the kernel takes all of a write or nothing. Levels that pass it on already are left alone, so a
+        tree delegated to an ordinary user needs no rights above its own top.
+        """
+        wanted = _ALWAYS | (_ON_REQUEST & refusals.asked(limits).keys())
+        if self.controllers >= wanted:
+            return
+        self.controllers = self._present()
+        if self.controllers >= wanted:
+            return
+        level = self._mount
+        for number, part in enumerate(self.path.split("/")):
+            if number or self._may_change_root:
+                offered = frozenset((files.read(f"{level}/cgroup.controllers") or "").split())
+                if not wanted & offered:
+                    return  # nothing to pass on from here down
+                passed = frozenset((files.read(f"{level}/cgroup.subtree_control") or "").split())
+                for controller in sorted((wanted & offered) - passed):
+                    with suppress(OSError):  # EACCES: not ours; EBUSY: processes right in that level; `require` tells the user
+                        files.write(f"{level}/cgroup.subtree_control", f"+{controller}")
+            level = f"{level}/{part}"
+        self.controllers = self._present()
+
+    def _make_room(self, limits: Limits) -> None:
+        """Refuse memory below present use. A write to memory.max would kill; memory.high makes the kernel take back what it can."""
+        if "memory" not in self.controllers or limits.memory_bytes is None:
+            return
+        files.write(f"{self.directory}/memory.high", str(limits.memory_bytes))
+        held = usage.held_bytes(self.usage())
+        if held > limits.memory_bytes:
+            files.write(f"{self.directory}/memory.high", "max")
+            raise refusals.below_use(limits.memory_bytes, held)

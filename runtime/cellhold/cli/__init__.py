@@ -1,0 +1,56 @@
+"""The `cellhold` command: parse, call, print. The only place that exits; docker's grammar and exit codes.
+
+    0..124, 128..255  the program's own status     125  Cellhold could not make the container
+    126  the program cannot be executed            127  there is no such program            137  killed (128 + SIGKILL)
+
+Subcommands of other packages come by the entry point group `cellhold.commands` (`cellhold kernel install ...`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import metadata
+from typing import TYPE_CHECKING, NoReturn
+
+from cellhold import __version__
+from cellhold.cli import doctor, run
+from cellhold.errors import CellholdError, CommandNotRun
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FAILED = 125
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with docker's exit status for a wrong command line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and where to read how it is right."""
+        self.exit(FAILED, f"cellhold: {message}\nhint: see '{self.prog} --help'\n")
+
+
+def parser() -> Parser:
+    """The whole command line."""
+    top = Parser(prog="cellhold", description="Containers from namespaces, cgroups and an overlay of layers, in Python.")
+    top.add_argument("--version", action="version", version=f"cellhold {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    run.add(commands)
+    doctor.add(commands)
+    for entry in metadata.entry_points(group="cellhold.commands"):
+        entry.load()(commands)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status. A user's mistake is one sentence and a hint, never a traceback."""
+    arguments = parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except CellholdError as error:
+        sys.stderr.write(f"cellhold: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        return error.status if isinstance(error, CommandNotRun) else FAILED
+    except KeyboardInterrupt:
+        return 130
+    return status

@@ -1,0 +1,24 @@
+"""cellhold doctor: what this host can and cannot do."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    command = commands.add_parser("doctor", help="what this host can and cannot do, and what to change")
+    command.set_defaults(run=doctor)
+
+
+def doctor(_arguments: argparse.Namespace) -> int:
+    """Print the findings; 0 if a container can run here, else 1."""
+    from cellhold.doctor import can_run, examine, report
+
+    findings = examine()
+    sys.stdout.write(report(findings))
+    return 0 if can_run(findings) else 1

@@ -1,0 +1,165 @@
+"""docker's flags of `run`, turned into a Spec. What the flags mean is docker's documentation; differences are in the help."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellhold import bundle
+from cellhold.errors import InvalidSpec
+from cellhold.linux.capabilities import DEFAULT, mask
+from cellhold.quantity import parse_count, parse_cpus, parse_seconds, parse_size
+from cellhold.spec import PIDS_DEFAULT, IoLimit, Limits, Mount, Spec
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+
+def add(command: Any) -> None:
+    """Add the flags to a parser."""
+    limits = command.add_argument_group("limits (refused where this host cannot enforce them)")
+    limits.add_argument("-m", "--memory", metavar="SIZE", help="memory, page cache included: 64m, 1.5g")
+    limits.add_argument("--memory-swap", metavar="SIZE", help="memory and swap together, -1 for all swap (default: no swap)")
+    limits.add_argument("--cpus", metavar="N", help="processors' worth of time: 0.5, 2")
+    limits.add_argument("--cpuset-cpus", metavar="LIST", help="processors it may run on: 0-1,3")
+    limits.add_argument("--pids-limit", metavar="N", help=f"processes and threads, -1 for no limit (default: {PIDS_DEFAULT})")
+    limits.add_argument("--disk", metavar="SIZE", help="what it may write to its own layer")
+    limits.add_argument("--time", metavar="TIME", help="wall time, then SIGKILL: 30s, 10m")
+    limits.add_argument("--ulimit", metavar="NAME=SOFT[:HARD]", action="append", default=[], help="a limit of setrlimit(2), cut to the host's")
+    for flag, what in (("read-bps", "bytes read"), ("write-bps", "bytes written"), ("read-iops", "reads"), ("write-iops", "writes")):
+        limits.add_argument(f"--device-{flag}", metavar="DEVICE:RATE", action="append", default=[], help=f"{what} per second")
+    walls = command.add_argument_group("what it sees")
+    walls.add_argument("--network", "--net", metavar="NET", default="none", help="none: loopback only (the only one yet)")
+    walls.add_argument("--hostname", metavar="NAME", help="its host name (default: its id)")
+    walls.add_argument("--name", metavar="NAME", help="a name for people")
+    walls.add_argument("-e", "--env", metavar="NAME[=VALUE]", action="append", default=[], help="environment; without a value, the caller's")
+    walls.add_argument("-w", "--workdir", metavar="DIR", help="working directory, made if missing")
+    walls.add_argument("-u", "--user", metavar="USER[:GROUP]", default="0:0", help="ids, or names of the image's /etc/passwd")
+    walls.add_argument("-v", "--volume", metavar="HOST:DIR[:ro]", action="append", default=[], help="show a directory or file of the host")
+    walls.add_argument("--tmpfs", metavar="DIR[:size=SIZE]", action="append", default=[], help="an empty file system in memory")
+    walls.add_argument("--storage", choices=("disk", "tmpfs"), default="disk", help="where the writable layer lies (tmpfs counts as memory)")
+    walls.add_argument("--read-only", action="store_true", help="no writable root file system")
+    walls.add_argument("--cap-drop", metavar="CAP", action="append", default=[], help="a capability to take away, or ALL")
+    walls.add_argument("--cap-add", metavar="CAP", action="append", default=[], help="one to give (inside its own user namespace only)")
+    walls.add_argument("--rootfs", metavar="DIR", help="a directory as the root file system, instead of IMAGE")
+    walls.add_argument("--bundle", metavar="DIR", help="an OCI bundle (config.json and its root file system), instead of IMAGE")
+
+
+def spec(arguments: argparse.Namespace) -> Spec:
+    """The Spec of a parsed command line; raises InvalidSpec, ImageNotFound or NotSupported."""
+    if arguments.bundle:
+        return bundle.spec(Path(arguments.bundle))
+    words = list(arguments.command)
+    if not arguments.rootfs and not words:
+        raise InvalidSpec("cannot run: no image given", hint="cellhold run host true, or --rootfs DIR COMMAND")
+    image = str(Path(arguments.rootfs).absolute()) if arguments.rootfs else words.pop(0)
+    return Spec(
+        image=image,
+        args=tuple(words),
+        env=environment(arguments.env),
+        cwd=arguments.workdir,
+        user=arguments.user,
+        hostname=arguments.hostname,
+        name=arguments.name,
+        limits=limits(arguments),
+        mounts=(*(volume(text) for text in arguments.volume), *(tmpfs(text) for text in arguments.tmpfs)),
+        network=arguments.network,
+        storage=arguments.storage,
+        read_only=arguments.read_only,
+        capabilities=capabilities(arguments.cap_drop, arguments.cap_add),
+    )
+
+
+def limits(arguments: argparse.Namespace) -> Limits:
+    """The Limits of a parsed command line."""
+    swap, pids = arguments.memory_swap, arguments.pids_limit
+    return Limits(
+        memory_bytes=None if arguments.memory is None else parse_size(arguments.memory, key="memory"),
+        memory_swap_bytes=None if swap is None else -1 if swap == "-1" else parse_size(swap, key="memory-swap"),
+        cpus=None if arguments.cpus is None else parse_cpus(arguments.cpus, key="cpus"),
+        cpuset=arguments.cpuset_cpus,
+        pids=PIDS_DEFAULT if pids is None else None if pids == "-1" else parse_count(pids, key="pids-limit"),
+        disk_bytes=None if arguments.disk is None else parse_size(arguments.disk, key="disk"),
+        seconds=None if arguments.time is None else parse_seconds(arguments.time, key="time"),
+        io=io_limits(arguments),
+        rlimits=dict(ulimit(text) for text in arguments.ulimit),
+    )
+
+
+def io_limits(arguments: argparse.Namespace) -> tuple[IoLimit, ...]:
+    """--device-read-bps and its three sisters, put together by device."""
+    by_device: dict[str, dict[str, int]] = {}
+    for field in ("read_bps", "write_bps", "read_iops", "write_iops"):
+        for text in getattr(arguments, f"device_{field}"):
+            device, colon, rate = text.rpartition(":")
+            if not colon:
+                raise InvalidSpec(f"cannot use device-{field.replace('_', '-')}={text}: not DEVICE:RATE", hint="/dev/sda:10m, for example")
+            amount = parse_size(rate, key=field) if field.endswith("bps") else parse_count(rate, key=field)
+            by_device.setdefault(device, {})[field] = amount
+    return tuple(IoLimit(device=device, **rates) for device, rates in by_device.items())
+
+
+def ulimit(text: str) -> tuple[str, tuple[int, int]]:
+    """nofile=1024:4096 as ("nofile", (1024, 4096))."""
+    name, equals, values = text.partition("=")
+    soft, _, hard = values.partition(":")
+    if not equals:
+        raise InvalidSpec(f"cannot use ulimit={text}: not NAME=SOFT[:HARD]", hint="nofile=1024:4096, for example")
+    low = parse_count(soft, key="ulimit", minimum=0)
+    high = parse_count(hard, key="ulimit", minimum=0) if hard else low
+    if low > high:
+        raise InvalidSpec(f"cannot use ulimit={text}: the soft limit is above the hard one")
+    return name, (low, high)
+
+
+def environment(entries: Iterable[str]) -> dict[str, str]:
+    """-e NAME=VALUE, and -e NAME for the caller's own value (nothing if the caller has none, as docker does)."""
+    found = {}
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        if equals or name in os.environ:
+            found[name] = value if equals else os.environ[name]
+    return found
+
+
+def volume(text: str) -> Mount:
+    """HOST:DIR[:ro|rw] as a bind; a name instead of a path would be a volume, which this version has not."""
+    source, *rest = text.split(":")
+    if not 1 <= len(rest) <= 2 or (len(rest) == 2 and rest[1] not in ("ro", "rw")):  # noqa: PLR2004
+        raise InvalidSpec(f"cannot use volume={text}: not HOST:DIR, HOST:DIR:ro or HOST:DIR:rw")
+    if not source.startswith(("/", ".")):
+        raise InvalidSpec(f"cannot use volume={text}: named volumes are not in this version", hint=f"write a path: ./{source}:{rest[0]}")
+    return Mount(kind="bind", source=str(Path(source).absolute()), target=rest[0], read_only=rest[-1] == "ro")
+
+
+def tmpfs(text: str) -> Mount:
+    """DIR[:size=SIZE[,ro]] as an empty tmpfs."""
+    target, _, options = text.partition(":")
+    size, read_only = None, False
+    for option in filter(None, options.split(",")):
+        name, _, value = option.partition("=")
+        if name == "size":
+            size = parse_size(value, key="tmpfs size")
+        elif name in ("ro", "rw"):
+            read_only = name == "ro"
+        else:
+            raise InvalidSpec(f"cannot use tmpfs={text}: option {name} is not known", hint="size=64m, ro or rw")
+    return Mount(kind="tmpfs", target=target, size_bytes=size, read_only=read_only)
+
+
+def capabilities(drop: list[str], add: list[str]) -> frozenset[str] | None:
+    """The set left of the default; None if nothing was said."""
+    if not drop and not add:
+        return None
+    wanted = set() if "ALL" in (name.upper() for name in drop) else set(DEFAULT) - {full(name) for name in drop}
+    wanted |= {full(name) for name in add}
+    mask(wanted)
+    return frozenset(wanted)
+
+
+def full(name: str) -> str:
+    """CAP_CHOWN for chown, CHOWN and CAP_CHOWN, as docker takes them."""
+    upper = name.upper()
+    return upper if upper.startswith("CAP_") else f"CAP_{upper}"

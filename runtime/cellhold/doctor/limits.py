@@ -1,0 +1,79 @@
+"""Which limits this host can enforce. What it cannot is refused when asked for, never dropped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+
+from cellhold import cgroups
+from cellhold.doctor.feature import Feature, MissingError
+from cellhold.doctor.trial import trial
+from cellhold.errors import CellholdError
+from cellhold.spec import Limits
+
+_BOOT = "boot with cgroup_no_v1=all (cgroup v2), or with that controller not disabled; delegate it to the group that Cellhold runs in"
+_CONTROLLERS = {  # feature -> (controller, what for)
+    "cgroup-memory": ("memory", "limit memory (memory=)"),
+    "cgroup-cpu": ("cpu", "limit processor time (cpus=)"),
+    "cgroup-cpuset": ("cpuset", "choose the processors (cpuset=)"),
+    "cgroup-pids": ("pids", "limit the number of processes (pids=)"),
+    "cgroup-io": ("io", "limit what is read from and written to disks per second (io=)"),
+    "cgroup-freezer": ("freezer", "pause a container"),
+}
+_SWAP_V1 = "memory/memory.memsw.limit_in_bytes"
+_PROBE = f"doctor-{os.getpid()}"
+
+
+def _groups() -> str:
+    found = sorted(set(cgroups.available().values()))
+    try:
+        cgroups.create(_PROBE, Limits()).remove()
+    except CellholdError as error:
+        raise MissingError(str(error).rpartition(": ")[2]) from error
+    return {("v1", "v2"): "hybrid: controllers in v1 trees, and a v2 tree", ("v1",): "cgroup v1", ("v2",): "cgroup v2"}[tuple(found)]
+
+
+def _controller(name: str) -> str:
+    version = cgroups.available().get(name)
+    if version is None:
+        raise MissingError(f"no cgroup controller {name!r} here")
+    return f"cgroup {version}"
+
+
+def _swap() -> str:
+    version = cgroups.available().get("memory")
+    if version is None:
+        raise MissingError("no cgroup controller 'memory' here")
+    if version == "v1" and not Path("/sys/fs/cgroup", _SWAP_V1).exists():
+        raise MissingError("this kernel does not count swap by cgroup")
+    swap = Path("/proc/swaps").read_text(encoding="utf-8").splitlines()[1:]
+    return "" if swap else "the host has no swap now"
+
+
+def _mkfs() -> str:
+    program = shutil.which("mkfs.ext4", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    if program is None:
+        raise MissingError("mkfs.ext4 is not installed")
+    return program
+
+
+FEATURES: tuple[Feature, ...] = (
+    Feature(
+        name="cgroups",
+        can="make control groups",
+        attempt=_groups,
+        needed=True,
+        remedy="run as root where /sys/fs/cgroup is mounted and writable; in a container that takes docker run --privileged",
+    ),
+    *(Feature(name=name, can=can, attempt=partial(_controller, of), remedy=_BOOT) for name, (of, can) in _CONTROLLERS.items()),
+    Feature(name="swap-accounting", can="limit swap (memory-swap=)", attempt=_swap, remedy="boot with swapaccount=1, or with cgroup v2"),
+    Feature(
+        name="loop-devices",
+        can="mount a file as a disk",
+        attempt=trial("loop"),
+        remedy="run as root, with /dev/loop-control (modprobe loop)",
+    ),
+    Feature(name="mkfs", can="format a file as a disk", attempt=_mkfs, remedy="apt install e2fsprogs"),
+)

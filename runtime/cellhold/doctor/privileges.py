@@ -1,0 +1,69 @@
+"""Who asks, and of which kernel: root, capabilities, resource limits, subordinate ids."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+from pathlib import Path
+
+from cellhold.doctor.feature import Feature, MissingError
+
+_OLDEST = (5, 19)  # overlayfs takes idmapped lower layers since then
+_CAP_SYS_ADMIN = 21
+_CAP_SYS_RESOURCE = 24
+_HOSTED = "run as root (sudo); where nobody can be root, as in a hosted notebook, the notebooks explain what they would show"
+
+
+def _kernel() -> str:
+    release = os.uname().release
+    numbers = re.match(r"(\d+)\.(\d+)", release)
+    if numbers is None or (int(numbers[1]), int(numbers[2])) < _OLDEST:
+        raise MissingError(f"it is Linux {release}, older than {_OLDEST[0]}.{_OLDEST[1]}")
+    return release
+
+
+def _root() -> str:
+    if os.geteuid() != 0:
+        raise MissingError(f"it runs as uid {os.geteuid()}, and this version does not run without root yet")
+    if not _effective() >> _CAP_SYS_ADMIN & 1:
+        raise MissingError("root is confined here: it has no CAP_SYS_ADMIN, as in a container")
+    if Path("/proc/self/uid_map").read_text(encoding="ascii").split() != ["0", "0", str((1 << 32) - 1)]:
+        raise MissingError("root is confined here: it is root of a user namespace, as in a rootless container")
+    return ""
+
+
+def _effective() -> int:
+    match = re.search(r"^CapEff:\s*([0-9a-f]+)", Path("/proc/self/status").read_text(encoding="utf-8"), re.MULTILINE)
+    return int(match[1], 16) if match else 0
+
+
+def _raise_limits() -> str:
+    if not _effective() >> _CAP_SYS_RESOURCE & 1:
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        processes = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+        raise MissingError(f"no CAP_SYS_RESOURCE; larger ones are cut to nofile={files}, nproc={processes}")
+    return ""
+
+
+def _rootless() -> str:
+    raise MissingError("not in this version")
+
+
+FEATURES = (
+    Feature(
+        name="kernel",
+        can="be relied on for what containers need of a kernel",
+        attempt=_kernel,
+        needed=True,
+        remedy="use Linux 5.19 or newer",
+    ),
+    Feature(name="root", can="act as root of this machine", attempt=_root, needed=True, remedy=_HOSTED),
+    Feature(
+        name="rlimits",
+        can="raise resource limits (ulimit) above the caller's",
+        attempt=_raise_limits,
+        remedy="start it from a process with higher limits and CAP_SYS_RESOURCE",
+    ),
+    Feature(name="rootless", can="run containers without root", attempt=_rootless, remedy="run as root"),
+)

@@ -1,0 +1,49 @@
+"""What a root file system is made of: the mount calls, /proc, overlays, shifted ids."""
+
+from __future__ import annotations
+
+from cellhold.doctor.feature import Feature
+from cellhold.doctor.trial import trial
+from cellhold.store.home import default_root
+
+_CONFINED = "run as root, and not inside another container (or in one started with docker run --privileged)"
+
+
+def _store() -> str:
+    """The directory that writable layers are made in, or the nearest one above that exists."""
+    place = default_root()
+    while not place.is_dir():
+        place = place.parent
+    return str(place)
+
+
+def _overlay() -> str:
+    place = _store()
+    trial("overlay", place)()
+    return f"tried in {place}"
+
+
+FEATURES = (
+    Feature(
+        name="mount-api",
+        can="build a file tree by descriptors and make it the root",
+        attempt=trial("mount_api"),
+        needed=True,
+        remedy=_CONFINED,
+    ),
+    Feature(name="proc-mount", can="give a container a /proc of its own", attempt=trial("proc"), needed=True, remedy=_CONFINED),
+    Feature(
+        name="overlayfs",
+        can="put a writable layer over read-only ones",
+        attempt=_overlay,
+        needed=True,
+        remedy="load the overlay module (modprobe overlay); set CELLHOLD_HOME to a directory on ext4, xfs, btrfs or tmpfs",
+    ),
+    Feature(
+        name="idmapped-mounts",
+        can="show an image's files with a container's own ids",
+        attempt=trial("idmap", "/usr"),
+        needed=True,
+        remedy="keep images on a file system that can do it: ext4, xfs, btrfs, tmpfs (Linux 6.3)",
+    ),
+)

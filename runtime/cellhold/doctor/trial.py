@@ -1,0 +1,33 @@
+"""Run one trial of trials.py in a child of its own, and say what came of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cellhold.doctor.feature import MissingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PROGRAM = Path(__file__).with_name("trials.py")
+_SECONDS = 10
+
+
+def trial(name: str, *arguments: str) -> Callable[[], str]:
+    """An `attempt` that runs the trial `name`; what the child prints is the reason of its failure."""
+    return partial(_run, name, arguments)
+
+
+def _run(name: str, arguments: tuple[str, ...]) -> str:
+    command = [sys.executable, "-I", "-S", str(_PROGRAM), name, *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        raise MissingError(f"the trial did not end within {_SECONDS} seconds") from None
+    if done.returncode != 0:
+        raise MissingError(done.stdout.strip() or f"the trial ended with status {done.returncode}")
+    return done.stdout.strip()

@@ -1,0 +1,181 @@
+"""The program that tries things: `python -I -S trials.py NAME ARGUMENT...`, one trial a process, which ends with it.
+
+Exit status 0: it works. 1: it does not, and the reason is printed. Nothing outlives the process: whatever it mounts is mounted in
+a mount namespace of its own, by a child, so that directories can be removed when that namespace is gone.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))  # -I: neither the environment nor the working directory says where we are
+
+from cellhold.linux import mount, process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KINDS = {
+    "user": process.CLONE_NEWUSER,
+    "pid": process.CLONE_NEWPID,
+    "mount": process.CLONE_NEWNS,
+    "net": process.CLONE_NEWNET,
+    "uts": process.CLONE_NEWUTS,
+    "ipc": process.CLONE_NEWIPC,
+    "cgroup": process.CLONE_NEWCGROUP,
+    "time": process.CLONE_NEWTIME,
+}
+_FIRST_ID, _IDS = 1 << 20, 1 << 16
+_LOOP_CTL_GET_FREE = 0x4C82  # linux/loop.h
+
+
+def main(name: str, *arguments: str) -> None:
+    """Run the trial; exit as the module's docstring says."""
+    try:
+        TRIALS[name](*arguments)
+    except OSError as error:
+        sys.exit(_say(_reason(error)))
+
+
+def namespace(kind: str) -> None:
+    """Make a namespace of `kind`; without root inside a new user namespace, which gives the right to the others."""
+    process.unshare(KINDS[kind] | _as_anybody())
+
+
+def mount_api() -> None:
+    """Make a file system as a descriptor, put it somewhere, make it the root, and take the old root away."""
+    with tempfile.TemporaryDirectory() as place:
+        _in_child(lambda: _new_root(place))
+
+
+def _new_root(place: str) -> None:
+    _own_mounts()
+    root = mount.new_filesystem("tmpfs", {"mode": "0755"}, attributes=mount.MOUNT_ATTR_NOSUID)
+    mount.mount_setattr(root, attr_set=mount.MOUNT_ATTR_NODEV)
+    mount.move_mount(root, os.open(place, os.O_PATH))
+    os.chdir(place)
+    mount.pivot_root(".", ".")
+    mount.umount2(".")
+
+
+def proc() -> None:
+    """Mount /proc of a new PID namespace: refused in containers whose own /proc has masked parts (user_namespaces(7))."""
+    process.unshare(process.CLONE_NEWUSER | process.CLONE_NEWPID | process.CLONE_NEWNS)
+    _in_child(lambda: os.close(mount.new_filesystem("proc", {})))
+
+
+def overlay(directory: str) -> None:
+    """Overlay a writable layer in `directory` over a read-only one, with the options that containers use."""
+    with tempfile.TemporaryDirectory(dir=directory) as place:
+        names = [f"{place}/{name}" for name in ("lower", "upper", "work")]
+        for name in names:
+            Path(name).mkdir()
+        _in_child(lambda: _overlay(*names))
+
+
+def _overlay(lower: str, upper: str, work: str) -> None:
+    _own_mounts()
+    layers: dict[str, str | None] = {"lowerdir": lower, "upperdir": upper, "workdir": work}
+    os.close(mount.new_filesystem("overlay", layers | {"userxattr": None, "volatile": None}))
+
+
+def idmap(directory: str) -> None:
+    """Show `directory` with other owners: an idmapped mount with the ids of a new user namespace."""
+    tree = mount.open_tree(mount.AT_FDCWD, directory)
+    ready, go = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(go[1])
+        _finish(lambda: _stay_in_user_namespace(ready[1], go[0]))
+    try:
+        os.close(ready[1])
+        if os.read(ready[0], 1):
+            _map_ids(child)
+            users = os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+            mount.mount_setattr(tree, attr_set=mount.MOUNT_ATTR_IDMAP, userns_fd=users)
+    finally:
+        os.close(go[1])
+        _await(child)
+
+
+def _stay_in_user_namespace(ready: int, go: int) -> None:
+    process.unshare(process.CLONE_NEWUSER)
+    os.write(ready, b"1")
+    os.read(go, 1)
+
+
+def _map_ids(child: int) -> None:
+    for name in ("uid_map", "gid_map"):
+        Path(f"/proc/{child}/{name}").write_text(f"0 {_FIRST_ID} {_IDS}", encoding="ascii")
+
+
+def loop() -> None:
+    """Ask for a free loop device, and open it."""
+    with Path("/dev/loop-control").open("rb") as control:
+        number = fcntl.ioctl(control, _LOOP_CTL_GET_FREE)
+    with Path(f"/dev/loop{number}").open("rb"):
+        pass
+
+
+def _as_anybody() -> int:
+    return 0 if os.geteuid() == 0 else process.CLONE_NEWUSER
+
+
+def _own_mounts() -> None:
+    process.unshare(process.CLONE_NEWNS | _as_anybody())
+    mount.mount(None, "/", None, mount.MS_REC | mount.MS_PRIVATE)
+
+
+def _in_child(work: Callable[[], None]) -> None:
+    child = os.fork()
+    if child == 0:
+        _finish(work)
+    _await(child)
+
+
+def _finish(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except OSError as error:
+        os._exit(_say(_reason(error)))
+    os._exit(0)
+
+
+def _await(child: int) -> None:
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+        sys.exit(1)  # the child has said why
+
+
+def _say(reason: str) -> int:
+    os.write(1, reason.encode())
+    return 1
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "the kernel's limit on namespaces is used up (sysctl user.max_*_namespaces)"
+    if error.errno in (errno.ENOSYS, errno.ENODEV):
+        return "this kernel has no such thing"
+    place = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror}{place}"
+
+
+TRIALS: dict[str, Callable[..., None]] = {
+    "namespace": namespace,
+    "mount_api": mount_api,
+    "proc": proc,
+    "overlay": overlay,
+    "idmap": idmap,
+    "loop": loop,
+}
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,61 @@
+"""Every error that Cellhold raises on purpose, named by what the caller can do about it.
+
+    CellholdError                 one clear sentence; `hint` says what to try
+    ├── InvalidSpec               what was asked for is wrong: change the value        (also a ValueError)
+    ├── NotSupported              this host cannot do it: `cellhold doctor` says why
+    ├── ImageNotFound             no such image, directory or bundle
+    ├── NotAllowed                the container's state does not permit the action
+    ├── SetupFailed               a step of making the container failed; `step` and `errno` say which and why
+    └── CommandNotRun             the container was made, its program could not be started; `status` is 126 or 127
+
+The text reads *cannot VERB OBJECT: REASON* and holds the refused value. System calls that fail where nobody expected it stay
+plain OSErrors.
+"""
+
+from __future__ import annotations
+
+
+class CellholdError(Exception):
+    """Base of all: `str(error)` is one sentence, `hint` what to try (also a PEP 678 note, which tracebacks print)."""
+
+    def __init__(self, sentence: str, *, hint: str | None = None) -> None:
+        super().__init__(sentence)
+        self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")
+
+
+class InvalidSpec(CellholdError, ValueError):
+    """A value in the spec is wrong; the sentence names the key, the value and what would be right."""
+
+
+class NotSupported(CellholdError):
+    """This host cannot do what was asked; a limit that cannot be enforced is refused, never dropped."""
+
+
+class ImageNotFound(CellholdError):
+    """No image of that name, no such directory, no bundle there."""
+
+
+class NotAllowed(CellholdError):
+    """The container's present state has no such action (the lifecycle table in `cellhold.lifecycle`)."""
+
+
+class SetupFailed(CellholdError):
+    """A step of making the container failed.
+
+    step: name of the step, as `--trace` prints it ("rootfs.pivot"); errno: the system call's error number, or 0.
+    """
+
+    def __init__(self, sentence: str, *, step: str, errno: int = 0, hint: str | None = None) -> None:
+        super().__init__(sentence, hint=hint)
+        self.step = step
+        self.errno = errno
+
+
+class CommandNotRun(CellholdError):
+    """The program could not be started: status 127 (not found) or 126 (found, not executable), as docker and POSIX shells have it."""
+
+    def __init__(self, sentence: str, *, status: int, hint: str | None = None) -> None:
+        super().__init__(sentence, hint=hint)
+        self.status = status

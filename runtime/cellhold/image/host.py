@@ -1,0 +1,137 @@
+"""The `host` image: this machine's own programs, read-only, as an image. Nothing to download.
+
+Shown: /usr and /opt, /bin, /sbin and /lib* (links or directories), the running Python's prefixes, and the part of /etc that
+programs need. Everything else is absent because it was never put in: homes, /root, secrets and accounts of /etc, /run and its
+sockets, the data in /var, mounted disks. A skeleton directory holds the copies and the empty mount points; the big trees are
+layers of their own, so that they are writable in the container and stay untouched on the machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from cellhold.errors import NotSupported
+from cellhold.image.model import DEFAULT_PATH, Image, Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cellhold.store.home import Home
+
+_TREES = ("/usr", "/opt")
+_MAYBE_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_DIRECTORIES = ("dev", "etc", "home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "usr", "var/cache", "var/lib", "var/log")
+_STICKY = ("tmp", "var/tmp")
+# What programs read to run at all: the loader, names, locale, time, certificates, terminals, fonts, language defaults.
+_ETC = (
+    "alternatives bash.bashrc bindresvport.blacklist ca-certificates ca-certificates.conf debian_version default/locale environment.d fonts gai.conf "
+    "host.conf inputrc issue java* ld.so.cache ld.so.conf ld.so.conf.d locale.alias locale.conf locale.gen localtime lsb-release magic magic.mime "
+    "matplotlibrc mime.types networks nsswitch.conf os-release perl profile protocols python3* R rpc services skel ssl/certs ssl/openssl.cnf "
+    "terminfo timezone xattr.conf"
+).split()
+_HUMAN_ID = 1000
+_NOBODY = 65534
+
+
+def image(home: Home) -> Image:
+    """The image as this machine is now; the skeleton is made again when the parts of /etc have changed."""
+    prefixes = python_prefixes()
+    trees = [*(tree for tree in (*_TREES, *_MAYBE_LINKS) if Path(tree).is_dir() and not Path(tree).is_symlink()), *prefixes]
+    key = fingerprint(trees)
+    skeleton = home.images / f"host-{key}"
+    if not skeleton.exists():
+        with home.locked():
+            if not skeleton.exists():
+                build(skeleton, trees)
+    env = {"PATH": f"{sys.prefix}/bin:{DEFAULT_PATH}", "LANG": "C.UTF-8"}
+    stacks = [Stack(target="/", layers=(skeleton,)), *(Stack(target=tree, layers=(Path(tree).resolve(),)) for tree in trees)]
+    return Image(name="host", stacks=tuple(stacks), env=MappingProxyType(env), cwd="/root", args=("bash",), python=sys.executable)
+
+
+def python_prefixes() -> list[str]:
+    """Where the running Python lives, as far as the trees do not show it already.
+
+    Raises NotSupported when that is a whole home or the whole machine: showing it would show what must not be seen.
+    """
+    prefixes: list[str] = []
+    for prefix in dict.fromkeys((sys.base_prefix, sys.base_exec_prefix, sys.prefix, sys.exec_prefix)):
+        path = Path(prefix)
+        if path in (Path("/"), Path("/root"), Path("/home"), Path("/var"), Path("/etc")) or path.parent == Path("/home"):
+            raise NotSupported(f"cannot show this Python in the host image: its prefix {prefix} holds more than a Python", hint="run Cellhold from a virtual environment")
+        if not any(path.is_relative_to(tree) for tree in (*_TREES, *prefixes)):
+            prefixes.append(prefix)
+    return prefixes
+
+
+def etc_entries() -> Iterator[Path]:
+    """The allow-listed files and directories of /etc that exist here."""
+    for pattern in _ETC:
+        yield from sorted(Path("/etc").glob(pattern))
+
+
+def fingerprint(trees: list[str]) -> str:
+    """Changes when an allow-listed file, or a directory below one, changes: about a hundred calls of lstat(2)."""
+    digest = hashlib.sha256(repr(trees).encode())
+    accounts = (Path("/etc/passwd"), Path("/etc/group"))
+    for entry in (*etc_entries(), *accounts):
+        places = [entry, *(Path(root) for root, _dirs, _files in os.walk(entry))] if entry.is_dir() and not entry.is_symlink() else [entry]
+        for place in places:
+            status = place.lstat()
+            digest.update(f"{place}\0{status.st_mtime_ns}\0{status.st_size}\0{status.st_ino}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+def build(skeleton: Path, trees: list[str]) -> None:
+    """Make the skeleton beside its place and rename it, so that nobody sees half of one; older ones stay for who uses them."""
+    new = skeleton.with_suffix(".new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(mode=0o755)
+    for name in _DIRECTORIES:
+        (new / name).mkdir(mode=0o755, parents=True)
+    for name in _STICKY:
+        (new / name).mkdir()
+        (new / name).chmod(0o1777)
+    (new / "root").chmod(0o700)
+    (new / "var/run").symlink_to("/run")
+    for name in _MAYBE_LINKS:
+        if Path(name).is_symlink():
+            (new / name[1:]).symlink_to(Path(name).readlink())
+    for tree in trees:
+        (new / tree[1:]).mkdir(mode=0o755, parents=True, exist_ok=True)
+        if Path(tree).is_relative_to("/root"):
+            (new / "root").chmod(0o711)  # so that other users of the container reach the Python below it
+    for entry in etc_entries():
+        copy(entry, new / str(entry)[1:])
+    write_accounts(new / "etc")
+    new.chmod(0o755)
+    new.rename(skeleton)
+
+
+def copy(source: Path, destination: Path) -> None:
+    """Copy a file, a link as a link, or a directory with what the machine lets everybody read."""
+    destination.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if source.is_dir() and not source.is_symlink():
+        shutil.copytree(source, destination, symlinks=True, ignore=unreadable, dirs_exist_ok=True)
+    elif source.is_symlink() or source.lstat().st_mode & 0o004:
+        shutil.copy2(source, destination, follow_symlinks=False)
+
+
+def unreadable(directory: str, names: list[str]) -> set[str]:
+    """What not to copy: everything that is not a directory, a link or a regular file that everybody may read (keys, sockets)."""
+    return {name for name in names if not (path := Path(directory, name)).is_symlink() and not path.lstat().st_mode & 0o004}
+
+
+def write_accounts(etc: Path) -> None:
+    """passwd and group with the machine's system accounts; people and who is in which group stay out."""
+    for name, id_column in (("passwd", 2), ("group", 2)):
+        rows = (line.split(":") for line in Path("/etc", name).read_text(encoding="utf-8", errors="replace").splitlines())
+        system = [row for row in rows if len(row) > id_column and row[2].isdecimal() and (int(row[2]) < _HUMAN_ID or int(row[2]) == _NOBODY)]
+        if name == "group":
+            system = [[*row[:3], ""] for row in system]
+        (etc / name).write_text("".join(":".join(row) + "\n" for row in system), encoding="utf-8")

@@ -1,0 +1,323 @@
+"""The launcher: one small, single-threaded process beside the caller that makes its containers and watches them.
+
+Started by `cellhold.launch` as `python -I -S`, because cloning the caller itself would copy its page tables (100 ms for 2 GB) and
+fork its threads. It ends when the caller does, takes its containers with it, and sweeps up after them.
+
+    caller  --(control, SOCK_SEQPACKET: one message a container, with descriptors)-->  launcher  --clone3-->  PID 1
+    caller  <--(channel, one a container: marshal-led tuples)--  launcher  <--(report: lines of text)--  PID 1
+
+A request's descriptors: the plan (a memfd), the channel, the container's lock, stdin, stdout, stderr, the storage, the v2 group
+(only if its first byte is 1), then v1 `tasks` files. The channel carries ("started", pid, timings) with a pidfd, ("failed", step,
+errno, text), ("notrun", status, text), ("timeout",), ("ended", status, signal). Closing the channel kills the container.
+"""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import gc
+import marshal
+import os
+import select
+import stat
+import time
+from ctypes import memmove
+from struct import pack, unpack
+from typing import TYPE_CHECKING
+
+from cellhold.init import pid1
+from cellhold.init.steps import Becoming
+from cellhold.linux import mount, process
+from cellhold.linux.pidfd import pidfd_send_signal
+
+if TYPE_CHECKING:
+    from cellhold.init.plan import Plan, Tree
+
+MOST_DESCRIPTORS = 64
+_SIGKILL = 9
+_SIGNALED = 128
+_INT = 4
+_EINVAL = 22
+_DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
+_LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx"}
+
+
+class Watched:
+    """A container that was cloned: its PID 1, the report socket from it, the channel to the caller, and its deadline."""
+
+    def __init__(self, pid: int, pidfd: int, report: _socket.socket, channel: _socket.socket, lock: int) -> None:
+        """Take over the descriptors; `lock` is only held, so that nobody sweeps the container while it runs."""
+        self.pid = pid
+        self.pidfd = pidfd
+        self.report = report
+        self.channel = channel
+        self.lock = lock
+        self.deadline: float | None = None
+        self.ended: tuple[int, int] | None = None
+        self.timings: list[tuple[str, float, float]] = []
+
+    def tell(self, *message: object, fds: tuple[int, ...] = ()) -> None:
+        """Send the caller a tuple; a caller that is gone is noticed elsewhere."""
+        ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))] if fds else []
+        with contextlib.suppress(OSError):
+            self.channel.sendmsg([marshal.dumps(message)], ancillary, _socket.MSG_DONTWAIT)
+
+
+class Launcher:
+    """The loop: requests, reports, ends, deadlines."""
+
+    def __init__(self, control: _socket.socket) -> None:
+        """Serve the requests that come on `control`."""
+        self.control = control
+        self.poll = select.poll()
+        self.poll.register(control, select.POLLIN)
+        self.watched: dict[int, Watched] = {}  # by every descriptor that is polled for it
+        self.dev = -1
+
+    def serve(self) -> bool:
+        """Work until the caller closes its end, then kill what is left; True if there was something left to sweep up."""
+        while True:
+            for fd, _events in self.poll.poll(self.patience()):
+                if fd == self.control.fileno():
+                    if not self.request():
+                        return self.end_all()
+                elif watched := self.watched.get(fd):
+                    self.look(watched, fd)
+            self.enforce_deadlines()
+
+    def patience(self) -> float | None:
+        """Milliseconds until the next deadline."""
+        deadlines = [watched.deadline for watched in self.watched.values() if watched.deadline is not None]
+        return max((min(deadlines) - time.monotonic()) * 1000, 0) + 1 if deadlines else None
+
+    def enforce_deadlines(self) -> None:
+        """Kill what has run for its wall time."""
+        for watched in set(self.watched.values()):
+            if watched.deadline is not None and watched.deadline <= time.monotonic():
+                watched.deadline = None
+                watched.tell("timeout")
+                pidfd_send_signal(watched.pidfd, _SIGKILL)
+
+    def request(self) -> bool:
+        """Take one request; False when the caller has gone."""
+        head, ancillary, _flags, _address = self.control.recvmsg(16, _socket.CMSG_SPACE(MOST_DESCRIPTORS * _INT), _socket.MSG_CMSG_CLOEXEC)
+        fds = [fd for _level, _kind, data in ancillary for fd in unpack(f"{len(data) // _INT}i", data[: len(data) // _INT * _INT])]
+        if not head:
+            return False
+        plan_fd, channel_fd, lock, *rest = fds
+        stdio, rest = rest[:3], rest[3:]
+        storage, rest = rest[0], rest[1:]
+        into, tasks = (rest[0], rest[1:]) if head[0] else (-1, rest)
+        channel = _socket.socket(fileno=channel_fd)
+        try:
+            plan: Plan = marshal.loads(os.pread(plan_fd, os.fstat(plan_fd).st_size, 0))  # noqa: S302  # from our own caller
+            self.launch(plan, channel, lock, stdio, storage, into, tasks)
+        except OSError as error:
+            channel.send(marshal.dumps(("failed", "clone", error.errno or 0, error.strerror or str(error))))
+            channel.send(marshal.dumps(("ended", 125, 0)))
+            channel.close()
+            os.close(lock)
+        finally:
+            for fd in (plan_fd, *stdio, storage, *rest):
+                os.close(fd)
+        return True
+
+    def launch(  # noqa: PLR0913, PLR0917  # the descriptors of one request
+        self, plan: Plan, channel: _socket.socket, lock: int, stdio: list[int], storage: int, into: int, tasks: list[int]
+    ) -> None:
+        """Clone PID 1, map its ids, prepare its trees, and let it go on."""
+        started = time.monotonic()
+        if self.dev < 0:
+            self.dev = make_dev()
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
+        pid, pidfd = process.clone3(plan["namespaces"], cgroup_fd=into)
+        if pid == 0:
+            descend(plan, theirs, stdio, storage, tasks)
+        theirs.close()
+        watched = Watched(pid, pidfd, ours, channel, lock)
+        cloned = time.monotonic()
+        self.watched |= dict.fromkeys((pidfd, ours.fileno(), channel.fileno()), watched)
+        self.poll.register(ours, select.POLLIN)
+        self.poll.register(channel, select.POLLHUP)
+        self.poll.register(pidfd, select.POLLIN)
+        if plan["seconds"] is not None:
+            watched.deadline = started + plan["seconds"]
+        try:
+            own_stdio(stdio, plan["id_base"])
+            map_ids(pid, plan["id_base"], plan["id_count"])
+            mapped = time.monotonic()
+            trees = [prepare(tree, pid) for tree in plan["trees"]]
+            trees.append(shifted(mount.open_tree(self.dev, ""), pid, recursive=False))
+            send_descriptors(ours, trees)
+        except OSError as error:
+            watched.tell("failed", "launch.prepare", error.errno or 0, error.strerror or str(error))
+            pidfd_send_signal(pidfd, _SIGKILL)
+            return
+        for fd in trees:
+            os.close(fd)
+        watched.timings = [
+            ("launch.clone", started, cloned - started),
+            ("launch.map-ids", cloned, mapped - cloned),
+            ("launch.trees", mapped, time.monotonic() - mapped),
+        ]
+
+    def look(self, watched: Watched, fd: int) -> None:
+        """Something happened to a container: a report, its end, or its caller has closed the channel."""
+        if fd == watched.report.fileno():
+            self.hear(watched)
+        elif fd == watched.pidfd:
+            self.hear(watched)
+            self.bury(watched)
+        elif fd == watched.channel.fileno():
+            self.poll.unregister(fd)
+            pidfd_send_signal(watched.pidfd, _SIGKILL)
+
+    def hear(self, watched: Watched) -> None:
+        """Pass reports of PID 1 on."""
+        while True:
+            try:
+                words = watched.report.recv(16384, _socket.MSG_DONTWAIT).decode(errors="replace").split("\t")
+            except OSError:
+                return
+            if words[0] == "ready":
+                timings = watched.timings + [parse_timing(word) for word in words[1:]]
+                watched.tell("started", watched.pid, timings, fds=(watched.pidfd,))
+            elif words[0] == "failed":
+                watched.tell("failed", words[1], int(words[2]), words[3])
+            elif words[0] == "notrun":
+                watched.tell("notrun", int(words[1]), words[2])
+            elif words[0] == "exited":
+                watched.ended = (int(words[1]), int(words[2]))
+            else:
+                with contextlib.suppress(KeyError):
+                    self.poll.unregister(watched.report)
+                return
+
+    def bury(self, watched: Watched) -> None:
+        """Reap PID 1 and tell the end: what it reported, or the signal that ended it first."""
+        _pid, status = os.waitpid(watched.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        watched.tell("ended", *(watched.ended or ((_SIGNALED - code, -code) if code < 0 else (code, 0))))
+        for fd in (watched.report.fileno(), watched.pidfd, watched.channel.fileno()):
+            self.watched.pop(fd, None)
+            with contextlib.suppress(KeyError):
+                self.poll.unregister(fd)
+        watched.report.close()
+        watched.channel.close()
+        os.close(watched.pidfd)
+        os.close(watched.lock)
+
+    def end_all(self) -> bool:
+        """Kill every container and wait for it; False if there was none."""
+        left = set(self.watched.values())
+        for watched in left:
+            pidfd_send_signal(watched.pidfd, _SIGKILL)
+        for watched in left:
+            os.waitpid(watched.pid, 0)
+            os.close(watched.lock)
+        return bool(left)
+
+
+def descend(plan: Plan, report: _socket.socket, stdio: list[int], storage: int, tasks: list[int]) -> None:
+    """The clone's first steps: drop every descriptor that is not its own, wait for ids and trees, become PID 1. Never returns."""
+    os.dup2(0, 2)  # 0 and 1 are /dev/null already; none of the three may be free, or a pipe of PID 1 would get its number
+    keep = sorted({0, 1, 2, report.fileno(), storage, *stdio, *tasks})
+    for before, after in zip([-1, *keep], [*keep, 1 << 30], strict=True):
+        if after - before > 1:
+            process.close_range(before + 1, after - 1)
+    _word, ancillary, _flags, _address = report.recvmsg(16, _socket.CMSG_SPACE(256 * _INT), _socket.MSG_CMSG_CLOEXEC)
+    trees = [fd for _level, _kind, data in ancillary for fd in unpack(f"{len(data) // _INT}i", data)]
+    if not trees:
+        os._exit(125)  # the launcher is gone, or could not prepare
+    pid1.main(Becoming(plan, tasks=tasks, storage=storage, trees=trees[:-1], dev=trees[-1]), report, stdio)
+
+
+def map_ids(pid: int, base: int, count: int) -> None:
+    """Write the clone's uid_map and gid_map (user_namespaces(7))."""
+    for name in ("uid_map", "gid_map"):
+        fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, f"0 {base} {count}".encode())
+        finally:
+            os.close(fd)
+
+
+def own_stdio(stdio: list[int], owner: int) -> None:
+    """Give pipes to the container's root, so that /dev/stdout can be opened again inside (as docker does)."""
+    for fd in stdio:
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            os.fchown(fd, owner, owner)
+
+
+def prepare(tree: Tree, pid: int) -> int:
+    """A detached mount of a tree of the host; with ids shifted where its file system can do that."""
+    flags = mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | (mount.AT_RECURSIVE if tree["recursive"] else 0)
+    fd = mount.open_tree(mount.AT_FDCWD, tree["path"], flags)
+    mount.mount_setattr(fd, attr_set=tree["attributes"], propagation=mount.MS_PRIVATE, recursive=tree["recursive"])
+    return shifted(fd, pid, recursive=tree["recursive"]) if tree["idmap"] else fd
+
+
+def shifted(fd: int, pid: int, *, recursive: bool) -> int:
+    """The same mount with the ids of the clone's user namespace: 0 on disk is its root (mount_setattr(2) MOUNT_ATTR_IDMAP).
+
+    A file system that cannot do it (9p, older network file systems) is shown as it is: readable where everybody may read.
+    """
+    userns = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        mount.mount_setattr(fd, attr_set=mount.MOUNT_ATTR_IDMAP, userns_fd=userns, recursive=recursive)
+    except OSError as error:
+        if error.errno != _EINVAL:
+            raise
+    finally:
+        os.close(userns)
+    return fd
+
+
+def send_descriptors(to: _socket.socket, fds: list[int]) -> None:
+    """Send all in one message: it is the clone's go as well."""
+    to.sendmsg([b"go"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))])
+
+
+def make_dev() -> int:
+    """A read-only tmpfs with docker's device nodes, made once by the host's root and shown in every container as /dev."""
+    fd = mount.new_filesystem("tmpfs", {"mode": "755", "size": "64k"}, attributes=mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NOEXEC)
+    for name, (major, minor) in _DEVICES.items():
+        os.mknod(name, 0o666 | stat.S_IFCHR, os.makedev(major, minor), dir_fd=fd)
+        os.chmod(name, 0o666, dir_fd=fd)
+    for name, points_to in _LINKS.items():
+        os.symlink(points_to, name, dir_fd=fd)
+    for name in ("pts", "shm", "mqueue"):
+        os.mkdir(name, dir_fd=fd)
+    mount.mount_setattr(fd, attr_set=mount.MOUNT_ATTR_RDONLY)
+    return fd
+
+
+def parse_timing(word: str) -> tuple[str, float, float]:
+    """(name, start, seconds) of "name:start:seconds"."""
+    name, start, seconds = word.split(":")
+    return name, float(start), float(seconds)
+
+
+def set_title(title: bytes) -> None:
+    """Write over our command line (proc(5), field arg_start of stat): it would show a path of the host in every container's ps."""
+    with open("/proc/self/cmdline", "rb") as file:
+        room = len(file.read())
+    with open("/proc/self/stat", "rb") as file:
+        start = int(file.read().rpartition(b")")[2].split()[45])
+    memmove(start, title[: room - 1].ljust(room, b"\0"), room)
+
+
+def main() -> None:
+    """Serve the caller on descriptor 3; once it is gone, sweep up what its containers left."""
+    process.close_range(4, 1 << 30)
+    set_title(b"cellhold-init")
+    os.setsid()
+    os.umask(0o022)
+    gc.disable()
+    if not Launcher(_socket.socket(fileno=3)).serve():
+        return
+    import sys  # here and below: only for the last breath
+
+    path = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    code = f"import sys; sys.path.append({path!r}); from cellhold.sweep import sweep; sweep()"
+    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", code])

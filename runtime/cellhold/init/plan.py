@@ -1,0 +1,73 @@
+"""The plan of one container as the library hands it to the launcher: plain marshal-able values. Imported by type checkers only."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class Tree(TypedDict):
+    """A piece of the host's file system to clone as a detached mount (launcher), numbered by its place in Plan["trees"]."""
+
+    path: str
+    idmap: bool  # show the owner ids on disk as the container's ids: 0 on disk is the container's root
+    attributes: int  # MOUNT_ATTR_*
+    recursive: bool
+
+
+class Overlay(TypedDict):
+    """An overlay mount at `target`; its writable directories are "N/upper" and "N/work" of the storage, N its place in the list."""
+
+    target: str
+    lowers: list[int]  # numbers of trees, topmost first
+
+
+class FileSystem(TypedDict):
+    """A new file system at `target`."""
+
+    target: str
+    fstype: str
+    options: dict[str, str | None]
+    attributes: int
+
+
+class Bind(TypedDict):
+    """Tree number `tree` at `target`, which is made if it is missing."""
+
+    target: str
+    tree: int
+    directory: bool
+
+
+class View(TypedDict):
+    """A cgroup file system below /sys/fs/cgroup; see cellhold.cgroups.base.View."""
+
+    fstype: str
+    option: str
+    directory: str
+
+
+class Plan(TypedDict):
+    """Everything that init needs. Sizes in bytes, times in seconds."""
+
+    hostname: str
+    namespaces: int  # CLONE_NEW* flags for clone3; the cgroup namespace comes later, from inside the group
+    id_base: int
+    id_count: int
+    trees: list[Tree]
+    overlays: list[Overlay]
+    filesystems: list[FileSystem]
+    binds: list[Bind]
+    files: dict[str, str]  # path -> text: small files made for this container (/etc/hosts ...)
+    views: list[View]
+    masked: list[str]
+    read_only_paths: list[str]
+    read_only_root: bool
+    rlimits: list[tuple[int, int, int]]  # resource number, soft, hard
+    bounding: int  # capability bits that the program may have
+    seccomp: bytes
+    user: str
+    cwd: str
+    args: list[str]
+    env: dict[str, str]
+    oom_score_adj: int
+    seconds: float | None  # wall time after which the launcher kills it

@@ -1,0 +1,106 @@
+"""The last metres of the program: its session, user, directory and limits, then exec. Runs in the child that PID 1 forked."""
+
+from __future__ import annotations
+
+import os
+import resource
+import stat
+from typing import TYPE_CHECKING
+
+from cellhold.linux import process
+
+if TYPE_CHECKING:
+    from cellhold.init.plan import Plan
+
+_LONGEST_TABLE = 1 << 20  # bytes of /etc/passwd or /etc/group that are read: an image may hold a million lines
+
+
+class NoSuchUser(Exception):
+    """The image's /etc/passwd or /etc/group does not know the name."""
+
+
+def become(plan: Plan) -> None:
+    """Turn this process into the program, up to the exec; raises OSError or NoSuchUser."""
+    os.setsid()
+    uid, gid, groups, home = resolve(plan["user"])
+    for number, soft, hard in plan["rlimits"]:
+        resource.setrlimit(number, (soft, hard))
+    raise_oom_score(plan["oom_score_adj"])
+    os.setgroups(groups)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    process.capset(plan["bounding"] if uid == 0 else 0)
+    enter(plan["cwd"])
+    plan["env"].setdefault("HOME", home)
+
+
+def enter(path: str) -> None:
+    """Change into the working directory, made if missing; it has to lie under the new root (CVE-2024-21626)."""
+    try:
+        os.chdir(path)
+    except FileNotFoundError:
+        os.makedirs(path, exist_ok=True)
+        os.chdir(path)
+    if not os.getcwd().startswith("/"):
+        raise PermissionError(1, "the working directory lies outside of the container")
+
+
+def raise_oom_score(adjustment: int) -> None:
+    """Let the kernel prefer the program over PID 1 when memory runs out (proc(5)); raising needs no privilege.
+
+    The file belongs to root of the host as long as the process is not dumpable, which it is made again for this moment: there is
+    no other process in the container yet, and exec decides anew.
+    """
+    process.prctl(process.PR_SET_DUMPABLE, 1)
+    fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, str(adjustment).encode())
+    finally:
+        os.close(fd)
+
+
+def execute(plan: Plan) -> None:
+    """exec the program, searched in the PATH of its own environment; raises OSError."""
+    args, env = plan["args"], plan["env"]
+    if "/" in args[0]:
+        os.execve(args[0], args, env)
+    failure: OSError = FileNotFoundError(2, os.strerror(2))
+    for directory in env.get("PATH", "/usr/bin:/bin").split(":"):
+        try:
+            os.execve(f"{directory or '.'}/{args[0]}", args, env)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            failure = error  # found, not executable: told only if no other directory has it (execvp(3))
+    raise failure
+
+
+def resolve(user: str) -> tuple[int, int, list[int], str]:
+    """(uid, gid, supplementary groups, home) of "uid[:gid]" or names; raises NoSuchUser."""
+    name, _, group = user.partition(":")
+    row = next((row for row in table("/etc/passwd", 7) if name in (row[0], row[2])), None)
+    if row is None and not name.isdecimal():
+        raise NoSuchUser(f"no user {name} in the image's /etc/passwd")
+    uid = int(row[2]) if row else int(name)
+    gid = int(row[3]) if row else 0
+    groups = [int(entry[2]) for entry in table("/etc/group", 4) if row and row[0] in entry[3].split(",")]
+    if group:
+        entry = next((entry for entry in table("/etc/group", 4) if group in (entry[0], entry[2])), None)
+        if entry is None and not group.isdecimal():
+            raise NoSuchUser(f"no group {group} in the image's /etc/group")
+        gid = int(entry[2]) if entry else int(group)
+    return uid, gid, groups, row[5] if row else "/"
+
+
+def table(path: str, columns: int) -> list[list[str]]:
+    """The sound rows of passwd(5) or group(5); a table that is no regular file (a FIFO would block) counts as empty."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return []
+    try:
+        text = os.read(fd, _LONGEST_TABLE) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+    finally:
+        os.close(fd)
+    rows = (line.split(":") for line in text.decode(errors="replace").splitlines())
+    return [row for row in rows if len(row) == columns and row[2].isdecimal() and (columns == 4 or row[3].isdecimal())]  # noqa: PLR2004

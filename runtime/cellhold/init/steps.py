@@ -1,0 +1,258 @@
+"""What a clone does to itself to become a container. `STEPS` is the table of contents; each step is told by name when it fails.
+
+Runs in the child of clone3, as root of the new user namespace and nothing on the host. The image is hostile: every path of it is
+opened beneath the new root with openat2(2), and mounts are moved onto what was opened, never onto a path.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from cellhold.linux import mount, process
+from cellhold.linux.netdevice import set_up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cellhold.init.plan import Plan
+
+_STAGING = "/tmp"  # noqa: S108  # only a mount point, seen by this process alone: the staging tmpfs covers it
+_ROOT = "root"
+_WRITABLE = "writable"
+_TREE_FLAGS = os.O_PATH | os.O_NOFOLLOW
+_NO_LINKS = mount.RESOLVE_BENEATH | mount.RESOLVE_NO_SYMLINKS
+_IN_ROOT = mount.RESOLVE_IN_ROOT | mount.RESOLVE_NO_MAGICLINKS
+# What PID 1 itself needs beyond the program's set: signals to it, and to give the program another user (capabilities(7)).
+_CAP_KILL, _CAP_SETGID, _CAP_SETUID = 5, 6, 7
+
+
+class Becoming:
+    """The container as far as it has come: the plan, the descriptors handed over, and the new root once there is one."""
+
+    def __init__(self, plan: Plan, *, tasks: list[int], storage: int, trees: list[int], dev: int) -> None:
+        """Take the plan; the descriptors are v1 `tasks` files, the storage's detached mount, the prepared trees and /dev."""
+        self.plan = plan
+        self.tasks = tasks
+        self.storage = storage
+        self.trees = trees
+        self.dev = dev
+        self.root = -1
+
+
+def join_cgroups(now: Becoming) -> None:
+    """Enter the v1 groups by ourselves: the write of "0" does not wait for an RCU grace period as a write of a pid does."""
+    for fd in now.tasks:
+        os.write(fd, b"0")
+        os.close(fd)
+
+
+def become_root(_now: Becoming) -> None:
+    """Be uid and gid 0 of the new user namespace; on the host that is the first id of the container's range."""
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    os.setgroups([])
+
+
+def unshare_cgroup(_now: Becoming) -> None:
+    """A cgroup namespace whose root is the group we have just entered."""
+    process.unshare(process.CLONE_NEWCGROUP)
+
+
+def set_hostname(now: Becoming) -> None:
+    """Name the UTS namespace."""
+    process.sethostname(now.plan["hostname"])
+
+
+def stage(now: Becoming) -> None:
+    """Attach trees and storage somewhere nobody else sees: a tmpfs of this mount namespace, which goes away with the old root."""
+    staging = mount.new_filesystem("tmpfs", {"mode": "700", "size": "1m"}, attributes=mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV)
+    move(staging, os.open(_STAGING, _TREE_FLAGS))
+    os.chdir(_STAGING)
+    for number in {lower for overlay in now.plan["overlays"] for lower in overlay["lowers"]}:
+        os.mkdir(str(number))
+        move(now.trees[number], os.open(str(number), _TREE_FLAGS))
+    os.mkdir(_WRITABLE)
+    move(now.storage, os.open(_WRITABLE, _TREE_FLAGS))
+    os.mkdir(_ROOT)
+
+
+def mount_overlays(now: Becoming) -> None:
+    """The layers, and the writable one on top.
+
+    `userxattr`: whiteouts and opaque marks that work in a user namespace. `volatile`: never sync a layer that is thrown away.
+    """
+    for number, overlay in enumerate(now.plan["overlays"]):
+        lowers = ":".join(str(lower) for lower in overlay["lowers"])
+        directories = f"lowerdir={lowers},upperdir={_WRITABLE}/{number}/upper,workdir={_WRITABLE}/{number}/work"
+        if overlay["target"] == "/":
+            mount.mount("overlay", _ROOT, "overlay", 0, f"{directories},userxattr,volatile")
+            now.root = os.open(_ROOT, os.O_PATH | os.O_DIRECTORY)
+            continue
+        name = f"o{number}"
+        os.mkdir(name)
+        mount.mount("overlay", name, "overlay", 0, f"{directories},userxattr,volatile")
+        clone = mount.open_tree(mount.AT_FDCWD, name)
+        mount.umount2(name)
+        move(clone, target(now.root, overlay["target"], directory=True))
+
+
+def mount_filesystems(now: Becoming) -> None:
+    """/proc, /sys and the rest: new instances that belong to the new namespaces."""
+    for record in now.plan["filesystems"]:
+        if record["fstype"] == "dev":
+            move(now.dev, open_plain(now.root, record["target"]))
+            continue
+        made = mount.new_filesystem(record["fstype"], record["options"], attributes=record["attributes"], source=record["fstype"])
+        place = target(now.root, record["target"], directory=True) if record["fstype"] == "tmpfs" else open_plain(now.root, record["target"])
+        move(made, place)
+
+
+def mount_cgroups(now: Becoming) -> None:
+    """The container's own limits, readable inside; the files belong to the host's root, the mounts are read-only."""
+    attributes = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV | mount.MOUNT_ATTR_NOEXEC | mount.MOUNT_ATTR_RDONLY
+    views = now.plan["views"]
+    if not views:
+        return
+    if views[0]["directory"]:
+        board = mount.new_filesystem("tmpfs", {"mode": "755", "size": "64k"}, attributes=attributes & ~mount.MOUNT_ATTR_RDONLY)
+        for view in views:
+            os.mkdir(view["directory"], 0o755, dir_fd=board)
+        mount.move_mount(board, open_plain(now.root, "/sys/fs/cgroup"))
+    for view in views:
+        options: dict[str, str | None] = {view["option"]: None} if view["option"] else {}
+        made = mount.new_filesystem(view["fstype"], options, attributes=attributes, source="cgroup")
+        move(made, open_plain(now.root, f"/sys/fs/cgroup/{view['directory']}"))
+    if views[0]["directory"]:
+        mount.mount_setattr(board, attr_set=mount.MOUNT_ATTR_RDONLY)
+        os.close(board)
+
+
+def bind_files(now: Becoming) -> None:
+    """Small files made for this container, such as /etc/hosts; writable inside, and gone with it."""
+    for number, (path, text) in enumerate(now.plan["files"].items()):
+        name = f"f{number}"
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        os.write(fd, text.encode())
+        os.close(fd)
+        move(mount.open_tree(mount.AT_FDCWD, name), target(now.root, path, directory=False))
+
+
+def bind_volumes(now: Becoming) -> None:
+    """What the user asked to see of the host."""
+    for bind in now.plan["binds"]:
+        move(now.trees[bind["tree"]], target(now.root, bind["target"], directory=bind["directory"]))
+
+
+def pivot(now: Becoming) -> None:
+    """Make the new root the root, and let the old one go with all its mounts; no descriptor of it stays."""
+    os.fchdir(now.root)
+    mount.pivot_root(".", ".")  # the old root now lies over the new one, at the same place (pivot_root(2), NOTES)
+    mount.umount2(".")
+    os.chdir("/")
+    os.close(now.root)
+    now.root = os.open("/", os.O_PATH | os.O_DIRECTORY)
+
+
+def hide_paths(now: Becoming) -> None:
+    """Docker's masked paths (covered) and read-only paths of /proc and /sys; what this kernel lacks needs no cover."""
+    null = os.open("/dev/null", os.O_PATH)
+    for path in now.plan["masked"]:
+        fd = open_existing(now.root, path)
+        if fd < 0:
+            continue
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            move(mount.new_filesystem("tmpfs", {"size": "0", "mode": "555"}, attributes=mount.MOUNT_ATTR_RDONLY), fd)
+        else:
+            move(mount.open_tree(null, ""), fd)
+    os.close(null)
+    for path in now.plan["read_only_paths"]:
+        fd = open_existing(now.root, path)
+        if fd < 0:
+            continue
+        clone = mount.open_tree(fd, "", mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | mount.AT_RECURSIVE)
+        mount.mount_setattr(clone, attr_set=mount.MOUNT_ATTR_RDONLY, recursive=True)
+        move(clone, fd)
+    if now.plan["read_only_root"]:
+        for overlay in now.plan["overlays"]:
+            fd = target(now.root, overlay["target"], directory=True)
+            mount.mount_setattr(fd, attr_set=mount.MOUNT_ATTR_RDONLY)
+            os.close(fd)
+    os.close(now.root)
+
+
+def loopback(_now: Becoming) -> None:
+    """Bring lo up: the debugger of a kernel and many tests talk to 127.0.0.1. There is no other interface."""
+    set_up("lo")
+
+
+def drop_privileges(now: Becoming) -> None:
+    """A session keyring of our own, no new privileges, the capabilities of the spec (and PID 1's three)."""
+    process.join_session_keyring()
+    process.prctl(process.PR_SET_NO_NEW_PRIVS, 1)
+    bounding = now.plan["bounding"]
+    process.set_capabilities(bounding=bounding, permitted=bounding | 1 << _CAP_KILL | 1 << _CAP_SETGID | 1 << _CAP_SETUID)
+
+
+def filter_syscalls(now: Becoming) -> None:
+    """The seccomp filter; from here on PID 1 can do no more than the program, but for signals and users."""
+    process.seccomp(now.plan["seccomp"])
+
+
+STEPS: tuple[tuple[str, Callable[[Becoming], None]], ...] = (
+    ("cgroup.join", join_cgroups),
+    ("user.root", become_root),
+    ("cgroup.namespace", unshare_cgroup),
+    ("uts.hostname", set_hostname),
+    ("rootfs.stage", stage),
+    ("rootfs.overlay", mount_overlays),
+    ("rootfs.filesystems", mount_filesystems),
+    ("rootfs.cgroup", mount_cgroups),
+    ("rootfs.files", bind_files),
+    ("rootfs.volumes", bind_volumes),
+    ("rootfs.pivot", pivot),
+    ("rootfs.hide", hide_paths),
+    ("network.loopback", loopback),
+    ("security.capabilities", drop_privileges),
+    ("security.seccomp", filter_syscalls),
+)
+
+
+def move(mount_fd: int, target_fd: int) -> None:
+    """Attach a detached mount and close both descriptors."""
+    mount.move_mount(mount_fd, target_fd)
+    os.close(mount_fd)
+    os.close(target_fd)
+
+
+def open_plain(root: int, path: str) -> int:
+    """Open one of our own mount points beneath the new root; a symbolic link anywhere in it is an attack (CVE-2019-16884)."""
+    return mount.openat2(root, path.strip("/"), os.O_PATH, resolve=_NO_LINKS)
+
+
+def open_existing(root: int, path: str) -> int:
+    """open_plain(), but -1 for a path that is not there."""
+    try:
+        return open_plain(root, path)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return -1
+
+
+def target(root: int, path: str, *, directory: bool) -> int:
+    """Open `path` as the container would see it (links resolve inside the root); make what is missing of it."""
+    parts = [part for part in path.split("/") if part]
+    here = os.dup(root)
+    for number, part in enumerate(parts):
+        prefix = "/".join(parts[: number + 1])
+        try:
+            following = mount.openat2(root, prefix, os.O_PATH, resolve=_IN_ROOT)
+        except FileNotFoundError:
+            if directory or number + 1 < len(parts):
+                os.mkdir(part, 0o755, dir_fd=here)
+            else:
+                os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=here))
+            following = mount.openat2(root, prefix, os.O_PATH, resolve=_IN_ROOT)
+        os.close(here)
+        here = following
+    return here

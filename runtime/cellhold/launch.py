@@ -1,0 +1,143 @@
+"""The caller's side of the launcher: one resident process per caller, started when first needed, ended with it.
+
+Called by container.py. `launch()` hands over a plan and descriptors and gets back a Channel: the container's life as messages.
+"""
+
+from __future__ import annotations
+
+import array
+import atexit
+import contextlib
+import marshal
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from cellhold.errors import SetupFailed
+
+if TYPE_CHECKING:
+    from cellhold.cgroups.base import Join
+    from cellhold.init.plan import Plan
+
+_MESSAGE = 65536
+_lock = threading.Lock()
+_resident: Resident | None = None
+
+
+class Resident:
+    """The launcher process and the control socket to it."""
+
+    def __init__(self) -> None:
+        """Start it: posix_spawn, because forking a process with threads and gigabytes is neither safe nor quick."""
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.owner = os.getpid()
+        package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        code = f"import sys; sys.path.append({package!r}); from cellhold.init.launcher import main; main()"
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        moves = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1), (os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)]
+        environment = {name: os.environ[name] for name in ("CELLHOLD_HOME", "HOME", "XDG_DATA_HOME") if name in os.environ}
+        try:
+            self.pid = os.posix_spawn(sys.executable, [sys.executable, "-I", "-S", "-c", code], environment, file_actions=moves)
+        finally:
+            os.close(null)
+            theirs.close()
+
+    def end(self) -> None:
+        """Close the control socket, which ends it and whatever it still watches, and reap it."""
+        self.control.close()
+        if os.getpid() == self.owner:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
+
+
+def resident() -> Resident:
+    """This process's launcher, started if there is none (or only one inherited over a fork)."""
+    global _resident  # noqa: PLW0603  # one per process is the point
+    with _lock:
+        if _resident is None or _resident.owner != os.getpid():
+            _resident = Resident()
+        return _resident
+
+
+def resident_pids() -> list[int]:
+    """The launcher's pid, if one runs."""
+    return [_resident.pid] if _resident is not None and _resident.owner == os.getpid() else []
+
+
+def shutdown() -> None:
+    """End the launcher; the next container starts a new one."""
+    global _resident  # noqa: PLW0603
+    with _lock:
+        if _resident is not None:
+            _resident.end()
+            _resident = None
+
+
+atexit.register(shutdown)
+
+
+class Channel:
+    """A container's life as the launcher tells it: tuples, as init/launcher.py lists them; and the pidfd of its PID 1."""
+
+    def __init__(self, end: socket.socket) -> None:
+        """Wrap our end of the pair; the launcher holds the other."""
+        self.socket = end
+        self.pidfd = -1
+
+    def receive(self, timeout: float | None = None) -> tuple[Any, ...] | None:
+        """The next message; None when `timeout` seconds pass without one; ("lost",) once the launcher itself is gone."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        if not poll.poll(None if timeout is None else max(timeout, 0) * 1000):
+            return None
+        fds = array.array("i")
+        data, ancillary, _flags, _address = self.socket.recvmsg(_MESSAGE, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+        for _level, _kind, packed in ancillary:
+            fds.frombytes(packed)
+        if fds:
+            self.pidfd = fds[0]
+        return marshal.loads(data) if data else ("lost",)  # noqa: S302  # from our own launcher
+
+    def close(self) -> None:
+        """Close our end (a container that still runs is killed by that) and the pidfd."""
+        self.socket.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+
+def launch(plan: Plan, *, lock: int, stdio: tuple[int, int, int], storage: int, join: Join) -> Channel:
+    """Ask for a container; all descriptors stay the caller's.
+
+    Raises SetupFailed if the launcher cannot be reached twice in a row.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    plan_fd = os.memfd_create("plan")
+    try:
+        os.write(plan_fd, marshal.dumps(plan))
+        into = (join.into,) if join.into >= 0 else ()
+        fds = [plan_fd, theirs.fileno(), lock, *stdio, storage, *into, *join.tasks]
+        for attempt in (1, 2):
+            try:
+                socket.send_fds(resident().control, [bytes([len(into)])], fds)
+                break
+            except OSError as error:  # it was killed: start another one
+                shutdown()
+                if attempt == 2:  # noqa: PLR2004
+                    raise SetupFailed(f"cannot start a container: the launcher does not answer: {error.strerror}", step="launch") from error
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        os.close(plan_fd)
+        theirs.close()
+    return Channel(ours)
+
+
+def deadline(seconds: float | None) -> float | None:
+    """A moment of CLOCK_MONOTONIC, `seconds` from now."""
+    return None if seconds is None else time.monotonic() + seconds

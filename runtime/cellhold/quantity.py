@@ -1,0 +1,68 @@
+"""Amounts as people write them: 512m, 1.5, 30s; parsed strictly, printed as they would be written.
+
+Sizes are binary (512m = 512 MiB), as docker reads them. Digits are ASCII digits: `int()` would also take `1_000` and Arabic ones.
+"""
+
+from __future__ import annotations
+
+import re
+
+from cellhold.errors import InvalidSpec
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", re.ASCII)
+_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+_COUNT = re.compile(r"\d+", re.ASCII)
+_LONGEST = 32
+
+
+def parse_size(text: str, *, key: str) -> int:
+    """Bytes of a size such as "512m", "1.5g", "65536"; `key` is the name to use in the error.
+
+    Raises InvalidSpec.
+    """
+    match = _SIZE.fullmatch(text.strip()) if len(text) <= _LONGEST else None
+    if match is None:
+        raise InvalidSpec(f"cannot use {key}={text[:_LONGEST]}: not a size", hint="write a number and a unit: 65536, 512k, 512m, 1.5g")
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def parse_cpus(text: str, *, key: str) -> float:
+    """Processors such as "1.5"; raises InvalidSpec."""
+    if len(text) > _LONGEST or not _NUMBER.fullmatch(text.strip()) or float(text) <= 0:
+        raise InvalidSpec(f"cannot use {key}={text[:_LONGEST]}: not a number of processors above 0", hint="write 0.5, 1, 1.5, 2 ...")
+    return float(text)
+
+
+def parse_count(text: str, *, key: str, minimum: int = 1) -> int:
+    """A whole number of at least `minimum`; raises InvalidSpec."""
+    if len(text) > _LONGEST or not _COUNT.fullmatch(text.strip()) or int(text) < minimum:
+        raise InvalidSpec(f"cannot use {key}={text[:_LONGEST]}: not a whole number of at least {minimum}", hint=f"write {key}=64, for example")
+    return int(text)
+
+
+def parse_seconds(text: str, *, key: str) -> float:
+    """Seconds of a duration such as "30s", "1.5", "10m", "1h30m"; raises InvalidSpec."""
+    match = _TIME.fullmatch(text.strip()) if len(text) <= _LONGEST else None
+    seconds = int(match[1] or 0) * 3600 + int(match[2] or 0) * 60 + float(match[3] or 0) if match else 0.0
+    if seconds <= 0:
+        raise InvalidSpec(f"cannot use {key}={text[:_LONGEST]}: not a time above 0", hint="write 30s, 10m, 1h30m or a number of seconds")
+    return seconds
+
+
+def size(count: int) -> str:
+    """A byte count for people: 536870912 -> "512 MiB", 65536 -> "64 KiB", 1610612736 -> "1.5 GiB"."""
+    for unit, factor in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= factor:
+            return f"{count / factor:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{count} bytes"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 90 -> "1m30s", 1.0 -> "1s", 0.25 -> "0.25s"."""
+    if seconds < 60:  # noqa: PLR2004  # a minute
+        return f"{seconds:g}s"
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, left = divmod(rest, 60)
+    return "".join(f"{n}{unit}" for n, unit in ((hours, "h"), (minutes, "m"), (left, "s")) if n)

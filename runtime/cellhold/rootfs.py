@@ -1,0 +1,142 @@
+"""From a spec to the plan of a container's file system and walls: a pure function; the host is not touched.
+
+The same plan is performed by init/steps.py, printed by `--trace` (story.py) and compared by the tests.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cellhold.linux import mount, process
+from cellhold.linux.capabilities import DEFAULT, mask
+
+if TYPE_CHECKING:
+    from cellhold.cgroups.base import View
+    from cellhold.image.model import Image
+    from cellhold.init.plan import Bind, FileSystem, Overlay, Plan, Tree
+    from cellhold.spec import Mount, Spec
+
+# Docker's lists (moby, oci/defaults.go), as documented: what of /proc and /sys tells about the host, or changes it.
+MASKED = (
+    "/proc/acpi /proc/asound /proc/interrupts /proc/kcore /proc/keys /proc/latency_stats /proc/sched_debug /proc/scsi /proc/timer_list "
+    "/proc/timer_stats /sys/devices/virtual/powercap /sys/firmware"
+).split()
+READ_ONLY = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger".split()
+
+_NOSUID, _NODEV, _NOEXEC, _RDONLY = mount.MOUNT_ATTR_NOSUID, mount.MOUNT_ATTR_NODEV, mount.MOUNT_ATTR_NOEXEC, mount.MOUNT_ATTR_RDONLY
+_ALL = _NOSUID | _NODEV | _NOEXEC
+NAMESPACES = {
+    "user": process.CLONE_NEWUSER,
+    "pid": process.CLONE_NEWPID,
+    "net": process.CLONE_NEWNET,
+    "mnt": process.CLONE_NEWNS,
+    "uts": process.CLONE_NEWUTS,
+    "ipc": process.CLONE_NEWIPC,
+    "time": process.CLONE_NEWTIME,
+}
+_TTY_GROUP = "5"  # Debian's, as docker mounts devpts
+_OOM_SCORE = 100  # the program goes before PID 1 when memory runs out, so that somebody is left to tell
+
+
+def plan(  # noqa: PLR0913  # one value per source of the plan
+    spec: Spec, image: Image, *, hostname: str, init_layer: Path, id_base: int, id_count: int, views: tuple[View, ...], seccomp: bytes,
+    namespaces: tuple[str, ...] = tuple(NAMESPACES), rlimits: tuple[tuple[int, int, int], ...] = (),
+) -> Plan:
+    """The plan of a container.
+
+    hostname: also in its /etc/hosts. init_layer: a directory of empty mount points. views: the cgroup file systems to show.
+    seccomp: a compiled filter. namespaces: the ones this kernel has. rlimits: (resource number, soft, hard).
+    """
+    trees, overlays = layers(image, init_layer)
+    binds = [bind(entry, trees) for entry in ordered(spec) if entry.kind == "bind"]
+    keep = mask(DEFAULT if spec.capabilities is None else spec.capabilities)
+    return {
+        "hostname": hostname,
+        "namespaces": sum(NAMESPACES[name] for name in namespaces),
+        "id_base": id_base,
+        "id_count": id_count,
+        "trees": trees,
+        "overlays": overlays,
+        "filesystems": filesystems(spec),
+        "binds": binds,
+        "files": files(hostname),
+        "views": [{"fstype": view.fstype, "option": view.option, "directory": view.directory} for view in views],
+        "masked": list(MASKED),
+        "read_only_paths": list(READ_ONLY),
+        "read_only_root": spec.read_only,
+        "rlimits": list(rlimits),
+        "bounding": keep,
+        "seccomp": seccomp,
+        "user": spec.user,
+        "cwd": spec.cwd or image.cwd,
+        "args": list(spec.args or image.args),
+        "env": {**image.env, "HOSTNAME": hostname, **spec.env},
+        "oom_score_adj": _OOM_SCORE,
+        "seconds": spec.limits.seconds,
+    }
+
+
+def layers(image: Image, init_layer: Path) -> tuple[list[Tree], list[Overlay]]:
+    """Every layer as a read-only tree with shifted ids, and the overlays that stack them; the root's top layer is the init layer."""
+    trees: list[Tree] = []
+    overlays: list[Overlay] = []
+    for stack in image.stacks:
+        directories = (init_layer, *stack.layers) if stack.target == "/" else stack.layers
+        first = len(trees)
+        trees += [{"path": str(path), "idmap": True, "attributes": _RDONLY | _NODEV, "recursive": False} for path in directories]
+        overlays.append({"target": stack.target, "lowers": list(range(first, len(trees)))})
+    return trees, overlays
+
+
+def filesystems(spec: Spec) -> list[FileSystem]:
+    """New instances of the kernel's file systems, then the user's tmpfs; a parent comes before what lies in it."""
+    shm = {"mode": "1777", **size_option(spec.limits.memory_bytes)}
+    terminals: dict[str, str | None] = {"newinstance": None, "ptmxmode": "0666", "mode": "0620", "gid": _TTY_GROUP}
+    fixed: list[FileSystem] = [
+        {"target": "/proc", "fstype": "proc", "options": {}, "attributes": _ALL},
+        {"target": "/sys", "fstype": "sysfs", "options": {}, "attributes": _ALL | _RDONLY},
+        {"target": "/dev", "fstype": "dev", "options": {}, "attributes": 0},
+        {"target": "/dev/pts", "fstype": "devpts", "options": terminals, "attributes": _NOSUID | _NOEXEC},
+        {"target": "/dev/shm", "fstype": "tmpfs", "options": shm, "attributes": _ALL},  # noqa: S108  # the container's own
+        {"target": "/dev/mqueue", "fstype": "mqueue", "options": {}, "attributes": _ALL},
+    ]
+    wanted: list[FileSystem] = [
+        {
+            "target": entry.target,
+            "fstype": "tmpfs",
+            "options": {"mode": "1777", **size_option(entry.size_bytes or spec.limits.memory_bytes)},
+            "attributes": _NOSUID | _NODEV | (_RDONLY if entry.read_only else 0),
+        }
+        for entry in ordered(spec)
+        if entry.kind == "tmpfs"
+    ]
+    return fixed + wanted
+
+
+def size_option(count: int | None) -> dict[str, str | None]:
+    """tmpfs's size option; without one the kernel's default holds (half of the machine's memory)."""
+    return {} if count is None else {"size": str(count)}
+
+
+def ordered(spec: Spec) -> list[Mount]:
+    """The user's mounts, the shallow ones first, so that none hides another."""
+    return sorted(spec.mounts, key=lambda entry: (entry.target.rstrip("/").count("/"), entry.target))
+
+
+def bind(entry: Mount, trees: list[Tree]) -> Bind:
+    """A bind and its tree, appended to `trees`; never with set-user-id or device files of the host."""
+    source = str(entry.source)
+    trees.append({
+        "path": source,
+        "idmap": entry.as_root,
+        "attributes": _NOSUID | _NODEV | (_RDONLY if entry.read_only else 0),
+        "recursive": False,
+    })
+    return {"target": entry.target, "tree": len(trees) - 1, "directory": Path(source).is_dir()}
+
+
+def files(hostname: str) -> dict[str, str]:
+    """The files that docker makes for every container too; without a network there is no name server."""
+    hosts = f"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    return {"/etc/hosts": hosts, "/etc/hostname": f"{hostname}\n", "/etc/resolv.conf": "# network none: there is no name server\n"}

@@ -1,0 +1,49 @@
+"""plan(): the filter as a list of frozen rules; pure, so that tests, the cache's key and the compiler all read the same list."""
+
+from __future__ import annotations
+
+from errno import ENOSYS, EPERM
+from typing import NamedTuple
+
+from cellhold.seccomp.profile import ALLOWED, BY_MACHINE, NEW_NAMESPACES, PERSONALITIES, REFUSED, WITH_CAPABILITY, Argument
+
+ALLOW = 0
+
+
+class Rule(NamedTuple):
+    """Calls of these names, if `condition` holds: answer 0 (ALLOW) lets the kernel do it, else it is the errno to fail with."""
+
+    names: tuple[str, ...]
+    answer: int
+    condition: Argument | None = None
+
+
+class Plan(NamedTuple):
+    """`refuse` is looked at first and may only refuse; `allow` decides the rest, and what it does not name gets EPERM.
+
+    newest: every name that the profile knows, with or without a capability; a call newer than all of them gets ENOSYS, so that
+    libc falls back to an older one.
+    """
+
+    machine: str
+    refuse: tuple[Rule, ...]
+    allow: tuple[Rule, ...]
+    known: tuple[str, ...]
+
+
+def plan(capabilities: frozenset[str], machine: str) -> Plan:
+    """The rules for a container with `capabilities` ("CAP_CHOWN") on `machine` (uname -m)."""
+    always = " ".join((*ALLOWED.values(), BY_MACHINE.get(machine, "")))
+    given = " ".join(WITH_CAPABILITY[name] for name in sorted(capabilities & WITH_CAPABILITY.keys()))
+    allow = [Rule(_names(f"{always} {given}"), ALLOW)]
+    allow += [Rule(("personality",), ALLOW, Argument(0, value)) for value in PERSONALITIES]
+    if "CAP_SYS_ADMIN" not in capabilities:
+        allow.append(Rule(("clone",), ALLOW, Argument(0, 0, NEW_NAMESPACES)))
+        # Its flags lie in memory, where no filter can see them; on ENOSYS libc uses clone.
+        allow.append(Rule(("clone3",), ENOSYS))
+    refuse = tuple(Rule((name,), EPERM, condition) for name, condition in REFUSED)
+    return Plan(machine, refuse, tuple(allow), _names(" ".join((always, *WITH_CAPABILITY.values()))))
+
+
+def _names(words: str) -> tuple[str, ...]:
+    return tuple(sorted(set(words.split())))

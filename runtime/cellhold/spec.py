@@ -1,0 +1,152 @@
+"""What to run: frozen values, checked when they are made. Units are in the names; None means the kernel's default (no limit).
+
+Nothing here asks the host: whether it can enforce a limit is for the code that does it (and refuses when it cannot).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from cellhold.errors import InvalidSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NETWORKS = ("none",)
+STORAGES = ("disk", "tmpfs")
+MEMORY_MINIMUM = 6 << 20  # docker's: below it a container cannot start
+PIDS_DEFAULT = 2048  # podman's: a fork bomb ends there
+_HOSTNAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
+_CPUSET = re.compile(r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*", re.ASCII)
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IoLimit:
+    """Block I/O per second on one device node ("/dev/vda"): bytes or operations, read or write; None = no limit."""
+
+    device: str
+    read_bps: int | None = None
+    write_bps: int | None = None
+    read_iops: int | None = None
+    write_iops: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much a container may use.
+
+    memory_bytes: memory with page cache; memory_swap_bytes: memory plus swap (docker's meaning), None = no swap beyond the
+    memory limit, -1 = as much as the host has. cpus: processors' worth of time per second. cpuset: the processors it may run on
+    ("0-1,4"). pids: processes and threads. disk_bytes: what it may write to its own layer. seconds: wall time of one run.
+    rlimits: name without RLIMIT_ ("nofile") -> (soft, hard); clamped to what the host allows.
+    """
+
+    memory_bytes: int | None = None
+    memory_swap_bytes: int | None = None
+    cpus: float | None = None
+    cpuset: str | None = None
+    pids: int | None = PIDS_DEFAULT
+    disk_bytes: int | None = None
+    seconds: float | None = None
+    io: tuple[IoLimit, ...] = ()
+    rlimits: Mapping[str, tuple[int, int]] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        """Raise InvalidSpec for values that no host could enforce."""
+        if self.memory_bytes is not None and self.memory_bytes < MEMORY_MINIMUM:
+            raise InvalidSpec(f"cannot use memory={self.memory_bytes}: the smallest limit is 6m (6 MiB)", hint="memory=64m, for example")
+        if self.memory_swap_bytes is not None and self.memory_swap_bytes != -1:
+            if self.memory_bytes is None:
+                raise InvalidSpec("cannot use memory-swap without memory: it is the sum of memory and swap", hint="add memory=512m")
+            if self.memory_swap_bytes < self.memory_bytes:
+                raise InvalidSpec(
+                    f"cannot use memory-swap={self.memory_swap_bytes}: it is the sum of memory and swap, so at least memory={self.memory_bytes}"
+                )
+        if self.cpus is not None and self.cpus < 0.01:  # noqa: PLR2004  # the kernel's smallest quota, 1 ms of 100 ms
+            raise InvalidSpec(f"cannot use cpus={self.cpus:g}: the smallest share is 0.01 of a processor", hint="cpus=0.5, for example")
+        if self.cpuset is not None and not _CPUSET.fullmatch(self.cpuset):
+            raise InvalidSpec(f"cannot use cpuset={self.cpuset}: not a list of processors", hint="write 0, 0-3 or 0,2")
+        if self.disk_bytes is not None and self.disk_bytes < 1 << 20:
+            raise InvalidSpec(f"cannot use disk={self.disk_bytes}: the smallest writable layer is 1m (1 MiB)", hint="disk=1g, for example")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """Something of the host, or an empty tmpfs, at a path of the container.
+
+    kind: "bind" (source: an absolute host path) or "tmpfs" (size_bytes: None = the memory limit decides). target: absolute.
+    as_root: a bind shows the host owner's ids as the container's (uid 0 is uid 0), so that files made belong to the host's user;
+    without it the ids stay what they are on disk and are mostly unmapped inside.
+    """
+
+    kind: str
+    target: str
+    source: str | None = None
+    read_only: bool = False
+    size_bytes: int | None = None
+    as_root: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise InvalidSpec for paths that cannot be mounted or mounted on."""
+        if self.kind not in ("bind", "tmpfs"):
+            raise InvalidSpec(f"cannot mount type={self.kind}: not a known kind", hint="bind or tmpfs")
+        for what, path in (("target", self.target), ("source", self.source)):
+            if path is not None and (not path.startswith("/") or "\0" in path):
+                raise InvalidSpec(f"cannot mount {path!r}: the {what} is not an absolute path", hint="write it from the root: /data")
+        if PurePosixPath(self.target) == PurePosixPath("/") or ".." in PurePosixPath(self.target).parts:
+            raise InvalidSpec(f"cannot mount on {self.target}: the target has to lie below the root, without '..'")
+        if self.kind == "bind" and self.source is None:
+            raise InvalidSpec(f"cannot bind to {self.target}: no source given")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """A container to be: the image, what to run in it, and its walls.
+
+    image: "host" (this machine's own files, read-only), or a directory's path (starts with / or .) that is the root file system.
+    args: the program and its arguments. env: added to the image's; nothing of the caller's environment gets in. user: "uid",
+    "uid:gid" or names of the image's /etc/passwd. cwd: None = the image's. capabilities: None = the default set, else exactly
+    these ("CAP_CHOWN"). network: "none" (loopback only). storage: "disk" or "tmpfs" (pages count against the memory limit).
+    """
+
+    image: str = "host"
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    cwd: str | None = None
+    user: str = "0:0"
+    hostname: str | None = None
+    name: str | None = None
+    limits: Limits = Limits()
+    mounts: tuple[Mount, ...] = ()
+    network: str = "none"
+    storage: str = "disk"
+    read_only: bool = False
+    capabilities: frozenset[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InvalidSpec for what can be seen to be wrong without asking the host."""
+        if self.network not in NETWORKS:
+            raise InvalidSpec(f"cannot use network={self.network}: this version has no such network", hint="network=none (loopback only)")
+        if self.storage not in STORAGES:
+            raise InvalidSpec(f"cannot use storage={self.storage}: not a kind of storage", hint="storage=disk or storage=tmpfs")
+        if self.hostname is not None and not _HOSTNAME.fullmatch(self.hostname):
+            raise InvalidSpec(f"cannot use hostname={self.hostname!r}: up to 64 letters, digits, dots and hyphens")
+        if self.name is not None and not _NAME.fullmatch(self.name):
+            raise InvalidSpec(f"cannot use name={self.name!r}: letters, digits, '_', '.' and '-', beginning with a letter or digit")
+        if self.cwd is not None and not self.cwd.startswith("/"):
+            raise InvalidSpec(f"cannot use workdir={self.cwd!r}: not an absolute path", hint="write it from the root: /work")
+        for key in self.env:
+            if not key or "=" in key or "\0" in key or "\0" in self.env[key]:
+                raise InvalidSpec(f"cannot use env {key!r}: not a name of an environment variable")
+        for arg in self.args:
+            if "\0" in arg:
+                raise InvalidSpec(f"cannot run {arg!r}: an argument holds a NUL byte")
+
+    def with_limits(self, **limits: object) -> Spec:
+        """This spec with some limits replaced; raises InvalidSpec as Limits does."""
+        return replace(self, limits=replace(self.limits, **limits))  # type: ignore[arg-type]  # checked by Limits

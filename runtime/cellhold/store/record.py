@@ -1,0 +1,48 @@
+"""record.json of a container: enough to find and clear it after any crash, and to say what it was.
+
+Written whole and renamed into place, so that a reader sees the old text or the new one. It is not fsynced: after a power cut
+there is no container left to find.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(kw_only=True)
+class Record:
+    """One container. id_base: first of its subordinate ids, or None before the claim. created: seconds since the epoch."""
+
+    id: str
+    name: str
+    image: str
+    args: list[str]
+    state: str
+    created: float
+    id_base: int | None = None
+    pid: int | None = None
+    status: int | None = None
+    why: str | None = None
+    storage: str = "disk"
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, directory: Path) -> None:
+        """Put it into the container's directory."""
+        fd = os.open(directory / "record.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(fd, json.dumps(vars(self)).encode())
+        finally:
+            os.close(fd)
+        os.rename(directory / "record.new", directory / "record.json")
+
+
+def read(directory: Path) -> Record | None:
+    """The record in a container's directory; None if there is none, or half of one."""
+    try:
+        return Record(**json.loads((directory / "record.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None

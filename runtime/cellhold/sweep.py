@@ -1,0 +1,51 @@
+"""Clear what a crash left: containers whose runner is gone. Called once by every process before its first container, by the
+launcher when its caller has died, and by hand in tests.
+
+Whoever runs a container holds a lock (flock) on its directory, which the kernel releases when the last holder dies. So a
+directory that can be locked is nobody's: its processes are killed, then its groups, files and ids go, the directory last. That
+order lets a sweep that is itself cut off be finished by the next one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+from cellhold import cgroups
+from cellhold.store import tree
+from cellhold.store.home import Home, open_home
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def sweep(home: Home | None = None) -> list[str]:
+    """Clear every container that nobody runs; returns their ids."""
+    home = home or open_home()
+    swept = [entry.name for entry in home.containers.iterdir() if clear(home, entry)]
+    for claim in home.ids.iterdir():
+        owner = claim.read_text(encoding="ascii", errors="replace")
+        if owner and not home.container(owner).exists():
+            claim.unlink(missing_ok=True)
+    return swept
+
+
+def clear(home: Home, directory: Path) -> bool:
+    """Clear one container if nobody holds it; True if it was cleared."""
+    try:
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        cgroups.remove_leftover(directory.name)
+        tree.remove(directory)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    for claim in home.ids.iterdir():
+        if claim.read_text(encoding="ascii", errors="replace") == directory.name:
+            claim.unlink(missing_ok=True)
+    return True
