@@ -38,7 +38,9 @@ def parse_cpus(text: str, *, key: str) -> float:
 def parse_count(text: str, *, key: str, minimum: int = 1) -> int:
     """A whole number of at least `minimum`; raises InvalidSpec."""
     if len(text) > _LONGEST or not _COUNT.fullmatch(text.strip()) or int(text) < minimum:
-        raise InvalidSpec(f"cannot use {key}={text[:_LONGEST]}: not a whole number of at least {minimum}", hint=f"write {key}=64, for example")
+        raise InvalidSpec(
+            f"cannot use {key}={text[:_LONGEST]}: not a whole number of at least {minimum}", hint=f"write {key}=64, for example"
+        )
     return int(text)
 
 

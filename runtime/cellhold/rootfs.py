@@ -40,8 +40,17 @@ _OOM_SCORE = 100  # the program goes before PID 1 when memory runs out, so that 
 
 
 def plan(  # noqa: PLR0913  # one value per source of the plan
-    spec: Spec, image: Image, *, hostname: str, init_layer: Path, id_base: int, id_count: int, views: tuple[View, ...], seccomp: bytes,
-    namespaces: tuple[str, ...] = tuple(NAMESPACES), rlimits: tuple[tuple[int, int, int], ...] = (),
+    spec: Spec,
+    image: Image,
+    *,
+    hostname: str,
+    init_layer: Path,
+    id_base: int,
+    id_count: int,
+    views: tuple[View, ...],
+    seccomp: bytes,
+    namespaces: tuple[str, ...] = tuple(NAMESPACES),
+    rlimits: tuple[tuple[int, int, int], ...] = (),
 ) -> Plan:
     """The plan of a container.
 
@@ -127,12 +136,14 @@ def ordered(spec: Spec) -> list[Mount]:
 def bind(entry: Mount, trees: list[Tree]) -> Bind:
     """A bind and its tree, appended to `trees`; never with set-user-id or device files of the host."""
     source = str(entry.source)
-    trees.append({
-        "path": source,
-        "idmap": entry.as_root,
-        "attributes": _NOSUID | _NODEV | (_RDONLY if entry.read_only else 0),
-        "recursive": False,
-    })
+    trees.append(
+        {
+            "path": source,
+            "idmap": entry.as_root,
+            "attributes": _NOSUID | _NODEV | (_RDONLY if entry.read_only else 0),
+            "recursive": False,
+        }
+    )
     return {"target": entry.target, "tree": len(trees) - 1, "directory": Path(source).is_dir()}
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellhold.linux.capabilities import NUMBERS
-from cellhold.quantity import size
+from cellhold.quantity import duration, size
 from cellhold.rootfs import NAMESPACES
 
 if TYPE_CHECKING:
     from cellhold.events import Step
     from cellhold.init.plan import Plan
+    from cellhold.spec import Limits
 
 _NAME_WIDTH = 22
+_INDENT = 47
 _TITLES = {
     "prepare": "on the host, before anything runs",
     "launch": "the launcher clones PID 1 into new namespaces",
@@ -64,7 +66,9 @@ def text(steps: list[Step]) -> str:
         if (title := _TITLES[chapter_of(step)]) != chapter:
             lines.append(f"\n{title}")
             chapter = title
-        lines.append(f"  {(step.start - first) * 1e3:8.2f} ms  +{step.seconds * 1e3:7.2f}  {step.name:{_NAME_WIDTH}} {step.detail}".rstrip())
+        lines.append(
+            f"  {(step.start - first) * 1e3:8.2f} ms  +{step.seconds * 1e3:7.2f}  {step.name:{_NAME_WIDTH}} {step.detail}".rstrip()
+        )
     total = max(step.start + step.seconds for step in ordered) - first
     lines.append(f"\n  {total * 1e3:8.2f} ms in all")
     return "\n".join(lines).lstrip("\n")
@@ -76,16 +80,17 @@ def chapter_of(step: Step) -> str:
         return "program" if step.name.startswith("program.") else "become"
     if step.name.startswith("launch."):
         return "launch"
-    return "end" if step.name.endswith((".remove", ".wait")) else "prepare"
+    return {"program.wait": "program", "container.remove": "end"}.get(step.name, "prepare")
 
 
-def limits_text(memory: int | None, cpus: float | None, pids: int | None) -> str:
-    """A short list of limits: "memory 512 MiB, cpus 1.5, pids 64"."""
-    parts = []
-    if memory is not None:
-        parts.append(f"memory {size(memory)}")
-    if cpus is not None:
-        parts.append(f"cpus {cpus:g}")
-    if pids is not None:
-        parts.append(f"pids {pids}")
-    return ", ".join(parts) or "no limits"
+def limits_text(limits: Limits) -> str:
+    """The limits that are set, as one would write them: "memory 512 MiB, cpus 1.5, pids 64"."""
+    parts = {
+        "memory": limits.memory_bytes and size(limits.memory_bytes),
+        "cpus": limits.cpus and f"{limits.cpus:g}",
+        "cpuset": limits.cpuset,
+        "pids": limits.pids,
+        "disk": limits.disk_bytes and size(limits.disk_bytes),
+        "time": limits.seconds and duration(limits.seconds),
+    }
+    return ", ".join(f"{name} {value}" for name, value in parts.items() if value) or "none"

@@ -1,5 +1,6 @@
-"""Clear what a crash left: containers whose runner is gone. Called once by every process before its first container, by the
-launcher when its caller has died, and by hand in tests.
+"""Clear what a crash left: containers whose runner is gone.
+
+Called once by every process before its first container, by the launcher when its caller has died, and by hand in tests.
 
 Whoever runs a container holds a lock (flock) on its directory, which the kernel releases when the last holder dies. So a
 directory that can be locked is nobody's: its processes are killed, then its groups, files and ids go, the directory last. That
@@ -10,14 +11,21 @@ from __future__ import annotations
 
 import fcntl
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from cellhold import cgroups
 from cellhold.store import tree
 from cellhold.store.home import Home, open_home
 
-if TYPE_CHECKING:
-    from pathlib import Path
+
+_swept: set[Path] = set()
+
+
+def sweep_once(home: Home) -> None:
+    """sweep(), the first time that this process uses the store."""
+    if home.root not in _swept:
+        _swept.add(home.root)
+        sweep(home)
 
 
 def sweep(home: Home | None = None) -> list[str]:

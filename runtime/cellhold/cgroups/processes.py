@@ -75,12 +75,12 @@ def move_all(sources: Iterable[str], target: str) -> None:
                 gone.add(pid)
 
 
-def remove_all(directories: Iterable[str], *, patience: float = PATIENCE) -> None:
+def remove_all(directories: Iterable[str], *, patience: float | None = None) -> None:
     """Remove groups and what is below them; those that are gone already are no error.
 
-    Raises NotAllowed, after removing what it can, when a process is still in one `patience` seconds later.
+    Raises NotAllowed, after removing what it can, when a process is still in one after `patience` seconds (None: PATIENCE).
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + (PATIENCE if patience is None else patience)
     stuck = [at for at in directories if not wait_until(partial(_removed, at), seconds=deadline - time.monotonic())]
     if stuck:
         pids = ", ".join(map(str, sorted(members(stuck)))) or "unknown"

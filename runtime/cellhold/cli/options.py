@@ -27,19 +27,25 @@ def add(command: Any) -> None:
     limits.add_argument("--pids-limit", metavar="N", help=f"processes and threads, -1 for no limit (default: {PIDS_DEFAULT})")
     limits.add_argument("--disk", metavar="SIZE", help="what it may write to its own layer")
     limits.add_argument("--time", metavar="TIME", help="wall time, then SIGKILL: 30s, 10m")
-    limits.add_argument("--ulimit", metavar="NAME=SOFT[:HARD]", action="append", default=[], help="a limit of setrlimit(2), cut to the host's")
+    limits.add_argument(
+        "--ulimit", metavar="NAME=SOFT[:HARD]", action="append", default=[], help="a limit of setrlimit(2), cut to the host's"
+    )
     for flag, what in (("read-bps", "bytes read"), ("write-bps", "bytes written"), ("read-iops", "reads"), ("write-iops", "writes")):
         limits.add_argument(f"--device-{flag}", metavar="DEVICE:RATE", action="append", default=[], help=f"{what} per second")
     walls = command.add_argument_group("what it sees")
     walls.add_argument("--network", "--net", metavar="NET", default="none", help="none: loopback only (the only one yet)")
     walls.add_argument("--hostname", metavar="NAME", help="its host name (default: its id)")
     walls.add_argument("--name", metavar="NAME", help="a name for people")
-    walls.add_argument("-e", "--env", metavar="NAME[=VALUE]", action="append", default=[], help="environment; without a value, the caller's")
+    walls.add_argument(
+        "-e", "--env", metavar="NAME[=VALUE]", action="append", default=[], help="environment; without a value, the caller's"
+    )
     walls.add_argument("-w", "--workdir", metavar="DIR", help="working directory, made if missing")
     walls.add_argument("-u", "--user", metavar="USER[:GROUP]", default="0:0", help="ids, or names of the image's /etc/passwd")
     walls.add_argument("-v", "--volume", metavar="HOST:DIR[:ro]", action="append", default=[], help="show a directory or file of the host")
     walls.add_argument("--tmpfs", metavar="DIR[:size=SIZE]", action="append", default=[], help="an empty file system in memory")
-    walls.add_argument("--storage", choices=("disk", "tmpfs"), default="disk", help="where the writable layer lies (tmpfs counts as memory)")
+    walls.add_argument(
+        "--storage", choices=("disk", "tmpfs"), default="disk", help="where the writable layer lies (tmpfs counts as memory)"
+    )
     walls.add_argument("--read-only", action="store_true", help="no writable root file system")
     walls.add_argument("--cap-drop", metavar="CAP", action="append", default=[], help="a capability to take away, or ALL")
     walls.add_argument("--cap-add", metavar="CAP", action="append", default=[], help="one to give (inside its own user namespace only)")

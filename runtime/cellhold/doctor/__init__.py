@@ -14,6 +14,8 @@ import cellhold
 from cellhold.doctor import confinement, limits, namespaces, privileges, roots
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cellhold.doctor.feature import Feature, Finding
 
 FEATURES: dict[str, Feature] = {
@@ -32,14 +34,14 @@ def examine() -> list[Finding]:
     return [look(name) for name in FEATURES]
 
 
-def can_run() -> bool:
+def can_run(findings: Sequence[Finding] | None = None) -> bool:
     """Whether a container can run here at all."""
-    return all(finding.ok for finding in examine() if finding.needed)
+    return all(finding.ok for finding in findings or examine() if finding.needed)
 
 
-def report() -> str:
+def report(findings: Sequence[Finding] | None = None) -> str:
     """The text that `cellhold doctor` prints."""
-    findings = examine()
+    findings = findings or examine()
     missing = [finding for finding in findings if finding.needed and not finding.ok]
     host = os.uname()
     lines = [f"Cellhold {cellhold.__version__} on Linux {host.release} ({host.machine})", _verdict(missing), ""]
@@ -50,7 +52,7 @@ def report() -> str:
     ):
         if chosen:
             lines += [f"{title}:", *(line for finding in chosen for line in _lines(finding)), ""]
-    return "\n".join(lines).rstrip()
+    return "\n".join(lines)
 
 
 def _verdict(missing: list[Finding]) -> str:

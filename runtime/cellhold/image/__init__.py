@@ -24,4 +24,7 @@ def find(name: str, home: Home) -> Image:
         return host.image(home)
     if name.startswith(("/", ".")):
         return directory.image(name)
-    raise ImageNotFound(f"cannot use image={name}: there is no image of that name", hint="image=host, or the path of a directory that holds a root file system")
+    raise ImageNotFound(
+        f"cannot use image={name}: there is no image of that name",
+        hint="image=host, or the path of a directory that holds a root file system",
+    )

@@ -63,7 +63,10 @@ def python_prefixes() -> list[str]:
     for prefix in dict.fromkeys((sys.base_prefix, sys.base_exec_prefix, sys.prefix, sys.exec_prefix)):
         path = Path(prefix)
         if path in (Path("/"), Path("/root"), Path("/home"), Path("/var"), Path("/etc")) or path.parent == Path("/home"):
-            raise NotSupported(f"cannot show this Python in the host image: its prefix {prefix} holds more than a Python", hint="run Cellhold from a virtual environment")
+            raise NotSupported(
+                f"cannot show this Python in the host image: its prefix {prefix} holds more than a Python",
+                hint="run Cellhold from a virtual environment",
+            )
         if not any(path.is_relative_to(tree) for tree in (*_TREES, *prefixes)):
             prefixes.append(prefix)
     return prefixes
@@ -131,7 +134,9 @@ def write_accounts(etc: Path) -> None:
     """passwd and group with the machine's system accounts; people and who is in which group stay out."""
     for name, id_column in (("passwd", 2), ("group", 2)):
         rows = (line.split(":") for line in Path("/etc", name).read_text(encoding="utf-8", errors="replace").splitlines())
-        system = [row for row in rows if len(row) > id_column and row[2].isdecimal() and (int(row[2]) < _HUMAN_ID or int(row[2]) == _NOBODY)]
+        system = [
+            row for row in rows if len(row) > id_column and row[2].isdecimal() and (int(row[2]) < _HUMAN_ID or int(row[2]) == _NOBODY)
+        ]
         if name == "group":
             system = [[*row[:3], ""] for row in system]
         (etc / name).write_text("".join(":".join(row) + "\n" for row in system), encoding="utf-8")

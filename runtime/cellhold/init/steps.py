@@ -105,7 +105,9 @@ def mount_filesystems(now: Becoming) -> None:
             move(now.dev, open_plain(now.root, record["target"]))
             continue
         made = mount.new_filesystem(record["fstype"], record["options"], attributes=record["attributes"], source=record["fstype"])
-        place = target(now.root, record["target"], directory=True) if record["fstype"] == "tmpfs" else open_plain(now.root, record["target"])
+        place = (
+            target(now.root, record["target"], directory=True) if record["fstype"] == "tmpfs" else open_plain(now.root, record["target"])
+        )
         move(made, place)
 
 

@@ -76,7 +76,9 @@ def move_mount(mount_fd: int, target_fd: int) -> None:
     _move_mount(mount_fd, b"", target_fd, b"", _MOVE_EMPTY_PATHS)
 
 
-def mount_setattr(fd: int, *, attr_set: int = 0, attr_clr: int = 0, propagation: int = 0, userns_fd: int = 0, recursive: bool = False) -> None:
+def mount_setattr(
+    fd: int, *, attr_set: int = 0, attr_clr: int = 0, propagation: int = 0, userns_fd: int = 0, recursive: bool = False
+) -> None:
     """mount_setattr(2) on a mount's descriptor; MOUNT_ATTR_IDMAP takes the ids of the user namespace `userns_fd`."""
     attributes = pack("QQQQ", attr_set, attr_clr, propagation, userns_fd)
     _mount_setattr(fd, b"", AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0), attributes, len(attributes))

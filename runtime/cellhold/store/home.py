@@ -1,14 +1,14 @@
 """Where Cellhold keeps things. One directory, private to its owner:
 
-    HOME/                     CELLHOLD_HOME, else /var/lib/cellhold as root, else ~/.local/share/cellhold
-        containers/ID/        one container: locked (flock on the directory) by whoever runs it
-            record.json       what it is and what became of it (store/record.py)
-            storage/          its writable layer (storage.py)
-        ids/NUMBER            a claim on a range of subordinate ids: the file's text is the container's id (store/ids.py)
-        images/NAME-KEY/      what an image needs on disk; `host` keeps its skeleton here
-        layers/init/          empty mount points, below every container's writable layer, above its image
-        templates/            empty file-system images for size-limited layers
-        seccomp/              compiled filters
+HOME/                     CELLHOLD_HOME, else /var/lib/cellhold as root, else ~/.local/share/cellhold
+    containers/ID/        one container: locked (flock on the directory) by whoever runs it
+        record.json       what it is and what became of it (store/record.py)
+        storage/          its writable layer (storage.py)
+    ids/NUMBER            a claim on a range of subordinate ids: the file's text is the container's id (store/ids.py)
+    images/NAME-KEY/      what an image needs on disk; `host` keeps its skeleton here
+    layers/init/          empty mount points, below every container's writable layer, above its image
+    templates/            empty file-system images for size-limited layers
+    seccomp/              compiled filters
 """
 
 from __future__ import annotations
@@ -98,11 +98,15 @@ def open_home(root: Path | None = None) -> Home:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.stat()
         if status.st_uid != os.geteuid():
-            raise NotSupported(f"cannot use the store {path}: it belongs to uid {status.st_uid}", hint="set CELLHOLD_HOME to a directory of yours")
+            raise NotSupported(
+                f"cannot use the store {path}: it belongs to uid {status.st_uid}", hint="set CELLHOLD_HOME to a directory of yours"
+            )
         for part in _PARTS:
             (path / part).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise NotSupported(f"cannot make the store {path}: {error.strerror}", hint="set CELLHOLD_HOME to a directory you can write to") from error
+        raise NotSupported(
+            f"cannot make the store {path}: {error.strerror}", hint="set CELLHOLD_HOME to a directory you can write to"
+        ) from error
     return Home(path)
 
 

@@ -39,7 +39,9 @@ def claim(directory: Path, container_id: str) -> int:
         os.write(fd, container_id.encode())
         os.close(fd)
         return base
-    raise NotSupported(f"cannot give container {container_id} its own ids: all {RANGES} ranges are taken", hint="remove containers you do not need")
+    raise NotSupported(
+        f"cannot give container {container_id} its own ids: all {RANGES} ranges are taken", hint="remove containers you do not need"
+    )
 
 
 def release(directory: Path, base: int) -> None:

@@ -8,27 +8,23 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(kw_only=True)
 class Record:
-    """One container. id_base: first of its subordinate ids, or None before the claim. created: seconds since the epoch."""
+    """One container. created: seconds since the epoch; state, status and why as in cellhold.lifecycle and cellhold.outcome."""
 
     id: str
     name: str
     image: str
     args: list[str]
-    state: str
     created: float
-    id_base: int | None = None
+    state: str = "created"
     pid: int | None = None
     status: int | None = None
     why: str | None = None
-    storage: str = "disk"
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def write(self, directory: Path) -> None:
         """Put it into the container's directory."""
@@ -37,7 +33,7 @@ class Record:
             os.write(fd, json.dumps(vars(self)).encode())
         finally:
             os.close(fd)
-        os.rename(directory / "record.new", directory / "record.json")
+        os.replace(directory / "record.new", directory / "record.json")
 
 
 def read(directory: Path) -> Record | None:

@@ -1,0 +1,67 @@
+# `make demo` and `make test` are the two commands; everything else serves them. Nothing is installed outside .venv, except
+# Debian packages (packages.debian), and those only when root.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+NOTEBOOK := notebooks/00-hello-container.ipynb
+CODE := runtime kernel tests tools
+
+.PHONY: help demo lab test lint bench clean debian-demo debian-test debian-bench
+
+help:
+	@echo "make demo    install into $(VENV), run the first notebook in a container, print what its cells printed"
+	@echo "make lab     open the notebooks in JupyterLab"
+	@echo "make test    format, lint, types, architecture and all tests"
+	@echo "make bench   measure against crun, runc and a plain ipykernel"
+	@echo "make clean   remove what these made"
+
+demo: $(VENV)/.demo
+	$(BIN)/python tools/demo.py $(NOTEBOOK)
+
+lab: $(VENV)/.lab
+	$(BIN)/jupyter lab $(NOTEBOOK)
+
+test: $(VENV)/.test lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.demo debian-bench
+	cd tests && ../$(BIN)/python -m bench.container
+	cd tests && ../$(BIN)/python -m bench.kernel
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ------------------------------------------------------------------------------------------------------------- installing
+
+debian-demo debian-test debian-bench: debian-%:
+	@PYTHON=$(PYTHON) tools/debian-packages $*
+
+$(BIN)/python: | debian-demo
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than 3.11: make PYTHON=python3.11 ..., for example"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+		{ echo "$(PYTHON) has no venv module: apt install python3-venv, or make PYTHON=/path/to/another/python3 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The first stamp installs the least that runs a notebook, so that the demo starts soon; the others add to it.
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[demo]'
+	$(BIN)/cellhold kernel install --sys-prefix
+	touch $@
+
+$(VENV)/.lab: pyproject.toml $(VENV)/.demo
+	$(PIP) install --editable '.[demo,lab]'
+	touch $@
+
+$(VENV)/.test: pyproject.toml $(VENV)/.demo | debian-test
+	$(PIP) install --editable '.[demo,test,lint]'
+	touch $@

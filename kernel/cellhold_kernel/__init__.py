@@ -1,0 +1,25 @@
+"""Cellhold's Jupyter kernel: a notebook's cells run in a container of its own.
+
+    python -m cellhold_kernel -f CONNECTION_FILE [--kernelspec DIRECTORY] [arguments for the kernel in the container]
+
+The process that Jupyter starts is the *host kernel*. It makes the container, relays Jupyter's messages to the *cell kernel* in it
+(an ipykernel), and answers itself what a container cannot: why it ended, and what `%container` asks.
+
+    app.py            the process: arguments, signals, its life and end
+    relay.py          the host kernel: which message goes where, and what is answered here
+    session.py        the notebook's containers: begin, replace, let go
+    diagnosis.py      why one is gone, in words
+    cellkernel.py     one container with the kernel in it, from spec to end
+    meeting.py        the directory that both sides see
+    front.py back.py  the sockets towards Jupyter, and towards the container
+    loop.py tail.py   what is waited for; what a program wrote last
+    connection.py     Jupyter's connection file
+    wire.py           Jupyter's message format: take apart, sign, check
+    requests.py       what was asked and is not answered yet
+    answers.py        what is said when there is no cell kernel to say it
+    config.py         the words of `%container`, kernelspecs and command line; where a notebook's spec comes from
+    magics/           the lines of a cell that are for the host kernel
+    install.py        `cellhold kernel install|list|remove`
+
+Importing this package imports nothing: how soon the container starts depends on it.
+"""

@@ -1,0 +1,135 @@
+"""What the host kernel says itself, where there is no cell kernel to say it: each answer with the messages that belong to it.
+
+So the notebook stays usable without a container, and can be repaired with %container. Which request is answered here, relay.py
+decides.
+"""
+
+from __future__ import annotations
+
+import platform
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from cellhold import __version__
+from cellhold_kernel.wire import PROTOCOL_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cellhold.errors import CellholdError
+    from cellhold_kernel.front import Front
+    from cellhold_kernel.wire import Message
+
+_LANGUAGE = {
+    "name": "python",
+    "version": platform.python_version(),
+    "mimetype": "text/x-python",
+    "file_extension": ".py",
+    "pygments_lexer": "ipython3",
+    "codemirror_mode": {"name": "ipython", "version": 3},
+    "nbconvert_exporter": "python",
+}
+_INFO = {
+    "protocol_version": PROTOCOL_VERSION,
+    "implementation": "cellhold",
+    "implementation_version": __version__,
+    "language_info": _LANGUAGE,
+    "banner": f"Cellhold {__version__}: no container runs; %container key=value starts one",
+    "help_links": [],
+    "supported_features": [],
+}
+
+
+class Answers:
+    """Answers to a front. cells: the number of the last cell, whoever ran it."""
+
+    def __init__(self, front: Front) -> None:
+        """Answer to what comes in at `front`."""
+        self._front = front
+        self.cells = 0
+
+    def busy(self, message: Message) -> None:
+        """Say that work on a request has begun."""
+        self._front.publish("status", {"execution_state": "busy"}, parent=message.header)
+
+    def idle(self, message: Message) -> None:
+        """Say that nothing more comes of it."""
+        self._front.publish("status", {"execution_state": "idle"}, parent=message.header)
+
+    def ok(self, channel: str, message: Message) -> None:
+        """Done."""
+        with self._at_work(message):
+            self._front.reply(channel, message, {"status": "ok"})
+
+    def abort(self, channel: str, message: Message) -> None:
+        """It will not be done; as ipykernel says it."""
+        with self._at_work(message):
+            self._front.reply(channel, message, {"status": "aborted"})
+
+    def question(self, channel: str, message: Message, *, error: CellholdError) -> None:
+        """What can be said without a cell kernel; error: why there is none."""
+        with self._at_work(message):
+            self._front.reply(channel, message, _known(message) or {**_failure(type(error).__name__, _lines(error)), "status": "error"})
+
+    def refuse(self, message: Message, error: CellholdError) -> None:
+        """End a cell that was not run with an error."""
+        failure = _failure(type(error).__name__, _lines(error))
+        self.cell(message, ("error", failure), {**failure, "status": "error"})
+
+    def cell(self, message: Message, output: tuple[str, dict[str, Any]], reply: dict[str, Any]) -> None:
+        """Everything that a cell run by the host kernel sends: one output, one reply."""
+        header, silent = message.header, is_silent(message)
+        count = self.cells + (0 if silent else 1)
+        with self._at_work(message):
+            if not silent:
+                self.cells = count
+                self._front.publish("execute_input", {"code": message.content.get("code", ""), "execution_count": count}, parent=header)
+                self._front.publish(*output, parent=header)
+            self._front.reply("shell", message, {**reply, "execution_count": count})
+
+    def killed(self, channel: str, message: Message, *, name: str, lines: list[str], count: int) -> None:
+        """End a cell that ran when its container was killed."""
+        failure = _failure(name, lines)
+        if not is_silent(message):
+            self._front.publish("error", failure, parent=message.header)
+        self._front.reply(channel, message, {**failure, "status": "error", "execution_count": count})
+        self.idle(message)
+
+    @contextmanager
+    def _at_work(self, message: Message) -> Iterator[None]:
+        self.busy(message)
+        yield
+        self.idle(message)
+
+
+def is_silent(message: Message) -> bool:
+    """Whether a cell wants no output published and no number."""
+    return message.content.get("silent") is True
+
+
+def stops(message: Message) -> bool:
+    """Whether an error in this cell aborts the cells behind it."""
+    return message.content.get("stop_on_error", True) is not False and not is_silent(message)
+
+
+def _lines(error: CellholdError) -> list[str]:
+    return [f"{type(error).__name__}: {error}", *([f"hint: {error.hint}"] if error.hint else [])]
+
+
+def _failure(name: str, lines: list[str]) -> dict[str, Any]:
+    return {"ename": name, "evalue": lines[0].removeprefix(f"{name}: "), "traceback": lines}
+
+
+def _known(message: Message) -> dict[str, Any] | None:
+    position = message.content.get("cursor_pos", 0)
+    known: dict[str, dict[str, Any]] = {
+        "kernel_info_request": _INFO,
+        "comm_info_request": {"comms": {}},
+        "complete_request": {"matches": [], "cursor_start": position, "cursor_end": position, "metadata": {}},
+        "inspect_request": {"found": False, "data": {}, "metadata": {}},
+        "is_complete_request": {"status": "unknown"},
+        "history_request": {"history": []},
+        "interrupt_request": {},
+        "shutdown_request": {"restart": message.content.get("restart", False)},
+    }
+    return {"status": "ok", **known[message.type]} if message.type in known else None

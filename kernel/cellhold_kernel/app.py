@@ -1,0 +1,115 @@
+"""The host kernel's process: arguments, signals, its life and its end.
+
+Started by Jupyter as the kernelspec says. It ends when Jupyter asks, when its parent dies, on SIGTERM, and with the program of the
+container; whatever happens to it, the container does not outlive it (the runtime sees to that).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from cellhold.errors import CellholdError
+from cellhold_kernel import connection, wire
+from cellhold_kernel.config import Settings, of_kernelspec
+from cellhold_kernel.front import Front
+from cellhold_kernel.loop import Loop
+from cellhold_kernel.relay import HostKernel
+from cellhold_kernel.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cellhold.spec import Spec
+    from cellhold_kernel.cellkernel import Box
+
+_USAGE = "usage: python -m cellhold_kernel -f CONNECTION_FILE [--kernelspec DIRECTORY] [arguments for the kernel in the container]"
+
+
+class Arguments(NamedTuple):
+    """The command line. rest: for the cell kernel, as nbclient passes `--HistoryManager.hist_file=:memory:`."""
+
+    connection_file: Path
+    kernelspec: Path | None
+    rest: tuple[str, ...]
+
+
+def arguments(words: Sequence[str]) -> Arguments:
+    """Take the command line apart; no argparse: it takes 10 ms to import. Raises CellholdError."""
+    found: dict[str, str] = {}
+    rest: list[str] = []
+    left = iter(words)
+    for word in left:
+        name, equals, value = word.partition("=")
+        if name in ("-f", "--kernelspec"):
+            found[name] = value if equals else next(left, "")
+        else:
+            rest.append(word)
+    if not found.get("-f"):
+        raise CellholdError("cannot start the kernel: no connection file given", hint=_USAGE)
+    return Arguments(Path(found["-f"]), Path(found["--kernelspec"]) if found.get("--kernelspec") else None, tuple(rest))
+
+
+def serve(given: Arguments, create: Callable[[Spec], Box]) -> int:
+    """Be the kernel until it ends; gives the exit status. Raises CellholdError where it cannot begin."""
+    asked = connection.read(given.connection_file)
+    signer = wire.Signer(asked.key, asked.signature_scheme)
+    front = Front(asked, signer)
+    loop = Loop()
+    session = Session(asked, loop, create=create, arguments=given.rest, settings=Settings())
+    kernel = HostKernel(front, session, loop, signer)
+    end_with_parent(loop)
+    end_on_sigterm(loop)
+    try:
+        try:
+            if given.kernelspec is not None:
+                session.settings = of_kernelspec(given.kernelspec)
+            kernel.begin()
+        except (CellholdError, OSError) as error:
+            session.failure = error if isinstance(error, CellholdError) else CellholdError(f"cannot read the kernelspec: {error}")
+        loop.run(kernel.tick)
+    finally:
+        session.close()
+        front.close()
+    return kernel.status
+
+
+def end_with_parent(loop: Loop) -> None:
+    """Stop the loop when the process that started us dies (Jupyter was killed): JPY_PARENT_PID names it."""
+    with suppress(ValueError):
+        parent = int(os.environ.get("JPY_PARENT_PID", ""))
+        if parent > 1:  # 1 never dies
+            try:
+                loop.add(os.pidfd_open(parent), loop.stop)
+            except ProcessLookupError:
+                loop.stop()
+
+
+def end_on_sigterm(loop: Loop) -> None:
+    """Stop the loop on SIGTERM. SIGINT is caught and does nothing (interrupts come as messages); ignored, it would stay so inside."""
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: loop.stop())
+    signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def woken() -> None:
+        os.read(reader, 64)
+
+    loop.add(reader, woken)
+
+
+def main() -> NoReturn:
+    """`python -m cellhold_kernel`."""
+    from cellhold.container import Container  # noqa: PLC0415  # tests serve with a stand-in
+
+    try:
+        status = serve(arguments(sys.argv[1:]), Container.create)
+    except (CellholdError, OSError) as error:
+        print(f"{error}\n{getattr(error, 'hint', None) or ''}".rstrip(), file=sys.stderr)  # noqa: T201  # the server's log
+        status = 1
+    sys.stdout.flush()
+    sys.exit(status)

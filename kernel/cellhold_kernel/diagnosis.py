@@ -1,0 +1,79 @@
+"""Why a container is gone, and what to do about it, in words for the person at the notebook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from cellhold.errors import CellholdError
+from cellhold.outcome import Why
+
+if TYPE_CHECKING:
+    from cellhold.outcome import Outcome
+    from cellhold_kernel.cellkernel import CellKernel
+
+_SHOWN_LINES = 6
+_NAMES = {
+    Why.MEMORY: "MemoryLimitExceeded",
+    Why.TIME: "TimeLimitExceeded",
+    Why.KILLED: "ContainerKilled",
+    Why.LOST: "ContainerLost",
+}
+_FRESH = "the container was replaced by a fresh one and its variables are gone"
+
+
+class Diagnosis(NamedTuple):
+    """The name of an error, its sentence, and what to try."""
+
+    name: str
+    sentence: str
+    hint: str
+
+    @property
+    def lines(self) -> list[str]:
+        """As a traceback shows it."""
+        return [f"{self.name}: {self.sentence}", f"hint: {self.hint}"]
+
+
+def is_survived(outcome: Outcome) -> bool:
+    """Whether the notebook goes on after this end; otherwise the program ended by itself, and the kernel ends as ipykernel would."""
+    return outcome.why in _NAMES
+
+
+def of_end(outcome: Outcome, *, cell: int | None) -> Diagnosis:
+    """What to tell of a container's end; cell: the number of the cell that ran, None = between cells."""
+    sentence = f"the container was {outcome.sentence()}"
+    if cell is not None:
+        sentence = f"cell {cell} was {outcome.sentence().replace(': it reached', ': the container reached')}"
+    more = ""
+    if outcome.why is Why.MEMORY and outcome.memory_limit_bytes:
+        more = f"; %container memory={_twice(outcome.memory_limit_bytes)} raises the limit"
+    if outcome.why is Why.TIME and outcome.time_limit_seconds:
+        more = f"; %container time={outcome.time_limit_seconds * 2:g}s raises the limit"
+    return Diagnosis(_NAMES[outcome.why], sentence, _FRESH + more)
+
+
+def of_stillbirth(kernel: CellKernel, outcome: Outcome) -> CellholdError:
+    """The error for a container that ended before its cell kernel answered."""
+    sentence = f"cannot start a cell kernel in image {kernel.spec.image}: {outcome.sentence()} before it was ready"
+    if outcome.why is Why.MEMORY:
+        return CellholdError(sentence, hint="a Python kernel needs about 60 MiB for itself: %container memory=256m")
+    if outcome.why is Why.TIME:
+        return CellholdError(sentence, hint="%container time=10m")
+    return CellholdError(sentence, hint=last_words(kernel))
+
+
+def last_words(kernel: CellKernel) -> str | None:
+    """What the cell kernel wrote last, fit to be shown."""
+    while kernel.tail.drain():
+        pass
+    lines = kernel.tail.last(_SHOWN_LINES)
+    return "it wrote: " + "\n  ".join(lines) if lines else None
+
+
+def _twice(limit: int) -> str:
+    """Twice a memory limit, as one writes it: 512 MiB -> "1g", 64 MiB -> "128m"."""
+    double = 2 * limit
+    for unit, factor in (("g", 1 << 30), ("m", 1 << 20)):
+        if double % factor == 0:
+            return f"{double // factor}{unit}"
+    return f"{double >> 10}k"

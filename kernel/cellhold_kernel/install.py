@@ -1,0 +1,144 @@
+"""`cellhold kernel install|list|remove`: kernelspecs, the files that tell Jupyter of a kernel.
+
+    DIRECTORY/kernels/NAME/kernel.json     argv, and `metadata.cellhold`: what its containers are to be, as it was written here
+                           logo-*          the picture in the launcher
+
+kernel.json is the one place that says it: argv hands the kernel its own directory. `commands` is the entry point
+`cellhold.commands`, called by the runtime's command line, which knows nothing of Jupyter.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellhold.errors import CellholdError, InvalidSpec
+from cellhold_kernel import config
+
+if TYPE_CHECKING:
+    import argparse
+
+DEFAULT_NAME = "cellhold"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
+_LOGOS = ("logo-64x64.png", "logo-svg.svg")
+
+
+def commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `kernel ...` to the command line."""
+    kernel = subparsers.add_parser("kernel", help="the Jupyter kernels whose cells run in containers")
+    actions = kernel.add_subparsers(required=True, metavar="ACTION")
+    install = actions.add_parser("install", help="write a kernelspec, so that Jupyter offers the kernel")
+    install.add_argument("--name", default=DEFAULT_NAME, help="its name for --kernel_name and the like (default: %(default)s)")
+    install.add_argument("--display-name", help="its name in menus (default: made from the limits)")
+    for key, word in config.KEYS.items():
+        install.add_argument(f"--{key}", dest=_flag(key), metavar="VALUE", help=word.meaning)
+    _where(install)
+    install.set_defaults(run=_install)
+    listing = actions.add_parser("list", help="the installed kernelspecs of Cellhold")
+    listing.set_defaults(run=_list)
+    remove = actions.add_parser("remove", help="remove a kernelspec of Cellhold")
+    remove.add_argument("name")
+    remove.set_defaults(run=_remove)
+
+
+def _where(parser: argparse.ArgumentParser) -> None:
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--user", action="store_true", help="for this user, whatever environment Jupyter runs in")
+    place.add_argument("--sys-prefix", action="store_true", help="into this Python's environment (default in a virtual environment)")
+    place.add_argument("--prefix", type=Path, help="below PREFIX/share/jupyter")
+
+
+def _flag(key: str) -> str:
+    return f"key_{key.replace('-', '_')}"
+
+
+def _install(given: argparse.Namespace) -> int:
+    texts = {key: text for key in config.KEYS if (text := getattr(given, _flag(key))) is not None}
+    directory = install(data_directory(given), name=given.name, display_name=given.display_name, texts=texts)
+    print(f"installed kernel {given.name} in {directory}")  # noqa: T201  # a command's output
+    return 0
+
+
+def _list(_given: argparse.Namespace) -> int:
+    for name, directory in installed().items():
+        texts = config.of_kernelspec(directory).texts()
+        print(f"{name}  {' '.join(f'{key}={text}' for key, text in texts.items()) or '(no limits)'}  {directory}")  # noqa: T201
+    return 0
+
+
+def _remove(given: argparse.Namespace) -> int:
+    found = installed().get(given.name)
+    if found is None:
+        raise CellholdError(f"cannot remove kernel {given.name}: Cellhold installed no such kernel", hint="cellhold kernel list")
+    shutil.rmtree(found)
+    print(f"removed kernel {given.name} from {found}")  # noqa: T201
+    return 0
+
+
+def data_directory(given: argparse.Namespace) -> Path:
+    """Where Jupyter looks for kernelspecs (Jupyter's own rules: https://docs.jupyter.org/en/latest/use/jupyter-directories.html)."""
+    from jupyter_core.paths import jupyter_data_dir  # noqa: PLC0415  # the other commands of `cellhold` need not wait for it
+
+    if given.prefix is not None:
+        return Path(given.prefix) / "share" / "jupyter"
+    if given.sys_prefix or (not given.user and sys.prefix != sys.base_prefix):
+        return Path(sys.prefix) / "share" / "jupyter"
+    return Path(jupyter_data_dir())
+
+
+def install(data: Path, *, name: str = DEFAULT_NAME, display_name: str | None = None, texts: dict[str, str]) -> Path:
+    """Write a kernelspec below a Jupyter data directory; gives its directory.
+
+    texts: key -> text as in `%container`; all of it is checked first. Raises InvalidSpec, or OSError where nothing can be written.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidSpec(f"cannot use name={name}: small letters, digits, '_', '.' and '-'", hint="--name cellhold-small, for example")
+    settings = config.Settings().over("", texts)
+    settings.spec()
+    directory = data / "kernels" / name
+    directory.mkdir(parents=True, exist_ok=True)
+    written = directory / "kernel.json.new"
+    written.write_text(json.dumps(kernelspec(display_name or title(texts), texts), indent=1) + "\n")
+    written.replace(directory / "kernel.json")
+    for logo in _LOGOS:
+        source = resources.files("cellhold_kernel") / "logos" / logo
+        (directory / logo).write_bytes(source.read_bytes())
+    return directory
+
+
+def kernelspec(display_name: str, texts: dict[str, str]) -> dict[str, Any]:
+    """The content of kernel.json."""
+    return {
+        "argv": [sys.executable, "-m", "cellhold_kernel", "-f", "{connection_file}", "--kernelspec", "{resource_dir}"],
+        "display_name": display_name,
+        "language": "python",
+        "interrupt_mode": "message",
+        "kernel_protocol_version": "5.5",
+        "metadata": {"debugger": True, "supported_encryption": ["curve"], config.METADATA: texts},
+    }
+
+
+def title(texts: dict[str, str]) -> str:
+    """The name in menus: "Python (container, memory 512m)"."""
+    said = ", ".join(["container", *(f"{key} {text}" for key, text in texts.items())])
+    return f"Python ({said})"
+
+
+def installed() -> dict[str, Path]:
+    """The kernelspecs of ours that Jupyter finds, by name."""
+    from jupyter_client.kernelspec import KernelSpecManager  # noqa: PLC0415  # as above
+
+    found = {name: Path(directory) for name, directory in KernelSpecManager().find_kernel_specs().items()}
+    return {name: directory for name, directory in sorted(found.items()) if _is_ours(directory)}
+
+
+def _is_ours(directory: Path) -> bool:
+    try:
+        return config.METADATA in json.loads((directory / "kernel.json").read_text()).get("metadata", {})
+    except (OSError, ValueError, AttributeError):
+        return False

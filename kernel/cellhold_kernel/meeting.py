@@ -1,0 +1,97 @@
+"""The directory where host kernel and cell kernel meet: the cell kernel's sockets, and its connection file.
+
+    HOME/kernels/XXXXXXXX/      0700, locked (flock) by the host kernel that made it: without a lock it is a dead one's, and cleared
+        inside/                 bind-mounted into the container at /run/cellhold; what lies in it is the container's to change
+            connection.json     the cell kernel's connection file
+            kernel-1 ...        its sockets, one a channel
+
+Nothing in `inside` is believed: names are opened beneath its descriptor, without following links.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cellhold.spec import Mount
+from cellhold.store.home import open_home
+from cellhold_kernel.connection import CHANNELS, Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TARGET = "/run/cellhold"
+CONNECTION_FILE = f"{TARGET}/connection.json"
+_PREFIX = "kernel"
+_PORTS = {channel: number for number, channel in enumerate(CHANNELS, start=1)}
+NAMES = {channel: f"{_PREFIX}-{port}" for channel, port in _PORTS.items()}
+
+
+class Meeting:
+    """One such directory; `close` removes it."""
+
+    def __init__(self, *, key: str, signature_scheme: str) -> None:
+        """Make it, with the connection file for the cell kernel: the key is the same on both sides, so no message is signed twice."""
+        self.path = Path(tempfile.mkdtemp(prefix="", dir=_kernels()))
+        self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        inside = self.path / "inside"
+        inside.mkdir(mode=0o700)
+        self.directory = os.open(inside, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        connection = Connection(transport="ipc", ip=f"{TARGET}/{_PREFIX}", ports=_PORTS, key=key, signature_scheme=signature_scheme)
+        file = os.open("connection.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self.directory)
+        with os.fdopen(file, "w") as stream:
+            stream.write(connection.text())
+        self.mount = Mount(kind="bind", source=str(inside), target=TARGET)
+
+    def has_sockets(self) -> bool:
+        """Whether the cell kernel has bound the sockets that the host kernel connects to (the heartbeat's is not one)."""
+        return all(_exists(NAMES[channel], self.directory) for channel in CHANNELS if channel != "hb")
+
+    def close(self) -> None:
+        """Remove it and what the container left in it. Closing twice is no error."""
+        if self.directory >= 0:
+            remove(self.path)
+            os.close(self.directory)
+            os.close(self._lock)
+            self.directory = -1
+
+
+def _exists(name: str, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
+def _kernels() -> Path:
+    kernels = open_home().root / "kernels"
+    kernels.mkdir(mode=0o700, exist_ok=True)
+    return kernels
+
+
+def remove(path: Path) -> None:
+    """Remove a tree that somebody hostile made: links are not followed, and its depth may be above what Python recurses to."""
+    try:
+        shutil.rmtree(path, ignore_errors=True)
+    except RecursionError:
+        subprocess.run(["/bin/rm", "-rf", "--", path], check=False)
+
+
+def abandoned() -> Iterator[Path]:
+    """The directories of host kernels that were killed: nobody holds their lock."""
+    for path in _kernels().iterdir():
+        with suppress(OSError):
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield path
+            finally:
+                os.close(lock)

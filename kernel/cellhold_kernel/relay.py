@@ -1,0 +1,327 @@
+"""The host kernel: which message goes where.
+
+Towards the container everything goes on as it came (the key is the same on both sides, nothing is signed twice), in the order in
+which it came. What is held back: everything while a container comes up; what follows a `%container` cell until that is done.
+What is answered here: `%container`, a container's end, and everything while there is no container.
+
+    Jupyter -> _from_front (shell, control), _from_stdin        container -> received
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from cellhold.errors import CellholdError
+from cellhold_kernel import diagnosis, wire
+from cellhold_kernel.answers import Answers, stops
+from cellhold_kernel.back import CHANNELS
+from cellhold_kernel.front import receive
+from cellhold_kernel.requests import Requests
+
+if TYPE_CHECKING:
+    import zmq
+
+    from cellhold.outcome import Outcome
+    from cellhold_kernel.cellkernel import CellKernel
+    from cellhold_kernel.front import Front
+    from cellhold_kernel.loop import Loop
+    from cellhold_kernel.magics.container import Asked
+    from cellhold_kernel.diagnosis import Diagnosis
+    from cellhold_kernel.requests import Fates
+    from cellhold_kernel.session import Session
+
+_MAGIC = b"%container"
+_SHUTDOWN_SECONDS = 1.5
+_DRAIN_SECONDS = 0.5
+_QUIET_SECONDS = 0.01
+_HELD_MOST = 10_000
+
+
+class HostKernel:
+    """Relays between a front and a session's containers. `status` is what the process is to exit with."""
+
+    def __init__(self, front: Front, session: Session, loop: Loop, signer: wire.Signer) -> None:
+        """Wait for what Jupyter sends; nothing is started yet."""
+        self.status = 0
+        self._front = front
+        self._session = session
+        self._loop = loop
+        self._signer = signer
+        self._requests = Requests()
+        self._held: deque[tuple[str, wire.Message]] = deque()
+        self._replacing: tuple[wire.Message, Asked] | None = None  # the %container cell that waits for its container
+        self._outputs: dict[str, tuple[str, dict[str, Any]]] = {}  # request id -> what to publish once its cell has begun
+        self._notice: Diagnosis | None = None  # of a container that ended between cells: told in the next one
+        self._answers = Answers(front)
+        self._deadline: float | None = None  # of a shutdown
+        session.tell(self)
+        loop.add(front.sockets["hb"], front.echo)
+        loop.add(front.sockets["iopub"], front.greet)
+        loop.add(front.sockets["shell"], partial(self._from_front, "shell"))
+        loop.add(front.sockets["control"], partial(self._from_front, "control"))
+        loop.add(front.sockets["stdin"], self._from_stdin)
+
+    def begin(self) -> None:
+        """Start a container with the session's present settings; if that fails, the cells are told."""
+        try:
+            self._session.begin(self._session.settings)
+        except CellholdError as error:
+            self._session.failure = error
+
+    def tick(self) -> float | None:
+        """What is due now; gives the seconds until something is due again. Called before every wait."""
+        if self._deadline is None:
+            return self._session.tick()
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            self._loop.stop()
+        return left
+
+    # ------------------------------------------------------------------------------------- containers come and go (Listener)
+
+    def nudge(self, kernel: CellKernel) -> None:
+        """An ipykernel before 7 does not greet: let it publish that it is busy with a question."""
+        if kernel.back is not None:
+            kernel.back.send("shell", self._signer.make("kernel_info_request", {}))
+
+    def _arrived(self) -> None:
+        """The coming container speaks: it is the present one from now on."""
+        old = self._session.arrive()
+        if old is not None:
+            self._drain(old)
+            self._settle(self._requests.settle())
+            self._session.let_go(old)
+        if self._replacing is not None:
+            from cellhold_kernel.magics import container  # noqa: PLC0415  # imported when a cell asks for it, not at every start
+
+            message, asked = self._replacing
+            self._replacing = None
+            self._outputs[message.id] = ("stream", {"name": "stdout", "text": container.summary(self._session) + "\n"})
+            self._pass_on("shell", message, self._signer.with_content(message, {**message.content, "code": asked.code}))
+        self._pump()
+
+    def failed(self, error: CellholdError) -> None:
+        """The cell that asked for the container is told, or every cell if there is none now."""
+        if self._session.current is None:
+            self._session.failure = error
+        if self._replacing is not None:
+            message, _ = self._replacing
+            self._replacing = None
+            self._refuse(message, error)
+        self._pump()
+
+    def ended(self, kernel: CellKernel, outcome: Outcome) -> None:
+        """Killed: the cell is told and a fresh container made. Ended by itself: so does this process, with the same status."""
+        self._drain(kernel)
+        if self._deadline is None and (diagnosis.is_survived(outcome) or self._session.coming is not None):
+            self._lost(outcome)
+            self._session.let_go(kernel)
+            if self._session.coming is None:
+                self.begin()
+            self._pump()
+        else:
+            self.status = outcome.status if self._deadline is None else 0
+            self._loop.stop()
+
+    def _drain(self, kernel: CellKernel) -> None:
+        """Pass on what a cell kernel had sent before its end."""
+        until = time.monotonic() + _DRAIN_SECONDS
+        while kernel.back is not None and time.monotonic() < until and kernel.back.wait(_QUIET_SECONDS):
+            for channel in CHANNELS:
+                self.received(kernel, channel)
+
+    def _lost(self, outcome: Outcome) -> None:
+        """Tell everybody who waits for an answer of a container that is gone."""
+        fates = self._requests.settle()
+        if self._session.coming is None:
+            count = fates.ran[0].count or self._answers.cells + 1 if fates.ran else None
+            told = diagnosis.of_end(outcome, cell=count)
+            for request in fates.ran:
+                number = request.count or self._answers.cells + 1
+                self._answers.killed(request.channel, request.message, name=told.name, lines=told.lines, count=number)
+            self._notice = None if fates.ran else told
+        self._settle(fates)
+        if fates.stop:
+            self._abort_held()
+
+    def _settle(self, fates: Fates) -> None:
+        self._outputs.clear()
+        for request in fates.aborted:
+            self._answers.abort(request.channel, request.message)
+        self._held.extendleft((request.channel, request.message) for request in reversed(fates.again))
+
+    # --------------------------------------------------------------------------------------------------------- from Jupyter
+
+    def _from_front(self, channel: str) -> None:
+        for frames in receive(self._front.sockets[channel]):
+            message = wire.parse(frames)
+            if message is None or not self._signer.verify(message):
+                continue  # ipykernel drops such as well
+            if channel == "control":
+                self._control(message)
+            elif message.header.get("subshell_id") and self._session.current is not None:
+                self._pass_on(channel, message)
+            else:
+                self._hold(channel, message)
+        self._pump()
+
+    def _hold(self, channel: str, message: wire.Message) -> None:
+        if len(self._held) < _HELD_MOST:
+            self._held.append((channel, message))
+
+    def _control(self, message: wire.Message) -> None:
+        if message.type == "shutdown_request":
+            self._shut_down(message)
+        elif message.type == "interrupt_request" and (self._session.coming is not None or self._session.current is None):
+            self._interrupt_start(message)
+        elif self._session.current is not None:
+            self._pass_on("control", message)
+        else:
+            self._hold("control", message)
+
+    def _from_stdin(self) -> None:
+        for frames in receive(self._front.sockets["stdin"]):
+            current = self._session.current
+            if current is not None and current.back is not None:
+                current.back.send("stdin", frames)
+
+    def _pump(self) -> None:
+        """Let go on what was held back, as far as it may."""
+        while self._held and self._replacing is None and self._deadline is None:
+            channel, message = self._held[0]
+            if self._session.current is None and self._session.coming is not None:
+                return
+            asks = channel == "shell" and message.type == "execute_request" and message.mentions(_MAGIC)
+            if asks and self._requests.cell_runs():
+                return
+            self._held.popleft()
+            if not (asks and self._asks_container(message)):
+                self._pass_on(channel, message)
+
+    def _pass_on(self, channel: str, message: wire.Message, frames: list[zmq.Frame | bytes] | None = None) -> None:
+        current = self._session.current
+        if current is None or current.back is None:
+            self._answer(channel, message)
+            return
+        if message.type == "execute_request" and self._notice is not None:
+            self._outputs[message.id] = ("stream", {"name": "stderr", "text": "\n".join(self._notice.lines) + "\n"})
+            self._notice = None
+        self._requests.add(channel, message)
+        current.back.send(channel, frames or message.frames)
+
+    # ----------------------------------------------------------------------------------------------------- from the container
+
+    def received(self, kernel: CellKernel, channel: str) -> None:
+        """Pass on what a cell kernel sent (Listener)."""
+        if kernel.back is None:
+            return
+        for frames in receive(kernel.back.sockets[channel]):
+            message = wire.parse(frames)
+            if message is None:
+                continue  # no message: no front end could read it either
+            if channel == "iopub":
+                self._published(kernel, message)
+            elif channel == "stdin":
+                self._front.send(channel, frames)
+            elif message.identities:
+                self._front.send(channel, frames)
+                self._replied(message)
+
+    def _published(self, kernel: CellKernel, message: wire.Message) -> None:
+        if kernel is self._session.coming:
+            self._arrived()
+            return
+        if message.type == "iopub_welcome":
+            return  # ours went out already
+        self._front.send("iopub", message.frames)
+        if message.type == "execute_input" and self._signer.verify(message):
+            count = message.content.get("execution_count")
+            if isinstance(count, int) and 0 <= count < 1 << 53:
+                self._answers.cells = count
+                self._requests.started(message.parent_id, count)
+            if message.parent_id in self._outputs:
+                kind, content = self._outputs.pop(message.parent_id)
+                self._front.publish(kind, content, parent=message.parent)
+
+    def _replied(self, message: wire.Message) -> None:
+        if not self._signer.verify(message):
+            return
+        request = self._requests.answered(message.parent_id)
+        if request is None:
+            return
+        self._outputs.pop(message.parent_id, None)
+        if request.is_cell and request.on_main_shell and self._held:
+            if message.content.get("status") == "error" and stops(request.message):
+                self._abort_held()
+            self._pump()
+
+    # ------------------------------------------------------------------------------------------------------------ answered here
+
+    def _asks_container(self, message: wire.Message) -> bool:
+        """Do what a cell's %container lines ask for; False where it has none."""
+        from cellhold_kernel.magics import container  # noqa: PLC0415  # imported when a cell asks for it, not at every start
+
+        try:
+            asked = container.read(str(message.content.get("code", "")))
+            if asked is None:
+                return False
+            if asked.texts:
+                settings = self._session.settings.over("", asked.texts)
+                self._answers.busy(message)
+                self._session.begin(settings)
+                self._replacing = (message, asked)
+                return True
+        except CellholdError as error:
+            self._refuse(message, error)
+            return True
+        shown = {"data": container.bundle(self._session), "metadata": {}, "transient": {}}
+        if self._session.current is None:
+            self._answers.cell(message, ("display_data", shown), {"status": "ok", "user_expressions": {}, "payload": []})
+        else:
+            self._outputs[message.id] = ("display_data", shown)
+            self._pass_on("shell", message, self._signer.with_content(message, {**message.content, "code": asked.code}))
+        return True
+
+    def _answer(self, channel: str, message: wire.Message) -> None:
+        """Answer in place of the cell kernel that there is not."""
+        error = self._session.failure or CellholdError("no container runs")
+        if message.type == "execute_request":
+            self._refuse(message, error)
+        elif message.type.endswith("_request"):
+            self._answers.question(channel, message, error=error)
+
+    def _refuse(self, message: wire.Message, error: CellholdError) -> None:
+        """Answer a cell with an error, and the cells that wait behind it as ipykernel does."""
+        self._answers.refuse(message, error)
+        if stops(message):
+            self._abort_held()
+
+    def _abort_held(self) -> None:
+        """Abort the cells that wait; everything else goes on waiting."""
+        waiting, self._held = self._held, deque()
+        for channel, message in waiting:
+            if message.type == "execute_request":
+                self._answers.abort(channel, message)
+            else:
+                self._held.append((channel, message))
+
+    def _interrupt_start(self, message: wire.Message) -> None:
+        """Interrupt while a container comes up: the cell that waits for it gives up, the old container stays."""
+        if self._replacing is not None:
+            self._session.cancel()
+            self.failed(CellholdError("interrupted: the container was not replaced"))
+        else:
+            self._abort_held()
+        self._answers.ok("control", message)
+
+    def _shut_down(self, message: wire.Message) -> None:
+        """Let the cell kernel end, for a while; without one, end at once."""
+        if self._session.current is None:
+            self._answer("control", message)
+            self._loop.stop()
+        else:
+            self._pass_on("control", message)
+            self._deadline = time.monotonic() + _SHUTDOWN_SECONDS

@@ -1,0 +1,160 @@
+"""A notebook's containers: which one answers the cells now, which one comes up, and who wants to know when that changes.
+
+At most two exist: `current` answers, `coming` starts. A replacement starts beside the old one, which is taken away only once the
+new one answers; whatever goes wrong before that leaves the old one as it was.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+import zmq
+
+from cellhold.errors import CellholdError
+from cellhold_kernel import diagnosis
+from cellhold_kernel.cellkernel import CellKernel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cellhold.outcome import Outcome
+    from cellhold.spec import Spec
+    from cellhold_kernel.cellkernel import Box
+    from cellhold_kernel.config import Settings
+    from cellhold_kernel.connection import Connection
+    from cellhold_kernel.loop import Loop
+
+START_SECONDS = 60.0
+_LOOK_SECONDS = 0.003  # at a socket that is not bound yet
+_NUDGE_SECONDS = 0.25  # at a cell kernel that is silent
+
+
+class Listener(Protocol):
+    """Who is told; relay.py is."""
+
+    def received(self, kernel: CellKernel, channel: str) -> None:
+        """A cell kernel's socket has something to read."""
+
+    def nudge(self, kernel: CellKernel) -> None:
+        """The cell kernel is connected and says nothing: ask it for something."""
+
+    def failed(self, error: CellholdError) -> None:
+        """The coming container will not come; it is taken away already."""
+
+    def ended(self, kernel: CellKernel, outcome: Outcome) -> None:
+        """The current container ended; it is there still, to be read out and let go."""
+
+
+class Session:
+    """The containers of one notebook. failure: why there is none, when there is none."""
+
+    def __init__(
+        self, connection: Connection, loop: Loop, *, create: Callable[[Spec], Box], arguments: Sequence[str], settings: Settings
+    ) -> None:
+        """create: Container.create, or a stand-in for it; arguments: for ipykernel; settings: what the kernelspec asks for."""
+        self.settings = settings
+        self.current: CellKernel | None = None
+        self.coming: CellKernel | None = None
+        self.failure: CellholdError | None = None
+        self._asked = settings
+        self._connection = connection
+        self._loop = loop
+        self._create = create
+        self._arguments = tuple(arguments)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._listener: Listener | None = None
+
+    def tell(self, listener: Listener) -> None:
+        """Tell `listener` from now on."""
+        self._listener = listener
+
+    def begin(self, settings: Settings) -> None:
+        """Start a container with these settings beside the present one.
+
+        Raises CellholdError (InvalidSpec, NotSupported, ImageNotFound ...); nothing has changed then.
+        """
+        spec = settings.spec()
+        try:
+            coming = CellKernel(
+                spec,
+                create=self._create,
+                key=self._connection.key,
+                signature_scheme=self._connection.signature_scheme,
+                arguments=self._arguments,
+            )
+        except OSError as error:
+            raise CellholdError(f"cannot start a container of image {spec.image}: {error}") from error
+        self.coming, self._asked = coming, settings
+        self._loop.add(coming.life, partial(self._ended, coming))
+        self._loop.add(coming.tail.fileno(), partial(self._wrote, coming))
+
+    def tick(self) -> float | None:
+        """See how the coming one does; gives the seconds until the next look, or None when there is nothing to wait for."""
+        if self.coming is None or self._listener is None:
+            return None
+        try:
+            return self._look(self.coming, self._listener)
+        except CellholdError as error:
+            self.cancel()
+            self._listener.failed(error)
+            return 0
+
+    def _look(self, coming: CellKernel, listener: Listener) -> float:
+        if (outcome := coming.box.poll()) is not None:
+            raise diagnosis.of_stillbirth(coming, outcome)
+        if time.monotonic() - coming.began > START_SECONDS:
+            reason = f"it did not answer within {START_SECONDS:g} s"
+            raise CellholdError(f"cannot start a cell kernel: {reason}", hint=diagnosis.last_words(coming))
+        if coming.back is not None:
+            if time.monotonic() - coming.connected > _NUDGE_SECONDS:
+                coming.connected = time.monotonic()
+                listener.nudge(coming)
+            return _NUDGE_SECONDS
+        back = coming.connect(self._context)
+        if back is None:
+            return _LOOK_SECONDS
+        for channel, socket in back.sockets.items():
+            self._loop.add(socket, partial(listener.received, coming, channel))
+        return _NUDGE_SECONDS
+
+    def _ended(self, kernel: CellKernel) -> None:
+        outcome = kernel.box.poll()
+        if outcome is not None and kernel is self.current and self._listener is not None:
+            self._listener.ended(kernel, outcome)  # if it is the coming one: tick() is next, and sees it
+
+    def _wrote(self, kernel: CellKernel) -> None:
+        if not kernel.tail.drain():
+            self._loop.remove(kernel.tail.fileno())
+
+    def arrive(self) -> CellKernel | None:
+        """The coming one speaks: make it the current one. Gives the old one, to be read out and let go."""
+        old, self.current, self.coming = self.current, self.coming, None
+        self.settings, self.failure = self._asked, None
+        if self.current is not None:
+            self.current.greeted()
+        return old
+
+    def cancel(self) -> None:
+        """Take the coming one away, if there is one."""
+        if self.coming is not None:
+            coming, self.coming = self.coming, None
+            self.let_go(coming)
+
+    def let_go(self, kernel: CellKernel) -> None:
+        """Take a container away."""
+        if kernel is self.current:
+            self.current = None
+        self._loop.remove(kernel.life)
+        self._loop.remove(kernel.tail.fileno())
+        for socket in kernel.back.sockets.values() if kernel.back is not None else ():
+            self._loop.remove(socket)
+        kernel.close()
+
+    def close(self) -> None:
+        """Take everything away."""
+        self.cancel()
+        if self.current is not None:
+            self.let_go(self.current)
+        self._context.term()

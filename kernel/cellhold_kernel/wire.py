@@ -1,0 +1,186 @@
+"""Jupyter's messages on the wire: take apart, sign, check. Knows no channel and no message type.
+
+    identity ... | <IDS|MSG> | signature | header | parent header | metadata | content | buffer ...
+
+A message is parsed no deeper than it is interpreted: the header always, the rest when somebody asks. What comes in may be
+anything: `parse` gives None for what is no message, and bounds what it looks at.
+
+https://jupyter-client.readthedocs.io/en/stable/messaging.html#the-wire-protocol
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+from datetime import UTC, datetime
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from cellhold.errors import InvalidSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from zmq import Frame
+
+DELIMITER = b"<IDS|MSG>"
+PROTOCOL_VERSION = "5.4"
+_IDENTITIES_MOST = 8  # a front end, a relay, a relay of relays ...
+_FIXED = 5  # signature, header, parent header, metadata, content
+_HEADER_MOST = 64 << 10
+_INTERPRETED_MOST = 32 << 20  # what anybody reads of parent header and content
+
+
+class Message:
+    """A message that came in: raw frames, and the parsed header. `header` has a msg_type and a msg_id, both texts."""
+
+    __slots__ = ("_at", "_content", "_parent", "frames", "header")
+
+    def __init__(self, frames: Sequence[Frame], at: int, header: dict[str, Any]) -> None:
+        self.frames = frames
+        self.header = header
+        self._at = at  # of the signature
+        self._parent: dict[str, Any] | None = None
+        self._content: dict[str, Any] | None = None
+
+    @property
+    def type(self) -> str:
+        """The header's msg_type."""
+        return str(self.header["msg_type"])
+
+    @property
+    def id(self) -> str:
+        """The header's msg_id."""
+        return str(self.header["msg_id"])
+
+    @property
+    def identities(self) -> list[bytes]:
+        """Where an answer goes (ROUTER), or the topic (iopub)."""
+        return [frame.bytes for frame in self.frames[: self._at - 1]]
+
+    @property
+    def signature(self) -> bytes:
+        """The signature as it came."""
+        return self.frames[self._at].bytes
+
+    @property
+    def signed(self) -> Sequence[Frame]:
+        """The four frames that the signature is of."""
+        return self.frames[self._at + 1 : self._at + _FIXED]
+
+    @property
+    def buffers(self) -> Sequence[Frame]:
+        """What follows the content."""
+        return self.frames[self._at + _FIXED :]
+
+    @property
+    def parent(self) -> dict[str, Any]:
+        """The parent header; {} where it is none."""
+        if self._parent is None:
+            self._parent = _object(self.signed[1], most=_HEADER_MOST) or {}
+        return self._parent
+
+    @property
+    def parent_id(self) -> str:
+        """The parent header's msg_id; "" where there is none."""
+        found = self.parent.get("msg_id")
+        return found if isinstance(found, str) else ""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The content; {} where it is no JSON object."""
+        if self._content is None:
+            self._content = _object(self.signed[3], most=_INTERPRETED_MOST) or {}
+        return self._content
+
+    def mentions(self, text: bytes) -> bool:
+        """Whether the content's raw JSON holds `text`: a look that costs nothing, before anything is parsed."""
+        return text in self.signed[3].bytes
+
+
+def parse(frames: Sequence[Frame]) -> Message | None:
+    """The message in these frames, or None where they are none."""
+    leading = frames[: _IDENTITIES_MOST + 1]
+    at = next((at for at, frame in enumerate(leading) if len(frame) == len(DELIMITER) and frame.bytes == DELIMITER), None)
+    if at is None or len(frames) < at + 1 + _FIXED:
+        return None
+    header = _object(frames[at + 2], most=_HEADER_MOST)
+    if header is None or not isinstance(header.get("msg_type"), str) or not isinstance(header.get("msg_id"), str):
+        return None
+    return Message(frames, at + 1, header)
+
+
+class Signer:
+    """Signs and checks with the connection's key, and makes messages of our own."""
+
+    def __init__(self, key: str, scheme: str = "hmac-sha256") -> None:
+        """Raise InvalidSpec where this Python has no such signature scheme."""
+        kind, _, digest = scheme.partition("-")
+        self._keyed: hmac.HMAC | None = None
+        self._session = os.urandom(16).hex()
+        self._numbers = count(1)
+        if key:
+            try:
+                self._keyed = hmac.new(key.encode(), digestmod=digest)
+            except ValueError as error:
+                raise InvalidSpec(f"cannot use signature_scheme={scheme}: {error}") from error
+            if kind != "hmac":
+                raise InvalidSpec(f"cannot use signature_scheme={scheme}: not an HMAC")
+
+    def sign(self, frames: Sequence[Frame | bytes]) -> bytes:
+        """The signature, in hexadecimal; b"" where the connection has no key."""
+        if self._keyed is None:
+            return b""
+        mac = self._keyed.copy()
+        for frame in frames:
+            mac.update(frame if isinstance(frame, bytes) else frame.buffer)
+        return mac.hexdigest().encode()
+
+    def verify(self, message: Message) -> bool:
+        """Whether the holder of the key made this message; the comparison takes the same time wherever they differ."""
+        return hmac.compare_digest(message.signature, self.sign(message.signed))
+
+    def header(self, kind: str) -> dict[str, Any]:
+        """A header for a message of our own."""
+        return {
+            "msg_id": f"{self._session}_{next(self._numbers)}",
+            "msg_type": kind,
+            "username": "cellhold",
+            "session": self._session,
+            "date": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            "version": PROTOCOL_VERSION,
+        }
+
+    def make(
+        self,
+        kind: str,
+        content: Mapping[str, Any],
+        *,
+        parent: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        identities: Sequence[bytes] = (),
+    ) -> list[bytes]:
+        """The frames of a message of our own; `parent` is the header of what it answers."""
+        signed = [_pack(self.header(kind)), _pack(parent or {}), _pack(metadata or {}), _pack(content)]
+        return [*identities, DELIMITER, self.sign(signed), *signed]
+
+    def with_content(self, message: Message, content: Mapping[str, Any]) -> list[Frame | bytes]:
+        """The frames of `message` with another content, signed anew."""
+        signed: list[Frame | bytes] = [*message.signed[:3], _pack(content)]
+        return [*message.identities, DELIMITER, self.sign(signed), *signed, *message.buffers]
+
+
+def _pack(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
+
+
+def _object(frame: Frame, *, most: int) -> dict[str, Any] | None:
+    """The JSON object in a frame of at most `most` bytes, or None. Deep nesting ends in a RecursionError, not in a crash."""
+    if len(frame) > most:
+        return None
+    try:
+        found = json.loads(frame.bytes)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,113 @@
+"""What a container holds on the host: its directory and record, its ids, its group, its writable layer. Made together, removed together.
+
+Made by container.py. The directory comes first and goes last: while it is there, a sweep finds the rest by its name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from cellhold import cgroups, events, storage
+from cellhold.store import ids
+from cellhold.store.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from cellhold.lifecycle import State
+    from cellhold.outcome import Outcome
+    from cellhold.spec import Spec
+    from cellhold.store.home import Home
+
+
+class Holdings:
+    """The parts, as attributes: id, lock (a descriptor), id_base, cgroup, storage; `tell` gets every step of making them."""
+
+    def __init__(self, spec: Spec, home: Home, *, overlays: int, tell: Callable[[events.Step], None]) -> None:
+        """Make all of it, or nothing: what fails half-way is undone, and raises.
+
+        Raises NotSupported for a limit that this host cannot enforce, InvalidSpec for a value that it does not have.
+        """
+        self._tell = tell
+        self._undo = ExitStack()
+        try:
+            self._make(spec, home, overlays)
+        except BaseException as error:
+            try:
+                self._undo.close()
+            except OSError as second:
+                error.add_note(f"while clearing up: {second}")
+            raise
+
+    def _make(self, spec: Spec, home: Home, overlays: int) -> None:
+        with self._step("store.create") as words:
+            self.id, self.lock = self._make_directory(home)
+            self.record = Record(id=self.id, name=spec.name or self.id, image=spec.image, args=list(spec.args), created=time.time())
+            self.record.write(self.directory)
+            words.append(str(self.directory))
+        with self._step("ids.claim") as words:
+            self.id_base = ids.claim(home.ids, self.id)
+            self._undo.callback(ids.release, home.ids, self.id_base)
+            words.append(f"{ids.COUNT} ids of its own, from {self.id_base}")
+        with self._step("cgroup.create") as words:
+            self.cgroup = cgroups.create(self.id, spec.limits)
+            self._undo.callback(self.cgroup.remove)
+            words.extend(self.cgroup.describe())
+        with self._step("storage.create") as words:
+            self.storage = storage.create(
+                self.directory / "storage",
+                overlays=overlays,
+                owner=self.id_base,
+                limit_bytes=spec.limits.disk_bytes,
+                kind=spec.storage,
+                templates=home.templates,
+            )
+            self._undo.callback(self.storage.remove)
+            words.append(self.storage.describe())
+
+    def _make_directory(self, home: Home) -> tuple[str, int]:
+        """A directory with a new id for a name, locked before a sweep can take it for an abandoned one."""
+        while True:
+            container_id = os.urandom(6).hex()
+            self.directory: Path = home.container(container_id)
+            self.directory.mkdir(mode=0o700)
+            with suppress(FileNotFoundError):
+                lock = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                with suppress(OSError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if self.directory.stat().st_ino == os.fstat(lock).st_ino:
+                        self._undo.callback(self._remove_directory)
+                        return container_id, lock
+                os.close(lock)
+
+    def _remove_directory(self) -> None:
+        for name in ("record.json", "record.new"):
+            with suppress(FileNotFoundError):
+                os.unlink(self.directory / name)
+        with suppress(FileNotFoundError):
+            self.directory.rmdir()
+        os.close(self.lock)
+
+    def write(self, state: State, pid: int | None, outcome: Outcome | None) -> None:
+        """Bring the record up to date."""
+        self.record.state, self.record.pid = state, pid
+        if outcome is not None:
+            self.record.status, self.record.why = outcome.status, outcome.why
+        self.record.write(self.directory)
+
+    def remove(self) -> None:
+        """Give everything back; a second time there is nothing to do."""
+        self._undo.close()
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[list[str]]:
+        """Time a step; the list it yields collects the words of its detail."""
+        start = time.monotonic()
+        words: list[str] = []
+        yield words
+        self._tell(events.Step(name, "; ".join(words), start, time.monotonic() - start))

@@ -1,0 +1,50 @@
+"""loop(4): a file as a block device, let go of by itself when nobody has it open or mounted any more."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from errno import EBUSY, ENOENT, ENXIO
+from struct import pack
+
+_CONTROL = "/dev/loop-control"
+_LOOP_CTL_GET_FREE = 0x4C82
+_LOOP_CONFIGURE = 0x4C0A  # Linux 5.8: file and flags in one step, so that autoclear is on from the first moment
+_LO_FLAGS_AUTOCLEAR = 4
+# struct loop_config: fd, block_size, struct loop_info64, 8 reserved; of loop_info64 only the flags and the name (for losetup) are ours
+_CONFIG = "II 52x I 64s 112x 64x"
+_ATTEMPTS = 200
+_PAUSE_SECONDS = 0.005
+
+
+def attach(file_fd: int, name: str) -> tuple[int, str]:
+    """Give the opened file `file_fd` a free loop device: its descriptor, which keeps it alive until it is mounted, and its path.
+
+    name: what losetup(8) shows. Raises OSError.
+    """
+    config = pack(_CONFIG, file_fd, 0, _LO_FLAGS_AUTOCLEAR, os.fsencode(name)[:63])
+    control = os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        for attempt in range(_ATTEMPTS):
+            path = f"/dev/loop{fcntl.ioctl(control, _LOOP_CTL_GET_FREE)}"
+            try:
+                return _configured(path, config), path
+            except OSError as error:
+                # Between "free" and "mine" another process may take it, and a new device's node may not be there yet.
+                if error.errno not in (EBUSY, ENOENT, ENXIO) or attempt == _ATTEMPTS - 1:
+                    raise
+                time.sleep(_PAUSE_SECONDS)
+    finally:
+        os.close(control)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _configured(path: str, config: bytes) -> int:
+    device = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(device, _LOOP_CONFIGURE, config)
+    except BaseException:
+        os.close(device)
+        raise
+    return device

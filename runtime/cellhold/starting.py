@@ -1,0 +1,89 @@
+"""Around the start of a container: what to check before, what to hand over, and what it means when it does not come up."""
+
+from __future__ import annotations
+
+import os
+import resource
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cellhold.errors import CommandNotRun, InvalidSpec, SetupFailed
+from cellhold.rootfs import NAMESPACES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cellhold.cgroups.base import Cgroup
+    from cellhold.errors import CellholdError
+    from cellhold.launch import Channel
+    from cellhold.spec import Spec
+
+_NOT_FOUND = 127  # as POSIX shells have it; 126: found, not executable
+_SECONDS = 60.0  # longer than any set-up takes on a machine that still works
+
+
+class Started(NamedTuple):
+    """PID 1's pid on the host, and (name, start, seconds) of every step that the launcher and PID 1 took."""
+
+    pid: int
+    timings: list[tuple[str, float, float]]
+
+
+def check(spec: Spec) -> None:
+    """Raise InvalidSpec for a bind whose source is not there."""
+    for entry in spec.mounts:
+        if entry.source is not None and not os.path.exists(entry.source):
+            raise InvalidSpec(f"cannot bind {entry.source} to {entry.target}: no such file or directory on the host")
+
+
+def namespaces() -> tuple[str, ...]:
+    """The namespaces that this kernel has (time came with Linux 5.6)."""
+    return tuple(name for name in NAMESPACES if os.path.exists(f"/proc/self/ns/{name}"))
+
+
+def clamped(rlimits: Mapping[str, tuple[int, int]]) -> tuple[tuple[int, int, int], ...]:
+    """(resource, soft, hard) of setrlimit(2), cut to what the host's hard limits allow: raising them needs CAP_SYS_RESOURCE.
+
+    Raises InvalidSpec for a name that setrlimit(2) does not know.
+    """
+    found = []
+    for name, wanted in rlimits.items():
+        number: Any = getattr(resource, f"RLIMIT_{name.upper()}", None)
+        if number is None:
+            raise InvalidSpec(f"cannot use ulimit={name}: not a resource of setrlimit(2)", hint="nofile, nproc, core, stack ...")
+        most = resource.getrlimit(number)[1]
+        soft, hard = (value if most == resource.RLIM_INFINITY else min(value, most) for value in wanted)
+        found.append((number, soft, hard))
+    return tuple(found)
+
+
+def await_start(channel: Channel, cgroup: Cgroup, name: str, command: str) -> Started:
+    """Wait until the program is exec'd.
+
+    Raises SetupFailed or CommandNotRun; then nothing of the container runs any more.
+    """
+    message = channel.receive(_SECONDS)
+    if message is not None and message[0] == "started":
+        return Started(message[1], message[2])
+    oom_kills = cgroup.usage().oom_kills
+    cgroup.kill()
+    last = message
+    while last is not None and last[0] not in ("ended", "lost"):
+        last = channel.receive(_SECONDS)
+    raise failure(message, name, command, oom_kills=oom_kills)
+
+
+def failure(message: tuple[Any, ...] | None, name: str, command: str, *, oom_kills: int) -> CellholdError:
+    """The error for the first message of a container that did not start."""
+    subject = f"cannot start container {name}"
+    doctor = "`cellhold doctor` tells what this host can do"
+    if message is None:
+        return SetupFailed(f"{subject}: no answer within {_SECONDS:.0f} s", step="launch", hint=doctor)
+    if message[0] == "notrun" and message[1] == _NOT_FOUND:
+        return CommandNotRun(f"cannot run {command!r}: not found in the container", status=_NOT_FOUND, hint="give a path, or a name in the image's PATH")
+    if message[0] == "notrun":
+        return CommandNotRun(f"cannot run {command!r}: {message[2]}", status=message[1], hint="it is there, but is not a program that can be executed")
+    if oom_kills:
+        return SetupFailed(f"{subject}: its memory limit is too small to start in", step="launch", hint="give it more memory, 16m at least")
+    if message[0] == "failed":
+        return SetupFailed(f"{subject}: step {message[1]} failed: {message[3]}", step=message[1], errno=message[2], hint=doctor)
+    return SetupFailed(f"{subject}: it ended while it was being made", step="launch", hint=doctor)

@@ -1,0 +1,40 @@
+"""The writable layer of a container. create() is the one door: what the host can enforce decides which kind it is.
+
+No kind uses project quotas: they would be ext4's or XFS' best way to a limit, and wait for a host to be tried on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cellhold.errors import InvalidSpec
+from cellhold.storage.base import Storage
+from cellhold.storage.directory import DirectoryStorage
+from cellhold.storage.image_file import ImageFileStorage
+from cellhold.storage.tmpfs import TmpfsStorage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Storage", "create"]
+
+
+def create(directory: Path, *, overlays: int, owner: int, limit_bytes: int | None, kind: str, templates: Path) -> Storage:
+    """Make the writable layer in `directory`, or find the one made there before by the same call.
+
+    overlays: how many pairs of upper and work directories. owner: their uid and gid. limit_bytes: what may be written, None = no limit
+    (tmpfs: half of the host's memory). kind: "disk" or "tmpfs". templates: a private directory for empty file systems.
+
+    Raises InvalidSpec (kind, or a limit too small), NotSupported (a limit that this host cannot enforce), OSError.
+    """
+    made: Storage
+    if kind == "tmpfs":
+        made = TmpfsStorage(directory=directory, overlays=overlays, owner=owner, limit_bytes=limit_bytes)
+    elif kind != "disk":
+        raise InvalidSpec(f"cannot use storage={kind}: not a kind of storage", hint="storage=disk or storage=tmpfs")
+    elif limit_bytes is None:
+        made = DirectoryStorage(directory=directory, overlays=overlays, owner=owner)
+    else:
+        made = ImageFileStorage(directory=directory, overlays=overlays, owner=owner, limit_bytes=limit_bytes, templates=templates)
+    made.create()
+    return made

@@ -1,0 +1,99 @@
+"""Empty ext4 file systems, one file a size, made once and copied for each container.
+
+    TEMPLATES/
+        ext4-67108864.img        sparse; a few hundred KiB on disk
+        lock                     held while one is made
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from cellhold import quantity
+from cellhold.errors import InvalidSpec, NotSupported, SetupFailed
+from cellhold.events import step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MINIMUM_BYTES = 1 << 20
+MAXIMUM_BYTES = 15 << 40  # 2^32 blocks of 4 KiB are 16 TiB
+_BLOCK_BYTES = 4096
+_BYTES_PER_INODE = 8192  # a tree of installed Python packages has 10 KiB a file; ext4's own default, 16 KiB, runs out of inodes first
+_INODE_BYTES = 256
+_FIXED_BYTES = 12 * _BLOCK_BYTES  # superblock, descriptors, bitmaps, lost+found, the first directories
+# No journal: after a crash of the machine there is no container to continue. No reserved blocks, no space for growing.
+_FEATURES = "none,ext_attr,dir_index,filetype,extent,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,uninit_bg"
+_OPTIONS = ("-q", "-F", "-b", "4096", "-I", "256", "-i", "8192", "-m", "0", "-E", "lazy_itable_init=1,root_owner=0:0,nodiscard", "-O", _FEATURES)
+_SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
+
+
+def template(limit_bytes: int, templates: Path) -> Path:
+    """The file with an empty ext4 that holds `limit_bytes` of files, less a few percent; made when it is not there.
+
+    Raises InvalidSpec (too small or large), NotSupported (no mkfs.ext4), SetupFailed (mkfs.ext4 failed), OSError.
+    """
+    if not MINIMUM_BYTES <= limit_bytes <= MAXIMUM_BYTES:
+        reach = f"{quantity.size(MINIMUM_BYTES)} to {quantity.size(MAXIMUM_BYTES)}"
+        raise InvalidSpec(f"cannot use disk={limit_bytes}: a file system can be made for {reach}", hint="disk=1g, for example")
+    path = templates / f"ext4-{limit_bytes}.img"
+    if not path.exists():
+        templates.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(templates / "lock"):
+            if not path.exists():
+                _make(path, limit_bytes)
+    return path
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _make(path: Path, limit_bytes: int) -> None:
+    mkfs = shutil.which("mkfs.ext4", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
+    if mkfs is None:
+        raise NotSupported(
+            f"cannot limit the disk to {quantity.size(limit_bytes)}: mkfs.ext4 is not installed",
+            hint="apt-get install e2fsprogs; or storage=tmpfs, which has limits of its own",
+        )
+    draft = path.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    with step("storage.template", f"an ext4 for {quantity.size(limit_bytes)}"):
+        try:
+            with open(draft, "xb", opener=_private) as file:  # noqa: PTH123  # Path.open has no opener
+                file.truncate(_image_bytes(limit_bytes))
+            _run_mkfs([mkfs, *_OPTIONS, os.fspath(draft.absolute())], limit_bytes)
+            draft.rename(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def _run_mkfs(command: list[str], limit_bytes: int) -> None:
+    # MKE2FS_CONFIG: the features are those above, not those of this machine's mke2fs.conf
+    ran = subprocess.run(command, env={"PATH": _SBIN, "MKE2FS_CONFIG": "/dev/null"}, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if ran.returncode:
+        said = ran.stderr.decode(errors="replace").strip() or f"exit status {ran.returncode}"
+        raise SetupFailed(f"cannot make a file system of {quantity.size(limit_bytes)}: mkfs.ext4: {said}", step="storage.template")
+
+
+def _image_bytes(limit_bytes: int) -> int:
+    """The file's length: what the user may write, and what ext4 keeps for itself: inode tables, a reserve, bitmaps and the like."""
+    inodes = limit_bytes // _BYTES_PER_INODE * _INODE_BYTES
+    reserve = min(limit_bytes // 50, 4096 * _BLOCK_BYTES)  # ext4's s_resv_clusters: 2 %, up to 4096 blocks
+    return -(-(limit_bytes + inodes + reserve) // _BLOCK_BYTES) * _BLOCK_BYTES + _FIXED_BYTES

@@ -1,0 +1,43 @@
+"""A tmpfs: gone with the container, its pages count against the container's memory limit."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from cellhold import quantity
+from cellhold.linux.mount import MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, new_filesystem
+from cellhold.storage.base import Storage, make_pairs
+
+
+@dataclass(frozen=True, kw_only=True)
+class TmpfsStorage(Storage):
+    """limit_bytes: None = tmpfs(5)'s own limit, half of the host's memory."""
+
+    limit_bytes: int | None
+
+    def create(self) -> None:
+        """Nothing is kept on disk."""
+
+    def open(self) -> int:
+        """Mount a new, empty one each time."""
+        options: dict[str, str | None] = {"mode": "755"}
+        if self.limit_bytes is not None:
+            options["size"] = str(self.limit_bytes)
+        mount = new_filesystem("tmpfs", options, attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOATIME)
+        try:
+            make_pairs(mount, overlays=self.overlays, owner=self.owner)
+        except BaseException:
+            os.close(mount)
+            raise
+        return mount
+
+    def describe(self) -> str:
+        """Say its size."""
+        return "a tmpfs, at most half of the host's memory" if self.limit_bytes is None else f"a tmpfs of {quantity.size(self.limit_bytes)}"
+
+    def used_bytes(self) -> None:
+        """Only a process that has it open could tell."""
+
+    def prepare_restart(self) -> None:
+        """The next one is new."""

@@ -1,0 +1,98 @@
+"""What every test has: a store of its own session, `requires(...)` that skips with doctor's sentence, and no leaks.
+
+The table of features is `cellhold.doctor.FEATURES`, the same that `cellhold doctor` prints; the detector of leaks is leaks.py.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+import leaks
+from cellhold import doctor, launch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_skipped: Counter[str] = Counter()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a feature that doctor does not know: a mistyped one would skip, or run, for no reason."""
+    for item in items:
+        unknown = [name for name in _required(item) if name not in doctor.FEATURES]
+        if unknown:
+            raise pytest.UsageError(f"{item.nodeid} requires {', '.join(unknown)}: not in cellhold.doctor.FEATURES")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test of something that this host cannot do; the reason is what `cellhold doctor` says of it."""
+    for name in _required(item):
+        finding = doctor.look(name)
+        if not finding.ok:
+            _skipped[finding.advice()] += 1
+            pytest.skip(finding.advice())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Where it counts, say once more, feature by feature, what kept tests from running."""
+    if _skipped and (os.environ.get("CI") == "true" or os.environ.get("CELLHOLD_TEST_STRICT") == "1"):
+        terminalreporter.section("skipped for what this host cannot do")
+        for advice, count in _skipped.most_common():
+            terminalreporter.write_line(f"{count} test{'s' if count > 1 else ''}: {advice}")
+
+
+def _required(item: pytest.Item) -> list[str]:
+    return [name for marker in item.iter_markers("requires") for name in marker.args]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home() -> Iterator[None]:
+    """A store that ends with the session: on a disk, and with a short path, since sockets' paths have 107 bytes."""
+    home = tempfile.mkdtemp(prefix="ch", dir="/var/tmp")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CELLHOLD_HOME", home)
+        before = leaks.take()
+        yield
+        launch.shutdown()
+        found = leaks.left_over(before)
+    shutil.rmtree(home, ignore_errors=True)
+    if found:
+        pytest.fail("the whole session left behind:\n  " + "\n  ".join(found), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind(request: pytest.FixtureRequest, _home: None) -> Iterator[None]:
+    """Fail a test that leaves a process, mount, cgroup, network namespace, descriptor, loop device or directory."""
+    launch.resident()  # the launcher that the library keeps for the next container is no leak, nor is the socket to it
+    before = leaks.take(ignore=launch.resident_pids())
+    yield
+    if request.node.get_closest_marker("leaks_allowed"):
+        return
+    launch.resident()
+    found = leaks.left_over(before, ignore=launch.resident_pids())
+    if found:
+        pytest.fail("left behind:\n  " + "\n  ".join(found), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def busybox_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root file system of one static program and its names: starts in a millisecond, needs no libraries."""
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        pytest.skip("busybox is not installed: apt install busybox-static")
+    root = tmp_path_factory.mktemp("busybox")
+    for name in ("bin", "dev", "etc", "proc", "sys", "tmp", "root", "var"):
+        (root / name).mkdir()
+    shutil.copy(busybox, root / "bin/busybox")
+    for name in ("sh", "true", "false", "cat", "echo", "ls", "sleep", "id", "mount", "ps", "kill", "dd", "hostname", "touch", "mkdir"):
+        (root / "bin" / name).symlink_to("busybox")
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/tmp:/bin/sh\n")
+    (root / "etc/group").write_text("root:x:0:\nuser:x:1000:\n")
+    return root

@@ -1,0 +1,82 @@
+"""A plain subprocess behind the part of Container that the kernel uses: the host kernel tested where no container can be made.
+
+`python standin.py -f CONNECTION_FILE ...` is the host kernel with it. The bind mount becomes the directory itself; a kill at the
+memory limit is any SIGKILL, when there is a limit.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from cellhold.cgroups.base import Usage
+from cellhold.errors import ImageNotFound, NotAllowed
+from cellhold.outcome import Outcome, Why
+from cellhold_kernel import app
+
+if TYPE_CHECKING:
+    from cellhold.spec import Spec
+
+
+class StandIn:
+    """One subprocess."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.id = os.urandom(6).hex()
+        self.outcome: Outcome | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def create(cls, spec: Spec) -> Self:
+        if spec.image != "host":
+            raise ImageNotFound(f"cannot find image {spec.image}: no such directory", hint="image=host")
+        return cls(spec)
+
+    def start(self, *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None) -> None:
+        mount = next(mount for mount in self.spec.mounts if mount.target == "/run/cellhold")
+        file = Path(str(mount.source), "connection.json")
+        file.write_text(file.read_text().replace(mount.target, str(mount.source)))
+        args = [arg.replace(mount.target, str(mount.source)) for arg in self.spec.args]
+        null = subprocess.DEVNULL
+        env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/tmp"), **self.spec.env}
+        self._began = time.monotonic()
+        self._process = subprocess.Popen(
+            args, env=env, process_group=0,
+            stdin=null if stdin is None else stdin, stdout=null if stdout is None else stdout, stderr=null if stderr is None else stderr,
+        )
+        self._pidfd = os.pidfd_open(self._process.pid)
+
+    def fileno(self) -> int:
+        if self.outcome is not None:
+            raise NotAllowed("it does not run")
+        return self._pidfd
+
+    def poll(self) -> Outcome | None:
+        if self.outcome is None and self._process is not None and (status := self._process.poll()) is not None:
+            os.close(self._pidfd)
+            limit = self.spec.limits.memory_bytes
+            self.outcome = Outcome(
+                status=status if status >= 0 else 128 - status, signal=-status if status < 0 else None, seconds=time.monotonic() - self._began,
+                why=Why.MEMORY if status == -signal.SIGKILL and limit else Why.EXITED, memory_limit_bytes=limit,
+                memory_peak_bytes=limit,
+            )
+        return self.outcome
+
+    def usage(self) -> Usage:
+        return Usage(memory_bytes=50 << 20, pids=7, cpu_seconds=0.25)
+
+    def remove(self, *, force: bool = False) -> None:
+        if self._process is not None and self.poll() is None and force:
+            self._process.kill()
+            self._process.wait()
+            self.poll()
+
+
+if __name__ == "__main__":
+    sys.exit(app.serve(app.arguments(sys.argv[1:]), StandIn.create))

@@ -1,0 +1,69 @@
+"""Run a notebook headless, through the kernel that its users will have, and print what its cells printed.
+
+Called by `make demo`. The exit status is 0 when every cell did what the notebook says it does: a cell that is meant to fail
+carries the tag "raises-exception", as nbclient has it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+KERNEL = "cellhold"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Printed(NotebookClient):
+    """A client that prints each cell as soon as it has run."""
+
+    async def async_execute_cell(self, cell: Any, cell_index: int, *arguments: Any, **options: Any) -> Any:
+        """Run one cell, then print it with its outputs."""
+        started = time.monotonic()
+        try:
+            return await super().async_execute_cell(cell, cell_index, *arguments, **options)
+        finally:
+            if cell.cell_type == "code":
+                show(cell, time.monotonic() - started)
+
+
+def show(cell: Any, seconds: float) -> None:
+    """Print a cell as a person would read it: its source behind a prompt, then its outputs, and how long it took."""
+    print(textwrap.indent(cell.source, f"[{cell.execution_count or '*'}] > ", lambda _line: True))
+    for output in cell.outputs:
+        print(textwrap.indent(_COLOURS.sub("", text_of(output)).rstrip(), "    "))
+    print(f"    ({seconds:.2f} s)\n", flush=True)
+
+
+def text_of(output: Any) -> str:
+    """The text of one output; an error's is its last line, the rest is a traceback."""
+    if output.output_type == "stream":
+        return str(output.text)
+    if output.output_type == "error":
+        return f"{output.ename}: {output.evalue}"
+    return str(output.data.get("text/plain", f"<{', '.join(output.data)}>"))
+
+
+def main(path: str) -> int:
+    """Run the notebook at `path`; 0 when all of it ran as it should."""
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # nbformat ships no types for it
+    client = Printed(notebook, kernel_name=KERNEL, timeout=120, resources={"metadata": {"path": str(Path(path).parent)}})
+    print(f"{path}, run by the kernel {KERNEL!r}:\n", flush=True)
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        print(f"A cell failed: {error.ename}: {error.evalue}", file=sys.stderr)
+        return 1
+    print(f"All {sum(cell.cell_type == 'code' for cell in notebook.cells)} cells ran. To open it in JupyterLab: make lab")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
