@@ -1,16 +1,19 @@
-"""A classic BPF interpreter (the part of it that seccomp(2) programs use): what would the kernel answer to this call?"""
+"""A classic BPF interpreter, as much of it as seccomp(2) programs use: what would the kernel answer to this call."""
 
 from __future__ import annotations
 
 from struct import iter_unpack, pack, unpack_from
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 X86_64, I386, AARCH64 = 0xC000003E, 0x40000003, 0xC00000B7
 X32_BIT = 0x40000000
 ALLOW, KILL, ERRNO = 0x7FFF0000, 0x00000000, 0x00050000
 
 _LOAD, _JUMP, _AND, _RETURN = 0x20, 0x05, 0x54, 0x06
-_COMPARE = {
+_COMPARE: dict[int, Callable[[int, int], bool]] = {
     0x15: lambda a, k: a == k,
     0x25: lambda a, k: a > k,
     0x35: lambda a, k: a >= k,

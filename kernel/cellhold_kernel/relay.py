@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from cellhold.outcome import Outcome
     from cellhold_kernel.cellkernel import CellKernel
+    from cellhold_kernel.diagnosis import Diagnosis
     from cellhold_kernel.front import Front
     from cellhold_kernel.loop import Loop
     from cellhold_kernel.magics.container import Asked
-    from cellhold_kernel.diagnosis import Diagnosis
     from cellhold_kernel.requests import Fates
     from cellhold_kernel.session import Session
 
@@ -136,6 +136,7 @@ class HostKernel:
     def _lost(self, outcome: Outcome) -> None:
         """Tell everybody who waits for an answer of a container that is gone."""
         fates = self._requests.settle()
+        stop = fates.stop
         if self._session.coming is None:
             count = fates.ran[0].count or self._answers.cells + 1 if fates.ran else None
             told = diagnosis.of_end(outcome, cell=count)
@@ -143,13 +144,14 @@ class HostKernel:
                 number = request.count or self._answers.cells + 1
                 self._answers.killed(request.channel, request.message, name=told.name, lines=told.lines, count=number)
             self._notice = None if fates.ran else told
+            fates.ran.clear()
         self._settle(fates)
-        if fates.stop:
+        if stop:
             self._abort_held()
 
     def _settle(self, fates: Fates) -> None:
         self._outputs.clear()
-        for request in fates.aborted:
+        for request in (*fates.ran, *fates.aborted):
             self._answers.abort(request.channel, request.message)
         self._held.extendleft((request.channel, request.message) for request in reversed(fates.again))
 
@@ -252,7 +254,6 @@ class HostKernel:
         request = self._requests.answered(message.parent_id)
         if request is None:
             return
-        self._outputs.pop(message.parent_id, None)
         if request.is_cell and request.on_main_shell and self._held:
             if message.content.get("status") == "error" and stops(request.message):
                 self._abort_held()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.connection import Connection
     from cellhold_kernel.loop import Loop
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0  # a busy machine takes 25
 _LOOK_SECONDS = 0.003  # at a socket that is not bound yet
 _NUDGE_SECONDS = 0.25  # at a cell kernel that is silent
 

@@ -12,9 +12,10 @@ container starts from here too, and its start-up time is every container's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
+    from typing import Any
+
     from cellhold.container import Container as Container
     from cellhold.errors import CellholdError as CellholdError
     from cellhold.outcome import Outcome as Outcome
@@ -38,6 +39,6 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used (PEP 562)."""
     if name not in _HOME:
         raise AttributeError(f"module 'cellhold' has no attribute {name!r}")
-    from importlib import import_module  # here, because most programs that start from this package never come this far
+    from importlib import import_module  # noqa: PLC0415  # here, because most programs that start from this package never come this far
 
     return getattr(import_module(_HOME[name]), name)

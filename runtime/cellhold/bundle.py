@@ -7,11 +7,13 @@ refused by name, because a bundle that asks for a wall and gets none is a hole.
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import ImageNotFound, InvalidSpec, NotSupported
 from cellhold.spec import PIDS_DEFAULT, Limits, Mount, Spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LARGEST = 1 << 20  # bytes of a config.json
 _OURS = {"proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2"}

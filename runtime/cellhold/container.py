@@ -76,7 +76,9 @@ class Container:
         sweep_once(home)
         start = time.monotonic()
         found = image.find(spec.image, home)
-        step = events.Step("image.find", f"{found.name}: {', '.join(stack.target for stack in found.stacks)}", start, time.monotonic() - start)
+        step = events.Step(
+            "image.find", f"{found.name}: {', '.join(stack.target for stack in found.stacks)}", start, time.monotonic() - start
+        )
         starting.check(spec)
         made = cls(spec, home, found)
         made.timings.insert(0, step)
@@ -113,7 +115,9 @@ class Container:
         start = time.monotonic()
         capabilities = DEFAULT if self.spec.capabilities is None else self.spec.capabilities
         program = seccomp.cached_program(capabilities, self._home.seccomp)
-        self._tell(events.Step("seccomp.compile", f"docker's default profile: {len(program) // 8} instructions", start, time.monotonic() - start))
+        self._tell(
+            events.Step("seccomp.compile", f"docker's default profile: {len(program) // 8} instructions", start, time.monotonic() - start)
+        )
         return plan(
             replace(self.spec, args=self.spec.args or self.image.args),
             self.image,

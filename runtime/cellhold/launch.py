@@ -118,7 +118,7 @@ def launch(plan: Plan, *, lock: int, stdio: tuple[int, int, int], storage: int, 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     plan_fd = os.memfd_create("plan")
     try:
-        os.write(plan_fd, marshal.dumps(plan))
+        os.write(plan_fd, marshal.dumps(dict(plan)))
         into = (join.into,) if join.into >= 0 else ()
         fds = [plan_fd, theirs.fileno(), lock, *stdio, storage, *into, *join.tasks]
         for attempt in (1, 2):

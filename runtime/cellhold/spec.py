@@ -65,7 +65,7 @@ class Limits:
                 raise InvalidSpec("cannot use memory-swap without memory: it is the sum of memory and swap", hint="add memory=512m")
             if self.memory_swap_bytes < self.memory_bytes:
                 raise InvalidSpec(
-                    f"cannot use memory-swap={self.memory_swap_bytes}: it is the sum of memory and swap, so at least memory={self.memory_bytes}"
+                    f"cannot use memory-swap={self.memory_swap_bytes}: memory and swap together are at least memory={self.memory_bytes}"
                 )
         if self.cpus is not None and self.cpus < 0.01:  # noqa: PLR2004  # the kernel's smallest quota, 1 ms of 100 ms
             raise InvalidSpec(f"cannot use cpus={self.cpus:g}: the smallest share is 0.01 of a processor", hint="cpus=0.5, for example")

@@ -79,9 +79,13 @@ def failure(message: tuple[Any, ...] | None, name: str, command: str, *, oom_kil
     if message is None:
         return SetupFailed(f"{subject}: no answer within {_SECONDS:.0f} s", step="launch", hint=doctor)
     if message[0] == "notrun" and message[1] == _NOT_FOUND:
-        return CommandNotRun(f"cannot run {command!r}: not found in the container", status=_NOT_FOUND, hint="give a path, or a name in the image's PATH")
+        return CommandNotRun(
+            f"cannot run {command!r}: not found in the container", status=_NOT_FOUND, hint="give a path, or a name in the image's PATH"
+        )
     if message[0] == "notrun":
-        return CommandNotRun(f"cannot run {command!r}: {message[2]}", status=message[1], hint="it is there, but is not a program that can be executed")
+        return CommandNotRun(
+            f"cannot run {command!r}: {message[2]}", status=message[1], hint="it is there, but is not a program that can be executed"
+        )
     if oom_kills:
         return SetupFailed(f"{subject}: its memory limit is too small to start in", step="launch", hint="give it more memory, 16m at least")
     if message[0] == "failed":

@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cellhold import cgroups
 from cellhold.store import tree
-from cellhold.store.home import Home, open_home
+from cellhold.store.home import open_home
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cellhold.store.home import Home
 
 _swept: set[Path] = set()
 

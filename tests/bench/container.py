@@ -86,7 +86,7 @@ def without_groups(run: Callable[[], None]) -> Callable[[], None]:
     """The same without control groups."""
 
     def bare() -> None:
-        with mock.patch("cellhold.cgroups.create", lambda *_arguments, **_options: NoGroup()):
+        with mock.patch("cellhold.cgroups.create", return_value=NoGroup()):
             run()
 
     return bare

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 WARM_UP = 3
+_NOISE = 4  # a 75th percentile at more than this many times the minimum is other people's work
 
 
 def timed(work: Callable[[], object]) -> Callable[[], float]:
@@ -59,23 +60,25 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
     return {name: round(value, 3) for name, value in found.items()}
 
 
-def show(title: str, results: Mapping[str, Sequence[float]], pairs: Sequence[tuple[str, str, float]], **more: object) -> None:
+def show(title: str, results: Mapping[str, Sequence[float]], pairs: Sequence[tuple[str, str, float]] = (), **more: object) -> None:
     """Print a table, a line for each pair (ours, theirs, the ratio to stay below), and all of it as one line of JSON."""
-    load = Path("/proc/loadavg").read_text(encoding="ascii").split()[0]
-    rounds = len(next(iter(results.values())))
-    print(f"\n{title}: {rounds} rounds, interleaved; load {load} on {os.cpu_count()} processors; milliseconds\n")
-    width = max(map(len, results))
+    load = float(Path("/proc/loadavg").read_text(encoding="ascii").split()[0])
+    figures = {name: summary(seconds) for name, seconds in results.items()}
+    ratios = {f"{ours} / {theirs}": (ratio(results[ours], results[theirs]), bound) for ours, theirs, bound in pairs}
+    width = max(map(len, figures))
+    counts = sorted({len(seconds) for seconds in results.values()})
+    print(f"\n{title}: {'-'.join(map(str, counts))} times each, interleaved; load {load:g} on {os.cpu_count()} processors; milliseconds\n")
     print(f"  {'':<{width}}  {'min':>8} {'p25':>8} {'median':>8} {'p75':>8}")
-    for name, seconds in results.items():
-        figures = summary(seconds)
-        print(f"  {name:<{width}}  " + " ".join(f"{value:8.2f}" for value in figures.values()))
+    for name, row in figures.items():
+        print(f"  {name:<{width}}  " + " ".join(f"{value:8.2f}" for value in row.values()))
     print()
-    ratios = {}
-    for ours, theirs, bound in pairs:
-        found = ratios[f"{ours} / {theirs}"] = ratio(results[ours], results[theirs])
+    for name, (found, bound) in ratios.items():
         verdict = "holds" if found["median"] <= bound else "MISSED"
-        print(f"  {ours} / {theirs}: {found['median']:.2f}x ({found['p25']:.2f}-{found['p75']:.2f}), at most {bound:g}x: {verdict}")
+        print(f"  {name}: {found['median']:.2f}x of the median, {found['min']:.2f}x of the minimum, ", end="")
+        print(f"quartiles of the rounds {found['p25']:.2f}-{found['p75']:.2f}; at most {bound:g}x: {verdict}")
     for name, value in more.items():
         print(f"  {name.replace('_', ' ')}: {value}")
-    figures_of = {name: summary(seconds) for name, seconds in results.items()}
-    print("\n" + json.dumps({"bench": title, "rounds": rounds, "load": float(load), "ms": figures_of, "ratios": ratios, **more}), flush=True)
+    if any(row["p75"] > _NOISE * row["min"] for row in figures.values()):
+        print("  This machine was busy: the quartiles lie far from the minimum. Measure again when it is quiet.")
+    record = {"bench": title, "load": load, "ms": figures, "ratios": {name: found for name, (found, _bound) in ratios.items()}, **more}
+    print("\n" + json.dumps(record), flush=True)

@@ -19,11 +19,13 @@ import pyseccomp
 
 from cellhold.linux.capabilities import DEFAULT
 from cellhold.rootfs import MASKED, READ_ONLY
-from cellhold.seccomp.plan import ALLOW, Rule, plan
+from cellhold.seccomp.plan import ALLOW, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
+
+    from cellhold.seccomp.plan import Rule
 
 GROUP = "/cellhold-bench"
 _UNKNOWN = -1  # to this libseccomp: the peers would complain of it at each start
@@ -98,7 +100,7 @@ def make_bundle(directory: Path, root: Path, *, users: bool, time: bool, group: 
             "env": ["PATH=/bin"],
             "user": {"uid": 0, "gid": 0},
             "noNewPrivileges": True,
-            "capabilities": {kind: keep for kind in ("bounding", "effective", "permitted")},
+            "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), keep),
         },
         "mounts": [{"destination": path, "type": kind, "source": kind, "options": options} for path, kind, options in _MOUNTS],
         "linux": linux,

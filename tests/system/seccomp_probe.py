@@ -1,6 +1,6 @@
 """A program of its own for test_seccomp.py: load a filter, then really make each call, and print the errno of each (0 = done).
 
-    python -I -S seccomp_probe.py FILTER|- < calls.json > answers.json
+python -I -S seccomp_probe.py FILTER|- < calls.json > answers.json
 """
 
 from __future__ import annotations
@@ -71,4 +71,6 @@ def everyday() -> list[str]:
 if sys.argv[1] != "-":
     load(sys.argv[1])
 entries = {"native": native, "i386": i386}
-json.dump({name: entries[entry](*numbers) for name, (entry, *numbers) in json.load(sys.stdin).items()} | {"everyday": everyday()}, sys.stdout)
+json.dump(
+    {name: entries[entry](*numbers) for name, (entry, *numbers) in json.load(sys.stdin).items()} | {"everyday": everyday()}, sys.stdout
+)

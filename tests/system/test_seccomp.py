@@ -71,7 +71,9 @@ THE_SAME: dict[str, tuple[str | int, ...]] = {
 def probe(filter_: str) -> Answers:
     script = Path(__file__).with_name("seccomp_probe.py")
     calls = json.dumps(REFUSED | NOT_THERE | THE_SAME)
-    ran = subprocess.run([sys.executable, "-I", "-S", script, filter_], input=calls, capture_output=True, text=True, check=False, timeout=60)
+    ran = subprocess.run(
+        [sys.executable, "-I", "-S", script, filter_], input=calls, capture_output=True, text=True, check=False, timeout=60
+    )
     assert ran.returncode == 0, ran.stderr
     answers: Answers = json.loads(ran.stdout)
     return answers

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.requires("root", "mount-api", "overlayfs", "loop-device
 
 MIB = 1 << 20
 OWNER = 100_000
-KINDS = {"directory": ("disk", None), "image": ("disk", 16 * MIB), "tmpfs": ("tmpfs", 16 * MIB), "tmpfs without a limit": ("tmpfs", None)}
+KINDS = {"directory": ("disk", None), "image": ("disk", 64 * MIB), "tmpfs": ("tmpfs", 16 * MIB), "tmpfs without a limit": ("tmpfs", None)}
 LIMITED = {"image": "disk", "tmpfs": "tmpfs"}
 
 
@@ -46,6 +46,11 @@ def opened(layer: storage.Storage) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def beneath(mount: int) -> Path:
+    """A path into a detached mount."""
+    return Path(f"/proc/self/fd/{mount}")
 
 
 def fill(root: int, path: str, *, most: int) -> int:
@@ -107,10 +112,10 @@ def test_overlayfs_takes_it_and_again_after_prepare_restart(layer: storage.Stora
     for _ in range(3):
         with opened(layer) as root:
             merged = overlay(root, lower)
-            assert "old" in os.listdir(merged)
-            os.close(os.open("new", os.O_CREAT | os.O_WRONLY, dir_fd=merged))
+            assert (beneath(merged) / "old").exists()
+            (beneath(merged) / "new").touch()
             os.close(merged)
-            assert os.path.exists(f"/proc/self/fd/{root}/0/upper/new")
+            assert (beneath(root) / "0/upper/new").exists()
         layer.prepare_restart()
 
 
@@ -118,13 +123,13 @@ def test_it_says_what_it_is(place: Path) -> None:
     said = {name: make(place, kind=kind, limit=limit, name=name).describe() for name, (kind, limit) in KINDS.items()}
     assert said["directory"].startswith("a directory on ")
     assert said["directory"].endswith(", no size limit")
-    assert said["image"] == "a sparse ext4 image of 16 MiB"
+    assert said["image"] == "a sparse ext4 image of 64 MiB"
     assert said["tmpfs"] == "a tmpfs of 16 MiB"
 
 
 def test_removing_leaves_nothing_and_may_be_done_twice(layer: storage.Storage, place: Path) -> None:
     with opened(layer) as root:
-        (Path(f"/proc/self/fd/{root}") / "0/upper/file").touch()
+        (beneath(root) / "0/upper/file").touch()
     layer.remove()
     layer.remove()
     assert {path.name for path in place.iterdir()} <= {"templates"}
@@ -141,9 +146,9 @@ def loops(place: Path) -> list[str]:
 def test_making_it_again_finds_the_same(place: Path) -> None:
     for name, limit in (("directory", None), ("image", 16 * MIB)):
         with opened(make(place, limit=limit, name=name)) as root:
-            (Path(f"/proc/self/fd/{root}") / "0/upper/kept").write_text("kept")
+            (beneath(root) / "0/upper/kept").write_text("kept")
         with opened(make(place, limit=limit, name=name)) as root:
-            assert (Path(f"/proc/self/fd/{root}") / "0/upper/kept").read_text() == "kept"
+            assert (beneath(root) / "0/upper/kept").read_text() == "kept"
 
 
 def test_a_tree_of_3000_levels_with_links_and_hostile_names_is_removed(layer: storage.Storage, tmp_path: Path) -> None:
@@ -175,11 +180,13 @@ def test_a_tree_of_3000_levels_with_links_and_hostile_names_is_removed(layer: st
 def test_the_limit_holds_and_is_all_there(place: Path, kind: str, limit: int) -> None:
     layer = make(place, kind=kind, limit=limit, overlays=1)
     with opened(layer) as root:
-        written = fill(root, "0/upper/big", most=2 * limit)
-        with pytest.raises(OSError, match="No space left"):
-            (Path(f"/proc/self/fd/{root}") / "0/upper/one more").write_bytes(bytes(65536))
+        written = 0
+        for number in range(4):  # after a sync, what ext4 had set aside for its own blocks is free again
+            written += fill(root, f"0/upper/{number}", most=2 * limit)
+            os.sync()
+        assert fill(root, "0/upper/one more", most=2 * limit) == 0
     assert written <= -(-limit // 4096) * 4096
-    assert written > limit * 0.93
+    assert written > limit * 0.97
     layer.remove()
 
 
@@ -195,7 +202,6 @@ def test_an_image_costs_what_is_in_it(place: Path) -> None:
     assert (layer.used_bytes() or 0) < MIB
     with opened(layer) as root:
         fill(root, "0/upper/big", most=8 * MIB)
-        os.fsync(root)
         os.sync()
         assert 8 * MIB <= (layer.used_bytes() or 0) < 10 * MIB
         os.unlink("0/upper/big", dir_fd=root)
@@ -228,7 +234,7 @@ def test_an_unknown_kind_is_refused(place: Path) -> None:
 
 def test_without_mkfs_the_limit_is_refused_and_the_remedy_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda *_a, **_k: None)
-    with pytest.raises(NotSupported, match="cannot limit the disk to 64 MiB: mkfs.ext4 is not installed") as caught:
+    with pytest.raises(NotSupported, match=r"cannot limit the disk to 64 MiB: mkfs\.ext4 is not installed") as caught:
         make(place, limit=64 * MIB)
     assert "apt-get install e2fsprogs" in str(caught.value.hint)
 

@@ -15,12 +15,12 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP})  # no such f
 
 def mkdir(directory: str) -> None:
     """Make one directory; the kernel fills it with pseudo files."""
-    os.mkdir(directory, 0o755)  # noqa: PTH102  # pathlib costs more than the call
+    os.mkdir(directory, 0o755)  # pathlib costs more than the call
 
 
 def rmdir(directory: str) -> None:
     """Remove one directory with its pseudo files; EBUSY while a process or a child group is in it."""
-    os.rmdir(directory)  # noqa: PTH106
+    os.rmdir(directory)
 
 
 def make(mount: str, path: str) -> str:

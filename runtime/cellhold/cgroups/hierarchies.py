@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ROOT = Path("/sys/fs/cgroup")
 MOUNTINFO = Path("/proc/self/mountinfo")
 _V1 = frozenset(
-    "blkio cpu cpuacct cpuset debug devices freezer hugetlb memory misc net_cls net_prio perf_event pids rdma".split()  # noqa: SIM905  # a line of names
+    "blkio cpu cpuacct cpuset debug devices freezer hugetlb memory misc net_cls net_prio perf_event pids rdma".split()  # a line of names
 )
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 

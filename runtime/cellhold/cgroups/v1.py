@@ -59,7 +59,7 @@ class V1:
         """A group that is there already, in whichever hierarchies it is."""
         group = cls(path, mounts)
         places = {controller: f"{hierarchy.mount}/{path}" for controller, hierarchy in mounts.items()}
-        group._at = {controller: place for controller, place in places.items() if os.path.isdir(place)}  # noqa: PTH112
+        group._at = {controller: place for controller, place in places.items() if os.path.isdir(place)}
         return group
 
     @property

@@ -104,7 +104,7 @@ class V2:
     @property
     def can_freeze(self) -> bool:
         """Whether this kernel has cgroup.freeze (5.2)."""
-        return os.path.exists(f"{self.directory}/cgroup.freeze")  # noqa: PTH110  # on the way of every start
+        return os.path.exists(f"{self.directory}/cgroup.freeze")  # on the way of every start
 
     def freeze(self) -> None:
         """Freeze, and wait until cgroup.events says that the whole group is."""

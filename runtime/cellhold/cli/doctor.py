@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from cellhold.doctor import can_run, examine, report
+
 if TYPE_CHECKING:
     import argparse
 
@@ -17,8 +19,6 @@ def add(commands: Any) -> None:
 
 def doctor(_arguments: argparse.Namespace) -> int:
     """Print the findings; 0 if a container can run here, else 1."""
-    from cellhold.doctor import can_run, examine, report
-
     findings = examine()
     sys.stdout.write(report(findings))
     return 0 if can_run(findings) else 1

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from cellhold import story
 from cellhold.cli import options
 from cellhold.container import Container
-from cellhold.outcome import Outcome, Why
+from cellhold.outcome import Why
 
 if TYPE_CHECKING:
     import argparse
+
+    from cellhold.outcome import Outcome
 
 _CHUNK = 65536
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)

@@ -30,10 +30,10 @@ _DIRECTORIES = ("dev", "etc", "home", "mnt", "opt", "proc", "root", "run", "srv"
 _STICKY = ("tmp", "var/tmp")
 # What programs read to run at all: the loader, names, locale, time, certificates, terminals, fonts, language defaults.
 _ETC = (
-    "alternatives bash.bashrc bindresvport.blacklist ca-certificates ca-certificates.conf debian_version default/locale environment.d fonts gai.conf "
-    "host.conf inputrc issue java* ld.so.cache ld.so.conf ld.so.conf.d locale.alias locale.conf locale.gen localtime lsb-release magic magic.mime "
-    "matplotlibrc mime.types networks nsswitch.conf os-release perl profile protocols python3* R rpc services skel ssl/certs ssl/openssl.cnf "
-    "terminfo timezone xattr.conf"
+    "alternatives bash.bashrc bindresvport.blacklist ca-certificates ca-certificates.conf debian_version default/locale environment.d "
+    "fonts gai.conf host.conf inputrc issue java* ld.so.cache ld.so.conf ld.so.conf.d locale.alias locale.conf locale.gen localtime "
+    "lsb-release magic magic.mime matplotlibrc mime.types networks nsswitch.conf os-release perl profile protocols python3* R rpc "
+    "services skel ssl/certs ssl/openssl.cnf terminfo timezone xattr.conf"
 ).split()
 _HUMAN_ID = 1000
 _NOBODY = 65534

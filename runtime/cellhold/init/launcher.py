@@ -14,32 +14,29 @@ errno, text), ("notrun", status, text), ("timeout",), ("ended", status, signal).
 from __future__ import annotations
 
 import _socket
-import contextlib
 import gc
 import marshal
 import os
 import select
-import stat
+import sys
 import time
-from ctypes import memmove
 from struct import pack, unpack
-from typing import TYPE_CHECKING
 
-from cellhold.init import pid1
+from cellhold.init import pid1, prepare
 from cellhold.init.steps import Becoming
 from cellhold.linux import mount, process
 from cellhold.linux.pidfd import pidfd_send_signal
 
+TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
-    from cellhold.init.plan import Plan, Tree
+    from typing import Any
+
+    from cellhold.init.plan import Plan
 
 MOST_DESCRIPTORS = 64
 _SIGKILL = 9
 _SIGNALED = 128
 _INT = 4
-_EINVAL = 22
-_DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
-_LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx"}
 
 
 class Watched:
@@ -56,11 +53,13 @@ class Watched:
         self.ended: tuple[int, int] | None = None
         self.timings: list[tuple[str, float, float]] = []
 
-    def tell(self, *message: object, fds: tuple[int, ...] = ()) -> None:
+    def tell(self, *message: Any, fds: tuple[int, ...] = ()) -> None:
         """Send the caller a tuple; a caller that is gone is noticed elsewhere."""
         ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))] if fds else []
-        with contextlib.suppress(OSError):
+        try:
             self.channel.sendmsg([marshal.dumps(message)], ancillary, _socket.MSG_DONTWAIT)
+        except OSError:
+            return
 
 
 class Launcher:
@@ -128,7 +127,7 @@ class Launcher:
         """Clone PID 1, map its ids, prepare its trees, and let it go on."""
         started = time.monotonic()
         if self.dev < 0:
-            self.dev = make_dev()
+            self.dev = prepare.make_dev()
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
         pid, pidfd = process.clone3(plan["namespaces"], cgroup_fd=into)
         if pid == 0:
@@ -143,12 +142,12 @@ class Launcher:
         if plan["seconds"] is not None:
             watched.deadline = started + plan["seconds"]
         try:
-            own_stdio(stdio, plan["id_base"])
-            map_ids(pid, plan["id_base"], plan["id_count"])
+            prepare.own_stdio(stdio, plan["id_base"])
+            prepare.map_ids(pid, plan["id_base"], plan["id_count"])
             mapped = time.monotonic()
-            trees = [prepare(tree, pid) for tree in plan["trees"]]
-            trees.append(shifted(mount.open_tree(self.dev, ""), pid, recursive=False))
-            send_descriptors(ours, trees)
+            trees = [prepare.tree(tree, pid) for tree in plan["trees"]]
+            trees.append(prepare.shifted(mount.open_tree(self.dev, ""), pid, recursive=False))
+            prepare.send_descriptors(ours, trees)
         except OSError as error:
             watched.tell("failed", "launch.prepare", error.errno or 0, error.strerror or str(error))
             pidfd_send_signal(pidfd, _SIGKILL)
@@ -169,7 +168,7 @@ class Launcher:
             self.hear(watched)
             self.bury(watched)
         elif fd == watched.channel.fileno():
-            self.poll.unregister(fd)
+            self.forget(fd)
             pidfd_send_signal(watched.pidfd, _SIGKILL)
 
     def hear(self, watched: Watched) -> None:
@@ -189,8 +188,7 @@ class Launcher:
             elif words[0] == "exited":
                 watched.ended = (int(words[1]), int(words[2]))
             else:
-                with contextlib.suppress(KeyError):
-                    self.poll.unregister(watched.report)
+                self.forget(watched.report.fileno())
                 return
 
     def bury(self, watched: Watched) -> None:
@@ -199,13 +197,16 @@ class Launcher:
         code = os.waitstatus_to_exitcode(status)
         watched.tell("ended", *(watched.ended or ((_SIGNALED - code, -code) if code < 0 else (code, 0))))
         for fd in (watched.report.fileno(), watched.pidfd, watched.channel.fileno()):
-            self.watched.pop(fd, None)
-            with contextlib.suppress(KeyError):
-                self.poll.unregister(fd)
+            self.forget(fd)
         watched.report.close()
         watched.channel.close()
         os.close(watched.pidfd)
         os.close(watched.lock)
+
+    def forget(self, fd: int) -> None:
+        """Poll a descriptor no more."""
+        if self.watched.pop(fd, None) is not None:
+            self.poll.unregister(fd)
 
     def end_all(self) -> bool:
         """Kill every container and wait for it; False if there was none."""
@@ -232,92 +233,21 @@ def descend(plan: Plan, report: _socket.socket, stdio: list[int], storage: int, 
     pid1.main(Becoming(plan, tasks=tasks, storage=storage, trees=trees[:-1], dev=trees[-1]), report, stdio)
 
 
-def map_ids(pid: int, base: int, count: int) -> None:
-    """Write the clone's uid_map and gid_map (user_namespaces(7))."""
-    for name in ("uid_map", "gid_map"):
-        fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, f"0 {base} {count}".encode())
-        finally:
-            os.close(fd)
-
-
-def own_stdio(stdio: list[int], owner: int) -> None:
-    """Give pipes to the container's root, so that /dev/stdout can be opened again inside (as docker does)."""
-    for fd in stdio:
-        if stat.S_ISFIFO(os.fstat(fd).st_mode):
-            os.fchown(fd, owner, owner)
-
-
-def prepare(tree: Tree, pid: int) -> int:
-    """A detached mount of a tree of the host; with ids shifted where its file system can do that."""
-    flags = mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | (mount.AT_RECURSIVE if tree["recursive"] else 0)
-    fd = mount.open_tree(mount.AT_FDCWD, tree["path"], flags)
-    mount.mount_setattr(fd, attr_set=tree["attributes"], propagation=mount.MS_PRIVATE, recursive=tree["recursive"])
-    return shifted(fd, pid, recursive=tree["recursive"]) if tree["idmap"] else fd
-
-
-def shifted(fd: int, pid: int, *, recursive: bool) -> int:
-    """The same mount with the ids of the clone's user namespace: 0 on disk is its root (mount_setattr(2) MOUNT_ATTR_IDMAP).
-
-    A file system that cannot do it (9p, older network file systems) is shown as it is: readable where everybody may read.
-    """
-    userns = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        mount.mount_setattr(fd, attr_set=mount.MOUNT_ATTR_IDMAP, userns_fd=userns, recursive=recursive)
-    except OSError as error:
-        if error.errno != _EINVAL:
-            raise
-    finally:
-        os.close(userns)
-    return fd
-
-
-def send_descriptors(to: _socket.socket, fds: list[int]) -> None:
-    """Send all in one message: it is the clone's go as well."""
-    to.sendmsg([b"go"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))])
-
-
-def make_dev() -> int:
-    """A read-only tmpfs with docker's device nodes, made once by the host's root and shown in every container as /dev."""
-    fd = mount.new_filesystem("tmpfs", {"mode": "755", "size": "64k"}, attributes=mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NOEXEC)
-    for name, (major, minor) in _DEVICES.items():
-        os.mknod(name, 0o666 | stat.S_IFCHR, os.makedev(major, minor), dir_fd=fd)
-        os.chmod(name, 0o666, dir_fd=fd)
-    for name, points_to in _LINKS.items():
-        os.symlink(points_to, name, dir_fd=fd)
-    for name in ("pts", "shm", "mqueue"):
-        os.mkdir(name, dir_fd=fd)
-    mount.mount_setattr(fd, attr_set=mount.MOUNT_ATTR_RDONLY)
-    return fd
-
-
 def parse_timing(word: str) -> tuple[str, float, float]:
     """(name, start, seconds) of "name:start:seconds"."""
     name, start, seconds = word.split(":")
     return name, float(start), float(seconds)
 
 
-def set_title(title: bytes) -> None:
-    """Write over our command line (proc(5), field arg_start of stat): it would show a path of the host in every container's ps."""
-    with open("/proc/self/cmdline", "rb") as file:
-        room = len(file.read())
-    with open("/proc/self/stat", "rb") as file:
-        start = int(file.read().rpartition(b")")[2].split()[45])
-    memmove(start, title[: room - 1].ljust(room, b"\0"), room)
-
-
 def main() -> None:
     """Serve the caller on descriptor 3; once it is gone, sweep up what its containers left."""
     process.close_range(4, 1 << 30)
-    set_title(b"cellhold-init")
+    prepare.set_title(b"cellhold-init")
     os.setsid()
     os.umask(0o022)
     gc.disable()
     if not Launcher(_socket.socket(fileno=3)).serve():
         return
-    import sys  # here and below: only for the last breath
-
     path = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     code = f"import sys; sys.path.append({path!r}); from cellhold.sweep import sweep; sweep()"
     os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", code])

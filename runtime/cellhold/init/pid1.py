@@ -16,14 +16,17 @@ import gc
 import os
 import select
 import time
-from typing import TYPE_CHECKING, NoReturn
 
 from cellhold.init import program
-from cellhold.init.steps import STEPS, Becoming
+from cellhold.init.steps import STEPS
 from cellhold.linux import process
 
+TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
     import _socket
+    from typing import NoReturn
+
+    from cellhold.init.steps import Becoming
 
 _SIGKILL, _SIGPIPE, _SIGCHLD, _SIGSTOP, _SIGXFSZ = 9, 13, 17, 19, 25
 _ALL_SIGNALS = tuple(number for number in range(1, 65) if number not in (_SIGKILL, _SIGSTOP, 32, 33))  # 32, 33: libc's own

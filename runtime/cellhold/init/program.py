@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import resource
 import stat
-from typing import TYPE_CHECKING
 
 from cellhold.linux import process
 
+TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
     from cellhold.init.plan import Plan
 

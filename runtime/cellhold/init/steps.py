@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
 
 from cellhold.linux import mount, process
 from cellhold.linux.netdevice import set_up
 
+TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
 

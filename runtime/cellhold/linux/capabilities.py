@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 # In the order of their numbers, linux/capability.h: CAP_CHOWN is 0, CAP_CHECKPOINT_RESTORE is 40.
 NAMES = tuple(
     "CAP_" + word
-    for word in (
-        "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST "  # noqa: SIM905
+    for word in (  # a table reads best as words
+        "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST "
         "NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE "
         "SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM "
         "BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
@@ -23,8 +23,8 @@ NUMBERS = {name: number for number, name in enumerate(NAMES)}
 # refuses devices there, the audit socket answers EPERM): package managers and sshd look for them, and being asked costs nothing.
 DEFAULT = frozenset(
     "CAP_" + word
-    for word in (
-        "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE"  # noqa: SIM905
+    for word in (  # a table reads best as words
+        "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE"
     ).split()
 )
 
@@ -41,9 +41,9 @@ def mask(names: Iterable[str]) -> int:
 
 def _unknown(name: str) -> Exception:
     """What to say of a wrong name. The imports are here because the program that becomes the container loads this module."""
-    from difflib import get_close_matches
+    from difflib import get_close_matches  # noqa: PLC0415
 
-    from cellhold.errors import InvalidSpec
+    from cellhold.errors import InvalidSpec  # noqa: PLC0415
 
     wanted = name.upper() if name.upper().startswith("CAP_") else f"CAP_{name.upper()}"
     close = get_close_matches(wanted, NAMES, n=1)

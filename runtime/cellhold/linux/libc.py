@@ -8,10 +8,11 @@ from __future__ import annotations
 import ctypes
 import os
 from ctypes import c_long
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _holding_gil = ctypes.PyDLL(None, use_errno=True)  # a cloned child must own the GIL that its parent had

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # as in init/pid1.py
-import contextlib
 
 
 def pidfd_send_signal(pidfd: int, number: int) -> None:
     """Send a signal through a pidfd; a process that has ended already is no error."""
-    with contextlib.suppress(ProcessLookupError):
+    try:
         _signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return

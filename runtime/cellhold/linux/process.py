@@ -47,8 +47,7 @@ class _Arguments(Structure):
     """struct clone_args of clone(2)."""
 
     _fields_ = tuple(
-        (name, c_uint64)
-        for name in "flags pidfd child_tid parent_tid exit_signal stack stack_size tls set_tid set_tid_size cgroup".split()  # noqa: SIM905
+        (name, c_uint64) for name in "flags pidfd child_tid parent_tid exit_signal stack stack_size tls set_tid set_tid_size cgroup".split()
     )
 
 

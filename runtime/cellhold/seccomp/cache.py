@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 
 from cellhold.errors import NotSupported
 from cellhold.seccomp.compiler import INSTRUCTION_BYTES, REMEDY, compiled
-from cellhold.seccomp.plan import Plan, plan
+from cellhold.seccomp.plan import plan
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from cellhold.seccomp.plan import Plan
 
 _FORMAT = 1  # of what compiler.py makes out of the same plan: to be raised with each change of it
 _DIGEST_BYTES = sha256().digest_size

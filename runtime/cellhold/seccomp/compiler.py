@@ -13,10 +13,12 @@ from struct import iter_unpack, pack
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import NotSupported
-from cellhold.seccomp.plan import ALLOW, Plan, Rule, plan
+from cellhold.seccomp.plan import ALLOW, plan
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from cellhold.seccomp.plan import Plan, Rule
 
 REMEDY = "apt-get install libseccomp2"
 INSTRUCTION_BYTES = 8  # struct sock_filter
@@ -47,7 +49,7 @@ def compiled(rules: Plan) -> bytes:
 
 def _pyseccomp() -> ModuleType:
     try:
-        import pyseccomp  # here: it runs ldconfig to find libseccomp
+        import pyseccomp  # noqa: PLC0415  # it runs ldconfig to find libseccomp
     except (ImportError, RuntimeError) as error:
         raise NotSupported(f"cannot compile the system call filter: {error}", hint=REMEDY) from error
     module: ModuleType = pyseccomp
@@ -55,7 +57,7 @@ def _pyseccomp() -> ModuleType:
 
 
 def _filter(library: Any, machine: str, rules: tuple[Rule, ...], *, default: int) -> bytes:
-    """libseccomp's output for `rules`; names that this version of it does not know are left out (and so refused)."""
+    """Compile `rules`; names that this version of it does not know are left out (and so refused)."""
     made = library.SyscallFilter(default)
     for name in _SECOND.get(machine, ()):
         made.add_arch(getattr(library.Arch, name))
@@ -72,7 +74,7 @@ def _filter(library: Any, machine: str, rules: tuple[Rule, ...], *, default: int
 
 def _comparison(library: Any, rule: Rule) -> Any:
     assert rule.condition is not None  # noqa: S101  # the caller's
-    return library.Arg(rule.condition.index, library.MASKED_EQ, rule.condition.mask, rule.condition.value)
+    return library.Arg(rule.condition.position, library.MASKED_EQ, rule.condition.mask, rule.condition.value)
 
 
 def _exported(made: Any) -> bytes:

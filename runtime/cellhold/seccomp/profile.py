@@ -94,7 +94,7 @@ WITH_CAPABILITY = {
 class Argument(NamedTuple):
     """A condition on one argument of a call: (argument & mask) == value."""
 
-    index: int
+    position: int
     value: int
     mask: int = 0xFFFF_FFFF_FFFF_FFFF
 

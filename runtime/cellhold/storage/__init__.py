@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["Storage", "create"]
 
 
-def create(directory: Path, *, overlays: int, owner: int, limit_bytes: int | None, kind: str, templates: Path) -> Storage:
+def create(  # noqa: PLR0913  # every one is the caller's decision
+    directory: Path, *, overlays: int, owner: int, limit_bytes: int | None, kind: str, templates: Path
+) -> Storage:
     """Make the writable layer in `directory`, or find the one made there before by the same call.
 
     overlays: how many pairs of upper and work directories. owner: their uid and gid. limit_bytes: what may be written, None = no limit

@@ -1,7 +1,7 @@
 """What every kind of writable layer is: a place for pairs of directories, one pair an overlay.
 
-    0/upper  0/work      the root file system's changes, and overlayfs' scratch space
-    1/upper  1/work      those of a second overlay (the `host` image has one a mount)
+0/upper  0/work      the root file system's changes, and overlayfs' scratch space
+1/upper  1/work      those of a second overlay (the `host` image has one a mount)
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class Storage(ABC):
     """A container's writable layer: create, then any number of open and close, then remove.
 
-    directory: the layer's own, below the container's; made by create(). overlays: how many pairs. owner: uid and gid of their directories, that is
-    what root in the container is outside.
+    directory: the layer's own, below the container's; made by create(). overlays: how many pairs. owner: uid and gid of their
+    directories, that is what root in the container is outside.
     """
 
     directory: Path

@@ -16,7 +16,7 @@ class DirectoryStorage(Storage):
     """The pairs lie in `directory` itself."""
 
     def create(self) -> None:
-        """Make the directory and the pairs. 0711: PID 1, nobody on the host, has to pass through it; no other user can, its parents are 0700."""
+        """Make the directory and the pairs. 0711: PID 1, nobody on the host, passes through it; nobody else can, its parents are 0700."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         root = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:

@@ -1,7 +1,7 @@
 """A sparse ext4 image behind a loop device: a limit on disk that holds on any file system of the host. 12 ms and 400 KiB a container.
 
-    directory/
-        disk.img        0600; locked by flock(2) as long as a loop device has it
+directory/
+    disk.img        0600; locked by flock(2) as long as a loop device has it
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from errno import EACCES, ENODEV, ENOENT, ENXIO, EPERM
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cellhold import quantity
 from cellhold.errors import NotAllowed, NotSupported
@@ -21,6 +21,9 @@ from cellhold.linux.mount import MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATT
 from cellhold.storage.base import Storage, make_pairs
 from cellhold.storage.template import template
 from cellhold.store import sparse
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _BLOCK_BYTES = 512  # the unit of st_blocks
 _PATIENCE_SECONDS = 2.0  # the kernel takes a mount apart after its last process has been waited for

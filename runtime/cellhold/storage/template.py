@@ -1,8 +1,8 @@
 """Empty ext4 file systems, one file a size, made once and copied for each container.
 
-    TEMPLATES/
-        ext4-67108864.img        sparse; a few hundred KiB on disk
-        lock                     held while one is made
+TEMPLATES/
+    ext4-67108864.img        sparse; a few hundred KiB on disk
+    lock                     held while one is made
 """
 
 from __future__ import annotations
@@ -30,7 +30,22 @@ _INODE_BYTES = 256
 _FIXED_BYTES = 12 * _BLOCK_BYTES  # superblock, descriptors, bitmaps, lost+found, the first directories
 # No journal: after a crash of the machine there is no container to continue. No reserved blocks, no space for growing.
 _FEATURES = "none,ext_attr,dir_index,filetype,extent,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,uninit_bg"
-_OPTIONS = ("-q", "-F", "-b", "4096", "-I", "256", "-i", "8192", "-m", "0", "-E", "lazy_itable_init=1,root_owner=0:0,nodiscard", "-O", _FEATURES)
+_OPTIONS = (
+    "-q",
+    "-F",
+    "-b",
+    "4096",
+    "-I",
+    "256",
+    "-i",
+    "8192",
+    "-m",
+    "0",
+    "-E",
+    "lazy_itable_init=1,root_owner=0:0,nodiscard",
+    "-O",
+    _FEATURES,
+)
 _SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
 
 
@@ -72,7 +87,7 @@ def _make(path: Path, limit_bytes: int) -> None:
     draft.unlink(missing_ok=True)
     with step("storage.template", f"an ext4 for {quantity.size(limit_bytes)}"):
         try:
-            with open(draft, "xb", opener=_private) as file:  # noqa: PTH123  # Path.open has no opener
+            with open(draft, "xb", opener=_private) as file:  # Path.open has no opener
                 file.truncate(_image_bytes(limit_bytes))
             _run_mkfs([mkfs, *_OPTIONS, os.fspath(draft.absolute())], limit_bytes)
             draft.rename(path)
@@ -86,7 +101,9 @@ def _private(path: str, flags: int) -> int:
 
 def _run_mkfs(command: list[str], limit_bytes: int) -> None:
     # MKE2FS_CONFIG: the features are those above, not those of this machine's mke2fs.conf
-    ran = subprocess.run(command, env={"PATH": _SBIN, "MKE2FS_CONFIG": "/dev/null"}, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    ran = subprocess.run(
+        command, env={"PATH": _SBIN, "MKE2FS_CONFIG": "/dev/null"}, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
     if ran.returncode:
         said = ran.stderr.decode(errors="replace").strip() or f"exit status {ran.returncode}"
         raise SetupFailed(f"cannot make a file system of {quantity.size(limit_bytes)}: mkfs.ext4: {said}", step="storage.template")

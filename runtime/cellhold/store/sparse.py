@@ -19,7 +19,7 @@ def copy(source: Path, target: Path) -> None:
     draft = target.with_name(f"{target.name}.{os.getpid()}.new")
     draft.unlink(missing_ok=True)
     try:
-        with source.open("rb") as old, open(draft, "xb", opener=_private) as new:  # noqa: PTH123  # Path.open has no opener
+        with source.open("rb") as old, open(draft, "xb", opener=_private) as new:  # Path.open has no opener
             _copy(old.fileno(), new.fileno())
         draft.rename(target)
     except BaseException:

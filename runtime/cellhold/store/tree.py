@@ -87,7 +87,7 @@ def _allowed(act: Callable[[], _Result], parent: int, name: str) -> _Result:
     except PermissionError:
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         try:
-            os.chmod(f"/proc/self/fd/{fd}", _OWNERS_ALL)  # noqa: PTH101  # fchmod(2) refuses O_PATH, and no link is followed so
+            os.chmod(f"/proc/self/fd/{fd}", _OWNERS_ALL)  # fchmod(2) refuses O_PATH, and no link is followed so
         finally:
             os.close(fd)
         return act()
