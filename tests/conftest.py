@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _skipped: Counter[str] = Counter()
+_left: list[str] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,8 +41,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(finding.advice())
 
 
+@pytest.hookimpl(trylast=True)  # after the session's fixtures are torn down
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a session that leaves something behind, although no single test did."""
+    if _left and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Where it counts, say once more, feature by feature, what kept tests from running."""
+    """Say what the session left behind, and, where it counts, feature by feature what kept tests from running."""
+    if _left:
+        terminalreporter.section("the whole session left behind", red=True)
+        terminalreporter.write("".join(f"{line}\n" for line in _left))
     if _skipped and (os.environ.get("CI") == "true" or os.environ.get("CELLHOLD_TEST_STRICT") == "1"):
         terminalreporter.section("skipped for what this host cannot do")
         for advice, count in _skipped.most_common():
@@ -63,8 +74,7 @@ def _home() -> Iterator[None]:
         launch.shutdown()
         found = leaks.left_over(before)
     shutil.rmtree(home, ignore_errors=True)
-    if found:
-        pytest.fail("the whole session left behind:\n  " + "\n  ".join(found), pytrace=False)
+    _left.extend(found)
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator
 
 Snapshot = dict[str, frozenset[str]]
 
@@ -35,7 +35,8 @@ _REAPERS = ("systemd", "init", "tini", "dumb-init")  # who an orphan goes to, be
 
 def take(*, ignore: Collection[int] = ()) -> Snapshot:
     """Name all that is there now; `ignore` holds the ids of processes that may stay (the library's resident launcher)."""
-    return {kind: look(ignore) for kind, look in KINDS.items()}
+    table = Processes(ignore)
+    return {kind: look(table) for kind, look in KINDS.items()}
 
 
 def left_over(before: Snapshot, *, ignore: Collection[int] = (), patience: float = PATIENCE_SECONDS) -> list[str]:
@@ -60,12 +61,23 @@ def _difference(before: Snapshot, now: Snapshot) -> Iterator[str]:
 # ------------------------------------------------------------------------------------------------------------------ processes
 
 
-def _parents() -> dict[int, int]:
-    return {pid: int(stat[1]) for pid in _pids() if (stat := _stat(pid))}
+class Processes:
+    """The process table as it is now, read once for all kinds."""
 
+    def __init__(self, ignore: Collection[int] = ()) -> None:
+        self.parents = {int(pid): int(stat[1]) for pid in _entries("/proc") if pid.isdigit() and (stat := _stat(int(pid)))}
+        self.ours = [pid for pid in self.parents if pid not in ignore and self._is_ours(pid)]
 
-def _pids() -> Iterator[int]:
-    return (int(entry) for entry in _entries("/proc") if entry.isdigit())
+    def chain(self, pid: int) -> list[int]:
+        """The ancestors of `pid` that are processes of somebody: nearest first, without process 1 and the like."""
+        chain = []
+        while (pid := self.parents.get(pid, 0)) > 1 and _read(f"/proc/{pid}/comm").strip() not in _REAPERS:
+            chain.append(pid)
+        return chain
+
+    def _is_ours(self, pid: int) -> bool:
+        chain = self.chain(pid)
+        return os.getpid() in chain or (not chain and (_in_container(pid) or _has_our_home(pid)))
 
 
 def _entries(directory: str) -> list[str]:
@@ -83,21 +95,8 @@ def _stat(pid: int) -> list[str]:
     return _read(f"/proc/{pid}/stat").rpartition(") ")[2].split()
 
 
-def _chain(pid: int, parents: Mapping[int, int]) -> list[int]:
-    """The ancestors of `pid` that are processes of somebody: nearest first, without process 1 and the like."""
-    chain = []
-    while (pid := parents.get(pid, 0)) > 1 and _read(f"/proc/{pid}/comm").strip() not in _REAPERS:
-        chain.append(pid)
-    return chain
-
-
 def _in_container(pid: int) -> bool:
     return any(_GROUP in line for line in _read(f"/proc/{pid}/cgroup").splitlines())
-
-
-def _is_ours(pid: int, parents: Mapping[int, int]) -> bool:
-    chain = _chain(pid, parents)
-    return os.getpid() in chain or (not chain and (_in_container(pid) or _has_our_home(pid)))
 
 
 def _has_our_home(pid: int) -> bool:
@@ -105,14 +104,9 @@ def _has_our_home(pid: int) -> bool:
     return home is not None and f"\0CELLHOLD_HOME={home}\0" in f"\0{_read(f'/proc/{pid}/environ')}\0"
 
 
-def _ours(ignore: Collection[int]) -> list[int]:
-    parents = _parents()
-    return [pid for pid in parents if pid not in ignore and _is_ours(pid, parents)]
-
-
-def processes(ignore: Collection[int]) -> frozenset[str]:
+def processes(table: Processes) -> frozenset[str]:
     """Each process of ours, zombies too: "123 (sleep 9)"."""
-    return frozenset(filter(None, map(_named, _ours(ignore))))
+    return frozenset(filter(None, map(_named, table.ours)))
 
 
 def _named(pid: int) -> str:
@@ -124,16 +118,15 @@ def _named(pid: int) -> str:
 # ------------------------------------------------------------------------------------------------- what processes are made of
 
 
-def mounts(_ignore: Collection[int] = ()) -> frozenset[str]:
+def mounts(_table: Processes) -> frozenset[str]:
     """Each mount of this mount namespace: "/mnt (tmpfs, mount 312)"."""
     lines = (line.partition(" - ") for line in _read("/proc/self/mountinfo").splitlines())
     return frozenset(f"{left.split()[4]} ({right.split()[0]}, mount {left.split()[0]})" for left, _, right in lines)
 
 
-def control_groups(_ignore: Collection[int] = ()) -> frozenset[str]:
+def control_groups(table: Processes) -> frozenset[str]:
     """Each group below a group named cellhold, in every hierarchy, without those of other people's containers."""
-    parents = _parents()
-    return frozenset(str(group) for group in _groups() if not _is_foreign(group, parents))
+    return frozenset(str(group) for group in _groups() if not _is_foreign(group, table))
 
 
 def _groups() -> Iterator[Path]:
@@ -147,21 +140,21 @@ def _groups() -> Iterator[Path]:
                     names.clear()
 
 
-def _is_foreign(group: Path, parents: Mapping[int, int]) -> bool:
+def _is_foreign(group: Path, table: Processes) -> bool:
     members = [int(pid) for pid in _read(f"{group}/cgroup.procs").split()]
-    return bool(members) and all((chain := _chain(pid, parents)) and os.getpid() not in chain for pid in members)
+    return bool(members) and all((chain := table.chain(pid)) and os.getpid() not in chain for pid in members)
 
 
-def network_namespaces(ignore: Collection[int] = ()) -> frozenset[str]:
+def network_namespaces(table: Processes) -> frozenset[str]:
     """Each network namespace that a process of ours is in, a descriptor of this process keeps, or a mount does: "net:[4026532]"."""
-    links = [f"/proc/{pid}/ns/net" for pid in _ours(ignore)]
+    links = [f"/proc/{pid}/ns/net" for pid in table.ours]
     links += [f"/proc/self/fd/{number}" for number in _entries("/proc/self/fd")]
     names = {_target(link) for link in links}
     names |= {f"{line.split()[3]}" for line in _read("/proc/self/mountinfo").splitlines() if " - nsfs " in line}
     return frozenset(name for name in names if name.startswith("net:")) - {_target("/proc/self/ns/net")}
 
 
-def descriptors(_ignore: Collection[int] = ()) -> frozenset[str]:
+def descriptors(_table: Processes) -> frozenset[str]:
     """Each open descriptor of this process: "7 (/tmp/x)"."""
     found = {number: _target(f"/proc/self/fd/{number}") for number in _entries("/proc/self/fd")}
     return frozenset(f"{number} ({target})" for number, target in found.items() if target)  # no target: listdir's own
@@ -173,21 +166,21 @@ def _target(link: str) -> str:
     return ""
 
 
-def loop_devices(_ignore: Collection[int] = ()) -> frozenset[str]:
+def loop_devices(_table: Processes) -> frozenset[str]:
     """Each loop device whose file lies in this session's store: "loop0 (/.../disk.img)"."""
     home = os.environ.get("CELLHOLD_HOME", "/nonexistent")
     found = ((path.parents[1].name, _read(str(path)).strip()) for path in Path("/sys/block").glob("loop*/loop/backing_file"))
     return frozenset(f"{name} ({file})" for name, file in found if file.startswith(home))
 
 
-def directories(_ignore: Collection[int] = ()) -> frozenset[str]:
+def directories(_table: Processes) -> frozenset[str]:
     """Each container's directory in this session's store, and each claim on a range of ids."""
     home = os.environ.get("CELLHOLD_HOME")
     parts = ("containers", "ids") if home else ()
     return frozenset(str(path) for part in parts for path in Path(str(home), part).glob("*"))
 
 
-KINDS: dict[str, Callable[[Collection[int]], frozenset[str]]] = {
+KINDS: dict[str, Callable[[Processes], frozenset[str]]] = {
     "process": processes,
     "mount": mounts,
     "cgroup": control_groups,

@@ -27,7 +27,7 @@ _MESSAGE_MOST = 256 << 20  # bytes of one frame; zmq drops the connection of a c
 def open_socket(name: str, *, directory: int) -> int:
     """An O_PATH descriptor of the unix socket `name` in a directory that somebody hostile writes to.
 
-    Raises OSError where there is none (ELOOP: a symbolic link is none), CellholdError where it is something else.
+    Raises OSError where there is none, CellholdError where it is something else: a symbolic link, which O_PATH opens as itself.
     """
     found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     if stat.S_ISSOCK(os.fstat(found).st_mode):

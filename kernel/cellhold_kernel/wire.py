@@ -116,17 +116,9 @@ class Signer:
 
     def __init__(self, key: str, scheme: str = "hmac-sha256") -> None:
         """Raise InvalidSpec where this Python has no such signature scheme."""
-        kind, _, digest = scheme.partition("-")
-        self._keyed: hmac.HMAC | None = None
         self._session = os.urandom(16).hex()
         self._numbers = count(1)
-        if key:
-            try:
-                self._keyed = hmac.new(key.encode(), digestmod=digest)
-            except ValueError as error:
-                raise InvalidSpec(f"cannot use signature_scheme={scheme}: {error}") from error
-            if kind != "hmac":
-                raise InvalidSpec(f"cannot use signature_scheme={scheme}: not an HMAC")
+        self._keyed = _keyed(key, scheme) if key else None
 
     def sign(self, frames: Sequence[Frame | bytes]) -> bytes:
         """The signature, in hexadecimal; b"" where the connection has no key."""
@@ -169,6 +161,16 @@ class Signer:
         """The frames of `message` with another content, signed anew."""
         signed: list[Frame | bytes] = [*message.signed[:3], _pack(content)]
         return [*message.identities, DELIMITER, self.sign(signed), *signed, *message.buffers]
+
+
+def _keyed(key: str, scheme: str) -> hmac.HMAC:
+    kind, _, digest = scheme.partition("-")
+    if kind != "hmac" or not digest:
+        raise InvalidSpec(f"cannot use signature_scheme={scheme}: not an HMAC", hint="hmac-sha256")
+    try:
+        return hmac.new(key.encode(), digestmod=digest)
+    except ValueError as error:
+        raise InvalidSpec(f"cannot use signature_scheme={scheme}: {error}", hint="hmac-sha256") from error
 
 
 def _pack(value: Mapping[str, Any]) -> bytes:

@@ -31,7 +31,7 @@ def spec(directory: Path) -> Spec:
     refuse(config, linux)
     user = section(process, "user")
     return Spec(
-        image=str((directory / text(root, "path")).absolute()),
+        image=str((directory / root_path(root)).absolute()),
         args=tuple(strings(process, "args")),
         env=dict(entry.partition("=")[::2] for entry in strings(process, "env")),
         cwd=text(process, "cwd") or "/",
@@ -42,6 +42,13 @@ def spec(directory: Path) -> Spec:
         read_only=root.get("readonly") is True,
         capabilities=frozenset(strings(section(process, "capabilities"), "bounding")),
     )
+
+
+def root_path(root: dict[str, Any]) -> str:
+    """root.path; without it the bundle itself would be the root."""
+    if not (path := text(root, "path")):
+        raise InvalidSpec("cannot run the bundle: root.path is missing", hint="name the directory of the root file system")
+    return path
 
 
 def load(directory: Path) -> dict[str, Any]:
@@ -65,6 +72,14 @@ def refuse(config: dict[str, Any], linux: dict[str, Any]) -> None:
     for name, values in (("hooks", config.get("hooks")), ("linux.sysctl", linux.get("sysctl")), ("linux.devices", linux.get("devices"))):
         if values:
             raise NotSupported(f"cannot run the bundle: {name} is not in this version", hint=f"remove {name} from config.json")
+    resources = section(linux, "resources")
+    for parent, words in (("", "blockIO hugepageLimits network rdma unified"), ("cpu", "realtimeRuntime"), ("memory", "kernel kernelTCP")):
+        for name in words.split():
+            if (section(resources, parent) if parent else resources).get(name):
+                raise NotSupported(
+                    f"cannot run the bundle: linux.resources.{parent}{'.' if parent else ''}{name} is not in this version",
+                    hint="a limit that is not enforced would be none: remove it from config.json",
+                )
     for entry in items(linux, "namespaces"):
         if entry.get("path"):
             raise NotSupported(f"cannot run the bundle: joining the namespace {entry['path']} is not in this version")
@@ -81,7 +96,7 @@ def limits(resources: dict[str, Any], process: dict[str, Any]) -> Limits:
     }
     return Limits(
         memory_bytes=positive(number(memory, "limit")),
-        memory_swap_bytes=number(memory, "swap"),
+        memory_swap_bytes=-1 if (swap := number(memory, "swap")) == -1 else positive(swap),
         cpus=quota / period if quota and quota > 0 else None,
         cpuset=text(cpu, "cpus") or None,
         pids=PIDS_DEFAULT if pids is None else positive(pids),

@@ -15,12 +15,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from cellhold import events, image, seccomp, starting, story
-from cellhold.errors import InvalidSpec, NotAllowed
+from cellhold.cgroups.base import Usage
+from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed, NotSupported
 from cellhold.holdings import Holdings
 from cellhold.launch import deadline, launch
 from cellhold.lifecycle import Action, State, after
 from cellhold.linux.capabilities import DEFAULT
-from cellhold.linux.pidfd import pidfd_send_signal
 from cellhold.outcome import Outcome, Why
 from cellhold.rootfs import plan
 from cellhold.store import ids
@@ -30,7 +30,6 @@ from cellhold.sweep import sweep_once
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from cellhold.cgroups.base import Usage
     from cellhold.image.model import Image
     from cellhold.init.plan import Plan
     from cellhold.launch import Channel
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from cellhold.store.home import Home
 
 _LOST_STATUS = 128 + signal.SIGKILL
+_NOT_MADE_STATUS = 125  # as docker has it
 
 
 class Container:
@@ -65,6 +65,7 @@ class Container:
         self._receiving = threading.RLock()
         self._started = self._running = 0.0
         self._last_usage: Usage | None = None
+        self._before = Usage()  # what earlier runs had used: the group goes on counting
 
     @classmethod
     def create(cls, spec: Spec, *, home: Home | None = None) -> Self:
@@ -94,16 +95,22 @@ class Container:
             raise InvalidSpec(f"cannot start container {self.name}: no command given, and the image names none")
         if self.state is State.STOPPED:
             self._holdings.storage.prepare_restart()
+            self._before = self._holdings.cgroup.usage()
         self._killed = self._timed_out = False
         self.outcome = self._last_usage = None
         todo = self._plan()
         self._started = time.monotonic()
         self._channel = self._launch(todo, stdin, stdout, stderr)
         try:
-            started = starting.await_start(self._channel, self._holdings.cgroup, self.name, todo["args"][0])
-        except BaseException:
+            started = starting.await_start(
+                self._channel, self._holdings.cgroup, self.name, todo["args"][0], oom_kills_before=self._before.oom_kills
+            )
+        except BaseException as error:
             self._close_channel()
             self.state = State.STOPPED
+            status = error.status if isinstance(error, CommandNotRun) else _NOT_MADE_STATUS
+            self.outcome = Outcome(status=status, signal=None, why=Why.EXITED, seconds=time.monotonic() - self._started)
+            self._write_record()
             raise
         words = story.details(todo)
         for name, begin, seconds in started.timings:
@@ -161,12 +168,16 @@ class Container:
         Raises TimeoutError, or NotAllowed if it was never started.
         """
         end = deadline(timeout)
-        with self._receiving:
+        if not self._receiving.acquire(timeout=-1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)):
+            raise TimeoutError(f"container {self.name} still runs")  # as far as the thread that waits for it knows
+        try:
             while self.outcome is None:
                 if self._channel is None:
                     raise NotAllowed(f"cannot wait for container {self.name}: it does not run")
                 message = self._channel.receive(None if end is None else end - time.monotonic())
                 if message is None:
+                    if end is None or time.monotonic() < end:
+                        continue
                     raise TimeoutError(f"container {self.name} still runs")
                 if message[0] == "timeout":
                     self._timed_out = True
@@ -178,12 +189,15 @@ class Container:
                     self._holdings.cgroup.kill()
                     self._end(status=_LOST_STATUS, number=signal.SIGKILL, lost=True)
             return self.outcome
+        finally:
+            self._receiving.release()
 
     def _end(self, *, status: int, number: int, lost: bool = False) -> None:
         usage = self._holdings.cgroup.usage()
         self._close_channel()
         why = Why.LOST if lost else Why.TIME if self._timed_out else Why.KILLED if self._killed else Why.EXITED
-        if why is Why.EXITED and usage.oom_kills and number == signal.SIGKILL:
+        oom_kills = usage.oom_kills - self._before.oom_kills
+        if why is Why.EXITED and oom_kills and number == signal.SIGKILL:
             why = Why.MEMORY
         limits = self.spec.limits
         self._last_usage = usage
@@ -192,10 +206,10 @@ class Container:
             signal=number or None,
             why=why,
             seconds=time.monotonic() - self._started,
-            oom_kills=usage.oom_kills,
+            oom_kills=oom_kills,
             memory_limit_bytes=limits.memory_bytes,
             memory_peak_bytes=usage.memory_peak_bytes,
-            cpu_seconds=usage.cpu_seconds or 0.0,
+            cpu_seconds=(usage.cpu_seconds or 0.0) - (self._before.cpu_seconds or 0.0),
             time_limit_seconds=limits.seconds,
         )
         self._tell(events.Step("program.wait", self.outcome.sentence(), self._running, time.monotonic() - self._running))
@@ -207,8 +221,8 @@ class Container:
         """Send a signal to the program (SIGKILL: to everything in the container). Raises NotAllowed unless it runs."""
         after(self.state, Action.KILL, container=self.name)
         self._killed = self._killed or number in (signal.SIGKILL, signal.SIGTERM)
-        if self._channel is not None and self._channel.pidfd >= 0:
-            pidfd_send_signal(self._channel.pidfd, number)
+        if (channel := self._channel) is not None:
+            channel.signal(number)
         if self.state is State.PAUSED and number == signal.SIGKILL:
             self._holdings.cgroup.kill()
             self._holdings.cgroup.thaw()
@@ -216,8 +230,8 @@ class Container:
     def stop(self, grace_seconds: float = 10.0) -> Outcome:
         """SIGTERM, and SIGKILL after the grace period; returns how it ended. Raises NotAllowed if it was never started."""
         after(self.state, Action.STOP, container=self.name)
-        if self.outcome is not None:
-            return self.outcome
+        if ended := self.poll():  # by itself, before anybody stopped it
+            return ended
         self.kill(signal.SIGTERM)
         if self.state is State.PAUSED:
             self.unpause()
@@ -244,7 +258,20 @@ class Container:
         self._write_record()
 
     def update(self, limits: Limits) -> None:
-        """Set new limits while it runs. Raises InvalidSpec (memory below present use) or NotSupported."""
+        """Set new limits while it runs.
+
+        Raises InvalidSpec (memory below present use), NotAllowed (it was removed) or NotSupported: disk is fixed when it is made, time and
+        ulimits when it is started.
+        """
+        if self.state is State.REMOVED:
+            raise NotAllowed(f"cannot update container {self.name}: it was removed")
+        started = self.state in (State.RUNNING, State.PAUSED)
+        for name, fixed in (("disk_bytes", True), ("seconds", started), ("rlimits", started)):
+            if fixed and getattr(limits, name) != getattr(self.spec.limits, name):
+                raise NotSupported(
+                    f"cannot update {name}={getattr(limits, name)} of container {self.name}: it cannot be changed any more",
+                    hint="make a new container with that limit",
+                )
         self._holdings.cgroup.update(limits)
         self.spec = replace(self.spec, limits=limits)
 
@@ -254,7 +281,7 @@ class Container:
 
     def remove(self, *, force: bool = False) -> None:
         """Remove the container and all it had; force: kill it first if it runs. Removing twice is no error."""
-        if force and self.state in (State.RUNNING, State.PAUSED):
+        if self.state in (State.RUNNING, State.PAUSED) and self.poll() is None and force:
             self.kill(signal.SIGKILL)
             self.wait()
         state = after(self.state, Action.REMOVE, container=self.name)

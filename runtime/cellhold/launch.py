@@ -8,9 +8,11 @@ from __future__ import annotations
 import array
 import atexit
 import contextlib
+import errno
 import marshal
 import os
 import select
+import signal
 import socket
 import sys
 import threading
@@ -18,12 +20,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import SetupFailed
+from cellhold.linux.pidfd import pidfd_send_signal
 
 if TYPE_CHECKING:
     from cellhold.cgroups.base import Join
     from cellhold.init.plan import Plan
 
 _MESSAGE = 65536
+_LONGEST_POLL = 1_000_000.0  # seconds; poll(2) counts milliseconds in 31 bits
+_GONE = (errno.EPIPE, errno.ECONNRESET)
 _lock = threading.Lock()
 _resident: Resident | None = None
 
@@ -32,7 +37,10 @@ class Resident:
     """The launcher process and the control socket to it."""
 
     def __init__(self) -> None:
-        """Start it: posix_spawn, because forking a process with threads and gigabytes is neither safe nor quick."""
+        """Start it: posix_spawn, because forking a process with threads and gigabytes is neither safe nor quick.
+
+        A session of its own, so that the terminal's Ctrl-C is not for it; signals that we ignore (nohup) it does not, nor its containers.
+        """
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.owner = os.getpid()
         package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -41,7 +49,15 @@ class Resident:
         moves = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1), (os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)]
         environment = {name: os.environ[name] for name in ("CELLHOLD_HOME", "HOME", "XDG_DATA_HOME") if name in os.environ}
         try:
-            self.pid = os.posix_spawn(sys.executable, [sys.executable, "-I", "-S", "-c", code], environment, file_actions=moves)
+            self.pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-I", "-S", "-c", code],
+                environment,
+                file_actions=moves,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+            )
         finally:
             os.close(null)
             theirs.close()
@@ -68,16 +84,26 @@ def resident_pids() -> list[int]:
     return [_resident.pid] if _resident is not None and _resident.owner == os.getpid() else []
 
 
-def shutdown() -> None:
-    """End the launcher; the next container starts a new one."""
+def shutdown(only: Resident | None = None) -> None:
+    """End the launcher (`only`: unless another thread has replaced that one already); the next container starts a new one."""
     global _resident  # noqa: PLW0603
     with _lock:
-        if _resident is not None:
+        if _resident is not None and only in (None, _resident):
             _resident.end()
             _resident = None
 
 
+def _after_fork() -> None:
+    """In a forked child: let go of the parent's launcher, which must see its caller end. The lock may be another thread's, gone now."""
+    global _resident, _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+    if _resident is not None:
+        _resident.control.close()
+        _resident = None
+
+
 atexit.register(shutdown)
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class Channel:
@@ -87,33 +113,44 @@ class Channel:
         """Wrap our end of the pair; the launcher holds the other."""
         self.socket = end
         self.pidfd = -1
+        self._closing = threading.RLock()
 
     def receive(self, timeout: float | None = None) -> tuple[Any, ...] | None:
-        """The next message; None when `timeout` seconds pass without one; ("lost",) once the launcher itself is gone."""
+        """The next message; None when `timeout` seconds (eleven days at most) pass without one; ("lost",) once the launcher is gone."""
         poll = select.poll()
         poll.register(self.socket, select.POLLIN)
-        if not poll.poll(None if timeout is None else max(timeout, 0) * 1000):
+        if not poll.poll(None if timeout is None else min(max(timeout, 0), _LONGEST_POLL) * 1000):
             return None
         fds = array.array("i")
-        data, ancillary, _flags, _address = self.socket.recvmsg(_MESSAGE, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+        try:
+            data, ancillary, _flags, _address = self.socket.recvmsg(_MESSAGE, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:  # it was killed with something of ours unread
+            return ("lost",)
         for _level, _kind, packed in ancillary:
             fds.frombytes(packed)
         if fds:
             self.pidfd = fds[0]
         return marshal.loads(data) if data else ("lost",)  # noqa: S302  # from our own launcher
 
+    def signal(self, number: int) -> None:
+        """Send a signal to PID 1, if it is there; not while another thread closes the pidfd: its number may be another's next."""
+        with self._closing:
+            if self.pidfd >= 0:
+                pidfd_send_signal(self.pidfd, number)
+
     def close(self) -> None:
         """Close our end (a container that still runs is killed by that) and the pidfd."""
         self.socket.close()
-        if self.pidfd >= 0:
-            os.close(self.pidfd)
-            self.pidfd = -1
+        with self._closing:
+            pidfd, self.pidfd = self.pidfd, -1
+            if pidfd >= 0:
+                os.close(pidfd)
 
 
 def launch(plan: Plan, *, lock: int, stdio: tuple[int, int, int], storage: int, join: Join) -> Channel:
     """Ask for a container; all descriptors stay the caller's.
 
-    Raises SetupFailed if the launcher cannot be reached twice in a row.
+    Raises SetupFailed if the launcher cannot be reached twice in a row, or a descriptor is none.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     plan_fd = os.memfd_create("plan")
@@ -121,13 +158,20 @@ def launch(plan: Plan, *, lock: int, stdio: tuple[int, int, int], storage: int, 
         os.write(plan_fd, marshal.dumps(dict(plan)))
         into = (join.into,) if join.into >= 0 else ()
         fds = [plan_fd, theirs.fileno(), lock, *stdio, storage, *into, *join.tasks]
-        for attempt in (1, 2):
+        for last in (False, True):
+            launcher = resident()
             try:
-                socket.send_fds(resident().control, [bytes([len(into)])], fds)
+                socket.send_fds(launcher.control, [bytes([len(into)])], fds)
                 break
-            except OSError as error:  # it was killed: start another one
-                shutdown()
-                if attempt == 2:  # noqa: PLR2004
+            except OSError as error:
+                if (
+                    launcher.control.fileno() >= 0 and error.errno not in _GONE
+                ):  # a descriptor that is not open, for example: other containers go on
+                    raise SetupFailed(
+                        f"cannot start a container: cannot hand over its descriptors: {error.strerror}", step="launch"
+                    ) from error
+                shutdown(launcher)  # it was killed: start another one
+                if last:
                     raise SetupFailed(f"cannot start a container: the launcher does not answer: {error.strerror}", step="launch") from error
     except BaseException:
         ours.close()

@@ -9,12 +9,13 @@ import re
 
 from cellhold.errors import InvalidSpec
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_SIZE = re.compile(r"(\d+)(?:\.(\d+))?\s*(?:([kmgt])(?:i?b)?|b)?", re.ASCII | re.IGNORECASE)
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", re.ASCII)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _COUNT = re.compile(r"\d+", re.ASCII)
 _LONGEST = 32
+_LARGEST = 1 << 60  # bytes, an exbibyte: the kernel keeps limits as signed numbers of 64 bits, and some files wrap round
 
 
 def parse_size(text: str, *, key: str) -> int:
@@ -23,9 +24,11 @@ def parse_size(text: str, *, key: str) -> int:
     Raises InvalidSpec.
     """
     match = _SIZE.fullmatch(text.strip()) if len(text) <= _LONGEST else None
-    if match is None:
+    unit = _UNITS[(match[3] or "").lower()] if match else 0
+    count = int(match[1]) * unit + int(float(f"0.{match[2] or 0}") * unit) if match else 0
+    if match is None or count > _LARGEST:
         raise InvalidSpec(f"cannot use {key}={text[:_LONGEST]}: not a size", hint="write a number and a unit: 65536, 512k, 512m, 1.5g")
-    return int(float(match[1]) * _UNITS[match[2].lower()])
+    return count
 
 
 def parse_cpus(text: str, *, key: str) -> float:

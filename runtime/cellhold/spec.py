@@ -5,9 +5,9 @@ Nothing here asks the host: whether it can enforce a limit is for the code that 
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 NETWORKS = ("none",)
 STORAGES = ("disk", "tmpfs")
+BYTES_MAXIMUM = 1 << 60
 MEMORY_MINIMUM = 6 << 20  # docker's: below it a container cannot start
+CPUS_MINIMUM = 0.01  # the kernel's smallest quota, 1 ms of 100 ms
 PIDS_DEFAULT = 2048  # podman's: a fork bomb ends there
 _HOSTNAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
 _CPUSET = re.compile(r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*", re.ASCII)
@@ -58,8 +60,15 @@ class Limits:
 
     def __post_init__(self) -> None:
         """Raise InvalidSpec for values that no host could enforce."""
+        self._check_memory()
+        self._check_processors()
+        self._check_others()
+
+    def _check_memory(self) -> None:
         if self.memory_bytes is not None and self.memory_bytes < MEMORY_MINIMUM:
             raise InvalidSpec(f"cannot use memory={self.memory_bytes}: the smallest limit is 6m (6 MiB)", hint="memory=64m, for example")
+        if (most := max(self.memory_bytes or 0, self.memory_swap_bytes or 0)) > BYTES_MAXIMUM:  # the kernel's parsers wrap round
+            raise InvalidSpec(f"cannot use memory={most}: more than any machine has", hint="leave it out for no limit")
         if self.memory_swap_bytes is not None and self.memory_swap_bytes != -1:
             if self.memory_bytes is None:
                 raise InvalidSpec("cannot use memory-swap without memory: it is the sum of memory and swap", hint="add memory=512m")
@@ -67,12 +76,23 @@ class Limits:
                 raise InvalidSpec(
                     f"cannot use memory-swap={self.memory_swap_bytes}: memory and swap together are at least memory={self.memory_bytes}"
                 )
-        if self.cpus is not None and self.cpus < 0.01:  # noqa: PLR2004  # the kernel's smallest quota, 1 ms of 100 ms
+
+    def _check_processors(self) -> None:
+        if self.cpus is not None and not CPUS_MINIMUM <= self.cpus < math.inf:
             raise InvalidSpec(f"cannot use cpus={self.cpus:g}: the smallest share is 0.01 of a processor", hint="cpus=0.5, for example")
         if self.cpuset is not None and not _CPUSET.fullmatch(self.cpuset):
             raise InvalidSpec(f"cannot use cpuset={self.cpuset}: not a list of processors", hint="write 0, 0-3 or 0,2")
+
+    def _check_others(self) -> None:
+        if self.pids is not None and self.pids < 1:
+            raise InvalidSpec(f"cannot use pids={self.pids}: a container has at least one process", hint="pids=64, for example")
+        if self.seconds is not None and not 0 < self.seconds < math.inf:
+            raise InvalidSpec(f"cannot use time={self.seconds:g}: not a time above 0", hint="time=30s, for example")
         if self.disk_bytes is not None and self.disk_bytes < 1 << 20:
             raise InvalidSpec(f"cannot use disk={self.disk_bytes}: the smallest writable layer is 1m (1 MiB)", hint="disk=1g, for example")
+        for name, (soft, hard) in self.rlimits.items():
+            if soft > hard >= 0:
+                raise InvalidSpec(f"cannot use ulimit={name}={soft}:{hard}: the soft limit is above the hard one")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +118,7 @@ class Mount:
         for what, path in (("target", self.target), ("source", self.source)):
             if path is not None and (not path.startswith("/") or "\0" in path):
                 raise InvalidSpec(f"cannot mount {path!r}: the {what} is not an absolute path", hint="write it from the root: /data")
-        if PurePosixPath(self.target) == PurePosixPath("/") or ".." in PurePosixPath(self.target).parts:
+        if not {*self.target.split("/")} - {"", "."} or ".." in self.target.split("/"):
             raise InvalidSpec(f"cannot mount on {self.target}: the target has to lie below the root, without '..'")
         if self.kind == "bind" and self.source is None:
             raise InvalidSpec(f"cannot bind to {self.target}: no source given")

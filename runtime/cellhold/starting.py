@@ -6,7 +6,7 @@ import os
 import resource
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cellhold.errors import CommandNotRun, InvalidSpec, SetupFailed
+from cellhold.errors import CommandNotRun, InvalidSpec, NotSupported, SetupFailed
 from cellhold.rootfs import NAMESPACES
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cellhold.spec import Spec
 
 _NOT_FOUND = 127  # as POSIX shells have it; 126: found, not executable
+_UNLIMITED = 1 << 63
 _SECONDS = 60.0  # longer than any set-up takes on a machine that still works
 
 
@@ -29,7 +30,11 @@ class Started(NamedTuple):
 
 
 def check(spec: Spec) -> None:
-    """Raise InvalidSpec for a bind whose source is not there."""
+    """Raise NotSupported without root, and InvalidSpec for a bind whose source is not there."""
+    if os.geteuid() != 0:
+        raise NotSupported(
+            f"cannot make a container as uid {os.geteuid()}: this version needs root", hint="`cellhold doctor` tells what else is missing here"
+        )
     for entry in spec.mounts:
         if entry.source is not None and not os.path.exists(entry.source):
             raise InvalidSpec(f"cannot bind {entry.source} to {entry.target}: no such file or directory on the host")
@@ -51,20 +56,27 @@ def clamped(rlimits: Mapping[str, tuple[int, int]]) -> tuple[tuple[int, int, int
         if number is None:
             raise InvalidSpec(f"cannot use ulimit={name}: not a resource of setrlimit(2)", hint="nofile, nproc, core, stack ...")
         most = resource.getrlimit(number)[1]
-        soft, hard = (value if most == resource.RLIM_INFINITY else min(value, most) for value in wanted)
-        found.append((number, soft, hard))
+        soft, hard = (cut(value, most) for value in wanted)
+        found.append((number, min(soft, hard) if hard >= 0 else soft, hard))
     return tuple(found)
 
 
-def await_start(channel: Channel, cgroup: Cgroup, name: str, command: str) -> Started:
-    """Wait until the program is exec'd.
+def cut(value: int, most: int) -> int:
+    """`value`, at most `most`, where -1 (RLIM_INFINITY) and what a signed number cannot hold mean no limit."""
+    if not 0 <= value < _UNLIMITED:
+        return most
+    return value if most == resource.RLIM_INFINITY else min(value, most)
+
+
+def await_start(channel: Channel, cgroup: Cgroup, name: str, command: str, *, oom_kills_before: int) -> Started:
+    """Wait until the program is exec'd. oom_kills_before: of earlier runs in the same group.
 
     Raises SetupFailed or CommandNotRun; then nothing of the container runs any more.
     """
     message = channel.receive(_SECONDS)
     if message is not None and message[0] == "started":
         return Started(message[1], message[2])
-    oom_kills = cgroup.usage().oom_kills
+    oom_kills = cgroup.usage().oom_kills - oom_kills_before
     cgroup.kill()
     last = message
     while last is not None and last[0] not in ("ended", "lost"):

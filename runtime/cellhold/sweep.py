@@ -14,7 +14,8 @@ import os
 from typing import TYPE_CHECKING
 
 from cellhold import cgroups
-from cellhold.store import tree
+from cellhold.errors import CellholdError
+from cellhold.store import ids, tree
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -35,16 +36,13 @@ def sweep_once(home: Home) -> None:
 def sweep(home: Home | None = None) -> list[str]:
     """Clear every container that nobody runs; returns their ids."""
     home = home or open_home()
-    swept = [entry.name for entry in home.containers.iterdir() if clear(home, entry)]
-    for claim in home.ids.iterdir():
-        owner = claim.read_text(encoding="ascii", errors="replace")
-        if owner and not home.container(owner).exists():
-            claim.unlink(missing_ok=True)
+    swept = [entry.name for entry in home.containers.iterdir() if clear(entry)]
+    ids.reclaim(home.ids, lambda owner: home.container(owner).exists())
     return swept
 
 
-def clear(home: Home, directory: Path) -> bool:
-    """Clear one container if nobody holds it; True if it was cleared."""
+def clear(directory: Path) -> bool:
+    """Clear one container if nobody holds it; True if it was cleared. What cannot be cleared is left for the next sweep."""
     try:
         lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -53,11 +51,8 @@ def clear(home: Home, directory: Path) -> bool:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         cgroups.remove_leftover(directory.name)
         tree.remove(directory)
-    except BlockingIOError:
+    except (OSError, CellholdError):
         return False
     finally:
         os.close(lock)
-    for claim in home.ids.iterdir():
-        if claim.read_text(encoding="ascii", errors="replace") == directory.name:
-            claim.unlink(missing_ok=True)
     return True

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-WARM_UP = 3
 _NOISE = 4  # a 75th percentile at more than this many times the minimum is other people's work
 
 
@@ -33,11 +32,11 @@ def timed(work: Callable[[], object]) -> Callable[[], float]:
     return once
 
 
-def interleaved(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def interleaved(contestants: Mapping[str, Callable[[], float]], rounds: int, *, warm_up: int = 3) -> dict[str, list[float]]:
     """Seconds of each contestant, one figure a round, after some rounds that do not count."""
     results: dict[str, list[float]] = {name: [] for name in contestants}
     gc.disable()
-    for number in range(-WARM_UP, rounds):
+    for number in range(-warm_up, rounds):
         for name in random.sample(list(contestants), len(contestants)):
             seconds = contestants[name]()
             if number >= 0:

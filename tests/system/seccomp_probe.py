@@ -26,7 +26,7 @@ class Program(ctypes.Structure):
 
 
 def load(path: str) -> None:
-    with open(path, "rb") as file:  # noqa: PTH123  # nothing but what the probe needs is imported
+    with open(path, "rb") as file:  # nothing but what the probe needs is imported
         content = file.read()
     libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
     if libc.prctl(22, 2, ctypes.byref(Program(len(content) // 8, content))):  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER

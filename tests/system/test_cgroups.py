@@ -163,13 +163,14 @@ input()
 def test_processor_time_above_the_limit_is_throttled_and_counted(where: Where) -> None:
     code = "import time\nend = time.monotonic() + 1\nwhile time.monotonic() < end: pass"
     with group(Limits(cpus=0.2), where) as made:
+        start = time.monotonic()
         with running(made, code) as process:
             assert process.wait(timeout=60) == 0
-        usage = made.usage()
+        usage, wall = made.usage(), time.monotonic() - start
         assert usage.cpu_seconds is not None
         assert usage.throttled_seconds is not None
-        assert 0.02 < usage.cpu_seconds < 0.45
-        assert usage.throttled_seconds > 0.1
+        assert 0.02 < usage.cpu_seconds < 0.2 * wall + 0.2  # a period may begin with the whole quota
+        assert usage.throttled_seconds > 0  # how much depends on who else wants the processor
 
 
 def drain(descriptor: int) -> None:
@@ -263,7 +264,7 @@ def test_page_cache_is_told_apart_from_what_a_process_holds(where: Where) -> Non
 
 def disk() -> str:
     """The disk under /var/tmp; a test is skipped where it is not a disk that the kernel limits."""
-    number = os.stat("/var/tmp").st_dev  # noqa: PTH116
+    number = os.stat("/var/tmp").st_dev
     entry = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
     if not entry.exists():
         pytest.skip("/var/tmp is not on a block device")

@@ -242,7 +242,8 @@ def sleeping() -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def test_kill_reaches_every_process_even_without_the_kernels_own_kill(tree: FakeCgroups) -> None:
+def test_kill_reaches_every_process_even_without_the_kernels_own_kill(tree: FakeCgroups, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups.processes, "PATIENCE", 0.01)
     group = cgroups.create("a", LIMITS, **tree.where)
     controller = "pids"
     if tree.unified:

@@ -102,7 +102,7 @@ def test_a_network_namespace_is_reported() -> None:
 
 @pytest.mark.requires("root")
 def test_a_control_group_is_reported() -> None:
-    hierarchy = next(path for path in leaks.mounts() if path.startswith("/sys/fs/cgroup") and "(cgroup" in path).split(" ")[0]
+    hierarchy = next(path for path in leaks.take()["mount"] if path.startswith("/sys/fs/cgroup") and "(cgroup" in path).split(" ")[0]
     parent = Path(hierarchy, "cellhold")
     made = not parent.exists()
     before = leaks.take()

@@ -70,7 +70,7 @@ def leftovers(*, root: Path = ROOT, parent: str = PARENT, mountinfo: Path = MOUN
 def remove_leftover(name: str, *, root: Path = ROOT, parent: str = PARENT, mountinfo: Path = MOUNTINFO) -> None:
     """Kill what is in the group, frozen or not, and remove it; no error when it is gone already.
 
-    Raises NotAllowed when a process survives SIGKILL for two seconds.
+    Raises NotAllowed when a process survives SIGKILL for some seconds (it waits for a disk, say).
     """
     try:
         group = existing(name, root=root, parent=parent, mountinfo=mountinfo)

@@ -16,7 +16,7 @@ from cellhold.errors import CellholdError, NotAllowed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-PATIENCE = 2.0  # seconds for dead processes to leave; it takes them milliseconds, more under load
+PATIENCE = 5.0  # seconds for dead processes to leave; it takes them milliseconds, more under load or a small cpu limit
 _ROUNDS = 1000
 
 
@@ -47,18 +47,23 @@ def members(directories: Iterable[str]) -> set[int]:
     return {int(pid) for text in texts if text for pid in text.split()} - {0}
 
 
+def signal_all(directories: Iterable[str]) -> bool:
+    """SIGKILL every member; whether there was any."""
+    found = members(directories)
+    for pid in found:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return bool(found)
+
+
 def kill_all(directories: Iterable[str]) -> None:
-    """SIGKILL every member until there is none that has not got it. A process with SIGKILL pending cannot fork (ERESTARTNOINTR)."""
+    """SIGKILL members until there are none, for up to PATIENCE seconds.
+
+    One round is not enough for a group that runs: a child is listed only some time after its parent's last look for signals, so a
+    fork bomb can have one that nobody has seen yet.
+    """
     directories = tuple(directories)
-    signalled: set[int] = set()
-    for _ in range(_ROUNDS):
-        fresh = members(directories) - signalled
-        if not fresh:
-            return
-        for pid in fresh:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        signalled |= fresh
+    wait_until(lambda: not signal_all(directories), seconds=PATIENCE)
 
 
 def move_all(sources: Iterable[str], target: str) -> None:

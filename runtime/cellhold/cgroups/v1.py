@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ALWAYS = ("memory", "pids", "cpu", "cpuacct", "devices", "freezer")
 _ON_REQUEST = ("cpuset", "io")  # each costs every container a mkdir, a join and a rmdir
 _FREEZING = 10.0  # seconds; a process in an uninterruptible sleep stops only after it
-_FREEZING_TO_KILL = 0.2  # it only saves rounds: what is killed cannot fork
+_FREEZING_TO_KILL = 0.5  # without it, killing takes more than one round
 
 
 class V1:
@@ -129,13 +129,15 @@ class V1:
 
     def kill(self) -> None:
         """SIGKILL while frozen, so that nobody forks away; then thaw, because a v1-frozen process does not die."""
-        if "freezer" in self._at:
-            with suppress(FileNotFoundError):
-                processes.wait_until(self._frozen, seconds=_FREEZING_TO_KILL)
+        frozen = False
+        with suppress(FileNotFoundError):
+            frozen = "freezer" in self._at and processes.wait_until(self._frozen, seconds=_FREEZING_TO_KILL)
         try:
-            processes.kill_all(self.directories)
+            processes.signal_all(self.directories)
         finally:
             self.thaw()
+        if not frozen:
+            processes.kill_all(self.directories)
 
     def remove(self) -> None:
         """Remove the directories; waits a little for dead processes to leave."""

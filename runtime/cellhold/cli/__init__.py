@@ -9,12 +9,12 @@ Subcommands of other packages come by the entry point group `cellhold.commands` 
 from __future__ import annotations
 
 import argparse
-import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, NoReturn
 
 from cellhold import __version__
 from cellhold.cli import doctor, run
+from cellhold.cli.copying import keep_standard_streams, say
 from cellhold.errors import CellholdError, CommandNotRun
 
 if TYPE_CHECKING:
@@ -45,11 +45,12 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status. A user's mistake is one sentence and a hint, never a traceback."""
+    keep_standard_streams()
     arguments = parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
     except CellholdError as error:
-        sys.stderr.write(f"cellhold: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        say(f"cellhold: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
         return error.status if isinstance(error, CommandNotRun) else FAILED
     except KeyboardInterrupt:
         return 130

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+_NOT_GIVEN: tuple[Any, ...] = (None, [], False, "none", "0:0", "disk")  # the defaults below
+
+
 def add(command: Any) -> None:
     """Add the flags to a parser."""
     limits = command.add_argument_group("limits (refused where this host cannot enforce them)")
@@ -56,6 +59,7 @@ def add(command: Any) -> None:
 def spec(arguments: argparse.Namespace) -> Spec:
     """The Spec of a parsed command line; raises InvalidSpec, ImageNotFound or NotSupported."""
     if arguments.bundle:
+        refuse_beside_bundle(arguments)
         return bundle.spec(Path(arguments.bundle))
     words = list(arguments.command)
     if not arguments.rootfs and not words:
@@ -76,6 +80,15 @@ def spec(arguments: argparse.Namespace) -> Spec:
         read_only=arguments.read_only,
         capabilities=capabilities(arguments.cap_drop, arguments.cap_add),
     )
+
+
+def refuse_beside_bundle(arguments: argparse.Namespace) -> None:
+    """Raise InvalidSpec for what would be ignored: a limit or a wall that was asked for is never dropped."""
+    ours = {"bundle", "run", "rm", "interactive", "trace"}
+    given = [name for name, value in vars(arguments).items() if name not in ours and value not in _NOT_GIVEN]
+    if given:
+        name = "a command" if given[0] == "command" else f"--{given[0].replace('_', '-')}"
+        raise InvalidSpec(f"cannot use {name} with --bundle: the bundle's config.json says everything", hint="write it there")
 
 
 def limits(arguments: argparse.Namespace) -> Limits:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from functools import partial
 from pathlib import Path
 
-from cellhold import cgroups
+from cellhold import cgroups, storage
+from cellhold.doctor import roots
 from cellhold.doctor.feature import Feature, MissingError
 from cellhold.doctor.trial import trial
 from cellhold.errors import CellholdError
@@ -23,6 +25,7 @@ _CONTROLLERS = {  # feature -> (controller, what for)
     "cgroup-freezer": ("freezer", "pause a container"),
 }
 _SWAP_V1 = "memory/memory.memsw.limit_in_bytes"
+_TRIED = 16 << 20
 _PROBE = f"doctor-{os.getpid()}"
 
 
@@ -52,6 +55,20 @@ def _swap() -> str:
     return "" if swap else "the host has no swap now"
 
 
+def _disk() -> str:
+    try:
+        with tempfile.TemporaryDirectory(dir=roots.store()) as place:
+            layer = storage.create(Path(place, "layer"), overlays=1, owner=0, limit_bytes=_TRIED, kind="disk", templates=Path(place))
+            os.close(layer.open())
+            return f"by {layer.describe()}, for example"
+    except CellholdError as error:
+        raise MissingError(str(error).rpartition(": ")[2]) from error
+
+
+def _project_quota() -> str:
+    raise MissingError("this version holds disk= by a file-system image instead, which works on any file system")
+
+
 def _mkfs() -> str:
     program = shutil.which("mkfs.ext4", path="/usr/sbin:/sbin:/usr/bin:/bin")
     if program is None:
@@ -76,4 +93,11 @@ FEATURES: tuple[Feature, ...] = (
         remedy="run as root, with /dev/loop-control (modprobe loop)",
     ),
     Feature(name="mkfs", can="format a file as a disk", attempt=_mkfs, remedy="apt install e2fsprogs"),
+    Feature(
+        name="disk-limit",
+        can="limit the space of a container's own layer (disk=)",
+        attempt=_disk,
+        remedy="it takes root, loop devices and mkfs.ext4; or use storage=tmpfs, which the memory limit bounds",
+    ),
+    Feature(name="project-quota", can="limit it by a quota of the host's own file system", attempt=_project_quota, remedy="none is needed"),
 )

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cellhold.doctor.feature import Feature
 from cellhold.doctor.trial import trial
 from cellhold.store.home import default_root
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 _CONFINED = "run as root, and not inside another container (or in one started with docker run --privileged)"
 
 
-def _store() -> str:
-    """The directory that writable layers are made in, or the nearest one above that exists."""
-    place = default_root()
+def store() -> Path:
+    """The directory that writable layers are made in, or the nearest one above that exists: what is tried there is removed again."""
+    place = default_root().absolute()
     while not place.is_dir():
         place = place.parent
-    return str(place)
+    return place
 
 
 def _overlay() -> str:
-    place = _store()
+    place = str(store())
     trial("overlay", place)()
     return f"tried in {place}"
 

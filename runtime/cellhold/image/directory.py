@@ -15,7 +15,7 @@ def image(path: str) -> Image:
         raise ImageNotFound(
             f"cannot use image={path}: no such directory", hint="name a directory that holds a root file system (bin, etc, usr ...)"
         )
-    if ":" in str(directory.resolve()) or directory.resolve() == Path("/"):
+    if directory.resolve() == Path("/"):
         raise ImageNotFound(
             f"cannot use image={path}: the whole machine is not an image", hint="image=host shows the parts that are safe to show"
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import sys
 from pathlib import Path
 from types import MappingProxyType
@@ -121,13 +122,19 @@ def copy(source: Path, destination: Path) -> None:
     destination.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     if source.is_dir() and not source.is_symlink():
         shutil.copytree(source, destination, symlinks=True, ignore=unreadable, dirs_exist_ok=True)
-    elif source.is_symlink() or source.lstat().st_mode & 0o004:
+    elif shown(source):
         shutil.copy2(source, destination, follow_symlinks=False)
 
 
 def unreadable(directory: str, names: list[str]) -> set[str]:
     """What not to copy: everything that is not a directory, a link or a regular file that everybody may read (keys, sockets)."""
-    return {name for name in names if not (path := Path(directory, name)).is_symlink() and not path.lstat().st_mode & 0o004}
+    return {name for name in names if not shown(Path(directory, name))}
+
+
+def shown(path: Path) -> bool:
+    """Whether to copy it."""
+    mode = path.lstat().st_mode
+    return stat.S_ISLNK(mode) or (bool(mode & 0o004) and (stat.S_ISREG(mode) or stat.S_ISDIR(mode)))
 
 
 def write_accounts(etc: Path) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from cellhold.init.plan import Plan
 
 MOST_DESCRIPTORS = 64
+_LONGEST_POLL = 1_000_000_000  # milliseconds; poll(2) counts them in 31 bits
 _SIGKILL = 9
 _SIGNALED = 128
 _INT = 4
@@ -49,6 +50,7 @@ class Watched:
         self.report = report
         self.channel = channel
         self.lock = lock
+        self.seconds: float | None = None
         self.deadline: float | None = None
         self.ended: tuple[int, int] | None = None
         self.timings: list[tuple[str, float, float]] = []
@@ -87,7 +89,7 @@ class Launcher:
     def patience(self) -> float | None:
         """Milliseconds until the next deadline."""
         deadlines = [watched.deadline for watched in self.watched.values() if watched.deadline is not None]
-        return max((min(deadlines) - time.monotonic()) * 1000, 0) + 1 if deadlines else None
+        return min(max((min(deadlines) - time.monotonic()) * 1000, 0) + 1, _LONGEST_POLL) if deadlines else None
 
     def enforce_deadlines(self) -> None:
         """Kill what has run for its wall time."""
@@ -99,10 +101,14 @@ class Launcher:
 
     def request(self) -> bool:
         """Take one request; False when the caller has gone."""
-        head, ancillary, _flags, _address = self.control.recvmsg(16, _socket.CMSG_SPACE(MOST_DESCRIPTORS * _INT), _socket.MSG_CMSG_CLOEXEC)
+        head, ancillary, flags, _address = self.control.recvmsg(16, _socket.CMSG_SPACE(MOST_DESCRIPTORS * _INT), _socket.MSG_CMSG_CLOEXEC)
         fds = [fd for _level, _kind, data in ancillary for fd in unpack(f"{len(data) // _INT}i", data[: len(data) // _INT * _INT])]
         if not head:
             return False
+        if flags & _socket.MSG_CTRUNC:  # we have no room for more descriptors; the caller sees its channel close
+            for fd in fds:
+                os.close(fd)
+            return True
         plan_fd, channel_fd, lock, *rest = fds
         stdio, rest = rest[:3], rest[3:]
         storage, rest = rest[0], rest[1:]
@@ -112,8 +118,9 @@ class Launcher:
             plan: Plan = marshal.loads(os.pread(plan_fd, os.fstat(plan_fd).st_size, 0))  # noqa: S302  # from our own caller
             self.launch(plan, channel, lock, stdio, storage, into, tasks)
         except OSError as error:
-            channel.send(marshal.dumps(("failed", "clone", error.errno or 0, error.strerror or str(error))))
-            channel.send(marshal.dumps(("ended", 125, 0)))
+            refused = Watched(-1, -1, channel, channel, lock)
+            refused.tell("failed", "launch.clone", error.errno or 0, error.strerror or str(error))
+            refused.tell("ended", 125, 0)
             channel.close()
             os.close(lock)
         finally:
@@ -139,21 +146,23 @@ class Launcher:
         self.poll.register(ours, select.POLLIN)
         self.poll.register(channel, select.POLLHUP)
         self.poll.register(pidfd, select.POLLIN)
-        if plan["seconds"] is not None:
-            watched.deadline = started + plan["seconds"]
+        watched.seconds = plan["seconds"]
+        trees: list[int] = []
         try:
             prepare.own_stdio(stdio, plan["id_base"])
             prepare.map_ids(pid, plan["id_base"], plan["id_count"])
             mapped = time.monotonic()
-            trees = [prepare.tree(tree, pid) for tree in plan["trees"]]
+            for tree in plan["trees"]:
+                trees.append(prepare.tree(tree, pid))  # noqa: PERF401  # what is open already is closed when the next one fails
             trees.append(prepare.shifted(mount.open_tree(self.dev, ""), pid, recursive=False))
             prepare.send_descriptors(ours, trees)
         except OSError as error:
             watched.tell("failed", "launch.prepare", error.errno or 0, error.strerror or str(error))
             pidfd_send_signal(pidfd, _SIGKILL)
             return
-        for fd in trees:
-            os.close(fd)
+        finally:
+            for fd in trees:
+                os.close(fd)
         watched.timings = [
             ("launch.clone", started, cloned - started),
             ("launch.map-ids", cloned, mapped - cloned),
@@ -181,6 +190,8 @@ class Launcher:
             if words[0] == "ready":
                 timings = watched.timings + [parse_timing(word) for word in words[1:]]
                 watched.tell("started", watched.pid, timings, fds=(watched.pidfd,))
+                if watched.seconds is not None:
+                    watched.deadline = time.monotonic() + watched.seconds
             elif words[0] == "failed":
                 watched.tell("failed", words[1], int(words[2]), words[3])
             elif words[0] == "notrun":
@@ -243,7 +254,6 @@ def main() -> None:
     """Serve the caller on descriptor 3; once it is gone, sweep up what its containers left."""
     process.close_range(4, 1 << 30)
     prepare.set_title(b"cellhold-init")
-    os.setsid()
     os.umask(0o022)
     gc.disable()
     if not Launcher(_socket.socket(fileno=3)).serve():

@@ -32,7 +32,7 @@ def map_ids(pid: int, base: int, count: int) -> None:
 def own_stdio(stdio: list[int], owner: int) -> None:
     """Give pipes to the container's root, so that /dev/stdout can be opened again inside (as docker does)."""
     for fd in stdio:
-        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+        if os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:"):  # a named one belongs to the host
             os.fchown(fd, owner, owner)
 
 
@@ -40,8 +40,12 @@ def tree(wanted: Tree, pid: int) -> int:
     """A detached mount of a tree of the host; with ids shifted where its file system can do that."""
     flags = mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | (mount.AT_RECURSIVE if wanted["recursive"] else 0)
     fd = mount.open_tree(mount.AT_FDCWD, wanted["path"], flags)
-    mount.mount_setattr(fd, attr_set=wanted["attributes"], propagation=mount.MS_PRIVATE, recursive=wanted["recursive"])
-    return shifted(fd, pid, recursive=wanted["recursive"]) if wanted["idmap"] else fd
+    try:
+        mount.mount_setattr(fd, attr_set=wanted["attributes"], propagation=mount.MS_PRIVATE, recursive=wanted["recursive"])
+        return shifted(fd, pid, recursive=wanted["recursive"]) if wanted["idmap"] else fd
+    except OSError:
+        os.close(fd)
+        raise
 
 
 def shifted(fd: int, pid: int, *, recursive: bool) -> int:
@@ -85,4 +89,6 @@ def set_title(title: bytes) -> None:
         room = len(file.read())
     with open("/proc/self/stat", "rb") as file:
         start = int(file.read().rpartition(b")")[2].split()[45])
+    with open("/proc/self/comm", "wb") as file:
+        file.write(title)
     memmove(start, title[: room - 1].ljust(room, b"\0"), room)

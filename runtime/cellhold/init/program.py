@@ -12,6 +12,7 @@ TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
     from cellhold.init.plan import Plan
 
+_LONGEST_NUMBER = 10  # digits of the largest id
 _LONGEST_TABLE = 1 << 20  # bytes of /etc/passwd or /etc/group that are read: an image may hold a million lines
 
 
@@ -26,6 +27,9 @@ def become(plan: Plan) -> None:
     for number, soft, hard in plan["rlimits"]:
         resource.setrlimit(number, (soft, hard))
     raise_oom_score(plan["oom_score_adj"])
+    if outside := [number for number in (uid, gid, *groups) if number >= plan["id_count"]]:  # 4294967295 would mean "leave it root"
+        raise NoSuchUser(f"id {outside[0]} is not one of the container's {plan['id_count']} ids")
+    make_directory(plan["cwd"])
     os.setgroups(groups)
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
@@ -34,13 +38,17 @@ def become(plan: Plan) -> None:
     plan["env"].setdefault("HOME", home)
 
 
-def enter(path: str) -> None:
-    """Change into the working directory, made if missing; it has to lie under the new root (CVE-2024-21626)."""
+def make_directory(path: str) -> None:
+    """Make the working directory if it is missing; as root, to whom it belongs then, as docker does."""
     try:
-        os.chdir(path)
-    except FileNotFoundError:
         os.makedirs(path, exist_ok=True)
-        os.chdir(path)
+    except FileExistsError:
+        return  # no directory: enter() says so
+
+
+def enter(path: str) -> None:
+    """Change into the working directory, as the user; it has to lie under the new root (CVE-2024-21626)."""
+    os.chdir(path)
     if not os.getcwd().startswith("/"):
         raise PermissionError(1, "the working directory lies outside of the container")
 
@@ -79,17 +87,22 @@ def resolve(user: str) -> tuple[int, int, list[int], str]:
     """(uid, gid, supplementary groups, home) of "uid[:gid]" or names; raises NoSuchUser."""
     name, _, group = user.partition(":")
     row = next((row for row in table("/etc/passwd", 7) if name in (row[0], row[2])), None)
-    if row is None and not name.isdecimal():
+    if row is None and not is_number(name):
         raise NoSuchUser(f"no user {name} in the image's /etc/passwd")
     uid = int(row[2]) if row else int(name)
     gid = int(row[3]) if row else 0
     groups = [int(entry[2]) for entry in table("/etc/group", 4) if row and row[0] in entry[3].split(",")]
     if group:
         entry = next((entry for entry in table("/etc/group", 4) if group in (entry[0], entry[2])), None)
-        if entry is None and not group.isdecimal():
+        if entry is None and not is_number(group):
             raise NoSuchUser(f"no group {group} in the image's /etc/group")
         gid = int(entry[2]) if entry else int(group)
     return uid, gid, groups, row[5] if row else "/"
+
+
+def is_number(text: str) -> bool:
+    """Whether it is a number in ASCII digits (int() takes Arabic ones too), and no absurd one."""
+    return text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER
 
 
 def table(path: str, columns: int) -> list[list[str]]:
@@ -102,5 +115,7 @@ def table(path: str, columns: int) -> list[list[str]]:
         text = os.read(fd, _LONGEST_TABLE) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
     finally:
         os.close(fd)
+    if len(text) == _LONGEST_TABLE:
+        text = text[: text.rfind(b"\n") + 1]  # half a row would be another user's
     rows = (line.split(":") for line in text.decode(errors="replace").splitlines())
-    return [row for row in rows if len(row) == columns and row[2].isdecimal() and (columns == 4 or row[3].isdecimal())]  # noqa: PLR2004
+    return [row for row in rows if len(row) == columns and is_number(row[2]) and (columns == 4 or is_number(row[3]))]  # noqa: PLR2004

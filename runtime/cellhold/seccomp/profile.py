@@ -1,9 +1,9 @@
 """Which system calls a container may make: names by purpose, and what is refused by argument. Data; compiler.py makes the filter.
 
-What is not named is refused with EPERM. The reach is that of Docker's default profile, or less:
-keyrings, io_uring, userfaultfd, bpf, perf, new namespaces, mounts, modules, kexec, clocks and swap are not named, because each was the
-way into a kernel bug and no notebook needs them. Old 32-bit variants (chown32, stat64 ...) stand beside their names: the
-filter covers i386 and x32 calls of a 64-bit kernel too.
+What is not named is refused with EPERM. The reach is that of Docker's default profile, or less: keyrings, io_uring,
+userfaultfd, bpf, perf, new namespaces, mounts, modules, kexec, clocks and swap are not named, because they are the usual way to
+kernel bugs and no notebook needs them. Old 32-bit variants (chown32, stat64 ...) stand beside their names: the filter covers the
+i386 and x32 calls of a 64-bit kernel too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ ALLOWED = {
         readlink readlinkat rename renameat renameat2 unlink unlinkat umask""",
     "files: metadata": """
         stat stat64 lstat lstat64 fstat fstat64 newfstatat fstatat64 statx statfs statfs64 fstatfs fstatfs64 statmount listmount
-        chmod fchmod fchmodat fchmodat2 chown chown32 lchown lchown32 fchown fchown32 fchownat utime utimes futimesat utimensat utimensat_time64
+        chmod fchmod fchmodat fchmodat2 chown chown32 lchown lchown32 fchown fchown32 fchownat
+        utime utimes futimesat utimensat utimensat_time64
         getxattr lgetxattr fgetxattr getxattrat setxattr lsetxattr fsetxattr setxattrat
         listxattr llistxattr flistxattr listxattrat removexattr lremovexattr fremovexattr removexattrat""",
     "files: watching": "inotify_init inotify_init1 inotify_add_watch inotify_rm_watch fanotify_mark",
@@ -46,7 +47,8 @@ ALLOWED = {
         pause rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64
         rt_tgsigqueueinfo sigaltstack signalfd signalfd4 sigprocmask sigreturn uretprobe""",
     "identity": """
-        getuid getuid32 geteuid geteuid32 getgid getgid32 getegid getegid32 getgroups getgroups32 getresuid getresuid32 getresgid getresgid32
+        getuid getuid32 geteuid geteuid32 getgid getgid32 getegid getegid32 getgroups getgroups32 getresuid getresuid32
+        getresgid getresgid32
         setuid setuid32 setgid setgid32 setgroups setgroups32 setreuid setreuid32 setregid setregid32 setresuid setresuid32
         setresgid setresgid32 setfsuid setfsuid32 setfsgid setfsgid32 capget capset""",
     "time (setting clocks needs CAP_SYS_TIME, which the kernel checks for adjtimex as well)": """

@@ -113,7 +113,7 @@ def open_home(root: Path | None = None) -> Home:
 def default_root() -> Path:
     """CELLHOLD_HOME, else /var/lib/cellhold as root, else XDG_DATA_HOME/cellhold."""
     if configured := os.environ.get("CELLHOLD_HOME"):
-        return Path(configured)
+        return Path(configured).absolute()  # the caller may change its directory
     if os.geteuid() == 0:
         return Path("/var/lib/cellhold")
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "cellhold"

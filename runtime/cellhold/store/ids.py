@@ -8,10 +8,16 @@ name are left out all the same.
 
 from __future__ import annotations
 
+import fcntl
 import os
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cellhold.errors import NotSupported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 COUNT = 65536
 FIRST = 1 << 30
@@ -19,26 +25,23 @@ RANGES = 4096
 
 
 def claim(directory: Path, container_id: str) -> int:
-    """Claim a free range for a container; returns its first id. Creating the file is the claim, so there is no race.
+    """Claim a free range for a container that has its directory; returns its first id.
 
     Raises NotSupported when all are taken.
     """
-    taken = {int(name) for name in os.listdir(directory) if name.isdecimal()}
-    foreign = None
-    for number in range(RANGES):
-        if number in taken:
-            continue
-        base = FIRST + number * COUNT
-        foreign = delegated() if foreign is None else foreign
-        if any(start < base + COUNT and base < start + count for start, count in foreign):
-            continue
-        try:
+    foreign = delegated()
+    with locked(directory):
+        taken = {int(name) for name in os.listdir(directory) if name.isdecimal()}
+        for number in range(RANGES):
+            base = FIRST + number * COUNT
+            if number in taken or any(start < base + COUNT and base < start + count for start, count in foreign):
+                continue
             fd = os.open(directory / str(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except FileExistsError:
-            continue
-        os.write(fd, container_id.encode())
-        os.close(fd)
-        return base
+            try:
+                os.write(fd, container_id.encode())
+            finally:
+                os.close(fd)
+            return base
     raise NotSupported(
         f"cannot give container {container_id} its own ids: all {RANGES} ranges are taken", hint="remove containers you do not need"
     )
@@ -46,7 +49,28 @@ def claim(directory: Path, container_id: str) -> int:
 
 def release(directory: Path, base: int) -> None:
     """Give a range back; releasing twice is no error."""
-    (directory / str((base - FIRST) // COUNT)).unlink(missing_ok=True)
+    with locked(directory):
+        (directory / str((base - FIRST) // COUNT)).unlink(missing_ok=True)
+
+
+def reclaim(directory: Path, exists: Callable[[str], bool]) -> None:
+    """Give back the ranges of containers that do not exist any more. Under the lock: a number may be another's the next moment."""
+    with locked(directory):
+        for claimed in directory.iterdir():
+            owner = claimed.read_text(encoding="ascii", errors="replace")
+            if not owner or not exists(owner):
+                claimed.unlink()
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the lock on all claims."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def delegated() -> list[tuple[int, int]]:

@@ -1,0 +1,156 @@
+"""Bytes between our standard streams and the container's: at the pace of the slowest, so that nothing piles up here."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from contextlib import suppress
+from errno import EPIPE
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from cellhold.container import Container
+
+_CHUNK = 65536
+STDIN, STDOUT, STDERR = 0, 1, 2
+
+
+class Feed:
+    """Our standard input on its way into the container: one piece at a time, never waiting for a program that does not read it."""
+
+    def __init__(self) -> None:
+        """Make the pipe; `reading` is the container's end."""
+        self.reading, self._writing = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._writing, False)
+        self._piece = b""
+
+    def awaited(self) -> tuple[int, int] | None:
+        """What to poll for next; None once it is closed."""
+        if self._writing < 0:
+            return None
+        return (self._writing, select.POLLOUT) if self._piece else (STDIN, select.POLLIN)
+
+    def go_on(self) -> None:
+        """Read a piece, or write what there is of it; close at the end of either side."""
+        try:
+            if self._piece:
+                self._piece = self._piece[os.write(self._writing, self._piece) :]
+            elif not (piece := os.read(STDIN, _CHUNK)):
+                self.close()
+            else:
+                self._piece = piece
+        except BlockingIOError:
+            return
+        except OSError:  # the program reads no more, or there is nothing to read from
+            self.close()
+
+    def close(self) -> None:
+        """Close our end; the program sees the end of its input."""
+        if self._writing >= 0:
+            os.close(self._writing)
+            self._writing = -1
+
+
+class Output:
+    """One of the container's output streams on its way to ours."""
+
+    def __init__(self, to: int) -> None:
+        """Make the pipe; `writing` is the container's end."""
+        self.reading, self.writing = os.pipe2(os.O_CLOEXEC)
+        self._to = to
+
+    def go_on(self) -> None:
+        """Copy a piece. When nobody reads ours any more (`| head -1`) the program's is closed too, as it would be without a container."""
+        piece = os.read(self.reading, _CHUNK)
+        try:
+            write_all(self._to, piece)
+        except OSError as error:
+            if error.errno != EPIPE:
+                say(f"cellhold: cannot write the program's output: {error.strerror}\n")
+            piece = b""
+        if not piece:
+            self.close()
+
+    def close(self) -> None:
+        """Close our end."""
+        if self.reading >= 0:
+            os.close(self.reading)
+            self.reading = -1
+
+
+class Streams:
+    """The pipes of one run; the container's ends are closed here as soon as it has them."""
+
+    def __init__(self, *, interactive: bool) -> None:
+        """Make them."""
+        self.feed = Feed() if interactive else None
+        self.outputs = (Output(STDOUT), Output(STDERR))
+
+    def start(self, container: Container) -> None:
+        """Start the container on them."""
+        theirs = [output.writing for output in self.outputs]
+        stdin = None if self.feed is None else self.feed.reading
+        try:
+            container.start(stdin=stdin, stdout=theirs[0], stderr=theirs[1])
+        finally:
+            for fd in (*theirs, *(() if stdin is None else (stdin,))):
+                os.close(fd)
+
+    def copy(self, container: Container) -> None:
+        """Copy until both outputs are at their end."""
+        ended = False
+        while left := {output.reading: output for output in self.outputs if output.reading >= 0}:
+            poll = select.poll()
+            for reading in left:
+                poll.register(reading, select.POLLIN)
+            if not ended:
+                poll.register(container.fileno(), select.POLLIN)
+            awaited = self.feed.awaited() if self.feed else None
+            if awaited is not None:
+                poll.register(*awaited)
+            for fd, _events in poll.poll():
+                if fd in left:
+                    left[fd].go_on()
+                elif self.feed and awaited and fd == awaited[0]:
+                    self.feed.go_on()
+            ended = ended or container.poll() is not None
+
+    def __enter__(self) -> Self:
+        """These."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close our ends."""
+        for end in (*self.outputs, self.feed):
+            if end is not None:
+                end.close()
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """write(2) until all is written, also where somebody has made the descriptor non-blocking."""
+    while data:
+        try:
+            data = data[os.write(fd, data) :]
+        except BlockingIOError:
+            select.select([], [fd], [])
+
+
+def say(text: str) -> None:
+    """Tell the person, if there is somebody to tell."""
+    with suppress(OSError):
+        sys.stderr.write(text)
+
+
+def keep_standard_streams() -> None:
+    """Open /dev/null in place of a closed one: the next file opened would get its number, and what is meant for people."""
+    for fd in (STDIN, STDOUT, STDERR):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name, fd in (("stdout", STDOUT), ("stderr", STDERR)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(fd, "w", encoding="utf-8", closefd=False))  # noqa: SIM115  # a descriptor; for the rest of our life

@@ -1,0 +1,34 @@
+"""Jupyter's own suite for kernels, through the container."""
+
+from __future__ import annotations
+
+import pytest
+
+import jupyter_kernel_test
+
+
+@pytest.mark.requires("root", "overlayfs")
+@pytest.mark.usefixtures("jupyter_path")
+class TestCellhold(jupyter_kernel_test.KernelTests):  # type: ignore[misc]  # it ships no types
+    kernel_name = "cellhold"
+    language_name = "python"
+    file_extension = ".py"
+    code_hello_world = "print('hello, world')"
+    code_stderr = "import sys; print('test', file=sys.stderr)"
+    completion_samples = [{"text": "zi", "matches": {"zip"}}]
+    complete_code_samples = ["1", "print('hello, world')", "def f(x):\n  return x*2\n\n\n"]
+    incomplete_code_samples = ["print('''hello", "def f(x):\n  x*2"]
+    invalid_code_samples = ["import = 7q"]
+    code_page_something = "zip?"
+    code_generate_error = "raise"
+    code_execute_result = [{"code": "1+1", "result": "2"}, {"code": "'a' * 3", "result": "'aaa'"}]
+    code_display_data = [{"code": "from IPython.display import HTML, display; display(HTML('<b>test</b>'))", "mime": "text/html"}]
+    code_history_pattern = "1?1*"
+    supported_history_operations = ("tail", "range", "search")
+    code_inspect_sample = "zip"
+    code_clear_output = "from IPython.display import clear_output; clear_output()"
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        super().tearDownClass()
+        cls.kc.context.destroy()

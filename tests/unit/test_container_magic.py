@@ -1,0 +1,64 @@
+"""%container: which lines of a cell are its own, and what the cell kernel gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from cellhold.errors import InvalidSpec
+from cellhold_kernel.magics.container import read
+
+
+def test_a_cell_without_it_is_left_alone() -> None:
+    assert read("print('%container')") is None
+    assert read("") is None
+    assert read("%containers\n%container.x") is None
+
+
+def test_alone_it_asks_for_nothing_new_and_stays_as_a_comment() -> None:
+    assert read("%container") == ({}, "# %container")
+
+
+def test_lines_at_the_top_add_up_and_the_rest_keeps_its_line_numbers() -> None:
+    asked = read("\n# a remark\n%container memory=512m pids=64\n%container memory=1g  # more\nx = 1")
+    assert asked is not None
+    assert asked.texts == {"memory": "1g", "pids": "64"}
+    assert asked.code == "\n# a remark\n# %container memory=512m pids=64\n# %container memory=1g  # more\nx = 1"
+
+
+def test_a_cell_magic_behind_it_comes_first_in_what_is_left() -> None:
+    asked = read("%container memory=1g\n%%time\n%container of another language")
+    assert asked is not None
+    assert asked.code == "%%time\n%container of another language"
+
+
+def test_values_are_quoted_as_in_a_shell() -> None:
+    asked = read("%container image='/srv/my root' --cpus=2")
+    assert asked is not None
+    assert asked.texts == {"image": "/srv/my root", "cpus": "2"}
+
+
+def test_inside_a_text_of_several_lines_it_is_text() -> None:
+    assert read('x = """\n%container memory=1g\n"""') is None
+
+
+@pytest.mark.parametrize("code", ["x = 1\n%container", "%container\nx = 1\n%container memory=1g", 'x = """\n"""\n%container'])
+def test_below_the_top_it_is_refused(code: str) -> None:
+    with pytest.raises(InvalidSpec, match="has to be at the top of its cell"):
+        read(code)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("memory", "cannot use memory: not a key=value"),
+        ("memory 512m", "cannot use memory: not a key=value"),
+        ("memroy=1g", "cannot use memroy: there is no such key"),
+        ("image='x", "cannot read %container image='x: No closing quotation"),
+        ("\x1b[31m=1", "there is no such key"),
+    ],
+)
+def test_a_line_that_is_not_understood_is_one_sentence(line: str, says: str) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        read(f"%container {line}")
+    assert says in str(caught.value)
+    assert caught.value.hint
