@@ -81,7 +81,7 @@ class Processes:
 
 
 def _entries(directory: str) -> list[str]:
-    return os.listdir(directory)  # noqa: PTH208  # names, not paths: 2 ms less for each test
+    return os.listdir(directory)  # names, not paths: 2 ms less for each test
 
 
 def _read(path: str) -> str:

@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
-import subprocess
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellhold.spec import Mount
+from cellhold.store import tree
 from cellhold.store.home import open_home
 from cellhold_kernel.connection import CHANNELS, Connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 TARGET = "/run/cellhold"
 CONNECTION_FILE = f"{TARGET}/connection.json"
@@ -38,7 +36,8 @@ class Meeting:
 
     def __init__(self, *, key: str, signature_scheme: str) -> None:
         """Make it, with the connection file for the cell kernel: the key is the same on both sides, so no message is signed twice."""
-        self.path = Path(tempfile.mkdtemp(prefix="", dir=_kernels()))
+        self.path = _kernels() / os.urandom(6).hex()
+        self.path.mkdir(mode=0o700)
         self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         inside = self.path / "inside"
@@ -57,7 +56,7 @@ class Meeting:
     def close(self) -> None:
         """Remove it and what the container left in it. Closing twice is no error."""
         if self.directory >= 0:
-            remove(self.path)
+            tree.remove(self.path)
             os.close(self.directory)
             os.close(self._lock)
             self.directory = -1
@@ -75,14 +74,6 @@ def _kernels() -> Path:
     kernels = open_home().root / "kernels"
     kernels.mkdir(mode=0o700, exist_ok=True)
     return kernels
-
-
-def remove(path: Path) -> None:
-    """Remove a tree that somebody hostile made: links are not followed, and its depth may be above what Python recurses to."""
-    try:
-        shutil.rmtree(path, ignore_errors=True)
-    except RecursionError:
-        subprocess.run(["/bin/rm", "-rf", "--", path], check=False)
 
 
 def abandoned() -> Iterator[Path]:

@@ -39,7 +39,7 @@ def spec(directory: Path) -> Spec:
         hostname=text(config, "hostname") or None,
         limits=limits(section(linux, "resources"), process),
         mounts=tuple(mount for entry in items(config, "mounts") if (mount := mount_of(entry, directory))),
-        read_only=root.get("readonly") is True,
+        read_only=flag(root, "readonly"),
         capabilities=frozenset(strings(section(process, "capabilities"), "bounding")),
     )
 
@@ -147,6 +147,13 @@ def number(parent: dict[str, Any], name: str) -> int | None:
     """A whole number, None if it is not there."""
     value: int | None = typed(parent, name, int, "a whole number")
     return value
+
+
+def flag(parent: dict[str, Any], name: str) -> bool:
+    """True or false, false if it is not there."""
+    if not isinstance(value := parent.get(name), bool | None):
+        raise InvalidSpec(f"cannot run the bundle: {name} is not true or false")
+    return value is True
 
 
 def positive(value: int | None) -> int | None:

@@ -1,26 +1,21 @@
-"""Kernels for the tests: the installed kernelspec, and the host kernel with something else than a container behind it."""
+"""The kernelspecs that the tests start, and kernels of them."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import time
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from jupyter_client.manager import KernelManager
+from jupyter_core.utils import ensure_event_loop
 
 from cellhold_kernel import install
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import KernelManager
-from notebook import Notebook
+from kernels import beside, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-HERE = Path(__file__).parent
+    from kernels import Notebook
 
 
 @pytest.fixture(scope="session")
@@ -34,25 +29,9 @@ def jupyter_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(data))
         patch.setenv("JUPYTER_PLATFORM_DIRS", "1")
+        loop = ensure_event_loop()  # jupyter_client keeps one for its blocking calls
         yield data
-
-
-@contextmanager
-def running(manager: KernelManager, *arguments: str, wait: bool = True) -> Iterator[Notebook]:
-    """A notebook with a kernel of that manager, shut down in the end."""
-    manager.start_kernel(extra_arguments=list(arguments))
-    client = manager.client()
-    client.start_channels()
-    try:
-        if wait:
-            client.wait_for_ready(timeout=100)
-        yield Notebook(manager, client)
-    finally:
-        client.stop_channels()
-        if manager.has_kernel:
-            manager.shutdown_kernel(now=not manager.is_alive())
-        manager.cleanup_resources()
-        client.context.destroy()
+        loop.close()
 
 
 @pytest.fixture
@@ -63,17 +42,6 @@ def kernel(jupyter_path: Path) -> Iterator[Notebook]:
         yield notebook
 
 
-def beside(program: str, **texts: str) -> KernelManager:
-    """A manager of the host kernel as a program of this folder runs it, with these settings."""
-    directory = Path(os.environ["CELLHOLD_HOME"]) / f"spec-{time.monotonic_ns()}"
-    directory.mkdir()
-    (directory / "kernel.json").write_text(json.dumps({"metadata": {"cellhold": texts}}))
-    manager = KernelManager(kernel_name="python3")
-    argv = [sys.executable, str(HERE / program), "-f", "{connection_file}", "--kernelspec", str(directory)]
-    manager._kernel_spec = KernelSpec(argv=argv, display_name=program, language="python", interrupt_mode="message")
-    return manager
-
-
 @pytest.fixture(params=[pytest.param("container", marks=pytest.mark.requires("root", "overlayfs")), "stand-in"])
 def either(request: pytest.FixtureRequest, jupyter_path: Path) -> Callable[[], KernelManager]:
     """Makes a manager of the real kernel with 256 MiB, or of the host kernel with a plain subprocess behind it."""
@@ -81,3 +49,12 @@ def either(request: pytest.FixtureRequest, jupyter_path: Path) -> Callable[[], K
     if request.param == "container":
         return lambda: KernelManager(kernel_name="cellhold-small")
     return lambda: beside("standin.py", memory="256m")
+
+
+@pytest.fixture(scope="module")
+def worn(jupyter_path: Path) -> Iterator[Notebook]:
+    """A notebook of several tests, on the kernelspec `cellhold-small`; in it `kept` is "yes"."""
+    del jupyter_path
+    with running(KernelManager(kernel_name="cellhold-small")) as notebook:
+        notebook.run("kept = 'yes'")
+        yield notebook

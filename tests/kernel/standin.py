@@ -47,8 +47,12 @@ class StandIn:
         env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/tmp"), **self.spec.env}
         self._began = time.monotonic()
         self._process = subprocess.Popen(
-            args, env=env, process_group=0,
-            stdin=null if stdin is None else stdin, stdout=null if stdout is None else stdout, stderr=null if stderr is None else stderr,
+            args,
+            env=env,
+            process_group=0,
+            stdin=null if stdin is None else stdin,
+            stdout=null if stdout is None else stdout,
+            stderr=null if stderr is None else stderr,
         )
         self._pidfd = os.pidfd_open(self._process.pid)
 
@@ -62,8 +66,11 @@ class StandIn:
             os.close(self._pidfd)
             limit = self.spec.limits.memory_bytes
             self.outcome = Outcome(
-                status=status if status >= 0 else 128 - status, signal=-status if status < 0 else None, seconds=time.monotonic() - self._began,
-                why=Why.MEMORY if status == -signal.SIGKILL and limit else Why.EXITED, memory_limit_bytes=limit,
+                status=status if status >= 0 else 128 - status,
+                signal=-status if status < 0 else None,
+                seconds=time.monotonic() - self._began,
+                why=Why.MEMORY if status == -signal.SIGKILL and limit else Why.EXITED,
+                memory_limit_bytes=limit,
                 memory_peak_bytes=limit,
             )
         return self.outcome

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
-
 import jupyter_kernel_test
+import pytest
 
 
 @pytest.mark.requires("root", "overlayfs")
 @pytest.mark.usefixtures("jupyter_path")
+@pytest.mark.leaks_allowed  # the suite's kernel lives as long as the class; the whole session is looked at in the end
 class TestCellhold(jupyter_kernel_test.KernelTests):  # type: ignore[misc]  # it ships no types
     kernel_name = "cellhold"
     language_name = "python"
     file_extension = ".py"
     code_hello_world = "print('hello, world')"
     code_stderr = "import sys; print('test', file=sys.stderr)"
+    # ruff: noqa: RUF012  # the suite has them as lists
     completion_samples = [{"text": "zi", "matches": {"zip"}}]
     complete_code_samples = ["1", "print('hello, world')", "def f(x):\n  return x*2\n\n\n"]
     incomplete_code_samples = ["print('''hello", "def f(x):\n  x*2"]
@@ -24,9 +25,22 @@ class TestCellhold(jupyter_kernel_test.KernelTests):  # type: ignore[misc]  # it
     code_execute_result = [{"code": "1+1", "result": "2"}, {"code": "'a' * 3", "result": "'aaa'"}]
     code_display_data = [{"code": "from IPython.display import HTML, display; display(HTML('<b>test</b>'))", "mime": "text/html"}]
     code_history_pattern = "1?1*"
-    supported_history_operations = ("tail", "range", "search")
+    supported_history_operations = ("tail", "search")  # IPython gives the current session the number 0 in a range
     code_inspect_sample = "zip"
     code_clear_output = "from IPython.display import clear_output; clear_output()"
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        super().tearDownClass()
+        cls.kc.context.destroy()
+
+
+@pytest.mark.requires("root", "overlayfs")
+@pytest.mark.usefixtures("jupyter_path")
+@pytest.mark.leaks_allowed  # the suite's kernel lives as long as the class; the whole session is looked at in the end
+class TestWelcome(jupyter_kernel_test.IopubWelcomeTests):  # type: ignore[misc]  # as above
+    kernel_name = "cellhold"
+    support_iopub_welcome = True
 
     @classmethod
     def tearDownClass(cls) -> None:

@@ -20,7 +20,7 @@ def found(before: leaks.Snapshot) -> str:
 
 
 def test_nothing_left_is_nothing_reported() -> None:
-    assert leaks.left_over(leaks.take(), patience=PATIENCE) == []
+    assert leaks.left_over(leaks.take()) == []
 
 
 def test_an_open_file_is_reported_with_its_path(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import zmq
+from jupyter_client.session import Session
 
 from cellhold.errors import InvalidSpec
 from cellhold_kernel import wire
-from jupyter_client.session import Session
 
 KEY = "a key"
 

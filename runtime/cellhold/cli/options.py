@@ -172,9 +172,10 @@ def capabilities(drop: list[str], add: list[str]) -> frozenset[str] | None:
     """The set left of the default; None if nothing was said."""
     if not drop and not add:
         return None
-    wanted = set() if "ALL" in (name.upper() for name in drop) else set(DEFAULT) - {full(name) for name in drop}
-    wanted |= {full(name) for name in add}
-    mask(wanted)
+    gone = {full(name) for name in drop if name.upper() != "ALL"}
+    more = {full(name) for name in add}
+    mask(gone | more)  # a mistyped one is refused: dropping nothing would be a hole
+    wanted = (set() if "ALL" in (name.upper() for name in drop) else set(DEFAULT) - gone) | more
     return frozenset(wanted)
 
 

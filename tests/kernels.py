@@ -1,17 +1,27 @@
-"""A notebook as a test holds it: run a cell, look at what came of it."""
+"""Kernels and notebooks as the tests hold them: start one, run a cell, look at what came of it."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import sys
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from jupyter_client.blocking.client import BlockingKernelClient
-    from jupyter_client.manager import KernelManager
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import KernelManager
 
-PATIENCE = 100
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from jupyter_client.blocking.client import BlockingKernelClient
+
+PATIENCE = 100  # seconds; a busy machine takes 30 to start a kernel
+_PROGRAMS = Path(__file__).parent / "kernel"
 
 
 @dataclass
@@ -108,3 +118,42 @@ def is_gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
+
+
+@contextmanager
+def running(manager: KernelManager, *arguments: str, wait: bool = True) -> Iterator[Notebook]:
+    """A notebook with a kernel of that manager, shut down in the end."""
+    manager.start_kernel(extra_arguments=list(arguments))
+    client = manager.client()
+    client.start_channels()
+    try:
+        if wait:
+            client.wait_for_ready(timeout=PATIENCE)
+        yield Notebook(manager, client)
+    finally:
+        client.stop_channels()
+        if manager.has_kernel:
+            manager.shutdown_kernel(now=not manager.is_alive())
+        manager.cleanup_resources()
+        client.context.destroy()
+
+
+def beside(program: str, **texts: str) -> KernelManager:
+    """A manager of the host kernel as a program of this folder runs it, with these settings."""
+    directory = Path(os.environ["CELLHOLD_HOME"]) / f"spec-{time.monotonic_ns()}"
+    directory.mkdir()
+    (directory / "kernel.json").write_text(json.dumps({"metadata": {"cellhold": texts}}))
+    manager = KernelManager(kernel_name="python3")
+    argv = [sys.executable, str(_PROGRAMS / program), "-f", "{connection_file}", "--kernelspec", str(directory)]
+    manager._kernel_spec = KernelSpec(argv=argv, display_name=program, language="python", interrupt_mode="message")
+    return manager
+
+
+def until(what: Callable[[], bool], seconds: float = 30) -> bool:
+    """Whether it becomes true within that time."""
+    end = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True

@@ -1,0 +1,165 @@
+"""plan(): from a spec and an image to what is mounted where, without touching the host."""
+
+from __future__ import annotations
+
+import marshal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cellhold.cgroups.base import View
+from cellhold.errors import InvalidSpec
+from cellhold.image.model import Image, Stack
+from cellhold.linux import mount, process
+from cellhold.linux.capabilities import DEFAULT, mask
+from cellhold.rootfs import MASKED, NAMESPACES, READ_ONLY, plan
+from cellhold.spec import Limits, Mount, Spec
+
+if TYPE_CHECKING:
+    from cellhold.init.plan import FileSystem, Plan
+
+MIB = 1 << 20
+IMAGE = Image(
+    name="test",
+    stacks=(Stack(target="/", layers=(Path("/top"), Path("/base"))), Stack(target="/usr", layers=(Path("/usr"),))),
+    env={"PATH": "/bin", "LANG": "C"},
+    cwd="/home",
+    args=("sh",),
+)
+
+
+def planned(spec: Spec | None = None, **values: Any) -> Plan:
+    facts: dict[str, Any] = {
+        "hostname": "box",
+        "init_layer": Path("/init"),
+        "id_base": 1 << 30,
+        "id_count": 65536,
+        "views": (),
+        "seccomp": b"",
+    }
+    return plan(spec or Spec(args=("true",)), IMAGE, **(facts | values))
+
+
+def at(plan: Plan, target: str) -> FileSystem:
+    (found,) = [record for record in plan["filesystems"] if record["target"] == target]
+    return found
+
+
+def test_a_plan_survives_the_way_to_the_launcher() -> None:
+    made = planned(
+        Spec(args=("a", "\udcff"), env={"X": "\udcfe"}), views=(View(fstype="cgroup2", option="", directory=""),), seccomp=b"12345678"
+    )
+    assert marshal.loads(marshal.dumps(dict(made))) == made  # noqa: S302  # just made
+
+
+def test_layers_lie_below_the_init_layer_and_are_read_only_with_shifted_ids() -> None:
+    made = planned()
+    assert [tree["path"] for tree in made["trees"]] == ["/init", "/top", "/base", "/usr"]
+    assert made["overlays"] == [{"target": "/", "lowers": [0, 1, 2]}, {"target": "/usr", "lowers": [3]}]
+    assert all(
+        tree["idmap"] and tree["attributes"] & mount.MOUNT_ATTR_RDONLY and tree["attributes"] & mount.MOUNT_ATTR_NODEV
+        for tree in made["trees"]
+    )
+
+
+def test_every_namespace_is_new_and_the_cgroup_one_comes_later_from_inside() -> None:
+    flags = planned()["namespaces"]
+    assert set(NAMESPACES) == {"user", "pid", "net", "mnt", "uts", "ipc", "time"}
+    assert flags == sum(NAMESPACES.values())
+    assert flags & process.CLONE_NEWUSER
+    assert not flags & process.CLONE_NEWCGROUP
+
+
+def test_a_kernel_without_time_namespaces_is_not_asked_for_one() -> None:
+    assert not planned(namespaces=("user", "pid"))["namespaces"] & process.CLONE_NEWTIME
+
+
+def test_the_kernels_file_systems_come_in_an_order_in_which_none_hides_another() -> None:
+    targets = [record["target"] for record in planned()["filesystems"]]
+    assert targets == ["/proc", "/sys", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"]
+
+
+def test_nothing_that_is_mounted_honours_set_user_id_or_devices() -> None:
+    for record in planned(Spec(args=("x",), mounts=(Mount(kind="tmpfs", target="/t"),)))["filesystems"]:
+        if record["target"] not in ("/dev", "/dev/pts"):
+            assert record["attributes"] & mount.MOUNT_ATTR_NOSUID
+            assert record["attributes"] & mount.MOUNT_ATTR_NODEV
+    assert at(planned(), "/sys")["attributes"] & mount.MOUNT_ATTR_RDONLY
+
+
+def test_shared_memory_is_as_large_as_the_memory_limit_and_not_64_megabytes() -> None:
+    assert at(planned(Spec(args=("x",), limits=Limits(memory_bytes=512 * MIB))), "/dev/shm")["options"] == {
+        "mode": "1777",
+        "size": str(512 * MIB),
+    }
+    assert "size" not in at(planned(), "/dev/shm")["options"]
+
+
+def test_a_tmpfs_has_its_own_size_or_the_memory_limit() -> None:
+    mounts = (Mount(kind="tmpfs", target="/a", size_bytes=MIB), Mount(kind="tmpfs", target="/b", read_only=True))
+    made = planned(Spec(args=("x",), mounts=mounts, limits=Limits(memory_bytes=64 * MIB)))
+    assert at(made, "/a")["options"]["size"] == str(MIB)
+    assert at(made, "/b")["options"]["size"] == str(64 * MIB)
+    assert at(made, "/b")["attributes"] & mount.MOUNT_ATTR_RDONLY
+    assert not at(made, "/a")["attributes"] & mount.MOUNT_ATTR_RDONLY
+
+
+def test_shallow_mounts_come_first_so_that_none_hides_another() -> None:
+    mounts = tuple(Mount(kind="bind", source="/tmp", target=target) for target in ("/a/b/c", "/a", "/b", "/a/b/"))
+    made = planned(Spec(args=("x",), mounts=mounts))
+    assert [bind["target"] for bind in made["binds"]] == ["/a", "/b", "/a/b/", "/a/b/c"]
+
+
+def test_a_bind_is_a_tree_of_its_own_without_set_user_id_and_devices(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    binds = (
+        Mount(kind="bind", source=str(tmp_path), target="/d", read_only=True),
+        Mount(kind="bind", source=str(tmp_path / "file"), target="/f", as_root=False),
+    )
+    made = planned(Spec(args=("x",), mounts=binds))
+    directory, file = made["binds"]
+    assert (directory["directory"], file["directory"]) == (True, False)
+    trees = [made["trees"][bind["tree"]] for bind in made["binds"]]
+    assert [tree["path"] for tree in trees] == [str(tmp_path), str(tmp_path / "file")]
+    assert [tree["idmap"] for tree in trees] == [True, False]
+    assert [bool(tree["attributes"] & mount.MOUNT_ATTR_RDONLY) for tree in trees] == [True, False]
+    assert all(tree["attributes"] & mount.MOUNT_ATTR_NOSUID and tree["attributes"] & mount.MOUNT_ATTR_NODEV for tree in trees)
+    assert not any(tree["recursive"] for tree in trees)
+
+
+def test_dockers_paths_are_masked_or_read_only() -> None:
+    made = planned()
+    assert {"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/interrupts", "/sys/firmware"} <= set(made["masked"]) == set(MASKED)
+    assert {"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"} == set(made["read_only_paths"]) == set(READ_ONLY)
+
+
+def test_read_only_is_off_unless_asked_for() -> None:
+    assert planned()["read_only_root"] is False
+    assert planned(Spec(args=("x",), read_only=True))["read_only_root"] is True
+
+
+def test_the_environment_is_the_images_the_hostname_and_the_specs_and_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "x")
+    assert planned(Spec(args=("x",), env={"LANG": "de", "A": "1"}))["env"] == {"PATH": "/bin", "LANG": "de", "HOSTNAME": "box", "A": "1"}
+
+
+def test_what_the_spec_does_not_say_is_the_images() -> None:
+    assert planned(Spec())["args"] == ["sh"]
+    assert planned(Spec())["cwd"] == "/home"
+    assert planned(Spec(cwd="/work"))["cwd"] == "/work"
+
+
+def test_capabilities_are_the_default_set_exactly_those_asked_for_or_none() -> None:
+    assert planned()["bounding"] == mask(DEFAULT)
+    assert planned(Spec(args=("x",), capabilities=frozenset({"CAP_CHOWN"})))["bounding"] == 1
+    assert planned(Spec(args=("x",), capabilities=frozenset()))["bounding"] == 0
+    with pytest.raises(InvalidSpec, match="CAP_EVERYTHING"):
+        planned(Spec(args=("x",), capabilities=frozenset({"CAP_EVERYTHING"})))
+
+
+def test_the_host_name_is_in_its_hosts_file_and_no_name_server_of_ours_is() -> None:
+    files = planned(hostname="one")["files"]
+    assert files["/etc/hostname"] == "one\n"
+    assert "127.0.0.1\tlocalhost one\n" in files["/etc/hosts"]
+    assert "nameserver" not in files["/etc/resolv.conf"]
