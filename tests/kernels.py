@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jupyter_client.blocking.client import BlockingKernelClient
 
 PATIENCE = 100  # seconds; a busy machine takes 30 to start a kernel
-_PROGRAMS = Path(__file__).parent / "kernel"
+_PROGRAMS = Path(__file__).parent
 
 
 @dataclass
@@ -139,7 +139,7 @@ def running(manager: KernelManager, *arguments: str, wait: bool = True) -> Itera
 
 
 def beside(program: str, **texts: str) -> KernelManager:
-    """A manager of the host kernel as a program of this folder runs it, with these settings."""
+    """A manager of the host kernel as standin.py or hostile.py run it, with these settings."""
     directory = Path(os.environ["CELLHOLD_HOME"]) / f"spec-{time.monotonic_ns()}"
     directory.mkdir()
     (directory / "kernel.json").write_text(json.dumps({"metadata": {"cellhold": texts}}))

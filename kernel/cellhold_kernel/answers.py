@@ -67,9 +67,10 @@ class Answers:
             self._front.reply(channel, message, {"status": "aborted"})
 
     def question(self, channel: str, message: Message, *, error: CellholdError) -> None:
-        """What can be said without a cell kernel; error: why there is none."""
+        """What can be said without a cell kernel; error: why there is none. What is no request (a comm's message) gets no reply."""
         with self._at_work(message):
-            self._front.reply(channel, message, _known(message) or {**_failure(type(error).__name__, _lines(error)), "status": "error"})
+            if message.type.endswith("_request"):
+                self._front.reply(channel, message, _known(message) or {**_failure(type(error).__name__, _lines(error)), "status": "error"})
 
     def refuse(self, message: Message, error: CellholdError) -> None:
         """End a cell that was not run with an error."""

@@ -45,4 +45,14 @@ class Loop:
             for source, _event in self._poller.poll(timeout if self.running else 0):
                 callback = self._callbacks.get(source)  # an earlier one of this round may have removed it
                 if callback is not None:
-                    callback()
+                    _guarded(callback)
+
+
+def _guarded(callback: Callable[[], None]) -> None:
+    """Call it; what nobody foresaw costs the one message, not the notebook: it is told in the server's log."""
+    try:
+        callback()
+    except Exception:  # noqa: BLE001  # the kernel's message loop is one of the two borders for that
+        import traceback  # noqa: PLC0415  # needed once in a blue moon
+
+        traceback.print_exc()

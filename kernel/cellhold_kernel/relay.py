@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import CellholdError
 from cellhold_kernel import diagnosis, wire
-from cellhold_kernel.answers import Answers, stops
+from cellhold_kernel.answers import Answers, is_silent, stops
 from cellhold_kernel.back import CHANNELS
 from cellhold_kernel.front import receive
 from cellhold_kernel.requests import Requests
@@ -53,7 +53,7 @@ class HostKernel:
         self._requests = Requests()
         self._held: deque[tuple[str, wire.Message]] = deque()
         self._replacing: tuple[wire.Message, Asked] | None = None  # the %container cell that waits for its container
-        self._outputs: dict[str, tuple[str, dict[str, Any]]] = {}  # request id -> what to publish once its cell has begun
+        self._outputs: dict[str, list[tuple[str, dict[str, Any]]]] = {}  # request id -> what to publish once its cell has begun
         self._notice: Diagnosis | None = None  # of a container that ended between cells: told in the next one
         self._answers = Answers(front)
         self._deadline: float | None = None  # of a shutdown
@@ -99,7 +99,7 @@ class HostKernel:
 
             message, asked = self._replacing
             self._replacing = None
-            self._outputs[message.id] = ("stream", {"name": "stdout", "text": container.summary(self._session) + "\n"})
+            self._say(message, "stream", {"name": "stdout", "text": container.summary(self._session) + "\n"})
             self._pass_on("shell", message, self._signer.with_content(message, {**message.content, "code": asked.code}))
         self._pump()
 
@@ -203,13 +203,18 @@ class HostKernel:
             if not (asks and self._asks_container(message)):
                 self._pass_on(channel, message)
 
+    def _say(self, message: wire.Message, kind: str, content: dict[str, Any]) -> None:
+        """Publish something of our own in a cell of the cell kernel's, once that has begun."""
+        if not is_silent(message):
+            self._outputs.setdefault(message.id, []).append((kind, content))
+
     def _pass_on(self, channel: str, message: wire.Message, frames: list[zmq.Frame | bytes] | None = None) -> None:
         current = self._session.current
         if current is None or current.back is None:
             self._answer(channel, message)
             return
         if message.type == "execute_request" and self._notice is not None:
-            self._outputs[message.id] = ("stream", {"name": "stderr", "text": "\n".join(self._notice.lines) + "\n"})
+            self._say(message, "stream", {"name": "stderr", "text": "\n".join(self._notice.lines) + "\n"})
             self._notice = None
         self._requests.add(channel, message)
         current.back.send(channel, frames or message.frames)
@@ -245,8 +250,8 @@ class HostKernel:
                 self._answers.cells = count
                 self._requests.started(message.parent_id, count)
             if message.parent_id in self._outputs:
-                kind, content = self._outputs.pop(message.parent_id)
-                self._front.publish(kind, content, parent=message.parent)
+                for kind, content in self._outputs.pop(message.parent_id):
+                    self._front.publish(kind, content, parent=message.parent)
 
     def _replied(self, message: wire.Message) -> None:
         if not self._signer.verify(message):
@@ -282,7 +287,7 @@ class HostKernel:
         if self._session.current is None:
             self._answers.cell(message, ("display_data", shown), {"status": "ok", "user_expressions": {}, "payload": []})
         else:
-            self._outputs[message.id] = ("display_data", shown)
+            self._say(message, "display_data", shown)
             self._pass_on("shell", message, self._signer.with_content(message, {**message.content, "code": asked.code}))
         return True
 
@@ -291,7 +296,7 @@ class HostKernel:
         error = self._session.failure or CellholdError("no container runs")
         if message.type == "execute_request":
             self._refuse(message, error)
-        elif message.type.endswith("_request"):
+        else:
             self._answers.question(channel, message, error=error)
 
     def _refuse(self, message: wire.Message, error: CellholdError) -> None:

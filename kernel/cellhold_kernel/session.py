@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import zmq
 
 from cellhold.errors import CellholdError
-from cellhold_kernel import diagnosis
+from cellhold_kernel import diagnosis, meeting
 from cellhold_kernel.cellkernel import CellKernel
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class Session:
         self._arguments = tuple(arguments)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._listener: Listener | None = None
+        self._has_cleared = False
 
     def tell(self, listener: Listener) -> None:
         """Tell `listener` from now on."""
@@ -89,6 +90,9 @@ class Session:
         self.coming, self._asked = coming, settings
         self._loop.add(coming.life, partial(self._ended, coming))
         self._loop.add(coming.tail.fileno(), partial(self._wrote, coming))
+        if not self._has_cleared:
+            self._has_cleared = True
+            meeting.clear_abandoned()  # there is time now: the cell kernel takes 100 times as long to come up
 
     def tick(self) -> float | None:
         """See how the coming one does; gives the seconds until the next look, or None when there is nothing to wait for."""

@@ -24,17 +24,19 @@ pytestmark = [pytest.mark.requires("root", "overlayfs"), pytest.mark.usefixtures
 GREEDY = "b = bytearray(1 << 30)"
 
 
-def made_of(*cells: str) -> nbformat.NotebookNode:
-    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+def made_of(*cells: str) -> Any:
+    """A notebook (nbformat has no types) that asks for the kernel `cellhold-small`."""
+    notebook_format: Any = nbformat
+    made = notebook_format.v4.new_notebook(cells=[notebook_format.v4.new_code_cell(cell) for cell in cells])
     made.metadata["kernelspec"] = {"name": "cellhold-small", "display_name": "small", "language": "python"}
     return made
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A notebook on disk that asks for the kernel `cellhold-small`."""
+    """The same on disk."""
     path = tmp_path / "one.ipynb"
-    nbformat.write(made_of("import os\nprint(os.path.exists('/run/cellhold'))", "%container pids=99\n20 + 1"), path)
+    path.write_text(json.dumps(made_of("import os\nprint(os.path.exists('/run/cellhold'))", "%container pids=99\n20 + 1")))
     return path
 
 

@@ -198,7 +198,7 @@ def test_when_the_process_that_started_it_is_killed_it_ends(jupyter_path: Path) 
         client.load_connection_file()
         client.start_channels()
         try:
-            client.wait_for_ready(timeout=PATIENCE)
+            client.kernel_info(reply=True, timeout=PATIENCE)
             below = descendants(int(pid))
             assert below
             parent.kill()

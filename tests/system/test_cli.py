@@ -49,7 +49,7 @@ def test_too_much_memory_is_137_and_says_the_limit_and_what_to_do() -> None:
 
 @pytest.mark.requires("cgroup-pids")
 def test_a_fork_bomb_is_held_by_the_pids_limit() -> None:
-    bomb = "import os,time\nn=0\ntry:\n  while True:\n    if not os.fork(): time.sleep(60)\n    n+=1\nexcept OSError as error: print(n, error.errno)"
+    bomb = "import os, time\nn = 0\ntry:\n  while os.fork() or time.sleep(60): n += 1\nexcept OSError as error: print(n, error.errno)"
     ran = command("run", "--pids-limit", "16", "host", "python3", "-c", bomb)
     assert (ran.returncode, ran.stdout) == (0, "14 11\n")  # PID 1, the program, and 14 more; EAGAIN
 
@@ -143,11 +143,11 @@ def test_doctor_says_what_this_host_can() -> None:
 def test_flags_reach_the_container(busybox_root: Path, tmp_path: Path) -> None:
     (tmp_path / "in").write_text("volume\n")
     script = "hostname; echo $A; busybox pwd; id -u; cat /v/in; busybox df -k /t | busybox tail -n1; ulimit -n; touch /x"
-    flags = f"--hostname box -e A=b -w /w -u 1000 -v {tmp_path}:/v:ro --tmpfs /t:size=1m --ulimit nofile=99999999 --read-only"
+    flags = f"--hostname box -e A=b -w /tmp -u 1000 -v {tmp_path}:/v:ro --tmpfs /t:size=1m --ulimit nofile=99999999 --read-only"
     tmp_path.chmod(0o755)
     ran = command("run", *flags.split(), "--rootfs", str(busybox_root), "sh", "-c", script)
     lines = ran.stdout.splitlines()
-    assert lines[:4] == ["box", "b", "/", "1000"] or lines[:4] == ["box", "b", "/w", "1000"], ran.stderr
+    assert lines[:4] == ["box", "b", "/tmp", "1000"], ran.stderr
     assert lines[4] == "volume"
     assert lines[5].split()[1] == "1024"
     assert int(lines[6]) <= 99999999

@@ -101,9 +101,10 @@ def summary(session: Session) -> str:
     kernel = session.current
     if kernel is None:
         return "no container runs"
-    said = ", ".join(f"{key} {plain(said.text)}" for key, said in session.settings.said.items())
+    asked = {"image": "host"} | session.settings.texts()
+    said = ", ".join(f"{key} {plain(text)}" for key, text in asked.items())
     after = f"ready after {kernel.ready_after * 1000:.0f} ms" if kernel.ready_after is not None else "starting"
-    return f"container {kernel.box.id}: {said or 'image host'} ({after})"
+    return f"container {kernel.box.id}: {said} ({after})"
 
 
 def bundle(session: Session) -> dict[str, str]:
@@ -124,6 +125,7 @@ def table(session: Session) -> Iterable[tuple[str, str]]:
         yield "container", "none runs"
         if session.failure is not None:
             yield "because", plain(str(session.failure))
+        yield from missing()
         return
     spec, limits = kernel.spec, kernel.spec.limits
     used = _usage(kernel)
@@ -142,6 +144,15 @@ def table(session: Session) -> Iterable[tuple[str, str]]:
         yield "cpu time used", used["cpu"]
     if kernel.ready_after is not None:
         yield "ready after", f"{kernel.ready_after * 1000:.0f} ms"
+
+
+def missing() -> Iterable[tuple[str, str]]:
+    """What this host lacks for any container at all, as `cellhold doctor` says it: a hosted notebook explains itself that way."""
+    from cellhold import doctor  # noqa: PLC0415  # where containers run, nobody asks for it
+
+    for finding in doctor.examine():
+        if finding.needed and not finding.ok:
+            yield finding.name, plain(finding.advice())
 
 
 def _of(used: str | None, limit: str | None) -> str:

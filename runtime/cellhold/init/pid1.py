@@ -113,7 +113,7 @@ def run(now: Becoming, tell: int, stdio: list[int]) -> NoReturn:
             missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
             text = f"notrun\t{127 if missing else 126}\t{error.strerror}"
         else:
-            text = f"failed\t{stage}\t{error.errno}\t{error.strerror}"
+            text = f"failed\t{stage}\t{error.errno}\t{error.strerror}{f': {error.filename}' if error.filename else ''}"
     except BaseException as error:  # noqa: BLE001  # the border before exec
         text = f"failed\t{stage}\t0\t{error}"
     os.write(tell, text[:4096].encode(errors="replace"))

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import zmq
-from standin import StandIn
 
 from cellhold_kernel import app, wire
+from standin import StandIn
 
 if TYPE_CHECKING:
     from cellhold.spec import Spec
@@ -41,43 +41,47 @@ def hostile(spec: Spec) -> StandIn:
 
 def main(directory: Path) -> None:
     """Be the cell kernel."""
-    how = os.environ["HOSTILE"]
-    if how == "dies":
+    if os.environ["HOSTILE"] == "dies":
         sys.exit("\x1b[31mno module named ipykernel\x1b[0m\x07")
-    if how == "links":
+    if os.environ["HOSTILE"] == "links":
         with socket.socket(socket.AF_UNIX) as of_the_host:
             of_the_host.bind(str(directory / "host"))
             for number in range(1, 6):
                 (directory / f"kernel-{number}").symlink_to(directory / "host")
             time.sleep(100)
     info = json.loads((directory / "connection.json").read_text())
-    signer = wire.Signer(info["key"])
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     sockets = {
         channel: context.socket(zmq.XPUB if channel == "iopub" else zmq.ROUTER) for channel in ("iopub", "stdin", "control", "shell")
     }
     for channel, sock in sockets.items():
         sock.bind(f"ipc://{info['ip']}-{info[f'{channel}_port']}")
+    send_garbage(sockets, wire.Signer(info["key"]))
+
+
+def send_garbage(sockets: dict[str, zmq.Socket[bytes]], signer: wire.Signer) -> None:
+    """Answer each request, after all that is no answer."""
     sockets["iopub"].recv()
     sockets["iopub"].send_multipart(signer.make("iopub_welcome", {}))
     while True:
         message = wire.parse(sockets["shell"].recv_multipart(copy=False))
         if message is None:
             continue
-        identity = message.identities[:1]
         for parts in GARBAGE:
             for channel, sock in sockets.items():
                 if channel != "iopub":
-                    sock.send_multipart([*identity, *parts])
+                    sock.send_multipart([*message.identities[:1], *parts])
                 elif b"forged" not in parts:  # a front end may give up at that, as with any kernel
                     sock.send_multipart(parts)
-        publish = {"parent": message.header, "identities": (b"t",)}
-        sockets["iopub"].send_multipart(signer.make("status", {"execution_state": "busy"}, **publish))
-        sockets["iopub"].send_multipart(signer.make("execute_input", {"code": "", "execution_count": "many"}, **publish))
+        reply = {"status": "ok", "execution_count": 5, "protocol_version": "5.3"}
         kind = message.type.replace("_request", "_reply")
-        reply = signer.make(kind, {"status": "ok", "execution_count": 5, "protocol_version": "5.3"}, parent=message.header, identities=message.identities)
-        sockets["shell"].send_multipart(reply)
-        sockets["iopub"].send_multipart(signer.make("status", {"execution_state": "idle"}, **publish))
+        sockets["shell"].send_multipart(signer.make(kind, reply, parent=message.header, identities=message.identities))
+        for kind, content in (
+            ("status", {"execution_state": "busy"}),
+            ("execute_input", {"code": "", "execution_count": "many"}),
+            ("status", {"execution_state": "idle"}),
+        ):
+            sockets["iopub"].send_multipart(signer.make(kind, content, parent=message.header, identities=(b"t",)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,234 @@
+"""Whoever dies, and whenever: processes end with it, and the next one to come finds the place clean."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from boxes import MIB, PATIENCE_SECONDS, environment, eventually, spec, started
+from cellhold import cgroups, launch
+from cellhold.container import Container
+from cellhold.outcome import Why
+from cellhold.spec import Limits
+from cellhold.store.home import open_home
+from cellhold.sweep import sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups", "loop-devices", "mkfs")
+
+CALLER = """
+import os, sys, time
+from boxes import spec, MIB
+from cellhold import launch
+from cellhold.container import Container
+from cellhold.spec import Limits
+root, moment = sys.argv[1:]
+box = Container.create(spec(root, "sh", "-c", "busybox setsid sleep 600 & sleep 600", limits=Limits(disk_bytes=8 * MIB)))
+if moment != "created":
+    box.start()
+if moment == "paused":
+    box.pause()
+print(box.id, box.pid or 0, *launch.resident_pids(), flush=True)
+time.sleep(600)
+"""
+
+
+class Caller:
+    """Another process with one container, up to a moment of its life."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        self.process = process
+        self.id, pid, *launcher = process.stdout.readline().split()
+        self.pid = int(pid)
+        self.launcher = int(launcher[0]) if launcher else 0
+
+    def gone(self) -> bool:
+        """Whether nothing of its container is left: processes, groups, loop device, ids, directory."""
+        home = open_home()
+        return (
+            self.id not in cgroups.leftovers()
+            and not home.container(self.id).exists()
+            and all(self.id not in claim.read_text() for claim in home.ids.iterdir())
+            and not any(self.id in path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file"))
+        )
+
+    def processes(self) -> list[int]:
+        """Those in its groups."""
+        files = Path("/sys/fs/cgroup").glob(f"**/cellhold/{self.id}/cgroup.procs")
+        return [int(pid) for file in files for pid in file.read_text().split()]
+
+
+@contextmanager
+def caller(root: Path, moment: str) -> Iterator[Caller]:
+    words = [sys.executable, "-c", CALLER, str(root), moment]
+    with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Caller(process)
+        finally:
+            process.kill()
+
+
+def kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("moment", ["created", "running", "paused"])
+def test_when_the_caller_is_killed_its_container_ends_and_is_cleared(busybox_root: Path, moment: str) -> None:
+    with caller(busybox_root, moment) as other:
+        assert other.processes() or moment == "created"
+        kill(other.process.pid)
+        other.process.wait()
+        assert eventually(lambda: not other.processes())
+        if moment == "created":
+            sweep()  # as the next command does; no launcher watched this one
+        assert eventually(other.gone)
+
+
+@pytest.mark.parametrize("delay", [0.02, 0.1, 0.2, 0.3, 0.5, 0.8])
+def test_when_the_caller_is_killed_at_any_moment_the_next_command_finds_nothing(busybox_root: Path, delay: float) -> None:
+    words = [sys.executable, "-c", CALLER, str(busybox_root), "running"]
+    with subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL) as process:
+        eventually(lambda: False, seconds=delay)
+        process.kill()
+    home = open_home()
+    assert eventually(lambda: sweep() == [] and not list(home.containers.iterdir()) and not list(home.ids.iterdir()))
+
+
+def test_when_the_launcher_is_killed_the_container_ends_and_the_caller_is_told(busybox_root: Path) -> None:
+    with started(spec(busybox_root, "sleep", "600")) as (box, _):
+        kill(launch.resident_pids()[0])
+        outcome = box.wait(PATIENCE_SECONDS)
+        assert (outcome.why, outcome.status) == (Why.LOST, 137)
+    with started(spec(busybox_root, "true")) as (box, _):  # and another launcher takes its place
+        assert box.wait(PATIENCE_SECONDS).status == 0
+
+
+@pytest.mark.requires("cgroup-freezer")
+def test_when_the_launcher_is_killed_while_it_is_paused_the_container_ends_too(busybox_root: Path) -> None:
+    with started(spec(busybox_root, "sleep", "600")) as (box, _):
+        box.pause()
+        kill(launch.resident_pids()[0])
+        assert box.wait(PATIENCE_SECONDS).why is Why.LOST
+
+
+@pytest.mark.parametrize("moment", ["running", "paused"])
+def test_when_caller_and_launcher_are_killed_together_the_next_sweep_clears(busybox_root: Path, moment: str) -> None:
+    with caller(busybox_root, moment) as other:
+        os.kill(other.launcher, signal.SIGSTOP)  # so that it cannot do anything in between
+        kill(other.process.pid)
+        kill(other.launcher)
+        other.process.wait()
+        if moment == "running":
+            assert eventually(lambda: not other.processes())
+        assert eventually(lambda: sweep() == [] and other.gone())
+        assert not other.processes()
+
+
+def test_when_pid_1_is_killed_from_outside_the_container_has_ended(busybox_root: Path) -> None:
+    with started(spec(busybox_root, "sh", "-c", "busybox setsid sleep 600 & sleep 600")) as (box, _):
+        assert box.pid is not None
+        kill(box.pid)
+        outcome = box.wait(PATIENCE_SECONDS)
+        assert (outcome.status, outcome.signal, outcome.why) == (137, 9, Why.EXITED)
+
+
+def test_a_sweep_leaves_living_containers_alone_whatever_their_state(busybox_root: Path) -> None:
+    with (
+        caller(busybox_root, "running") as running,
+        caller(busybox_root, "created") as created,
+        started(spec(busybox_root, "sleep", "600")) as (box, _),
+    ):
+        assert not {running.id, created.id, box.id} & set(sweep())
+        assert running.processes()
+        assert running.process.poll() is None
+        assert open_home().container(created.id).exists()
+        assert box.poll() is None
+        for other in (running, created):
+            kill(other.process.pid)
+            other.process.wait()
+        assert eventually(lambda: bool(sweep()) or (running.gone() and created.gone()))
+    assert eventually(lambda: running.gone() and created.gone())
+
+
+def test_what_cannot_be_cleared_is_in_nobodys_way(busybox_root: Path) -> None:
+    home = open_home()
+    stuck = home.container("0123456789ab")
+    (stuck / "storage").mkdir(parents=True)
+    subprocess.run(["chattr", "+i", str(stuck / "storage")], check=True)
+    stray = home.containers / "not a container"
+    stray.touch()
+    try:
+        assert sweep() == []
+        with started(spec(busybox_root, "true")) as (box, _):
+            assert box.wait(PATIENCE_SECONDS).status == 0
+    finally:
+        subprocess.run(["chattr", "-i", str(stuck / "storage")], check=True)
+        stray.unlink()
+    assert sweep() == ["0123456789ab"]
+
+
+def test_what_fails_half_way_leaves_nothing(busybox_root: Path) -> None:
+    limits = Limits(disk_bytes=8 * MIB, cpuset="4095")
+    with pytest.raises(Exception, match="cpuset"):
+        Container.create(spec(busybox_root, "true", limits=limits))
+    assert not list(open_home().containers.iterdir())
+    assert not list(open_home().ids.iterdir())
+
+
+def test_ten_processes_at_once_do_not_disturb_each_other(busybox_root: Path) -> None:
+    script = f"""
+from boxes import shell
+from pathlib import Path
+for number in range(3):
+    ran = shell(Path({str(busybox_root)!r}), f"exit {{number}}")
+    assert ran.outcome.status == number, ran
+"""
+    callers = [subprocess.Popen([sys.executable, "-c", script], env=environment(), stderr=subprocess.PIPE, text=True) for _ in range(10)]
+    said = [process.communicate(timeout=100)[1] for process in callers]
+    assert [process.returncode for process in callers] == [0] * 10, said
+
+
+def test_a_fork_of_the_caller_does_not_keep_its_containers_alive(busybox_root: Path) -> None:
+    script = CALLER.replace("print(box.id", "os.fork() or os.execvp('sleep', ['sleep', '20'])\nprint(box.id")
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(busybox_root), "running"], env=environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        other = Caller(process)
+        kill(process.pid)
+        process.wait()
+        assert eventually(lambda: not other.processes(), seconds=10)
+        assert eventually(other.gone)
+
+
+def test_a_child_that_was_forked_and_goes_on_does_not_keep_them_either(busybox_root: Path) -> None:
+    script = CALLER.replace("print(box.id", "child = os.fork()\nif child == 0: time.sleep(8); os._exit(0)\nprint(box.id")
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(busybox_root), "running"], env=environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        other = Caller(process)
+        kill(process.pid)
+        process.wait()
+        assert eventually(lambda: not other.processes(), seconds=6)
+        assert eventually(other.gone)
+        process.stdout.read()  # type: ignore[union-attr]  # until the child has ended
+
+
+def test_at_the_end_of_a_program_that_forgot_it_a_container_is_cleared(busybox_root: Path) -> None:
+    script = CALLER.replace("time.sleep(600)\n", "")
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(busybox_root), "running"], env=environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        other = Caller(process)
+        assert process.wait(PATIENCE_SECONDS) == 0
+    assert eventually(other.gone)
