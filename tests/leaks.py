@@ -9,7 +9,8 @@ namespaces, descriptors of this process, loop devices, directories of the store.
 now; the names are sentences' ends, so that the report needs no second look.
 
 What belongs to another user of Cellhold on the same machine (a notebook that is open, say) is told apart by its ancestors: it has
-a living one that is neither this process nor the machine's init.
+a living one that is neither this process nor the machine's init; and a group without processes by the store that its container's
+directory lies in.
 """
 
 from __future__ import annotations
@@ -142,7 +143,16 @@ def _groups() -> Iterator[Path]:
 
 def _is_foreign(group: Path, table: Processes) -> bool:
     members = [int(pid) for pid in _read(f"{group}/cgroup.procs").split()]
-    return bool(members) and all((chain := table.chain(pid)) and os.getpid() not in chain for pid in members)
+    if members:
+        return all((chain := table.chain(pid)) and os.getpid() not in chain for pid in members)
+    return any((store / "containers" / group.name).exists() for store in _other_stores())
+
+
+def _other_stores() -> Iterator[Path]:
+    """The machine's own store, and those of other test sessions: a container's directory goes after its group."""
+    yield Path("/var/lib/cellhold")
+    home = os.environ.get("CELLHOLD_HOME", "")
+    yield from (path for path in Path(home).parent.glob("ch*") if home and path != Path(home))
 
 
 def network_namespaces(table: Processes) -> frozenset[str]:

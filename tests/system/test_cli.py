@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,7 +28,7 @@ def running(*words: str, ignored: int | None = None, **streams: int) -> Iterator
         if ignored is not None:
             signal.signal(ignored, signal.SIG_IGN)
 
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
     with subprocess.Popen(cellhold("run", *words), env=environment(), preexec_fn=ignore, **pipes) as process:  # noqa: PLW1509  # one thread
         try:
             yield process

@@ -227,11 +227,14 @@ def test_paused_it_does_nothing_and_unpaused_it_goes_on(busybox_root: Path) -> N
 
 @pytest.mark.requires("cgroup-freezer")
 def test_paused_it_can_be_stopped_killed_and_removed(busybox_root: Path) -> None:
-    for end in (lambda box: box.stop(PATIENCE_SECONDS), lambda box: box.kill(), lambda box: box.remove(force=True)):
+    for end in ("stop", "kill", "remove"):
         with started(spec(busybox_root, "sleep", "60")) as (box, _):
             box.pause()
-            end(box)
-            if box.state is not State.REMOVED:
+            if end == "stop":
+                box.stop(PATIENCE_SECONDS)
+            elif end == "kill":
+                box.kill()
+            if end != "remove":
                 assert box.wait(PATIENCE_SECONDS).why is Why.KILLED
 
 

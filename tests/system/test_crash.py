@@ -69,8 +69,8 @@ class Caller:
 
 
 @contextmanager
-def caller(root: Path, moment: str) -> Iterator[Caller]:
-    words = [sys.executable, "-c", CALLER, str(root), moment]
+def caller(root: Path, moment: str, script: str = CALLER) -> Iterator[Caller]:
+    words = [sys.executable, "-c", script, str(root), moment]
     with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Caller(process)
@@ -201,34 +201,25 @@ for number in range(3):
 
 def test_a_fork_of_the_caller_does_not_keep_its_containers_alive(busybox_root: Path) -> None:
     script = CALLER.replace("print(box.id", "os.fork() or os.execvp('sleep', ['sleep', '20'])\nprint(box.id")
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(busybox_root), "running"], env=environment(), stdout=subprocess.PIPE, text=True
-    ) as process:
-        other = Caller(process)
-        kill(process.pid)
-        process.wait()
+    with caller(busybox_root, "running", script) as other:
+        kill(other.process.pid)
+        other.process.wait()
         assert eventually(lambda: not other.processes(), seconds=10)
         assert eventually(other.gone)
 
 
 def test_a_child_that_was_forked_and_goes_on_does_not_keep_them_either(busybox_root: Path) -> None:
     script = CALLER.replace("print(box.id", "child = os.fork()\nif child == 0: time.sleep(8); os._exit(0)\nprint(box.id")
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(busybox_root), "running"], env=environment(), stdout=subprocess.PIPE, text=True
-    ) as process:
-        other = Caller(process)
-        kill(process.pid)
-        process.wait()
+    with caller(busybox_root, "running", script) as other:
+        kill(other.process.pid)
+        other.process.wait()
         assert eventually(lambda: not other.processes(), seconds=6)
         assert eventually(other.gone)
-        process.stdout.read()  # type: ignore[union-attr]  # until the child has ended
+        other.process.stdout.read()  # type: ignore[union-attr]  # until the child has ended
 
 
 def test_at_the_end_of_a_program_that_forgot_it_a_container_is_cleared(busybox_root: Path) -> None:
     script = CALLER.replace("time.sleep(600)\n", "")
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(busybox_root), "running"], env=environment(), stdout=subprocess.PIPE, text=True
-    ) as process:
-        other = Caller(process)
-        assert process.wait(PATIENCE_SECONDS) == 0
+    with caller(busybox_root, "running", script) as other:
+        assert other.process.wait(PATIENCE_SECONDS) == 0
     assert eventually(other.gone)

@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups", "cgroup-memory", "cgroup-pids")
 
+SOCKETS = """
+import socket
+pairs = [socket.socketpair() for _ in range(4000)]
+for ours, _ in pairs:
+    ours.setblocking(False)
+    try:
+        while True:
+            ours.send(b"x" * 65536)
+    except OSError:
+        pass
+"""
 SMALL = Limits(memory_bytes=64 * MIB, pids=64)
 
 
@@ -94,7 +105,7 @@ def test_a_volume_or_tmpfs_on_a_link_of_the_image_stays_inside(image: Path, vict
 def test_a_fifo_for_an_account_file_does_not_hang_the_start(image: Path, name: str) -> None:
     (image / "etc" / name).unlink()
     os.mkfifo(image / "etc" / name)
-    assert shell(image, "id -u", user="1000:1000").out == "1000\n"
+    assert "Uid:\t1000\t" in run(spec(image, "cat", "/proc/self/status", user="1000:1000")).out
 
 
 def test_a_million_accounts_do_not_hang_the_start_and_half_a_row_is_nobodys(image: Path) -> None:
@@ -106,7 +117,7 @@ def test_a_million_accounts_do_not_hang_the_start_and_half_a_row_is_nobodys(imag
     cut = (1 << 20) // len(row.format(10_000))  # somewhere here the part that is read ends
     for number in range(cut - 1500, cut + 1500, 500):
         try:
-            assert shell(image, "id -u", user=f"user{number:09}").out in (f"{number}\n",)
+            assert shell(image, "id -u", user=f"user{number:09}").out == f"{number}\n"
         except SetupFailed:
             continue
 
@@ -118,10 +129,9 @@ def test_an_account_with_an_id_of_another_planet_is_refused(image: Path) -> None
 
 
 def test_set_user_id_programs_and_files_with_capabilities_are_powerless(image: Path) -> None:
-    (image / "bin/su-id").symlink_to("busybox")
-    shutil.copy(image / "bin/busybox", image / "bin/suid-busybox")
-    (image / "bin/suid-busybox").chmod(0o6755)
-    assert shell(image, "/bin/suid-busybox id -u", user="1000").out == "1000\n"
+    shutil.copy(image / "bin/busybox", image / "bin/busybox-suid")
+    (image / "bin/busybox-suid").chmod(0o6755)
+    assert shell(image, "/bin/busybox-suid id -u", user="1000").out == "1000\n"
     assert "NoNewPrivs:\t1\n" in shell(image, "cat /proc/self/status").out
 
 
@@ -167,8 +177,8 @@ def test_a_working_directory_that_is_a_descriptors_link_is_not_the_host(busybox_
 
 @pytest.mark.parametrize("name", ["fd", "environ", "exe", "root", "cwd", "maps", "mem", "fdinfo", "ns", "task/1/fd", "io"])
 def test_pid_1_keeps_its_inside_to_itself(busybox_root: Path, name: str) -> None:
-    script = f"(cat /proc/1/{name} || ls /proc/1/{name}/ || busybox readlink /proc/1/{name}) 2>/dev/null && echo OPEN; ls /proc/1/{name}/. && echo OPEN"
-    denied(busybox_root, script)
+    tries = ("cat /proc/1/{}", "ls /proc/1/{}/", "ls /proc/1/{}/.", "busybox readlink /proc/1/{}")
+    denied(busybox_root, "\n".join(f"{way.format(name)} && echo OPEN" for way in tries))
 
 
 def test_the_interpreter_of_pid_1_cannot_be_written(busybox_root: Path) -> None:
@@ -233,7 +243,8 @@ def test_chroot_and_back_does_not_leave_the_container(busybox_root: Path) -> Non
 
 
 def test_a_terminal_cannot_be_typed_into() -> None:
-    script = "import fcntl, os\nm, s = os.openpty()\ntry:\n  fcntl.ioctl(s, 0x5412, b'x'); print('OPEN')\nexcept OSError as error: print(error.errno)"
+    tiocsti = "fcntl.ioctl(os.openpty()[1], 0x5412, b'x')"
+    script = f"import fcntl, os\ntry: {tiocsti}; print('OPEN')\nexcept OSError as error: print(error.errno)"
     assert python(script).out == "1\n"
 
 
@@ -298,10 +309,11 @@ def test_mounts_name_no_path_of_the_store(busybox_root: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------- bombs
 
 
-def test_a_fork_bomb_is_contained_and_the_host_goes_on(busybox_root: Path) -> None:
-    with started(spec(busybox_root, "sh", "-c", "b() { b | b & }; b; sleep 60", limits=SMALL)) as (box, _):
+def test_a_fork_bomb_is_contained_and_the_host_goes_on() -> None:
+    bomb = "import os\nwhile True:\n  try: os.fork()\n  except OSError: pass"
+    with started(spec("host", "python3", "-I", "-S", "-c", bomb, limits=Limits(memory_bytes=256 * MIB, pids=32, cpus=0.5))) as (box, _):
         assert eventually(lambda: (box.usage().pids_refused or 0) > 50)
-        assert (box.usage().pids or 0) <= 64
+        assert (box.usage().pids or 0) <= 32
         assert subprocess.run(["true"], check=False).returncode == 0
         box.kill()
         assert box.wait(PATIENCE_SECONDS).status == 137
@@ -315,7 +327,7 @@ def test_a_fork_bomb_is_contained_and_the_host_goes_on(busybox_root: Path) -> No
         "import os\nfor i in range(400): os.write(os.memfd_create('x'), b'x'*(1<<20))",
         "for i in range(400): open(f'/dev/shm/{i}','wb').write(b'x'*(1<<20))",
         "import os\nfor i in range(9000):\n  r, w = os.pipe(); os.set_blocking(w, False); os.write(w, b'x'*65536)",
-        "import socket\na=[]\nfor i in range(4000):\n  x, y = socket.socketpair(); x.setblocking(False); a.append((x,y))\n  try:\n    while 1: x.send(b'x'*65536)\n  except OSError: pass",
+        SOCKETS,
     ],
     ids=["anonymous", "memfd", "shm", "pipes", "sockets"],
 )
@@ -360,7 +372,10 @@ def test_a_tree_of_3000_levels_is_removed_with_it() -> None:
 
 
 def test_names_modes_and_flags_that_resist_removal_are_removed(busybox_root: Path) -> None:
-    script = "cd /tmp; mkdir -p a/b; touch a/b/c 'new\nline' '-rf' ' '; busybox chmod 000 a/b a; busybox chattr +i 'new\nline'; busybox mkfifo p; echo made"
+    script = """
+        cd /tmp; mkdir -p a/b; busybox mkfifo p; touch a/b/c 'new
+line' -- '-rf' ' '
+        busybox chmod 000 a/b a; busybox chattr +i p; echo made"""
     assert shell(busybox_root, script).out == "made\n"
 
 

@@ -13,14 +13,17 @@ from cellhold.init import program
 if TYPE_CHECKING:
     from pathlib import Path
 
-PASSWD = "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1001:u:/home/user:/bin/sh\nbroken:x\narab:x:\u0661:0::/:\nminus:x:-1:0::/:\nlast:x:5:5::/last:"
+USERS = (
+    "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1001:u:/home/user:/bin/sh\nbroken:x\n"
+    "arab:x:\u0661:0::/:\nminus:x:-1:0::/:\nlast:x:5:5::/last:"
+)
 GROUP = "root:x:0:\nstaff:x:50:user,root\nwheel:x:10:user\nbad:x:ten:user"
 
 
 @pytest.fixture(autouse=True)
 def _tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """resolve() reads these tables in place of the machine's."""
-    (tmp_path / "passwd").write_text(PASSWD)
+    (tmp_path / "passwd").write_text(USERS)
     (tmp_path / "group").write_text(GROUP)
     real = program.table
 
