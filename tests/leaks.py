@@ -4,13 +4,13 @@
     ...
     for sentence in leaks.left_over(before): ...
 
-Kinds: processes (descendants of this one, and orphans of its containers), mounts, control groups below */cellhold/, network
-namespaces, descriptors of this process, loop devices, directories of the store. A kind is one function that names what there is
-now; the names are sentences' ends, so that the report needs no second look.
+Kinds: processes, mounts, control groups below */cellhold/, network namespaces, descriptors of this process, loop devices, directories
+of the store. A kind is one function that names what there is now; the names are sentences' ends, so that the report needs no
+second look.
 
-What belongs to another user of Cellhold on the same machine (a notebook that is open, say) is told apart by its ancestors: it has
-a living one that is neither this process nor the machine's init; and a group without processes by the store that its container's
-directory lies in.
+What belongs to another user of Cellhold on the same machine (a notebook that is open, say) is told apart. Our processes descend
+from this one, or have this session's CELLHOLD_HOME, as every launcher and every PID 1 of a container keeps it. A group without
+processes belongs to the store that its container's directory lies in.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Processes:
 
     def _is_ours(self, pid: int) -> bool:
         chain = self.chain(pid)
-        return os.getpid() in chain or (not chain and (_in_container(pid) or _has_our_home(pid)))
+        return os.getpid() in chain or any(map(_has_our_home, (pid, *chain)))
 
 
 def _entries(directory: str) -> list[str]:
@@ -94,10 +94,6 @@ def _read(path: str) -> str:
 def _stat(pid: int) -> list[str]:
     """The fields of /proc/PID/stat after the name: state, parent, ...; empty when the process is gone."""
     return _read(f"/proc/{pid}/stat").rpartition(") ")[2].split()
-
-
-def _in_container(pid: int) -> bool:
-    return any(_GROUP in line for line in _read(f"/proc/{pid}/cgroup").splitlines())
 
 
 def _has_our_home(pid: int) -> bool:
@@ -144,7 +140,7 @@ def _groups() -> Iterator[Path]:
 def _is_foreign(group: Path, table: Processes) -> bool:
     members = [int(pid) for pid in _read(f"{group}/cgroup.procs").split()]
     if members:
-        return all((chain := table.chain(pid)) and os.getpid() not in chain for pid in members)
+        return not set(members) & set(table.ours)
     return any((store / "containers" / group.name).exists() for store in _other_stores())
 
 

@@ -33,7 +33,8 @@ def check(spec: Spec) -> None:
     """Raise NotSupported without root, and InvalidSpec for a bind whose source is not there."""
     if os.geteuid() != 0:
         raise NotSupported(
-            f"cannot make a container as uid {os.geteuid()}: this version needs root", hint="`cellhold doctor` tells what else is missing here"
+            f"cannot make a container as uid {os.geteuid()}: this version needs root",
+            hint="`cellhold doctor` tells what else is missing here",
         )
     for entry in spec.mounts:
         if entry.source is not None and not os.path.exists(entry.source):
