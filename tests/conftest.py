@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -77,13 +78,36 @@ def _home() -> Iterator[None]:
     _left.extend(found)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_file_of_unit_tests_leaves_anything(request: pytest.FixtureRequest, _home: None) -> Iterator[None]:
+    """Look once for a whole file of unit tests: they make next to nothing, and there are hundreds of them."""
+    if not _is_unit(request):
+        yield
+        return
+    with _nothing_left(allowed=False):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _nothing_left_behind(request: pytest.FixtureRequest, _home: None) -> Iterator[None]:
     """Fail a test that leaves a process, mount, cgroup, network namespace, descriptor, loop device or directory."""
+    if _is_unit(request):
+        yield
+        return
+    with _nothing_left(allowed=request.node.get_closest_marker("leaks_allowed") is not None):
+        yield
+
+
+def _is_unit(request: pytest.FixtureRequest) -> bool:
+    return request.path.parent.name == "unit"
+
+
+@contextmanager
+def _nothing_left(*, allowed: bool) -> Iterator[None]:
     launch.resident()  # the launcher that the library keeps for the next container is no leak, nor is the socket to it
     before = leaks.take(ignore=launch.resident_pids())
     yield
-    if request.node.get_closest_marker("leaks_allowed"):
+    if allowed:
         return
     launch.resident()
     found = leaks.left_over(before, ignore=launch.resident_pids())

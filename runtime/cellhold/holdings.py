@@ -5,13 +5,15 @@ Made by container.py. The directory comes first and goes last: while it is there
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from cellhold import cgroups, events, storage
+from cellhold import cgroups, events, launch, storage
+from cellhold.errors import CellholdError
 from cellhold.store import ids
 from cellhold.store.record import Record
 
@@ -43,6 +45,7 @@ class Holdings:
             except OSError as second:
                 error.add_note(f"while clearing up: {second}")
             raise
+        _held.add(self)
 
     def _make(self, spec: Spec, home: Home, overlays: int) -> None:
         with self._step("store.create") as words:
@@ -102,7 +105,15 @@ class Holdings:
 
     def remove(self) -> None:
         """Give everything back; a second time there is nothing to do."""
-        self._undo.close()
+        try:
+            self._undo.close()
+        finally:
+            _held.discard(self)
+
+    def forget(self) -> None:
+        """In a forked child: it is all the parent's, and a lock kept here would keep it from being swept when the parent has died."""
+        self._undo.pop_all()
+        os.close(self.lock)
 
     @contextmanager
     def _step(self, name: str) -> Iterator[list[str]]:
@@ -111,3 +122,25 @@ class Holdings:
         words: list[str] = []
         yield words
         self._tell(events.Step(name, "; ".join(words), start, time.monotonic() - start))
+
+
+_held: set[Holdings] = set()
+
+
+def _give_up() -> None:
+    """At the end of the process: what nobody removed. Its launcher could not, since we still hold the locks."""
+    if _held:
+        launch.shutdown()
+    for holdings in tuple(_held):
+        with suppress(OSError, CellholdError):
+            holdings.remove()
+
+
+def _after_fork() -> None:
+    for holdings in _held:
+        holdings.forget()
+    _held.clear()
+
+
+atexit.register(_give_up)
+os.register_at_fork(after_in_child=_after_fork)

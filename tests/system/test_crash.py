@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import leaks
 from boxes import MIB, PATIENCE_SECONDS, environment, eventually, spec, started
 from cellhold import cgroups, launch
 from cellhold.container import Container
@@ -76,6 +77,12 @@ def caller(root: Path, moment: str, script: str = CALLER) -> Iterator[Caller]:
             yield Caller(process)
         finally:
             process.kill()
+    assert eventually(no_launcher_sweeps)
+
+
+def no_launcher_sweeps() -> bool:
+    """Whether the launchers of callers that died have finished: each ends with a sweep."""
+    return not leaks.take(ignore=launch.resident_pids())["process"]
 
 
 def kill(pid: int) -> None:
@@ -102,6 +109,7 @@ def test_when_the_caller_is_killed_at_any_moment_the_next_command_finds_nothing(
         eventually(lambda: False, seconds=delay)
         process.kill()
     home = open_home()
+    assert eventually(no_launcher_sweeps)
     assert eventually(lambda: sweep() == [] and not list(home.containers.iterdir()) and not list(home.ids.iterdir()))
 
 

@@ -11,27 +11,32 @@ from pathlib import Path
 import pytest
 
 import leaks
+from cellhold import launch
 
 PATIENCE = 0.05
 
 
-def found(before: leaks.Snapshot) -> str:
-    return "\n".join(leaks.left_over(before, patience=PATIENCE))
+def take() -> leaks.Snapshot:
+    return leaks.take(ignore=launch.resident_pids())
+
+
+def found(before: leaks.Snapshot, *, patience: float = PATIENCE) -> str:
+    return "\n".join(leaks.left_over(before, ignore=launch.resident_pids(), patience=patience))
 
 
 def test_nothing_left_is_nothing_reported() -> None:
-    assert leaks.left_over(leaks.take()) == []
+    assert found(take()) == ""
 
 
 def test_an_open_file_is_reported_with_its_path(tmp_path: Path) -> None:
-    before = leaks.take()
+    before = take()
     with (tmp_path / "forgotten").open("w"):
         assert f"({tmp_path}/forgotten)" in found(before)
     assert found(before) == ""
 
 
 def test_a_running_child_is_reported_with_its_command() -> None:
-    before = leaks.take()
+    before = take()
     with subprocess.Popen(["sleep", "60"]) as child:
         try:
             assert f"process {child.pid} (sleep 60" in found(before)
@@ -41,7 +46,7 @@ def test_a_running_child_is_reported_with_its_command() -> None:
 
 
 def test_a_child_that_nobody_waited_for_is_reported_as_a_zombie() -> None:
-    before = leaks.take()
+    before = take()
     pid = os.posix_spawn("/bin/true", ["true"], {})
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert "a zombie" in found(before)
@@ -50,7 +55,7 @@ def test_a_child_that_nobody_waited_for_is_reported_as_a_zombie() -> None:
 
 
 def test_a_process_that_lost_its_parent_is_reported() -> None:
-    before = leaks.take()
+    before = take()
     orphan = "import os\nprint(os.posix_spawn('/bin/sleep', ['sleep', '60'], os.environ, file_actions=[(os.POSIX_SPAWN_CLOSE, 1)]))"
     environment = {"CELLHOLD_HOME": os.environ["CELLHOLD_HOME"]}
     pid = int(subprocess.check_output([sys.executable, "-I", "-S", "-c", orphan], env=environment))
@@ -58,20 +63,20 @@ def test_a_process_that_lost_its_parent_is_reported() -> None:
         assert f"process {pid} (sleep 60" in found(before)
     finally:
         os.kill(pid, 9)
-    assert leaks.left_over(before) == []
+    assert found(before, patience=leaks.PATIENCE_SECONDS) == ""
 
 
 def test_a_process_that_may_stay_is_not_reported() -> None:
-    before = leaks.take()
+    before = take()
     with subprocess.Popen(["sleep", "60"]) as child:
         try:
-            assert leaks.left_over(before, ignore=(child.pid,), patience=PATIENCE) == []
+            assert leaks.left_over(before, ignore=(child.pid, *launch.resident_pids()), patience=PATIENCE) == []
         finally:
             child.kill()
 
 
 def test_a_directory_of_a_container_is_reported() -> None:
-    before = leaks.take()
+    before = take()
     containers = Path(os.environ["CELLHOLD_HOME"], "containers")
     containers.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=containers) as forgotten:
@@ -80,7 +85,7 @@ def test_a_directory_of_a_container_is_reported() -> None:
 
 @pytest.mark.requires("root")
 def test_a_mount_is_reported_with_its_kind(tmp_path: Path) -> None:
-    before = leaks.take()
+    before = take()
     subprocess.check_call(["mount", "-t", "tmpfs", "forgotten", tmp_path])
     try:
         assert f"mount {tmp_path} (tmpfs" in found(before)
@@ -91,7 +96,7 @@ def test_a_mount_is_reported_with_its_kind(tmp_path: Path) -> None:
 
 @pytest.mark.requires("root", "net-namespace")
 def test_a_network_namespace_is_reported() -> None:
-    before = leaks.take()
+    before = take()
     with subprocess.Popen(["unshare", "-n", "sleep", "60"]) as child:
         try:
             assert "network namespace net:[" in found(before)
@@ -102,10 +107,10 @@ def test_a_network_namespace_is_reported() -> None:
 
 @pytest.mark.requires("root")
 def test_a_control_group_is_reported() -> None:
-    hierarchy = next(path for path in leaks.take()["mount"] if path.startswith("/sys/fs/cgroup") and "(cgroup" in path).split(" ")[0]
+    hierarchy = next(path for path in take()["mount"] if path.startswith("/sys/fs/cgroup") and "(cgroup" in path).split(" ")[0]
     parent = Path(hierarchy, "cellhold")
     made = not parent.exists()
-    before = leaks.take()
+    before = take()
     forgotten = parent / "leaktest"
     forgotten.mkdir(parents=True)
     try:
