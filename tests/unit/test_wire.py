@@ -16,7 +16,7 @@ KEY = "a key"
 
 
 def frames(parts: list[Any]) -> list[zmq.Frame]:
-    return [part if isinstance(part, zmq.Frame) else zmq.Frame(part) for part in parts]
+    return [part if isinstance(part, zmq.Frame) else zmq.Frame(part, copy=True) for part in parts]  # without a copy: a thread of pyzmq's
 
 
 def theirs(**more: Any) -> list[zmq.Frame]:
