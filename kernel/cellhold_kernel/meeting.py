@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cellhold.spec import Mount
-from cellhold.store import tree
+from cellhold.store import removal
 from cellhold.store.home import open_home
 from cellhold_kernel.connection import CHANNELS, Connection
 
@@ -52,7 +52,7 @@ class Meeting:
     def close(self) -> None:
         """Remove it and what the container left in it. Closing twice is no error."""
         if self.directory >= 0:
-            tree.remove(self.path)
+            removal.remove(self.path)
             os.close(self.directory)
             os.close(self._lock)
             self.directory = -1
@@ -92,6 +92,6 @@ def clear_abandoned() -> None:
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                tree.remove(path)
+                removal.remove(path)
             finally:
                 os.close(lock)

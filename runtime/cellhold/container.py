@@ -23,7 +23,6 @@ from cellhold.lifecycle import Action, State, after
 from cellhold.linux.capabilities import DEFAULT
 from cellhold.outcome import Outcome, Why
 from cellhold.rootfs import plan
-from cellhold.store import ids
 from cellhold.store.home import open_home
 from cellhold.sweep import sweep_once
 
@@ -130,8 +129,9 @@ class Container:
             self.image,
             hostname=self.hostname,
             init_layer=self._home.init_layer(),
-            id_base=self._holdings.id_base,
-            id_count=ids.COUNT,
+            ids=self._holdings.ids,
+            writable=self._holdings.storage.request(),
+            mounted=starting.mount_points(),
             views=self._holdings.cgroup.views(),
             seccomp=program,
             namespaces=starting.namespaces(),
@@ -303,7 +303,7 @@ class Container:
             "limits": story.limits_text(self.spec.limits),
             "network": self.spec.network,
             "storage": self._holdings.storage.describe(),
-            "ids": f"0-{ids.COUNT - 1} are {self._holdings.id_base}-{self._holdings.id_base + ids.COUNT - 1} on the host",
+            "ids": self._holdings.ids.describe(),
         }
 
     def __enter__(self) -> Self:

@@ -13,8 +13,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from cellhold import cgroups, events, launch, storage
-from cellhold.errors import CellholdError
-from cellhold.store import ids
+from cellhold.cgroups.absent import Absent
+from cellhold.errors import CellholdError, NotSupported
+from cellhold.store import ids, subids
 from cellhold.store.record import Record
 
 if TYPE_CHECKING:
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
 
     from cellhold.lifecycle import State
     from cellhold.outcome import Outcome
-    from cellhold.spec import Spec
+    from cellhold.spec import Limits, Spec
     from cellhold.store.home import Home
 
 
 class Holdings:
-    """The parts, as attributes: id, lock (a descriptor), id_base, cgroup, storage; `tell` gets every step of making them."""
+    """The parts, as attributes: id, lock (a descriptor), ids, cgroup, storage; `tell` gets every step of making them."""
 
     def __init__(self, spec: Spec, home: Home, *, overlays: int, tell: Callable[[events.Step], None]) -> None:
         """Make all of it, or nothing: what fails half-way is undone, and raises.
@@ -54,24 +55,31 @@ class Holdings:
             self.record.write(self.directory)
             words.append(str(self.directory))
         with self._step("ids.claim") as words:
-            self.id_base = ids.claim(home.ids, self.id)
-            self._undo.callback(ids.release, home.ids, self.id_base)
-            words.append(f"{ids.COUNT} ids of its own, from {self.id_base}")
+            self.ids = self._claim_ids(home)
+            words.append(self.ids.describe())
         with self._step("cgroup.create") as words:
-            self.cgroup = cgroups.create(self.id, spec.limits)
+            self.cgroup = make_group(self.id, spec.limits)
             self._undo.callback(self.cgroup.remove)
             words.extend(self.cgroup.describe())
         with self._step("storage.create") as words:
             self.storage = storage.create(
                 self.directory / "storage",
                 overlays=overlays,
-                owner=self.id_base,
+                owner=self.ids.owner,
                 limit_bytes=spec.limits.disk_bytes,
                 kind=spec.storage,
                 templates=home.templates,
             )
             self._undo.callback(self.storage.remove)
             words.append(self.storage.describe())
+
+    def _claim_ids(self, home: Home) -> subids.Ids:
+        """A range of its own; without root the user's, which all containers of a user share."""
+        if subids.is_rootless():
+            return subids.delegation().ids
+        base = ids.claim(home.ids, self.id)
+        self._undo.callback(ids.release, home.ids, base)
+        return subids.own(base)
 
     def _make_directory(self, home: Home) -> tuple[str, int]:
         """A directory with a new id for a name, locked before a sweep can take it for an abandoned one."""
@@ -122,6 +130,19 @@ class Holdings:
         words: list[str] = []
         yield words
         self._tell(events.Step(name, "; ".join(words), start, time.monotonic() - start))
+
+
+def make_group(name: str, limits: Limits) -> cgroups.Cgroup:
+    """The container's group; without root, where none was delegated, only what asks for no limit of it goes without.
+
+    Raises NotSupported, InvalidSpec, SetupFailed.
+    """
+    try:
+        return cgroups.create(name, limits)
+    except NotSupported as error:
+        if not subids.is_rootless():
+            raise
+        return Absent.instead(limits, error)
 
 
 _held: set[Holdings] = set()

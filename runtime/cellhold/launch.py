@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import SetupFailed
 from cellhold.linux.pidfd import pidfd_send_signal
+from cellhold.store import subids
+from cellhold.store.home import default_root
 
 if TYPE_CHECKING:
     from cellhold.cgroups.base import Join
@@ -44,10 +46,10 @@ class Resident:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.owner = os.getpid()
         package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        code = f"import sys; sys.path.append({package!r}); from cellhold.init.launcher import main; main()"
+        code = f"import sys; sys.path.append({package!r}); {_program()}"
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         moves = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1), (os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)]
-        environment = {name: os.environ[name] for name in ("CELLHOLD_HOME", "HOME", "XDG_DATA_HOME") if name in os.environ}
+        environment = {"CELLHOLD_HOME": str(default_root())}  # for the sweep after us; it may not know who we are
         try:
             self.pid = os.posix_spawn(
                 sys.executable,
@@ -68,6 +70,14 @@ class Resident:
         if os.getpid() == self.owner:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self.pid, 0)
+
+
+def _program() -> str:
+    """What the launcher runs: the one place that decides how it prepares containers, as root or in a user namespace."""
+    if not subids.is_rootless():
+        return "from cellhold.init.launcher import main; main()"
+    given = subids.delegation()
+    return f"from cellhold.init.rootless import main; main({given.uids!r}, {given.gids!r}, {given.helpers!r})"
 
 
 def resident() -> Resident:

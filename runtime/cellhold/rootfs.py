@@ -8,14 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cellhold.errors import NotSupported
+from cellhold.init.prepare import DEVICES
 from cellhold.linux import mount, process
 from cellhold.linux.capabilities import DEFAULT, mask
 
 if TYPE_CHECKING:
     from cellhold.cgroups.base import View
     from cellhold.image.model import Image
-    from cellhold.init.plan import Bind, FileSystem, Overlay, Plan, Tree
+    from cellhold.init.plan import Bind, FileSystem, Overlay, Plan, Tree, Writable
     from cellhold.spec import Mount, Spec
+    from cellhold.store.subids import Ids
 
 # Docker's lists (moby, oci/defaults.go), as documented: what of /proc and /sys tells about the host, or changes it.
 MASKED = (
@@ -45,29 +48,36 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     *,
     hostname: str,
     init_layer: Path,
-    id_base: int,
-    id_count: int,
+    ids: Ids,
     views: tuple[View, ...],
     seccomp: bytes,
     namespaces: tuple[str, ...] = tuple(NAMESPACES),
     rlimits: tuple[tuple[int, int, int], ...] = (),
+    writable: Writable | None = None,
+    mounted: tuple[str, ...] = (),
 ) -> Plan:
     """The plan of a container.
 
     hostname: also in its /etc/hosts. init_layer: a directory of empty mount points. views: the cgroup file systems to show.
-    seccomp: a compiled filter. namespaces: the ones this kernel has. rlimits: (resource number, soft, hard).
+    seccomp: a compiled filter. namespaces: the ones this kernel has. rlimits: (resource number, soft, hard). writable: a layer that
+    the launcher opens, which then has no device nodes either. mounted: the host's mount points, where they cannot be looked under.
+    Raises NotSupported for an image that has one of them inside.
     """
-    trees, overlays = layers(image, init_layer)
-    binds = [bind(entry, trees) for entry in ordered(spec) if entry.kind == "bind"]
+    trees, overlays, binds = layers(image, init_layer, mounted)
+    if writable is not None:
+        binds += [device(f"/dev/{name}", trees) for name in DEVICES]
+    binds += [bind(entry, trees) for entry in ordered(spec) if entry.kind == "bind"]
     keep = mask(DEFAULT if spec.capabilities is None else spec.capabilities)
     return {
         "hostname": hostname,
         "namespaces": sum(NAMESPACES[name] for name in namespaces),
-        "id_base": id_base,
-        "id_count": id_count,
+        "id_base": ids.base,
+        "id_count": ids.count,
+        "id_rows": list(ids.rows),
+        "writable": writable,
         "trees": trees,
         "overlays": overlays,
-        "filesystems": filesystems(spec),
+        "filesystems": filesystems(spec, has_terminal_group=ids.count > int(_TTY_GROUP)),
         "binds": binds,
         "files": files(hostname),
         "views": [{"fstype": view.fstype, "option": view.option, "directory": view.directory} for view in views],
@@ -86,22 +96,37 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     }
 
 
-def layers(image: Image, init_layer: Path) -> tuple[list[Tree], list[Overlay]]:
-    """Every layer as a read-only tree with shifted ids, and the overlays that stack them; the root's top layer is the init layer."""
+def layers(image: Image, init_layer: Path, mounted: tuple[str, ...]) -> tuple[list[Tree], list[Overlay], list[Bind]]:
+    """Every layer as a read-only tree with shifted ids, and the overlays that stack them; the root's top layer is the init layer.
+
+    A layer with one of the `mounted` below it cannot be a layer of an overlay; over the root it is bound, read-only, with all of it.
+    """
     trees: list[Tree] = []
     overlays: list[Overlay] = []
+    binds: list[Bind] = []
     for stack in image.stacks:
+        if inside := [place for place in mounted for layer in stack.layers if Path(place).is_relative_to(layer) and Path(place) != layer]:
+            if stack.target == "/":
+                raise NotSupported(
+                    f"cannot use image={image.name} without root: {inside[0]} is mounted inside it",
+                    hint="unmount that, copy the image without it, or run as root",
+                )
+            trees.append({"path": str(stack.layers[0]), "idmap": True, "attributes": _RDONLY | _NODEV, "recursive": True})
+            binds.append({"target": stack.target, "tree": len(trees) - 1, "directory": True})
+            continue
         directories = (init_layer, *stack.layers) if stack.target == "/" else stack.layers
         first = len(trees)
         trees += [{"path": str(path), "idmap": True, "attributes": _RDONLY | _NODEV, "recursive": False} for path in directories]
         overlays.append({"target": stack.target, "lowers": list(range(first, len(trees)))})
-    return trees, overlays
+    return trees, overlays, binds
 
 
-def filesystems(spec: Spec) -> list[FileSystem]:
+def filesystems(spec: Spec, *, has_terminal_group: bool = True) -> list[FileSystem]:
     """New instances of the kernel's file systems, then the user's tmpfs; a parent comes before what lies in it."""
     shm = {"mode": "1777", **size_option(spec.limits.memory_bytes)}
-    terminals: dict[str, str | None] = {"newinstance": None, "ptmxmode": "0666", "mode": "0620", "gid": _TTY_GROUP}
+    terminals: dict[str, str | None] = {"newinstance": None, "ptmxmode": "0666", "mode": "0620"}
+    if has_terminal_group:
+        terminals["gid"] = _TTY_GROUP
     fixed: list[FileSystem] = [
         {"target": "/proc", "fstype": "proc", "options": {}, "attributes": _ALL},
         {"target": "/sys", "fstype": "sysfs", "options": {}, "attributes": _ALL | _RDONLY},
@@ -145,6 +170,12 @@ def bind(entry: Mount, trees: list[Tree]) -> Bind:
         }
     )
     return {"target": entry.target, "tree": len(trees) - 1, "directory": Path(source).is_dir()}
+
+
+def device(path: str, trees: list[Tree]) -> Bind:
+    """A device node of the host at the same path; its tree is appended to `trees`."""
+    trees.append({"path": path, "idmap": False, "attributes": _NOSUID | _NOEXEC, "recursive": False})
+    return {"target": path, "tree": len(trees) - 1, "directory": False}
 
 
 def files(hostname: str) -> dict[str, str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellhold.errors import CommandNotRun, InvalidSpec, NotSupported, SetupFailed
 from cellhold.rootfs import NAMESPACES
+from cellhold.store import subids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 _NOT_FOUND = 127  # as POSIX shells have it; 126: found, not executable
 _UNLIMITED = 1 << 63
+_ROOT = ("0", "0:0", "root", "root:root", "0:root", "root:0")
+_ESCAPE = re.compile(r"\\([0-7]{3})")
 _SECONDS = 60.0  # longer than any set-up takes on a machine that still works
 
 
@@ -30,15 +34,23 @@ class Started(NamedTuple):
 
 
 def check(spec: Spec) -> None:
-    """Raise NotSupported without root, and InvalidSpec for a bind whose source is not there."""
-    if os.geteuid() != 0:
+    """Raise NotSupported for a user that no id is there for, and InvalidSpec for a bind whose source is not there."""
+    if subids.is_rootless() and spec.user not in _ROOT and subids.delegation().ids.count == 1:
         raise NotSupported(
-            f"cannot make a container as uid {os.geteuid()}: this version needs root",
-            hint="`cellhold doctor` tells what else is missing here",
+            f"cannot use user={spec.user}: without subordinate ids the container's only user is root",
+            hint=subids.REMEDY.format(user=subids.user_name(os.geteuid())),
         )
     for entry in spec.mounts:
         if entry.source is not None and not os.path.exists(entry.source):
             raise InvalidSpec(f"cannot bind {entry.source} to {entry.target}: no such file or directory on the host")
+
+
+def mount_points() -> tuple[str, ...]:
+    """Without root: where something is mounted, as a directory may not be looked under that has a mount (proc_pid_mountinfo(5))."""
+    if not subids.is_rootless():
+        return ()
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        return tuple(_ESCAPE.sub(lambda match: chr(int(match[1], 8)), line.split(" ")[4]) for line in file)
 
 
 def namespaces() -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cellhold.linux.capabilities import NUMBERS
 from cellhold.quantity import duration, size
 from cellhold.rootfs import NAMESPACES
+from cellhold.store.subids import told
 
 if TYPE_CHECKING:
     from cellhold.events import Step
@@ -27,13 +28,12 @@ _TITLES = {
 def details(plan: Plan) -> dict[str, str]:
     """Step name -> what it does, in words, for the steps of the launcher and of PID 1."""
     new = [name for name, flag in NAMESPACES.items() if plan["namespaces"] & flag]
-    last = plan["id_base"] + plan["id_count"] - 1
     stacks = [f"{overlay['target']} of {len(overlay['lowers'])}" for overlay in plan["overlays"]]
     views = [view["directory"] or view["fstype"] for view in plan["views"]]
     kept = sorted(name.removeprefix("CAP_") for name, number in NUMBERS.items() if plan["bounding"] >> number & 1)
     return {
         "launch.clone": f"clone3: new namespaces {', '.join(new)}",
-        "launch.map-ids": f"uid_map, gid_map: 0-{plan['id_count'] - 1} inside are {plan['id_base']}-{last} on the host",
+        "launch.map-ids": f"uid_map, gid_map: {told(plan['id_rows'])}",
         "launch.trees": f"open_tree, mount_setattr: {len(plan['trees'])} trees of the host, detached, read-only, ids shifted",
         "cgroup.join": 'write "0" to its own groups\' tasks',
         "user.root": "setresuid, setresgid: root inside, nobody on the host",

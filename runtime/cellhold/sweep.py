@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from cellhold import cgroups
 from cellhold.errors import CellholdError
-from cellhold.store import ids, tree
+from cellhold.store import ids, removal
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def clear(directory: Path) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         cgroups.remove_leftover(directory.name)
-        tree.remove(directory)
+        removal.remove(directory)
     except (OSError, CellholdError):
         return False
     finally:

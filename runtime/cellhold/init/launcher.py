@@ -24,7 +24,7 @@ from struct import pack, unpack
 
 from cellhold.init import pid1, prepare
 from cellhold.init.steps import Becoming
-from cellhold.linux import mount, process
+from cellhold.linux import process
 from cellhold.linux.pidfd import pidfd_send_signal
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cellhold.init.plan import Plan
+    from cellhold.init.prepare import Privileged
 
 MOST_DESCRIPTORS = 64
 _LONGEST_POLL = 1_000_000_000  # milliseconds; poll(2) counts them in 31 bits
@@ -67,13 +68,13 @@ class Watched:
 class Launcher:
     """The loop: requests, reports, ends, deadlines."""
 
-    def __init__(self, control: _socket.socket) -> None:
-        """Serve the requests that come on `control`."""
+    def __init__(self, control: _socket.socket, host: Privileged) -> None:
+        """Serve the requests that come on `control`; what they need of the host, `host` prepares."""
         self.control = control
+        self.host = host
         self.poll = select.poll()
         self.poll.register(control, select.POLLIN)
         self.watched: dict[int, Watched] = {}  # by every descriptor that is polled for it
-        self.dev = -1
 
     def serve(self) -> bool:
         """Work until the caller closes its end, then kill what is left; True if there was something left to sweep up."""
@@ -116,6 +117,7 @@ class Launcher:
         channel = _socket.socket(fileno=channel_fd)
         try:
             plan: Plan = marshal.loads(os.pread(plan_fd, os.fstat(plan_fd).st_size, 0))  # noqa: S302  # from our own caller
+            storage = self.host.writable(plan, storage)
             self.launch(plan, channel, lock, stdio, storage, into, tasks)
         except OSError as error:
             refused = Watched(-1, -1, channel, channel, lock)
@@ -133,8 +135,6 @@ class Launcher:
     ) -> None:
         """Clone PID 1, map its ids, prepare its trees, and let it go on."""
         started = time.monotonic()
-        if self.dev < 0:
-            self.dev = prepare.make_dev()
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
         pid, pidfd = process.clone3(plan["namespaces"], cgroup_fd=into)
         if pid == 0:
@@ -149,12 +149,11 @@ class Launcher:
         watched.seconds = plan["seconds"]
         trees: list[int] = []
         try:
-            prepare.own_stdio(stdio, plan["id_base"])
-            prepare.map_ids(pid, plan["id_base"], plan["id_count"])
+            self.host.ids(plan, pid, stdio)
             mapped = time.monotonic()
             for tree in plan["trees"]:
-                trees.append(prepare.tree(tree, pid))  # noqa: PERF401  # what is open already is closed when the next one fails
-            trees.append(prepare.shifted(mount.open_tree(self.dev, ""), pid, recursive=False))
+                trees.append(self.host.tree(tree, pid))  # noqa: PERF401  # what is open already is closed when the next one fails
+            trees.append(self.host.dev(pid))
             prepare.send_descriptors(ours, trees)
         except OSError as error:
             watched.tell("failed", "launch.prepare", error.errno or 0, error.strerror or str(error))
@@ -251,12 +250,22 @@ def parse_timing(word: str) -> tuple[str, float, float]:
 
 
 def main() -> None:
-    """Serve the caller on descriptor 3; once it is gone, sweep up what its containers left."""
+    """The launcher of a caller who is root; anybody else's is rootless.py's."""
+    begin()
+    serve(prepare.Privileged())
+
+
+def begin() -> None:
+    """Let go of all that is not ours: descriptors, the caller's command line and umask."""
     process.close_range(4, 1 << 30)
     prepare.set_title(b"cellhold-init")
     os.umask(0o022)
     gc.disable()
-    if not Launcher(_socket.socket(fileno=3)).serve():
+
+
+def serve(host: Privileged) -> None:
+    """Serve the caller on descriptor 3; once it is gone, sweep up what its containers left."""
+    if not Launcher(_socket.socket(fileno=3), host).serve():
         return
     path = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     code = f"import sys; sys.path.append({path!r}); from cellhold.sweep import sweep; sweep()"

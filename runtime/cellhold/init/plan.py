@@ -46,13 +46,23 @@ class View(TypedDict):
     directory: str
 
 
+class Writable(TypedDict):
+    """A writable layer that the launcher opens, because its caller could mount nothing: a directory, or a new tmpfs (path None)."""
+
+    path: str | None
+    options: dict[str, str | None]  # of the tmpfs
+    pairs: int  # how many pairs of directories it needs
+
+
 class Plan(TypedDict):
     """Everything that init needs. Sizes in bytes, times in seconds."""
 
     hostname: str
     namespaces: int  # CLONE_NEW* flags for clone3; the cgroup namespace comes later, from inside the group
-    id_base: int
+    id_base: int  # as the launcher sees it: 0 in the user namespace that a rootless one lives in
     id_count: int
+    id_rows: list[tuple[int, int, int]]  # id inside, id on the host, how many: for people
+    writable: Writable | None  # None: the storage's descriptor is a mount already
     trees: list[Tree]
     overlays: list[Overlay]
     filesystems: list[FileSystem]

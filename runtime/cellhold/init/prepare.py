@@ -1,4 +1,8 @@
-"""What the launcher prepares on the host for a clone: its ids, its stdio, its trees, its /dev."""
+"""What the launcher prepares for a clone: its writable layer, its ids, its stdio, its trees, its /dev.
+
+`Privileged` does it as root of the host. rootless.py has the other way, `Rootless`, with the same methods; which one it is was
+decided by who started the launcher, and nothing else of init/ asks.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,38 @@ from cellhold.linux import mount
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
-    from cellhold.init.plan import Tree
+    from cellhold.init.plan import Plan, Tree
 
 _EINVAL = 22
-_DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
+DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx"}
+
+
+class Privileged:
+    """As root of the host: the ids that the plan names, idmapped mounts, one /dev with real device nodes for all containers."""
+
+    def __init__(self) -> None:
+        """Nothing is made yet."""
+        self._dev = -1
+
+    def writable(self, _plan: Plan, storage: int) -> int:
+        """The writable layer as a detached mount: the caller, root as well, has sent it as one."""
+        if self._dev < 0:
+            self._dev = make_dev()
+        return storage
+
+    def ids(self, plan: Plan, pid: int, stdio: list[int]) -> None:
+        """Give the clone its ids, and its root the pipes that it gets as standard streams."""
+        own_stdio(stdio, plan["id_base"])
+        map_ids(pid, plan["id_base"], plan["id_count"])
+
+    def tree(self, wanted: Tree, pid: int) -> int:
+        """A tree of the host as a detached mount."""
+        return tree(wanted, pid)
+
+    def dev(self, pid: int) -> int:
+        """What becomes the clone's /dev."""
+        return shifted(mount.open_tree(self._dev, ""), pid, recursive=False)
 
 
 def map_ids(pid: int, base: int, count: int) -> None:
@@ -72,15 +103,20 @@ def send_descriptors(to: _socket.socket, fds: list[int]) -> None:
 def make_dev() -> int:
     """A read-only tmpfs with docker's device nodes, made once by the host's root and shown in every container as /dev."""
     fd = mount.new_filesystem("tmpfs", {"mode": "755", "size": "64k"}, attributes=mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NOEXEC)
-    for name, (major, minor) in _DEVICES.items():
+    for name, (major, minor) in DEVICES.items():
         os.mknod(name, 0o666 | stat.S_IFCHR, os.makedev(major, minor), dir_fd=fd)
         os.chmod(name, 0o666, dir_fd=fd)  # noqa: S103  # as everywhere: /dev/null is for all
+    furnish_dev(fd)
+    return fd
+
+
+def furnish_dev(fd: int) -> None:
+    """Add the links and mount points to the tmpfs that becomes /dev, and let nobody write to it any more."""
     for name, points_to in _LINKS.items():
         os.symlink(points_to, name, dir_fd=fd)
     for name in ("pts", "shm", "mqueue"):
         os.mkdir(name, dir_fd=fd)
     mount.mount_setattr(fd, attr_set=mount.MOUNT_ATTR_RDONLY)
-    return fd
 
 
 def set_title(title: bytes) -> None:

@@ -27,10 +27,13 @@ def become(plan: Plan) -> None:
     for number, soft, hard in plan["rlimits"]:
         resource.setrlimit(number, (soft, hard))
     raise_oom_score(plan["oom_score_adj"])
+    if plan["id_count"] == 1:  # the kernel lets nobody call setgroups(2) there, and no other group means anything
+        groups = []
     if outside := [number for number in (uid, gid, *groups) if number >= plan["id_count"]]:  # 4294967295 would mean "leave it root"
         raise NoSuchUser(f"id {outside[0]} is not one of the container's {plan['id_count']} ids")
     make_directory(plan["cwd"])
-    os.setgroups(groups)
+    if plan["id_count"] > 1:
+        os.setgroups(groups)
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
     process.capset(plan["bounding"] if uid == 0 else 0)

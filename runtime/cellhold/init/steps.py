@@ -48,11 +48,12 @@ def join_cgroups(now: Becoming) -> None:
         os.close(fd)
 
 
-def become_root(_now: Becoming) -> None:
+def become_root(now: Becoming) -> None:
     """Be uid and gid 0 of the new user namespace; on the host that is the first id of the container's range."""
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
-    os.setgroups([])
+    if now.plan["id_count"] > 1:  # a namespace of one id has no setgroups(2)
+        os.setgroups([])
 
 
 def unshare_cgroup(_now: Becoming) -> None:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellhold.errors import InvalidSpec
+from cellhold import quantity
+from cellhold.errors import InvalidSpec, NotSupported
+from cellhold.spec import STORAGES
 from cellhold.storage.base import Storage
+from cellhold.storage.delegated import DelegatedDirectory, DelegatedTmpfs
 from cellhold.storage.directory import DirectoryStorage
 from cellhold.storage.image_file import ImageFileStorage
 from cellhold.storage.tmpfs import TmpfsStorage
+from cellhold.store import subids
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +34,9 @@ def create(  # noqa: PLR0913  # every one is the caller's decision
     Raises InvalidSpec (kind, or a limit too small), NotSupported (a limit that this host cannot enforce), OSError.
     """
     made: Storage
-    if kind == "tmpfs":
+    if kind in STORAGES and subids.is_rootless():
+        made = _delegated(directory, overlays=overlays, owner=owner, limit_bytes=limit_bytes, kind=kind)
+    elif kind == "tmpfs":
         made = TmpfsStorage(directory=directory, overlays=overlays, owner=owner, limit_bytes=limit_bytes)
     elif kind != "disk":
         raise InvalidSpec(f"cannot use storage={kind}: not a kind of storage", hint="storage=disk or storage=tmpfs")
@@ -40,3 +46,15 @@ def create(  # noqa: PLR0913  # every one is the caller's decision
         made = ImageFileStorage(directory=directory, overlays=overlays, owner=owner, limit_bytes=limit_bytes, templates=templates)
     made.create()
     return made
+
+
+def _delegated(directory: Path, *, overlays: int, owner: int, limit_bytes: int | None, kind: str) -> Storage:
+    """The same for a user who is not root; a limit on disk takes a file system that only root can mount."""
+    if kind == "tmpfs":
+        return DelegatedTmpfs(directory=directory, overlays=overlays, owner=owner, limit_bytes=limit_bytes)
+    if limit_bytes is not None:
+        raise NotSupported(
+            f"cannot limit the disk to {quantity.size(limit_bytes)}: without root no disk image can be mounted",
+            hint="storage=tmpfs (--storage tmpfs) keeps the layer in memory and holds that limit; or run as root",
+        )
+    return DelegatedDirectory(directory=directory, overlays=overlays, owner=owner)

@@ -17,6 +17,8 @@ from cellhold.store import tree
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cellhold.init.plan import Writable
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -42,6 +44,10 @@ class Storage(ABC):
 
         Raises NotSupported, NotAllowed (an image that is open elsewhere), OSError.
         """
+
+    def request(self) -> Writable | None:
+        """What the launcher has to open in place of open()'s descriptor; None: that one is a mount."""
+        return None
 
     @abstractmethod
     def describe(self) -> str:

@@ -19,12 +19,13 @@ class TmpfsStorage(Storage):
     def create(self) -> None:
         """Nothing is kept on disk."""
 
+    def options(self) -> dict[str, str | None]:
+        """The options of mount(8)."""
+        return {"mode": "755"} | ({} if self.limit_bytes is None else {"size": str(self.limit_bytes)})
+
     def open(self) -> int:
         """Mount a new, empty one each time."""
-        options: dict[str, str | None] = {"mode": "755"}
-        if self.limit_bytes is not None:
-            options["size"] = str(self.limit_bytes)
-        mount = new_filesystem("tmpfs", options, attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOATIME)
+        mount = new_filesystem("tmpfs", self.options(), attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOATIME)
         try:
             make_pairs(mount, overlays=self.overlays, owner=self.owner)
         except BaseException:

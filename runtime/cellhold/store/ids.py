@@ -75,9 +75,12 @@ def locked(directory: Path) -> Iterator[None]:
 
 def delegated() -> list[tuple[int, int]]:
     """Ranges (first, count) that subuid(5) and subgid(5) give to users of this host."""
-    ranges = []
-    for path in (Path("/etc/subuid"), Path("/etc/subgid")):
-        if path.is_file():
-            rows = (line.split(":") for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
-            ranges += [(int(row[1]), int(row[2])) for row in rows if len(row) == 3 and row[1].isdecimal() and row[2].isdecimal()]  # noqa: PLR2004
-    return ranges
+    return [(first, count) for path in (Path("/etc/subuid"), Path("/etc/subgid")) for _name, first, count in table(path)]
+
+
+def table(path: Path) -> list[tuple[str, int, int]]:
+    """The sound rows (user, first, count) of subuid(5) or subgid(5); none where there is no such file."""
+    if not path.is_file():
+        return []
+    rows = (line.split(":") for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
+    return [(row[0], int(row[1]), int(row[2])) for row in rows if len(row) == 3 and row[1].isdecimal() and row[2].isdecimal()]  # noqa: PLR2004

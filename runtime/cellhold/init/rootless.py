@@ -1,0 +1,147 @@
+"""The launcher of a caller who is not root: root of a user namespace of its own, where it prepares what root does on the host.
+
+    the host                     caller (uid 1000)
+    user namespace, mounts       launcher: 0 is uid 1000, 1 to 65535 are its subordinate ids (or nothing)
+    user namespace, mounts ...   PID 1 of each container: the same ids, one namespace further in
+
+Two levels, so that newuidmap(1) runs once a caller and not once a container, that the ids 1 to 65535 can be given to files and taken
+away again (`enter` is also how the store removes them), and that a container's root has no power over the launcher's mounts.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cellhold.init import launcher, prepare
+from cellhold.linux import mount, process
+
+TYPE_CHECKING = False  # importing typing would cost more than the rest
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from cellhold.init.plan import Plan, Tree
+
+    Rows = tuple[tuple[int, int, int], ...]  # (first id inside, first id on the host, how many)
+
+_EINVAL, _EPERM = 22, 1
+
+
+class Rootless(prepare.Privileged):
+    """The same for somebody who is root here and nobody special on the host: nothing is shifted, devices are the host's own, bound."""
+
+    def __init__(self, refused: OSError | None) -> None:
+        """refused: why there is no user namespace; every container is refused for it."""
+        super().__init__()
+        self._refused = refused
+
+    def writable(self, plan: Plan, storage: int) -> int:
+        """Open the writable layer that the plan names; the caller's descriptor is no mount of ours."""
+        if self._refused is not None:
+            raise self._refused
+        wanted = plan["writable"]
+        if wanted is None:
+            return storage
+        attributes = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV
+        if wanted["path"] is not None:
+            fd = mount.open_tree(mount.AT_FDCWD, wanted["path"])
+            mount.mount_setattr(fd, attr_set=attributes)
+        else:
+            fd = mount.new_filesystem("tmpfs", wanted["options"], attributes=attributes)
+            for number in range(wanted["pairs"]):
+                for path in (f"{number}", f"{number}/upper", f"{number}/work"):
+                    os.mkdir(path, 0o755, dir_fd=fd)
+        os.close(storage)
+        return fd
+
+    def ids(self, plan: Plan, pid: int, _stdio: list[int]) -> None:
+        """The clone has our ids; its root is the caller, to whom the pipes belong already."""
+        prepare.map_ids(pid, 0, plan["id_count"])
+
+    def tree(self, wanted: Tree, pid: int) -> int:
+        """A tree of the host with the owners that it has: no one but root can shift them.
+
+        What is mounted below a directory is locked to it here (mount_namespaces(7)): both are shown, or nothing.
+        """
+        unshifted: Tree = {**wanted, "idmap": False}
+        try:
+            return prepare.tree(unshifted, pid)
+        except OSError as error:
+            if error.errno != _EINVAL:
+                raise
+        return prepare.tree({**unshifted, "recursive": True}, pid)
+
+    def dev(self, _pid: int) -> int:
+        """A tmpfs with an empty file for each device; the plan binds the host's nodes over them, as nobody but root makes any."""
+        fd = mount.new_filesystem("tmpfs", {"mode": "755", "size": "64k"}, attributes=mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NOEXEC)
+        for name in prepare.DEVICES:
+            os.mknod(name, 0o666, dir_fd=fd)
+        prepare.furnish_dev(fd)
+        return fd
+
+
+def main(uids: Rows, gids: Rows, helpers: tuple[str, str] | None) -> None:
+    """The launcher's program; the arguments are enter()'s. Where there is no user namespace, every request is answered with the reason."""
+    launcher.begin()
+    refused = None
+    try:
+        enter(uids, gids, helpers)
+    except OSError as error:
+        refused = error
+    launcher.serve(Rootless(refused))
+
+
+def enter(uids: Rows, gids: Rows, helpers: tuple[str, str] | None) -> None:
+    """Become root of a new user namespace with these ids, in a mount namespace of its own; raises OSError.
+
+    helpers: newuidmap and newgidmap, set-user-id programs that write a map with subordinate ids; None where the only id is our own.
+    The helpers run outside: in the new namespace no set-user-id bit of the host's root counts. So a child is forked first.
+    """
+    told, tell = os.pipe()
+    ready, go = os.pipe()
+    child = os.fork() if helpers is not None else -1
+    if child == 0:
+        os.close(go)
+        if not os.read(ready, 1):
+            os._exit(1)
+        _map_by_helpers(os.getppid(), helpers or ("", ""), (uids, gids), tell)
+    os.close(tell)
+    try:
+        process.unshare(process.CLONE_NEWUSER | process.CLONE_NEWNS)
+        os.write(go, b"1")
+    finally:
+        os.close(ready)
+        os.close(go)
+    if child > 0:
+        words = b""
+        while part := os.read(told, 4096):
+            words += part
+        _pid, status = os.waitpid(child, 0)
+        if status:
+            raise OSError(_EPERM, words.decode(errors="replace").strip() or "newuidmap failed")
+    else:
+        _map_own(uids, gids)
+    os.close(told)
+
+
+def _map_by_helpers(pid: int, helpers: tuple[str, str], rows: tuple[Rows, Rows], tell: int) -> NoReturn:
+    os.dup2(tell, 2)
+    for helper, table in zip(helpers, rows, strict=True):
+        words = [str(number) for row in table for number in row]
+        status = os.spawnve(os.P_WAIT, helper, [helper, str(pid), *words], {})
+        if status:
+            os._exit(1)
+    os._exit(0)
+
+
+def _map_own(uids: Rows, gids: Rows) -> None:
+    """Map the one id that needs nobody's permission; the price is that setgroups(2) is no more (user_namespaces(7))."""
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", " ".join(map(str, uids[0]))),
+        ("gid_map", " ".join(map(str, gids[0]))),
+    ):
+        fd = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
