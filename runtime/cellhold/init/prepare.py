@@ -39,7 +39,8 @@ class Privileged:
     def ids(self, plan: Plan, pid: int, stdio: list[int]) -> None:
         """Give the clone its ids, and its root the pipes that it gets as standard streams."""
         own_stdio(stdio, plan["id_base"])
-        map_ids(pid, plan["id_base"], plan["id_count"])
+        row = f"0 {plan['id_base']} {plan['id_count']}"
+        map_ids(pid, row, row)
 
     def tree(self, wanted: Tree, pid: int) -> int:
         """A tree of the host as a detached mount."""
@@ -50,12 +51,12 @@ class Privileged:
         return shifted(mount.open_tree(self._dev, ""), pid, recursive=False)
 
 
-def map_ids(pid: int, base: int, count: int) -> None:
+def map_ids(pid: int, uids: str, gids: str) -> None:
     """Write the clone's uid_map and gid_map (user_namespaces(7))."""
-    for name in ("uid_map", "gid_map"):
+    for name, text in (("uid_map", uids), ("gid_map", gids)):
         fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.write(fd, f"0 {base} {count}".encode())
+            os.write(fd, text.encode())
         finally:
             os.close(fd)
 

@@ -29,9 +29,10 @@ _EINVAL, _EPERM = 22, 1
 class Rootless(prepare.Privileged):
     """The same for somebody who is root here and nobody special on the host: nothing is shifted, devices are the host's own, bound."""
 
-    def __init__(self, refused: OSError | None) -> None:
-        """refused: why there is no user namespace; every container is refused for it."""
+    def __init__(self, uids: Rows, gids: Rows, refused: OSError | None) -> None:
+        """uids, gids: our own maps. refused: why there is no user namespace; every container is refused for it."""
         super().__init__()
+        self._maps = (same(uids), same(gids))
         self._refused = refused
 
     def writable(self, plan: Plan, storage: int) -> int:
@@ -53,9 +54,9 @@ class Rootless(prepare.Privileged):
         os.close(storage)
         return fd
 
-    def ids(self, plan: Plan, pid: int, _stdio: list[int]) -> None:
+    def ids(self, _plan: Plan, pid: int, _stdio: list[int]) -> None:
         """The clone has our ids; its root is the caller, to whom the pipes belong already."""
-        prepare.map_ids(pid, 0, plan["id_count"])
+        prepare.map_ids(pid, *self._maps)
 
     def tree(self, wanted: Tree, pid: int) -> int:
         """A tree of the host with the owners that it has: no one but root can shift them.
@@ -87,7 +88,12 @@ def main(uids: Rows, gids: Rows, helpers: tuple[str, str] | None) -> None:
         enter(uids, gids, helpers)
     except OSError as error:
         refused = error
-    launcher.serve(Rootless(refused))
+    launcher.serve(Rootless(uids, gids, refused))
+
+
+def same(rows: Rows) -> str:
+    """The map of a user namespace below one with these rows, each id as it is there; a row may not reach over two of the parent's."""
+    return "\n".join(f"{inside} {inside} {count}" for inside, _outside, count in rows)
 
 
 def enter(uids: Rows, gids: Rows, helpers: tuple[str, str] | None) -> None:
