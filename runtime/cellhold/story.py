@@ -36,7 +36,7 @@ def details(plan: Plan) -> dict[str, str]:
         "launch.map-ids": f"uid_map, gid_map: {told(plan['id_rows'])}",
         "launch.trees": f"open_tree, mount_setattr: {len(plan['trees'])} trees of the host, detached, read-only, ids shifted",
         "cgroup.join": 'write "0" to its own groups\' tasks',
-        "user.root": "setresuid, setresgid: root inside, nobody on the host",
+        "user.root": f"setresuid, setresgid: root inside, {'nobody' if plan['id_base'] else 'you'} on the host",
         "cgroup.namespace": "unshare: its group looks like the root of the cgroup tree",
         "uts.hostname": f"sethostname {plan['hostname']}",
         "rootfs.stage": "a tmpfs that only PID 1 sees, to put the layers side by side",

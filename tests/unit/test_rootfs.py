@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cellhold.cgroups.base import View
-from cellhold.errors import InvalidSpec
+from cellhold.errors import InvalidSpec, NotSupported
 from cellhold.image.model import Image, Stack
 from cellhold.linux import mount, process
 from cellhold.linux.capabilities import DEFAULT, mask
 from cellhold.rootfs import MASKED, NAMESPACES, READ_ONLY, plan
 from cellhold.spec import Limits, Mount, Spec
+from cellhold.store.subids import Ids, own
 
 if TYPE_CHECKING:
     from cellhold.init.plan import FileSystem, Plan
@@ -33,8 +34,7 @@ def planned(spec: Spec | None = None, **values: Any) -> Plan:
     facts: dict[str, Any] = {
         "hostname": "box",
         "init_layer": Path("/init"),
-        "id_base": 1 << 30,
-        "id_count": 65536,
+        "ids": own(1 << 30),
         "views": (),
         "seccomp": b"",
     }
@@ -163,3 +163,31 @@ def test_the_host_name_is_in_its_hosts_file_and_no_name_server_of_ours_is() -> N
     assert files["/etc/hostname"] == "one\n"
     assert "127.0.0.1\tlocalhost one\n" in files["/etc/hosts"]
     assert "nameserver" not in files["/etc/resolv.conf"]
+
+
+def without_root(**values: Any) -> Plan:
+    ids = Ids(base=0, owner=1000, count=1, rows=((0, 1000, 1),))
+    return planned(ids=ids, writable={"path": "/layer", "options": {}, "pairs": 2}, **values)
+
+
+def test_without_root_the_devices_are_the_hosts_own_and_terminals_have_no_group_that_is_not_there() -> None:
+    made = without_root()
+    devices = {bind["target"]: made["trees"][bind["tree"]]["path"] for bind in made["binds"]}
+    assert devices == {f"/dev/{name}": f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty")}
+    assert not any(made["trees"][bind["tree"]]["attributes"] & mount.MOUNT_ATTR_NODEV for bind in made["binds"])
+    assert "gid" not in at(made, "/dev/pts")["options"]
+    assert at(planned(), "/dev/pts")["options"]["gid"] == "5"
+
+
+def test_a_tree_with_something_mounted_inside_is_bound_read_only_with_it() -> None:
+    made = without_root(mounted=("/", "/usr/share/data", "/usrlocal"))
+    assert [overlay["target"] for overlay in made["overlays"]] == ["/"]
+    (bind,) = [bind for bind in made["binds"] if bind["target"] == "/usr"]
+    tree = made["trees"][bind["tree"]]
+    assert (tree["path"], tree["recursive"]) == ("/usr", True)
+    assert tree["attributes"] & mount.MOUNT_ATTR_RDONLY
+
+
+def test_a_root_with_something_mounted_inside_is_refused_by_name() -> None:
+    with pytest.raises(NotSupported, match="image=test without root: /base/proc is mounted inside it"):
+        without_root(mounted=("/base/proc",))

@@ -10,6 +10,7 @@ from cellhold.image.model import Image, Stack
 from cellhold.init.steps import STEPS
 from cellhold.rootfs import plan
 from cellhold.spec import Limits, Spec
+from cellhold.store.subids import own
 
 MIB = 1 << 20
 STORY = [
@@ -47,8 +48,7 @@ def test_every_step_of_pid_1_has_words() -> None:
         image,
         hostname="box",
         init_layer=Path("/i"),
-        id_base=1 << 30,
-        id_count=65536,
+        ids=own(1 << 30),
         views=(),
         seccomp=b"",
     )

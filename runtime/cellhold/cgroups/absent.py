@@ -33,7 +33,9 @@ class Absent:
         for limit in refusals.asked(limits).values():
             if reason.startswith("cannot enforce"):
                 raise error
-            raise NotSupported(f"cannot enforce {limit}: no control group can be made ({reason.rpartition(': ')[2]})", hint=_DELEGATE) from error
+            raise NotSupported(
+                f"cannot enforce {limit}: no control group can be made ({reason.rpartition(': ')[2]})", hint=_DELEGATE
+            ) from error
         return cls(reason)
 
     def join(self) -> Join:

@@ -14,6 +14,7 @@ from cellhold.doctor.feature import Feature, MissingError
 from cellhold.doctor.trial import trial
 from cellhold.errors import CellholdError
 from cellhold.spec import Limits
+from cellhold.store.subids import is_rootless
 
 _BOOT = "boot with cgroup_no_v1=all (cgroup v2), or with that controller not disabled; delegate it to the group that Cellhold runs in"
 _CONTROLLERS = {  # feature -> (controller, what for)
@@ -42,6 +43,8 @@ def _controller(name: str) -> str:
     version = cgroups.available().get(name)
     if version is None:
         raise MissingError(f"no cgroup controller {name!r} here")
+    if is_rootless():
+        _groups()  # it is there, but perhaps not for everybody
     return f"cgroup {version}"
 
 
@@ -81,8 +84,10 @@ FEATURES: tuple[Feature, ...] = (
         name="cgroups",
         can="make control groups",
         attempt=_groups,
-        needed=True,
-        remedy="run as root where /sys/fs/cgroup is mounted and writable; in a container that takes docker run --privileged",
+        needed=not is_rootless(),  # without root and without a group only what asks for no limit of one runs
+        remedy="run as root where /sys/fs/cgroup is mounted and writable; in a container that takes docker run --privileged"
+        if not is_rootless()
+        else "run as root, or in a cgroup v2 group delegated to you; until then processes are not limited to pids=2048 either",
     ),
     *(Feature(name=name, can=can, attempt=partial(_controller, of), remedy=_BOOT) for name, (of, can) in _CONTROLLERS.items()),
     Feature(name="swap-accounting", can="limit swap (memory-swap=)", attempt=_swap, remedy="boot with swapaccount=1, or with cgroup v2"),

@@ -8,6 +8,8 @@ import resource
 from pathlib import Path
 
 from cellhold.doctor.feature import Feature, MissingError
+from cellhold.doctor.trial import trial
+from cellhold.store import subids
 
 _OLDEST = (5, 19)  # overlayfs takes idmapped lower layers since then
 _CAP_SYS_ADMIN = 21
@@ -25,7 +27,7 @@ def _kernel() -> str:
 
 def _root() -> str:
     if os.geteuid() != 0:
-        raise MissingError(f"it runs as uid {os.geteuid()}, and this version does not run without root yet")
+        raise MissingError(f"it runs as uid {os.geteuid()}")
     if not _effective() >> _CAP_SYS_ADMIN & 1:
         raise MissingError("root is confined here: it has no CAP_SYS_ADMIN, as in a container")
     if Path("/proc/self/uid_map").read_text(encoding="ascii").split() != ["0", "0", str((1 << 32) - 1)]:
@@ -47,7 +49,20 @@ def _raise_limits() -> str:
 
 
 def _rootless() -> str:
-    raise MissingError("not in this version")
+    trial("rootless")()
+    return "" if os.geteuid() == 0 else f"{subids.delegation().ids.describe()}"
+
+
+def _subordinate_ids() -> str:
+    found = subids.helpers()
+    if found is None:
+        raise MissingError("newuidmap and newgidmap are not installed")
+    if os.geteuid() == 0:
+        return f"{found[0]}; each user needs a range in /etc/subuid and /etc/subgid"
+    for path in (subids.SUBUID, subids.SUBGID):
+        if not subids.granted(path, os.geteuid()):
+            raise MissingError(f"{path} has no range for {subids.user_name(os.geteuid())}; the container's only user is its root")
+    return ""
 
 
 FEATURES = (
@@ -58,12 +73,25 @@ FEATURES = (
         needed=True,
         remedy="use Linux 5.19 or newer",
     ),
-    Feature(name="root", can="act as root of this machine", attempt=_root, needed=True, remedy=_HOSTED),
+    Feature(name="root", can="act as root of this machine", attempt=_root, needed=not subids.is_rootless(), remedy=_HOSTED),
     Feature(
         name="rlimits",
         can="raise resource limits (ulimit) above the caller's",
         attempt=_raise_limits,
         remedy="start it from a process with higher limits and CAP_SYS_RESOURCE",
     ),
-    Feature(name="rootless", can="run containers without root", attempt=_rootless, remedy="run as root"),
+    Feature(
+        name="rootless",
+        can="run containers without root",
+        attempt=_rootless,
+        needed=subids.is_rootless(),
+        remedy="set sysctl user.max_user_namespaces above 0, and where they are kernel.unprivileged_userns_clone=1 (Debian) and "
+        "kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu)",
+    ),
+    Feature(
+        name="subordinate-ids",
+        can="give a container without root more users than one",
+        attempt=_subordinate_ids,
+        remedy=subids.REMEDY.format(user=subids.user_name(os.geteuid()) if subids.is_rootless() else "USER"),
+    ),
 )

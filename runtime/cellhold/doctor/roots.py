@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cellhold.doctor.feature import Feature
 from cellhold.doctor.trial import trial
 from cellhold.store.home import default_root
+from cellhold.store.subids import is_rootless
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +49,9 @@ FEATURES = (
         name="idmapped-mounts",
         can="show an image's files with a container's own ids",
         attempt=trial("idmap", "/usr"),
-        needed=True,
-        remedy="keep images on a file system that can do it: ext4, xfs, btrfs, tmpfs (Linux 6.3)",
+        needed=not is_rootless(),  # who is not root has the image's files as they are
+        remedy="keep images on a file system that can do it: ext4, xfs, btrfs, tmpfs (Linux 6.3)"
+        if not is_rootless()
+        else "none is needed: files of other owners belong to nobody inside",
     ),
 )

@@ -21,7 +21,10 @@ class TmpfsStorage(Storage):
 
     def options(self) -> dict[str, str | None]:
         """The options of mount(8)."""
-        return {"mode": "755"} | ({} if self.limit_bytes is None else {"size": str(self.limit_bytes)})
+        options: dict[str, str | None] = {"mode": "755"}
+        if self.limit_bytes is not None:
+            options["size"] = str(self.limit_bytes)
+        return options
 
     def open(self) -> int:
         """Mount a new, empty one each time."""

@@ -1,5 +1,8 @@
-"""Remove what a container wrote. Without root some of it belongs to subordinate ids of the user: only root of a user namespace with the
-same ids may remove that, so a small program becomes one."""
+"""Remove what a container wrote.
+
+Without root some of it belongs to subordinate ids of the user: only root of a user namespace with the same ids may remove that, so a
+small program becomes one.
+"""
 
 from __future__ import annotations
 
