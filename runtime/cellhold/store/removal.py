@@ -35,7 +35,9 @@ def _remove_as_root_inside(path: Path, given: subids.Delegation) -> None:
         f"enter({given.uids!r}, {given.gids!r}, {given.helpers!r}); from cellhold.store import tree; tree.remove(Path({str(path)!r}))"
     )
     command = [sys.executable, "-I", "-S", "-c", code]
-    ran = subprocess.run(command, env={}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    ran = subprocess.run(  # a session of its own: a signal to all of a notebook's processes does not stop it half-way
+        command, env={}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, start_new_session=True
+    )
     if ran.returncode:
         reason = ran.stderr.strip().rpartition("\n")[2][:_LONGEST_REASON]
         raise PermissionError(1, f"not removed in a user namespace either: {reason}", str(path))

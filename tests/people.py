@@ -1,0 +1,150 @@
+"""Unprivileged users of this machine for the tests: made with useradd(8), gone at the end; and what they need to run this checkout."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyseccomp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHECKOUT = Path(__file__).parents[1]
+RANGE = 65536
+_PATIENCE_SECONDS = 120.0
+_FIRST_SUBORDINATE = 400_000_000  # below SUB_UID_MAX, where useradd seldom gets to
+_SITE_PACKAGES = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+_ENOUGH = f"import sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]!r})"
+
+
+class Person(NamedTuple):
+    """A user: its ids, the first of its subordinate ids (0: it has none), a place of its own, and a Python that it can run."""
+
+    name: str
+    uid: int
+    gid: int
+    first: int
+    place: Path
+    python: str
+
+    @property
+    def store(self) -> Path:
+        """Where its Cellhold keeps things."""
+        return self.place / "home/.local/share/cellhold"
+
+    def containers(self) -> list[str]:
+        """What there is of containers on disk."""
+        return os.listdir(self.store / "containers")
+
+    def processes(self) -> list[int]:
+        """Its living processes, those of its subordinate ids among them."""
+        return [int(pid) for pid in os.listdir("/proc") if pid.isdecimal() and self._owns(int(pid))]
+
+    def _owns(self, pid: int) -> bool:
+        with suppress(OSError):
+            fields = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+            uid = int(fields["Uid"].split()[1])
+            return fields["State"][0] not in "ZX" and (uid == self.uid or (self.first > 0 and self.first <= uid < self.first + RANGE))
+        return False
+
+    def as_it(self) -> dict[str, Any]:
+        """Arguments of subprocess.run for a process of its own, with an environment of its own."""
+        environment = {
+            "HOME": str(self.place / "home"),
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "PYTHONPATH": str(self.place / "packages"),
+            "JUPYTER_TOKEN": "of nobody's business",
+        }
+        return {"user": self.uid, "group": self.gid, "extra_groups": [], "env": environment, "cwd": self.place}
+
+    def cellhold(self, *words: str) -> list[str]:
+        """The command line of this checkout's `cellhold`."""
+        return [self.python, "-m", "cellhold.cli", *words]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run it."""
+        return self.run_program(*self.cellhold(*words))
+
+    def run_program(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run any program."""
+        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=_PATIENCE_SECONDS, **self.as_it())
+
+
+@contextmanager
+def person(suffix: str, *, subordinate: bool) -> Iterator[Person]:
+    """A new user, with or without a range of subordinate ids; everything of it is removed in the end."""
+    name = f"ch{os.getpid()}{suffix}"
+    place = Path(tempfile.mkdtemp(prefix="chu", dir="/var/tmp"))
+    try:
+        _system("useradd", "--system", "--user-group", "--no-create-home", "--home-dir", str(place / "home"), "--shell", "/bin/sh", name)
+        try:
+            entry = pwd.getpwnam(name)
+            first = _give_range(name) if subordinate else 0
+            place.chmod(0o755)
+            (place / "home").mkdir(mode=0o700)
+            os.chown(place / "home", entry.pw_uid, entry.pw_gid)
+            _copy_packages(place / "packages")
+            yield Person(name, entry.pw_uid, entry.pw_gid, first, place, _python(entry.pw_uid))
+        finally:
+            _system("userdel", name)
+    finally:
+        shutil.rmtree(place)
+
+
+def _system(*words: str) -> None:
+    ran = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, (words, ran.stderr)
+
+
+def _give_range(name: str) -> int:
+    first = _FIRST_SUBORDINATE + os.getpid() % 1000 * RANGE
+    for table in ("/etc/subuid", "/etc/subgid"):
+        Path(table).touch()  # without it usermod knows of no such thing
+    _system("usermod", "--add-subuids", f"{first}-{first + RANGE - 1}", "--add-subgids", f"{first}-{first + RANGE - 1}", name)
+    return first
+
+
+def _copy_packages(packages: Path) -> None:
+    """This checkout and the one thing that the runtime needs: where they lie now others may have no right to look."""
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(CHECKOUT / "runtime/cellhold", packages / "cellhold", ignore=ignore)
+    shutil.copytree(CHECKOUT / "kernel/cellhold_kernel", packages / "cellhold_kernel", ignore=ignore)
+    shutil.copy(str(pyseccomp.__file__), packages)
+
+
+def _python(uid: int) -> str:
+    """A Python of our own version that the user can run, with its prefix: ours may lie in root's home."""
+    for candidate in (sys.executable, os.path.realpath(sys.executable), "/usr/bin/python3"):
+        with suppress(PermissionError):
+            if subprocess.run([candidate, "-I", "-c", _ENOUGH], user=uid, capture_output=True, check=False, cwd="/").returncode == 0:
+                return candidate
+    raise AssertionError(f"no Python {sys.version_info.major}.{sys.version_info.minor} here that everybody can run")
+
+
+def virtual_environment(of: Person) -> Person:
+    """The same person with a virtual environment that holds all that ours does, and whose interpreter is the person's to write to."""
+    environment = of.place / "venv"
+    made = subprocess.run(
+        [of.python, "-I", "-m", "venv", "--copies", "--without-pip", str(environment)], capture_output=True, text=True, check=False
+    )
+    assert made.returncode == 0, made.stderr
+    ours = Path(sys.prefix, _SITE_PACKAGES)
+    shutil.copytree(ours, environment / _SITE_PACKAGES, copy_function=_link, symlinks=True, dirs_exist_ok=True)
+    python = environment / "bin/python"
+    os.chown(python, of.uid, of.gid)
+    return of._replace(python=str(python))
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
