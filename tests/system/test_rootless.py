@@ -53,14 +53,19 @@ def anybody(request: pytest.FixtureRequest) -> Person:
 @pytest.fixture(autouse=True)
 def _nothing_of_the_users_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test after which one of them has a process, or a container on disk: the leak detector looks at root's own."""
+    used = [kind for kind in KINDS if kind in request.fixturenames]
+    people: list[Person] = (
+        [request.getfixturevalue("anybody")] if "anybody" in request.fixturenames else list(map(request.getfixturevalue, used))
+    )
     yield
-    for who in [request.getfixturevalue(kind) for kind in KINDS if kind in request.fixturenames or "anybody" in request.fixturenames]:
+    for who in people:
         assert eventually(lambda who=who: not who.processes()), who.processes()  # type: ignore[misc]  # the loop's own
         assert who.containers() == []
 
 
 def furnish(who: Person, busybox_root: Path) -> None:
     shutil.copytree(busybox_root, who.place / "image", symlinks=True)
+    (who.place / "image").chmod(0o755)
     (who.place / "image/bin/busybox").chmod(0o755)
     for name in ("chown", "grep", "df"):
         (who.place / "image/bin" / name).symlink_to("busybox")
@@ -161,6 +166,16 @@ def test_the_time_limit_holds(single: Person) -> None:
     ran = shell(single, "sleep 60", "--time", "1s")
     assert ran.returncode == 137
     assert "wall-time limit of 1s" in ran.stderr
+
+
+def test_an_image_that_the_user_may_not_look_into_is_refused_by_name(single: Person) -> None:
+    private = single.place / "private"
+    (private / "image").mkdir(parents=True)
+    private.chmod(0o700)
+    for image, reason in ((private, "you may not look into that directory"), (private / "image", "no such directory")):
+        ran = single.run("run", "--rootfs", str(image), "true")
+        assert ran.returncode == 125
+        assert f"cannot use image={image}: {reason}" in ran.stderr
 
 
 @pytest.mark.parametrize("limit", [("--memory", "64m"), ("--cpus", "0.5"), ("--pids-limit", "64"), ("--cpuset-cpus", "0")])
