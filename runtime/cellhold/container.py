@@ -56,7 +56,7 @@ class Container:
         self.timings: list[events.Step] = []
         self.pid: int | None = None
         self._home = home
-        self._holdings = Holdings(spec, home, overlays=len(found.stacks), tell=self._tell)
+        self._holdings = Holdings(spec, home, overlays=len(found.stacks) + sum(entry.kind == "overlay" for entry in spec.mounts), tell=self._tell)
         self.id = self._holdings.id
         self.name = spec.name or self.id
         self.hostname = spec.hostname or self.id

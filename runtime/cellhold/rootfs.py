@@ -57,7 +57,8 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     hostname: also in its /etc/hosts. init_layer: a directory of empty mount points. views: the cgroup file systems to show.
     seccomp: a compiled filter. namespaces: the ones this kernel has. rlimits: (resource number, soft, hard).
     """
-    trees, overlays = layers(image, init_layer)
+    trees, overlays = layers(image, init_layer, read_only=spec.read_only)
+    overlays += [throw_away(entry, trees) for entry in ordered(spec) if entry.kind == "overlay"]
     binds = [bind(entry, trees) for entry in ordered(spec) if entry.kind == "bind"]
     keep = mask(DEFAULT if spec.capabilities is None else spec.capabilities)
     return {
@@ -71,9 +72,8 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
         "binds": binds,
         "files": files(hostname),
         "views": [{"fstype": view.fstype, "option": view.option, "directory": view.directory} for view in views],
-        "masked": list(MASKED),
+        "masked": [*MASKED, *(f"{entry.target}/{path}" for entry in spec.mounts for path in entry.hidden)],
         "read_only_paths": list(READ_ONLY),
-        "read_only_root": spec.read_only,
         "rlimits": list(rlimits),
         "bounding": keep,
         "seccomp": seccomp,
@@ -86,7 +86,7 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     }
 
 
-def layers(image: Image, init_layer: Path) -> tuple[list[Tree], list[Overlay]]:
+def layers(image: Image, init_layer: Path, *, read_only: bool) -> tuple[list[Tree], list[Overlay]]:
     """Every layer as a read-only tree with shifted ids, and the overlays that stack them; the root's top layer is the init layer."""
     trees: list[Tree] = []
     overlays: list[Overlay] = []
@@ -94,8 +94,15 @@ def layers(image: Image, init_layer: Path) -> tuple[list[Tree], list[Overlay]]:
         directories = (init_layer, *stack.layers) if stack.target == "/" else stack.layers
         first = len(trees)
         trees += [{"path": str(path), "idmap": True, "attributes": _RDONLY | _NODEV, "recursive": False} for path in directories]
-        overlays.append({"target": stack.target, "lowers": list(range(first, len(trees)))})
+        overlays.append({"target": stack.target, "lowers": list(range(first, len(trees))), "read_only": read_only})
     return trees, overlays
+
+
+def throw_away(entry: Mount, trees: list[Tree]) -> Overlay:
+    """A directory of the host as the one layer of an overlay; its tree is appended to `trees`."""
+    attributes = _RDONLY | _NOSUID | _NODEV
+    trees.append({"path": str(entry.source), "idmap": entry.as_root, "attributes": attributes, "recursive": False})
+    return {"target": entry.target, "lowers": [len(trees) - 1], "read_only": entry.read_only}
 
 
 def filesystems(spec: Spec) -> list[FileSystem]:

@@ -511,6 +511,36 @@ def test_a_read_only_volume_cannot_be_written_and_a_file_can_be_one(busybox_root
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
+def test_changes_in_an_overlay_volume_stay_in_the_container(busybox_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("from the host\n")
+    (tmp_path / "below").mkdir()
+    folder = Mount(kind="overlay", source=str(tmp_path), target="/workspace")
+    words = "cat in; echo changed > in; echo > new; touch below/x; busybox rm -r below; ls; cat in; id -u; busybox stat -c %u in"
+    ran = shell(busybox_root, words, mounts=(folder,), cwd="/workspace")
+    assert ran.out == "from the host\nin\nnew\nchanged\n0\n0\n", ran.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["below", "in"]
+    assert (tmp_path / "in").read_text() == "from the host\n"
+
+
+@pytest.mark.parametrize("kind", ["overlay", "bind"])
+def test_what_a_volume_hides_cannot_be_seen_or_brought_back(kind: str, busybox_root: Path, tmp_path: Path) -> None:
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh/key").write_text("secret")
+    (tmp_path / ".token").write_text("secret")
+    folder = Mount(kind=kind, source=str(tmp_path), target="/workspace", hidden=(".ssh", ".token", ".absent"))
+    words = "cat .token; ls .ssh; busybox umount .ssh; busybox mv .ssh x; busybox rm -rf .ssh .token; cat .token .ssh/key"
+    ran = shell(busybox_root, words, mounts=(folder,), cwd="/workspace")
+    assert "secret" not in ran.out + ran.err
+    assert ran.out == ""
+    assert (tmp_path / ".ssh/key").read_text() == (tmp_path / ".token").read_text() == "secret"
+
+
+def test_an_overlay_of_a_file_is_refused(busybox_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("x\n")
+    with pytest.raises(InvalidSpec, match="not a directory"):
+        Container.create(spec(busybox_root, "true", mounts=(Mount(kind="overlay", source=str(tmp_path / "in"), target="/x"),)))
+
+
 def test_a_volume_that_is_not_there_is_refused_and_nothing_is_made(busybox_root: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidSpec, match="no such file or directory on the host"):
         Container.create(spec(busybox_root, "true", mounts=(Mount(kind="bind", source=str(tmp_path / "gone"), target="/x"),)))
