@@ -14,7 +14,7 @@ from cellhold import __version__
 from cellhold_kernel.wire import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from cellhold.errors import CellholdError
     from cellhold_kernel.front import Front
@@ -75,17 +75,18 @@ class Answers:
     def refuse(self, message: Message, error: CellholdError) -> None:
         """End a cell that was not run with an error."""
         failure = _failure(type(error).__name__, _lines(error))
-        self.cell(message, ("error", failure), {**failure, "status": "error"})
+        self.cell(message, [("error", failure)], {**failure, "status": "error"})
 
-    def cell(self, message: Message, output: tuple[str, dict[str, Any]], reply: dict[str, Any]) -> None:
-        """Everything that a cell run by the host kernel sends: one output, one reply."""
+    def cell(self, message: Message, outputs: Sequence[tuple[str, dict[str, Any]]], reply: dict[str, Any]) -> None:
+        """Everything that a cell run by the host kernel sends: its outputs, one reply."""
         header, silent = message.header, is_silent(message)
         count = self.cells + (0 if silent else 1)
         with self._at_work(message):
             if not silent:
                 self.cells = count
                 self._front.publish("execute_input", {"code": message.content.get("code", ""), "execution_count": count}, parent=header)
-                self._front.publish(*output, parent=header)
+                for output in outputs:
+                    self._front.publish(*output, parent=header)
             self._front.reply("shell", message, {**reply, "execution_count": count})
 
     def killed(self, channel: str, message: Message, *, name: str, lines: list[str], count: int) -> None:

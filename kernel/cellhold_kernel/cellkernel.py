@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cellhold.cgroups.base import Usage
     from cellhold.outcome import Outcome
-    from cellhold.spec import Spec
+    from cellhold.spec import Limits, Spec
 
 
 class Box(Protocol):
@@ -40,6 +40,18 @@ class Box(Protocol):
 
     def usage(self) -> Usage:
         """What it has used so far."""
+
+    def oom_victims(self, last: int) -> tuple[str, ...]:
+        """The names of its processes that were killed at the memory limit."""
+
+    def writable_layer(self) -> tuple[int, int]:
+        """Bytes free, and bytes in all."""
+
+    def update(self, limits: Limits) -> None:
+        """Change limits while it runs."""
+
+    def kill(self) -> None:
+        """End every process of it."""
 
     def remove(self, *, force: bool = False) -> None:
         """Take everything of it away."""
@@ -88,6 +100,11 @@ class CellKernel:
     def greeted(self) -> None:
         """Its iopub is heard: from now on nothing that it publishes is lost."""
         self.ready_after = time.monotonic() - self.began
+
+    def update(self, limits: Limits) -> None:
+        """Change limits while it runs; raises what Container.update raises."""
+        self.box.update(limits)
+        self.spec = replace(self.spec, limits=limits)
 
     def close(self) -> None:
         """Take everything of it away, running or not. Closing twice is no error."""

@@ -15,25 +15,32 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import CellholdError
+from cellhold.outcome import Why
 from cellhold_kernel import diagnosis, wire
 from cellhold_kernel.answers import Answers, is_silent, stops
 from cellhold_kernel.back import CHANNELS
+from cellhold_kernel.cellwatch import CellWatch
+from cellhold_kernel.config import Trust
 from cellhold_kernel.front import receive
 from cellhold_kernel.requests import Requests
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import zmq
 
     from cellhold.outcome import Outcome
     from cellhold_kernel.cellkernel import CellKernel
+    from cellhold_kernel.cellwatch import Due
     from cellhold_kernel.diagnosis import Diagnosis
     from cellhold_kernel.front import Front
     from cellhold_kernel.loop import Loop
-    from cellhold_kernel.magics.container import Asked
+    from cellhold_kernel.magics.lines import Asked
     from cellhold_kernel.requests import Fates
     from cellhold_kernel.session import Session
 
-_MAGIC = b"%container"
+_MAGICS = (b"%container", b"%limits")
+_OUTPUT = frozenset({"stream", "display_data", "update_display_data", "execute_result"})
 _SHUTDOWN_SECONDS = 1.5
 _DRAIN_SECONDS = 0.5
 _QUIET_SECONDS = 0.01
@@ -54,7 +61,8 @@ class HostKernel:
         self._held: deque[tuple[str, wire.Message]] = deque()
         self._replacing: tuple[wire.Message, Asked] | None = None  # the %container cell that waits for its container
         self._outputs: dict[str, list[tuple[str, dict[str, Any]]]] = {}  # request id -> what to publish once its cell has begun
-        self._notice: Diagnosis | None = None  # of a container that ended between cells: told in the next one
+        self._notice: Diagnosis | None = None  # of a container that ended: told in the next cell
+        self._watch: CellWatch | None = None  # the cell that runs in the main shell
         self._answers = Answers(front)
         self._deadline: float | None = None  # of a shutdown
         session.tell(self)
@@ -74,7 +82,8 @@ class HostKernel:
     def tick(self) -> float | None:
         """What is due now; gives the seconds until something is due again. Called before every wait."""
         if self._deadline is None:
-            return self._session.tick()
+            waits = [self._session.tick(), self._look_at_cell()]
+            return min((seconds for seconds in waits if seconds is not None), default=None)
         left = self._deadline - time.monotonic()
         if left <= 0:
             self._loop.stop()
@@ -92,6 +101,7 @@ class HostKernel:
         old = self._session.arrive()
         if old is not None:
             self._drain(old)
+            self._watch = None
             self._settle(self._requests.settle())
             self._session.let_go(old)
         if self._replacing is not None:
@@ -137,13 +147,16 @@ class HostKernel:
         """Tell everybody who waits for an answer of a container that is gone."""
         fates = self._requests.settle()
         stop = fates.stop
+        watch, self._watch = self._watch, None
         if self._session.coming is None:
             count = fates.ran[0].count or self._answers.cells + 1 if fates.ran else None
             told = diagnosis.of_end(outcome, cell=count)
+            if watch is not None and watch.reached is not None and outcome.why is Why.KILLED:
+                told = diagnosis.of_overdue(watch.reached)
             for request in fates.ran:
                 number = request.count or self._answers.cells + 1
                 self._answers.killed(request.channel, request.message, name=told.name, lines=told.lines, count=number)
-            self._notice = None if fates.ran else told
+            self._notice = diagnosis.of_past(told) if fates.ran else told
             fates.ran.clear()
         self._settle(fates)
         if stop:
@@ -196,11 +209,11 @@ class HostKernel:
             channel, message = self._held[0]
             if self._session.current is None and self._session.coming is not None:
                 return
-            asks = channel == "shell" and message.type == "execute_request" and message.mentions(_MAGIC)
+            asks = channel == "shell" and message.type == "execute_request" and any(map(message.mentions, _MAGICS))
             if asks and self._requests.cell_runs():
                 return
             self._held.popleft()
-            if not (asks and self._asks_container(message)):
+            if not (asks and self._asks_us(message)):
                 self._pass_on(channel, message)
 
     def _say(self, message: wire.Message, kind: str, content: dict[str, Any]) -> None:
@@ -213,8 +226,8 @@ class HostKernel:
         if current is None or current.back is None:
             self._answer(channel, message)
             return
-        if message.type == "execute_request" and self._notice is not None:
-            self._say(message, "stream", {"name": "stderr", "text": "\n".join(self._notice.lines) + "\n"})
+        if message.type == "execute_request" and self._notice is not None and not is_silent(message):
+            self._say(message, *_warning(self._notice))
             self._notice = None
         self._requests.add(channel, message)
         current.back.send(channel, frames or message.frames)
@@ -243,15 +256,50 @@ class HostKernel:
             return
         if message.type == "iopub_welcome":
             return  # ours went out already
+        if self._watch is not None and message.parent_id == self._watch.message_id and self._is_left_out(self._watch, message):
+            return
         self._front.send("iopub", message.frames)
         if message.type == "execute_input" and self._signer.verify(message):
             count = message.content.get("execution_count")
             if isinstance(count, int) and 0 <= count < 1 << 53:
                 self._answers.cells = count
-                self._requests.started(message.parent_id, count)
+                request = self._requests.started(message.parent_id, count)
+                if request is not None and request.on_main_shell:
+                    self._watch = CellWatch(message.parent_id, count, kernel, self._session.cell_limits)
             if message.parent_id in self._outputs:
                 for kind, content in self._outputs.pop(message.parent_id):
                     self._front.publish(kind, content, parent=message.parent)
+
+    # ------------------------------------------------------------------------------------------------- the limits of a cell
+
+    def _is_left_out(self, watch: CellWatch, message: wire.Message) -> bool:
+        """Look at what the watched cell publishes: whether it is more output than it may have. At its end, tell the limits that it met."""
+        if message.type in _OUTPUT:
+            self._enforce(watch.wrote(sum(len(frame) for frame in message.frames)), message.parent)
+            return watch.is_cut
+        if message.type == "status" and message.content.get("execution_state") == "idle" and self._signer.verify(message):
+            self._watch = None
+            for told in watch.met():
+                self._front.publish(*_warning(told), parent=message.parent)
+        return False
+
+    def _look_at_cell(self) -> float | None:
+        """Enforce the time limit of the cell that runs; gives the seconds until that is due."""
+        if self._watch is None:
+            return None
+        request = self._requests.get(self._watch.message_id)
+        self._enforce(self._watch.due(), request.message.header if request is not None else {})
+        return self._watch.left()
+
+    def _enforce(self, due: Due | None, header: Mapping[str, Any]) -> None:
+        current = self._session.current
+        if due is None or current is None or current.back is None:
+            return
+        if due.what == "kill":
+            current.box.kill()
+        else:
+            self._front.publish(*_warning(due.why), parent=header)
+            current.back.send("control", self._signer.make("interrupt_request", {}))
 
     def _replied(self, message: wire.Message) -> None:
         if not self._signer.verify(message):
@@ -266,28 +314,36 @@ class HostKernel:
 
     # ------------------------------------------------------------------------------------------------------------ answered here
 
-    def _asks_container(self, message: wire.Message) -> bool:
-        """Do what a cell's %container lines ask for; False where it has none."""
-        from cellhold_kernel.magics import container  # noqa: PLC0415  # imported when a cell asks for it, not at every start
+    def _asks_us(self, message: wire.Message) -> bool:
+        """Do what a cell's %container and %limits lines ask for; False where it has none."""
+        from cellhold_kernel.magics import container, limits, lines  # noqa: PLC0415  # imported when a cell asks for it, not at every start
 
         try:
-            asked = container.read(str(message.content.get("code", "")))
+            asked = lines.read(str(message.content.get("code", "")))
             if asked is None:
                 return False
-            if asked.texts:
-                settings = self._session.settings.over("", asked.texts)
-                self._answers.busy(message)
+            wanted, changed = asked.magics.get("container"), asked.magics.get("limits")
+            if wanted:
+                settings = self._session.settings.over("", {**wanted, **(changed or {})}, trust=Trust.CELL)
                 self._session.begin(settings)
+                self._answers.busy(message)
                 self._replacing = (message, asked)
                 return True
+            outputs: list[tuple[str, dict[str, Any]]] = []
+            if wanted is not None:
+                outputs.append(_display(container.shown(self._session)))
+            if changed:
+                outputs.append(("stream", {"name": "stdout", "text": limits.change(self._session, changed) + "\n"}))
+            elif changed is not None:
+                outputs.append(_display(limits.shown(self._session)))
         except CellholdError as error:
             self._refuse(message, error)
             return True
-        shown = {"data": container.bundle(self._session), "metadata": {}, "transient": {}}
         if self._session.current is None:
-            self._answers.cell(message, ("display_data", shown), {"status": "ok", "user_expressions": {}, "payload": []})
+            self._answers.cell(message, outputs, {"status": "ok", "user_expressions": {}, "payload": []})
         else:
-            self._say(message, "display_data", shown)
+            for output in outputs:
+                self._say(message, *output)
             self._pass_on("shell", message, self._signer.with_content(message, {**message.content, "code": asked.code}))
         return True
 
@@ -331,3 +387,12 @@ class HostKernel:
         else:
             self._pass_on("control", message)
             self._deadline = time.monotonic() + _SHUTDOWN_SECONDS
+
+
+def _warning(told: Diagnosis) -> tuple[str, dict[str, Any]]:
+    """What is told in a cell that goes on, as a message of standard error."""
+    return "stream", {"name": "stderr", "text": "\n".join(told.lines) + "\n"}
+
+
+def _display(data: dict[str, str]) -> tuple[str, dict[str, Any]]:
+    return "display_data", {"data": data, "metadata": {}, "transient": {}}

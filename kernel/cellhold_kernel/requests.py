@@ -66,10 +66,16 @@ class Requests:
             if len(self._by_id) > _MOST:
                 del self._by_id[next(iter(self._by_id))]
 
-    def started(self, message_id: str, count: int) -> None:
-        """The cell with that request runs, and has that number."""
-        if message_id in self._by_id:
-            self._by_id[message_id].count = count
+    def started(self, message_id: str, count: int) -> Request | None:
+        """The cell with that request runs, and has that number; gives the request, or None where nobody asked."""
+        request = self._by_id.get(message_id)
+        if request is not None:
+            request.count = count
+        return request
+
+    def get(self, message_id: str) -> Request | None:
+        """The unanswered request with that id."""
+        return self._by_id.get(message_id)
 
     def answered(self, message_id: str) -> Request | None:
         """Forget a request; gives it, or None where nobody asked."""

@@ -140,7 +140,11 @@ def test_dockers_paths_are_masked_or_read_only() -> None:
 def test_read_only_is_off_unless_asked_for() -> None:
     assert not any(overlay["read_only"] for overlay in planned()["overlays"])
     folder = Mount(kind="overlay", source="/notes", target="/workspace")
-    assert [overlay["read_only"] for overlay in planned(Spec(args=("x",), mounts=(folder,), read_only=True))["overlays"]] == [True, True, False]
+    assert [overlay["read_only"] for overlay in planned(Spec(args=("x",), mounts=(folder,), read_only=True))["overlays"]] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_an_overlay_of_the_users_lies_over_one_tree_of_the_host_and_hides_what_it_is_told_to() -> None:

@@ -45,7 +45,14 @@ def add(command: Any) -> None:
     )
     walls.add_argument("-w", "--workdir", metavar="DIR", help="working directory, made if missing")
     walls.add_argument("-u", "--user", metavar="USER[:GROUP]", default="0:0", help="ids, or names of the image's /etc/passwd")
-    walls.add_argument("-v", "--volume", metavar="HOST:DIR[:ro|rw|O]", action="append", default=[], help="show a directory or file of the host; O: changes are thrown away")
+    walls.add_argument(
+        "-v",
+        "--volume",
+        metavar="HOST:DIR[:ro|rw|O]",
+        action="append",
+        default=[],
+        help="show a directory or file of the host; O: changes are thrown away",
+    )
     walls.add_argument("--tmpfs", metavar="DIR[:size=SIZE]", action="append", default=[], help="an empty file system in memory")
     walls.add_argument(
         "--storage", choices=("disk", "tmpfs"), default="disk", help="where the writable layer lies (tmpfs counts as memory)"
