@@ -49,7 +49,7 @@ def of_end(outcome: Outcome, *, cell: int | None) -> Diagnosis:
         sentence = f"cell {cell} was {outcome.sentence().replace(': it reached', ': the container reached')}"
     more = ""
     if outcome.why is Why.MEMORY:
-        sentence += names(outcome.oom_victims)
+        sentence += names(outcome.oom_victims[-1:])  # the last one; children may have died before it
     if outcome.why is Why.MEMORY and outcome.memory_limit_bytes:
         more = f"; %container memory={doubled(outcome.memory_limit_bytes)} raises the limit"
     if outcome.why is Why.TIME and outcome.time_limit_seconds:

@@ -15,10 +15,12 @@ from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 
 from cellhold_kernel import install
-from kernels import Cell, Notebook, running
+from kernels import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from kernels import Cell, Notebook
 
 pytestmark = pytest.mark.requires("root", "overlayfs")
 
@@ -54,7 +56,7 @@ def limited(folder: Path, jupyter_path: Path) -> Iterator[Notebook]:
 def test_the_notebook_that_meets_each_limit_goes_on_to_its_end() -> None:
     notebook_format: Any = nbformat  # it has no types
     made: Any = NotebookClient(notebook_format.read(NOTEBOOK, as_version=4), allow_errors=True, kernel_name="cellhold").execute()
-    texts = ["".join(output.get("text", "") + output.get("ename", "") for output in cell.outputs) for cell in made.cells]
+    texts = ["".join(output.get("text", "") + output.get("ename", "") for output in cell.get("outputs", ())) for cell in made.cells]
     names = [
         "ProcessLimitReached",
         "DiskLimitReached",
