@@ -64,7 +64,7 @@ def send_garbage(sockets: dict[str, zmq.Socket[bytes]], signer: wire.Signer) -> 
     sockets["iopub"].recv()
     sockets["iopub"].send_multipart(signer.make("iopub_welcome", {}))
     while True:
-        message = wire.parse(sockets["shell"].recv_multipart(copy=False))
+        message = wire.parse(sockets["shell"].recv_multipart())
         if message is None:
             continue
         for parts in GARBAGE:

@@ -72,7 +72,7 @@ def test_a_socket_that_is_swapped_for_a_link_later_leads_nowhere_else(tmp_path: 
         inner = {channel: context.socket(zmq.XPUB if channel == "iopub" else zmq.ROUTER) for channel in CHANNELS}
         for channel, sock in inner.items():
             sock.bind(f"ipc://{tmp_path}/{NAMES[channel]}")
-        back = Back(NAMES, directory=directory, context=context)
+        back = Back(NAMES, directory=directory)
         for name in NAMES.values():
             (tmp_path / name).unlink()
             (tmp_path / name).symlink_to(tmp_path / "docker.sock")
@@ -97,7 +97,7 @@ def test_shell_control_and_stdin_are_one_client_to_the_cell_kernel(tmp_path: Pat
         inner = {channel: context.socket(zmq.XPUB if channel == "iopub" else zmq.ROUTER) for channel in CHANNELS}
         for channel, sock in inner.items():
             sock.bind(f"ipc://{tmp_path}/{NAMES[channel]}")
-        back = Back(NAMES, directory=directory, context=context)
+        back = Back(NAMES, directory=directory)
         seen = set()
         for channel in ("shell", "control", "stdin"):
             back.send(channel, [b"x"])
@@ -114,5 +114,5 @@ def test_a_missing_socket_leaves_nothing_open(tmp_path: Path) -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     with opened(tmp_path) as directory, listening(tmp_path / NAMES["iopub"]):
         with pytest.raises(FileNotFoundError):
-            Back(NAMES, directory=directory, context=context)
+            Back(NAMES, directory=directory)
         context.term()  # would wait for a socket that is open
