@@ -151,14 +151,18 @@ class Front:
             self._nobody_reads = bool(stuck)
         elif channel == "iopub" and self._nobody_reads:
             self._nobody_reads = False
-            self._tell(f"{self._left_out_messages} messages of output ({quantity.size(self._left_out)}) were left out: nobody read them")
-            self._left_out = self._left_out_messages = 0
+            self._tell_left_out()
         else:
             for client in stuck:
                 clients.cut_off(client)
             if stuck and channel == "iopub":
                 held = quantity.size(self._held(channel))
                 self._tell(f"a front end that did not read was cut off: up to {held} of output were left out there")
+
+    def _tell_left_out(self) -> None:
+        size, self._left_out = quantity.size(self._left_out), 0
+        count, self._left_out_messages = self._left_out_messages, 0
+        self._tell(f"{count} messages of output ({size}) were left out: nobody read them for {PATIENCE_SECONDS:g} s")
 
     def _oldest(self, channel: str) -> float:
         return max((window.age for (its, _client), window in self._windows.items() if its == channel), default=0.0)
@@ -190,6 +194,8 @@ class Front:
                 self.sockets["iopub"].subscribe(b"")  # to everything: its own side picks, and one count of bytes holds for all of them
                 content = {"subscription": topic.decode("utf-8", "replace")}
                 self.send("iopub", self._signer.make("iopub_welcome", content, identities=(topic,) if topic else ()))
+                if self._left_out and not self._nobody_reads:
+                    self._tell_left_out()  # those whom it was for have left
 
     def close(self) -> None:
         """Send what is still to be sent, within LINGER_MS, and let go of the addresses."""

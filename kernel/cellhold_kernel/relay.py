@@ -174,6 +174,8 @@ class HostKernel:
         while kernel.back is not None and time.monotonic() < until and kernel.back.wait(_QUIET_SECONDS):
             for channel in CHANNELS:
                 self.received(kernel, channel)
+            if not self._front.takes("iopub"):
+                time.sleep(_QUIET_SECONDS)  # a client is behind, and reads
 
     def _lost(self, tell: Callable[[int | None], Diagnosis]) -> None:
         """Tell everybody who waits for an answer of a container that is gone."""

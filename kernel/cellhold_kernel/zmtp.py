@@ -119,6 +119,7 @@ class Stream:
             return
         if not self._is_ready:
             self._early.append(parts)
+            self._queued += wire.size_of(parts)
             return
         last = len(parts) - 1
         for number, part in enumerate(parts):
@@ -253,6 +254,7 @@ class Stream:
             self._put_frame(0, _SUBSCRIBE_TO_ALL)
         early, self._early = self._early, []
         for parts in early:
+            self._queued -= wire.size_of(parts)
             self.send(parts)
         self.flush()
 

