@@ -68,6 +68,9 @@ def send_garbage(sockets: dict[str, zmq.Socket[bytes]], signer: wire.Signer, mor
         message = wire.parse(sockets["shell"].recv_multipart())
         if message is None:
             continue
+        if os.environ["HOSTILE"] == "closes" and message.type == "execute_request":
+            sockets["shell"].close(linger=0)
+            time.sleep(100)
         for parts in GARBAGE:
             for channel, sock in sockets.items():
                 if channel != "iopub":
