@@ -35,6 +35,7 @@ lint: $(VENV)/.test
 bench: $(VENV)/.demo debian-bench
 	cd tests && ../$(BIN)/python -m bench.container
 	cd tests && ../$(BIN)/python -m bench.kernel
+	cd tests && ../$(BIN)/python -m bench.flood
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from cellhold.cgroups.base import Usage
 from cellhold.errors import ImageNotFound, InvalidSpec, NotAllowed
+from cellhold.lifecycle import State
 from cellhold.outcome import Outcome, Why
 from cellhold_kernel import app
 
@@ -29,6 +30,7 @@ class StandIn:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.id = os.urandom(6).hex()
+        self.state = State.RUNNING
         self.outcome: Outcome | None = None
         self._process: subprocess.Popen[bytes] | None = None
 

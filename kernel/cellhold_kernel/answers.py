@@ -41,12 +41,13 @@ _INFO = {
 
 
 class Answers:
-    """Answers to a front. cells: the number of the last cell, whoever ran it."""
+    """Answers to a front. cells: the number of the last cell, whoever ran it; known_info: what the last cell kernel said it is."""
 
     def __init__(self, front: Front) -> None:
         """Answer to what comes in at `front`."""
         self._front = front
         self.cells = 0
+        self.known_info: dict[str, Any] = _INFO
 
     def busy(self, message: Message) -> None:
         """Say that work on a request has begun."""
@@ -65,6 +66,16 @@ class Answers:
         """It will not be done; as ipykernel says it."""
         with self._at_work(message):
             self._front.reply(channel, message, {"status": "aborted"})
+
+    def say(self, message: Message, content: dict[str, Any]) -> None:
+        """A reply on the control channel."""
+        with self._at_work(message):
+            self._front.reply("control", message, content)
+
+    def info(self, channel: str, message: Message) -> None:
+        """What the cell kernel is, for one that is paused."""
+        with self._at_work(message):
+            self._front.reply(channel, message, {**self.known_info, "status": "ok"})
 
     def question(self, channel: str, message: Message, *, error: CellholdError) -> None:
         """What can be said without a cell kernel; error: why there is none. What is no request (a comm's message) gets no reply."""
@@ -102,6 +113,18 @@ class Answers:
         self.busy(message)
         yield
         self.idle(message)
+
+
+def is_kernel_info(content: dict[str, Any]) -> bool:
+    """Whether a front end can do with it: protocol 5, a language, and a list of features if any."""
+    language, features = content.get("language_info"), content.get("supported_features", [])
+    return (
+        str(content.get("protocol_version", "")).startswith("5.")
+        and isinstance(language, dict)
+        and isinstance(language.get("name"), str)
+        and isinstance(features, list)
+        and all(isinstance(feature, str) for feature in features)
+    )
 
 
 def is_silent(message: Message) -> bool:

@@ -17,9 +17,8 @@ from cellhold_kernel.tail import Tail
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import zmq
-
     from cellhold.cgroups.base import Usage
+    from cellhold.lifecycle import State
     from cellhold.outcome import Outcome
     from cellhold.spec import Limits, Spec
 
@@ -28,6 +27,7 @@ class Box(Protocol):
     """What is used of `cellhold.container.Container`."""
 
     id: str
+    state: State
 
     def start(self, *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None) -> None:
         """Run its program."""
@@ -86,11 +86,13 @@ class CellKernel:
             self.life = self.box.fileno()  # once it has ended the box does not tell the descriptor any more
             self._undo = undo.pop_all()
 
-    def connect(self, context: zmq.Context[zmq.Socket[bytes]]) -> Back | None:
+    def connect(self) -> Back | None:
         """Connect to the cell kernel's sockets, if they are there by now. Raises CellholdError where they are no sockets."""
         if self.meeting.has_sockets():
             try:
-                self.back = Back(meeting.NAMES, directory=self.meeting.directory, context=context)
+                self.back = Back(meeting.NAMES, directory=self.meeting.directory)
+            except (ConnectionRefusedError, BlockingIOError):
+                return None  # bound, but nobody listens yet
             except OSError as error:
                 raise CellholdError(f"cannot connect to the cell kernel: {error.strerror}") from error
             self._undo.callback(self.back.close)

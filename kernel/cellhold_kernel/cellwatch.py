@@ -36,6 +36,7 @@ class CellWatch:
         self.message_id = message_id
         self.number = number
         self.reached: Diagnosis | None = None  # the limit for which it was interrupted
+        self.is_killed = False
         self._kernel = kernel
         self._limits = limits
         self._output_bytes = 0
@@ -55,7 +56,7 @@ class CellWatch:
         if self._deadline is None or time.monotonic() < self._deadline:
             return None
         if self.reached is not None:
-            self._deadline = None
+            self._deadline, self.is_killed = None, True
             return Due("kill", self.reached)
         seconds = self._limits.seconds or 0.0
         sentence = f"cell {self.number} reached its time limit of {quantity.duration(seconds)}"

@@ -77,9 +77,14 @@ class Requests:
         """The unanswered request with that id."""
         return self._by_id.get(message_id)
 
-    def answered(self, message_id: str) -> Request | None:
-        """Forget a request; gives it, or None where nobody asked."""
-        return self._by_id.pop(message_id, None)
+    def answered(self, channel: str, message_id: str) -> Request | None:
+        """Forget a request that came on that channel; gives it, or None where nobody asked."""
+        found = self._by_id.get(message_id)
+        return self._by_id.pop(message_id) if found is not None and found.channel == channel else None
+
+    def is_from(self, identities: list[bytes]) -> bool:
+        """Whether a client with these identities waits for an answer."""
+        return any(request.message.identities == identities for request in self._by_id.values())
 
     def cell_runs(self) -> bool:
         """Whether a cell is on its way or running in the main shell."""

@@ -10,8 +10,6 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-import zmq
-
 from cellhold.errors import CellholdError
 from cellhold_kernel import diagnosis, meeting, policy
 from cellhold_kernel.cellkernel import CellKernel
@@ -72,7 +70,6 @@ class Session:
         self._loop = loop
         self._create = create
         self._arguments = tuple(arguments)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._listener: Listener | None = None
         self._has_cleared = False
 
@@ -139,7 +136,7 @@ class Session:
                 coming.connected = time.monotonic()
                 listener.nudge(coming)
             return _NUDGE_SECONDS
-        back = coming.connect(self._context)
+        back = coming.connect()
         if back is None:
             return _LOOK_SECONDS
         for channel, socket in back.sockets.items():
@@ -184,4 +181,3 @@ class Session:
         self.cancel()
         if self.current is not None:
             self.let_go(self.current)
-        self._context.term()

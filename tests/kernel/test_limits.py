@@ -1,4 +1,4 @@
-"""Limits speak: each one that a cell meets is told in that cell, with value, process and remedy. The folder, and where a spec comes from."""
+"""Limits speak: each one that a cell meets is told in it, with value, process and remedy. The folder, and where a spec comes from."""
 
 from __future__ import annotations
 
