@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from jupyter_client.manager import KernelManager
 
-from cellhold import cgroups
+import leaks
+from cellhold import launch
 from cellhold.store.home import open_home
 from cellhold.sweep import sweep
 from kernels import descendants, is_gone, running, until
@@ -35,7 +36,7 @@ def left(below: AbstractSet[int]) -> list[str]:
     """What is there still, in words."""
     home = open_home()
     found = [f"process {pid} ({command_line(pid)[:60]})" for pid in below if not is_gone(pid)]
-    found += [f"control group {name}" for name in cgroups.leftovers()]
+    found += [f"control group {name}" for name in leaks.take(ignore=launch.resident_pids())["cgroup"]]  # without other people's
     for part in (home.containers, home.ids, home.root / "kernels"):
         found += [f"directory {path}" for path in part.iterdir()]
     return found

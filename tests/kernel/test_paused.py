@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from jupyter_client.manager import KernelManager
 
-from kernels import beside, running
+from cellhold.store.home import open_home
+from kernels import beside, running, until
 
 if TYPE_CHECKING:
     from kernels import Notebook
@@ -36,6 +37,7 @@ def test_while_it_is_paused_the_kernel_is_alive_and_everything_else_waits() -> N
             notebook.client.get_shell_msg(timeout=2)
         toggle(notebook)
         assert notebook.collect(waiting).text == "21"
+    assert until(lambda: not list(open_home().containers.iterdir()))  # a busy machine takes its time
 
 
 def test_usage_is_the_containers() -> None:
