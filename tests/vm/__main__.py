@@ -21,8 +21,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vm.kernels import HERE, Kernel, Machine, MissingError, Qemu, Uml, archive, call, prepare
+from vm.kernels import HERE, Machine, MissingError, Qemu, Uml, archive, call, prepare
+
+if TYPE_CHECKING:
+    from vm.kernels import Kernel
 
 KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (Uml(), Qemu())}
 CHECKOUT = HERE.parents[1]

@@ -18,10 +18,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 HERE = Path(__file__).parent
 _SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # an ordinary user's PATH has no depmod and no mkfs
@@ -42,7 +42,7 @@ class Kernel(Protocol):
     """How to get a kernel, and how to run it. Its standard output and error become the job's."""
 
     name: str
-    tools: dict[str, str]  # program -> Debian package
+    tools: ClassVar[Mapping[str, str]]  # program -> Debian package
     modules: tuple[str, ...]
 
     def package(self) -> str:
@@ -59,8 +59,8 @@ class Uml:
     """User-mode Linux, in namespaces of its own: hostfs sees the machine read-only, and nothing outlives the run."""
 
     name = "uml"
-    tools = {"cc": "gcc", "findmnt": "util-linux"}
-    modules = ("overlay",)
+    tools: ClassVar[Mapping[str, str]] = {"cc": "gcc", "findmnt": "util-linux"}
+    modules: tuple[str, ...] = ("overlay",)
 
     def package(self) -> str:
         """As Kernel has it."""
@@ -80,7 +80,7 @@ class Uml:
         as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
         script = (
             f"mount --rbind / {place}/outside\n"
-            f"findmnt -rno TARGET -R {place}/outside | while read -r at; do mount -o remount,bind,ro \"$at\" 2>/dev/null; done\n"
+            f'findmnt -rno TARGET -R {place}/outside | while read -r at; do mount -o remount,bind,ro "$at" 2>/dev/null; done\n'
             f'LD_PRELOAD={kernel}/uml-xstate.so exec {kernel}/linux "$@"'
         )
         return [
@@ -95,8 +95,8 @@ class Qemu:
     """Debian's kernel in QEMU: every instruction is emulated (TCG), so 3 times slower than UML, but nothing is left out of it."""
 
     name = "qemu"
-    tools = {"qemu-system-x86_64": "qemu-system-x86", "xz": "xz-utils"}
-    modules = ("virtio_pci", "virtio_blk", "virtio_console", "9pnet_virtio", "9p", "ext4", "crc32c_generic", "overlay")
+    tools: ClassVar[Mapping[str, str]] = {"qemu-system-x86_64": "qemu-system-x86", "xz": "xz-utils"}
+    modules: tuple[str, ...] = ("virtio_pci", "virtio_blk", "virtio_console", "9pnet_virtio", "9p", "ext4", "crc32c_generic", "overlay")
 
     def package(self) -> str:
         """As Kernel has it: the image that the metapackage stands for; the one for clouds has no 9p."""
@@ -193,7 +193,9 @@ def _package(kernel: Kernel, work: Path) -> Path:
 def archive(root: Path, names: Sequence[str]) -> bytes:
     """The files as a cpio archive; the kernel unpacks several, one behind the other."""
     listing = "".join(f"{name}\n" for name in names).encode()
-    return subprocess.run(["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"], input=listing, stdout=subprocess.PIPE, check=True, cwd=root).stdout
+    return subprocess.run(
+        ["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"], input=listing, stdout=subprocess.PIPE, check=True, cwd=root
+    ).stdout
 
 
 def call(*command: str, directory: Path | None = None) -> str:

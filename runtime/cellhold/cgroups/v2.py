@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cellhold.cgroups import counters, files, limits_v2, processes, refusals, usage
+from cellhold.cgroups import counters, devices, files, limits_v2, places, processes, refusals, usage
 from cellhold.cgroups.base import Join, View
 from cellhold.cgroups.writes import change, lines, perform
 from cellhold.errors import CellholdError, NotSupported
@@ -38,6 +39,7 @@ class V2:
         self._may_change_root = may_change_root
         self.controllers: frozenset[str] = frozenset()
         self._made: tuple[Write, ...] = ()
+        self._devices = ""
 
     @classmethod
     def create(cls, path: str, limits: Limits, mount: str, *, name: str = "") -> V2:
@@ -47,6 +49,7 @@ class V2:
         try:
             refusals.require(limits, group.controllers)
             group.set(limits)
+            group.confine()
         except BaseException as error:
             processes.undo(group.remove, error)
             raise
@@ -71,6 +74,10 @@ class V2:
         """Write the limits of a new group, as far as its controllers go."""
         self._made = tuple(limits_v2.plan(limits, self.controllers, self._read))
         perform(self._made, self._at())
+
+    def confine(self) -> None:
+        """Have the kernel refuse devices, where v1 does not: by a BPF program, as far as we may load one."""
+        self._devices = devices.confine(self.directory)
 
     def join(self) -> Join:
         """The directory, for clone3(CLONE_INTO_CGROUP); with openat() also for its cgroup.procs."""
@@ -134,7 +141,9 @@ class V2:
 
     def describe(self) -> tuple[str, ...]:
         """A line a file written."""
-        return lines(self._made, dict.fromkeys(self.controllers, f"{self._name}/{self.path}".lstrip("/")))
+        place = f"{self._name}/{self.path}".lstrip("/")
+        confined = (f"{place}, devices = {self._devices}",) if self._devices else ()
+        return (*lines(self._made, dict.fromkeys(self.controllers, place)), *confined)
 
     def _at(self) -> Mapping[str, str]:
         return dict.fromkeys(self.controllers, self.directory)
@@ -165,8 +174,7 @@ class V2:
                     return  # nothing to pass on from here down
                 passed = frozenset((files.read(f"{level}/cgroup.subtree_control") or "").split())
                 for controller in sorted((wanted & offered) - passed):
-                    with suppress(OSError):  # EACCES: not ours; EBUSY: processes right in that level; `require` tells the user
-                        files.write(f"{level}/cgroup.subtree_control", f"+{controller}")
+                    _pass_on(level, controller)
             level = f"{level}/{part}"
         self.controllers = self._present()
 
@@ -179,3 +187,19 @@ class V2:
         if held > limits.memory_bytes:
             files.write(f"{self.directory}/memory.high", "max")
             raise refusals.below_use(limits.memory_bytes, held)
+
+
+def _pass_on(level: str, controller: str) -> None:
+    """Give the groups below `level` a controller; what the kernel refuses (EACCES: not ours) `require` tells the user.
+
+    EBUSY: processes are right in that group, which the kernel does not want beside groups with controllers ("no internal
+    processes", cgroups(7)). It is a delegated one then, with us in it, for the root of all groups is exempt: they go into a leaf.
+    """
+    file = f"{level}/cgroup.subtree_control"
+    try:
+        files.write(file, f"+{controller}")
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            with suppress(OSError):
+                processes.vacate(level, f"{level}/{places.LEAF}")
+                files.write(file, f"+{controller}")
