@@ -116,7 +116,6 @@ def test_a_process_starts_in_such_a_group_and_is_killed_with_it() -> None:
 
 def test_a_controller_that_was_not_delegated_is_refused_by_name_and_the_group_is_gone() -> None:
     with scope(passed="memory pids") as place:
-        (SERVICE / "cgroup.subtree_control").write_text("-io -cpu")
         said = run(
             place,
             """

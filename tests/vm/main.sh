@@ -52,6 +52,7 @@ for pair in 0:stdin 1:stdout 2:stderr; do ln -sf /proc/self/fd/${pair%:*} /dev/$
 mkdir -p -m 1777 /scratch/tmp
 mount --bind /scratch/tmp /var/tmp   # a real file system: an overlay's upper directory cannot lie on the root, an overlay itself
 mount --make-rshared /
+chmod a+x /root   # where the checkout or the virtual environment may be; only the guest's overlay changes
 hostname guest
 ip link set lo up
 ulimit -n 65536
@@ -79,7 +80,6 @@ mkdir -p $service
 pass_on $groups $groups/user.slice $slice $service
 mkdir $service/job.scope
 delegate $service $service/job.scope
-chmod a+x /root   # where the checkout or the virtual environment may be; only the guest's overlay changes
 mkdir -p -m 700 /scratch/home /run/user/$uid
 chown $uid:$uid /scratch/home /run/user/$uid
 grep -q "^[^:]*:[^:]*:$uid:" /etc/group || echo "tester:x:$uid:" >> /etc/group
