@@ -90,7 +90,7 @@ def directories() -> list[str]:
     return [str(path) for path in Path("/sys/fs/cgroup").rglob(f"cellhold/{NAME}")]
 
 
-def eventually(condition: Callable[[], bool], *, seconds: float = 20) -> bool:
+def eventually(condition: Callable[[], bool], *, seconds: float = 90) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -128,7 +128,7 @@ def test_clone3_starts_a_process_right_in_the_v2_group(where: Where) -> None:
 def test_memory_above_the_limit_kills_and_is_counted(where: Where) -> None:
     with group(Limits(memory_bytes=32 * MIB), where) as made:
         with running(made, "x = bytearray(96 << 20)") as process:
-            assert process.wait(timeout=60) == -signal.SIGKILL
+            assert process.wait(timeout=240) == -signal.SIGKILL
         usage = made.usage()
         assert usage.oom_kills == 1
         assert usage.memory_peak_bytes is None or 31 * MIB < usage.memory_peak_bytes <= 32 * MIB
@@ -156,7 +156,7 @@ input()
         usage = made.usage()
         assert (usage.pids, usage.pids_refused) == (4, 1)
         made.kill()
-        assert process.wait(timeout=20) == -signal.SIGKILL
+        assert process.wait(timeout=120) == -signal.SIGKILL
         assert eventually(lambda: made.usage().pids == 0)
 
 
@@ -165,7 +165,7 @@ def test_processor_time_above_the_limit_is_throttled_and_counted(where: Where) -
     with group(Limits(cpus=0.2), where) as made:
         start = time.monotonic()
         with running(made, code) as process:
-            assert process.wait(timeout=60) == 0
+            assert process.wait(timeout=240) == 0
         usage, wall = made.usage(), time.monotonic() - start
         assert usage.cpu_seconds is not None
         assert usage.throttled_seconds is not None
@@ -200,7 +200,7 @@ def test_kill_ends_frozen_processes_too(where: Where) -> None:
     with group(Limits(), where) as made, running(made, "import time\ntime.sleep(60)") as process:
         made.freeze()
         made.kill()
-        assert process.wait(timeout=20) == -signal.SIGKILL
+        assert process.wait(timeout=120) == -signal.SIGKILL
         made.remove()
         assert directories() == []
 
@@ -210,7 +210,7 @@ def test_kill_ends_a_fork_bomb(where: Where) -> None:
     with group(Limits(pids=16, cpus=0.5), where) as made, running(made, code) as process:
         assert eventually(lambda: made.usage().pids == 16)
         made.kill()
-        assert process.wait(timeout=20) == -signal.SIGKILL
+        assert process.wait(timeout=120) == -signal.SIGKILL
         assert eventually(lambda: made.usage().pids == 0)
 
 
@@ -343,7 +343,7 @@ def test_a_group_with_frozen_processes_is_swept(where: Where) -> None:
     with group(Limits(), where) as made, running(made, "import time\ntime.sleep(60)") as process:
         made.freeze()
         cgroups.remove_leftover(NAME)  # by whatever this host has: the sweep does not know how the group was made
-        assert process.wait(timeout=20) == -signal.SIGKILL
+        assert process.wait(timeout=120) == -signal.SIGKILL
         assert directories() == []
 
 
@@ -362,4 +362,4 @@ def test_a_v2_tree_without_controllers_still_freezes_kills_and_refuses_limits(tm
         assert (made.usage().pressure or {}).keys() == {"cpu", "memory", "io"}
         made.freeze()
         made.kill()
-        assert process.wait(timeout=20) == -signal.SIGKILL
+        assert process.wait(timeout=120) == -signal.SIGKILL

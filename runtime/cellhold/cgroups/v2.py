@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -173,8 +172,8 @@ class V2:
                 if not wanted & offered:
                     return  # nothing to pass on from here down
                 passed = frozenset((files.read(f"{level}/cgroup.subtree_control") or "").split())
-                for controller in sorted((wanted & offered) - passed):
-                    _pass_on(level, controller)
+                if missing := sorted((wanted & offered) - passed):
+                    _pass_on(level, missing)
             level = f"{level}/{part}"
         self.controllers = self._present()
 
@@ -189,17 +188,16 @@ class V2:
             raise refusals.below_use(limits.memory_bytes, held)
 
 
-def _pass_on(level: str, controller: str) -> None:
-    """Give the groups below `level` a controller; what the kernel refuses (EACCES: not ours) `require` tells the user.
+def _pass_on(level: str, controllers: list[str]) -> None:
+    """Give the groups below `level` controllers; one that the kernel refuses (EACCES: not ours) `require` tells the user.
 
-    EBUSY: processes are right in that group, which the kernel does not want beside groups with controllers ("no internal
-    processes", cgroups(7)). It is a delegated one then, with us in it, for the root of all groups is exempt: they go into a leaf.
+    Processes right in that group go into a leaf first, for beside groups with controllers the kernel wants none (cgroups(7), "no
+    internal processes"): it refuses memory and io, and takes cpu and pids, but then the groups below are good for threads only. The
+    root of all groups, the one without a cgroup.type, is exempt.
     """
-    file = f"{level}/cgroup.subtree_control"
-    try:
-        files.write(file, f"+{controller}")
-    except OSError as error:
-        if error.errno == errno.EBUSY:
-            with suppress(OSError):
-                processes.vacate(level, f"{level}/{places.LEAF}")
-                files.write(file, f"+{controller}")
+    if os.path.exists(f"{level}/cgroup.type") and files.read(f"{level}/cgroup.procs"):
+        with suppress(OSError):
+            processes.vacate(level, f"{level}/{places.LEAF}")
+    for controller in controllers:
+        with suppress(OSError):
+            files.write(f"{level}/cgroup.subtree_control", f"+{controller}")
