@@ -50,7 +50,9 @@ mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup2 $groups
 ln -sf /proc/self/fd /dev/fd
 for pair in 0:stdin 1:stdout 2:stderr; do ln -sf /proc/self/fd/${pair%:*} /dev/${pair#*:}; done
 mkdir -p -m 1777 /scratch/tmp
-mount --bind /scratch/tmp /var/tmp   # a real file system: an overlay's upper directory cannot lie on the root, an overlay itself
+mkdir -p /scratch/store /var/lib/cellhold
+mount --bind /scratch/tmp /var/tmp   # real file systems: an overlay's upper directory cannot lie on the root, an overlay itself
+mount --bind /scratch/store /var/lib/cellhold
 mount --make-rshared /
 chmod a+x /root   # where the checkout or the virtual environment may be; only the guest's overlay changes
 hostname guest
