@@ -289,6 +289,7 @@ def test_what_tells_about_the_host_is_empty_or_refused(busybox_root: Path, path:
     assert not ran.out
 
 
+@pytest.mark.v2
 def test_no_cgroup_of_another_is_visible(busybox_root: Path) -> None:
     ran = shell(busybox_root, "cat /proc/self/cgroup; busybox find /sys/fs/cgroup -type d")
     names = [line.rpartition(":")[2] for line in ran.out.splitlines() if ":" in line]

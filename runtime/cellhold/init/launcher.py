@@ -24,7 +24,7 @@ from struct import pack, unpack
 
 from cellhold.init import pid1, prepare
 from cellhold.init.steps import Becoming
-from cellhold.linux import mount, process
+from cellhold.linux import process
 from cellhold.linux.pidfd import pidfd_send_signal
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
@@ -154,7 +154,7 @@ class Launcher:
             mapped = time.monotonic()
             for tree in plan["trees"]:
                 trees.append(prepare.tree(tree, pid))  # noqa: PERF401  # what is open already is closed when the next one fails
-            trees.append(prepare.shifted(mount.open_tree(self.dev, ""), pid, recursive=False))
+            trees.append(prepare.shifted(prepare.another_dev(self.dev), pid, recursive=False))
             prepare.send_descriptors(ours, trees)
         except OSError as error:
             watched.tell("failed", "launch.prepare", error.errno or 0, error.strerror or str(error))

@@ -83,6 +83,16 @@ def make_dev() -> int:
     return fd
 
 
+def another_dev(dev: int) -> int:
+    """A mount of its own of the tmpfs of make_dev(); another tmpfs before Linux 6.15, which clones no detached mount (EINVAL)."""
+    try:
+        return mount.open_tree(dev, "")
+    except OSError as error:
+        if error.errno != _EINVAL:
+            raise
+    return make_dev()
+
+
 def set_title(title: bytes) -> None:
     """Write over our command line (proc(5), field arg_start of stat): it would show a path of the host in every container's ps."""
     with open("/proc/self/cmdline", "rb") as file:
