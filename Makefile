@@ -7,13 +7,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NOTEBOOK := notebooks/00-hello-container.ipynb
 CODE := runtime kernel tests tools
+GUEST := cd tests && ../$(BIN)/python -m vm
+IN_GUEST := $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider -m v2 tests/system
 
-.PHONY: help demo lab test lint bench clean debian-demo debian-test debian-bench
+.PHONY: help demo lab test test-vm test-vm-full lint bench clean debian-demo debian-test debian-bench debian-vm debian-vm-full
 
 help:
 	@echo "make demo    install into $(VENV), run the first notebook in a container, print what its cells printed"
 	@echo "make lab     open the notebooks in JupyterLab"
 	@echo "make test    format, lint, types, architecture and all tests"
+	@echo "make test-vm the tests of control groups, in a guest that has them all on cgroup v2"
 	@echo "make bench   measure against crun, runc and a plain ipykernel"
 	@echo "make clean   remove what these made"
 
@@ -26,6 +29,13 @@ lab: $(VENV)/.lab
 test: $(VENV)/.test lint
 	$(BIN)/python -m pytest
 
+test-vm: $(VENV)/.test | debian-vm
+	$(GUEST) $(IN_GUEST)
+
+# An emulated machine: slower, but with the cpuset controller, pressure figures and time namespaces.
+test-vm-full: $(VENV)/.test | debian-vm debian-vm-full
+	$(GUEST) --kernel qemu --timeout 7200 $(IN_GUEST)
+
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
@@ -35,6 +45,7 @@ lint: $(VENV)/.test
 bench: $(VENV)/.demo debian-bench
 	cd tests && ../$(BIN)/python -m bench.container
 	cd tests && ../$(BIN)/python -m bench.kernel
+	cd tests && ../$(BIN)/python -m bench.flood
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
@@ -42,7 +53,7 @@ clean:
 
 # ------------------------------------------------------------------------------------------------------------- installing
 
-debian-demo debian-test debian-bench: debian-%:
+debian-demo debian-test debian-bench debian-vm debian-vm-full: debian-%:
 	@PYTHON=$(PYTHON) tools/debian-packages $*
 
 $(BIN)/python: | debian-demo

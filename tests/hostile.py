@@ -31,6 +31,7 @@ GARBAGE = [
     [b"client", b"<IDS|MSG>", b"forged", HEADER, b'{"msg_id": "1"}', b"{}", b'{"execution_count": 666}'],
     [b"client", b"<IDS|MSG>", b"forged", HEADER.replace(b"input", b"reply"), b'{"msg_id": "1"}', b"{}", b"{}"],
 ]
+LARGE = {"giant": [bytes(64 << 20)], "endless": [b""] * 300_000}  # buffers behind one message
 
 
 def hostile(spec: Spec) -> StandIn:
@@ -56,17 +57,20 @@ def main(directory: Path) -> None:
     }
     for channel, sock in sockets.items():
         sock.bind(f"ipc://{info['ip']}-{info[f'{channel}_port']}")
-    send_garbage(sockets, wire.Signer(info["key"]))
+    send_garbage(sockets, wire.Signer(info["key"]), LARGE.get(os.environ["HOSTILE"], []))
 
 
-def send_garbage(sockets: dict[str, zmq.Socket[bytes]], signer: wire.Signer) -> None:
+def send_garbage(sockets: dict[str, zmq.Socket[bytes]], signer: wire.Signer, more: list[bytes]) -> None:
     """Answer each request, after all that is no answer."""
     sockets["iopub"].recv()
     sockets["iopub"].send_multipart(signer.make("iopub_welcome", {}))
     while True:
-        message = wire.parse(sockets["shell"].recv_multipart(copy=False))
+        message = wire.parse(sockets["shell"].recv_multipart())
         if message is None:
             continue
+        if os.environ["HOSTILE"] == "closes" and message.type == "execute_request":
+            sockets["shell"].close(linger=0)
+            time.sleep(100)
         for parts in GARBAGE:
             for channel, sock in sockets.items():
                 if channel != "iopub":
@@ -79,9 +83,14 @@ def send_garbage(sockets: dict[str, zmq.Socket[bytes]], signer: wire.Signer) -> 
         for kind, content in (
             ("status", {"execution_state": "busy"}),
             ("execute_input", {"code": "", "execution_count": "many"}),
+            *([("display_data", {})] if more else []),
+            ("iopub_welcome", {}),
+            ("status", {"execution_state": "dead"}),
             ("status", {"execution_state": "idle"}),
         ):
-            sockets["iopub"].send_multipart(signer.make(kind, content, parent=message.header, identities=(b"t",)))
+            parts = signer.make(kind, content, parent=message.header, identities=(b"t",))
+            sockets["iopub"].send_multipart([*parts, *more] if kind == "display_data" else parts)
+        sockets["stdin"].send_multipart(signer.make("input_request", {"prompt": "password"}, identities=(b"nobody",)))
 
 
 if __name__ == "__main__":

@@ -121,9 +121,9 @@ def is_gone(pid: int) -> bool:
 
 
 @contextmanager
-def running(manager: KernelManager, *arguments: str, wait: bool = True) -> Iterator[Notebook]:
-    """A notebook with a kernel of that manager, shut down in the end."""
-    manager.start_kernel(extra_arguments=list(arguments))
+def running(manager: KernelManager, *arguments: str, wait: bool = True, **options: Any) -> Iterator[Notebook]:
+    """A notebook with a kernel of that manager, shut down in the end. options: of start_kernel (cwd, env)."""
+    manager.start_kernel(extra_arguments=list(arguments), **options)
     client = manager.client()
     client.start_channels()
     try:

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from cellhold.cgroups.base import Usage
-from cellhold.errors import ImageNotFound, NotAllowed
+from cellhold.errors import ImageNotFound, InvalidSpec, NotAllowed
+from cellhold.lifecycle import State
 from cellhold.outcome import Outcome, Why
 from cellhold_kernel import app
 
 if TYPE_CHECKING:
-    from cellhold.spec import Spec
+    from cellhold.spec import Limits, Spec
 
 
 class StandIn:
@@ -29,6 +30,7 @@ class StandIn:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.id = os.urandom(6).hex()
+        self.state = State.RUNNING
         self.outcome: Outcome | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -77,6 +79,20 @@ class StandIn:
 
     def usage(self) -> Usage:
         return Usage(memory_bytes=50 << 20, pids=7, cpu_seconds=0.25)
+
+    def oom_victims(self, last: int) -> tuple[str, ...]:
+        return ("python3",) * last
+
+    def writable_layer(self) -> tuple[int, int]:
+        return 1 << 30, 2 << 30
+
+    def update(self, limits: Limits) -> None:
+        if limits.memory_bytes is not None and limits.memory_bytes < self.usage().memory_bytes:  # type: ignore[operator]
+            raise InvalidSpec(f"cannot use memory={limits.memory_bytes}: 50 MiB are in use")
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
 
     def remove(self, *, force: bool = False) -> None:
         if self._process is not None and self.poll() is None and force:

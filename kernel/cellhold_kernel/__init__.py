@@ -12,6 +12,10 @@ The process that Jupyter starts is the *host kernel*. It makes the container, re
     cellkernel.py     one container with the kernel in it, from spec to end
     meeting.py        the directory that both sides see
     front.py back.py  the sockets towards Jupyter, and towards the container
+    zmtp.py           ZeroMQ's protocol with the container's sockets, bounded in bytes
+    flow.py           what is read now, and what waits until somebody else has read
+    window.py clients.py  what zmq holds for clients; who of them does not read
+    usage.py          the answer to usage_request
     loop.py tail.py   what is waited for; what a program wrote last
     connection.py     Jupyter's connection file
     wire.py           Jupyter's message format: take apart, sign, check

@@ -14,7 +14,7 @@ from cellhold import __version__
 from cellhold_kernel.wire import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from cellhold.errors import CellholdError
     from cellhold_kernel.front import Front
@@ -41,12 +41,13 @@ _INFO = {
 
 
 class Answers:
-    """Answers to a front. cells: the number of the last cell, whoever ran it."""
+    """Answers to a front. cells: the number of the last cell, whoever ran it; known_info: what the last cell kernel said it is."""
 
     def __init__(self, front: Front) -> None:
         """Answer to what comes in at `front`."""
         self._front = front
         self.cells = 0
+        self.known_info: dict[str, Any] = _INFO
 
     def busy(self, message: Message) -> None:
         """Say that work on a request has begun."""
@@ -66,6 +67,16 @@ class Answers:
         with self._at_work(message):
             self._front.reply(channel, message, {"status": "aborted"})
 
+    def say(self, message: Message, content: dict[str, Any]) -> None:
+        """A reply on the control channel."""
+        with self._at_work(message):
+            self._front.reply("control", message, content)
+
+    def info(self, channel: str, message: Message) -> None:
+        """What the cell kernel is, for one that is paused."""
+        with self._at_work(message):
+            self._front.reply(channel, message, {**self.known_info, "status": "ok"})
+
     def question(self, channel: str, message: Message, *, error: CellholdError) -> None:
         """What can be said without a cell kernel; error: why there is none. What is no request (a comm's message) gets no reply."""
         with self._at_work(message):
@@ -75,17 +86,18 @@ class Answers:
     def refuse(self, message: Message, error: CellholdError) -> None:
         """End a cell that was not run with an error."""
         failure = _failure(type(error).__name__, _lines(error))
-        self.cell(message, ("error", failure), {**failure, "status": "error"})
+        self.cell(message, [("error", failure)], {**failure, "status": "error"})
 
-    def cell(self, message: Message, output: tuple[str, dict[str, Any]], reply: dict[str, Any]) -> None:
-        """Everything that a cell run by the host kernel sends: one output, one reply."""
+    def cell(self, message: Message, outputs: Sequence[tuple[str, dict[str, Any]]], reply: dict[str, Any]) -> None:
+        """Everything that a cell run by the host kernel sends: its outputs, one reply."""
         header, silent = message.header, is_silent(message)
         count = self.cells + (0 if silent else 1)
         with self._at_work(message):
             if not silent:
                 self.cells = count
                 self._front.publish("execute_input", {"code": message.content.get("code", ""), "execution_count": count}, parent=header)
-                self._front.publish(*output, parent=header)
+                for output in outputs:
+                    self._front.publish(*output, parent=header)
             self._front.reply("shell", message, {**reply, "execution_count": count})
 
     def killed(self, channel: str, message: Message, *, name: str, lines: list[str], count: int) -> None:
@@ -101,6 +113,18 @@ class Answers:
         self.busy(message)
         yield
         self.idle(message)
+
+
+def is_kernel_info(content: dict[str, Any]) -> bool:
+    """Whether a front end can do with it: protocol 5, a language, and a list of features if any."""
+    language, features = content.get("language_info"), content.get("supported_features", [])
+    return (
+        str(content.get("protocol_version", "")).startswith("5.")
+        and isinstance(language, dict)
+        and isinstance(language.get("name"), str)
+        and isinstance(features, list)
+        and all(isinstance(feature, str) for feature in features)
+    )
 
 
 def is_silent(message: Message) -> bool:

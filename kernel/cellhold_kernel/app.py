@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from cellhold.errors import CellholdError
-from cellhold_kernel import connection, wire
-from cellhold_kernel.config import Settings, of_kernelspec
+from cellhold_kernel import config, connection, policy, wire
 from cellhold_kernel.front import Front
 from cellhold_kernel.loop import Loop
 from cellhold_kernel.relay import HostKernel
 from cellhold_kernel.session import Session
+from cellhold_kernel.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,28 +54,41 @@ def arguments(words: Sequence[str]) -> Arguments:
     return Arguments(Path(found["-f"]), Path(found["--kernelspec"]) if found.get("--kernelspec") else None, tuple(rest))
 
 
-def serve(given: Arguments, create: Callable[[Spec], Box]) -> int:
-    """Be the kernel until it ends; gives the exit status. Raises CellholdError where it cannot begin."""
+def serve(given: Arguments, create: Callable[[Spec], Box], *, rules: Path = policy.PATH) -> int:
+    """Be the kernel until it ends; gives the exit status. rules: the policy's file. Raises CellholdError where it cannot begin."""
     asked = connection.read(given.connection_file)
     signer = wire.Signer(asked.key, asked.signature_scheme)
     front = Front(asked, signer)
     loop = Loop()
-    session = Session(asked, loop, create=create, arguments=given.rest, settings=Settings())
+    workspace: Workspace | None = None
+    settings, failure = config.collect(given.kernelspec, notebook())
+    with suppress(FileNotFoundError):  # the folder is gone: there is none to show
+        workspace = Workspace(Path.cwd(), _secret(given.connection_file))
+    session = Session(asked, loop, create=create, arguments=given.rest, sources=config.Sources(settings, workspace, rules))
     kernel = HostKernel(front, session, loop, signer)
     end_with_parent(loop)
     end_on_sigterm(loop)
     try:
-        try:
-            if given.kernelspec is not None:
-                session.settings = of_kernelspec(given.kernelspec)
+        if failure is None:
             kernel.begin()
-        except (CellholdError, OSError) as error:
-            session.failure = error if isinstance(error, CellholdError) else CellholdError(f"cannot read the kernelspec: {error}")
+        session.failure = session.failure or failure
         loop.run(kernel.tick)
     finally:
         session.close()
         front.close()
     return kernel.status
+
+
+def notebook() -> Path | None:
+    """The notebook's file, as jupyter_server names it to its kernels; None where nobody says (nbclient, papermill)."""
+    name = os.environ.get("JPY_SESSION_NAME", "")
+    return Path(name).absolute() if name.endswith(".ipynb") else None
+
+
+def _secret(connection_file: Path) -> Path:
+    """What must not be seen of the directory with Jupyter's connection files: all of it, but for a folder that is the notebook's too."""
+    directory = connection_file.absolute().parent
+    return connection_file.absolute() if directory == Path.cwd() else directory
 
 
 def end_with_parent(loop: Loop) -> None:

@@ -1,27 +1,27 @@
-"""The sockets towards the container: a DEALER each for shell, control and stdin, a SUB for iopub.
+"""The sockets towards the container: as a DEALER each for shell, control and stdin, as a SUB for iopub.
 
 The container owns the directory they lie in, so it may put a symbolic link to a socket of the host where its own was (a confused
 deputy: the host kernel would talk to the host's service with the host's authority). Each is therefore opened once with O_PATH and
-O_NOFOLLOW, seen to be a socket, and connected to through /proc/self/fd: zmq reconnects by itself, always to the same inode.
+O_NOFOLLOW, seen to be a socket, and connected to through /proc/self/fd; nobody connects again later.
 """
 
 from __future__ import annotations
 
 import os
+import select
+import socket
 import stat
 from typing import TYPE_CHECKING
 
-import zmq
-
 from cellhold.errors import CellholdError
+from cellhold_kernel.zmtp import Room, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cellhold_kernel.wire import Part
+
 CHANNELS = ("iopub", "shell", "control", "stdin")
-_RECONNECT_MS = 10
-_QUEUE_MOST = 10_000
-_MESSAGE_MOST = 256 << 20  # bytes of one frame; zmq drops the connection of a container that sends more
 
 
 def open_socket(name: str, *, directory: int) -> int:
@@ -37,55 +37,56 @@ def open_socket(name: str, *, directory: int) -> int:
 
 
 class Back:
-    """Connected sockets of one cell kernel."""
+    """Connected sockets of one cell kernel. sockets: their descriptors, to be polled; streams: what is said over them."""
 
-    def __init__(self, names: dict[str, str], *, directory: int, context: zmq.Context[zmq.Socket[bytes]]) -> None:
-        """Connect to the sockets `names` (by channel) in `directory`; raise as `open_socket` does."""
-        self._descriptors: list[int] = []
-        self.sockets: dict[str, zmq.Socket[bytes]] = {}
+    def __init__(self, names: dict[str, str], *, directory: int) -> None:
+        """Connect to the sockets `names` (by channel) in `directory`; raise as `open_socket` does, or as connect(2) does."""
+        self.streams: dict[str, Stream] = {}
+        self.room = Room()
         identity = b"cellhold-" + os.urandom(8).hex().encode()  # one for all: the cell kernel routes input_request by shell's
         try:
             for channel in CHANNELS:
-                found = open_socket(names[channel], directory=directory)
-                self._descriptors.append(found)
-                self.sockets[channel] = _connected(context, channel, identity, f"ipc:///proc/self/fd/{found}")
+                connected = _connected(names[channel], directory=directory)
+                kind = "SUB" if channel == "iopub" else "DEALER"
+                self.streams[channel] = Stream(connected, kind=kind, identity=identity, room=self.room)
         except BaseException:
             self.close()
             raise
+        self.sockets = {channel: stream.fileno() for channel, stream in self.streams.items()}
 
-    def send(self, channel: str, frames: Sequence[zmq.Frame | bytes]) -> None:
-        """Pass frames on as they are. A full queue drops them: a cell kernel that reads nothing must not stop the host kernel."""
-        try:
-            self.sockets[channel].send_multipart(frames, zmq.NOBLOCK, copy=False)
-        except zmq.Again:
-            return
+    @property
+    def broken(self) -> str | None:
+        """What is wrong with the sockets, where one is of no use any more; a cell kernel that ends breaks them all."""
+        return next((f"{channel}: {stream.broken}" for channel, stream in self.streams.items() if stream.broken), None)
+
+    def send(self, channel: str, parts: Sequence[Part]) -> None:
+        """Pass a message on as it is; it waits here while the cell kernel does not read."""
+        self.streams[channel].send(parts)
 
     def wait(self, seconds: float) -> bool:
         """Whether something comes in within that time."""
-        poller = zmq.Poller()
-        for socket in self.sockets.values():
-            poller.register(socket, zmq.POLLIN)
-        return bool(poller.poll(round(seconds * 1000)))
+        poller = select.poll()
+        for stream in self.streams.values():
+            if stream.broken is None:
+                poller.register(stream, select.POLLIN)
+        return bool(poller.poll(seconds * 1000))
 
     def close(self) -> None:
         """Drop what was not sent: nobody is there to read it."""
-        for socket in self.sockets.values():
-            socket.close(linger=0)
-        for descriptor in self._descriptors:
-            os.close(descriptor)
-        self.sockets.clear()
-        self._descriptors.clear()
+        for stream in self.streams.values():
+            stream.close()
 
 
-def _connected(context: zmq.Context[zmq.Socket[bytes]], channel: str, identity: bytes, url: str) -> zmq.Socket[bytes]:
-    socket = context.socket(zmq.SUB if channel == "iopub" else zmq.DEALER)
-    socket.linger = 0
-    socket.reconnect_ivl = _RECONNECT_MS
-    socket.set_hwm(_QUEUE_MOST)
-    socket.setsockopt(zmq.MAXMSGSIZE, _MESSAGE_MOST)
-    if channel == "iopub":
-        socket.subscribe(b"")
-    else:
-        socket.identity = identity
-    socket.connect(url)
-    return socket
+def _connected(name: str, *, directory: int) -> socket.socket:
+    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    found = -1
+    try:
+        found = open_socket(name, directory=directory)
+        connected.connect(f"/proc/self/fd/{found}")
+    except BaseException:
+        connected.close()
+        raise
+    finally:
+        if found >= 0:
+            os.close(found)
+    return connected

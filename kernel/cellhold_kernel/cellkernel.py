@@ -17,17 +17,17 @@ from cellhold_kernel.tail import Tail
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import zmq
-
     from cellhold.cgroups.base import Usage
+    from cellhold.lifecycle import State
     from cellhold.outcome import Outcome
-    from cellhold.spec import Spec
+    from cellhold.spec import Limits, Spec
 
 
 class Box(Protocol):
     """What is used of `cellhold.container.Container`."""
 
     id: str
+    state: State
 
     def start(self, *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None) -> None:
         """Run its program."""
@@ -40,6 +40,18 @@ class Box(Protocol):
 
     def usage(self) -> Usage:
         """What it has used so far."""
+
+    def oom_victims(self, last: int) -> tuple[str, ...]:
+        """The names of its processes that were killed at the memory limit."""
+
+    def writable_layer(self) -> tuple[int, int]:
+        """Bytes free, and bytes in all."""
+
+    def update(self, limits: Limits) -> None:
+        """Change limits while it runs."""
+
+    def kill(self) -> None:
+        """End every process of it."""
 
     def remove(self, *, force: bool = False) -> None:
         """Take everything of it away."""
@@ -74,11 +86,13 @@ class CellKernel:
             self.life = self.box.fileno()  # once it has ended the box does not tell the descriptor any more
             self._undo = undo.pop_all()
 
-    def connect(self, context: zmq.Context[zmq.Socket[bytes]]) -> Back | None:
+    def connect(self) -> Back | None:
         """Connect to the cell kernel's sockets, if they are there by now. Raises CellholdError where they are no sockets."""
         if self.meeting.has_sockets():
             try:
-                self.back = Back(meeting.NAMES, directory=self.meeting.directory, context=context)
+                self.back = Back(meeting.NAMES, directory=self.meeting.directory)
+            except (ConnectionRefusedError, BlockingIOError):
+                return None  # bound, but nobody listens yet
             except OSError as error:
                 raise CellholdError(f"cannot connect to the cell kernel: {error.strerror}") from error
             self._undo.callback(self.back.close)
@@ -88,6 +102,11 @@ class CellKernel:
     def greeted(self) -> None:
         """Its iopub is heard: from now on nothing that it publishes is lost."""
         self.ready_after = time.monotonic() - self.began
+
+    def update(self, limits: Limits) -> None:
+        """Change limits while it runs; raises what Container.update raises."""
+        self.box.update(limits)
+        self.spec = replace(self.spec, limits=limits)
 
     def close(self) -> None:
         """Take everything of it away, running or not. Closing twice is no error."""

@@ -1,28 +1,56 @@
 """Where a notebook's spec comes from, and the words it is written in.
 
-Weakest first: built-in < kernelspec metadata < a `%container` line. Each source is a mapping key -> text, as a person wrote it;
-`Settings.over` lays one over another and remembers who said what, `Settings.spec` turns the result into a Spec. The same keys are
-the flags of `cellhold kernel install`. A further source (the machine's policy, the notebook's own metadata) is one more `over`.
+Weakest first: built-in < the machine's policy < kernelspec metadata < the notebook's own metadata < a `%container` line. Each source is
+a mapping key -> text, as a person wrote it; `Settings.over` lays one over another and remembers who said what, `Settings.spec` turns the
+result into a Spec, within the policy's ceilings. The same keys are the flags of `cellhold kernel install`.
+
+A notebook may come from a stranger, so what it says about itself is trusted less: it cannot have the host's directories (volume=, a
+directory as image) unless the policy names them, nor have its folder written to unless a cell says so where everybody sees it.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cellhold import quantity
-from cellhold.errors import InvalidSpec
+from cellhold import quantity, volumes
+from cellhold.errors import CellholdError, InvalidSpec, NotAllowed
 from cellhold.spec import NETWORKS, STORAGES, Limits, Spec
+from cellhold_kernel.policy import PATH, Policy
+from cellhold_kernel.workspace import TARGET, WAYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-METADATA = "cellhold"  # our key in a kernelspec's metadata
+    from cellhold.spec import Mount
+    from cellhold_kernel.workspace import Workspace
+
+METADATA = "cellhold"  # our key in a kernelspec's metadata, and in a notebook's
 UNLIMITED = "none"
 _SHOWN = 64
+_LARGEST_NOTEBOOK = 256 << 20  # bytes
+
+
+class Trust(IntEnum):
+    """How far a source is trusted: METADATA travels with the notebook, unseen; a CELL is seen and run; HOST is this machine's own."""
+
+    METADATA = 0
+    CELL = 1
+    HOST = 2
+
+
+class Kind(IntEnum):
+    """What a key is about."""
+
+    SPEC = 0  # a field of Spec
+    LIMIT = 1  # a field of Limits; "none" lifts it
+    MOUNTS = 2  # more of Spec.mounts; may be said several times in a line
+    CELL = 3  # a limit of each cell, which the host kernel keeps (CellLimits); "none" lifts it
 
 
 class Key(NamedTuple):
@@ -31,7 +59,7 @@ class Key(NamedTuple):
     field: str
     read: Callable[[str, str], Any]  # text, key -> value; raises InvalidSpec
     meaning: str
-    is_limit: bool = True
+    kind: Kind = Kind.LIMIT
 
 
 def _size(text: str, key: str) -> int:
@@ -54,6 +82,27 @@ def _text(text: str, _key: str) -> str:
     return text
 
 
+def _way(text: str, key: str) -> str:
+    if text not in WAYS:
+        raise InvalidSpec(f"cannot use {key}={text}: not a way to show the notebook's folder", hint=f"one of {', '.join(WAYS)}")
+    return text
+
+
+def _volumes(text: str, _key: str) -> tuple[Mount, ...]:
+    return tuple(volumes.volume(word) for word in _words(text))
+
+
+def _tmpfs(text: str, _key: str) -> tuple[Mount, ...]:
+    return tuple(volumes.tmpfs(word) for word in _words(text))
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise InvalidSpec(f"cannot read {text[:_SHOWN]}: {error}", hint="close the quotation mark") from error
+
+
 def _image(text: str, key: str) -> str:
     if not text.strip() or "\0" in text:
         raise InvalidSpec(f"cannot use {key}={text!r}: not the name of an image", hint="image=host, or a directory: image=/srv/rootfs")
@@ -61,7 +110,7 @@ def _image(text: str, key: str) -> str:
 
 
 KEYS: dict[str, Key] = {
-    "image": Key("image", _image, "what to run in: host (this machine's files, read-only) or a directory", is_limit=False),
+    "image": Key("image", _image, "what to run in: host (this machine's files, read-only) or a directory", Kind.SPEC),
     "memory": Key("memory_bytes", _size, "memory, page cache included: 512m, 2g"),
     "memory-swap": Key("memory_swap_bytes", _size, "memory and swap together: 1g"),
     "cpus": Key("cpus", _cpus, "processors' worth of time: 0.5, 2"),
@@ -69,10 +118,16 @@ KEYS: dict[str, Key] = {
     "pids": Key("pids", _count, "processes and threads: 128"),
     "disk": Key("disk_bytes", _size, "what it may write to its own layer: 1g"),
     "time": Key("seconds", _seconds, "wall time of the container: 30s, 1h"),
-    "network": Key("network", _text, f"its network: {', '.join(NETWORKS)}", is_limit=False),
-    "storage": Key("storage", _text, f"where its own layer is kept: {', '.join(STORAGES)}", is_limit=False),
-    "hostname": Key("hostname", _text, "its host name", is_limit=False),
+    "cell-time": Key("seconds", _seconds, "wall time of each cell: 30s, 1h", Kind.CELL),
+    "output": Key("output_bytes", _size, "output of each cell: 10m", Kind.CELL),
+    "network": Key("network", _text, f"its network: {', '.join(NETWORKS)}", Kind.SPEC),
+    "storage": Key("storage", _text, f"where its own layer is kept: {', '.join(STORAGES)}", Kind.SPEC),
+    "hostname": Key("hostname", _text, "its host name", Kind.SPEC),
+    "mount": Key("mount", _way, f"the notebook's folder at {TARGET}: ro (changes stay in the container), rw, none", Kind.MOUNTS),
+    "volume": Key("mounts", _volumes, "more of the host: HOST:DIR[:ro|rw|O]", Kind.MOUNTS),
+    "tmpfs": Key("mounts", _tmpfs, "an empty directory in memory: DIR[:size=SIZE]", Kind.MOUNTS),
 }
+REPEATED = frozenset({"volume", "tmpfs"})  # several in a line, and flags that may be given again
 
 
 class Said(NamedTuple):
@@ -80,6 +135,15 @@ class Said(NamedTuple):
 
     text: str
     source: str
+    trust: Trust
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellLimits:
+    """What each cell may use; None = no limit. The host kernel keeps them, so they need nothing of the host."""
+
+    seconds: float | None = None
+    output_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,62 +152,186 @@ class Settings:
 
     said: Mapping[str, Said] = field(default_factory=lambda: MappingProxyType({}))
 
-    def over(self, source: str, texts: Mapping[str, str]) -> Settings:
+    def over(self, source: str, texts: Mapping[str, str], *, trust: Trust = Trust.HOST) -> Settings:
         """These settings with `texts` laid over them; raises InvalidSpec for a key that does not exist."""
         for key in texts:
             if key not in KEYS:
-                raise unknown(key)
-        return replace(self, said=MappingProxyType({**self.said, **{key: Said(text, source) for key, text in texts.items()}}))
+                raise unknown(key, source)
+        return replace(self, said=MappingProxyType({**self.said, **{key: Said(text, source, trust) for key, text in texts.items()}}))
 
-    def spec(self, base: Spec | None = None) -> Spec:
-        """The spec they make, over `base`; raises InvalidSpec with key, value and remedy."""
-        outside: dict[str, Any] = {}
-        limits: dict[str, Any] = {}
-        for key, (text, source) in self.said.items():
-            word = KEYS[key]
-            try:
-                value = None if word.is_limit and text == UNLIMITED else word.read(text, key)
-                _alone(word, value)
-            except InvalidSpec as error:
-                raise InvalidSpec(_at(str(error), source), hint=error.hint) from None
-            (limits if word.is_limit else outside)[word.field] = value
-        made = replace(base or Spec(), **outside)
-        return made.with_limits(**limits)
+    def spec(self, policy: Policy | None = None, workspace: Workspace | None = None) -> Spec:
+        """The spec they make, with the notebook's folder.
+
+        Raises InvalidSpec with key, value and remedy, or NotAllowed for what is above a ceiling of the policy or not the notebook's to ask.
+        """
+        policy = policy or Policy()
+        values = self._values(policy)
+        fields = {KEYS[key].field: value for key, value in values.items() if KEYS[key].kind is Kind.SPEC}
+        limits = {KEYS[key].field: value for key, value in values.items() if KEYS[key].kind is Kind.LIMIT}
+        spec = replace(Spec(), **fields).with_limits(**limits)
+        way = policy.mount_within(values.get("mount"))
+        self._check_host(spec, values, policy)
+        mounts = (*values.get("volume", ()), *values.get("tmpfs", ()))
+        folder = workspace.mounts(way) if workspace is not None else ()
+        return replace(spec, mounts=(*folder, *mounts), cwd=TARGET if folder else None)
+
+    def cell_limits(self, policy: Policy | None = None) -> CellLimits:
+        """What each cell may use; raises as spec() does."""
+        values = self._values(policy or Policy())
+        return CellLimits(**{KEYS[key].field: value for key, value in values.items() if KEYS[key].kind is Kind.CELL})
+
+    def _values(self, policy: Policy) -> dict[str, Any]:
+        """Key -> value of all that was said, the policy's defaults below and its ceilings above."""
+        said = {**Settings().over(str(policy.path), policy.defaults).said, **self.said}
+        values = {key: understood(key, text, source) for key, (text, source, _trust) in said.items()}
+        for key, text in _ceilings(policy).items():
+            ceiling = understood(key, text, str(policy.path))
+            if key not in said:
+                if key != "memory-swap":  # when nobody says it, there is no swap at all
+                    values[key] = _least(_built_in(key), ceiling)
+            elif values[key] is None or values[key] > ceiling:
+                raise policy.above(f"{key}={said[key].text}", key, text)
+        return values
+
+    def _check_host(self, spec: Spec, values: dict[str, Any], policy: Policy) -> None:
+        """Hold what shows directories of the host against the policy, and against how far whoever asks is trusted."""
+        policy.check_image(spec.image)
+        policy.check_network(spec.network)
+        is_directory = spec.image.startswith(("/", "."))
+        if is_directory and self._trust("image") < Trust.HOST and not policy.names_image(spec.image):
+            raise _not_the_notebooks(f"image={spec.image}", f"--image {spec.image}", "images", policy)
+        for mount in values.get("volume", ()):
+            policy.check_volume(mount)
+            if self._trust("volume") < Trust.HOST and not policy.names_volume(mount):
+                text = self.said["volume"].text
+                raise _not_the_notebooks(f"volume={text}", f"--volume {text}", "volumes", policy)
+        if values.get("mount") == "rw" and self._trust("mount") < Trust.CELL:
+            raise NotAllowed(
+                "cannot use mount=rw of the notebook's metadata: nobody sees it there, and its cells could change the folder",
+                hint="write it where it is seen, in a cell: %container mount=rw",
+            )
+
+    def _trust(self, key: str) -> Trust:
+        return self.said[key].trust if key in self.said else Trust.HOST
 
     def texts(self) -> dict[str, str]:
         """Key -> text, as they go into a kernelspec."""
         return {key: said.text for key, said in self.said.items()}
 
 
-def _alone(word: Key, value: Any) -> None:
-    """Let the values check themselves one at a time, so that the error can say who wrote this one (swap is checked with memory)."""
-    if word.field == "memory_swap_bytes":
-        return
-    if word.is_limit:
-        Limits(**{word.field: value})
-    else:
-        Spec(**{word.field: value})
+class Sources(NamedTuple):
+    """All that a spec is made of: what was asked for, the notebook's folder (None: it is gone), and the file with the machine's policy."""
+
+    settings: Settings = Settings()
+    workspace: Workspace | None = None
+    policy: Path = PATH
 
 
-def _at(sentence: str, source: str) -> str:
-    return f"{sentence} (in {source})" if source else sentence
+def understood(key: str, text: str, source: str = "") -> Any:
+    """The value of a text, checked by itself, so that the error can say who wrote it (swap is checked with memory)."""
+    word = KEYS[key]
+    value: Any
+    try:
+        value = None if word.kind in (Kind.LIMIT, Kind.CELL) and text == UNLIMITED else word.read(text, key)
+        if word.kind is Kind.SPEC:
+            replace(Spec(), **{word.field: value})
+        elif word.kind is Kind.LIMIT and key != "memory-swap":
+            replace(Limits(), **{word.field: value})
+    except InvalidSpec as error:
+        raise InvalidSpec(f"{error} (in {source})" if source else str(error), hint=error.hint) from None
+    return value
 
 
-def unknown(key: str) -> InvalidSpec:
+def _ceilings(policy: Policy) -> dict[str, str]:
+    """The policy's ceilings of limits; swap is memory too: what may be had of both together, where it says only one."""
+    ceilings = {key: text for key, text in policy.limits.items() if text != UNLIMITED}
+    for key in ceilings:
+        if key not in KEYS or KEYS[key].kind not in (Kind.LIMIT, Kind.CELL) or key == "cpuset":
+            raise InvalidSpec(
+                f"cannot use the policy {policy.path}: there is no ceiling {key}", hint="no container is made until it is right"
+            )
+    if "memory" in ceilings:
+        ceilings.setdefault("memory-swap", ceilings["memory"])
+    return ceilings
+
+
+def _built_in(key: str) -> Any:
+    """What a limit is when nobody says anything."""
+    return getattr(Limits() if KEYS[key].kind is Kind.LIMIT else CellLimits(), KEYS[key].field)
+
+
+def _least(default: Any, ceiling: Any) -> Any:
+    return ceiling if default is None else min(default, ceiling)
+
+
+def _not_the_notebooks(asked: str, flag: str, ceiling: str, policy: Policy) -> NotAllowed:
+    return NotAllowed(
+        f"cannot use {asked}: a notebook cannot take a directory of the host by itself",
+        hint=f"make a kernel that has it: cellhold kernel install --name mine {flag}; or name it in {ceiling} of {policy.path}",
+    )
+
+
+def unknown(key: str, source: str = "") -> InvalidSpec:
     """The error for a key that does not exist, with the nearest that does."""
     from difflib import get_close_matches  # noqa: PLC0415  # 5 ms to import, and needed once in a blue moon
 
     near = get_close_matches(key, KEYS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
-    return InvalidSpec(f"cannot use {key[:_SHOWN]}: there is no such key", hint=f"{hint}The keys are {', '.join(KEYS)}")
+    where = f" (in {source})" if source else ""
+    return InvalidSpec(f"cannot use {key[:_SHOWN]}: there is no such key{where}", hint=f"{hint}The keys are {', '.join(KEYS)}")
 
 
 def of_kernelspec(directory: Path) -> Settings:
     """What the kernelspec in `directory` asks for in `metadata.cellhold`; raises InvalidSpec, or OSError where there is no kernel.json."""
     path = directory / "kernel.json"
     try:
-        asked = json.loads(path.read_text()).get("metadata", {}).get(METADATA, {})
-        texts = {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in asked.items()}
+        texts = _asked(json.loads(path.read_text()))
     except (ValueError, AttributeError) as error:
         raise InvalidSpec(f"cannot read kernelspec {path}: {error}", hint="write it again with: cellhold kernel install") from error
     return Settings().over(str(path), texts)
+
+
+def of_notebook(path: Path) -> dict[str, str]:
+    """What a notebook asks for in its own `metadata.cellhold`; nothing where the file is none yet. Raises InvalidSpec."""
+    try:
+        if path.stat().st_size > _LARGEST_NOTEBOOK:
+            return {}
+        return _asked(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise InvalidSpec(
+            f"cannot read the metadata of notebook {path}: {error}", hint="%container key=value in its first cell says it as well"
+        ) from error
+
+
+def _asked(document: Any) -> dict[str, str]:
+    """`metadata.cellhold` of a kernelspec or a notebook: texts, numbers, and lists of texts for what may be said several times."""
+    asked = document.get("metadata", {}).get(METADATA, {})
+    return {str(key): _text_of(value) for key, value in asked.items()}
+
+
+def _text_of(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(word, str) for word in value):
+        return shlex.join(value)
+    return json.dumps(value)
+
+
+def collect(kernelspec: Path | None, notebook: Path | None) -> tuple[Settings, CellholdError | None]:
+    """What kernelspec and notebook ask for, and the first error on the way: a source that cannot be read asks for nothing."""
+    settings, failure = Settings(), None
+    if kernelspec is not None:
+        try:
+            settings = of_kernelspec(kernelspec)
+        except OSError as error:
+            failure = CellholdError(f"cannot read the kernelspec: {error}")
+        except CellholdError as error:
+            failure = error
+    if notebook is not None:
+        try:
+            settings = settings.over(f"the metadata of {notebook.name}", of_notebook(notebook), trust=Trust.METADATA)
+        except CellholdError as error:
+            failure = failure or error
+    return settings, failure

@@ -8,9 +8,12 @@ from cellhold.errors import CellholdError
 from cellhold.outcome import Why
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cellhold.outcome import Outcome
     from cellhold_kernel.cellkernel import CellKernel
 
+GRACE_SECONDS = 5.0  # between the interrupt of a cell and the end of its container
 _SHOWN_LINES = 6
 _NAMES = {
     Why.MEMORY: "MemoryLimitExceeded",
@@ -45,11 +48,24 @@ def of_end(outcome: Outcome, *, cell: int | None) -> Diagnosis:
     if cell is not None:
         sentence = f"cell {cell} was {outcome.sentence().replace(': it reached', ': the container reached')}"
     more = ""
+    if outcome.why is Why.MEMORY:
+        sentence += names(outcome.oom_victims[-1:])  # the last one; children may have died before it
     if outcome.why is Why.MEMORY and outcome.memory_limit_bytes:
-        more = f"; %container memory={_twice(outcome.memory_limit_bytes)} raises the limit"
+        more = f"; %container memory={doubled(outcome.memory_limit_bytes)} raises the limit"
     if outcome.why is Why.TIME and outcome.time_limit_seconds:
         more = f"; %container time={outcome.time_limit_seconds * 2:g}s raises the limit"
     return Diagnosis(_NAMES[outcome.why], sentence, _FRESH + more)
+
+
+def of_overdue(reached: Diagnosis) -> Diagnosis:
+    """What to tell of a cell that was interrupted at one of its limits, and whose container was killed because it went on."""
+    sentence = f"{reached.sentence}, went on {GRACE_SECONDS:g} s after an interrupt, and was killed"
+    return Diagnosis(reached.name, sentence, f"{_FRESH}; {reached.hint}")
+
+
+def of_past(told: Diagnosis) -> Diagnosis:
+    """What to tell the first cell after such an end, once: who runs all cells may not have looked at the one that failed."""
+    return Diagnosis("note", told.sentence, _FRESH)
 
 
 def of_stillbirth(kernel: CellKernel, outcome: Outcome) -> CellholdError:
@@ -70,8 +86,13 @@ def last_words(kernel: CellKernel) -> str | None:
     return "it wrote: " + "\n  ".join(lines) if lines else None
 
 
-def _twice(limit: int) -> str:
-    """Twice a memory limit, as one writes it: 512 MiB -> "1g", 64 MiB -> "128m"."""
+def names(victims: Sequence[str]) -> str:
+    """The killed processes in brackets: " (python3, dd)"; nothing where the host does not tell."""
+    return f" ({', '.join(dict.fromkeys(victims))})" if victims else ""
+
+
+def doubled(limit: int) -> str:
+    """Twice a limit in bytes, as one writes it: 512 MiB -> "1g", 64 MiB -> "128m"."""
     double = 2 * limit
     for unit, factor in (("g", 1 << 30), ("m", 1 << 20)):
         if double % factor == 0:

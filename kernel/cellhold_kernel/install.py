@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import CellholdError, InvalidSpec
+from cellhold.quantity import parse_seconds
 from cellhold_kernel import config
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ def commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     install.add_argument("--name", default=DEFAULT_NAME, help="its name for --kernel_name and the like (default: %(default)s)")
     install.add_argument("--display-name", help="its name in menus (default: made from the limits)")
     for key, word in config.KEYS.items():
-        install.add_argument(f"--{key}", dest=_flag(key), metavar="VALUE", help=word.meaning)
+        action = "append" if key in config.REPEATED else "store"
+        install.add_argument(f"--{key}", dest=_flag(key), metavar="VALUE", action=action, help=word.meaning)
+    install.add_argument("--cull-idle-timeout", metavar="TIME", help="let jupyter_server end kernels that were idle for so long: 30m, 8h")
     _where(install)
     install.set_defaults(run=_install)
     listing = actions.add_parser("list", help="the installed kernelspecs of Cellhold")
@@ -58,10 +61,15 @@ def _flag(key: str) -> str:
 
 
 def _install(given: argparse.Namespace) -> int:
-    texts = {key: text for key in config.KEYS if (text := getattr(given, _flag(key))) is not None}
-    directory = install(data_directory(given), name=given.name, display_name=given.display_name, texts=texts)
+    texts = {key: _text(value) for key in config.KEYS if (value := getattr(given, _flag(key))) is not None}
+    idle = None if given.cull_idle_timeout is None else parse_seconds(given.cull_idle_timeout, key="cull-idle-timeout")
+    directory = install(data_directory(given), name=given.name, display_name=given.display_name, texts=texts, cull_idle_timeout=idle)
     print(f"installed kernel {given.name} in {directory}")  # noqa: T201  # a command's output
     return 0
+
+
+def _text(value: str | list[str]) -> str:
+    return value if isinstance(value, str) else " ".join(value)
 
 
 def _list(_given: argparse.Namespace) -> int:
@@ -91,10 +99,13 @@ def data_directory(given: argparse.Namespace) -> Path:
     return Path(jupyter_data_dir())
 
 
-def install(data: Path, *, name: str = DEFAULT_NAME, display_name: str | None = None, texts: dict[str, str]) -> Path:
+def install(
+    data: Path, *, name: str = DEFAULT_NAME, display_name: str | None = None, texts: dict[str, str], cull_idle_timeout: float | None = None
+) -> Path:
     """Write a kernelspec below a Jupyter data directory; gives its directory.
 
-    texts: key -> text as in `%container`; all of it is checked first. Raises InvalidSpec, or OSError where nothing can be written.
+    texts: key -> text as in `%container`; all of it is checked first. cull_idle_timeout: seconds, for jupyter_server, which looks for it
+    in each kernelspec before its own setting. Raises InvalidSpec, or OSError where nothing can be written.
     """
     if not _NAME.fullmatch(name):
         raise InvalidSpec(f"cannot use name={name}: small letters, digits, '_', '.' and '-'", hint="--name cellhold-small, for example")
@@ -103,7 +114,7 @@ def install(data: Path, *, name: str = DEFAULT_NAME, display_name: str | None = 
     directory = data / "kernels" / name
     directory.mkdir(parents=True, exist_ok=True)
     written = directory / "kernel.json.new"
-    written.write_text(json.dumps(kernelspec(display_name or title(texts), texts), indent=1) + "\n")
+    written.write_text(json.dumps(kernelspec(display_name or title(texts), texts, cull_idle_timeout), indent=1) + "\n")
     written.replace(directory / "kernel.json")
     for logo in _LOGOS:
         source = resources.files("cellhold_kernel") / "logos" / logo
@@ -111,15 +122,16 @@ def install(data: Path, *, name: str = DEFAULT_NAME, display_name: str | None = 
     return directory
 
 
-def kernelspec(display_name: str, texts: dict[str, str]) -> dict[str, Any]:
+def kernelspec(display_name: str, texts: dict[str, str], cull_idle_timeout: float | None = None) -> dict[str, Any]:
     """The content of kernel.json."""
+    idle = {} if cull_idle_timeout is None else {"cull_idle_timeout": round(cull_idle_timeout)}
     return {
         "argv": [sys.executable, "-m", "cellhold_kernel", "-f", "{connection_file}", "--kernelspec", "{resource_dir}"],
         "display_name": display_name,
         "language": "python",
         "interrupt_mode": "message",
         "kernel_protocol_version": "5.5",
-        "metadata": {"debugger": True, "supported_encryption": ["curve"], config.METADATA: texts},
+        "metadata": {"debugger": True, "supported_encryption": ["curve"], **idle, config.METADATA: texts},
     }
 
 

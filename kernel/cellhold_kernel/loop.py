@@ -1,6 +1,7 @@
 """What the host kernel waits for: zmq sockets and file descriptors, each with one callback. One thread, no asyncio.
 
-zmq_poll(3) waits for both kinds. A callback is called when its source has something to read, and reads all of it that it wants.
+zmq_poll(3) waits for both kinds. A callback is called when its source has something to read (or room to be written to, where
+somebody asked for that: `listen`).
 """
 
 from __future__ import annotations
@@ -21,16 +22,25 @@ class Loop:
     def __init__(self) -> None:
         self._poller = zmq.Poller()
         self._callbacks: dict[Source, Callable[[], None]] = {}
+        self._events: dict[Source, int] = {}
         self.running = True
 
     def add(self, source: Source, callback: Callable[[], None]) -> None:
         """Call `callback` whenever `source` is readable."""
         self._callbacks[source] = callback
+        self._events[source] = zmq.POLLIN
         self._poller.register(source, zmq.POLLIN)
+
+    def listen(self, source: Source, *, reading: bool, writing: bool) -> None:
+        """Call back when `source` can be read, or written, or neither for now. No error where it was removed."""
+        events = (zmq.POLLIN if reading else 0) | (zmq.POLLOUT if writing else 0)
+        if self._events.get(source, events) != events:
+            self._events[source] = events
+            self._poller.register(source, events)  # 0: not at all
 
     def remove(self, source: Source) -> None:
         """Wait for `source` no longer; before it is closed. Removing twice is no error."""
-        if self._callbacks.pop(source, None) is not None:
+        if self._callbacks.pop(source, None) is not None and self._events.pop(source):
             self._poller.unregister(source)
 
     def stop(self) -> None:

@@ -14,30 +14,46 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from cellhold import quantity
 from cellhold.errors import CellholdError
+from cellhold.lifecycle import State
 from cellhold_kernel import diagnosis, wire
-from cellhold_kernel.answers import Answers, is_silent, stops
+from cellhold_kernel.answers import Answers, is_kernel_info, is_silent, stops
 from cellhold_kernel.back import CHANNELS
-from cellhold_kernel.front import receive
+from cellhold_kernel.cellwatch import CellWatch
+from cellhold_kernel.config import Trust
+from cellhold_kernel.flow import Flow
 from cellhold_kernel.requests import Requests
+from cellhold_kernel.tail import plain
+from cellhold_kernel.usage import UsageMeter
+from cellhold_kernel.zmtp import MESSAGE_MOST
 
 if TYPE_CHECKING:
-    import zmq
+    from collections.abc import Callable, Mapping
 
     from cellhold.outcome import Outcome
     from cellhold_kernel.cellkernel import CellKernel
+    from cellhold_kernel.cellwatch import Due
     from cellhold_kernel.diagnosis import Diagnosis
     from cellhold_kernel.front import Front
     from cellhold_kernel.loop import Loop
-    from cellhold_kernel.magics.container import Asked
-    from cellhold_kernel.requests import Fates
+    from cellhold_kernel.magics.lines import Asked
+    from cellhold_kernel.requests import Fates, Request
     from cellhold_kernel.session import Session
 
-_MAGIC = b"%container"
+_MAGICS = (b"%container", b"%limits")
+_OUTPUT = frozenset({"stream", "display_data", "update_display_data", "execute_result"})
 _SHUTDOWN_SECONDS = 1.5
 _DRAIN_SECONDS = 0.5
 _QUIET_SECONDS = 0.01
-_HELD_MOST = 10_000
+_BROKEN_SECONDS = 3.0
+_HELD_MOST = 1000  # messages that wait for the container to come
+_HELD_BYTES_MOST = 16 << 20
+_READ_MOST = 64 << 10  # bytes of JSON from the container that we look into
+_LEAST = [b"{}"] * 4  # stands for the end of a message that was not kept
+_SHOWN = 40
+_OURS = frozenset({"iopub_welcome"})  # what only the host kernel says
+_STATES = ("busy", "idle", "starting")  # the others ("dead", "restarting") are the server's words
 
 
 class HostKernel:
@@ -54,8 +70,12 @@ class HostKernel:
         self._held: deque[tuple[str, wire.Message]] = deque()
         self._replacing: tuple[wire.Message, Asked] | None = None  # the %container cell that waits for its container
         self._outputs: dict[str, list[tuple[str, dict[str, Any]]]] = {}  # request id -> what to publish once its cell has begun
-        self._notice: Diagnosis | None = None  # of a container that ended between cells: told in the next one
+        self._notice: Diagnosis | None = None  # of a container that ended: told in the next cell
+        self._watch: CellWatch | None = None  # the cell that runs in the main shell
         self._answers = Answers(front)
+        self._meter = UsageMeter()
+        self._flow = Flow(front, session, loop)
+        self._broken_since: float | None = None  # a cell kernel's socket
         self._deadline: float | None = None  # of a shutdown
         session.tell(self)
         loop.add(front.sockets["hb"], front.echo)
@@ -73,12 +93,16 @@ class HostKernel:
 
     def tick(self) -> float | None:
         """What is due now; gives the seconds until something is due again. Called before every wait."""
-        if self._deadline is None:
-            return self._session.tick()
-        left = self._deadline - time.monotonic()
-        if left <= 0:
+        if self._deadline is not None and self._deadline <= time.monotonic():
             self._loop.stop()
-        return left
+        crowded = len(self._held) > _HELD_MOST or sum(wire.size_of(message.frames) for _, message in self._held) > _HELD_BYTES_MOST
+        due = [
+            self._session.tick() if self._deadline is None else self._deadline - time.monotonic(),
+            self._look_at_cell() if self._deadline is None else None,
+            self._flow.regulate(is_crowded=crowded),
+            self._look_at_sockets(),
+        ]
+        return min((seconds for seconds in due if seconds is not None), default=None)
 
     # ------------------------------------------------------------------------------------- containers come and go (Listener)
 
@@ -92,6 +116,7 @@ class HostKernel:
         old = self._session.arrive()
         if old is not None:
             self._drain(old)
+            self._watch = None
             self._settle(self._requests.settle())
             self._session.let_go(old)
         if self._replacing is not None:
@@ -117,14 +142,38 @@ class HostKernel:
         """Killed: the cell is told and a fresh container made. Ended by itself: so does this process, with the same status."""
         self._drain(kernel)
         if self._deadline is None and (diagnosis.is_survived(outcome) or self._session.coming is not None):
-            self._lost(outcome)
-            self._session.let_go(kernel)
-            if self._session.coming is None:
-                self.begin()
-            self._pump()
+            self._replace(kernel, lambda cell: diagnosis.of_end(outcome, cell=cell))
         else:
             self.status = outcome.status if self._deadline is None else 0
             self._loop.stop()
+
+    def _replace(self, kernel: CellKernel, tell: Callable[[int | None], Diagnosis]) -> None:
+        """Take away a container that is lost, and have another. tell: why, given the number of the cell that ran."""
+        self._lost(tell)
+        self._session.let_go(kernel)
+        if self._session.coming is None:
+            self.begin()
+        self._pump()
+
+    def _look_at_sockets(self) -> float | None:
+        """A cell kernel without its sockets is lost, although its process lives; one that ends loses them, too, a moment before."""
+        kernel = self._session.coming or self._session.current
+        broken = kernel.back.broken if kernel is not None and kernel.back is not None else None
+        if kernel is None or broken is None or self._deadline is not None:
+            self._broken_since = None
+            return None
+        now = time.monotonic()
+        self._broken_since = self._broken_since or now
+        left = self._broken_since + _BROKEN_SECONDS - now
+        if left > 0:
+            return left
+        self._broken_since = None
+        if kernel is self._session.coming:
+            self._session.cancel()
+            self.failed(CellholdError(f"cannot start a cell kernel: its socket for {broken}"))
+        else:
+            self._replace(kernel, lambda cell: _of_broken(broken, cell))
+        return 0
 
     def _drain(self, kernel: CellKernel) -> None:
         """Pass on what a cell kernel had sent before its end."""
@@ -132,18 +181,23 @@ class HostKernel:
         while kernel.back is not None and time.monotonic() < until and kernel.back.wait(_QUIET_SECONDS):
             for channel in CHANNELS:
                 self.received(kernel, channel)
+            if not self._front.takes("iopub"):
+                time.sleep(_QUIET_SECONDS)  # a client is behind, and reads
 
-    def _lost(self, outcome: Outcome) -> None:
+    def _lost(self, tell: Callable[[int | None], Diagnosis]) -> None:
         """Tell everybody who waits for an answer of a container that is gone."""
         fates = self._requests.settle()
         stop = fates.stop
+        watch, self._watch = self._watch, None
         if self._session.coming is None:
             count = fates.ran[0].count or self._answers.cells + 1 if fates.ran else None
-            told = diagnosis.of_end(outcome, cell=count)
+            told = tell(count)
+            if watch is not None and watch.reached is not None and watch.is_killed:
+                told = diagnosis.of_overdue(watch.reached)
             for request in fates.ran:
                 number = request.count or self._answers.cells + 1
                 self._answers.killed(request.channel, request.message, name=told.name, lines=told.lines, count=number)
-            self._notice = None if fates.ran else told
+            self._notice = diagnosis.of_past(told) if fates.ran else told
             fates.ran.clear()
         self._settle(fates)
         if stop:
@@ -158,11 +212,13 @@ class HostKernel:
     # --------------------------------------------------------------------------------------------------------- from Jupyter
 
     def _from_front(self, channel: str) -> None:
-        for frames in receive(self._front.sockets[channel]):
-            message = wire.parse(frames)
+        for parts in self._front.receive(channel):
+            message = wire.parse(parts)
             if message is None or not self._signer.verify(message):
                 continue  # ipykernel drops such as well
-            if channel == "control":
+            if message.type == "kernel_info_request" and self._is_paused():
+                self._answers.info(channel, message)
+            elif channel == "control":
                 self._control(message)
             elif message.header.get("subshell_id") and self._session.current is not None:
                 self._pass_on(channel, message)
@@ -171,24 +227,29 @@ class HostKernel:
         self._pump()
 
     def _hold(self, channel: str, message: wire.Message) -> None:
-        if len(self._held) < _HELD_MOST:
-            self._held.append((channel, message))
+        self._held.append((channel, message))
 
     def _control(self, message: wire.Message) -> None:
         if message.type == "shutdown_request":
             self._shut_down(message)
         elif message.type == "interrupt_request" and (self._session.coming is not None or self._session.current is None):
             self._interrupt_start(message)
+        elif message.type == "usage_request" and self._session.current is not None:
+            self._answers.say(message, self._meter.read(self._session.current))
         elif self._session.current is not None:
             self._pass_on("control", message)
         else:
             self._hold("control", message)
 
+    def _is_paused(self) -> bool:
+        """A frozen cell kernel answers nothing; without an answer to this one, Jupyter takes the kernel for dead."""
+        return self._session.current is not None and self._session.current.box.state is State.PAUSED
+
     def _from_stdin(self) -> None:
-        for frames in receive(self._front.sockets["stdin"]):
+        for parts in self._front.receive("stdin"):
             current = self._session.current
             if current is not None and current.back is not None:
-                current.back.send("stdin", frames)
+                current.back.send("stdin", parts)
 
     def _pump(self) -> None:
         """Let go on what was held back, as far as it may."""
@@ -196,11 +257,11 @@ class HostKernel:
             channel, message = self._held[0]
             if self._session.current is None and self._session.coming is not None:
                 return
-            asks = channel == "shell" and message.type == "execute_request" and message.mentions(_MAGIC)
+            asks = channel == "shell" and message.type == "execute_request" and any(map(message.mentions, _MAGICS))
             if asks and self._requests.cell_runs():
                 return
             self._held.popleft()
-            if not (asks and self._asks_container(message)):
+            if not (asks and self._asks_us(message)):
                 self._pass_on(channel, message)
 
     def _say(self, message: wire.Message, kind: str, content: dict[str, Any]) -> None:
@@ -208,86 +269,167 @@ class HostKernel:
         if not is_silent(message):
             self._outputs.setdefault(message.id, []).append((kind, content))
 
-    def _pass_on(self, channel: str, message: wire.Message, frames: list[zmq.Frame | bytes] | None = None) -> None:
+    def _pass_on(self, channel: str, message: wire.Message, parts: list[wire.Part] | None = None) -> None:
         current = self._session.current
         if current is None or current.back is None:
             self._answer(channel, message)
             return
-        if message.type == "execute_request" and self._notice is not None:
-            self._say(message, "stream", {"name": "stderr", "text": "\n".join(self._notice.lines) + "\n"})
+        if message.type == "execute_request" and self._notice is not None and not is_silent(message):
+            self._say(message, *_warning(self._notice))
             self._notice = None
         self._requests.add(channel, message)
-        current.back.send(channel, frames or message.frames)
+        current.back.send(channel, parts or message.frames)
 
     # ----------------------------------------------------------------------------------------------------- from the container
 
     def received(self, kernel: CellKernel, channel: str) -> None:
-        """Pass on what a cell kernel sent (Listener)."""
-        if kernel.back is None:
+        """A cell kernel's socket can be read, or written (Listener): pass on what came, as far as those who get it have read."""
+        back = kernel.back
+        if back is None:
             return
-        for frames in receive(kernel.back.sockets[channel]):
-            message = wire.parse(frames)
+        back.streams[channel].flush()
+        if not self._flow.takes(kernel, channel):
+            return
+        for parts, left_out in back.streams[channel].receive():
+            message = wire.parse([*parts, *_LEAST] if left_out else parts)
             if message is None:
                 continue  # no message: no front end could read it either
-            if channel == "iopub":
+            if left_out:
+                self._too_large(kernel, channel, message, left_out)
+            elif channel == "iopub":
                 self._published(kernel, message)
             elif channel == "stdin":
-                self._front.send(channel, frames)
-            elif message.identities:
-                self._front.send(channel, frames)
-                self._replied(message)
+                self._asked(message)
+            else:
+                self._replied(channel, message)
+            if not self._flow.takes(kernel, channel):
+                return
 
     def _published(self, kernel: CellKernel, message: wire.Message) -> None:
         if kernel is self._session.coming:
             self._arrived()
             return
-        if message.type == "iopub_welcome":
-            return  # ours went out already
-        self._front.send("iopub", message.frames)
+        if message.type in _OURS or (message.type == "status" and message.content_up_to(_READ_MOST).get("execution_state") not in _STATES):
+            return
+        if self._watch is not None and message.parent_id == self._watch.message_id and self._is_left_out(self._watch, message):
+            return
+        self._front.pass_on(message)
         if message.type == "execute_input" and self._signer.verify(message):
-            count = message.content.get("execution_count")
+            count = message.content_up_to(_READ_MOST).get("execution_count")
             if isinstance(count, int) and 0 <= count < 1 << 53:
                 self._answers.cells = count
-                self._requests.started(message.parent_id, count)
+                request = self._requests.started(message.parent_id, count)
+                if request is not None and request.on_main_shell:
+                    self._watch = CellWatch(message.parent_id, count, kernel, self._session.cell_limits)
             if message.parent_id in self._outputs:
                 for kind, content in self._outputs.pop(message.parent_id):
                     self._front.publish(kind, content, parent=message.parent)
 
-    def _replied(self, message: wire.Message) -> None:
+    def _asked(self, message: wire.Message) -> None:
+        """A cell's input(): only for somebody whose cell runs."""
+        if message.type == "input_request" and self._requests.is_from(message.identities):
+            self._front.send("stdin", message.frames)
+
+    def _too_large(self, kernel: CellKernel, channel: str, message: wire.Message, size: int) -> None:
+        """Tell of a message whose end was not kept."""
+        sizes = f"{quantity.size(size)}; a message can have {quantity.size(MESSAGE_MOST)}"
+        if kernel is not self._session.current:
+            return
+        if channel == "iopub":
+            text = f"cellhold: {plain(message.type, most=_SHOWN)} was left out, it has {sizes}\n"
+            self._front.publish("stream", {"name": "stderr", "text": text}, parent=message.parent)
+            return
+        request = self._requests.answered(channel, message.parent_id)
+        if request is not None:
+            self._answers.question(channel, request.message, error=CellholdError(f"cannot pass on the answer: it has {sizes}"))
+            self._follow(request, failed=True)
+
+    def _replied(self, channel: str, message: wire.Message) -> None:
+        """Pass on an answer to the one who asked; what nobody asked is dropped."""
         if not self._signer.verify(message):
             return
-        request = self._requests.answered(message.parent_id)
-        if request is None:
+        request = self._requests.answered(channel, message.parent_id)
+        if request is None or message.identities != request.message.identities:
             return
+        content = message.content_up_to(_READ_MOST)
+        if request.message.type == "kernel_info_request" and not is_kernel_info(content):
+            self._answers.question(channel, request.message, error=CellholdError("the cell kernel does not say what it is"))
+            return
+        if request.message.type == "kernel_info_request":
+            self._answers.known_info = content
+        self._front.send(channel, message.frames)
+        self._follow(request, failed=content.get("status") == "error")
+
+    def _follow(self, request: Request, *, failed: bool) -> None:
+        """Go on behind a cell that was answered."""
         if request.is_cell and request.on_main_shell and self._held:
-            if message.content.get("status") == "error" and stops(request.message):
+            if failed and stops(request.message):
                 self._abort_held()
             self._pump()
 
+    # ------------------------------------------------------------------------------------------------- the limits of a cell
+
+    def _is_left_out(self, watch: CellWatch, message: wire.Message) -> bool:
+        """Look at what the watched cell publishes: whether it is more output than it may have. At its end, tell the limits that it met."""
+        if message.type in _OUTPUT:
+            self._enforce(watch.wrote(wire.size_of(message.frames)), message.parent)
+            return watch.is_cut
+        if message.type == "status" and message.content_up_to(_READ_MOST).get("execution_state") == "idle" and self._signer.verify(message):
+            self._watch = None
+            for told in watch.met():
+                self._front.publish(*_warning(told), parent=message.parent)
+        return False
+
+    def _look_at_cell(self) -> float | None:
+        """Enforce the time limit of the cell that runs; gives the seconds until that is due."""
+        if self._watch is None:
+            return None
+        request = self._requests.get(self._watch.message_id)
+        self._enforce(self._watch.due(), request.message.header if request is not None else {})
+        return self._watch.left()
+
+    def _enforce(self, due: Due | None, header: Mapping[str, Any]) -> None:
+        current = self._session.current
+        if due is None or current is None or current.back is None:
+            return
+        if due.what == "kill":
+            current.box.kill()
+        else:
+            self._front.publish(*_warning(due.why), parent=header)
+            current.back.send("control", self._signer.make("interrupt_request", {}))
+
     # ------------------------------------------------------------------------------------------------------------ answered here
 
-    def _asks_container(self, message: wire.Message) -> bool:
-        """Do what a cell's %container lines ask for; False where it has none."""
-        from cellhold_kernel.magics import container  # noqa: PLC0415  # imported when a cell asks for it, not at every start
+    def _asks_us(self, message: wire.Message) -> bool:
+        """Do what a cell's %container and %limits lines ask for; False where it has none."""
+        from cellhold_kernel.magics import container, limits, lines  # noqa: PLC0415  # imported when a cell asks for it, not at every start
 
         try:
-            asked = container.read(str(message.content.get("code", "")))
+            asked = lines.read(str(message.content.get("code", "")))
             if asked is None:
                 return False
-            if asked.texts:
-                settings = self._session.settings.over("", asked.texts)
-                self._answers.busy(message)
+            wanted, changed = asked.magics.get("container"), asked.magics.get("limits")
+            if wanted:
+                settings = self._session.settings.over("", {**wanted, **(changed or {})}, trust=Trust.CELL)
                 self._session.begin(settings)
+                self._answers.busy(message)
                 self._replacing = (message, asked)
                 return True
+            outputs: list[tuple[str, dict[str, Any]]] = []
+            if wanted is not None:
+                outputs.append(_display(container.shown(self._session)))
+            if changed:
+                outputs.append(("stream", {"name": "stdout", "text": limits.change(self._session, changed) + "\n"}))
+            elif changed is not None:
+                outputs.append(_display(limits.shown(self._session)))
         except CellholdError as error:
             self._refuse(message, error)
             return True
-        shown = {"data": container.bundle(self._session), "metadata": {}, "transient": {}}
         if self._session.current is None:
-            self._answers.cell(message, ("display_data", shown), {"status": "ok", "user_expressions": {}, "payload": []})
+            self._answers.cell(message, outputs, {"status": "ok", "user_expressions": {}, "payload": []})
         else:
-            self._say(message, "display_data", shown)
+            for output in outputs:
+                self._say(message, *output)
             self._pass_on("shell", message, self._signer.with_content(message, {**message.content, "code": asked.code}))
         return True
 
@@ -331,3 +473,18 @@ class HostKernel:
         else:
             self._pass_on("control", message)
             self._deadline = time.monotonic() + _SHUTDOWN_SECONDS
+
+
+def _warning(told: Diagnosis) -> tuple[str, dict[str, Any]]:
+    """What is told in a cell that goes on, as a message of standard error."""
+    return "stream", {"name": "stderr", "text": "\n".join(told.lines) + "\n"}
+
+
+def _display(data: dict[str, str]) -> tuple[str, dict[str, Any]]:
+    return "display_data", {"data": data, "metadata": {}, "transient": {}}
+
+
+def _of_broken(reason: str, cell: int | None) -> Diagnosis:
+    whose = "the cell kernel" if cell is None else f"cell {cell} was lost: the cell kernel"
+    hint = "the container was replaced by a fresh one and its variables are gone"
+    return diagnosis.Diagnosis("ContainerLost", f"{whose} cannot be reached any more, its socket for {reason}", hint)

@@ -66,14 +66,25 @@ class Requests:
             if len(self._by_id) > _MOST:
                 del self._by_id[next(iter(self._by_id))]
 
-    def started(self, message_id: str, count: int) -> None:
-        """The cell with that request runs, and has that number."""
-        if message_id in self._by_id:
-            self._by_id[message_id].count = count
+    def started(self, message_id: str, count: int) -> Request | None:
+        """The cell with that request runs, and has that number; gives the request, or None where nobody asked."""
+        request = self._by_id.get(message_id)
+        if request is not None:
+            request.count = count
+        return request
 
-    def answered(self, message_id: str) -> Request | None:
-        """Forget a request; gives it, or None where nobody asked."""
-        return self._by_id.pop(message_id, None)
+    def get(self, message_id: str) -> Request | None:
+        """The unanswered request with that id."""
+        return self._by_id.get(message_id)
+
+    def answered(self, channel: str, message_id: str) -> Request | None:
+        """Forget a request that came on that channel; gives it, or None where nobody asked."""
+        found = self._by_id.get(message_id)
+        return self._by_id.pop(message_id) if found is not None and found.channel == channel else None
+
+    def is_from(self, identities: list[bytes]) -> bool:
+        """Whether a client with these identities waits for an answer."""
+        return any(request.message.identities == identities for request in self._by_id.values())
 
     def cell_runs(self) -> bool:
         """Whether a cell is on its way or running in the main shell."""

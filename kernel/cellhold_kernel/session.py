@@ -10,19 +10,18 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-import zmq
-
 from cellhold.errors import CellholdError
-from cellhold_kernel import diagnosis, meeting
+from cellhold_kernel import diagnosis, meeting, policy
 from cellhold_kernel.cellkernel import CellKernel
+from cellhold_kernel.config import CellLimits, Trust
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cellhold.outcome import Outcome
     from cellhold.spec import Spec
     from cellhold_kernel.cellkernel import Box
-    from cellhold_kernel.config import Settings
+    from cellhold_kernel.config import Settings, Sources
     from cellhold_kernel.connection import Connection
     from cellhold_kernel.loop import Loop
 
@@ -51,19 +50,26 @@ class Session:
     """The containers of one notebook. failure: why there is none, when there is none."""
 
     def __init__(
-        self, connection: Connection, loop: Loop, *, create: Callable[[Spec], Box], arguments: Sequence[str], settings: Settings
+        self,
+        connection: Connection,
+        loop: Loop,
+        *,
+        create: Callable[[Spec], Box],
+        arguments: Sequence[str],
+        sources: Sources,
     ) -> None:
-        """create: Container.create, or a stand-in for it; arguments: for ipykernel; settings: what the kernelspec asks for."""
-        self.settings = settings
+        """create: Container.create, or a stand-in for it; arguments: for ipykernel; sources: what the first container is made of."""
+        self.settings = sources.settings
+        self.cell_limits = CellLimits()
         self.current: CellKernel | None = None
         self.coming: CellKernel | None = None
         self.failure: CellholdError | None = None
-        self._asked = settings
+        self._asked = self.settings, self.cell_limits
+        self._sources = sources
         self._connection = connection
         self._loop = loop
         self._create = create
         self._arguments = tuple(arguments)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._listener: Listener | None = None
         self._has_cleared = False
 
@@ -76,7 +82,7 @@ class Session:
 
         Raises CellholdError (InvalidSpec, NotSupported, ImageNotFound ...); nothing has changed then.
         """
-        spec = settings.spec()
+        spec, cell_limits = self._understood(settings)
         try:
             coming = CellKernel(
                 spec,
@@ -87,12 +93,26 @@ class Session:
             )
         except OSError as error:
             raise CellholdError(f"cannot start a container of image {spec.image}: {error}") from error
-        self.coming, self._asked = coming, settings
+        self.coming, self._asked = coming, (settings, cell_limits)
         self._loop.add(coming.life, partial(self._ended, coming))
         self._loop.add(coming.tail.fileno(), partial(self._wrote, coming))
         if not self._has_cleared:
             self._has_cleared = True
             meeting.clear_abandoned()  # there is time now: the cell kernel takes 100 times as long to come up
+
+    def update(self, texts: Mapping[str, str]) -> None:
+        """Change limits of the present container, and of those that follow it. Raises CellholdError; nothing has changed then."""
+        if self.current is None:
+            raise CellholdError("cannot change limits: no container runs")
+        settings = self.settings.over("", texts, trust=Trust.CELL)
+        spec, cell_limits = self._understood(settings)
+        self.current.update(spec.limits)
+        self.settings, self.cell_limits = settings, cell_limits
+
+    def _understood(self, settings: Settings) -> tuple[Spec, CellLimits]:
+        """The spec that settings make within the policy as it is now: who changes the policy need not restart notebooks."""
+        rules = policy.read(self._sources.policy)
+        return settings.spec(rules, self._sources.workspace), settings.cell_limits(rules)
 
     def tick(self) -> float | None:
         """See how the coming one does; gives the seconds until the next look, or None when there is nothing to wait for."""
@@ -116,7 +136,7 @@ class Session:
                 coming.connected = time.monotonic()
                 listener.nudge(coming)
             return _NUDGE_SECONDS
-        back = coming.connect(self._context)
+        back = coming.connect()
         if back is None:
             return _LOOK_SECONDS
         for channel, socket in back.sockets.items():
@@ -135,7 +155,7 @@ class Session:
     def arrive(self) -> CellKernel | None:
         """The coming one speaks: make it the current one. Gives the old one, to be read out and let go."""
         old, self.current, self.coming = self.current, self.coming, None
-        self.settings, self.failure = self._asked, None
+        (self.settings, self.cell_limits), self.failure = self._asked, None
         if self.current is not None:
             self.current.greeted()
         return old
@@ -161,4 +181,3 @@ class Session:
         self.cancel()
         if self.current is not None:
             self.let_go(self.current)
-        self._context.term()

@@ -22,14 +22,19 @@ from cellhold.errors import InvalidSpec
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from zmq import Frame
-
+Part = bytes | bytearray | memoryview  # of a message: what zmq calls a frame
 DELIMITER = b"<IDS|MSG>"
 PROTOCOL_VERSION = "5.4"
 _IDENTITIES_MOST = 8  # a front end, a relay, a relay of relays ...
+FRAME_COST = 128  # bytes that a frame takes besides its own, here and in zmq
 _FIXED = 5  # signature, header, parent header, metadata, content
 _HEADER_MOST = 64 << 10
 _INTERPRETED_MOST = 32 << 20  # what anybody reads of parent header and content
+
+
+def size_of(parts: Sequence[Part]) -> int:
+    """What a message takes, in bytes."""
+    return sum(map(len, parts)) + FRAME_COST * len(parts)
 
 
 class Message:
@@ -37,7 +42,7 @@ class Message:
 
     __slots__ = ("_at", "_content", "_parent", "frames", "header")
 
-    def __init__(self, frames: Sequence[Frame], at: int, header: dict[str, Any]) -> None:
+    def __init__(self, frames: Sequence[Part], at: int, header: dict[str, Any]) -> None:
         self.frames = frames
         self.header = header
         self._at = at  # of the signature
@@ -57,20 +62,20 @@ class Message:
     @property
     def identities(self) -> list[bytes]:
         """Where an answer goes (ROUTER), or the topic (iopub)."""
-        return [frame.bytes for frame in self.frames[: self._at - 1]]
+        return [bytes(frame) for frame in self.frames[: self._at - 1]]
 
     @property
     def signature(self) -> bytes:
         """The signature as it came."""
-        return self.frames[self._at].bytes
+        return bytes(self.frames[self._at])
 
     @property
-    def signed(self) -> Sequence[Frame]:
+    def signed(self) -> Sequence[Part]:
         """The four frames that the signature is of."""
         return self.frames[self._at + 1 : self._at + _FIXED]
 
     @property
-    def buffers(self) -> Sequence[Frame]:
+    def buffers(self) -> Sequence[Part]:
         """What follows the content."""
         return self.frames[self._at + _FIXED :]
 
@@ -78,7 +83,7 @@ class Message:
     def parent(self) -> dict[str, Any]:
         """The parent header; {} where it is none."""
         if self._parent is None:
-            self._parent = _object(self.signed[1], most=_HEADER_MOST) or {}
+            self._parent = object_in(self.signed[1], most=_HEADER_MOST) or {}
         return self._parent
 
     @property
@@ -91,21 +96,25 @@ class Message:
     def content(self) -> dict[str, Any]:
         """The content; {} where it is no JSON object."""
         if self._content is None:
-            self._content = _object(self.signed[3], most=_INTERPRETED_MOST) or {}
+            self._content = object_in(self.signed[3], most=_INTERPRETED_MOST) or {}
         return self._content
+
+    def content_up_to(self, most: int) -> dict[str, Any]:
+        """The content; {} where it has more bytes: 3 bytes of JSON can become 70 of memory."""
+        return self.content if len(self.signed[3]) <= most else {}
 
     def mentions(self, text: bytes) -> bool:
         """Whether the content's raw JSON holds `text`: a look that costs nothing, before anything is parsed."""
-        return text in self.signed[3].bytes
+        return text in bytes(self.signed[3])
 
 
-def parse(frames: Sequence[Frame]) -> Message | None:
+def parse(frames: Sequence[Part]) -> Message | None:
     """The message in these frames, or None where they are none."""
     leading = frames[: _IDENTITIES_MOST + 1]
-    at = next((at for at, frame in enumerate(leading) if len(frame) == len(DELIMITER) and frame.bytes == DELIMITER), None)
+    at = next((at for at, frame in enumerate(leading) if len(frame) == len(DELIMITER) and frame == DELIMITER), None)
     if at is None or len(frames) < at + 1 + _FIXED:
         return None
-    header = _object(frames[at + 2], most=_HEADER_MOST)
+    header = object_in(frames[at + 2], most=_HEADER_MOST)
     if header is None or not isinstance(header.get("msg_type"), str) or not isinstance(header.get("msg_id"), str):
         return None
     return Message(frames, at + 1, header)
@@ -120,13 +129,13 @@ class Signer:
         self._numbers = count(1)
         self._keyed = _keyed(key, scheme) if key else None
 
-    def sign(self, frames: Sequence[Frame | bytes]) -> bytes:
+    def sign(self, frames: Sequence[Part]) -> bytes:
         """The signature, in hexadecimal; b"" where the connection has no key."""
         if self._keyed is None:
             return b""
         mac = self._keyed.copy()
         for frame in frames:
-            mac.update(frame if isinstance(frame, bytes) else frame.buffer)
+            mac.update(frame)
         return mac.hexdigest().encode()
 
     def verify(self, message: Message) -> bool:
@@ -157,9 +166,9 @@ class Signer:
         signed = [_pack(self.header(kind)), _pack(parent or {}), _pack(metadata or {}), _pack(content)]
         return [*identities, DELIMITER, self.sign(signed), *signed]
 
-    def with_content(self, message: Message, content: Mapping[str, Any]) -> list[Frame | bytes]:
+    def with_content(self, message: Message, content: Mapping[str, Any]) -> list[Part]:
         """The frames of `message` with another content, signed anew."""
-        signed: list[Frame | bytes] = [*message.signed[:3], _pack(content)]
+        signed: list[Part] = [*message.signed[:3], _pack(content)]
         return [*message.identities, DELIMITER, self.sign(signed), *signed, *message.buffers]
 
 
@@ -177,12 +186,12 @@ def _pack(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
 
 
-def _object(frame: Frame, *, most: int) -> dict[str, Any] | None:
-    """The JSON object in a frame of at most `most` bytes, or None. Deep nesting ends in a RecursionError, not in a crash."""
-    if len(frame) > most:
+def object_in(part: Part, *, most: int = _HEADER_MOST) -> dict[str, Any] | None:
+    """The JSON object in a part of at most `most` bytes, or None. Deep nesting ends in a RecursionError, not in a crash."""
+    if len(part) > most:
         return None
     try:
-        found = json.loads(frame.bytes)
+        found = json.loads(bytes(part))
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -21,6 +21,7 @@ from cellhold.holdings import Holdings
 from cellhold.launch import deadline, launch
 from cellhold.lifecycle import Action, State, after
 from cellhold.linux.capabilities import DEFAULT
+from cellhold.linux.kmsg import oom_victims
 from cellhold.outcome import Outcome, Why
 from cellhold.rootfs import plan
 from cellhold.store.home import open_home
@@ -55,7 +56,10 @@ class Container:
         self.timings: list[events.Step] = []
         self.pid: int | None = None
         self._home = home
-        self._holdings = Holdings(spec, home, overlays=len(found.stacks), tell=self._tell)
+        self._holdings = Holdings(
+            spec, home, overlays=len(found.stacks) + sum(entry.kind == "overlay" for entry in spec.mounts), tell=self._tell
+        )
+        self.spec = replace(spec, limits=self._holdings.limits)
         self.id = self._holdings.id
         self.name = spec.name or self.id
         self.hostname = spec.hostname or self.id
@@ -207,6 +211,7 @@ class Container:
             why=why,
             seconds=time.monotonic() - self._started,
             oom_kills=oom_kills,
+            oom_victims=self.oom_victims(oom_kills),
             memory_limit_bytes=limits.memory_bytes,
             memory_peak_bytes=usage.memory_peak_bytes,
             cpu_seconds=(usage.cpu_seconds or 0.0) - (self._before.cpu_seconds or 0.0),
@@ -278,6 +283,23 @@ class Container:
     def usage(self) -> Usage:
         """What it has used; after its end, what it had used then."""
         return self._last_usage or self._holdings.cgroup.usage()
+
+    def oom_victims(self, last: int) -> tuple[str, ...]:
+        """The names of the last so many of its processes that were killed at the memory limit; fewer where the host does not tell."""
+        return tuple(oom_victims(self.id)[-last:]) if last else ()
+
+    def writable_layer(self) -> tuple[int, int]:
+        """Bytes that its writable layer still takes, and bytes that it takes in all. Raises NotAllowed unless it runs.
+
+        Without root nobody may look into PID 1, and it raises NotAllowed as well.
+        """
+        try:
+            layer = os.statvfs(f"/proc/{self.pid}/root")  # an overlay answers for its upper directory
+        except PermissionError as error:
+            raise NotAllowed(f"cannot look at the writable layer of container {self.name}: that takes root") from error
+        except OSError as error:
+            raise NotAllowed(f"cannot look at the writable layer of container {self.name}: it does not run") from error
+        return layer.f_bavail * layer.f_frsize, layer.f_blocks * layer.f_frsize
 
     def remove(self, *, force: bool = False) -> None:
         """Remove the container and all it had; force: kill it first if it runs. Removing twice is no error."""

@@ -10,6 +10,7 @@ import fcntl
 import os
 import time
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cellhold import cgroups, events, launch, storage
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Holdings:
-    """The parts, as attributes: id, lock (a descriptor), ids, cgroup, storage; `tell` gets every step of making them."""
+    """The parts, as attributes: id, lock (a descriptor), ids, cgroup, limits (those that hold), storage; `tell` gets every step of making them."""
 
     def __init__(self, spec: Spec, home: Home, *, overlays: int, tell: Callable[[events.Step], None]) -> None:
         """Make all of it, or nothing: what fails half-way is undone, and raises.
@@ -58,7 +59,7 @@ class Holdings:
             self.ids = self._claim_ids(home)
             words.append(self.ids.describe())
         with self._step("cgroup.create") as words:
-            self.cgroup = make_group(self.id, spec.limits)
+            self.cgroup, self.limits = make_group(self.id, spec.limits)
             self._undo.callback(self.cgroup.remove)
             words.extend(self.cgroup.describe())
         with self._step("storage.create") as words:
@@ -132,17 +133,17 @@ class Holdings:
         self._tell(events.Step(name, "; ".join(words), start, time.monotonic() - start))
 
 
-def make_group(name: str, limits: Limits) -> cgroups.Cgroup:
-    """The container's group; without root, where none was delegated, only what asks for no limit of it goes without.
+def make_group(name: str, limits: Limits) -> tuple[cgroups.Cgroup, Limits]:
+    """The container's group, and the limits that hold; without root, where none was delegated, what asks for no limit goes without.
 
     Raises NotSupported, InvalidSpec, SetupFailed.
     """
     try:
-        return cgroups.create(name, limits)
+        return cgroups.create(name, limits), limits
     except NotSupported as error:
         if not subids.is_rootless():
             raise
-        return Absent.instead(limits, error)
+        return Absent.instead(limits, error), replace(limits, pids=None)
 
 
 _held: set[Holdings] = set()

@@ -25,7 +25,8 @@ class Outcome:
 
     status: as docker and shells give it, 0..255; 128 + the signal's number when a signal ended it.
     signal: the number, or None. oom_kills: how many of its processes the kernel killed at the memory limit (the main one may
-    have survived that). memory_*: bytes; limit None = no limit; peak None = this kernel does not tell.
+    have survived that); oom_victims: their names, as far as they are known. memory_*: bytes; limit None = no limit; peak None = this
+    kernel does not tell.
     """
 
     status: int
@@ -33,6 +34,7 @@ class Outcome:
     why: Why
     seconds: float
     oom_kills: int = 0
+    oom_victims: tuple[str, ...] = ()
     memory_limit_bytes: int | None = None
     memory_peak_bytes: int | None = None
     cpu_seconds: float = 0.0

@@ -63,7 +63,8 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     the launcher opens, which then has no device nodes either. mounted: the host's mount points, where they cannot be looked under.
     Raises NotSupported for an image that has one of them inside.
     """
-    trees, overlays, binds = layers(image, init_layer, mounted)
+    trees, overlays, binds = layers(image, init_layer, mounted, read_only=spec.read_only)
+    overlays += [throw_away(entry, trees, mounted) for entry in ordered(spec) if entry.kind == "overlay"]
     if writable is not None:
         binds += [device(f"/dev/{name}", trees) for name in DEVICES]
     binds += [bind(entry, trees) for entry in ordered(spec) if entry.kind == "bind"]
@@ -81,9 +82,8 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
         "binds": binds,
         "files": files(hostname),
         "views": [{"fstype": view.fstype, "option": view.option, "directory": view.directory} for view in views],
-        "masked": list(MASKED),
+        "masked": [*MASKED, *(f"{entry.target}/{path}" for entry in spec.mounts for path in entry.hidden)],
         "read_only_paths": list(READ_ONLY),
-        "read_only_root": spec.read_only,
         "rlimits": list(rlimits),
         "bounding": keep,
         "seccomp": seccomp,
@@ -96,7 +96,7 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     }
 
 
-def layers(image: Image, init_layer: Path, mounted: tuple[str, ...]) -> tuple[list[Tree], list[Overlay], list[Bind]]:
+def layers(image: Image, init_layer: Path, mounted: tuple[str, ...], *, read_only: bool) -> tuple[list[Tree], list[Overlay], list[Bind]]:
     """Every layer as a read-only tree with shifted ids, and the overlays that stack them; the root's top layer is the init layer.
 
     A layer with one of the `mounted` below it cannot be a layer of an overlay; over the root it is bound, read-only, with all of it.
@@ -105,7 +105,7 @@ def layers(image: Image, init_layer: Path, mounted: tuple[str, ...]) -> tuple[li
     overlays: list[Overlay] = []
     binds: list[Bind] = []
     for stack in image.stacks:
-        if inside := [place for place in mounted for layer in stack.layers if Path(place).is_relative_to(layer) and Path(place) != layer]:
+        if inside := [point for layer in stack.layers for point in below(layer, mounted)]:
             if stack.target == "/":
                 raise NotSupported(
                     f"cannot use image={image.name} without root: {inside[0]} is mounted inside it",
@@ -117,8 +117,25 @@ def layers(image: Image, init_layer: Path, mounted: tuple[str, ...]) -> tuple[li
         directories = (init_layer, *stack.layers) if stack.target == "/" else stack.layers
         first = len(trees)
         trees += [{"path": str(path), "idmap": True, "attributes": _RDONLY | _NODEV, "recursive": False} for path in directories]
-        overlays.append({"target": stack.target, "lowers": list(range(first, len(trees)))})
+        overlays.append({"target": stack.target, "lowers": list(range(first, len(trees))), "read_only": read_only})
     return trees, overlays, binds
+
+
+def below(place: Path, mounted: tuple[str, ...]) -> list[str]:
+    """Those of the mount points that lie inside a directory."""
+    return [point for point in mounted if Path(point).is_relative_to(place) and Path(point) != place]
+
+
+def throw_away(entry: Mount, trees: list[Tree], mounted: tuple[str, ...]) -> Overlay:
+    """A directory of the host as the one layer of an overlay; its tree is appended to `trees`. Raises NotSupported as plan() does."""
+    if inside := below(Path(str(entry.source)).resolve(), mounted):
+        raise NotSupported(
+            f"cannot lay {entry.source} under {entry.target} without root: {inside[0]} is mounted inside it",
+            hint="bind it instead (:ro or :rw; for a notebook's folder mount=rw or mount=none), or run as root",
+        )
+    attributes = _RDONLY | _NOSUID | _NODEV
+    trees.append({"path": str(entry.source), "idmap": entry.as_root, "attributes": attributes, "recursive": False})
+    return {"target": entry.target, "lowers": [len(trees) - 1], "read_only": entry.read_only}
 
 
 def filesystems(spec: Spec, *, has_terminal_group: bool = True) -> list[FileSystem]:

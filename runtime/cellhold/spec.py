@@ -99,9 +99,11 @@ class Limits:
 class Mount:
     """Something of the host, or an empty tmpfs, at a path of the container.
 
-    kind: "bind" (source: an absolute host path) or "tmpfs" (size_bytes: None = the memory limit decides). target: absolute.
+    kind: "bind" (source: an absolute host path), "overlay" (a bind of a directory whose changes stay in the container and go with
+    it: podman's ":O") or "tmpfs" (size_bytes: None = the memory limit decides). target: absolute.
     as_root: a bind shows the host owner's ids as the container's (uid 0 is uid 0), so that files made belong to the host's user;
     without it the ids stay what they are on disk and are mostly unmapped inside.
+    hidden: paths below the target that are covered, so that nothing of them can be seen (".ssh").
     """
 
     kind: str
@@ -110,17 +112,18 @@ class Mount:
     read_only: bool = False
     size_bytes: int | None = None
     as_root: bool = True
+    hidden: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise InvalidSpec for paths that cannot be mounted or mounted on."""
-        if self.kind not in ("bind", "tmpfs"):
-            raise InvalidSpec(f"cannot mount type={self.kind}: not a known kind", hint="bind or tmpfs")
+        if self.kind not in ("bind", "overlay", "tmpfs"):
+            raise InvalidSpec(f"cannot mount type={self.kind}: not a known kind", hint="bind, overlay or tmpfs")
         for what, path in (("target", self.target), ("source", self.source)):
             if path is not None and (not path.startswith("/") or "\0" in path):
                 raise InvalidSpec(f"cannot mount {path!r}: the {what} is not an absolute path", hint="write it from the root: /data")
         if not {*self.target.split("/")} - {"", "."} or ".." in self.target.split("/"):
             raise InvalidSpec(f"cannot mount on {self.target}: the target has to lie below the root, without '..'")
-        if self.kind == "bind" and self.source is None:
+        if self.kind != "tmpfs" and self.source is None:
             raise InvalidSpec(f"cannot bind to {self.target}: no source given")
 
 

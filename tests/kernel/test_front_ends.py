@@ -76,9 +76,10 @@ def test_a_memory_kill_is_a_cell_error_to_nbclient() -> None:
 
 def test_where_errors_are_allowed_the_notebook_goes_on_in_a_fresh_container() -> None:
     made: Any = NotebookClient(made_of("x = 1", GREEDY, "'x' in globals()"), allow_errors=True).execute()
-    (error,), (result,) = made.cells[1].outputs, made.cells[2].outputs
+    (error,), (told, result) = made.cells[1].outputs, made.cells[2].outputs
     assert error.ename == "MemoryLimitExceeded"
     assert "its variables are gone; %container memory=512m raises the limit" in error.traceback[1]
+    assert told.text.startswith("note: cell 2 was killed: the container reached its memory limit of 256 MiB")
     assert result.data["text/plain"] == "False"
 
 

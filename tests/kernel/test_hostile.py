@@ -20,6 +20,8 @@ def test_what_is_no_message_is_dropped_and_the_rest_gets_through(monkeypatch: py
         for _ in range(3):
             cell = notebook.run("1")
             assert (cell.status, cell.count) == ("ok", 5)
+            assert (cell.states, cell.of("iopub_welcome")) == (["busy", "idle"], [])  # "dead" is the server's word, the welcome ours
+        assert notebook.ask("kernel_info_request", {}, "shell")["implementation"] == "cellhold"  # its own names no language
         assert notebook.run("%container").status == "ok"
 
 
@@ -50,3 +52,12 @@ def test_forged_requests_are_dropped(jupyter_path: Path) -> None:
         notebook.client.session.key = good
         assert notebook.run("'x' in globals()").text == "False"
         assert notebook.run("%container").status == "ok"
+
+
+def test_a_cell_kernel_that_closes_its_sockets_is_replaced_and_the_cell_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOSTILE", "closes")
+    with running(beside("hostile.py")) as notebook:
+        for _ in range(2):
+            cell = notebook.run("1")
+            assert cell.reply["ename"] == "ContainerLost"
+            assert "was lost: the cell kernel cannot be reached any more, its socket for shell: " in cell.error

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cellhold.cgroups.base import Cgroup
 
-pytestmark = pytest.mark.requires("root", "cgroups", "cgroup-memory", "cgroup-pids", "cgroup-cpu")
+pytestmark = [pytest.mark.requires("root", "cgroups", "cgroup-memory", "cgroup-pids", "cgroup-cpu"), pytest.mark.v2]
 
 MIB = 1 << 20
 NAME = f"test-{os.getpid()}"
@@ -90,7 +90,7 @@ def directories() -> list[str]:
     return [str(path) for path in Path("/sys/fs/cgroup").rglob(f"cellhold/{NAME}")]
 
 
-def eventually(condition: Callable[[], bool], *, seconds: float = 20) -> bool:
+def eventually(condition: Callable[[], bool], *, seconds: float = 90) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -98,7 +98,7 @@ def eventually(condition: Callable[[], bool], *, seconds: float = 20) -> bool:
 
 
 def test_a_process_joins_every_hierarchy_of_its_group(where: Where) -> None:
-    with group(Limits(cpuset="0"), where) as made, running(made, "input()") as process:
+    with group(Limits(), where) as made, running(made, "input()") as process:
         places = Path(f"/proc/{process.pid}/cgroup").read_text().splitlines()
         joined = [line for line in places if line.endswith(f"/cellhold/{NAME}")]
         assert len(joined) == len(made.views())
@@ -128,7 +128,7 @@ def test_clone3_starts_a_process_right_in_the_v2_group(where: Where) -> None:
 def test_memory_above_the_limit_kills_and_is_counted(where: Where) -> None:
     with group(Limits(memory_bytes=32 * MIB), where) as made:
         with running(made, "x = bytearray(96 << 20)") as process:
-            assert process.wait(timeout=60) == -signal.SIGKILL
+            assert process.wait(timeout=240) == -signal.SIGKILL
         usage = made.usage()
         assert usage.oom_kills == 1
         assert usage.memory_peak_bytes is None or 31 * MIB < usage.memory_peak_bytes <= 32 * MIB
@@ -156,7 +156,7 @@ input()
         usage = made.usage()
         assert (usage.pids, usage.pids_refused) == (4, 1)
         made.kill()
-        assert process.wait(timeout=20) == -signal.SIGKILL
+        assert process.wait(timeout=120) == -signal.SIGKILL
         assert eventually(lambda: made.usage().pids == 0)
 
 
@@ -165,7 +165,7 @@ def test_processor_time_above_the_limit_is_throttled_and_counted(where: Where) -
     with group(Limits(cpus=0.2), where) as made:
         start = time.monotonic()
         with running(made, code) as process:
-            assert process.wait(timeout=60) == 0
+            assert process.wait(timeout=240) == 0
         usage, wall = made.usage(), time.monotonic() - start
         assert usage.cpu_seconds is not None
         assert usage.throttled_seconds is not None
@@ -200,17 +200,17 @@ def test_kill_ends_frozen_processes_too(where: Where) -> None:
     with group(Limits(), where) as made, running(made, "import time\ntime.sleep(60)") as process:
         made.freeze()
         made.kill()
-        assert process.wait(timeout=20) == -signal.SIGKILL
+        assert process.wait(timeout=120) == -signal.SIGKILL
         made.remove()
         assert directories() == []
 
 
 def test_kill_ends_a_fork_bomb(where: Where) -> None:
     code = "while True:\n    try: os.fork()\n    except OSError: pass"
-    with group(Limits(pids=64, cpus=0.5), where) as made, running(made, code) as process:
-        assert eventually(lambda: made.usage().pids == 64)
+    with group(Limits(pids=16, cpus=0.5), where) as made, running(made, code) as process:
+        assert eventually(lambda: made.usage().pids == 16)
         made.kill()
-        assert process.wait(timeout=20) == -signal.SIGKILL
+        assert process.wait(timeout=120) == -signal.SIGKILL
         assert eventually(lambda: made.usage().pids == 0)
 
 
@@ -221,6 +221,13 @@ def test_a_cpuset_holds_and_a_processor_that_is_not_there_is_refused(where: Wher
         assert process.stdout.readline() == "{0}\n"
     with pytest.raises(InvalidSpec, match="cpuset=4095"):
         cgroups.create(NAME, Limits(cpuset="4095"), **where)
+    assert directories() == []
+
+
+@pytest.mark.skipif("cpuset" in cgroups.available(), reason="this host has the cpuset controller")
+def test_a_cpuset_without_its_controller_is_refused(where: Where) -> None:
+    with pytest.raises(NotSupported, match="cannot enforce cpuset=0: the cgroup controller 'cpuset' is not available"):
+        cgroups.create(NAME, Limits(cpuset="0"), **where)
     assert directories() == []
 
 
@@ -304,23 +311,26 @@ def test_a_partition_or_a_file_is_no_disk_to_limit(where: Where) -> None:
     assert directories() == []
 
 
-def test_a_v1_group_opens_only_the_harmless_devices(where: Where) -> None:
-    if cgroups.available(**where).get("devices") != "v1":
-        pytest.skip("the devices controller is v1's")
-    code = """
+OPENER = """
 open("/dev/null", "w").write("x"); open("/dev/urandom", "rb").read(1)
+os.close(os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY))
 os.mknod("/var/tmp/cellhold-node", 0o20600, os.makedev(1, 11))  # to make a node is allowed, to open it is not
 try: open("/var/tmp/cellhold-node"); print("opened", flush=True)
 except PermissionError: print("refused", flush=True)
 finally: os.unlink("/var/tmp/cellhold-node")
 """
-    with group(Limits(), where) as made, running(made, code) as process:
+
+
+@pytest.mark.requires("device-filter")
+def test_a_group_opens_only_the_harmless_devices(where: Where) -> None:
+    with group(Limits(), where) as made, running(made, OPENER) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "refused\n", process.communicate()
+        assert any("devices" in line for line in made.describe())
 
 
 def test_remove_leaves_nothing_in_any_hierarchy(where: Where) -> None:
-    made = cgroups.create(NAME, Limits(memory_bytes=64 * MIB, cpuset="0"), **where)
+    made = cgroups.create(NAME, Limits(memory_bytes=64 * MIB), **where)
     assert NAME in cgroups.leftovers(**where)
     with pytest.raises(SetupFailed, match="there already"):
         cgroups.create(NAME, Limits(), **where)
@@ -333,7 +343,7 @@ def test_a_group_with_frozen_processes_is_swept(where: Where) -> None:
     with group(Limits(), where) as made, running(made, "import time\ntime.sleep(60)") as process:
         made.freeze()
         cgroups.remove_leftover(NAME)  # by whatever this host has: the sweep does not know how the group was made
-        assert process.wait(timeout=20) == -signal.SIGKILL
+        assert process.wait(timeout=120) == -signal.SIGKILL
         assert directories() == []
 
 
@@ -344,9 +354,12 @@ def test_a_v2_tree_without_controllers_still_freezes_kills_and_refuses_limits(tm
     with pytest.raises(NotSupported, match="memory=64 MiB"):
         cgroups.create(NAME, Limits(memory_bytes=64 * MIB), **alone)
     assert directories() == []
+    with group(Limits(), alone) as made, running(made, OPENER) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "refused\n", process.communicate()
     with group(Limits(), alone) as made, running(made, "while True: pass") as process:
         assert eventually(lambda: (made.usage().cpu_seconds or 0) > 0.01)
         assert (made.usage().pressure or {}).keys() == {"cpu", "memory", "io"}
         made.freeze()
         made.kill()
-        assert process.wait(timeout=20) == -signal.SIGKILL
+        assert process.wait(timeout=120) == -signal.SIGKILL

@@ -30,6 +30,7 @@ BALLAST = "a = bytearray({} << 20)"
 # ------------------------------------------------------------------------------------------------------------- how it ends
 
 
+@pytest.mark.v2
 def test_a_program_runs_and_its_status_is_the_outcomes(busybox_root: Path) -> None:
     ran = shell(busybox_root, "echo out; echo err >&2; exit 3")
     assert (ran.outcome.status, ran.outcome.signal, ran.outcome.why, ran.out, ran.err) == (3, None, Why.EXITED, "out\n", "err\n")
@@ -99,6 +100,7 @@ def test_an_image_path_with_every_odd_character_works(busybox_root: Path, tmp_pa
 # --------------------------------------------------------------------------------------------------- stop, start again, kill
 
 
+@pytest.mark.v2
 def test_started_again_after_a_stop_it_has_what_it_wrote(busybox_root: Path) -> None:
     with Container.create(spec(busybox_root, "sh", "-c", "test -e /mark && exit 7; touch /mark; exit 5")) as box:
         for status in (5, 7, 7):
@@ -185,6 +187,7 @@ def test_what_has_ended_can_be_removed_without_force(busybox_root: Path) -> None
         assert box.state is State.REMOVED
 
 
+@pytest.mark.v2
 def test_kill_ends_it_at_once_and_says_by_whom(busybox_root: Path) -> None:
     with started(spec(busybox_root, "sleep", "60")) as (box, _):
         box.kill()
@@ -212,6 +215,7 @@ def test_pid_1_reaps_orphans(busybox_root: Path) -> None:
 
 
 @pytest.mark.requires("cgroup-freezer")
+@pytest.mark.v2
 def test_paused_it_does_nothing_and_unpaused_it_goes_on(busybox_root: Path) -> None:
     with started(spec(busybox_root, "sh", "-c", "while :; do echo x; sleep 0.01; done")) as (box, out):
         assert eventually(lambda: out.so_far)
@@ -226,6 +230,7 @@ def test_paused_it_does_nothing_and_unpaused_it_goes_on(busybox_root: Path) -> N
 
 
 @pytest.mark.requires("cgroup-freezer")
+@pytest.mark.v2
 def test_paused_it_can_be_stopped_killed_and_removed(busybox_root: Path) -> None:
     for end in ("stop", "kill", "remove"):
         with started(spec(busybox_root, "sleep", "60")) as (box, _):
@@ -282,6 +287,7 @@ def test_when_a_child_dies_at_the_memory_limit_and_the_program_goes_on_it_exited
 
 
 @pytest.mark.requires("cgroup-memory")
+@pytest.mark.v2
 def test_out_of_memory_in_one_run_is_not_told_of_the_next(busybox_root: Path) -> None:
     script = "test -e /mark && kill -9 $$; touch /mark; dd if=/dev/zero of=/dev/null bs=200M count=1"
     with Container.create(spec(busybox_root, "sh", "-c", f"{script}; kill -9 $$", limits=Limits(memory_bytes=32 * MIB))) as box:
@@ -293,6 +299,7 @@ def test_out_of_memory_in_one_run_is_not_told_of_the_next(busybox_root: Path) ->
 
 
 @pytest.mark.requires("cgroup-memory")
+@pytest.mark.v2
 def test_the_smallest_memory_limit_runs_or_says_that_it_is_too_small(busybox_root: Path) -> None:
     try:
         assert run(spec(busybox_root, "true", limits=Limits(memory_bytes=6 * MIB))).outcome.status == 0
@@ -301,6 +308,7 @@ def test_the_smallest_memory_limit_runs_or_says_that_it_is_too_small(busybox_roo
 
 
 @pytest.mark.requires("cgroup-pids")
+@pytest.mark.v2
 def test_the_pids_limit_holds(busybox_root: Path) -> None:
     ran = shell(busybox_root, "for i in 1 2 3 4 5 6 7 8 9; do sleep 5 & done; echo all", limits=Limits(pids=6))
     assert "can't fork" in ran.err
@@ -308,6 +316,7 @@ def test_the_pids_limit_holds(busybox_root: Path) -> None:
 
 
 @pytest.mark.requires("cgroup-cpu")
+@pytest.mark.v2
 def test_the_processor_limit_throttles(busybox_root: Path) -> None:
     with started(spec(busybox_root, "sh", "-c", "while :; do :; done", limits=Limits(cpus=0.1))) as (box, _):
         time.sleep(1.5)
@@ -326,6 +335,7 @@ def test_the_disk_limit_holds_and_the_rest_of_the_world_goes_on(busybox_root: Pa
 
 
 @pytest.mark.requires("cgroup-memory")
+@pytest.mark.v2
 def test_storage_in_memory_counts_as_memory(busybox_root: Path) -> None:
     limits = Limits(memory_bytes=32 * MIB)
     ran = shell(busybox_root, "dd if=/dev/zero of=/big bs=1M count=200 2>/dev/null", storage="tmpfs", limits=limits)
@@ -334,6 +344,7 @@ def test_storage_in_memory_counts_as_memory(busybox_root: Path) -> None:
 
 
 @pytest.mark.requires("cgroup-memory", "cgroup-pids")
+@pytest.mark.v2
 def test_limits_can_be_changed_while_it_runs(busybox_root: Path) -> None:
     wanted = spec(
         busybox_root, "sh", "-c", "while ! test -e /dev/shm/go; do sleep 0.02; done", limits=Limits(memory_bytes=64 * MIB, pids=10)
@@ -348,6 +359,7 @@ def test_limits_can_be_changed_while_it_runs(busybox_root: Path) -> None:
         assert box.spec.limits.memory_bytes == 128 * MIB
 
 
+@pytest.mark.v2
 def test_what_it_used_is_plausible(busybox_root: Path) -> None:
     with started(spec(busybox_root, "sh", "-c", "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; echo up; sleep 60")) as (box, out):
         assert eventually(lambda: out.so_far)
@@ -454,6 +466,7 @@ def test_two_containers_share_no_ids(busybox_root: Path) -> None:
         assert abs(bases[0] - bases[1]) >= 65536
 
 
+@pytest.mark.v2
 def test_its_own_limits_are_readable_inside_and_not_writable(busybox_root: Path) -> None:
     script = """
         cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max
@@ -509,6 +522,36 @@ def test_a_read_only_volume_cannot_be_written_and_a_file_can_be_one(busybox_root
     assert ran.out == "x\nx\n"
     assert ran.err.count("Read-only file system") == 2
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_changes_in_an_overlay_volume_stay_in_the_container(busybox_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("from the host\n")
+    (tmp_path / "below").mkdir()
+    folder = Mount(kind="overlay", source=str(tmp_path), target="/workspace")
+    words = "cat in; echo changed > in; echo > new; touch below/x; busybox rm -r below; ls; cat in; id -u; busybox stat -c %u in"
+    ran = shell(busybox_root, words, mounts=(folder,), cwd="/workspace")
+    assert ran.out == "from the host\nin\nnew\nchanged\n0\n0\n", ran.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["below", "in"]
+    assert (tmp_path / "in").read_text() == "from the host\n"
+
+
+@pytest.mark.parametrize("kind", ["overlay", "bind"])
+def test_what_a_volume_hides_cannot_be_seen_or_brought_back(kind: str, busybox_root: Path, tmp_path: Path) -> None:
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh/key").write_text("secret")
+    (tmp_path / ".token").write_text("secret")
+    folder = Mount(kind=kind, source=str(tmp_path), target="/workspace", hidden=(".ssh", ".token", ".absent"))
+    words = "cat .token; ls .ssh; busybox umount .ssh; busybox mv .ssh x; busybox rm -rf .ssh .token; cat .token .ssh/key"
+    ran = shell(busybox_root, words, mounts=(folder,), cwd="/workspace")
+    assert "secret" not in ran.out + ran.err
+    assert ran.out == ""
+    assert (tmp_path / ".ssh/key").read_text() == (tmp_path / ".token").read_text() == "secret"
+
+
+def test_an_overlay_of_a_file_is_refused(busybox_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("x\n")
+    with pytest.raises(InvalidSpec, match="not a directory"):
+        Container.create(spec(busybox_root, "true", mounts=(Mount(kind="overlay", source=str(tmp_path / "in"), target="/x"),)))
 
 
 def test_a_volume_that_is_not_there_is_refused_and_nothing_is_made(busybox_root: Path, tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
-"""%container: which lines of a cell are its own, and what the cell kernel gets."""
+"""%container and %limits: which lines of a cell are theirs, and what the cell kernel gets."""
 
 from __future__ import annotations
 
 import pytest
 
 from cellhold.errors import InvalidSpec
-from cellhold_kernel.magics.container import read
+from cellhold_kernel.magics.lines import read
 
 
 def test_a_cell_without_it_is_left_alone() -> None:
@@ -15,13 +15,13 @@ def test_a_cell_without_it_is_left_alone() -> None:
 
 
 def test_alone_it_asks_for_nothing_new_and_stays_as_a_comment() -> None:
-    assert read("%container") == ({}, "# %container")
+    assert read("%container") == ({"container": {}}, "# %container")
 
 
 def test_lines_at_the_top_add_up_and_the_rest_keeps_its_line_numbers() -> None:
     asked = read("\n# a remark\n%container memory=512m pids=64\n%container memory=1g  # more\nx = 1")
     assert asked is not None
-    assert asked.texts == {"memory": "1g", "pids": "64"}
+    assert asked.magics == {"container": {"memory": "1g", "pids": "64"}}
     assert asked.code == "\n# a remark\n# %container memory=512m pids=64\n# %container memory=1g  # more\nx = 1"
 
 
@@ -34,7 +34,20 @@ def test_a_cell_magic_behind_it_comes_first_in_what_is_left() -> None:
 def test_values_are_quoted_as_in_a_shell() -> None:
     asked = read("%container image='/srv/my root' --cpus=2")
     assert asked is not None
-    assert asked.texts == {"image": "/srv/my root", "cpus": "2"}
+    assert asked.magics == {"container": {"image": "/srv/my root", "cpus": "2"}}
+
+
+def test_both_magics_may_stand_at_the_top() -> None:
+    asked = read("%container\n%limits cpus=1\n%limits\nx")
+    assert asked is not None
+    assert asked.magics == {"container": {}, "limits": {"cpus": "1"}}
+    assert asked.code == "# %container\n# %limits cpus=1\n# %limits\nx"
+
+
+def test_what_may_be_said_several_times_adds_up() -> None:
+    asked = read("%container volume=/a:/a volume='/b:/b:ro /c:/c' tmpfs=/t memory=1g memory=2g")
+    assert asked is not None
+    assert asked.magics["container"] == {"volume": "/a:/a /b:/b:ro /c:/c", "tmpfs": "/t", "memory": "2g"}
 
 
 def test_inside_a_text_of_several_lines_it_is_text() -> None:

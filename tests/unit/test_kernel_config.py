@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,42 @@ def test_what_install_writes_is_read_back(tmp_path: Path) -> None:
     assert written["display_name"] == "Python (container, memory 512m, network none)"
     assert config.of_kernelspec(directory).texts() == texts
     assert (directory / "logo-64x64.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_writes_what_may_be_said_again_and_the_idle_time(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    install.commands(parser.add_subparsers())
+    words = ["--volume", "/a:/a:ro", "--volume", "/b:/b", "--cull-idle-timeout", "30m", "--cell-time", "1m"]
+    given = parser.parse_args(["kernel", "install", "--prefix", str(tmp_path), *words])
+    assert given.run(given) == 0
+    directory = tmp_path / "share/jupyter/kernels/cellhold"
+    written: dict[str, Any] = json.loads((directory / "kernel.json").read_text())
+    assert written["metadata"]["cull_idle_timeout"] == 1800
+    settings = config.of_kernelspec(directory)
+    assert [mount.target for mount in settings.spec().mounts] == ["/a", "/b"]
+    assert settings.cell_limits().seconds == 60
+
+
+def test_a_notebook_says_it_in_its_metadata(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"memory": "1g", "pids": 64, "tmpfs": ["/a", "/b:size=1m"]}
+    (tmp_path / "n.ipynb").write_text(json.dumps({"metadata": {"cellhold": asked}}))
+    settings, failure = config.collect(None, tmp_path / "n.ipynb")
+    assert failure is None
+    spec = settings.spec()
+    assert (spec.limits.memory_bytes, spec.limits.pids, [mount.target for mount in spec.mounts]) == (1 << 30, 64, ["/a", "/b"])
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, '{"metadata": 1}', '{"metadata": {"cellhold": {"memroy": "1g"}}}'])
+def test_a_notebook_that_cannot_be_read_asks_for_nothing_and_that_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "n.ipynb").write_text(text)
+    (tmp_path / "kernel.json").write_text('{"metadata": {"cellhold": {"memory": "1g"}}}')
+    settings, failure = config.collect(tmp_path, tmp_path / "n.ipynb")
+    assert "n.ipynb" in str(failure)
+    assert settings.texts() == {"memory": "1g"}
+
+
+def test_a_notebook_that_is_not_saved_yet_says_nothing(tmp_path: Path) -> None:
+    assert config.collect(None, tmp_path / "n.ipynb")[1] is None
 
 
 @pytest.mark.parametrize(("name", "texts"), [("small", {"memory": "512mb4"}), ("../small", {}), ("Small", {})])

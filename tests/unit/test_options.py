@@ -90,11 +90,12 @@ def test_an_environment_flag_without_a_value_takes_the_callers_if_there_is_one(m
 
 def test_volumes_are_binds_and_a_relative_source_is_the_callers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    made = spec("-v", "/a:/b:ro", "-v", "./c:/d", "-v", "/e:/f:rw", "host", "x").mounts
-    assert [(entry.source, entry.target, entry.read_only) for entry in made] == [
-        ("/a", "/b", True),
-        (str(tmp_path / "c"), "/d", False),
-        ("/e", "/f", False),
+    made = spec("-v", "/a:/b:ro", "-v", "./c:/d", "-v", "/e:/f:rw", "-v", "/g:/h:O", "host", "x").mounts
+    assert [(entry.kind, entry.source, entry.target, entry.read_only) for entry in made] == [
+        ("bind", "/a", "/b", True),
+        ("bind", str(tmp_path / "c"), "/d", False),
+        ("bind", "/e", "/f", False),
+        ("overlay", "/g", "/h", False),
     ]
 
 

@@ -56,7 +56,10 @@ def test_a_plan_survives_the_way_to_the_launcher() -> None:
 def test_layers_lie_below_the_init_layer_and_are_read_only_with_shifted_ids() -> None:
     made = planned()
     assert [tree["path"] for tree in made["trees"]] == ["/init", "/top", "/base", "/usr"]
-    assert made["overlays"] == [{"target": "/", "lowers": [0, 1, 2]}, {"target": "/usr", "lowers": [3]}]
+    assert made["overlays"] == [
+        {"target": "/", "lowers": [0, 1, 2], "read_only": False},
+        {"target": "/usr", "lowers": [3], "read_only": False},
+    ]
     assert all(
         tree["idmap"] and tree["attributes"] & mount.MOUNT_ATTR_RDONLY and tree["attributes"] & mount.MOUNT_ATTR_NODEV
         for tree in made["trees"]
@@ -135,8 +138,23 @@ def test_dockers_paths_are_masked_or_read_only() -> None:
 
 
 def test_read_only_is_off_unless_asked_for() -> None:
-    assert planned()["read_only_root"] is False
-    assert planned(Spec(args=("x",), read_only=True))["read_only_root"] is True
+    assert not any(overlay["read_only"] for overlay in planned()["overlays"])
+    folder = Mount(kind="overlay", source="/notes", target="/workspace")
+    assert [overlay["read_only"] for overlay in planned(Spec(args=("x",), mounts=(folder,), read_only=True))["overlays"]] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_an_overlay_of_the_users_lies_over_one_tree_of_the_host_and_hides_what_it_is_told_to() -> None:
+    folder = Mount(kind="overlay", source="/notes", target="/workspace", hidden=(".ssh", ".aws/credentials"))
+    made = planned(Spec(args=("x",), mounts=(folder,)))
+    assert made["overlays"][-1] == {"target": "/workspace", "lowers": [len(made["trees"]) - 1], "read_only": False}
+    tree = made["trees"][-1]
+    assert (tree["path"], tree["idmap"], tree["recursive"]) == ("/notes", True, False)
+    assert tree["attributes"] & mount.MOUNT_ATTR_RDONLY
+    assert made["masked"][-2:] == ["/workspace/.ssh", "/workspace/.aws/credentials"]
 
 
 def test_the_environment_is_the_images_the_hostname_and_the_specs_and_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-import zmq
 from jupyter_client.session import Session
 
 from cellhold.errors import InvalidSpec
@@ -15,15 +14,11 @@ from cellhold_kernel import wire
 KEY = "a key"
 
 
-def frames(parts: list[Any]) -> list[zmq.Frame]:
-    return [part if isinstance(part, zmq.Frame) else zmq.Frame(part, copy=True) for part in parts]  # without a copy: a thread of pyzmq's
-
-
-def theirs(**more: Any) -> list[zmq.Frame]:
+def theirs(**more: Any) -> list[wire.Part]:
     """A message as jupyter_client makes it."""
     session = Session(key=KEY.encode())
     message = session.msg("execute_request", {"code": "%container\n1", **more}, parent={"header": session.msg_header("x")})
-    return frames([b"client", *session.serialize(message), b"buffer"])
+    return [b"client", *session.serialize(message), b"buffer"]
 
 
 def test_a_message_of_jupyter_client_is_read() -> None:
@@ -31,7 +26,7 @@ def test_a_message_of_jupyter_client_is_read() -> None:
     assert message is not None
     assert (message.type, message.identities, message.content["code"]) == ("execute_request", [b"client"], "%container\n1")
     assert message.parent_id
-    assert [frame.bytes for frame in message.buffers] == [b"buffer"]
+    assert message.buffers == [b"buffer"]
     assert message.mentions(b"%container")
     assert wire.Signer(KEY).verify(message)
 
@@ -48,17 +43,18 @@ def test_our_messages_are_read_by_jupyter_client() -> None:
 def test_another_content_is_signed_anew_and_keeps_the_rest() -> None:
     signer, before = wire.Signer(KEY), wire.parse(theirs())
     assert before is not None
-    after = wire.parse(frames(signer.with_content(before, {"code": "2"})))
+    after = wire.parse(signer.with_content(before, {"code": "2"}))
     assert after is not None
     assert signer.verify(after)
     assert (after.content, after.header, after.identities) == ({"code": "2"}, before.header, [b"client"])
-    assert [frame.bytes for frame in after.buffers] == [b"buffer"]
+    assert after.buffers == [b"buffer"]
 
 
 @pytest.mark.parametrize("at", [3, 4, 5, 6])
 def test_a_changed_frame_does_not_verify(at: int) -> None:
     changed = theirs()
-    changed[at] = zmq.Frame(changed[at].bytes.replace(b"}", b', "more": 1}') if b":" in changed[at].bytes else b'{"more": 1}')
+    before = bytes(changed[at])
+    changed[at] = before.replace(b"}", b', "more": 1}') if b":" in before else b'{"more": 1}'
     message = wire.parse(changed)
     assert message is not None
     assert not wire.Signer(KEY).verify(message)
@@ -66,7 +62,7 @@ def test_a_changed_frame_does_not_verify(at: int) -> None:
 
 def test_without_a_key_nothing_is_signed() -> None:
     signer = wire.Signer("")
-    message = wire.parse(frames(signer.make("status", {})))
+    message = wire.parse(signer.make("status", {}))
     assert message is not None
     assert message.signature == b""
     assert signer.verify(message)
@@ -100,11 +96,11 @@ HEADER = json.dumps({"msg_type": "status", "msg_id": "1"}).encode()
     ],
 )
 def test_what_is_no_message_is_none(parts: list[bytes]) -> None:
-    assert wire.parse(frames(parts)) is None
+    assert wire.parse(parts) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"[" * 100_000, b'"text"', b"null"])
 def test_a_content_that_is_no_object_is_read_as_empty(content: bytes) -> None:
-    message = wire.parse(frames([b"<IDS|MSG>", b"", HEADER, content, b"{}", content]))
+    message = wire.parse([b"<IDS|MSG>", b"", HEADER, content, b"{}", content])
     assert message is not None
     assert (message.content, message.parent, message.parent_id) == ({}, {}, "")

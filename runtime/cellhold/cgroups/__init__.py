@@ -1,7 +1,7 @@
 """Control groups: what a container may use, what it has used, and a handle on all of its processes.
 
 create() is the one place that knows of cgroup versions; the rest of Cellhold has a `Cgroup` (base.py). Groups lie in
-`cellhold/<name>` below each hierarchy; the `cellhold` directory itself stays, it saves the next container making it.
+`cellhold/<name>` (places.py); the `cellhold` directory itself stays, it saves the next container making it.
 Entering a group is not done here: `join()` hands out what the new process needs for it.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from cellhold.cgroups import files
+from cellhold.cgroups import files, places
 from cellhold.cgroups.base import Cgroup, Join, Usage, View
 from cellhold.cgroups.hierarchies import MOUNTINFO, ROOT, detect
 from cellhold.cgroups.hybrid import Hybrid
@@ -24,16 +24,15 @@ if TYPE_CHECKING:
     from cellhold.cgroups.hierarchies import Hierarchies
     from cellhold.spec import Limits
 
-__all__ = ["PARENT", "Cgroup", "Join", "Usage", "View", "available", "create", "existing", "leftovers", "remove_leftover"]
+__all__ = ["Cgroup", "Join", "Usage", "View", "available", "create", "existing", "leftovers", "remove_leftover"]
 
-PARENT = "cellhold"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 
 
-def create(name: str, limits: Limits, *, root: Path = ROOT, parent: str = PARENT, mountinfo: Path = MOUNTINFO) -> Cgroup:
+def create(name: str, limits: Limits, *, root: Path = ROOT, parent: str | None = None, mountinfo: Path = MOUNTINFO) -> Cgroup:
     """Make the group `parent/name`, in whatever cgroup version(s) this host has, with the limits set and nobody in it.
 
-    parent: below the mounts; as an ordinary user, the path of a delegated group. Raises NotSupported (no cgroups, not allowed to
+    parent: below the mounts; None: where this user's groups lie. Raises NotSupported (no cgroups, not allowed to
     make any, or a limit that this host cannot enforce), InvalidSpec (a value that it cannot) and SetupFailed (the name is taken);
     nothing is left then.
     """
@@ -48,7 +47,7 @@ def create(name: str, limits: Limits, *, root: Path = ROOT, parent: str = PARENT
     raise NotSupported(f"cannot make cgroup {path}: no cgroup is mounted on {root}", hint="mount -t cgroup2 cgroup2 /sys/fs/cgroup")
 
 
-def existing(name: str, *, root: Path = ROOT, parent: str = PARENT, mountinfo: Path = MOUNTINFO) -> Cgroup:
+def existing(name: str, *, root: Path = ROOT, parent: str | None = None, mountinfo: Path = MOUNTINFO) -> Cgroup:
     """The group that another process made: for a command that pauses, updates, kills or removes a running container.
 
     Raises NotAllowed when there is none.
@@ -62,12 +61,13 @@ def existing(name: str, *, root: Path = ROOT, parent: str = PARENT, mountinfo: P
     return V2.open(path, found.unified, name=found.unified_name) if found.unified else V1.open(path, found.v1)
 
 
-def leftovers(*, root: Path = ROOT, parent: str = PARENT, mountinfo: Path = MOUNTINFO) -> tuple[str, ...]:
+def leftovers(*, root: Path = ROOT, parent: str | None = None, mountinfo: Path = MOUNTINFO) -> tuple[str, ...]:
     """Names of all groups in `parent`, in any hierarchy; which of them are alive is for the caller to know."""
+    parent = places.parent() if parent is None else parent
     return tuple(sorted({name for mount in _mounts(detect(root, mountinfo)) for name in files.children(f"{mount}/{parent}")}))
 
 
-def remove_leftover(name: str, *, root: Path = ROOT, parent: str = PARENT, mountinfo: Path = MOUNTINFO) -> None:
+def remove_leftover(name: str, *, root: Path = ROOT, parent: str | None = None, mountinfo: Path = MOUNTINFO) -> None:
     """Kill what is in the group, frozen or not, and remove it; no error when it is gone already.
 
     Raises NotAllowed when a process survives SIGKILL for some seconds (it waits for a disk, say).
@@ -84,21 +84,23 @@ def remove_leftover(name: str, *, root: Path = ROOT, parent: str = PARENT, mount
 def available(*, root: Path = ROOT, mountinfo: Path = MOUNTINFO) -> dict[str, str]:
     """Controller -> "v1" or "v2", for doctor and the tests. v1's blkio is "io"; "freezer" is part of v2 itself (Linux 5.2).
 
-    In the hybrid layout only those v2 controllers count that the root passes on already: Cellhold does not change that there.
+    In the hybrid layout only those v2 controllers count that the root passes on already: Cellhold does not change that there. An
+    ordinary user has those of the group that was delegated.
     """
     found = detect(root, mountinfo)
     offered = ""
     if found.unified:
-        offered = files.read(f"{found.unified}/{'cgroup.subtree_control' if found.v1 else 'cgroup.controllers'}") or ""
+        top = f"{found.unified}/{places.parent().rpartition('/')[0]}"
+        offered = files.read(f"{top}/{'cgroup.subtree_control' if found.v1 else 'cgroup.controllers'}") or ""
     v2 = [*offered.split(), *(["freezer"] if found.unified else [])]
     return {**dict.fromkeys(v2, "v2"), **dict.fromkeys(found.v1, "v1")}
 
 
-def _path(name: str, parent: str) -> str:
+def _path(name: str, parent: str | None) -> str:
     """The group's path below a mount; the name is checked, for it may come from a user."""
     if not _NAME.fullmatch(name):
         raise InvalidSpec(f"cannot use cgroup name {name!r}: letters, digits, '_', '.' and '-', beginning with a letter or digit")
-    return f"{parent.strip('/')}/{name}".lstrip("/")
+    return f"{(places.parent() if parent is None else parent).strip('/')}/{name}".lstrip("/")
 
 
 def _mounts(found: Hierarchies) -> set[str]:

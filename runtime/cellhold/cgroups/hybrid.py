@@ -39,6 +39,8 @@ class Hybrid:
             refusals.require(limits, v2.controllers | hierarchies.v1.keys())
             v2.set(limits)
             needed = tuple(name for name in ALWAYS if name not in _BETTER_IN_V2) if v2.can_freeze else ALWAYS
+            if "devices" not in hierarchies.v1:
+                v2.confine()
             v1 = V1.make(path, limits, hierarchies.v1, controllers=needed)
         except BaseException as error:
             processes.undo(v2.remove, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellhold.cgroups import block, counters, processors, refusals
+from cellhold.cgroups import block, counters, devices, processors, refusals
 from cellhold.cgroups.writes import Write
 from cellhold.quantity import size
 
@@ -20,15 +20,17 @@ THROTTLES = {
     "read_iops": "blkio.throttle.read_iops_device",
     "write_iops": "blkio.throttle.write_iops_device",
 }
-_DEVICES = (
-    ("1:3", "null"), ("1:5", "zero"), ("1:7", "full"), ("1:8", "random"), ("1:9", "urandom"),
-    ("5:0", "tty"), ("5:2", "ptmx"), ("136:*", "pts"),
-)  # fmt: skip
-# docker's rule: a container may make any node (m), and use none but these. Only for a new group: deny "a" asks for no children.
+
+
+def _number(device: devices.Device) -> str:
+    return f"{device.major}:{'*' if device.minor is None else device.minor}"
+
+
+# devices.py's rule as text (m: make a node). Only for a new group: deny "a" asks for no children.
 DEVICES = (
     Write("devices", "devices.deny", "a", "devices"),
     *(Write("devices", "devices.allow", f"{kind} *:* m", "devices", "mknod") for kind in "bc"),
-    *(Write("devices", "devices.allow", f"c {number} rwm", "devices", name) for number, name in _DEVICES),
+    *(Write("devices", "devices.allow", f"c {_number(device)} rwm", "devices", device.name) for device in devices.ALLOWED),
 )
 
 

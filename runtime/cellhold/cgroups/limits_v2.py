@@ -1,7 +1,6 @@
 """Limits as writes to cgroup v2 files (Documentation/admin-guide/cgroup-v2.rst).
 
-There is no devices controller in v2: what a container may open is for a BPF program (BPF_CGROUP_DEVICE), which Cellhold does not
-attach yet. What holds without it: the container's user namespace cannot make device nodes, and its file systems are nodev.
+v2 has no devices controller: which device nodes a container may open is told by a BPF program (devices.py).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from cellhold.errors import CellholdError, NotAllowed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-PATIENCE = 5.0  # seconds for dead processes to leave; it takes them milliseconds, more under load or a small cpu limit
+PATIENCE = 20.0  # seconds for dead processes to leave; it takes them milliseconds, more under load or a small cpu limit
 _ROUNDS = 1000
 
 
@@ -78,6 +78,19 @@ def move_all(sources: Iterable[str], target: str) -> None:
                 files.write(f"{target}/cgroup.procs", str(pid))
             except ProcessLookupError:
                 gone.add(pid)
+
+
+def vacate(directory: str, leaf: str) -> None:
+    """Move every process right in a group, not those of the groups below it, into the group `leaf`, which is made if need be."""
+    with suppress(FileExistsError):
+        files.mkdir(leaf)
+    for _ in range(_ROUNDS):
+        found = {int(pid) for pid in (files.read(f"{directory}/cgroup.procs") or "").split()} - {0}
+        if not found:
+            return
+        for pid in found:
+            with suppress(ProcessLookupError):
+                files.write(f"{leaf}/cgroup.procs", str(pid))
 
 
 def remove_all(directories: Iterable[str], *, patience: float | None = None) -> None:

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cellhold.cgroups import counters, files, limits_v2, processes, refusals, usage
+from cellhold.cgroups import counters, devices, files, limits_v2, places, processes, refusals, usage
 from cellhold.cgroups.base import Join, View
 from cellhold.cgroups.writes import change, lines, perform
 from cellhold.errors import CellholdError, NotSupported
@@ -38,6 +38,7 @@ class V2:
         self._may_change_root = may_change_root
         self.controllers: frozenset[str] = frozenset()
         self._made: tuple[Write, ...] = ()
+        self._devices = ""
 
     @classmethod
     def create(cls, path: str, limits: Limits, mount: str, *, name: str = "") -> V2:
@@ -47,6 +48,7 @@ class V2:
         try:
             refusals.require(limits, group.controllers)
             group.set(limits)
+            group.confine()
         except BaseException as error:
             processes.undo(group.remove, error)
             raise
@@ -71,6 +73,10 @@ class V2:
         """Write the limits of a new group, as far as its controllers go."""
         self._made = tuple(limits_v2.plan(limits, self.controllers, self._read))
         perform(self._made, self._at())
+
+    def confine(self) -> None:
+        """Have the kernel refuse devices, where v1 does not: by a BPF program, as far as we may load one."""
+        self._devices = devices.confine(self.directory)
 
     def join(self) -> Join:
         """The directory, for clone3(CLONE_INTO_CGROUP); with openat() also for its cgroup.procs."""
@@ -134,7 +140,9 @@ class V2:
 
     def describe(self) -> tuple[str, ...]:
         """A line a file written."""
-        return lines(self._made, dict.fromkeys(self.controllers, f"{self._name}/{self.path}".lstrip("/")))
+        place = f"{self._name}/{self.path}".lstrip("/")
+        confined = (f"{place}, devices = {self._devices}",) if self._devices else ()
+        return (*lines(self._made, dict.fromkeys(self.controllers, place)), *confined)
 
     def _at(self) -> Mapping[str, str]:
         return dict.fromkeys(self.controllers, self.directory)
@@ -164,9 +172,8 @@ class V2:
                 if not wanted & offered:
                     return  # nothing to pass on from here down
                 passed = frozenset((files.read(f"{level}/cgroup.subtree_control") or "").split())
-                for controller in sorted((wanted & offered) - passed):
-                    with suppress(OSError):  # EACCES: not ours; EBUSY: processes right in that level; `require` tells the user
-                        files.write(f"{level}/cgroup.subtree_control", f"+{controller}")
+                if missing := sorted((wanted & offered) - passed):
+                    _pass_on(level, missing)
             level = f"{level}/{part}"
         self.controllers = self._present()
 
@@ -179,3 +186,18 @@ class V2:
         if held > limits.memory_bytes:
             files.write(f"{self.directory}/memory.high", "max")
             raise refusals.below_use(limits.memory_bytes, held)
+
+
+def _pass_on(level: str, controllers: list[str]) -> None:
+    """Give the groups below `level` controllers; one that the kernel refuses (EACCES: not ours) `require` tells the user.
+
+    Processes right in that group go into a leaf first, for beside groups with controllers the kernel wants none (cgroups(7), "no
+    internal processes"): it refuses memory and io, and takes cpu and pids, but then the groups below are good for threads only. The
+    root of all groups, the one without a cgroup.type, is exempt.
+    """
+    if os.path.exists(f"{level}/cgroup.type") and files.read(f"{level}/cgroup.procs"):
+        with suppress(OSError):
+            processes.vacate(level, f"{level}/{places.LEAF}")
+    for controller in controllers:
+        with suppress(OSError):
+            files.write(f"{level}/cgroup.subtree_control", f"+{controller}")

@@ -10,7 +10,8 @@ from cellhold import bundle
 from cellhold.errors import InvalidSpec
 from cellhold.linux.capabilities import DEFAULT, mask
 from cellhold.quantity import parse_count, parse_cpus, parse_seconds, parse_size
-from cellhold.spec import PIDS_DEFAULT, IoLimit, Limits, Mount, Spec
+from cellhold.spec import PIDS_DEFAULT, IoLimit, Limits, Spec
+from cellhold.volumes import tmpfs, volume
 
 if TYPE_CHECKING:
     import argparse
@@ -44,7 +45,14 @@ def add(command: Any) -> None:
     )
     walls.add_argument("-w", "--workdir", metavar="DIR", help="working directory, made if missing")
     walls.add_argument("-u", "--user", metavar="USER[:GROUP]", default="0:0", help="ids, or names of the image's /etc/passwd")
-    walls.add_argument("-v", "--volume", metavar="HOST:DIR[:ro]", action="append", default=[], help="show a directory or file of the host")
+    walls.add_argument(
+        "-v",
+        "--volume",
+        metavar="HOST:DIR[:ro|rw|O]",
+        action="append",
+        default=[],
+        help="show a directory or file of the host; O: changes are thrown away",
+    )
     walls.add_argument("--tmpfs", metavar="DIR[:size=SIZE]", action="append", default=[], help="an empty file system in memory")
     walls.add_argument(
         "--storage", choices=("disk", "tmpfs"), default="disk", help="where the writable layer lies (tmpfs counts as memory)"
@@ -141,31 +149,6 @@ def environment(entries: Iterable[str]) -> dict[str, str]:
         if equals or name in os.environ:
             found[name] = value if equals else os.environ[name]
     return found
-
-
-def volume(text: str) -> Mount:
-    """HOST:DIR[:ro|rw] as a bind; a name instead of a path would be a volume, which this version has not."""
-    source, *rest = text.split(":")
-    if not 1 <= len(rest) <= 2 or (len(rest) == 2 and rest[1] not in ("ro", "rw")):  # noqa: PLR2004
-        raise InvalidSpec(f"cannot use volume={text}: not HOST:DIR, HOST:DIR:ro or HOST:DIR:rw")
-    if not source.startswith(("/", ".")):
-        raise InvalidSpec(f"cannot use volume={text}: named volumes are not in this version", hint=f"write a path: ./{source}:{rest[0]}")
-    return Mount(kind="bind", source=str(Path(source).absolute()), target=rest[0], read_only=rest[-1] == "ro")
-
-
-def tmpfs(text: str) -> Mount:
-    """DIR[:size=SIZE[,ro]] as an empty tmpfs."""
-    target, _, options = text.partition(":")
-    size, read_only = None, False
-    for option in filter(None, options.split(",")):
-        name, _, value = option.partition("=")
-        if name == "size":
-            size = parse_size(value, key="tmpfs size")
-        elif name in ("ro", "rw"):
-            read_only = name == "ro"
-        else:
-            raise InvalidSpec(f"cannot use tmpfs={text}: option {name} is not known", hint="size=64m, ro or rw")
-    return Mount(kind="tmpfs", target=target, size_bytes=size, read_only=read_only)
 
 
 def capabilities(drop: list[str], add: list[str]) -> frozenset[str] | None:

@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     if outcome.why in _HINTS:
         say(f"cellhold: container {container.name} was {outcome.sentence()}\nhint: {_HINTS[outcome.why]}\n")
     elif outcome.oom_kills:
-        say(f"cellhold: {outcome.oom_kills} of its processes reached the memory limit and were killed; the program went on\n")
+        names = f" ({', '.join(outcome.oom_victims)})" if outcome.oom_victims else ""
+        say(f"cellhold: {outcome.oom_kills} of its processes{names} reached the memory limit and were killed; the program went on\n")
     return outcome.status
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from cellhold import cgroups, storage
+from cellhold.cgroups import devices
 from cellhold.doctor import roots
 from cellhold.doctor.feature import Feature, MissingError
 from cellhold.doctor.trial import trial
@@ -46,6 +47,16 @@ def _controller(name: str) -> str:
     if is_rootless():
         _groups()  # it is there, but perhaps not for everybody
     return f"cgroup {version}"
+
+
+def _devices() -> str:
+    if cgroups.available().get("devices") == "v1":
+        return "cgroup v1's devices controller"
+    try:
+        os.close(devices.load())
+    except OSError as error:
+        raise MissingError(f"no BPF program can be loaded ({error.strerror}); its user namespace and nodev mounts hold") from error
+    return "a BPF program on its group"
 
 
 def _swap() -> str:
@@ -90,6 +101,12 @@ FEATURES: tuple[Feature, ...] = (
         else "run as root, or in a cgroup v2 group delegated to you; until then processes are not limited to pids=2048 either",
     ),
     *(Feature(name=name, can=can, attempt=partial(_controller, of), remedy=_BOOT) for name, (of, can) in _CONTROLLERS.items()),
+    Feature(
+        name="device-filter",
+        can="keep a container from device nodes even where it gets at one",
+        attempt=_devices,
+        remedy="run as root, on a kernel with CONFIG_CGROUP_BPF",
+    ),
     Feature(name="swap-accounting", can="limit swap (memory-swap=)", attempt=_swap, remedy="boot with swapaccount=1, or with cgroup v2"),
     Feature(
         name="loop-devices",

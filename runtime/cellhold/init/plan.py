@@ -19,6 +19,7 @@ class Overlay(TypedDict):
 
     target: str
     lowers: list[int]  # numbers of trees, topmost first
+    read_only: bool
 
 
 class FileSystem(TypedDict):
@@ -71,7 +72,6 @@ class Plan(TypedDict):
     views: list[View]
     masked: list[str]
     read_only_paths: list[str]
-    read_only_root: bool
     rlimits: list[tuple[int, int, int]]  # resource number, soft, hard
     bounding: int  # capability bits that the program may have
     seccomp: bytes

@@ -48,7 +48,7 @@ class Privileged:
 
     def dev(self, pid: int) -> int:
         """What becomes the clone's /dev."""
-        return shifted(mount.open_tree(self._dev, ""), pid, recursive=False)
+        return shifted(another_dev(self._dev), pid, recursive=False)
 
 
 def map_ids(pid: int, uids: str, gids: str) -> None:
@@ -118,6 +118,16 @@ def furnish_dev(fd: int) -> None:
     for name in ("pts", "shm", "mqueue"):
         os.mkdir(name, dir_fd=fd)
     mount.mount_setattr(fd, attr_set=mount.MOUNT_ATTR_RDONLY)
+
+
+def another_dev(dev: int) -> int:
+    """A mount of its own of the tmpfs of make_dev(); another tmpfs before Linux 6.15, which clones no detached mount (EINVAL)."""
+    try:
+        return mount.open_tree(dev, "")
+    except OSError as error:
+        if error.errno != _EINVAL:
+            raise
+    return make_dev()
 
 
 def set_title(title: bytes) -> None:

@@ -177,8 +177,8 @@ def hide_paths(now: Becoming) -> None:
         clone = mount.open_tree(fd, "", mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | mount.AT_RECURSIVE)
         mount.mount_setattr(clone, attr_set=mount.MOUNT_ATTR_RDONLY, recursive=True)
         move(clone, fd)
-    if now.plan["read_only_root"]:
-        for overlay in now.plan["overlays"]:
+    for overlay in now.plan["overlays"]:
+        if overlay["read_only"]:
             fd = target(now.root, overlay["target"], directory=True)
             mount.mount_setattr(fd, attr_set=mount.MOUNT_ATTR_RDONLY)
             os.close(fd)

@@ -1,0 +1,132 @@
+"""The cell that runs, and the limits that it meets: its time and output, which are kept here, and what its container's counters tell.
+
+A limit that ends the container is diagnosis.of_end's; these are the ones after which the cell kernel goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from cellhold import quantity
+from cellhold.errors import CellholdError
+from cellhold_kernel.diagnosis import GRACE_SECONDS, Diagnosis, doubled, names
+
+if TYPE_CHECKING:
+    from cellhold.cgroups.base import Usage
+    from cellhold_kernel.cellkernel import CellKernel
+    from cellhold_kernel.config import CellLimits
+
+_FULL_BYTES = 64 << 10
+
+
+class Due(NamedTuple):
+    """What is to be done to the cell now: "interrupt" or "kill"."""
+
+    what: str
+    why: Diagnosis
+
+
+class CellWatch:
+    """One cell, from its begin to its end. message_id: of its request; number: what stands beside it in the notebook."""
+
+    def __init__(self, message_id: str, number: int, kernel: CellKernel, limits: CellLimits) -> None:
+        """Read the counters as they are before the cell; limits: those that hold for the whole of it."""
+        self.message_id = message_id
+        self.number = number
+        self.reached: Diagnosis | None = None  # the limit for which it was interrupted
+        self.is_killed = False
+        self._kernel = kernel
+        self._limits = limits
+        self._output_bytes = 0
+        self._began = time.monotonic()
+        self._deadline = None if limits.seconds is None else self._began + limits.seconds
+        self._before = _usage(kernel)
+        self._was_full = _full(kernel)
+
+    # ------------------------------------------------------------------------------------------------------- kept here
+
+    def left(self) -> float | None:
+        """Seconds until something is due; None if nothing will be."""
+        return None if self._deadline is None else self._deadline - time.monotonic()
+
+    def due(self) -> Due | None:
+        """What its limits ask for now: first an interrupt, and the end of the container if that does not help."""
+        if self._deadline is None or time.monotonic() < self._deadline:
+            return None
+        if self.reached is not None:
+            self._deadline, self.is_killed = None, True
+            return Due("kill", self.reached)
+        seconds = self._limits.seconds or 0.0
+        sentence = f"cell {self.number} reached its time limit of {quantity.duration(seconds)}"
+        return self._reach(Diagnosis("TimeLimitExceeded", sentence, f"%limits cell-time={seconds * 2:g}s raises the limit"))
+
+    def wrote(self, count: int) -> Due | None:
+        """Count bytes of output; what to do if that is more than the limit. From then on its output `is_cut`."""
+        self._output_bytes += count
+        most = self._limits.output_bytes
+        if most is None or self._output_bytes <= most or self.reached is not None:
+            return None
+        sentence = f"cell {self.number} reached its output limit of {quantity.size(most)}; the rest is left out"
+        return self._reach(Diagnosis("OutputLimitExceeded", sentence, f"%limits output={doubled(most)} raises the limit"))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether more of its output is left out."""
+        return self._limits.output_bytes is not None and self._output_bytes > self._limits.output_bytes
+
+    def _reach(self, why: Diagnosis) -> Due:
+        self.reached = why
+        self._deadline = time.monotonic() + GRACE_SECONDS
+        return Due("interrupt", why)
+
+    # --------------------------------------------------------------------------------------------- kept by the container
+
+    def met(self) -> list[Diagnosis]:
+        """The limits of the container that it met and survived, told at its end."""
+        now, limits = _usage(self._kernel), self._kernel.spec.limits
+        found = []
+        if (killed := now.oom_kills - self._before.oom_kills) > 0:
+            limit = quantity.size(limits.memory_bytes) if limits.memory_bytes else "the host"
+            peak = f" (peak {quantity.size(now.memory_peak_bytes)})" if now.memory_peak_bytes else ""
+            who = _processes(killed, names(self._kernel.box.oom_victims(killed)))
+            sentence = f"cell {self.number}: {who} killed at the memory limit of {limit}{peak}; the kernel goes on"
+            hint = f"%limits memory={doubled(limits.memory_bytes)} raises the limit" if limits.memory_bytes else "use less memory"
+            found.append(Diagnosis("MemoryLimitReached", sentence, hint))
+        if limits.pids and (refused := (now.pids_refused or 0) - (self._before.pids_refused or 0)) > 0:
+            sentence = f"cell {self.number}: a new process or thread was refused {_times(refused)} at the limit of {limits.pids} processes"
+            found.append(Diagnosis("ProcessLimitReached", sentence, f"%limits pids={limits.pids * 2} raises the limit"))
+        if (full := _full(self._kernel)) is not None and self._was_full is None:
+            hint = (
+                f"delete files, or %container disk={doubled(limits.disk_bytes)}"
+                if limits.disk_bytes
+                else "delete files: the host's disk is full"
+            )
+            found.append(Diagnosis("DiskLimitReached", f"cell {self.number}: the container's writable layer is full: {full}", hint))
+        return found
+
+
+def _usage(kernel: CellKernel) -> Usage:
+    with suppress(CellholdError, OSError):  # it is just going away
+        return kernel.box.usage()
+    from cellhold.cgroups.base import Usage  # noqa: PLC0415  # needed once in a blue moon
+
+    return Usage()
+
+
+def _full(kernel: CellKernel) -> str | None:
+    """How full the writable layer is, where nothing more goes in; else None."""
+    with suppress(CellholdError, OSError):
+        free, total = kernel.box.writable_layer()
+        if free < _FULL_BYTES:
+            return f"{quantity.size(total - free)} of {quantity.size(total)}"
+    return None
+
+
+def _processes(count: int, named: str) -> str:
+    return f"a process of it{named} was" if count == 1 else f"{count} processes of it{named} were"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

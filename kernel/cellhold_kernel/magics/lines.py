@@ -1,0 +1,92 @@
+"""The lines `%container ...` and `%limits ...` at the top of a cell, taken out of it.
+
+What follows runs in the container that they ask for. They reach the language in the container as comments, so that line numbers,
+history and cell numbers stay what they are.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tokenize
+from io import StringIO
+from typing import NamedTuple
+
+from cellhold.errors import InvalidSpec
+from cellhold_kernel import config
+from cellhold_kernel.tail import plain
+
+NAMES = ("container", "limits")
+_LINE = re.compile(rf"%({'|'.join(NAMES)})(?![\w.])(.*)")
+_QUIET = re.compile(r"\s*(?:#.*)?")
+_SHOWN = 64
+
+
+class Asked(NamedTuple):
+    """What a cell's lines ask for. magics: name -> its key -> text, empty = show; code: for the cell kernel."""
+
+    magics: dict[str, dict[str, str]]
+    code: str
+
+
+def read(code: str) -> Asked | None:
+    """Take a cell's lines; None where it has none. Raises InvalidSpec for one that is not understood, or not at the top."""
+    lines = code.split("\n")
+    magics: dict[str, dict[str, str]] = {}
+    top = 0
+    for number, line in enumerate(lines):
+        if match := _line(line):
+            magics.setdefault(match[1], {}).update(assignments(match[1], match[2]))
+            top = number + 1
+        elif not _QUIET.fullmatch(line):
+            break
+    rest = lines[top:]
+    if not _is_other_magic(rest) and (name := _misplaced("\n".join(rest))):
+        raise InvalidSpec(
+            f"cannot use %{name} here: a %{name} line has to be at the top of its cell", hint="move it up, or into a cell of its own"
+        )
+    if not magics:
+        return None
+    if _is_other_magic(rest):  # %%time has to come first in what the cell kernel gets
+        return Asked(magics, "\n".join(rest))
+    return Asked(magics, "\n".join([f"# {line}" if _line(line) else line for line in lines[:top]] + rest))
+
+
+def assignments(name: str, line: str) -> dict[str, str]:
+    """The key=value words of a line, quoted as in a shell; what may be said several times is joined. Raises InvalidSpec."""
+    try:
+        words = shlex.split(line, comments=True)
+    except ValueError as error:
+        raise InvalidSpec(f"cannot read %{name}{plain(line, most=_SHOWN)}: {error}", hint="close the quotation mark") from error
+    texts: dict[str, str] = {}
+    for word in words:
+        key, equals, text = word.removeprefix("--").partition("=")
+        if not equals:
+            raise InvalidSpec(f"cannot use {plain(word, most=_SHOWN)}: not a key=value", hint=f"write %{name} memory=512m cpus=1.5")
+        if key not in config.KEYS:
+            raise config.unknown(key)
+        texts[key] = f"{texts[key]} {text}" if key in texts and key in config.REPEATED else text
+    return texts
+
+
+def _line(line: str) -> re.Match[str] | None:
+    return _LINE.fullmatch(line.rstrip("\r"))
+
+
+def _is_other_magic(rest: list[str]) -> bool:
+    first = next((line for line in rest if line.strip()), "")
+    return first.startswith("%%")
+
+
+def _misplaced(code: str) -> str | None:
+    """The name of the first such line that is not the inside of a text that goes over several lines; None where there is none."""
+    marked = {number: match[1] for number, line in enumerate(code.split("\n"), start=1) if (match := _line(line))}
+    if not marked:
+        return None
+    inside: set[int] = set()
+    try:
+        for token in tokenize.generate_tokens(StringIO(code).readline):
+            inside.update(range(token.start[0] + 1, token.end[0] + 1))
+    except (tokenize.TokenError, SyntaxError):
+        pass  # not Python, or not finished: what was seen until here counts
+    return next((name for number, name in marked.items() if number not in inside), None)

@@ -1,0 +1,152 @@
+"""The machine's policy, /etc/cellhold/policy.toml: what its notebooks get when they say nothing, and the most they may have.
+
+    [defaults]                          # the words of %container; kernelspec and notebook override them
+    memory = "1g"
+
+    [ceilings]
+    memory = "4g"                       # also cpus, pids, disk, time, memory-swap, cell-time, output
+    images = ["host", "/srv/images/*"]  # patterns as in fnmatch(3)
+    networks = ["none"]
+    mount = "ro"                        # the notebook's folder: none < ro < rw
+    volumes = ["/srv/data", "/srv/scratch:rw"]
+
+Who says nothing gets no more than the ceiling; who asks for more is refused. What the two lists of directories name, a notebook may
+ask for by itself; without them only a kernelspec may (config.py).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from cellhold.errors import InvalidSpec, NotAllowed
+from cellhold_kernel.workspace import WAYS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cellhold.spec import Mount
+
+PATH = Path("/etc/cellhold/policy.toml")
+_LISTS = ("images", "networks", "volumes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """A policy as it was written: key -> text; what the texts mean is config.py's. None: nothing is said about that."""
+
+    path: Path = PATH
+    defaults: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    limits: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    mount: str | None = None
+    images: tuple[str, ...] | None = None
+    networks: tuple[str, ...] | None = None
+    volumes: tuple[str, ...] | None = None
+
+    def names_image(self, image: str) -> bool:
+        """Whether the list of images is there and names this one; a directory by its real path."""
+        name = os.path.realpath(image) if image.startswith(("/", ".")) else image
+        return self.images is not None and any(fnmatchcase(name, pattern) for pattern in self.images)
+
+    def names_volume(self, mount: Mount) -> bool:
+        """Whether the list of volumes is there and has a directory that this one is, or lies in; writable only where it says so."""
+        source = Path(str(mount.source)).resolve()
+        for entry in self.volumes or ():
+            directory, _, way = entry.partition(":")
+            if source.is_relative_to(Path(directory).resolve()) and (way == "rw" or mount.read_only or mount.kind == "overlay"):
+                return True
+        return False
+
+    def check_image(self, image: str) -> None:
+        """Raise NotAllowed for an image that the list has not."""
+        if self.images is not None and not self.names_image(image):
+            raise self.above(f"image={image}", "images", self.images)
+
+    def check_network(self, network: str) -> None:
+        """Raise NotAllowed for a network that the list has not."""
+        if self.networks is not None and network not in self.networks:
+            raise self.above(f"network={network}", "networks", self.networks)
+
+    def check_volume(self, mount: Mount) -> None:
+        """Raise NotAllowed for a volume that the list has not."""
+        if self.volumes is not None and not self.names_volume(mount):
+            way = "ro" if mount.read_only else "O" if mount.kind == "overlay" else "rw"
+            raise self.above(f"volume={mount.source}:{mount.target}:{way}", "volumes", self.volumes)
+
+    def mount_within(self, way: str | None) -> str | None:
+        """The way of showing the notebook's folder; None where nobody said anything and nothing is capped. Raises NotAllowed."""
+        if self.mount is None:
+            return way
+        if way is None:
+            return "none" if self.mount == "none" else None
+        if WAYS.index(way) > WAYS.index(self.mount):
+            raise self.above(f"mount={way}", "mount", self.mount)
+        return way
+
+    def above(self, asked: str, key: str, ceiling: str | tuple[str, ...]) -> NotAllowed:
+        """The error for what is asked above a ceiling."""
+        allowed = ceiling if isinstance(ceiling, str) else "[" + ", ".join(ceiling) + "]"
+        return NotAllowed(
+            f"cannot use {asked}: above the ceiling {key} = {allowed} of {self.path}", hint="stay within it, or ask who runs this machine"
+        )
+
+
+def read(path: Path = PATH) -> Policy:
+    """The policy in that file; an empty one where there is no file. Raises InvalidSpec for one that cannot be read or understood."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return Policy(path=path)
+    except OSError as error:
+        raise _broken(path, str(error.strerror)) from error
+    import tomllib  # noqa: PLC0415  # 10 ms, and most machines have no policy
+
+    try:
+        return _policy(tomllib.loads(content.decode()), path)
+    except ValueError as error:  # not UTF-8, not TOML
+        raise _broken(path, str(error)) from error
+
+
+def _policy(tables: dict[str, Any], path: Path) -> Policy:
+    if more := sorted(tables.keys() - {"defaults", "ceilings"}):
+        raise _broken(path, f"there is no table [{more[0]}]; the tables are [defaults] and [ceilings]")
+    defaults, ceilings = (_table(tables, name, path) for name in ("defaults", "ceilings"))
+    lists = {name: _words(ceilings.pop(name), name, path) for name in _LISTS if name in ceilings}
+    mount = ceilings.pop("mount", None)
+    if mount is not None and mount not in WAYS:
+        raise _broken(path, f"mount = {mount!r} is none of {', '.join(WAYS)}")
+    return Policy(path=path, defaults=_texts(defaults, path), limits=_texts(ceilings, path), mount=mount, **lists)
+
+
+def _table(tables: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
+    table = tables.get(name, {})
+    if not isinstance(table, dict):
+        raise _broken(path, f"{name} is no table: write [{name}]")
+    return dict(table)
+
+
+def _words(value: Any, name: str, path: Path) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise _broken(path, f"{name} is no list of texts")
+    if name == "volumes" and (
+        wrong := [word for word in value if not os.path.isabs(word) or word.partition(":")[2] not in ("", "ro", "rw")]
+    ):
+        raise _broken(path, f"volumes: {wrong[0]!r} is no absolute directory, with or without :ro or :rw")
+    return tuple(value)
+
+
+def _texts(table: dict[str, Any], path: Path) -> Mapping[str, str]:
+    texts = {}
+    for key, value in table.items():
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            raise _broken(path, f"{key} is neither a text nor a number")
+        texts[key] = str(value)
+    return MappingProxyType(texts)
+
+
+def _broken(path: Path, reason: str) -> InvalidSpec:
+    return InvalidSpec(f"cannot use the policy {path}: {reason}", hint="no container is made as long as it cannot be understood")

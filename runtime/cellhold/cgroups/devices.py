@@ -1,0 +1,97 @@
+"""Which device nodes a container may open: docker's rule, to make any node and to use none but the harmless ones.
+
+v1 has a controller that takes this as text (limits_v1.py). v2 has none: there it is a BPF program on the container's group
+(BPF_PROG_TYPE_CGROUP_DEVICE), which the kernel asks at each open and each mknod of a device; 0 denies (EPERM). Programs of the
+groups above are asked as well. The program is written here, instruction by instruction; no compiler is needed.
+
+Where no program can be loaded (an ordinary user has not the right to) the container's user namespace, which cannot make nodes, and
+its nodev mounts hold; `cellhold doctor` says so.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from struct import pack
+from typing import NamedTuple
+
+from cellhold.linux import bpf
+
+
+class Device(NamedTuple):
+    """A character device that may be read and written; minor None: all of that major number."""
+
+    major: int
+    minor: int | None
+    name: str
+
+
+ALLOWED = (
+    Device(1, 3, "null"),
+    Device(1, 5, "zero"),
+    Device(1, 7, "full"),
+    Device(1, 8, "random"),
+    Device(1, 9, "urandom"),
+    Device(5, 0, "tty"),
+    Device(5, 2, "ptmx"),
+    Device(136, None, "pts"),
+)
+NAMES = " ".join(device.name for device in ALLOWED)
+
+# linux/bpf.h: struct bpf_cgroup_dev_ctx {u32 access_type, major, minor}; access_type is access << 16 | kind.
+_CHARACTER, _MAKE, _USE = 2, 1, 2 | 4
+_AT_ACCESS, _AT_MAJOR, _AT_MINOR = 0, 4, 8
+# Operation codes (Documentation/bpf/standardization/instruction-set.rst); K: the operand is in the instruction.
+_LOAD_WORD, _MOVE_K, _MOVE, _AND_K, _SHIFT_RIGHT_K, _EXIT = 0x61, 0xB7, 0xBF, 0x57, 0x77, 0x95
+_JUMP_EQUAL_K, _JUMP_NOT_EQUAL_K = 0x15, 0x55
+_RESULT, _CONTEXT, _ACCESS, _KIND, _MAJOR, _MINOR = 0, 1, 2, 3, 4, 5  # registers; the kernel fixes the first two
+_ALLOW = ((_MOVE_K, _RESULT, 0, 0, 1), (_EXIT, 0, 0, 0, 0))
+_DENY = ((_MOVE_K, _RESULT, 0, 0, 0), (_EXIT, 0, 0, 0, 0))
+
+
+def program(allowed: tuple[Device, ...] = ALLOWED) -> bytes:
+    """The filter as an array of struct bpf_insn {u8 code; u8 destination:4, source:4; s16 offset; s32 operand}."""
+    instructions = [
+        (_LOAD_WORD, _ACCESS, _CONTEXT, _AT_ACCESS, 0),
+        (_LOAD_WORD, _MAJOR, _CONTEXT, _AT_MAJOR, 0),
+        (_LOAD_WORD, _MINOR, _CONTEXT, _AT_MINOR, 0),
+        (_MOVE, _KIND, _ACCESS, 0, 0),
+        (_AND_K, _KIND, 0, 0, 0xFFFF),
+        (_SHIFT_RIGHT_K, _ACCESS, 0, 0, 16),
+        (_AND_K, _ACCESS, 0, 0, _USE),
+        (_JUMP_NOT_EQUAL_K, _ACCESS, 0, 2, 0),  # only to make a node: any
+        *_ALLOW,
+        (_JUMP_EQUAL_K, _KIND, 0, 2, _CHARACTER),
+        *_DENY,
+    ]
+    for device in allowed:
+        tests = [(_MAJOR, device.major), *([] if device.minor is None else [(_MINOR, device.minor)])]
+        for number, (register, value) in enumerate(tests):
+            left = len(tests) - number - 1 + len(_ALLOW)
+            instructions.append((_JUMP_NOT_EQUAL_K, register, 0, left, value))
+        instructions += _ALLOW
+    instructions += _DENY
+    return b"".join(pack("<BBhi", code, source << 4 | target, offset, operand) for code, target, source, offset, operand in instructions)
+
+
+def load() -> int:
+    """A descriptor of the program. Raises OSError: EPERM without CAP_BPF and CAP_NET_ADMIN, EINVAL or ENOSYS without CONFIG_CGROUP_BPF."""
+    return bpf.load(bpf.BPF_PROG_TYPE_CGROUP_DEVICE, program(), name="cellhold_dev")
+
+
+def confine(directory: str) -> str:
+    """Attach the filter to a group of cgroup v2; what came of it, for `--trace`."""
+    try:
+        _attach(directory)
+    except OSError as error:
+        return f"any that the user namespace and nodev mounts leave (no BPF program: {error.strerror})"
+    return f"{NAMES} (BPF program)"
+
+
+def _attach(directory: str) -> None:
+    with ExitStack() as opened:
+        filtering = load()
+        opened.callback(os.close, filtering)
+        group = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        opened.callback(os.close, group)
+        bpf.attach(filtering, group, bpf.BPF_CGROUP_DEVICE, flags=bpf.BPF_F_ALLOW_MULTI)

@@ -1,0 +1,104 @@
+"""Floods of output, and front ends that do not read: the host kernel's memory stays bounded, and who reads misses nothing."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import zmq
+
+from kernels import PATIENCE, beside, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kernels import Cell, Notebook
+
+pytestmark = pytest.mark.usefixtures("jupyter_path")
+
+MOST_MB = 100
+DISPLAYS = """
+from IPython.display import display
+for number in range({count}):
+    display({{'text/plain': 'x' * {size}}}, raw=True)
+"""
+STREAM = "import sys\nfor number in range(50):\n    sys.stdout.write('x' * 100_000)\n    sys.stdout.flush()"
+
+
+def peak_megabytes(pid: int) -> float:
+    """The most resident memory that a process ever had (proc_pid_status(5)), shared pages included."""
+    match = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert match
+    return int(match[1]) * 1024 / 1e6
+
+
+@contextmanager
+def deaf(notebook: Notebook) -> Iterator[None]:
+    """A subscriber of iopub that never reads."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    info = notebook.client.get_connection_info()
+    socket = context.socket(zmq.SUB)
+    socket.rcvhwm = 1
+    socket.subscribe(b"")
+    socket.connect(f"tcp://127.0.0.1:{info['iopub_port']}")
+    assert socket.poll(PATIENCE * 1000)  # the welcome
+    try:
+        yield
+    finally:
+        context.destroy(linger=0)
+
+
+def displayed(cell: Cell) -> list[int]:
+    return [len(content["data"]["text/plain"]) for content in cell.of("display_data")]
+
+
+def told(cell: Cell) -> list[str]:
+    return [content["text"] for content in cell.of("stream") if content["name"] == "stderr" and content["text"].startswith("cellhold: ")]
+
+
+def test_a_client_that_reads_gets_everything_and_the_host_kernel_stays_small() -> None:
+    with running(beside("standin.py")) as notebook:
+        cell = notebook.run(DISPLAYS.format(count=4, size=10_000_000))
+        assert displayed(cell) == [10_000_000] * 4
+        cell = notebook.run(STREAM)
+        assert sum(len(content["text"]) for content in cell.of("stream")) == 5_000_000
+        assert told(cell) == []
+        assert peak_megabytes(notebook.pid) < MOST_MB
+
+
+def test_who_does_not_read_is_cut_off_and_the_others_get_everything() -> None:
+    with running(beside("standin.py")) as notebook, deaf(notebook):
+        cell = notebook.run(DISPLAYS.format(count=6, size=5_000_000))
+        assert displayed(cell) == [5_000_000] * 6
+        (text,) = told(cell)
+        assert "a front end that did not read was cut off" in text
+        assert peak_megabytes(notebook.pid) < MOST_MB
+
+
+def test_where_nobody_reads_the_cell_ends_and_it_is_told_what_was_left_out() -> None:
+    with running(beside("standin.py")) as notebook:
+        notebook.client.iopub_channel.stop()
+        with deaf(notebook):
+            began = time.monotonic()
+            flood = notebook.client.execute(DISPLAYS.format(count=8, size=5_000_000))
+            asked = notebook.client.session.msg("kernel_info_request", {})
+            notebook.client.control_channel.send(asked)
+            notebook.reply(asked["header"]["msg_id"], "control")  # while nobody reads
+            assert notebook.client.is_alive()
+            assert notebook.reply(flood)["content"]["status"] == "ok"
+            assert time.monotonic() - began < PATIENCE
+            assert peak_megabytes(notebook.pid) < MOST_MB
+
+
+@pytest.mark.parametrize(("how", "says"), [("giant", "display_data was left out, it has 64 MiB"), ("endless", "was left out")])
+def test_messages_that_are_too_large_are_told_and_not_kept(how: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOSTILE", how)
+    with running(beside("hostile.py")) as notebook:
+        cell = notebook.run("1")
+        assert cell.status == "ok"
+        assert any(says in text and "a message can have 32 MiB" in text for text in told(cell)), told(cell)
+        assert peak_megabytes(notebook.pid) < MOST_MB

@@ -1,0 +1,25 @@
+"""The host kernel with a container that is paused, and goes on, when the host kernel gets SIGUSR1: until there is a magic for it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from cellhold.container import Container
+from cellhold.lifecycle import State
+from cellhold_kernel import app
+
+if TYPE_CHECKING:
+    from cellhold.spec import Spec
+
+
+def create(spec: Spec) -> Container:
+    """A container that obeys the signal."""
+    box = Container.create(spec)
+    signal.signal(signal.SIGUSR1, lambda _number, _frame: box.unpause() if box.state is State.PAUSED else box.pause())
+    return box
+
+
+if __name__ == "__main__":
+    sys.exit(app.serve(app.arguments(sys.argv[1:]), create))

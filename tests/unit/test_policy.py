@@ -1,0 +1,157 @@
+"""The machine's policy: what it gives to who says nothing, what it refuses, and who may ask for the host's directories."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cellhold.errors import InvalidSpec, NotAllowed
+from cellhold.spec import PIDS_DEFAULT
+from cellhold_kernel import policy
+from cellhold_kernel.config import CellLimits, Settings, Trust
+from cellhold_kernel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from cellhold_kernel.policy import Policy
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], Policy]:
+    def written(text: str) -> Policy:
+        path = tmp_path / "policy.toml"
+        path.write_text(text)
+        return policy.read(path)
+
+    return written
+
+
+def of(trust: Trust = Trust.CELL, **texts: str) -> Settings:
+    return Settings().over("", {key.replace("_", "-"): text for key, text in texts.items()}, trust=trust)
+
+
+def test_without_a_file_nothing_is_capped(tmp_path: Path) -> None:
+    assert of(memory="900g", cpus="64").spec(policy.read(tmp_path / "none.toml")).limits.memory_bytes == 900 << 30
+
+
+def test_defaults_are_weaker_than_whatever_anybody_says(write: Callable[[str], Policy]) -> None:
+    rules = write('[defaults]\nmemory = "1g"\ncpus = 1.5\npids = 99\noutput = "1m"')
+    limits = of(memory="2g").spec(rules).limits
+    assert (limits.memory_bytes, limits.cpus, limits.pids) == (2 << 30, 1.5, 99)
+    assert of().cell_limits(rules) == CellLimits(output_bytes=1 << 20)
+
+
+def test_who_says_nothing_gets_no_more_than_the_ceilings(write: Callable[[str], Policy]) -> None:
+    rules = write('[ceilings]\nmemory = "4g"\ncpus = 2\npids = 64\ntime = "8h"\ndisk = "10g"\ncell-time = "5m"')
+    limits = Settings().spec(rules).limits
+    assert (limits.memory_bytes, limits.cpus, limits.pids) == (4 << 30, 2.0, 64)
+    assert (limits.seconds, limits.disk_bytes, limits.memory_swap_bytes) == (8 * 3600.0, 10 << 30, None)
+    assert Settings().cell_limits(rules).seconds == 300
+    assert Settings().spec(write("[ceilings]\npids = 9999999")).limits.pids == PIDS_DEFAULT
+    assert Settings().spec(write('[ceilings]\nmemory = "none"')).limits.memory_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "ceiling"),
+    [
+        ("memory", "8g", "memory = 4g"),
+        ("memory", "none", "memory = 4g"),
+        ("memory-swap", "5g", "memory-swap = 4g"),
+        ("cpus", "2.5", "cpus = 2"),
+        ("pids", "none", "pids = 64"),
+        ("disk", "11g", "disk = 10g"),
+        ("time", "9h", "time = 8h"),
+        ("cell-time", "none", "cell-time = 5m"),
+        ("image", "/srv/other", "images = [host, /srv/images/*]"),
+        ("image", "/srv/images/../other", "images = [host, /srv/images/*]"),
+        ("network", "none", "networks = []"),
+        ("mount", "rw", "mount = ro"),
+        ("volume", "/etc:/x:ro", "volumes = [/srv/data, /srv/scratch:rw]"),
+        ("volume", "/srv/data/../..:/x:ro", "volumes = [/srv/data, /srv/scratch:rw]"),
+        ("volume", "/srv/data:/x", "volumes = [/srv/data, /srv/scratch:rw]"),
+    ],
+)
+def test_what_is_above_a_ceiling_is_refused_with_ceiling_and_file(
+    write: Callable[[str], Policy], tmp_path: Path, key: str, text: str, ceiling: str
+) -> None:
+    networks = "[]" if key == "network" else '["none"]'
+    rules = write(
+        '[ceilings]\nmemory = "4g"\ncpus = 2\npids = 64\ndisk = "10g"\ntime = "8h"\ncell-time = "5m"\nmount = "ro"\n'
+        f'images = ["host", "/srv/images/*"]\nnetworks = {networks}\nvolumes = ["/srv/data", "/srv/scratch:rw"]'
+    )
+    more = {"memory": "1g"} if key == "memory-swap" else {}
+    asked = f"{key}={text}" if key != "volume" else "volume="
+    for trust in Trust:
+        with pytest.raises(NotAllowed) as caught:
+            Settings().over("", {key: text, **more}, trust=trust).spec(rules, Workspace(tmp_path))
+        assert str(caught.value).startswith(f"cannot use {asked}")
+        assert str(caught.value).endswith(f"above the ceiling {ceiling} of {tmp_path / 'policy.toml'}")
+        assert caught.value.hint
+
+
+def test_what_is_within_the_ceilings_is_had(write: Callable[[str], Policy]) -> None:
+    rules = write('[ceilings]\nmemory = "4g"\nimages = ["host", "/srv/images/*"]\nvolumes = ["/srv/data", "/srv/scratch:rw"]')
+    spec = of(memory="4g", image="/srv/images/a", volume="/srv/data/x:/x:ro /srv/scratch:/y /srv/data:/z:O").spec(rules)
+    assert (spec.limits.memory_bytes, spec.image) == (4 << 30, "/srv/images/a")
+    assert [(mount.source, mount.kind, mount.read_only) for mount in spec.mounts] == [
+        ("/srv/data/x", "bind", True),
+        ("/srv/scratch", "bind", False),
+        ("/srv/data", "overlay", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[ceilings", "cannot use the policy"),
+        ("\xff", "cannot use the policy"),
+        ("[limits]\nmemory = 1", "there is no table [limits]"),
+        ("ceilings = 1", "ceilings is no table"),
+        ("[ceilings]\nmount = 'all'", "mount = 'all' is none of none, ro, rw"),
+        ("[ceilings]\nimages = 'host'", "images is no list of texts"),
+        ("[ceilings]\nvolumes = ['data']", "volumes: 'data' is no absolute directory"),
+        ("[ceilings]\nmemory = true", "memory is neither a text nor a number"),
+        ("[ceilings]\nmemory = '4gg'", "cannot use memory=4gg"),
+        ("[ceilings]\nmemroy = '4g'", "there is no ceiling memroy"),
+        ("[ceilings]\nhostname = 'x'", "there is no ceiling hostname"),
+        ("[defaults]\nmemroy = '4g'", "cannot use memroy: there is no such key"),
+    ],
+)
+def test_a_policy_that_is_not_understood_lets_no_container_be_made(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "policy.toml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InvalidSpec) as caught:
+        Settings().spec(policy.read(tmp_path / "policy.toml"))
+    assert says in str(caught.value)
+    assert "policy.toml" in str(caught.value)
+
+
+def test_a_policy_that_cannot_be_read_lets_no_container_be_made(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSpec, match=r"cannot use the policy .*: Is a directory"):
+        policy.read(tmp_path)
+
+
+# -------------------------------------------------------------------------------------- what a notebook may ask for by itself
+
+
+@pytest.mark.parametrize("trust", [Trust.METADATA, Trust.CELL])
+@pytest.mark.parametrize(("key", "text"), [("volume", "/root/.ssh:/x:ro"), ("image", "/srv/root"), ("image", "./root")])
+def test_a_notebook_cannot_take_a_directory_of_the_host_by_itself(trust: Trust, key: str, text: str) -> None:
+    with pytest.raises(NotAllowed, match="a notebook cannot take a directory of the host by itself") as caught:
+        Settings().over("", {key: text}, trust=trust).spec()
+    assert f"--{key} {text}" in str(caught.value.hint)
+    assert Settings().over("", {key: text}, trust=Trust.HOST).spec()
+
+
+def test_its_folder_is_written_to_only_where_everybody_sees_it_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(NotAllowed, match="nobody sees it there"):
+        of(Trust.METADATA, mount="rw").spec(None, Workspace(tmp_path))
+    for trust in (Trust.CELL, Trust.HOST):
+        assert of(trust, mount="rw").spec(None, Workspace(tmp_path)).mounts[0].kind == "bind"
+
+
+def test_who_spoke_last_is_who_is_trusted() -> None:
+    with pytest.raises(NotAllowed):
+        of(Trust.HOST, volume="/srv/data:/x").over("", {"volume": "/etc:/x"}, trust=Trust.METADATA).spec()

@@ -1,0 +1,156 @@
+"""ZMTP with a container's socket: what zmq says to it is understood, and what is no ZMTP, or too much, takes no memory."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+import zmq
+
+from cellhold_kernel.zmtp import MESSAGE_MOST, Arrived, Room, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16 + 32)
+READY = b"\x04\x06\x05READY"
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Stream, socket.socket]]:
+    """A stream and the container's end, hands shaken."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    stream = Stream(ours, kind="DEALER", identity=b"us", room=Room())
+    with theirs:
+        theirs.sendall(GREETING + READY)
+        assert list(stream.receive()) == []
+        yield stream, theirs
+        stream.close()
+
+
+def long_frame(size: int, *, more: bool = False) -> bytes:
+    return bytes((2 | more,)) + size.to_bytes(8, "big")
+
+
+def push(theirs: socket.socket, stream: Stream, data: bytes) -> list[Arrived]:
+    """Send as the container does, and read as the loop does."""
+    theirs.setblocking(False)
+    found: list[Arrived] = []
+    at = 0
+    while at < len(data):
+        try:
+            at += theirs.send(data[at:])
+        except BlockingIOError:
+            before = len(found)
+            found += stream.receive()
+            if stream.waits_for_room and len(found) == before:
+                return found
+    return found + list(stream.receive())
+
+
+@pytest.mark.parametrize("kind", ["DEALER", "SUB"])
+def test_zmq_and_we_understand_each_other(kind: str, tmp_path: Path) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    inner = context.socket(zmq.ROUTER if kind == "DEALER" else zmq.XPUB)
+    inner.bind(f"ipc://{tmp_path}/s")
+    ours = socket.socket(socket.AF_UNIX)
+    ours.connect(f"{tmp_path}/s")
+    ours.setblocking(False)
+    stream = Stream(ours, kind=kind, identity=b"us", room=Room())
+    if kind == "DEALER":
+        stream.send([b"early", b"x" * 300])
+    found: list[Arrived] = []
+    while not inner.poll(20):
+        found += stream.receive()
+    first = inner.recv_multipart()
+    assert first == ([b"us", b"early", b"x" * 300] if kind == "DEALER" else [b"\x01"])
+    inner.send_multipart([*first[:1], b"", b"y" * 70_000, b"z"] if kind == "DEALER" else [b"", b"y" * 70_000, b"z"])
+    while not found:
+        found += stream.receive()
+    assert found == [Arrived([b"", b"y" * 70_000, b"z"], 0)]
+    stream.close()
+    inner.close(linger=0)
+    context.term()
+
+
+@pytest.mark.parametrize(
+    "begin", [b"HTTP/1.1 400 Bad Request\r\n".ljust(64), GREETING.replace(b"\x7f\x03", b"\x7f\x01"), GREETING.replace(b"NULL", b"CURV")]
+)
+def test_what_does_not_begin_as_zmtp_breaks_the_stream(begin: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        stream = Stream(ours, kind="DEALER", identity=b"", room=Room())
+        theirs.sendall(begin)
+        assert list(stream.receive()) == []
+        assert stream.broken == "it does not begin as ZMTP 3 does"
+        stream.close()
+
+
+def test_a_closed_socket_breaks_the_stream_after_its_last_message(pair: tuple[Stream, socket.socket]) -> None:
+    stream, theirs = pair
+    theirs.recv(1 << 10)  # else the close would be a reset
+    theirs.sendall(b"\x00\x01a")
+    theirs.close()
+    assert list(stream.receive()) == [Arrived([b"a"], 0)]
+    assert stream.broken == "the cell kernel closed it"
+
+
+def test_a_frame_of_a_terabyte_takes_no_memory_and_keeps_what_was_before_it(pair: tuple[Stream, socket.socket]) -> None:
+    stream, theirs = pair
+    assert push(theirs, stream, b"\x01\x01a" + long_frame(1 << 40) + bytes(1 << 20)) == []
+    assert stream.broken is None
+    assert stream._own is None
+
+
+def test_a_message_that_is_too_large_is_told_and_the_next_one_arrives(pair: tuple[Stream, socket.socket]) -> None:
+    stream, theirs = pair
+    told, after = push(theirs, stream, b"\x01\x01a" + long_frame(MESSAGE_MOST) + bytes(MESSAGE_MOST) + b"\x00\x01b")
+    assert told.parts == [b"a"]
+    assert told.left_out > MESSAGE_MOST
+    assert after == Arrived([b"b"], 0)
+
+
+def test_a_message_of_endless_frames_is_too_large_at_some_time(pair: tuple[Stream, socket.socket]) -> None:
+    stream, theirs = pair
+    found = push(theirs, stream, b"\x01\x01a" * (1 << 18) + b"\x00\x01b")
+    (told,) = [arrived for arrived in found if arrived.left_out]
+    assert len(told.parts) <= 16
+
+
+def test_one_message_at_a_time_grows_large() -> None:
+    room = Room()
+    ours, theirs = zip(*(socket.socketpair() for _ in range(2)), strict=True)
+    streams = []
+    for sock in ours:
+        sock.setblocking(False)
+        streams.append(Stream(sock, kind="DEALER", identity=b"", room=room))
+    try:
+        for stream, sock in zip(streams, theirs, strict=True):
+            push(sock, stream, GREETING + READY + long_frame(2 << 20))
+        assert [stream.waits_for_room for stream in streams] == [False, True]
+        assert [len(arrived.parts[0]) for arrived in push(theirs[0], streams[0], bytes(2 << 20))] == [2 << 20]
+        assert not streams[1].waits_for_room
+        room.leave(streams[1])
+        room.is_open = False
+        assert streams[1].waits_for_room
+    finally:
+        for closing in (*streams, *theirs):
+            closing.close()
+
+
+def test_what_the_container_does_not_read_waits_and_is_bounded(pair: tuple[Stream, socket.socket]) -> None:
+    stream, theirs = pair
+    sent = 0
+    while not stream.is_full:
+        stream.send([bytes(1 << 20)])
+        sent += 1
+    assert sent <= 20
+    theirs.setblocking(False)
+    got = 0
+    while stream.wants_to_write:
+        got += len(theirs.recv(1 << 20))
+        stream.flush()
+    assert got >= 15 << 20
