@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Holdings:
-    """The parts, as attributes: id, lock (a descriptor), ids, cgroup, limits (those that hold), storage; `tell` gets every step of making them."""
+    """The parts, as attributes: id, lock (a descriptor), ids, cgroup, limits (that hold), storage; `tell` gets each step of making them."""
 
     def __init__(self, spec: Spec, home: Home, *, overlays: int, tell: Callable[[events.Step], None]) -> None:
         """Make all of it, or nothing: what fails half-way is undone, and raises.
