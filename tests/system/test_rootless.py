@@ -302,3 +302,7 @@ def test_a_notebook_runs_in_a_container(programmer: Person) -> None:
     )
     ran = programmer.run_program(programmer.python, str(script))
     assert ran.stdout == str(["2", "['0', '0', '1', '1', '1', '65535']"]) + "\n", ran.stderr
+    # Jupyter kills a host kernel that takes more than some seconds to end; what it had not removed by then the next command clears.
+    assert eventually(lambda: not programmer.processes())
+    assert shell(programmer, "true").returncode == 0
+    assert programmer.containers() == []
