@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _skipped: Counter[str] = Counter()
 _left: list[str] = []
-_PATIENCE_SECONDS = 30.0  # a sweep after a kill starts a Python, which takes a busy machine seconds
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -74,7 +73,7 @@ def _home() -> Iterator[None]:
         before = leaks.take()
         yield
         launch.shutdown()
-        found = leaks.left_over(before, patience=_PATIENCE_SECONDS)
+        found = leaks.left_over(before)
     shutil.rmtree(home, ignore_errors=True)
     _left.extend(found)
 
@@ -111,7 +110,7 @@ def _nothing_left(*, allowed: bool) -> Iterator[None]:
     if allowed:
         return
     launch.resident()
-    found = leaks.left_over(before, ignore=launch.resident_pids(), patience=_PATIENCE_SECONDS)
+    found = leaks.left_over(before, ignore=launch.resident_pids())
     if found:
         pytest.fail("left behind:\n  " + "\n  ".join(found), pytrace=False)
 

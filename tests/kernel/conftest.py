@@ -8,7 +8,6 @@ import pytest
 from jupyter_client.manager import KernelManager
 from jupyter_core.utils import ensure_event_loop
 
-from cellhold import doctor
 from cellhold_kernel import install
 from kernels import beside, running
 
@@ -43,11 +42,11 @@ def kernel(jupyter_path: Path) -> Iterator[Notebook]:
         yield notebook
 
 
-@pytest.fixture
-def either(jupyter_path: Path) -> Callable[[], KernelManager]:
-    """Makes a manager of the real kernel with 256 MiB; where no container can be made, of one with a plain subprocess behind it."""
+@pytest.fixture(params=[pytest.param("container", marks=pytest.mark.requires("root", "overlayfs")), "stand-in"])
+def either(request: pytest.FixtureRequest, jupyter_path: Path) -> Callable[[], KernelManager]:
+    """Makes a manager of the real kernel with 256 MiB, or of the host kernel with a plain subprocess behind it."""
     del jupyter_path
-    if doctor.look("root").ok and doctor.look("overlayfs").ok:
+    if request.param == "container":
         return lambda: KernelManager(kernel_name="cellhold-small")
     return lambda: beside("standin.py", memory="256m")
 
