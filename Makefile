@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NOTEBOOK := notebooks/00-hello-container.ipynb
 CODE := runtime kernel tests tools
+unexport PYTHONDONTWRITEBYTECODE  # every container and every kernel starts a Python: it should find our modules compiled
 
 .PHONY: help demo lab test lint bench clean debian-demo debian-test debian-bench
 
