@@ -9,6 +9,7 @@ NOTEBOOK := notebooks/00-hello-container.ipynb
 CODE := runtime kernel tests tools
 GUEST := cd tests && ../$(BIN)/python -m vm
 IN_GUEST := $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider -m v2 tests/system
+unexport PYTHONDONTWRITEBYTECODE  # every container and every kernel starts a Python: it should find our modules compiled
 
 .PHONY: help demo lab test test-vm test-vm-full lint bench clean debian-demo debian-test debian-bench debian-vm debian-vm-full
 
