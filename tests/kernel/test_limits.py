@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.requires("root", "overlayfs")
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks/limits.ipynb"
-SPEC = {"memory": "256m", "pids": "64", "disk": "32m", "cell-time": "20s", "output": "1m"}
+SPEC = {"memory": "256m", "pids": "64", "disk": "32m", "cell-time": "300s", "output": "1m"}
 CHILD = "import subprocess, sys\n"
 
 
@@ -132,25 +132,26 @@ def test_a_cell_with_too_much_output_is_cut_and_interrupted(limited: Notebook) -
     assert limited.run("1 + 1").text == "2"
 
 
+@pytest.mark.leaks_allowed  # a fresh container, which the end of the file's notebook takes away
 def test_a_cell_that_takes_too_long_is_interrupted_and_one_that_ignores_it_killed(limited: Notebook) -> None:
-    assert limited.run("%limits cell-time=1s\nkept = 2").text == "limits changed: cell-time 1s\n"
+    assert limited.run("%limits cell-time=3s\nkept = 2").text == "limits changed: cell-time 3s\n"
     cell = limited.run("import time; time.sleep(60)")
     assert cell.reply["ename"] == "KeyboardInterrupt"
-    assert f"TimeLimitExceeded: cell {cell.count} reached its time limit of 1s\nhint: %limits cell-time=2s raises the limit" in told(cell)
+    assert f"TimeLimitExceeded: cell {cell.count} reached its time limit of 3s\nhint: %limits cell-time=6s raises the limit" in told(cell)
     assert limited.run("kept").text == "2"
     cell = limited.run("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass")
     assert cell.reply["ename"] == "TimeLimitExceeded"
-    assert f"cell {cell.count} reached its time limit of 1s, went on 5 s after an interrupt, and was killed" in cell.error
+    assert f"cell {cell.count} reached its time limit of 3s, went on 5 s after an interrupt, and was killed" in cell.error
     after = limited.run("'kept' in globals()")
     assert told(after).startswith(f"note: cell {cell.count} reached its time limit")
     assert after.text.endswith("False")
-    assert told(limited.run("1")) == ""
+    assert told(limited.run("%limits cell-time=none")) == ""
 
 
 def test_limits_change_while_it_runs(limited: Notebook) -> None:
     limited.run("block = bytearray(100 << 20); kept = 3")
-    cell = limited.run("%limits memory=300m cpus=1.5 pids=80 cell-time=none\nopen('/sys/fs/cgroup/memory/memory.limit_in_bytes').read()")
-    assert cell.text.startswith("limits changed: memory 300m, cpus 1.5, pids 80, cell-time none\n")
+    cell = limited.run("%limits memory=300m cpus=1.5 pids=80\nopen('/sys/fs/cgroup/memory/memory.limit_in_bytes').read()")
+    assert cell.text.startswith("limits changed: memory 300m, cpus 1.5, pids 80\n")
     assert str(300 << 20) in cell.text
     shown = limited.run("%limits").text
     assert " of 300 MiB (peak " in shown
@@ -181,6 +182,7 @@ def test_what_a_notebook_may_not_ask_is_refused_in_its_cell(limited: Notebook) -
     assert limited.run("kept").text == "3"
 
 
+@pytest.mark.leaks_allowed  # a fresh container, which the end of the file's notebook takes away
 def test_the_folder_itself_when_it_is_asked_for(limited: Notebook, folder: Path) -> None:
     cell = limited.run("%container mount=rw\nopen('made', 'w').write('x')")
     assert cell.status == "ok", cell.error

@@ -311,17 +311,20 @@ def test_a_partition_or_a_file_is_no_disk_to_limit(where: Where) -> None:
     assert directories() == []
 
 
-@pytest.mark.requires("device-filter")
-def test_a_group_opens_only_the_harmless_devices(where: Where, tmp_path: Path) -> None:
-    node = str(tmp_path / "kmsg")
-    code = f"""
+def opener(node: Path) -> str:
+    """A program that makes a device node for /dev/kmsg (which is allowed) and opens it (which is not)."""
+    return f"""
 open("/dev/null", "w").write("x"); open("/dev/urandom", "rb").read(1)
 os.close(os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY))
-os.mknod({node!r}, 0o20600, os.makedev(1, 11))  # to make a node is allowed, to open it is not
-try: open({node!r}); print("opened", flush=True)
+os.mknod({str(node)!r}, 0o20600, os.makedev(1, 11))
+try: open({str(node)!r}); print("opened", flush=True)
 except PermissionError: print("refused", flush=True)
 """
-    with group(Limits(), where) as made, running(made, code) as process:
+
+
+@pytest.mark.requires("device-filter")
+def test_a_group_opens_only_the_harmless_devices(where: Where, tmp_path: Path) -> None:
+    with group(Limits(), where) as made, running(made, opener(tmp_path / "node")) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "refused\n", process.communicate()
         assert any("devices" in line for line in made.describe())
@@ -352,7 +355,7 @@ def test_a_v2_tree_without_controllers_still_freezes_kills_and_refuses_limits(tm
     with pytest.raises(NotSupported, match="memory=64 MiB"):
         cgroups.create(NAME, Limits(memory_bytes=64 * MIB), **alone)
     assert directories() == []
-    with group(Limits(), alone) as made, running(made, OPENER) as process:
+    with group(Limits(), alone) as made, running(made, opener(tmp_path / "node")) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "refused\n", process.communicate()
     with group(Limits(), alone) as made, running(made, "while True: pass") as process:

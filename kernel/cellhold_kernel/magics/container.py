@@ -46,6 +46,8 @@ def table(session: Session) -> Iterable[tuple[str, str]]:
     used = _usage(kernel)
     yield "container", kernel.box.id
     yield "image", plain(spec.image)
+    if spec.hostname:
+        yield "hostname", plain(spec.hostname)
     yield "memory", _of(used.get("memory"), quantity.size(limits.memory_bytes) if limits.memory_bytes else None)
     yield "cpus", f"{limits.cpus:g}" if limits.cpus else "no limit"
     if limits.cpuset:
