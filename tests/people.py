@@ -73,9 +73,9 @@ class Person(NamedTuple):
         """Run it."""
         return self.run_program(*self.cellhold(*words))
 
-    def run_program(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run any program."""
-        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=_PATIENCE_SECONDS, **self.as_it())
+    def run_program(self, *words: str, patience: float = _PATIENCE_SECONDS) -> subprocess.CompletedProcess[str]:
+        """Run any program, for no more than `patience` seconds."""
+        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=patience, **self.as_it())
 
 
 @contextmanager

@@ -74,19 +74,21 @@ class Container:
     def create(cls, spec: Spec, *, home: Home | None = None) -> Self:
         """Make a container that has everything but a process: directory, ids, group with limits, writable layer.
 
-        Raises InvalidSpec, ImageNotFound, or NotSupported for a limit that this host cannot enforce; then nothing is left behind.
+        Raises InvalidSpec, ImageNotFound, NotSupported for a limit that this host cannot enforce, or SetupFailed where the store cannot
+        be written to; then nothing is left behind.
         """
         home = home or open_home()
-        sweep_once(home)
-        start = time.monotonic()
-        found = image.find(spec.image, home)
-        step = events.Step(
-            "image.find", f"{found.name}: {', '.join(stack.target for stack in found.stacks)}", start, time.monotonic() - start
-        )
-        starting.check(spec)
-        made = cls(spec, home, found)
-        made.timings.insert(0, step)
-        return made
+        with home.written():
+            sweep_once(home)
+            start = time.monotonic()
+            found = image.find(spec.image, home)
+            step = events.Step(
+                "image.find", f"{found.name}: {', '.join(stack.target for stack in found.stacks)}", start, time.monotonic() - start
+            )
+            starting.check(spec)
+            made = cls(spec, home, found)
+            made.timings.insert(0, step)
+            return made
 
     def start(self, *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None) -> None:
         """Start the program, and return once it is exec'd. stdin, stdout, stderr: descriptors; None is /dev/null.
@@ -101,7 +103,8 @@ class Container:
             self._before = self._holdings.cgroup.usage()
         self._killed = self._timed_out = False
         self.outcome = self._last_usage = None
-        todo = self._plan()
+        with self._home.written():
+            todo = self._plan()
         self._started = time.monotonic()
         self._channel = self._launch(todo, stdin, stdout, stderr)
         try:
@@ -346,4 +349,5 @@ class Container:
             self._channel = None
 
     def _write_record(self) -> None:
-        self._holdings.write(self.state, self.pid, self.outcome)
+        with self._home.written():
+            self._holdings.write(self.state, self.pid, self.outcome)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +25,17 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.requires("root", "overlayfs"), pytest.mark.usefixtures("jupyter_path")]
 FOREVER = "import time; time.sleep(1000)"
 PATIENCE_SECONDS = 30.0
+JUPYTER = """
+import time
+from jupyter_client.manager import KernelManager
+manager = KernelManager(kernel_name="cellhold-small")
+manager.start_kernel()
+client = manager.client()
+client.start_channels()
+client.wait_for_ready(100)
+print(manager.provisioner.process.pid, flush=True)
+time.sleep(1000)
+"""
 
 
 def command_line(pid: int) -> str:
@@ -65,6 +78,17 @@ def test_when_the_host_kernel_is_killed_the_next_one_finds_nothing(moment: str) 
     sweep()
     meeting.clear_abandoned()  # both are what the next host kernel begins with
     nothing_is_left(f"host kernel, {moment}", before)
+
+
+def test_when_jupyter_is_killed_its_kernel_ends_and_nothing_is_left() -> None:
+    before = leaks.take(ignore=launch.resident_pids())
+    with subprocess.Popen([sys.executable, "-c", JUPYTER], stdout=subprocess.PIPE, text=True) as jupyter:
+        assert jupyter.stdout is not None
+        kernel = int(jupyter.stdout.readline())
+        below = {kernel, *descendants(kernel)}
+        jupyter.kill()
+    assert until(lambda: all(is_gone(pid) for pid in below))
+    nothing_is_left("Jupyter", before)
 
 
 @pytest.mark.parametrize("who", ["cell kernel", "PID 1", "launcher"])

@@ -231,3 +231,52 @@ def test_at_the_end_of_a_program_that_forgot_it_a_container_is_cleared(busybox_r
     with caller(busybox_root, "running", script) as other:
         assert other.process.wait(PATIENCE_SECONDS) == 0
     assert eventually(other.gone)
+
+
+@contextmanager
+def small_disk(place: Path) -> Iterator[Path]:
+    """A file system of 16 MiB."""
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def run_from(store: Path) -> tuple[int, str, list[Path]]:
+    """`cellhold run host true` with that store: status, standard error, what is left of containers and half-made images."""
+    words = [sys.executable, "-m", "cellhold.cli", "run", "host", "true"]
+    ran = subprocess.run(words, env=environment() | {"CELLHOLD_HOME": str(store)}, capture_output=True, text=True, check=False)
+    left = [*store.glob("containers/*"), *store.glob("ids/*"), *store.glob("images/*.new")]
+    return ran.returncode, ran.stderr, left
+
+
+@pytest.mark.parametrize("has_image", [False, True])
+@pytest.mark.parametrize("free_kib", [0, 4, 8])
+def test_a_full_disk_is_one_sentence_and_nothing_is_left(tmp_path: Path, free_kib: int, has_image: bool) -> None:  # noqa: FBT001
+    with small_disk(tmp_path / "store") as store:
+        if has_image:
+            assert run_from(store) == (0, "", [])
+        filler = store / "filler"
+        with filler.open("wb") as file, suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+                file.flush()
+        os.truncate(filler, filler.stat().st_size - free_kib * 1024)
+        says = (
+            f"cellhold: cannot write to the store {store}: No space left on device\n"
+            "hint: free space on its disk, or set CELLHOLD_HOME to a directory on another one\n"
+        )
+        assert run_from(store) == (125, says, [])
+        filler.unlink()
+        assert run_from(store) == (0, "", [])
+
+
+def test_a_read_only_store_is_one_sentence_and_nothing_is_left(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "store") as store:
+        assert run_from(store) == (0, "", [])
+        subprocess.run(["mount", "-o", "remount,ro", store], check=True)
+        status, says, left = run_from(store)
+        assert (status, left) == (125, [])
+        assert says.startswith(f"cellhold: cannot write to the store {store}: Read-only file system\nhint: mount its disk read-write")

@@ -88,9 +88,12 @@ def test_root_inside_is_nobody_on_the_host(tmp_path: Path) -> None:
 
 
 def test_a_file_that_only_root_may_read_and_a_fifo_do_not_get_into_the_skeleton(tmp_path: Path) -> None:
-    (tmp_path / "key").touch(mode=0o600)
-    (tmp_path / "open").touch(mode=0o644)
-    os.mkfifo(tmp_path / "fifo", 0o666)
-    (tmp_path / "link").symlink_to("key")
-    (tmp_path / "private").mkdir(mode=0o700)
-    assert host.unreadable(str(tmp_path), os.listdir(tmp_path)) == {"key", "fifo", "private"}
+    below = tmp_path / "etc/below"
+    below.mkdir(parents=True)
+    (below / "key").touch(mode=0o600)
+    (below / "open").touch(mode=0o644)
+    os.mkfifo(below / "fifo", 0o666)
+    (below / "link").symlink_to("key")
+    (below / "private").mkdir(mode=0o700)
+    host.copy(tmp_path / "etc", tmp_path / "skeleton")
+    assert sorted(os.listdir(tmp_path / "skeleton/below")) == ["link", "open"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from boxes import eventually
-from people import RANGE, person, virtual_environment
+from people import CHECKOUT, RANGE, person, virtual_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -289,20 +289,33 @@ def test_the_users_interpreter_is_out_of_reach_whatever_capabilities_are_given(p
 
 
 @pytest.mark.usefixtures("ranged")
-def test_a_notebook_runs_in_a_container(programmer: Person) -> None:
+def test_a_notebook_runs_in_a_container_and_gets_another_one(programmer: Person) -> None:
     installed = programmer.run("kernel", "install", "--user")
     assert installed.returncode == 0, installed.stderr
     script = programmer.place / "notebook.py"
     script.write_text(
         "import nbclient, nbformat\n"
-        "cells = ['1+1', \"import os; os.chown('/root', 5, 5); open('/proc/self/uid_map').read().split()\"]\n"
+        "cells = ['1+1', \"import os; os.chown('/root', 5, 5); open('/proc/self/uid_map').read().split()\",\n"
+        "    '%container hostname=another', 'import socket; socket.gethostname(), \"os\" in globals()']\n"
         "notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])\n"
         "nbclient.NotebookClient(notebook, kernel_name='cellhold', timeout=100).execute()\n"
-        "print([cell.outputs[0].data['text/plain'] for cell in notebook.cells])\n"
+        "outputs = [cell.outputs[-1] for cell in notebook.cells]\n"
+        "print([output.data['text/plain'] for output in outputs if 'data' in output])\n"
     )
     ran = programmer.run_program(programmer.python, str(script))
-    assert ran.stdout == str(["2", "['0', '0', '1', '1', '1', '65535']"]) + "\n", ran.stderr
+    assert ran.stdout == str(["2", "['0', '0', '1', '1', '1', '65535']", "('another', False)"]) + "\n", ran.stderr
     # Jupyter kills a host kernel that takes more than some seconds to end; what it had not removed by then the next command clears.
     assert eventually(lambda: not programmer.processes())
     assert shell(programmer, "true").returncode == 0
     assert programmer.containers() == []
+
+
+@pytest.mark.usefixtures("ranged")
+def test_jupyters_own_suite_for_kernels_passes(programmer: Person) -> None:
+    assert programmer.run("kernel", "install", "--user").returncode == 0
+    shutil.copy(CHECKOUT / "tests/kernel/test_protocol.py", programmer.place)
+    ran = programmer.run_program(programmer.python, "-m", "unittest", "-v", "test_protocol", patience=400)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.count(" ... ok\n") > 15, ran.stderr
+    assert eventually(lambda: not programmer.processes())
+    assert shell(programmer, "true").returncode == 0

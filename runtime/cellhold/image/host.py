@@ -95,6 +95,15 @@ def build(skeleton: Path, trees: list[str]) -> None:
     """Make the skeleton beside its place and rename it, so that nobody sees half of one; older ones stay for who uses them."""
     new = skeleton.with_suffix(".new")
     shutil.rmtree(new, ignore_errors=True)
+    try:
+        _furnish(new, trees)
+        new.rename(skeleton)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+
+
+def _furnish(new: Path, trees: list[str]) -> None:
     new.mkdir(mode=0o755)
     for name in _DIRECTORIES:
         (new / name).mkdir(mode=0o755, parents=True)
@@ -114,21 +123,20 @@ def build(skeleton: Path, trees: list[str]) -> None:
         copy(entry, new / str(entry)[1:])
     write_accounts(new / "etc")
     new.chmod(0o755)
-    new.rename(skeleton)
 
 
 def copy(source: Path, destination: Path) -> None:
-    """Copy a file, a link as a link, or a directory with what the machine lets everybody read."""
+    """Copy what the machine lets everybody read: a file, a link as a link, a directory. No keys, no sockets."""
+    if not shown(source):
+        return
     destination.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    if source.is_dir() and not source.is_symlink():
-        shutil.copytree(source, destination, symlinks=True, ignore=unreadable, dirs_exist_ok=True)
-    elif shown(source):
+    if not source.is_dir() or source.is_symlink():
         shutil.copy2(source, destination, follow_symlinks=False)
-
-
-def unreadable(directory: str, names: list[str]) -> set[str]:
-    """What not to copy: everything that is not a directory, a link or a regular file that everybody may read (keys, sockets)."""
-    return {name for name in names if not shown(Path(directory, name))}
+        return
+    destination.mkdir(exist_ok=True)
+    for entry in source.iterdir():
+        copy(entry, destination / entry.name)
+    shutil.copystat(source, destination)
 
 
 def shown(path: Path) -> bool:

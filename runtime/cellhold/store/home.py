@@ -13,6 +13,7 @@ HOME/                     CELLHOLD_HOME, else /var/lib/cellhold as root, else ~/
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from contextlib import contextmanager
@@ -20,12 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellhold.errors import NotSupported
+from cellhold.errors import NotSupported, SetupFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PARTS = ("containers", "ids", "images", "layers", "templates", "seccomp")
+_UNWRITABLE = {
+    errno.ENOSPC: "free space on its disk",
+    errno.EDQUOT: "delete files of yours on its disk",
+    errno.EROFS: "mount its disk read-write",
+}
 _LAYER_DIRECTORIES = ("dev", "etc", "proc", "sys")
 _LAYER_FILES = ("etc/hosts", "etc/hostname", "etc/resolv.conf")
 
@@ -76,6 +82,21 @@ class Home:
                     (layer / name).touch(mode=0o644)
                 layer.chmod(0o755)
         return layer
+
+    @contextmanager
+    def written(self) -> Iterator[None]:
+        """Raise SetupFailed, which says what helps, in place of the OSError of a disk that is full or read-only."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _UNWRITABLE:
+                raise
+            raise SetupFailed(
+                f"cannot write to the store {self.root}: {os.strerror(error.errno)}",
+                step="store.write",
+                errno=error.errno,
+                hint=f"{_UNWRITABLE[error.errno]}, or set CELLHOLD_HOME to a directory on another one",
+            ) from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -36,11 +36,12 @@ def claim(directory: Path, container_id: str) -> int:
             base = FIRST + number * COUNT
             if number in taken or any(start < base + COUNT and base < start + count for start, count in foreign):
                 continue
-            fd = os.open(directory / str(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            claimed = directory / str(number)
             try:
-                os.write(fd, container_id.encode())
-            finally:
-                os.close(fd)
+                claimed.write_bytes(container_id.encode())
+            except OSError:  # the disk is full
+                claimed.unlink(missing_ok=True)
+                raise
             return base
     raise NotSupported(
         f"cannot give container {container_id} its own ids: all {RANGES} ranges are taken", hint="remove containers you do not need"
