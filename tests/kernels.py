@@ -75,19 +75,19 @@ class Notebook:
         """Run a cell and wait for all of it."""
         return self.collect(self.client.execute(code, **options))
 
-    def collect(self, message_id: str) -> Cell:
+    def collect(self, message_id: str, *, patience: float = PATIENCE) -> Cell:
         """The reply to a request, and what was published for it until the kernel was idle again."""
-        cell = Cell(self.reply(message_id)["content"])
+        cell = Cell(self.reply(message_id, patience=patience)["content"])
         while not cell.states or cell.states[-1] != "idle":
             message = self.client.get_iopub_msg(timeout=PATIENCE)
             if message["parent_header"].get("msg_id") == message_id:
                 cell.published.append(message)
         return cell
 
-    def reply(self, message_id: str, channel: str = "shell") -> dict[str, Any]:
+    def reply(self, message_id: str, channel: str = "shell", *, patience: float = PATIENCE) -> dict[str, Any]:
         """The reply to a request."""
         while True:
-            reply: dict[str, Any] = getattr(self.client, f"get_{channel}_msg")(timeout=PATIENCE)
+            reply: dict[str, Any] = getattr(self.client, f"get_{channel}_msg")(timeout=patience)
             if reply["parent_header"].get("msg_id") == message_id:
                 return reply
 

@@ -105,6 +105,14 @@ def test_widgets_speak_with_their_front_end(kernel: Notebook) -> None:
     assert model in kernel.ask("comm_info_request", {"target_name": "jupyter.widget"}, "shell")["comms"]
 
 
+def test_the_tests_of_ipywidgets_pass_in_a_cell(kernel: Notebook) -> None:
+    words = "-q -p no:cacheprovider --override-ini=filterwarnings=default --pyargs ipywidgets".split()
+    code = f"import os, pytest\nos.chdir('/tmp')\nint(pytest.main({words!r}))"
+    cell = kernel.collect(kernel.client.execute(code), patience=400)
+    assert cell.text.endswith("\n0"), cell.text
+    assert int(cell.text.split(" passed")[0].split()[-1]) > 300
+
+
 def test_the_debugger_and_subshells_answer(kernel: Notebook) -> None:
     features = kernel.ask("kernel_info_request", {})["supported_features"]
     assert {"debugger", "kernel subshells"} <= set(features)
