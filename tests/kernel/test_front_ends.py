@@ -106,7 +106,7 @@ def test_widgets_speak_with_their_front_end(kernel: Notebook) -> None:
 
 
 def test_the_tests_of_ipywidgets_pass_in_a_cell(kernel: Notebook) -> None:
-    words = "-q -p no:cacheprovider --override-ini=filterwarnings=default --pyargs ipywidgets".split()
+    words = "-q --color=no -p no:cacheprovider --override-ini=filterwarnings=default --pyargs ipywidgets".split()
     code = f"import os, pytest\nos.chdir('/tmp')\nint(pytest.main({words!r}))"
     cell = kernel.collect(kernel.client.execute(code), patience=400)
     assert cell.text.endswith("\n0"), cell.text

@@ -259,10 +259,9 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_left(tmp_path: Path, free_ki
         if has_image:
             assert run_from(store) == (0, "", [])
         filler = store / "filler"
-        with filler.open("wb") as file, suppress(OSError):
-            while True:
-                file.write(bytes(4096))
-                file.flush()
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
         os.truncate(filler, filler.stat().st_size - free_kib * 1024)
         says = (
             f"cellhold: cannot write to the store {store}: No space left on device\n"
