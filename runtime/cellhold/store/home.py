@@ -9,6 +9,7 @@ HOME/                     CELLHOLD_HOME, else /var/lib/cellhold as root, else ~/
     layers/init/          empty mount points, below every container's writable layer, above its image
     templates/            empty file-system images for size-limited layers
     seccomp/              compiled filters
+    kernels/ID/           where a notebook's host kernel and its container meet (cellhold_kernel/meeting.py)
 """
 
 from __future__ import annotations
