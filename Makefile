@@ -31,7 +31,7 @@ test: $(VENV)/.test lint
 	$(BIN)/python -m pytest
 
 test-vm: $(VENV)/.test | debian-vm
-	$(GUEST) --timeout 3600 $(IN_GUEST)
+	$(GUEST) $(IN_GUEST)
 
 # An emulated machine: slower, but with the cpuset controller, pressure figures and time namespaces.
 test-vm-full: $(VENV)/.test | debian-vm debian-vm-full

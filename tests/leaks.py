@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 Snapshot = dict[str, frozenset[str]]
 
 PATIENCE_SECONDS = 1.5  # the kernel takes network namespaces and cgroups apart after their last process has been waited for
-_LONGEST_SECONDS = 30.0
 _INTERVAL_SECONDS = 0.02
 _GROUP = "/cellhold/"
 _DEEPEST = 8
@@ -42,17 +41,10 @@ def take(*, ignore: Collection[int] = ()) -> Snapshot:
 
 
 def left_over(before: Snapshot, *, ignore: Collection[int] = (), patience: float = PATIENCE_SECONDS) -> list[str]:
-    """One sentence for each thing that is there now and was not `before`, once nothing has changed about that for `patience` seconds.
-
-    So whoever clears up is waited for on a busy machine, too, and what stays is told soon.
-    """
-    start = deadline = time.monotonic()
-    last: list[str] = []
+    """One sentence for each thing that is there now and was not `before`, after up to `patience` seconds of waiting for it to go."""
+    deadline = time.monotonic() + patience
     while found := list(_difference(before, take(ignore=ignore))):
-        now = time.monotonic()
-        if found != last:
-            last, deadline = found, min(now + patience, start + max(patience, _LONGEST_SECONDS))
-        if now > deadline:
+        if time.monotonic() > deadline:
             return found
         gc.collect()  # what only a cycle of garbage holds open is not left behind
         time.sleep(_INTERVAL_SECONDS)

@@ -37,11 +37,14 @@ def claim(directory: Path, container_id: str) -> int:
             if number in taken or any(start < base + COUNT and base < start + count for start, count in foreign):
                 continue
             claimed = directory / str(number)
+            fd = os.open(claimed, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
-                claimed.write_bytes(container_id.encode())
+                os.write(fd, container_id.encode())
             except OSError:  # the disk is full
-                claimed.unlink(missing_ok=True)
+                claimed.unlink()
                 raise
+            finally:
+                os.close(fd)
             return base
     raise NotSupported(
         f"cannot give container {container_id} its own ids: all {RANGES} ranges are taken", hint="remove containers you do not need"
