@@ -4,6 +4,8 @@
     ├── InvalidSpec               what was asked for is wrong: change the value        (also a ValueError)
     ├── NotSupported              this host cannot do it: `cellhold doctor` says why
     ├── ImageNotFound             no such image, directory or bundle
+    ├── ImageRefused              what a registry or an archive gave is no sound image: nothing of it was kept
+    ├── RegistryFailed            the registry cannot be reached, or refuses; `status` is its HTTP status
     ├── NotAllowed                the container's state does not permit the action
     ├── SetupFailed               a step of making the container failed; `step` and `errno` say which and why
     └── CommandNotRun             the container was made, its program could not be started; `status` is 126 or 127
@@ -35,6 +37,18 @@ class NotSupported(CellholdError):
 
 class ImageNotFound(CellholdError):
     """No image of that name, no such directory, no bundle there."""
+
+
+class ImageRefused(CellholdError):
+    """Content that nobody trusts is not what it claims to be, or more than the bounds allow; the store is as it was."""
+
+
+class RegistryFailed(CellholdError):
+    """A registry did not do what was asked. status: the HTTP status of its last answer, None where there was none."""
+
+    def __init__(self, sentence: str, *, status: int | None = None, hint: str | None = None) -> None:
+        super().__init__(sentence, hint=hint)
+        self.status = status
 
 
 class NotAllowed(CellholdError):
