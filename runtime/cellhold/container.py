@@ -56,9 +56,7 @@ class Container:
         self.timings: list[events.Step] = []
         self.pid: int | None = None
         self._home = home
-        self._holdings = Holdings(
-            spec, home, overlays=len(found.stacks) + sum(entry.kind == "overlay" for entry in spec.mounts), tell=self._tell
-        )
+        self._holdings = Holdings(spec, found, home, tell=self._tell)
         self.spec = replace(spec, limits=self._holdings.limits)
         self.id = self._holdings.id
         self.name = spec.name or self.id
@@ -78,13 +76,14 @@ class Container:
         be written to; then nothing is left behind.
         """
         home = home or open_home()
-        with home.written():
+        with home.written(), home.used():
             sweep_once(home)
             start = time.monotonic()
             found = image.find(spec.image, home)
             step = events.Step(
                 "image.find", f"{found.name}: {', '.join(stack.target for stack in found.stacks)}", start, time.monotonic() - start
             )
+            spec = found.completed(spec)
             starting.check(spec)
             made = cls(spec, home, found)
             made.timings.insert(0, step)
@@ -96,7 +95,7 @@ class Container:
         Raises SetupFailed with the step that failed, CommandNotRun (126, 127), or NotAllowed.
         """
         state = after(self.state, Action.START, container=self.name)
-        if not (self.spec.args or self.image.args):
+        if not self.spec.args:
             raise InvalidSpec(f"cannot start container {self.name}: no command given, and the image names none")
         if self.state is State.STOPPED:
             self._holdings.storage.prepare_restart()
@@ -132,7 +131,7 @@ class Container:
             events.Step("seccomp.compile", f"docker's default profile: {len(program) // 8} instructions", start, time.monotonic() - start)
         )
         return plan(
-            replace(self.spec, args=self.spec.args or self.image.args),
+            self.spec,
             self.image,
             hostname=self.hostname,
             init_layer=self._home.init_layer(),

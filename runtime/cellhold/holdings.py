@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from cellhold.image.model import Image
     from cellhold.lifecycle import State
     from cellhold.outcome import Outcome
     from cellhold.spec import Limits, Spec
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 class Holdings:
     """The parts, as attributes: id, lock (a descriptor), ids, cgroup, limits (that hold), storage; `tell` gets each step of making them."""
 
-    def __init__(self, spec: Spec, home: Home, *, overlays: int, tell: Callable[[events.Step], None]) -> None:
+    def __init__(self, spec: Spec, image: Image, home: Home, *, tell: Callable[[events.Step], None]) -> None:
         """Make all of it, or nothing: what fails half-way is undone, and raises.
 
         Raises NotSupported for a limit that this host cannot enforce, InvalidSpec for a value that it does not have.
@@ -40,7 +41,7 @@ class Holdings:
         self._tell = tell
         self._undo = ExitStack()
         try:
-            self._make(spec, home, overlays)
+            self._make(spec, image, home)
         except BaseException as error:
             try:
                 self._undo.close()
@@ -49,10 +50,17 @@ class Holdings:
             raise
         _held.add(self)
 
-    def _make(self, spec: Spec, home: Home, overlays: int) -> None:
+    def _make(self, spec: Spec, image: Image, home: Home) -> None:
         with self._step("store.create") as words:
             self.id, self.lock = self._make_directory(home)
-            self.record = Record(id=self.id, name=spec.name or self.id, image=spec.image, args=list(spec.args), created=time.time())
+            self.record = Record(
+                id=self.id,
+                name=spec.name or self.id,
+                image=spec.image,
+                args=list(spec.args),
+                created=time.time(),
+                layers=[str(chain) for chain in image.chain_ids],
+            )
             self.record.write(self.directory)
             words.append(str(self.directory))
         with self._step("ids.claim") as words:
@@ -65,7 +73,7 @@ class Holdings:
         with self._step("storage.create") as words:
             self.storage = storage.create(
                 self.directory / "storage",
-                overlays=overlays,
+                overlays=len(image.stacks) + sum(entry.kind == "overlay" for entry in spec.mounts),
                 owner=self.ids.owner,
                 limit_bytes=spec.limits.disk_bytes,
                 kind=spec.storage,

@@ -131,17 +131,19 @@ class Mount:
 class Spec:
     """A container to be: the image, what to run in it, and its walls.
 
-    image: "host" (this machine's own files, read-only), or a directory's path (starts with / or .) that is the root file system.
-    args: the program and its arguments. env: added to the image's; nothing of the caller's environment gets in. user: "uid",
-    "uid:gid" or names of the image's /etc/passwd. cwd: None = the image's. capabilities: None = the default set, else exactly
-    these ("CAP_CHOWN"). network: "none" (loopback only). storage: "disk" or "tmpfs" (pages count against the memory limit).
+    image: "host" (this machine's own files, read-only), a directory's path (starts with / or .) that is the root file system, or the
+    name of an OCI image in the store ("python:3.12-slim"). entrypoint, then args: the program and its arguments; without them the image's
+    (None, and ()). env: added to the image's; nothing of the caller's environment gets in. user: "uid", "uid:gid" or names of the image's
+    /etc/passwd; None = the image's. cwd: None = the image's. capabilities: None = the default set, else exactly these ("CAP_CHOWN").
+    network: "none" (loopback only). storage: "disk" or "tmpfs" (pages count against the memory limit).
     """
 
     image: str = "host"
+    entrypoint: tuple[str, ...] | None = None
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     cwd: str | None = None
-    user: str = "0:0"
+    user: str | None = None
     hostname: str | None = None
     name: str | None = None
     limits: Limits = Limits()
@@ -166,7 +168,7 @@ class Spec:
         for key in self.env:
             if not key or "=" in key or "\0" in key or "\0" in self.env[key]:
                 raise InvalidSpec(f"cannot use env {key!r}: not a name of an environment variable")
-        for arg in self.args:
+        for arg in (*(self.entrypoint or ()), *self.args):
             if "\0" in arg:
                 raise InvalidSpec(f"cannot run {arg!r}: an argument holds a NUL byte")
 

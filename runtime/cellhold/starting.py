@@ -35,7 +35,7 @@ class Started(NamedTuple):
 
 def check(spec: Spec) -> None:
     """Raise NotSupported for a user that no id is there for, and InvalidSpec for a bind whose source is not there."""
-    if subids.is_rootless() and spec.user not in _ROOT and subids.delegation().ids.count == 1:
+    if subids.is_rootless() and spec.user not in (None, *_ROOT) and subids.delegation().ids.count == 1:
         raise NotSupported(
             f"cannot use user={spec.user}: without subordinate ids the container's only user is root",
             hint=subids.REMEDY.format(user=subids.user_name(os.geteuid())),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import marshal
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,9 +164,22 @@ def test_the_environment_is_the_images_the_hostname_and_the_specs_and_nothing_of
 
 
 def test_what_the_spec_does_not_say_is_the_images() -> None:
-    assert planned(Spec())["args"] == ["sh"]
-    assert planned(Spec())["cwd"] == "/home"
-    assert planned(Spec(cwd="/work"))["cwd"] == "/work"
+    left_out = planned(IMAGE.completed(Spec()))
+    assert (left_out["args"], left_out["cwd"], left_out["user"]) == (["sh"], "/home", "0:0")
+    assert planned(IMAGE.completed(Spec(cwd="/work")))["cwd"] == "/work"
+    assert planned(replace(IMAGE, user="www").completed(Spec()))["user"] == "www"
+    assert planned(replace(IMAGE, user="www").completed(Spec(user="7")))["user"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "args", "command"),
+    [(None, (), ["tini", "sh"]), (None, ("ls",), ["tini", "ls"]), (("init",), (), ["init"]), ((), ("ls",), ["ls"]), ((), (), [])],
+)
+def test_the_command_is_put_together_as_docker_does_it(
+    entrypoint: tuple[str, ...] | None, args: tuple[str, ...], command: list[str]
+) -> None:
+    image = replace(IMAGE, entrypoint=("tini",))
+    assert planned(image.completed(Spec(entrypoint=entrypoint, args=args)))["args"] == command
 
 
 def test_capabilities_are_the_default_set_exactly_those_asked_for_or_none() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-_NOT_GIVEN: tuple[Any, ...] = (None, [], False, "none", "0:0", "disk")  # the defaults below
+_NOT_GIVEN: tuple[Any, ...] = (None, [], False, "none", "disk")  # the defaults below
 
 
 def add(command: Any) -> None:
@@ -44,7 +44,8 @@ def add(command: Any) -> None:
         "-e", "--env", metavar="NAME[=VALUE]", action="append", default=[], help="environment; without a value, the caller's"
     )
     walls.add_argument("-w", "--workdir", metavar="DIR", help="working directory, made if missing")
-    walls.add_argument("-u", "--user", metavar="USER[:GROUP]", default="0:0", help="ids, or names of the image's /etc/passwd")
+    walls.add_argument("-u", "--user", metavar="USER[:GROUP]", help="ids, or names of the image's /etc/passwd (default: the image's)")
+    walls.add_argument("--entrypoint", metavar="PROGRAM", help='run before the arguments, instead of the image\'s; "" for none')
     walls.add_argument(
         "-v",
         "--volume",
@@ -75,6 +76,7 @@ def spec(arguments: argparse.Namespace) -> Spec:
     image = str(Path(arguments.rootfs).absolute()) if arguments.rootfs else words.pop(0)
     return Spec(
         image=image,
+        entrypoint=None if arguments.entrypoint is None else (arguments.entrypoint,) if arguments.entrypoint else (),
         args=tuple(words),
         env=environment(arguments.env),
         cwd=arguments.workdir,

@@ -1,14 +1,17 @@
-"""An image as a value: read-only layers, and how to run what is in them."""
+"""An image as a container sees it: read-only layers, and how to run what is in them. Where they come from is not its business."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from cellhold.digest import Digest
+    from cellhold.spec import Spec
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # docker's
 
@@ -23,11 +26,24 @@ class Stack:
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """stacks: the first is the root, the others lie over parts of it. python: the interpreter to run a cell kernel with, if known."""
+    """stacks: the first is the root, the others lie over parts of it. python: the interpreter to run a cell kernel with, if known.
+
+    entrypoint, args, cwd, user: as in the config of an OCI image (its Entrypoint, Cmd, WorkingDir and User). chain_ids: of the unpacked
+    layers of the store that it is made of, topmost first.
+    """
 
     name: str
     stacks: tuple[Stack, ...]
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({"PATH": DEFAULT_PATH}))
     cwd: str = "/"
+    entrypoint: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
+    user: str = ""
     python: str | None = None
+    chain_ids: tuple[Digest, ...] = ()
+
+    def completed(self, spec: Spec) -> Spec:
+        """The spec with what it leaves to the image: the command as docker puts it together, the user and the directory."""
+        entrypoint = self.entrypoint if spec.entrypoint is None else spec.entrypoint
+        args = spec.args or (self.args if spec.entrypoint is None else ())  # docker: another entrypoint makes the image's Cmd void
+        return replace(spec, entrypoint=(), args=(*entrypoint, *args), user=spec.user or self.user or "0:0", cwd=spec.cwd or self.cwd)

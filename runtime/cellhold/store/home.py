@@ -5,8 +5,12 @@ HOME/                     CELLHOLD_HOME, else /var/lib/cellhold as root, else ~/
         record.json       what it is and what became of it (store/record.py)
         storage/          its writable layer (storage.py)
     ids/NUMBER            a claim on a range of subordinate ids: the file's text is the container's id (store/ids.py)
-    images/NAME-KEY/      what an image needs on disk; `host` keeps its skeleton here
+    images/NAME-KEY/      what an image that is no OCI image needs on disk; `host` keeps its skeleton here
+    images.json           the OCI images and their names (store/names.py)
+    blobs/                manifests, configs and layers as they were received (store/blobs.py)
+    layers/CHAIN/         the layers unpacked (store/layers.py)
     layers/init/          empty mount points, below every container's writable layer, above its image
+    use.lock              held, shared, by whoever makes use of layers and blobs that nothing on disk refers to yet (store/garbage.py)
     templates/            empty file-system images for size-limited layers
     seccomp/              compiled filters
     kernels/ID/           where a notebook's host kernel and its container meet (cellhold_kernel/meeting.py)
@@ -15,7 +19,6 @@ HOME/                     CELLHOLD_HOME, else /var/lib/cellhold as root, else ~/
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,11 +26,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellhold.errors import NotSupported, SetupFailed
+from cellhold.store import locks
+from cellhold.store.blobs import Blobs
+from cellhold.store.layers import Layers
+from cellhold.store.names import Names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PARTS = ("containers", "ids", "images", "layers", "templates", "seccomp")
+_PARTS = ("containers", "ids", "images", "blobs", "layers", "templates", "seccomp")
 _UNWRITABLE = {
     errno.ENOSPC: "free space on its disk",
     errno.EDQUOT: "delete files of yours on its disk",
@@ -68,6 +75,21 @@ class Home:
         """See above."""
         return self.root / "seccomp"
 
+    @property
+    def blobs(self) -> Blobs:
+        """See above."""
+        return Blobs(self.root / "blobs")
+
+    @property
+    def layers(self) -> Layers:
+        """See above."""
+        return Layers(self.root / "layers")
+
+    @property
+    def names(self) -> Names:
+        """See above."""
+        return Names(self.root)
+
     def container(self, container_id: str) -> Path:
         """The directory of one container."""
         return self.root / "containers" / container_id
@@ -102,12 +124,16 @@ class Home:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the store's one lock: for rare work that two processes must not do twice."""
-        fd = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+        path = self.root / "lock"
+        with locks.held(path, locks.file(path)):
             yield
-        finally:
-            os.close(fd)
+
+    @contextmanager
+    def used(self, *, alone: bool = False) -> Iterator[None]:
+        """Keep garbage collection away; alone: be the one that collects. Raises BlockingIOError if others make use of the store then."""
+        path = self.root / "use.lock"
+        with locks.held(path, locks.file(path), shared=not alone, wait=not alone):
+            yield
 
 
 def open_home(root: Path | None = None) -> Home:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Record:
-    """One container. created: seconds since the epoch; state, status and why as in cellhold.lifecycle and cellhold.outcome."""
+    """One container. created: seconds since the epoch; state, status and why as in cellhold.lifecycle and cellhold.outcome.
+
+    layers: the chain ids of the unpacked layers that it is mounted from, topmost first; no other of its image's are needed.
+    """
 
     id: str
     name: str
@@ -28,6 +31,7 @@ class Record:
     pid: int | None = None
     status: int | None = None
     why: str | None = None
+    layers: list[str] = field(default_factory=list)
 
     def write(self, directory: Path) -> None:
         """Put it into the container's directory."""

@@ -1,0 +1,160 @@
+"""Content under its digest: manifests, configs and layers as they were received, byte for byte.
+
+blobs/
+    sha256/HEX...       whole and verified
+    drafts/HEX...       coming in: locked by whoever writes; what a cut connection left is there for the next try
+
+A file appears under its digest by a rename, so that what is there is whole.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from cellhold.digest import Digest
+from cellhold.errors import ImageNotFound, ImageRefused
+from cellhold.store import locks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+_CHUNK_BYTES = 1 << 20
+
+
+class Blobs:
+    """The blobs of one store, in the directory `root`."""
+
+    def __init__(self, root: Path) -> None:
+        """Make the directories if they are missing."""
+        self.root = root
+        self.drafts = root / "drafts"
+        for directory in (root, root / "sha256", root / "sha512", self.drafts):
+            directory.mkdir(mode=0o700, exist_ok=True)
+
+    def path(self, digest: Digest) -> Path:
+        """Where the blob is, or would be."""
+        return self.root / digest.algorithm / digest.encoded
+
+    def has(self, digest: Digest) -> bool:
+        """Whether it is there."""
+        return self.path(digest).exists()
+
+    def size(self, digest: Digest) -> int:
+        """Its bytes. Raises ImageNotFound."""
+        with self.open(digest) as file:
+            return os.fstat(file.fileno()).st_size
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """The blob, for reading. Raises ImageNotFound."""
+        try:
+            return self.path(digest).open("rb")
+        except FileNotFoundError as error:
+            raise ImageNotFound(f"cannot read {digest}: the store has no such blob", hint="pull or load its image again") from error
+
+    def read(self, digest: Digest) -> bytes:
+        """All of a small blob. Raises ImageNotFound."""
+        with self.open(digest) as file:
+            return file.read()
+
+    def put(self, data: bytes) -> Digest:
+        """Keep a small blob."""
+        digest = Digest.of(data)
+        with self.draft(digest, len(data)) as draft:
+            if draft is not None:
+                draft.restart()
+                draft.write(data)
+                draft.keep()
+        return digest
+
+    @contextmanager
+    def draft(self, digest: Digest, size_bytes: int) -> Iterator[Draft | None]:
+        """The one draft of a blob, once nobody else writes it; None if it is there by then. What is not kept waits for the next try."""
+        path = self.drafts / digest.encoded
+        while not self.has(digest):
+            with locks.held(path, locks.file(path)) as fd:
+                if self.has(digest):
+                    path.unlink()  # another one was quicker: the empty draft is of our making
+                    break
+                yield Draft(fd, path, self.path(digest), digest, size_bytes)
+                return
+        yield None
+
+    def all(self) -> list[Digest]:
+        """Every blob that is there."""
+        return [Digest(kind, name) for kind in ("sha256", "sha512") for name in os.listdir(self.root / kind)]
+
+    def remove(self, digest: Digest) -> int:
+        """Remove one; its bytes. None there is no error."""
+        with suppress(FileNotFoundError):
+            size = self.path(digest).stat().st_size
+            self.path(digest).unlink()
+            return size
+        return 0
+
+    def remove_drafts(self) -> None:
+        """Remove what cut connections have left, while nobody writes (store/garbage.py)."""
+        for path in self.drafts.iterdir():
+            path.unlink()
+
+
+class Draft:
+    """A blob that is coming in. size_bytes: what it will have; done_bytes: what is there already, hashed."""
+
+    def __init__(self, fd: int, path: Path, final: Path, digest: Digest, size_bytes: int) -> None:
+        """Take up what an earlier try has left; more than there should be is no beginning of it."""
+        self.digest, self.size_bytes = digest, size_bytes
+        self._fd, self._path, self._final = fd, path, final
+        self._hash = digest.hasher()
+        self.done_bytes = 0
+        if os.fstat(fd).st_size > size_bytes:
+            os.ftruncate(fd, 0)
+        for chunk in self.content():
+            self._hash.update(chunk)
+            self.done_bytes += len(chunk)
+
+    def content(self) -> Iterator[bytes]:
+        """What is there, from the beginning."""
+        at = 0
+        while chunk := os.pread(self._fd, _CHUNK_BYTES, at):
+            yield chunk
+            at += len(chunk)
+
+    def restart(self) -> None:
+        """Forget what is there."""
+        os.ftruncate(self._fd, 0)
+        self._hash, self.done_bytes = self.digest.hasher(), 0
+
+    def write(self, data: bytes) -> None:
+        """Add to it. Raises ImageRefused as soon as it is too long, OSError."""
+        if self.done_bytes + len(data) > self.size_bytes:
+            self.discard()
+            raise ImageRefused(f"cannot keep {self.digest}: it is longer than the {self.size_bytes} bytes that its descriptor says")
+        rest = memoryview(data)
+        while rest:
+            written = os.pwrite(self._fd, rest, self.done_bytes)
+            self._hash.update(rest[:written])
+            self.done_bytes += written
+            rest = rest[written:]
+
+    def keep(self) -> None:
+        """It is whole: put it under its digest. Raises ImageRefused if it is something else; then nothing of it is kept."""
+        if self.done_bytes < self.size_bytes:
+            self.discard()
+            raise ImageRefused(f"cannot keep {self.digest}: it ended after {self.done_bytes} of {self.size_bytes} bytes")
+        if self._hash.hexdigest() != self.digest.encoded:
+            self.discard()
+            raise ImageRefused(
+                f"cannot keep {self.digest}: what came has the digest {self.digest.algorithm}:{self._hash.hexdigest()}",
+                hint="it was changed on its way, or the registry is broken: try again, or another registry",
+            )
+        os.fchmod(self._fd, 0o400)
+        os.rename(self._path, self._final)
+
+    def discard(self) -> None:
+        """Keep nothing of it."""
+        with suppress(FileNotFoundError):
+            self._path.unlink()

@@ -1,0 +1,59 @@
+"""Locks that end with their holder: flock(2) on a file or directory of the store, also across its removal.
+
+Whoever waited for a lock may hold one on something that was renamed or removed in the meantime; `held()` tries again then.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def held(path: Path, opened: Callable[[], int], *, shared: bool = False, wait: bool = True) -> Iterator[int]:
+    """Hold the lock on what `opened` opens at `path`, and made if need be; yields the descriptor.
+
+    Raises BlockingIOError unless `wait`, where another one holds it.
+    """
+    operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    while True:
+        try:
+            fd = opened()
+        except FileNotFoundError:  # removed between its making and its opening
+            continue
+        try:
+            fcntl.flock(fd, operation)
+            if not _is_at(fd, path):
+                continue
+            yield fd
+            return
+        finally:
+            os.close(fd)
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        there, ours = os.stat(path, follow_symlinks=False), os.fstat(fd)
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+    return False
+
+
+def file(path: Path) -> Callable[[], int]:
+    """An opener for `held`: a private file, made if it is missing."""
+    return lambda: os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def directory(path: Path) -> Callable[[], int]:
+    """An opener for `held`: a private directory, made if it is missing."""
+
+    def opened() -> int:
+        path.mkdir(mode=0o700, exist_ok=True)
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+    return opened

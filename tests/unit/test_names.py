@@ -1,0 +1,52 @@
+"""The table of images and names: whole after any crash, one writer at a time."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cellhold.digest import Digest
+from cellhold.errors import SetupFailed
+from cellhold.store.names import Entry, Names, Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IMAGE = Digest.of(b"manifest")
+ENTRY = Entry(media_type="application/vnd.oci.image.manifest.v1+json", size_bytes=8, created=1.5, came_as=["localhost:5000/x@sha256:0"])
+
+
+def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+    with Names(tmp_path).changed() as table:
+        table.images[IMAGE] = ENTRY
+        table.names["docker.io/library/x:1"] = IMAGE
+    assert Names(tmp_path).read() == Table(images={IMAGE: ENTRY}, names={"docker.io/library/x:1": IMAGE})
+    assert Names(tmp_path).read().names_of(IMAGE) == ["docker.io/library/x:1"]
+
+
+def test_an_error_on_the_way_changes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), Names(tmp_path).changed() as table:
+        table.names["docker.io/library/x:1"] = 1 / 0  # type: ignore[assignment]  # never assigned
+    assert Names(tmp_path).read() == Table()
+
+
+def test_nothing_is_lost_when_many_write_at_once(tmp_path: Path) -> None:
+    def name(number: int) -> None:
+        with Names(tmp_path).changed() as table:
+            table.names[f"docker.io/library/x:{number}"] = IMAGE
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(name, range(40)))
+    assert len(Names(tmp_path).read().names) == 40
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"version": 2, "images": {}, "names": {}}', '{"version": 1, "images": {"x": {}}, "names": {}}']
+)
+def test_a_damaged_table_is_a_sentence_and_is_left_as_it_is(tmp_path: Path, text: str) -> None:
+    (tmp_path / "images.json").write_text(text)
+    with pytest.raises(SetupFailed, match=r"cannot read .*images\.json: it is no table of images"), Names(tmp_path).changed():
+        pass
+    assert (tmp_path / "images.json").read_text() == text
