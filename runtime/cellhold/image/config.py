@@ -1,0 +1,156 @@
+"""How to run an image, and what its layers are: the config (OCI image-spec, config.md; Docker's image JSON is the same).
+
+What a container makes of it is not its business. The bytes are kept: their digest is the image's id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from cellhold.digest import Digest
+from cellhold.image import fields
+from cellhold.image.platform import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from cellhold.image.fields import Field
+
+MOST_BYTES = 8 << 20
+_NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """One instruction of the build. empty_layer: it made no layer (ENV, CMD ...)."""
+
+    created: datetime | None = None
+    created_by: str | None = None
+    author: str | None = None
+    comment: str | None = None
+    empty_layer: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Healthcheck:
+    """Docker's HEALTHCHECK. test: ("CMD", ...), ("CMD-SHELL", "..."), ("NONE",); None: Docker's default."""
+
+    test: tuple[str, ...]
+    interval_seconds: float | None = None
+    timeout_seconds: float | None = None
+    start_period_seconds: float | None = None
+    retries: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """diff_ids: the digests of the uncompressed layers, lowest first. None: the image does not say. raw: as it was received."""
+
+    platform: Platform
+    diff_ids: tuple[Digest, ...]
+    history: tuple[History, ...]
+    created: datetime | None
+    author: str | None
+    env: tuple[str, ...]
+    entrypoint: tuple[str, ...] | None
+    cmd: tuple[str, ...] | None
+    shell: tuple[str, ...] | None
+    working_dir: str
+    user: str
+    stop_signal: str | None
+    labels: Mapping[str, str] = field(hash=False)
+    exposed_ports: tuple[str, ...]
+    volumes: tuple[str, ...]
+    healthcheck: Healthcheck | None
+    raw: bytes = field(repr=False)
+
+    @property
+    def digest(self) -> Digest:
+        """The image's id: the sha256 of the config's bytes."""
+        return Digest.of(self.raw)
+
+    def layer_history(self) -> tuple[History | None, ...]:
+        """For each layer, lowest first, the instruction that made it; None where the history is shorter than the layers."""
+        made: Iterator[History] = (entry for entry in self.history if not entry.empty_layer)
+        return tuple(next(made, None) for _ in self.diff_ids)
+
+
+def parse(raw: bytes, *, layers: int | None = None) -> Config:
+    """The config in `raw`, of a manifest with `layers` layers (None: there is no manifest to compare with). Raises ImageRefused."""
+    document = fields.read(raw, "config", most_bytes=MOST_BYTES)
+    run = document["config"]
+    return Config(
+        platform=_platform(document),
+        diff_ids=_diff_ids(document["rootfs"], layers),
+        history=tuple(map(_history, document["history"].items())),
+        created=document["created"].time(),
+        author=document["author"].optional_text(),
+        env=run["Env"].texts(),
+        entrypoint=_words(run["Entrypoint"]),
+        cmd=_words(run["Cmd"]),
+        shell=_words(run["Shell"]),
+        working_dir=run["WorkingDir"].optional_text() or "",
+        user=run["User"].optional_text() or "",
+        stop_signal=run["StopSignal"].optional_text() or None,
+        labels=MappingProxyType(run["Labels"].text_of()),
+        exposed_ports=run["ExposedPorts"].names(),
+        volumes=run["Volumes"].names(),
+        healthcheck=_healthcheck(run["Healthcheck"]),
+        raw=raw,
+    )
+
+
+def chain_ids(diff_ids: Iterable[Digest]) -> tuple[Digest, ...]:
+    """For each layer, the name of it on top of all below it (config.md, "Layer ChainID"): what an unpacked layer is stored by."""
+    chain: list[Digest] = []
+    for diff_id in diff_ids:
+        chain.append(Digest.of(f"{chain[-1]} {diff_id}".encode()) if chain else diff_id)
+    return tuple(chain)
+
+
+def _platform(document: Field) -> Platform:
+    variant = document["variant"].optional_text() or None
+    return Platform(os=document["os"].text(), architecture=document["architecture"].text(), variant=variant)
+
+
+def _diff_ids(rootfs: Field, layers: int | None) -> tuple[Digest, ...]:
+    if rootfs["type"].text() != "layers":
+        raise rootfs["type"].refused(f"{fields.told(rootfs['type'].value)} is not 'layers'")
+    diff_ids = tuple(item.digest() for item in rootfs["diff_ids"].items())
+    if layers is not None and len(diff_ids) != layers:
+        raise rootfs["diff_ids"].refused(f"it has {len(diff_ids)} layers, its manifest has {layers}")
+    return diff_ids
+
+
+def _history(entry: Field) -> History:
+    return History(
+        created=entry["created"].time(),
+        created_by=entry["created_by"].optional_text(),
+        author=entry["author"].optional_text(),
+        comment=entry["comment"].optional_text(),
+        empty_layer=entry["empty_layer"].flag(),
+    )
+
+
+def _words(entry: Field) -> tuple[str, ...] | None:
+    return entry.texts() if entry else None
+
+
+def _healthcheck(entry: Field) -> Healthcheck | None:
+    if not entry.mapping():
+        return None
+    return Healthcheck(
+        test=entry["Test"].texts(),
+        interval_seconds=_seconds(entry["Interval"]),
+        timeout_seconds=_seconds(entry["Timeout"]),
+        start_period_seconds=_seconds(entry["StartPeriod"]),
+        retries=entry["Retries"].count() if entry["Retries"] else None,
+    )
+
+
+def _seconds(entry: Field) -> float | None:
+    """Go's durations are nanoseconds, and 0 is its word for unsaid."""
+    return entry.count() / _NANOSECONDS if entry and entry.count() else None

@@ -1,0 +1,172 @@
+"""A JSON document that nobody trusts, read field by field: an error names the field, as in `manifest.layers[3].size`.
+
+What the fields mean is not its business: that is manifest.py's and config.py's. What is refused here is what two readers could
+understand differently: keys that appear twice, numbers that are none, texts that are no Unicode.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from cellhold.digest import Digest
+from cellhold.errors import ImageRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LARGEST = (1 << 63) - 1  # what OCI calls int64
+_TOLD_MOST = 120
+
+
+def told(value: object) -> str:
+    """Text from outside, fit for a sentence: quoted, control characters escaped, cut where it gets long."""
+    if not isinstance(value, (str, int, float)):
+        return {dict: "an object", list: "a list", type(None): "null"}.get(type(value), type(value).__name__)
+    if isinstance(value, int) and value.bit_length() > _TOLD_MOST:
+        return "a huge number"  # Python refuses to print one of more than 4300 digits
+    return repr(value[: _TOLD_MOST + 1] if isinstance(value, str) else value)[:_TOLD_MOST]
+
+
+def read(raw: bytes, name: str, *, most_bytes: int) -> Field:
+    """The JSON object in `raw`, called `name` in errors. Raises ImageRefused."""
+    if len(raw) > most_bytes:
+        raise ImageRefused(f"cannot use the {name}: its {len(raw)} bytes are more than {most_bytes}")
+    try:
+        value = json.loads(raw.decode(), object_pairs_hook=_object, parse_constant=_no_number)
+    except RecursionError as error:
+        raise ImageRefused(f"cannot use the {name}: its JSON is nested too deeply") from error
+    except ValueError as error:  # not UTF-8, not JSON, or one of the two below
+        raise ImageRefused(f"cannot use the {name}: it is no sound JSON ({told(str(error))})") from error
+    if not isinstance(value, dict):
+        raise ImageRefused(f"cannot use the {name}: it is {told(value)}, no JSON object")
+    return Field(name, value)
+
+
+def canonical(value: object) -> bytes:
+    """JSON in the form that everybody writes alike: no blanks, keys sorted, UTF-8 (OCI image-spec, considerations.md)."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # add() gives None
+        raise ValueError(f"the key {twice[:_TOLD_MOST]} appears twice")
+    return made
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
+
+
+@dataclass(frozen=True)
+class Field:
+    """A value and its path. What is missing and what is null are the same, as in every reader written in Go."""
+
+    path: str
+    value: Any
+
+    def __getitem__(self, key: str) -> Field:
+        """A member of the object; an object that is missing has no members."""
+        return Field(f"{self.path}.{key}", self.mapping().get(key))
+
+    def __bool__(self) -> bool:
+        """Whether it is there."""
+        return self.value is not None
+
+    def refused(self, reason: str) -> ImageRefused:
+        """The error for this field."""
+        return ImageRefused(f"cannot use {self.path}: {reason}")
+
+    def required(self) -> Field:
+        """Itself; raises ImageRefused where it is missing."""
+        if self.value is None:
+            raise self.refused("it is missing")
+        return self
+
+    def text(self) -> str:
+        """A text that must be there, and that the kernel can take: no NUL, no half of a surrogate pair."""
+        value = self.required().value
+        if not isinstance(value, str):
+            raise self.refused(f"{told(value)} is no text")
+        if "\0" in value or not _is_unicode(value):
+            raise self.refused(f"{told(value)} has characters that no text may have")
+        return value
+
+    def optional_text(self) -> str | None:
+        """A text, or None where it is missing."""
+        return self.text() if self else None
+
+    def count(self) -> int:
+        """A whole number of 0 or more that must be there."""
+        value = self.required().value
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST:
+            raise self.refused(f"{told(value)} is no whole number from 0 to 2^63-1")
+        return value
+
+    def flag(self) -> bool:
+        """True or false; false where it is missing."""
+        if self and not isinstance(self.value, bool):
+            raise self.refused(f"{told(self.value)} is neither true nor false")
+        return bool(self.value)
+
+    def digest(self) -> Digest:
+        """A digest that must be there."""
+        text = self.text()
+        try:
+            return Digest.parse(text)
+        except ValueError as error:
+            raise self.refused(str(error)) from error
+
+    def time(self) -> datetime | None:
+        """A time with its zone (RFC 3339), or None where it is missing."""
+        text = self.optional_text()
+        if not text:
+            return None
+        try:
+            time = datetime.fromisoformat(text)
+        except ValueError:
+            time = None
+        if time is None or time.tzinfo is None:
+            raise self.refused(f"{told(text)} is no time as 2026-01-31T12:00:00Z")
+        return time
+
+    def mapping(self) -> dict[str, Any]:
+        """The object's members; none where it is missing."""
+        if self and not isinstance(self.value, dict):
+            raise self.refused(f"{told(self.value)} is no object")
+        return self.value or {}
+
+    def items(self) -> Iterator[Field]:
+        """The list's values; none where it is missing."""
+        if self and not isinstance(self.value, list):
+            raise self.refused(f"{told(self.value)} is no list")
+        for number, value in enumerate(self.value or ()):
+            yield Field(f"{self.path}[{number}]", value)
+
+    def texts(self) -> tuple[str, ...]:
+        """A list of texts; empty where it is missing."""
+        return tuple(item.text() for item in self.items())
+
+    def names(self) -> tuple[str, ...]:
+        """The keys of an object that OCI uses as a set: {"80/tcp": {}}."""
+        return tuple(Field(f"{self.path}[{told(key)}]", key).text() for key in self.mapping())
+
+    def text_of(self) -> dict[str, str]:
+        """An object of texts, such as labels and annotations."""
+        return {
+            Field(f"{self.path}[{told(key)}]", key).text(): Field(f"{self.path}[{told(key)}]", value).text()
+            for key, value in self.mapping().items()
+        }
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,119 @@
+"""The name of an image in a registry, as Docker reads and completes it: "python:3.12" is docker.io/library/python:3.12.
+
+    REFERENCE   [REGISTRY/]REPOSITORY[:TAG][@DIGEST]
+    REGISTRY    the first part, if it has a dot, a colon or upper case, or is "localhost"; else docker.io
+    REPOSITORY  lower case; a lone name of docker.io is in library/
+
+The grammar is that of the distribution project's `reference` package, which docker, podman and containerd share.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Self
+
+from cellhold.digest import Digest
+from cellhold.errors import InvalidSpec
+
+DEFAULT_REGISTRY = "docker.io"
+DEFAULT_TAG = "latest"
+_OLD_DEFAULT_REGISTRY = "index.docker.io"
+_OFFICIAL = "library/"
+_LONGEST_REPOSITORY = 255
+_LONGEST = 1024  # nothing that is right is longer
+_TOLD_MOST = 200
+
+_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_REGISTRY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}")
+_ID = re.compile(r"[a-f0-9]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """registry: with its port, if one is named; repository: its path there; tag and digest: at least one is there after parse()."""
+
+    registry: str
+    repository: str
+    tag: str | None = None
+    digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The image that people call `text`; without tag and digest, its tag is "latest". Raises InvalidSpec."""
+        if _ID.fullmatch(text):
+            raise _wrong(text, "64 hexadecimal digits are an image's id, no name of a repository")
+        if not text or len(text) > _LONGEST:
+            raise _wrong(text, f"{len(text)} characters are no name of an image")
+        rest, digest = _split_digest(text)
+        registry, rest = _split_registry(rest)
+        repository, colon, tag = rest.partition(":")
+        if registry == DEFAULT_REGISTRY and "/" not in repository:
+            repository = _OFFICIAL + repository
+        _check(text, registry, repository, tag if colon else None)
+        default = None if digest else DEFAULT_TAG
+        return cls(registry=registry, repository=repository, tag=tag if colon else default, digest=digest)
+
+    @property
+    def asked(self) -> str:
+        """What a registry is asked for: the digest, or the tag where there is none."""
+        return str(self.digest) if self.digest else self.tag or DEFAULT_TAG
+
+    def with_digest(self, digest: Digest) -> Self:
+        """The same, and exactly this content."""
+        return replace(self, digest=digest)
+
+    def familiar(self) -> str:
+        """Short, as docker prints it: without docker.io and library/, except where parse() would take the rest for something else."""
+        repository = self.repository
+        if repository.startswith(_OFFICIAL) and repository.count("/") == 1:
+            repository = repository.removeprefix(_OFFICIAL)
+        if self.registry != DEFAULT_REGISTRY or ("/" in repository and _is_registry(repository.partition("/")[0])):
+            return str(self)
+        return repository + self._suffix()
+
+    def _suffix(self) -> str:
+        return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
+
+    def __str__(self) -> str:
+        """In full: docker.io/library/python:3.12@sha256:..."""
+        return f"{self.registry}/{self.repository}{self._suffix()}"
+
+
+def _split_digest(text: str) -> tuple[str, Digest | None]:
+    rest, at, digest = text.partition("@")
+    try:
+        return rest, Digest.parse(digest) if at else None
+    except ValueError as error:
+        raise _wrong(text, str(error)) from error
+
+
+def _split_registry(text: str) -> tuple[str, str]:
+    first, slash, rest = text.partition("/")
+    if not slash or not _is_registry(first):
+        return DEFAULT_REGISTRY, text
+    return (DEFAULT_REGISTRY if first == _OLD_DEFAULT_REGISTRY else first), rest
+
+
+def _is_registry(first: str) -> bool:
+    return "." in first or ":" in first or first == "localhost" or first != first.lower()
+
+
+def _check(text: str, registry: str, repository: str, tag: str | None) -> None:
+    if not _REGISTRY.fullmatch(registry):
+        raise _wrong(text, f"{registry!r} is no name of a registry")
+    if repository != repository.lower():
+        raise _wrong(text, "a repository's name has no upper case", hint=f"write {repository.removeprefix(_OFFICIAL).lower()}")
+    if not _REPOSITORY.fullmatch(repository):
+        raise _wrong(text, "a repository's name is made of a-z and 0-9, with single . _ or - between them, and / between its parts")
+    if len(repository) > _LONGEST_REPOSITORY:
+        raise _wrong(text, f"a repository's name has {_LONGEST_REPOSITORY} characters at most")
+    if tag is not None and not _TAG.fullmatch(tag):
+        raise _wrong(text, f"{tag!r} is no tag: up to 128 of A-Z a-z 0-9 _ . -, not beginning with . or -")
+
+
+def _wrong(text: str, reason: str, hint: str = "write [REGISTRY/]REPOSITORY[:TAG][@DIGEST], as in python:3.12-slim") -> InvalidSpec:
+    return InvalidSpec(f"cannot use image={text[:_TOLD_MOST]!r}: {reason}", hint=hint)

@@ -1,0 +1,154 @@
+"""Names of images and of platforms: read as Docker reads them, printed as Docker prints them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from cellhold.digest import Digest
+from cellhold.errors import InvalidSpec
+from cellhold.image.platform import Platform
+from cellhold.image.reference import Reference
+
+DIGEST = f"sha256:{'ab' * 32}"
+
+
+@pytest.mark.parametrize(
+    ("text", "full", "short"),
+    [
+        ("python", "docker.io/library/python:latest", "python:latest"),
+        ("python:3.12-slim", "docker.io/library/python:3.12-slim", "python:3.12-slim"),
+        ("docker.io/python", "docker.io/library/python:latest", "python:latest"),
+        ("index.docker.io/library/python:3", "docker.io/library/python:3", "python:3"),
+        ("jupyter/base-notebook", "docker.io/jupyter/base-notebook:latest", "jupyter/base-notebook:latest"),
+        ("a/b/c", "docker.io/a/b/c:latest", "a/b/c:latest"),
+        ("localhost/x", "localhost/x:latest", "localhost/x:latest"),
+        ("localhost:5000/x", "localhost:5000/x:latest", "localhost:5000/x:latest"),
+        ("localhost:5000", "docker.io/library/localhost:5000", "localhost:5000"),
+        ("[::1]:5000/x:y", "[::1]:5000/x:y", "[::1]:5000/x:y"),
+        ("quay.io/a__b/c-d--e.f:V_1.0", "quay.io/a__b/c-d--e.f:V_1.0", "quay.io/a__b/c-d--e.f:V_1.0"),
+        ("REG/x", "REG/x:latest", "REG/x:latest"),
+        (f"python@{DIGEST}", f"docker.io/library/python@{DIGEST}", f"python@{DIGEST}"),
+        (f"h:1/x:t@{DIGEST}", f"h:1/x:t@{DIGEST}", f"h:1/x:t@{DIGEST}"),
+        ("docker.io/quay.io/x", "docker.io/quay.io/x:latest", "docker.io/quay.io/x:latest"),
+    ],
+)
+def test_a_name_is_completed_and_shortened_as_docker_does(text: str, full: str, short: str) -> None:
+    reference = Reference.parse(text)
+    assert (str(reference), reference.familiar()) == (full, short)
+    assert Reference.parse(full) == Reference.parse(short) == reference
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Python", "no upper case"),
+        ("a/B", "no upper case"),
+        ("", "0 characters"),
+        ("a" * 2000, "2000 characters"),
+        ("a" * 256, "255 characters at most"),
+        ("a" * 64, "an image's id"),
+        ("a//b", "made of a-z"),
+        ("a/", "made of a-z"),
+        ("../x", "'..' is no name of a registry"),
+        ("./x", "'.' is no name of a registry"),
+        ("a..b", "made of a-z"),
+        ("a___b", "made of a-z"),
+        ("-a", "made of a-z"),
+        ("a b", "made of a-z"),
+        ("a\n", "made of a-z"),
+        ("a:", "'' is no tag"),
+        ("a:.x", "'.x' is no tag"),
+        ("a:x\n", "no tag"),
+        (f"a:{'x' * 129}", "no tag"),
+        ("a:b:c", "no tag"),
+        ("a@sha256:12", "no digest"),
+        (f"a@{DIGEST.upper()}", "no digest"),
+        (f"a@{DIGEST}@{DIGEST}", "no digest"),
+        ("-h.x/a", "no name of a registry"),
+        ("h:x/a", "no name of a registry"),
+        ("user@h/a", "no digest"),
+        ("http://h/a", "'http:' is no name of a registry"),
+        ("\u0661/x", "made of a-z"),
+        ("b\u0430sh", "made of a-z"),  # a Cyrillic letter
+    ],
+)
+def test_what_is_no_name_is_one_sentence(text: str, reason: str) -> None:
+    with pytest.raises(InvalidSpec, match=reason) as caught:
+        Reference.parse(text)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
+
+
+def test_upper_case_comes_with_the_name_to_write() -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        Reference.parse("quay.io/Me/App:V1")
+    assert caught.value.hint == "write me/app"
+
+
+def test_a_digest_is_asked_for_before_a_tag() -> None:
+    reference = Reference.parse("python:3.12")
+    assert reference.asked == "3.12"
+    pinned = reference.with_digest(Digest.parse(DIGEST))
+    assert (pinned.asked, str(pinned)) == (DIGEST, f"docker.io/library/python:3.12@{DIGEST}")
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("linux/amd64", "linux/amd64"),
+        ("linux/x86_64", "linux/amd64"),
+        ("Linux/AArch64/v8", "linux/arm64"),
+        ("linux/armhf", "linux/arm"),
+        ("linux/arm/7", "linux/arm"),
+        ("linux/arm/v6", "linux/arm/v6"),
+        ("linux/amd64/v3", "linux/amd64/v3"),
+        ("linux/i686", "linux/386"),
+    ],
+)
+def test_a_platform_is_spelled_in_one_way(text: str, normal: str) -> None:
+    assert str(Platform.parse(text)) == normal
+
+
+@pytest.mark.parametrize("text", ["", "linux", "linux/", "linux/arm/v7/x", "linux/a b", "linux/\n"])
+def test_what_is_no_platform_is_refused(text: str) -> None:
+    with pytest.raises(InvalidSpec, match="no OS/ARCHITECTURE"):
+        Platform.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "offered", "rank"),
+    [
+        ("linux/amd64", "linux/amd64", 0),
+        ("linux/amd64", "linux/amd64/v1", 0),
+        ("linux/amd64", "linux/386", None),
+        ("linux/amd64", "linux/amd64/v2", None),
+        ("linux/amd64/v3", "linux/amd64", 2),
+        ("linux/amd64/v3", "linux/amd64/v2", 1),
+        ("linux/arm64", "linux/arm64/v8", 0),
+        ("linux/arm64", "linux/arm/v7", None),
+        ("linux/arm/v7", "linux/arm/v6", 1),
+        ("linux/arm/v7", "linux/arm/v5", 2),
+        ("linux/arm/v6", "linux/arm/v7", None),
+        ("linux/amd64", "windows/amd64", None),
+        ("linux/amd64", "unknown/unknown", None),
+        ("linux/s390x", "linux/s390x", 0),
+    ],
+)
+def test_a_platform_takes_lower_variants_of_itself_only(host: str, offered: str, rank: int | None) -> None:
+    assert Platform.parse(host).rank(Platform.parse(offered)) == rank
+
+
+def test_the_values_load_no_library_for_http() -> None:
+    program = (
+        "import sys, cellhold.image; a = set(sys.modules); import cellhold.image.manifest, cellhold.image.config, cellhold.image.writing;"
+    )
+    program += (
+        "import cellhold.image.reference; print('urllib3' in sys.modules, 'cellhold.image.manifest' in a, 'cellhold.image.fields' in a)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, env={"PYTHONPATH": ":".join(sys.path)}
+    )
+    assert done.stdout == "False False False\n"
