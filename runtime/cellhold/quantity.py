@@ -71,3 +71,17 @@ def duration(seconds: float) -> str:
     hours, rest = divmod(round(seconds), 3600)
     minutes, left = divmod(rest, 60)
     return "".join(f"{n}{unit}" for n, unit in ((hours, "h"), (minutes, "m"), (left, "s")) if n)
+
+
+def ago(seconds: float) -> str:
+    """How long since, in docker's words: "Less than a second ago", "About an hour ago", "3 weeks ago"."""
+    if seconds < 1:
+        return "Less than a second ago"
+    spans = ((1, "second", 60), (60, "minute", 60), (3600, "hour", 48), (86400, "day", 14), (604800, "week", 9), (2592000, "month", 24))
+    for length, unit, most in spans:
+        count = int(seconds // length)
+        if count < most:
+            if count == 1 and unit in ("minute", "hour"):
+                return f"About {'an' if unit == 'hour' else 'a'} {unit} ago"
+            return f"{count} {unit}{'' if count == 1 else 's'} ago"
+    return f"{int(seconds // 31536000)} years ago"

@@ -1,13 +1,16 @@
-"""Images: what a container starts from. `find()` is the one door.
+"""Images: what a container starts from. `find()` is the one door to all kinds.
 
-Today: `host` (this machine's own files) and directories. Images from registries and archives come next.
+host.py directory.py    this machine's own files; a directory
+stored.py               OCI images in the store; naming.py: their names
+pulling.py pushing.py   to and from registries (registry/)
+arrival.py              how an image comes into the store, from wherever
+reference.py descriptor.py manifest.py config.py platform.py    OCI's words, as values
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellhold.errors import ImageNotFound
 from cellhold.image import directory, host
 
 if TYPE_CHECKING:
@@ -16,15 +19,14 @@ if TYPE_CHECKING:
 
 
 def find(name: str, home: Home) -> Image:
-    """The image called `name`: "host", or the path of a directory (it starts with / or .).
+    """The image called `name`: "host", the path of a directory (it starts with / or .), or what an OCI image in the store is called.
 
-    Raises ImageNotFound.
+    Raises ImageNotFound, InvalidSpec.
     """
     if name == "host":
         return host.image(home)
     if name.startswith(("/", ".")):
         return directory.image(name)
-    raise ImageNotFound(
-        f"cannot use image={name}: there is no image of that name",
-        hint="image=host, or the path of a directory that holds a root file system",
-    )
+    from cellhold.image import stored  # noqa: PLC0415  # JSON, dates and references take as long to load as the host image to start
+
+    return stored.prepared(stored.find(name, home), home, name=name)

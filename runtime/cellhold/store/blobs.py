@@ -18,7 +18,7 @@ from cellhold.errors import ImageNotFound, ImageRefused
 from cellhold.store import locks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -71,11 +71,14 @@ class Blobs:
         return digest
 
     @contextmanager
-    def draft(self, digest: Digest, size_bytes: int) -> Iterator[Draft | None]:
-        """The one draft of a blob, once nobody else writes it; None if it is there by then. What is not kept waits for the next try."""
+    def draft(self, digest: Digest, size_bytes: int, *, patience: Callable[[], object] | None = None) -> Iterator[Draft | None]:
+        """The one draft of a blob, once nobody else writes it (patience: as in locks.py); None if it is there by then.
+
+        What is not kept waits for the next try.
+        """
         path = self.drafts / digest.encoded
         while not self.has(digest):
-            with locks.held(path, locks.file(path)) as fd:
+            with locks.held(path, locks.file(path), patience=patience) as fd:
                 if self.has(digest):
                     path.unlink()  # another one was quicker: the empty draft is of our making
                     break

@@ -1,7 +1,7 @@
 """Unpacked layers, each once, whatever number of images and containers have it.
 
 layers/
-    CHAIN/              sixty-four hexadecimal digits: the chain id (OCI image-spec, config.md); locked by whoever makes or removes it
+    CHAIN/              the hexadecimal digits of the chain id (OCI image-spec, config.md); locked by whoever makes or removes it
         tree/           what is mounted, read-only, as a lower directory of overlays; never changed
         layer.json      what it is; written last, so that a layer with it is whole
 
@@ -23,7 +23,7 @@ from cellhold.errors import ImageNotFound
 from cellhold.store import locks, removal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _CHAIN = re.compile(r"[0-9a-f]{64}")
@@ -64,11 +64,14 @@ class Layers:
         return LayerFacts(**{**known, "told": tuple(known["told"])})
 
     @contextmanager
-    def draft(self, chain_id: Digest) -> Iterator[LayerDraft | None]:
-        """The one draft of a layer, once nobody else makes it; None if it is there by then. What is not kept is removed."""
+    def draft(self, chain_id: Digest, *, patience: Callable[[], object] | None = None) -> Iterator[LayerDraft | None]:
+        """The one draft of a layer, once nobody else makes it (patience: as in locks.py); None if it is there by then.
+
+        What is not kept is removed.
+        """
         place = self.root / chain_id.encoded
         while not self.has(chain_id):
-            with locks.held(place, locks.directory(place)):
+            with locks.held(place, locks.directory(place), patience=patience):
                 if self.has(chain_id):
                     break
                 removal.remove(place / "tree")  # of somebody who was killed

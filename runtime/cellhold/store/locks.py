@@ -16,25 +16,40 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def held(path: Path, opened: Callable[[], int], *, shared: bool = False, wait: bool = True) -> Iterator[int]:
+def held(
+    path: Path, opened: Callable[[], int], *, shared: bool = False, wait: bool = True, patience: Callable[[], object] | None = None
+) -> Iterator[int]:
     """Hold the lock on what `opened` opens at `path`, and made if need be; yields the descriptor.
 
+    patience: called again and again while another one holds it: to sleep a moment, or to give up by an error.
     Raises BlockingIOError unless `wait`, where another one holds it.
     """
-    operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait and patience is None else fcntl.LOCK_NB)
     while True:
         try:
             fd = opened()
         except FileNotFoundError:  # removed between its making and its opening
             continue
         try:
-            fcntl.flock(fd, operation)
+            if not _locked(fd, operation, patience):
+                continue
             if not _is_at(fd, path):
                 continue
             yield fd
             return
         finally:
             os.close(fd)
+
+
+def _locked(fd: int, operation: int, patience: Callable[[], object] | None) -> bool:
+    try:
+        fcntl.flock(fd, operation)
+    except BlockingIOError:
+        if patience is None:
+            raise
+        patience()
+        return False
+    return True
 
 
 def _is_at(fd: int, path: Path) -> bool:

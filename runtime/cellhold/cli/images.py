@@ -1,0 +1,209 @@
+"""cellhold images, inspect, history, tag, rmi, image prune: the images of the store."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from cellhold.cli import table
+from cellhold.cli.copying import say
+from cellhold.errors import CellholdError
+from cellhold.quantity import ago, size
+from cellhold.store.home import open_home
+
+if TYPE_CHECKING:
+    import argparse
+    from datetime import datetime
+
+    from cellhold.image.naming import Removed
+    from cellhold.image.stored import StoredImage
+
+FAILED = 1  # docker's, where some of several went wrong
+_NONE = "<none>"
+_LONGEST_TEXT = 45
+
+
+def add(commands: Any) -> None:
+    """Add the commands as docker's short ones (images, rmi); image.py has them as `image ls` and so on too."""
+    add_list(commands, "images")
+    add_inspect(commands, "inspect")
+    add_history(commands)
+    add_tag(commands)
+    add_remove(commands, "rmi")
+
+
+def add_list(commands: Any, name: str) -> None:
+    """images, image ls."""
+    command = commands.add_parser(name, help="list the images that are here", description="List the images that are here.")
+    command.add_argument("-q", "--quiet", action="store_true", help="print only ids")
+    command.add_argument("--digests", action="store_true", help="show the manifests' digests")
+    add_form(command)
+    command.set_defaults(run=show_list)
+
+
+def add_inspect(commands: Any, name: str) -> None:
+    """inspect, image inspect."""
+    command = commands.add_parser(name, help="all that is known of images, as JSON", description="Print what is known of images, as JSON.")
+    command.add_argument("image", nargs="+", metavar="IMAGE")
+    command.set_defaults(run=inspect)
+
+
+def add_history(commands: Any) -> None:
+    """history."""
+    command = commands.add_parser("history", help="the instructions that made an image", description="Print the history of an image.")
+    command.add_argument("image", metavar="IMAGE")
+    add_form(command)
+    command.set_defaults(run=show_history)
+
+
+def add_tag(commands: Any) -> None:
+    """tag."""
+    command = commands.add_parser("tag", help="give an image another name", description="Give an image another name.")
+    command.add_argument("source", metavar="SOURCE")
+    command.add_argument("name", metavar="NAME[:TAG]")
+    command.set_defaults(run=tag)
+
+
+def add_remove(commands: Any, name: str) -> None:
+    """rmi, image rm."""
+    command = commands.add_parser(name, help="remove images", description="Remove names, and images with their last one.")
+    command.add_argument("image", nargs="+", metavar="IMAGE")
+    command.add_argument("-f", "--force", action="store_true", help="all names of an id; also while a container is made of it")
+    command.set_defaults(run=remove)
+
+
+def add_prune(commands: Any) -> None:
+    """image prune."""
+    command = commands.add_parser("prune", help="remove images that nobody uses", description="Remove images without a name.")
+    command.add_argument("-a", "--all", action="store_true", help="all that no container is made of")
+    command.add_argument("-f", "--force", action="store_true", help="do not ask")
+    command.set_defaults(run=prune)
+
+
+def add_form(command: Any) -> None:
+    """--format and --no-trunc."""
+    command.add_argument("--format", choices=("table", "json"), default="table", help="json: one object a line")
+    command.add_argument("--no-trunc", action="store_true", help="ids and texts in full")
+
+
+def show_list(arguments: argparse.Namespace) -> int:
+    """List them; an image has a row for each of its names."""
+    from cellhold.image import stored  # noqa: PLC0415  # what only images need is not loaded for containers
+
+    home = open_home()
+    rows = [row for image in stored.every(home) for row in _rows(image, home, in_full=arguments.no_trunc)]
+    if arguments.quiet:
+        print("\n".join(dict.fromkeys(row["image_id"] for row in rows)), end="\n" if rows else "")
+        return 0
+    digests = ["digest"] if arguments.digests else []
+    table.show(rows, ["repository", "tag", *digests, "image_id", "created", "size"], form=arguments.format)
+    return 0
+
+
+def _rows(image: StoredImage, home: Any, *, in_full: bool) -> list[dict[str, str]]:
+    from cellhold.image import description  # noqa: PLC0415
+    from cellhold.image.reference import Reference  # noqa: PLC0415
+
+    named = [Reference.parse(name).familiar().rpartition(":") for name in image.names] or [(_NONE, "", _NONE)]
+    common = {
+        "digest": str(image.digest),
+        "image_id": str(image.id) if in_full else image.id.short,
+        "created": since(image.config.created),
+        "size": size(description.size_bytes(image, home)),
+    }
+    return [{"repository": repository, "tag": tag, **common} for repository, _colon, tag in named]
+
+
+def inspect(arguments: argparse.Namespace) -> int:
+    """Print a list with an object for each that is here; a sentence for each that is not, and status 1."""
+    from cellhold.image import description, stored  # noqa: PLC0415
+
+    home = open_home()
+    found, status = [], 0
+    for name in arguments.image:
+        try:
+            found.append(description.inspected(stored.find(name, home), home))
+        except CellholdError as error:
+            say(f"cellhold: {error}\n")
+            status = FAILED
+    print(json.dumps(found, indent=4))
+    return status
+
+
+def show_history(arguments: argparse.Namespace) -> int:
+    """Print the instructions, the last one first."""
+    from cellhold.image import description, stored  # noqa: PLC0415
+
+    home = open_home()
+    image = stored.find(arguments.image, home)
+    rows = [
+        {
+            "image": (str(image.id) if arguments.no_trunc else image.id.short) if number == 0 else "<missing>",
+            "created": since(entry.created),
+            "created_by": entry.text if arguments.no_trunc else cut(entry.text),
+            "size": size(entry.size_bytes) if entry.layer else "0 bytes",
+            "comment": entry.comment,
+        }
+        for number, entry in enumerate(description.history(image, home))
+    ]
+    table.show(rows, ["image", "created", "created_by", "size", "comment"], form=arguments.format)
+    return 0
+
+
+def tag(arguments: argparse.Namespace) -> int:
+    """Name it."""
+    from cellhold.image import naming  # noqa: PLC0415
+
+    naming.tag(arguments.source, arguments.name, open_home())
+    return 0
+
+
+def remove(arguments: argparse.Namespace) -> int:
+    """Remove each; a sentence for each that cannot be removed, and status 1."""
+    from cellhold.image import naming  # noqa: PLC0415
+
+    home, status = open_home(), 0
+    for name in arguments.image:
+        try:
+            tell(naming.remove(name, home, force=arguments.force))
+        except CellholdError as error:
+            say(f"cellhold: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+            status = FAILED
+    return status
+
+
+def prune(arguments: argparse.Namespace) -> int:
+    """Ask, then remove."""
+    from cellhold.image import naming  # noqa: PLC0415
+
+    what = "all images that no container is made of" if arguments.all else "all images without a name"
+    if not arguments.force and input(f"This removes {what}. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+        return 0
+    removed = naming.prune(open_home(), everything=arguments.all)
+    tell(removed)
+    if removed.freed is not None:
+        print(f"Total reclaimed space: {size(removed.freed.size_bytes)}")
+    return 0
+
+
+def tell(removed: Removed) -> None:
+    """Print what is gone, in docker's words."""
+    from cellhold.image.reference import Reference  # noqa: PLC0415
+
+    for name in removed.untagged:
+        print(f"Untagged: {Reference.parse(name).familiar()}")
+    for digest in removed.deleted:
+        print(f"Deleted: {digest}")
+    if removed.freed is None:
+        print("The space comes free with the next removal: another process makes use of the store.")
+
+
+def since(when: datetime | None) -> str:
+    """How long ago; "N/A" where nobody says, as docker has it."""
+    return "N/A" if when is None else ago(max(time.time() - when.timestamp(), 0))
+
+
+def cut(text: str) -> str:
+    """At most 45 characters, as docker cuts it."""
+    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"

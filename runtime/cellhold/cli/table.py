@@ -1,0 +1,34 @@
+"""Tables as docker prints them: aligned columns, no lines; or JSON, one object a line, for programs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_GAP = "   "
+
+
+def text(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:
+    """The rows below the names of their columns, in capitals."""
+    cells = [[name.upper().replace("_", " ") for name in columns], *([printable(row[name]) for name in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(_GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells)
+
+
+def printable(text: str) -> str:
+    """Without what a terminal would obey: an image's own words may hold escape sequences."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+
+
+def lines(rows: Sequence[Mapping[str, object]]) -> str:
+    """One JSON object a row."""
+    return "\n".join(json.dumps(row) for row in rows)
+
+
+def show(rows: Sequence[Mapping[str, str]], columns: Sequence[str], *, form: str) -> None:
+    """Print them. form: "table" or "json"."""
+    if form == "table" or rows:
+        print(text(rows, columns) if form == "table" else lines(rows))

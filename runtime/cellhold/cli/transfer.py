@@ -1,0 +1,58 @@
+"""cellhold pull, push: images from and to registries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cellhold.cli import bars
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add(commands: Any) -> None:
+    """Add the commands and their flags."""
+    fetching = commands.add_parser("pull", help="get an image from a registry", description="Get an image from a registry, ready to run.")
+    fetching.add_argument("image", metavar="NAME[:TAG|@DIGEST]")
+    fetching.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="of an image for several (default: this machine's)")
+    fetching.add_argument("-q", "--quiet", action="store_true", help="print only the image's name")
+    fetching.add_argument("--progress", choices=bars.KINDS, default="auto", help="how to show it (default: bars in a terminal, else lines)")
+    fetching.set_defaults(run=pull)
+    sending = commands.add_parser("push", help="send an image to a registry", description="Send an image to the registry of its name.")
+    sending.add_argument("image", metavar="NAME[:TAG]")
+    sending.add_argument("-q", "--quiet", action="store_true", help="print only the image's name")
+    sending.add_argument("--progress", choices=bars.KINDS, default="auto", help="how to show it (default: bars in a terminal, else lines)")
+    sending.set_defaults(run=push)
+
+
+def pull(arguments: argparse.Namespace) -> int:
+    """Pull it."""
+    from cellhold.image.platform import Platform  # noqa: PLC0415  # HTTP takes long to load: other commands do without
+    from cellhold.image.pulling import pull as pull_image  # noqa: PLC0415
+    from cellhold.image.reference import Reference  # noqa: PLC0415
+
+    name = Reference.parse(arguments.image)
+    platform = Platform.parse(arguments.platform) if arguments.platform else None
+    quiet = arguments.quiet or arguments.progress == "json"
+    if not quiet:
+        print(f"{name.asked}: Pulling from {name.registry}/{name.repository}", flush=True)
+    with bars.shown("none" if arguments.quiet else arguments.progress) as tell:
+        found = pull_image(arguments.image, platform=platform, tell=tell)
+    if not quiet:
+        print(f"Digest: {found.came_as[-1].partition('@')[2]}\nImage: {found.id}")
+    print(name, flush=True)
+    return 0
+
+
+def push(arguments: argparse.Namespace) -> int:
+    """Push it."""
+    from cellhold.image.pushing import push as push_image  # noqa: PLC0415  # as above
+    from cellhold.image.reference import Reference  # noqa: PLC0415
+
+    name = Reference.parse(arguments.image)
+    if not arguments.quiet:
+        print(f"The push refers to repository [{name.registry}/{name.repository}]", flush=True)
+    with bars.shown("none" if arguments.quiet else arguments.progress) as tell:
+        digest = push_image(arguments.image, tell=tell)
+    print(name if arguments.quiet else f"{name.tag}: digest: {digest}", flush=True)
+    return 0

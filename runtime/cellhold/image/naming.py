@@ -1,0 +1,118 @@
+"""What images are called: tag, remove, prune. An image whose last name goes stays if it was moved away, goes if it was removed (docker)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from cellhold.errors import InvalidSpec, NotAllowed
+from cellhold.image import stored
+from cellhold.image.reference import Reference
+from cellhold.store import garbage, record
+from cellhold.store.garbage import Referred
+
+if TYPE_CHECKING:
+    from cellhold.digest import Digest
+    from cellhold.image.stored import StoredImage
+    from cellhold.store.garbage import Freed
+    from cellhold.store.home import Home
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removed:
+    """untagged: names that are gone; deleted: images that are gone; freed: None while others use the store, the space comes free later."""
+
+    untagged: tuple[str, ...]
+    deleted: tuple[Digest, ...]
+    freed: Freed | None
+
+
+def tag(source: str, name: str, home: Home) -> None:
+    """Call an image `name` too; another one that had the name loses it. Raises ImageNotFound, InvalidSpec."""
+    wanted = Reference.parse(name)
+    if wanted.digest is not None:
+        raise InvalidSpec(f"cannot tag {source} as {name}: a digest is no name to give", hint="write REPOSITORY:TAG")
+    found = stored.find(source, home)
+    with home.names.changed() as table:
+        table.names[str(wanted)] = found.digest
+
+
+def remove(text: str, home: Home, *, force: bool = False) -> Removed:
+    """Take a name away, and the image with its last one; an id, or a name with a digest, means the image with its one name.
+
+    force: all names of an image by its id, and an image that a container has (which keeps its layers until it ends).
+    Raises ImageNotFound, NotAllowed.
+    """
+    found = stored.find(text, home)
+    names = _names_to_take(text, found, force=force)
+    goes = len(names) == len(found.names)
+    users = _users(found, home)
+    if goes and users and not force:
+        raise NotAllowed(
+            f"cannot remove image {text}: container {users[0]} is made of it", hint="remove the container first, or --force for the name"
+        )
+    with home.names.changed() as table:
+        for name in names:
+            table.names.pop(name, None)
+        if goes:
+            table.images.pop(found.digest, None)
+    return Removed(untagged=names, deleted=(found.id,) if goes else (), freed=collect(home))
+
+
+def prune(home: Home, *, everything: bool = False) -> Removed:
+    """Remove the images without a name; everything: all that no container has."""
+    used = garbage.in_containers(home)
+    going = [image for image in stored.every(home) if not image.names or (everything and not used.intersection(image.chain_ids[-1:]))]
+    with home.names.changed() as table:
+        for image in going:
+            table.images.pop(image.digest, None)
+            for name in image.names:
+                table.names.pop(name, None)
+    untagged = tuple(name for image in going for name in image.names)
+    return Removed(untagged=untagged, deleted=tuple(image.id for image in going), freed=collect(home))
+
+
+def collect(home: Home) -> Freed | None:
+    """Remove what no image and no container refers to."""
+    return garbage.collect(home, lambda: _referred(home))
+
+
+def tagged(reference: Reference) -> Reference:
+    """The name of NAME:TAG@DIGEST."""
+    return replace(reference, digest=None)
+
+
+def _referred(home: Home) -> Referred:
+    images = stored.every(home)
+    blobs = {
+        digest
+        for image in images
+        for digest in (image.digest, image.manifest.config.digest, *(layer.digest for layer in image.manifest.layers))
+    }
+    return Referred(blobs=frozenset(blobs), layers=frozenset(chain for image in images for chain in image.chain_ids))
+
+
+def _names_to_take(text: str, found: StoredImage, *, force: bool) -> tuple[str, ...]:
+    by_name = tuple(name for name in found.names if name == _full(text))
+    if by_name:
+        return by_name
+    if len(found.names) > 1 and not force:
+        raise NotAllowed(
+            f"cannot remove image {text}: it has {len(found.names)} names ({', '.join(found.names)})", hint="name one, or --force for all"
+        )
+    return found.names
+
+
+def _full(text: str) -> str | None:
+    try:
+        return str(Reference.parse(text))
+    except InvalidSpec:
+        return None
+
+
+def _users(found: StoredImage, home: Home) -> list[str]:
+    if not found.chain_ids:
+        return []
+    top = str(found.chain_ids[-1])
+    records = (record.read(directory) for directory in home.containers.iterdir())
+    return [known.name for known in records if known is not None and top in known.layers[:1]]

@@ -1,0 +1,135 @@
+"""The images of the store: found by what people call them, read, and made ready for a container."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from cellhold.errors import ImageNotFound, ImageRefused, InvalidSpec
+from cellhold.image import config, manifest
+from cellhold.image.model import DEFAULT_PATH, Image, Stack
+from cellhold.image.reference import Reference
+
+if TYPE_CHECKING:
+    from cellhold.digest import Digest
+    from cellhold.image.config import Config
+    from cellhold.image.manifest import Manifest
+    from cellhold.store.home import Home
+    from cellhold.store.names import Entry, Table
+
+_ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredImage:
+    """An image that is here, whole. names: in full, sorted; came_as: NAME@DIGEST, as registries called it.
+
+    arrived: seconds since the epoch.
+    """
+
+    digest: Digest
+    names: tuple[str, ...]
+    came_as: tuple[str, ...]
+    arrived: float
+    manifest: Manifest = field(repr=False)
+    config: Config = field(repr=False)
+
+    @property
+    def id(self) -> Digest:
+        """What docker calls the image's id: the digest of its config."""
+        return self.manifest.config.digest
+
+    @cached_property
+    def chain_ids(self) -> tuple[Digest, ...]:
+        """Of its layers, lowest first."""
+        return config.chain_ids(self.config.diff_ids)
+
+    @property
+    def name(self) -> str:
+        """One of its names, short, as docker prints it; else its id."""
+        return Reference.parse(self.names[0]).familiar() if self.names else str(self.id)
+
+
+def find(text: str, home: Home) -> StoredImage:
+    """The image called `text`: a name, a name with a digest, or the beginning of an id. Raises ImageNotFound, InvalidSpec."""
+    table = home.names.read()
+    digest = _named(text, table) or _numbered(text, home, table)
+    if digest is None:
+        raise ImageNotFound(f"cannot use image={text}: it is not here", hint=f"cellhold pull {text}; cellhold images lists what is here")
+    return read(digest, home, table)
+
+
+def every(home: Home) -> list[StoredImage]:
+    """All images, the newest first."""
+    table = home.names.read()
+    newest = sorted(table.images, key=lambda digest: table.images[digest].created, reverse=True)
+    return [read(digest, home, table) for digest in newest]
+
+
+def read(digest: Digest, home: Home, table: Table) -> StoredImage:
+    """The image of that manifest. Raises ImageNotFound where its blobs are gone."""
+    entry: Entry = table.images[digest]
+    found = manifest.parse(home.blobs.read(digest), entry.media_type)
+    if not isinstance(found, manifest.Manifest):
+        raise ImageRefused(f"cannot use {digest}: it is an index, not an image")
+    return StoredImage(
+        digest=digest,
+        names=tuple(table.names_of(digest)),
+        came_as=tuple(entry.came_as),
+        arrived=entry.created,
+        manifest=found,
+        config=config.parse(home.blobs.read(found.config.digest), layers=len(found.layers)),
+    )
+
+
+def prepared(stored: StoredImage, home: Home, *, name: str) -> Image:
+    """The image as a container sees it: nothing is copied or unpacked. Raises ImageNotFound for a layer that is gone."""
+    topmost_first = stored.chain_ids[::-1]
+    for chain_id in topmost_first:
+        home.layers.facts(chain_id)
+    return Image(
+        name=name,
+        stacks=(Stack(target="/", layers=tuple(map(home.layers.tree, topmost_first))),),
+        env=MappingProxyType({"PATH": DEFAULT_PATH} | dict(_variable(text) for text in stored.config.env)),
+        cwd=_directory(stored.config.working_dir),
+        entrypoint=stored.config.entrypoint or (),
+        args=stored.config.cmd or (),
+        user=stored.config.user,
+        chain_ids=topmost_first,
+    )
+
+
+def _named(text: str, table: Table) -> Digest | None:
+    try:
+        wanted = Reference.parse(text)
+    except InvalidSpec:
+        if _ID.fullmatch(text):  # an id in full is no name
+            return None
+        raise
+    if wanted.digest is None:
+        return table.names.get(str(wanted))
+    full = f"{wanted.registry}/{wanted.repository}@{wanted.digest}"
+    return next((digest for digest, entry in table.images.items() if digest == wanted.digest or full in entry.came_as), None)
+
+
+def _numbered(text: str, home: Home, table: Table) -> Digest | None:
+    match = _ID.fullmatch(text)
+    if match is None:
+        return None
+    found = [digest for digest in table.images if read(digest, home, table).id.encoded.startswith(match[1])]
+    if len(found) > 1:
+        raise ImageNotFound(f"cannot use image={text}: {len(found)} images have ids that begin so", hint="write more of the id")
+    return found[0] if found else None
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value
+
+
+def _directory(path: str) -> str:
+    """The working directory: from the root on, also where the image says it without."""
+    return "/" + path.lstrip("/")
