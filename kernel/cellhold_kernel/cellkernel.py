@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from cellhold.spec import Limits, Spec
 
 
+_USER = "0:0"  # whose sockets and folder it can use, whatever user the image names
+
+
 class Box(Protocol):
     """What is used of `cellhold.container.Container`."""
 
@@ -79,7 +82,8 @@ class CellKernel:
             undo.callback(self.tail.close)
             self.meeting = meeting.Meeting(key=key, signature_scheme=signature_scheme)
             undo.callback(self.meeting.close)
-            self.box = create(replace(spec, args=command(spec, arguments), mounts=(*spec.mounts, self.meeting.mount)))
+            mounts = (*spec.mounts, self.meeting.mount)
+            self.box = create(replace(spec, entrypoint=(), args=command(spec, arguments), user=_USER, mounts=mounts))
             undo.callback(self.box.remove, force=True)
             self.box.start(stdout=self.tail.writer, stderr=self.tail.writer)
             self.tail.given_away()

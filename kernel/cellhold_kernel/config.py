@@ -105,12 +105,17 @@ def _words(text: str) -> list[str]:
 
 def _image(text: str, key: str) -> str:
     if not text.strip() or "\0" in text:
-        raise InvalidSpec(f"cannot use {key}={text!r}: not the name of an image", hint="image=host, or a directory: image=/srv/rootfs")
+        raise InvalidSpec(
+            f"cannot use {key}={text!r}: not the name of an image",
+            hint="image=host, a directory (image=/srv/rootfs) or an OCI image (image=python:3.12)",
+        )
     return text
 
 
 KEYS: dict[str, Key] = {
-    "image": Key("image", _image, "what to run in: host (this machine's files, read-only) or a directory", Kind.SPEC),
+    "image": Key(
+        "image", _image, "what to run in: host (this machine's files, read-only), a directory, or an OCI image: python:3.12-slim", Kind.SPEC
+    ),
     "memory": Key("memory_bytes", _size, "memory, page cache included: 512m, 2g"),
     "memory-swap": Key("memory_swap_bytes", _size, "memory and swap together: 1g"),
     "cpus": Key("cpus", _cpus, "processors' worth of time: 0.5, 2"),
@@ -174,6 +179,15 @@ class Settings:
         mounts = (*values.get("volume", ()), *values.get("tmpfs", ()))
         folder = workspace.mounts(way) if workspace is not None else ()
         return replace(spec, mounts=(*folder, *mounts), cwd=TARGET if folder else None)
+
+    def check_pull(self) -> None:
+        """Raise NotAllowed unless whoever asks for the image may have it fetched: nobody sees what stands in a notebook's metadata."""
+        if self._trust("image") < Trust.CELL:
+            image = self.said["image"].text
+            raise NotAllowed(
+                f"cannot use image={image} of the notebook's metadata: it is not here, and a notebook does not fetch images unasked",
+                hint=f"write it where it is seen, in a cell: %container image={image}; or cellhold pull {image}",
+            )
 
     def cell_limits(self, policy: Policy | None = None) -> CellLimits:
         """What each cell may use; raises as spec() does."""

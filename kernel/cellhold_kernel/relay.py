@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.front import Front
     from cellhold_kernel.loop import Loop
     from cellhold_kernel.magics.lines import Asked
+    from cellhold_kernel.pulling import Pull
     from cellhold_kernel.requests import Fates, Request
     from cellhold_kernel.session import Session
 
@@ -70,6 +71,7 @@ class HostKernel:
         self._held: deque[tuple[str, wire.Message]] = deque()
         self._replacing: tuple[wire.Message, Asked] | None = None  # the %container cell that waits for its container
         self._outputs: dict[str, list[tuple[str, dict[str, Any]]]] = {}  # request id -> what to publish once its cell has begun
+        self._pull_shown = ""  # the id of the cell that shows one
         self._notice: Diagnosis | None = None  # of a container that ended: told in the next cell
         self._watch: CellWatch | None = None  # the cell that runs in the main shell
         self._answers = Answers(front)
@@ -128,6 +130,19 @@ class HostKernel:
             self._pass_on("shell", message, self._signer.with_content(message, {**message.content, "code": asked.code}))
         self._pump()
 
+    def pulling(self, pull: Pull) -> None:
+        """Show how far the image is, in the cell that waits for it."""
+        if self._replacing is not None:
+            message, _ = self._replacing
+            kind = "update_display_data" if self._pull_shown == message.id else "display_data"
+            self._pull_shown = message.id
+            content = {
+                "data": {"text/plain": pull.text(), "text/html": pull.html()},
+                "metadata": {},
+                "transient": {"display_id": message.id},
+            }
+            self._front.publish(kind, content, parent=message.header)
+
     def failed(self, error: CellholdError) -> None:
         """The cell that asked for the container is told, or every cell if there is none now."""
         if self._session.current is None:
@@ -141,7 +156,7 @@ class HostKernel:
     def ended(self, kernel: CellKernel, outcome: Outcome) -> None:
         """Killed: the cell is told and a fresh container made. Ended by itself: so does this process, with the same status."""
         self._drain(kernel)
-        if self._deadline is None and (diagnosis.is_survived(outcome) or self._session.coming is not None):
+        if self._deadline is None and (diagnosis.is_survived(outcome) or self._session.is_coming):
             self._replace(kernel, lambda cell: diagnosis.of_end(outcome, cell=cell))
         else:
             self.status = outcome.status if self._deadline is None else 0
@@ -151,7 +166,7 @@ class HostKernel:
         """Take away a container that is lost, and have another. tell: why, given the number of the cell that ran."""
         self._lost(tell)
         self._session.let_go(kernel)
-        if self._session.coming is None:
+        if not self._session.is_coming:
             self.begin()
         self._pump()
 
@@ -189,7 +204,7 @@ class HostKernel:
         fates = self._requests.settle()
         stop = fates.stop
         watch, self._watch = self._watch, None
-        if self._session.coming is None:
+        if not self._session.is_coming:
             count = fates.ran[0].count or self._answers.cells + 1 if fates.ran else None
             told = tell(count)
             if watch is not None and watch.reached is not None and watch.is_killed:
@@ -232,7 +247,7 @@ class HostKernel:
     def _control(self, message: wire.Message) -> None:
         if message.type == "shutdown_request":
             self._shut_down(message)
-        elif message.type == "interrupt_request" and (self._session.coming is not None or self._session.current is None):
+        elif message.type == "interrupt_request" and (self._session.is_coming or self._session.current is None):
             self._interrupt_start(message)
         elif message.type == "usage_request" and self._session.current is not None:
             self._answers.say(message, self._meter.read(self._session.current))
@@ -255,7 +270,7 @@ class HostKernel:
         """Let go on what was held back, as far as it may."""
         while self._held and self._replacing is None and self._deadline is None:
             channel, message = self._held[0]
-            if self._session.current is None and self._session.coming is not None:
+            if self._session.current is None and self._session.is_coming:
                 return
             asks = channel == "shell" and message.type == "execute_request" and any(map(message.mentions, _MAGICS))
             if asks and self._requests.cell_runs():

@@ -10,6 +10,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from cellhold import image
 from cellhold.errors import CellholdError
 from cellhold_kernel import diagnosis, meeting, policy
 from cellhold_kernel.cellkernel import CellKernel
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.config import Settings, Sources
     from cellhold_kernel.connection import Connection
     from cellhold_kernel.loop import Loop
+    from cellhold_kernel.pulling import Pull
 
 START_SECONDS = 120.0  # a busy machine takes 25
 _LOOK_SECONDS = 0.003  # at a socket that is not bound yet
@@ -38,6 +40,9 @@ class Listener(Protocol):
 
     def nudge(self, kernel: CellKernel) -> None:
         """The cell kernel is connected and says nothing: ask it for something."""
+
+    def pulling(self, pull: Pull) -> None:
+        """The image of the coming container is on its way, and got further; or it is here now."""
 
     def failed(self, error: CellholdError) -> None:
         """The coming container will not come; it is taken away already."""
@@ -63,6 +68,7 @@ class Session:
         self.cell_limits = CellLimits()
         self.current: CellKernel | None = None
         self.coming: CellKernel | None = None
+        self._pull: Pull | None = None  # of the image that the next one is made of
         self.failure: CellholdError | None = None
         self._asked = self.settings, self.cell_limits
         self._sources = sources
@@ -78,11 +84,43 @@ class Session:
         self._listener = listener
 
     def begin(self, settings: Settings) -> None:
-        """Start a container with these settings beside the present one.
+        """Start a container with these settings beside the present one; if its image is not here, have that pulled first.
 
         Raises CellholdError (InvalidSpec, NotSupported, ImageNotFound ...); nothing has changed then.
         """
         spec, cell_limits = self._understood(settings)
+        self._asked = (settings, cell_limits)
+        if image.is_here(spec.image):
+            self._start(spec)
+            return
+        from cellhold_kernel.pulling import Pull  # noqa: PLC0415  # imported when an image is missing, not at every start
+
+        settings.check_pull()
+        self._pull = Pull(spec.image)
+        self._loop.add(self._pull.fileno(), partial(self._pulled, self._pull, spec))
+
+    def _pulled(self, pull: Pull, spec: Spec) -> None:
+        """The pull has said something, or has ended."""
+        try:
+            goes_on = pull.drain()
+            if self._listener is not None:
+                self._listener.pulling(pull)
+            if goes_on:
+                return
+            self._end_pull()
+            self._start(spec)
+        except CellholdError as error:
+            self._end_pull()
+            if self._listener is not None:
+                self._listener.failed(error)
+
+    def _end_pull(self) -> None:
+        if self._pull is not None:
+            self._loop.remove(self._pull.fileno())
+            self._pull.close()
+            self._pull = None
+
+    def _start(self, spec: Spec) -> None:
         try:
             coming = CellKernel(
                 spec,
@@ -93,7 +131,7 @@ class Session:
             )
         except OSError as error:
             raise CellholdError(f"cannot start a container of image {spec.image}: {error}") from error
-        self.coming, self._asked = coming, (settings, cell_limits)
+        self.coming = coming
         self._loop.add(coming.life, partial(self._ended, coming))
         self._loop.add(coming.tail.fileno(), partial(self._wrote, coming))
         if not self._has_cleared:
@@ -160,8 +198,14 @@ class Session:
             self.current.greeted()
         return old
 
+    @property
+    def is_coming(self) -> bool:
+        """Whether a container is on its way."""
+        return self.coming is not None or self._pull is not None
+
     def cancel(self) -> None:
         """Take the coming one away, if there is one."""
+        self._end_pull()
         if self.coming is not None:
             coming, self.coming = self.coming, None
             self.let_go(coming)

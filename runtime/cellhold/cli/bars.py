@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from cellhold.image.progress import Doing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import TextIO
 
     from cellhold.image.progress import Progress, Tell
 
@@ -22,21 +22,21 @@ _MOVING = (Doing.DOWNLOADING, Doing.UNPACKING, Doing.PUSHING)
 
 
 @contextmanager
-def shown(kind: str) -> Iterator[Tell]:
-    """Show progress on standard output in that way; "auto": bars in a terminal, else lines."""
+def shown(kind: str, to: TextIO) -> Iterator[Tell]:
+    """Show progress there in that way; "auto": bars in a terminal, else lines."""
     if kind == "auto":
-        kind = "bars" if sys.stdout.isatty() else "lines"
+        kind = "bars" if to.isatty() else "lines"
     if kind != "bars":
         lock, last = threading.Lock(), dict[str, tuple[Doing, float]]()
 
         def tell(progress: Progress) -> None:
             with lock:
                 if _is_news(progress, last, often=kind == "json") and kind != "none":
-                    print(_object(progress) if kind == "json" else f"{progress.digest.short}: {progress.doing}", flush=True)
+                    print(_object(progress) if kind == "json" else f"{progress.digest.short}: {progress.doing}", file=to, flush=True)
 
         yield tell
         return
-    with _bars() as tell_bars:
+    with _bars(to) as tell_bars:
         yield tell_bars
 
 
@@ -62,8 +62,9 @@ def _object(progress: Progress) -> str:
 
 
 @contextmanager
-def _bars() -> Iterator[Tell]:
-    from rich.progress import (  # noqa: PLC0415  # 100 ms that every other command does without
+def _bars(to: TextIO) -> Iterator[Tell]:
+    from rich.console import Console  # noqa: PLC0415  # 100 ms that every other command does without
+    from rich.progress import (  # noqa: PLC0415
         BarColumn,
         DownloadColumn,
         TextColumn,
@@ -74,7 +75,7 @@ def _bars() -> Iterator[Tell]:
     columns = TextColumn("{task.description}"), TextColumn("{task.fields[doing]:<14}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     tasks = {}
     lock = threading.Lock()
-    with Bars(*columns) as bars:
+    with Bars(*columns, console=Console(file=to)) as bars:
 
         def tell(progress: Progress) -> None:
             with lock:

@@ -94,7 +94,7 @@ def spec(arguments: argparse.Namespace) -> Spec:
 
 def refuse_beside_bundle(arguments: argparse.Namespace) -> None:
     """Raise InvalidSpec for what would be ignored: a limit or a wall that was asked for is never dropped."""
-    ours = {"bundle", "run", "rm", "interactive", "trace"}
+    ours = {"bundle", "run", "rm", "interactive", "trace", "pull"}
     given = [name for name, value in vars(arguments).items() if name not in ours and value not in _NOT_GIVEN]
     if given:
         name = "a command" if given[0] == "command" else f"--{given[0].replace('_', '-')}"

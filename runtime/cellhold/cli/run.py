@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from cellhold import story
-from cellhold.cli import options
+from cellhold.cli import options, transfer
 from cellhold.cli.copying import Streams, say
 from cellhold.container import Container
 from cellhold.errors import NotAllowed
@@ -28,6 +28,9 @@ def add(commands: Any) -> None:
     command.add_argument("--rm", action="store_true", help="remove it when it ends (always so in this version)")
     command.add_argument("-i", "--interactive", action="store_true", help="give it our standard input")
     command.add_argument("--trace", action="store_true", help="tell every step, with its time, on standard error")
+    command.add_argument(
+        "--pull", choices=("always", "missing", "never"), default="missing", help="when to get the image (default: missing)"
+    )
     options.add(command)
     command.add_argument("command", nargs="...", metavar="IMAGE [COMMAND [ARG ...]]", help="image=host: this machine's own programs")
     command.set_defaults(run=run)
@@ -35,7 +38,9 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it, and return the program's status."""
-    container = Container.create(options.spec(arguments))
+    spec = options.spec(arguments)
+    transfer.pull_for_run(spec.image, arguments.pull)
+    container = Container.create(spec)
     try:
         outcome = follow(container, interactive=arguments.interactive)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from cellhold.cli import bars
@@ -36,7 +37,7 @@ def pull(arguments: argparse.Namespace) -> int:
     quiet = arguments.quiet or arguments.progress == "json"
     if not quiet:
         print(f"{name.asked}: Pulling from {name.registry}/{name.repository}", flush=True)
-    with bars.shown("none" if arguments.quiet else arguments.progress) as tell:
+    with bars.shown("none" if arguments.quiet else arguments.progress, sys.stdout) as tell:
         found = pull_image(arguments.image, platform=platform, tell=tell)
     if not quiet:
         print(f"Digest: {found.came_as[-1].partition('@')[2]}\nImage: {found.id}")
@@ -52,7 +53,21 @@ def push(arguments: argparse.Namespace) -> int:
     name = Reference.parse(arguments.image)
     if not arguments.quiet:
         print(f"The push refers to repository [{name.registry}/{name.repository}]", flush=True)
-    with bars.shown("none" if arguments.quiet else arguments.progress) as tell:
+    with bars.shown("none" if arguments.quiet else arguments.progress, sys.stdout) as tell:
         digest = push_image(arguments.image, tell=tell)
     print(name if arguments.quiet else f"{name.tag}: digest: {digest}", flush=True)
     return 0
+
+
+def pull_for_run(name: str, when: str) -> None:
+    """`run --pull always|missing|never`: have the image here; the story goes to standard error, as standard output is the program's."""
+    from cellhold import image  # noqa: PLC0415  # as above
+
+    if when == "never" or not image.is_oci(name) or (when == "missing" and image.is_here(name)):
+        return
+    from cellhold.image.pulling import pull as pull_image  # noqa: PLC0415
+
+    if when == "missing":
+        print(f"Unable to find image {name!r} locally", file=sys.stderr, flush=True)
+    with bars.shown("auto", sys.stderr) as tell:
+        pull_image(name, tell=tell)

@@ -12,10 +12,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellhold.image import directory, host
+from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
     from cellhold.image.model import Image
     from cellhold.store.home import Home
+
+
+def is_oci(name: str) -> bool:
+    """Whether `name` means an OCI image."""
+    return name != "host" and not name.startswith(("/", "."))
+
+
+def is_here(name: str) -> bool:
+    """Whether `name` needs no pull: all that is no OCI image's name, and the images in the store. Raises InvalidSpec, NotSupported."""
+    if not is_oci(name):
+        return True
+    from cellhold.image import stored  # noqa: PLC0415  # as below
+
+    return stored.has(name, open_home())
 
 
 def find(name: str, home: Home) -> Image:

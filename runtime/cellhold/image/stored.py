@@ -62,6 +62,12 @@ def find(text: str, home: Home) -> StoredImage:
     return read(digest, home, table)
 
 
+def has(text: str, home: Home) -> bool:
+    """Whether find() would find it. Raises InvalidSpec."""
+    table = home.names.read()
+    return (_named(text, table) or _numbered(text, home, table)) is not None
+
+
 def every(home: Home) -> list[StoredImage]:
     """All images, the newest first."""
     table = home.names.read()
