@@ -1,0 +1,164 @@
+"""The caller's side of a confined child: one fresh process a job, in which whatever looks at hostile content runs (inside/walls.py).
+
+Started by unpack.py and pack.py. The child is `python -I -S`, never a fork of this (threaded) process. It ends with this object, and
+with this process, however that ends. As root it runs as ids that belong to nobody and to no container, and sees its directory
+through an idmapped mount, so that the disk gets the ids 0 to 65535; without root it is root of a user namespace with the user's ids.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import isal
+import zstandard
+
+from cellhold.errors import ImageRefused, NotSupported
+from cellhold.store import ids, subids
+from cellhold.store.home import default_root
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+    from cellhold.layer.bounds import Bounds
+    from cellhold.layer.inside.job import Job, Layer
+
+MEMORY_BYTES = 1 << 30
+_MESSAGE = 65536
+_LONGEST_SENTENCE = 500
+_SENDING_BYTES = 1 << 20
+# The ids of all confined children, as root: the range after those of the containers. They cannot meet: each has a PID namespace.
+_BASE = ids.FIRST + ids.RANGES * ids.COUNT
+
+
+class Confined:
+    """The child: bytes on `data`, words on a control socket. A context manager: leaving it ends the child."""
+
+    def __init__(self, job: Job) -> None:
+        """Start it on a job; returns at once. Errors come with the first words."""
+        self.data, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self.data.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SENDING_BYTES)
+            self._pid = _started(theirs.fileno(), control.fileno())
+            self._owner = os.getpid()
+            self._control.send(marshal.dumps(dict(job)))
+        except BaseException:
+            self.data.close()
+            self._control.close()
+            raise
+        finally:
+            theirs.close()
+            control.close()
+
+    def words(self) -> list[str]:
+        """The next message of the child; ["ended", ""] once there will be no more. Its text is as hostile as what it reads."""
+        try:
+            message = self._control.recv(_MESSAGE)
+        except ConnectionResetError:
+            message = b""
+        return [_printable(word) for word in message.decode(errors="replace").split("\0")] if message else ["ended", ""]
+
+    def show(self, layers: Sequence[Layer]) -> None:
+        """Let the child read these directories."""
+        with suppress(BrokenPipeError):  # its end is told by its words
+            self._control.send(marshal.dumps([dict(layer) for layer in layers]), socket.MSG_NOSIGNAL)
+
+    def close(self) -> None:
+        """End the child, whatever it does, and wait for it; twice is no error."""
+        self.data.close()
+        self._control.close()
+        pid, self._pid = self._pid, 0
+        if pid and os.getpid() == self._owner:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Let go of it."""
+        self.close()
+
+
+def _started(data: int, control: int) -> int:
+    """posix_spawn: cloning the caller would copy its page tables and fork its threads. A session of its own: Ctrl-C is not for it."""
+    path = list(dict.fromkeys([str(Path(__file__).parents[2]), _home_of(isal), _home_of(zstandard)]))
+    code = f"import sys; sys.path += {path!r}; from cellhold.layer.inside.supervisor import main; main()"
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    moves = [
+        (os.POSIX_SPAWN_DUP2, data, 0),
+        (os.POSIX_SPAWN_DUP2, null, 1),
+        (os.POSIX_SPAWN_DUP2, null, 2),
+        (os.POSIX_SPAWN_DUP2, control, 3),
+    ]
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", "-c", code],
+            {"CELLHOLD_HOME": str(default_root())},  # so that what is left over can be told apart from another store's
+            file_actions=moves,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+        )
+    finally:
+        os.close(null)
+
+
+def _home_of(package: ModuleType) -> str:
+    """The directory on sys.path that has the package."""
+    return str(Path(str(package.__file__)).parents[1])
+
+
+def _printable(text: str) -> str:
+    """Without what moves a cursor, and no longer than a sentence is."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:_LONGEST_SENTENCE])
+
+
+def job(what: str, tree: Path, *, bounds: Bounds, seccomp: bytes, **options: Any) -> Job:
+    """A job on the directory `tree`, as root or as whoever we are."""
+    given = subids.delegation() if subids.is_rootless() else None
+    count = given.ids.count if given is not None else ids.COUNT
+    return {
+        "what": what,
+        "rootless": None if given is None else (given.uids, given.gids, given.helpers),
+        "base": 0 if given is not None else _BASE,
+        "single": given is not None and given.helpers is None,
+        "tree": layer(tree),
+        "writable": False,
+        "lowers": [],
+        "seccomp": seccomp,
+        "memory_bytes": MEMORY_BYTES,
+        "file_bytes": bounds.unpacked_bytes,
+        "bounds": bounds.plain(),
+        "options": {"ids": count, **options},
+    }
+
+
+def layer(path: Path) -> Layer:
+    """An unpacked layer: on disk its owners are 0 to 65535, or, without root, who they are in the user's own namespace."""
+    return {"path": os.path.abspath(path), "shift": not subids.is_rootless()}
+
+
+def failure(words: Sequence[str], what: str) -> Exception:
+    """The error for what the child has said in place of what was expected; `what`: "unpack the layer"."""
+    kind, text = words[0], words[1] if len(words) > 1 else ""
+    if kind == "refused":
+        return ImageRefused(f"cannot {what}: {text}", hint=(words[2] if len(words) > 2 else "") or None)  # noqa: PLR2004  # hint
+    if kind == "failed" and text.isdecimal() and int(text):
+        return OSError(int(text), f"cannot {what}: {os.strerror(int(text))}")
+    if kind == "unable":
+        return NotSupported(
+            f"cannot {what}: cannot build the walls for it: {words[2] if len(words) > 2 else text}",  # noqa: PLR2004  # errno, text
+            hint="`cellhold doctor` says what this host lacks",
+        )
+    return ImageRefused(f"cannot {what}: the process that read it ended ({' '.join(words)[:300]})")

@@ -1,0 +1,44 @@
+"""What the caller asks of the confined child: plain marshal-able values. Imported by type checkers only."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+Rows = list[tuple[int, int, int]]  # (first id inside, first id outside, how many)
+
+
+class Layer(TypedDict):
+    """A directory that the child gets to see; `shift`: the owners on disk are 0 to 65535 and have to be shown as the child's ids."""
+
+    path: str
+    shift: bool
+
+
+class Bounded(TypedDict):
+    """cellhold.layer.bounds.Bounds as plain numbers."""
+
+    unpacked_bytes: int
+    entries: int
+    ratio: int
+    ratio_floor_bytes: int
+    depth: int
+    name_bytes: int
+    header_bytes: int
+    window_bytes: int
+
+
+class Job(TypedDict):
+    """The first message on the control socket."""
+
+    what: str  # a key of inside.supervisor.PROGRAMS
+    rootless: tuple[tuple[tuple[int, int, int], ...], tuple[tuple[int, int, int], ...], tuple[str, str] | None] | None
+    base: int  # who the child's ids are for the supervisor: the first of 65536, as root; without root 0
+    single: bool  # 0 is the only id there is
+    tree: Layer  # what becomes the child's root directory
+    writable: bool
+    lowers: list[Layer]
+    seccomp: bytes  # a compiled filter; empty: none
+    memory_bytes: int
+    file_bytes: int  # the longest file that may be written
+    bounds: Bounded
+    options: dict[str, int | str]
