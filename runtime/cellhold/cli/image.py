@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cellhold.cli import images, transfer
+from cellhold.cli import archives, images, transfer
 
 
 def add(commands: Any) -> None:
@@ -18,3 +18,4 @@ def add(commands: Any) -> None:
     images.add_remove(below, "rm")
     images.add_prune(below)
     transfer.add(below)
+    archives.add(below)

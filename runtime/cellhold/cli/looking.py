@@ -56,7 +56,9 @@ def show_layers(arguments: argparse.Namespace) -> int:
         print(f"  {table.printable(_row(layer)['instruction'])}")
         print("\n".join(_tree(layer.changes, None if arguments.all else _TREE_MOST)))
     total, waste = sum(layer.size_bytes for layer in layers), sum(layer.wasted_bytes for layer in layers)
-    print(f"\n{len(layers)} layers, {size(total)}; {size(waste)} wasted: replaced or removed by a layer above")
+    print(
+        f"\n{len(layers)} layer{'' if len(layers) == 1 else 's'}, {size(total)}; {size(waste)} wasted: replaced or removed by a layer above"
+    )
     for change in looking.wasted(layers)[: None if arguments.all else _MOST_WASTE]:
         print(f"  {size(change.hidden_bytes):>10}  {table.printable(change.path)}")
     return 0

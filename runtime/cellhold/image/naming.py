@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cellhold.errors import InvalidSpec, NotAllowed
@@ -77,11 +77,6 @@ def collect(home: Home) -> Freed | None:
     return garbage.collect(home, lambda: _referred(home))
 
 
-def tagged(reference: Reference) -> Reference:
-    """The name of NAME:TAG@DIGEST."""
-    return replace(reference, digest=None)
-
-
 def _referred(home: Home) -> Referred:
     images = stored.every(home)
     blobs = {
@@ -93,21 +88,13 @@ def _referred(home: Home) -> Referred:
 
 
 def _names_to_take(text: str, found: StoredImage, *, force: bool) -> tuple[str, ...]:
-    by_name = tuple(name for name in found.names if name == _full(text))
-    if by_name:
-        return by_name
+    if name := stored.name_as(text, found):
+        return (name,)
     if len(found.names) > 1 and not force:
         raise NotAllowed(
             f"cannot remove image {text}: it has {len(found.names)} names ({', '.join(found.names)})", hint="name one, or --force for all"
         )
     return found.names
-
-
-def _full(text: str) -> str | None:
-    try:
-        return str(Reference.parse(text))
-    except InvalidSpec:
-        return None
 
 
 def _users(found: StoredImage, home: Home) -> list[str]:

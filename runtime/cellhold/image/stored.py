@@ -91,6 +91,15 @@ def read(digest: Digest, home: Home, table: Table) -> StoredImage:
     )
 
 
+def name_as(text: str, image: StoredImage) -> str | None:
+    """That one of its names (in full) which `text` means; None where it means the image by its id or digest."""
+    try:
+        name = str(Reference.parse(text))
+    except InvalidSpec:
+        return None
+    return name if name in image.names else None
+
+
 def prepared(stored: StoredImage, home: Home, *, name: str) -> Image:
     """The image as a container sees it: nothing is copied or unpacked. Raises ImageNotFound for a layer that is gone."""
     topmost_first = stored.chain_ids[::-1]
@@ -125,10 +134,11 @@ def _numbered(text: str, home: Home, table: Table) -> Digest | None:
     match = _ID.fullmatch(text)
     if match is None:
         return None
-    found = [digest for digest in table.images if read(digest, home, table).id.encoded.startswith(match[1])]
+    ids = {digest: read(digest, home, table).id for digest in table.images}
+    found = {id_: digest for digest, id_ in ids.items() if id_.encoded.startswith(match[1])}
     if len(found) > 1:
         raise ImageNotFound(f"cannot use image={text}: {len(found)} images have ids that begin so", hint="write more of the id")
-    return found[0] if found else None
+    return next(iter(found.values()), None)
 
 
 def _variable(text: str) -> tuple[str, str]:

@@ -1,0 +1,73 @@
+"""What `docker save` wrote before it wrote OCI layouts: manifest.json names for each image its config and its layers, by file.
+
+The files' digests stand nowhere, so they are hashed here, once. There is no manifest of the image either: one is made, by the same
+rules every time, so that the same archive has the same digest wherever it is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from cellhold.digest import Digest
+from cellhold.errors import ImageRefused, InvalidSpec
+from cellhold.image import config, fields, mediatypes, writing
+from cellhold.image.descriptor import Descriptor
+from cellhold.image.fields import told
+from cellhold.image.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cellhold.image.archive.folder import Folder
+    from cellhold.image.fields import Field
+    from cellhold.image.manifest import Manifest
+
+TABLE = "manifest.json"
+_MOST_BYTES = 8 << 20
+_MAGICS = ((b"\x1f\x8b", mediatypes.LAYER_GZIP), (b"\x28\xb5\x2f\xfd", mediatypes.LAYER_ZSTD))
+
+
+class DockerSave:
+    """Such an archive in a folder, as a source of blobs."""
+
+    def __init__(self, folder: Folder) -> None:
+        """The folder stays the caller's."""
+        self._folder = folder
+        self._files: dict[Digest, str] = {}
+
+    def images(self) -> Iterator[tuple[Manifest, tuple[str, ...]]]:
+        """The images, with their names. Raises ImageRefused."""
+        for entry in fields.read(b'{"images": ' + self._folder.read(TABLE, _MOST_BYTES) + b"}", TABLE, most_bytes=_MOST_BYTES)[
+            "images"
+        ].items():
+            name = entry["Config"].text()
+            raw = self._folder.read(name, config.MOST_BYTES)
+            files = entry["Layers"].texts()
+            found = config.parse(raw, layers=len(files))
+            self._files[found.digest] = name
+            layers = [self._layer(file) for file in files]
+            yield writing.new_manifest(writing.config_descriptor(found), layers), tuple(_names(entry))
+
+    def blob(self, descriptor: Descriptor, *, start_byte: int = 0) -> Iterator[bytes]:
+        """A blob in pieces."""
+        return self._folder.chunks(self._files[descriptor.digest], start_byte)
+
+    def _layer(self, name: str) -> Descriptor:
+        check, size, head = hashlib.sha256(), 0, b""
+        for chunk in self._folder.chunks(name):
+            check.update(chunk)
+            size += len(chunk)
+            head = head or chunk[:4]
+        digest = Digest("sha256", check.hexdigest())
+        self._files[digest] = name
+        media_type = next((kind for magic, kind in _MAGICS if head.startswith(magic)), mediatypes.LAYER)
+        return Descriptor(media_type=media_type, digest=digest, size_bytes=size)
+
+
+def _names(entry: Field) -> Iterator[str]:
+    for text in entry["RepoTags"].texts():
+        try:
+            yield str(Reference.parse(text))
+        except InvalidSpec as error:
+            raise ImageRefused(f"cannot use the archive: {told(text)} is no name of an image") from error

@@ -1,0 +1,67 @@
+"""An image arrives in the store: its config and layers come from somewhere, are verified, kept and unpacked; then it has its names.
+
+Used by pull, load, import, commit. Until the names are there, garbage collection would take it: the caller holds `Home.used()`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from cellhold.errors import ImageRefused
+from cellhold.image import config, layer_arrival
+from cellhold.image.progress import nobody
+from cellhold.layer.bounds import Bounds
+from cellhold.store.names import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from cellhold.image.config import Config
+    from cellhold.image.descriptor import Descriptor
+    from cellhold.image.manifest import Manifest
+    from cellhold.image.progress import Tell
+    from cellhold.store.home import Home
+
+
+class Source(Protocol):
+    """Where blobs come from: a registry, an archive."""
+
+    def blob(self, descriptor: Descriptor, *, start_byte: int = 0) -> Iterator[bytes]:
+        """Its bytes from `start_byte` on, in pieces. Raises RegistryFailed, ImageRefused."""
+
+
+def arrive(  # noqa: PLR0913  # an image, where it comes from, and what is to be known of it
+    manifest: Manifest,
+    source: Source,
+    home: Home,
+    *,
+    names: Iterable[str],
+    came_as: str | None = None,
+    tell: Tell = nobody,
+    bounds: Bounds | None = None,
+) -> None:
+    """Have it here, under these names (in full), which are nobody else's then.
+
+    came_as: NAME@DIGEST, as a registry called it. Raises ImageRefused, RegistryFailed, OSError: then it is not in the table of images.
+    """
+    home.blobs.put(manifest.raw)
+    found = _config(manifest, source, home)
+    layer_arrival.layers(manifest, found, source, home, bounds=bounds or Bounds(), tell=tell)
+    with home.names.changed() as table:
+        entry = table.images.setdefault(manifest.digest, Entry(media_type=manifest.media_type, size_bytes=len(manifest.raw)))
+        entry.came_as = sorted({*entry.came_as, *([came_as] if came_as else [])})
+        table.names.update(dict.fromkeys(names, manifest.digest))
+
+
+def _config(manifest: Manifest, source: Source, home: Home) -> Config:
+    """Fetch and keep the config of an image. Raises ImageRefused."""
+    wanted = manifest.config
+    if wanted.size_bytes > config.MOST_BYTES:
+        raise ImageRefused(f"cannot use the config {wanted.digest}: {wanted.size_bytes} bytes are more than {config.MOST_BYTES}")
+    with home.blobs.draft(wanted.digest, wanted.size_bytes) as draft:
+        if draft is not None:
+            draft.restart()
+            for chunk in source.blob(wanted):
+                draft.write(chunk)
+            draft.keep()
+    return config.parse(home.blobs.read(wanted.digest), layers=len(manifest.layers))

@@ -1,0 +1,70 @@
+"""pull(): an image from a registry into the store, ready to run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cellhold.errors import ImageRefused
+from cellhold.image import arrival, manifest, naming, stored
+from cellhold.image.platform import Platform
+from cellhold.image.progress import nobody
+from cellhold.image.reference import Reference
+from cellhold.image.registry import Registry
+from cellhold.store.home import open_home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cellhold.image.descriptor import Descriptor
+    from cellhold.image.manifest import Manifest
+    from cellhold.image.progress import Tell
+    from cellhold.image.stored import StoredImage
+    from cellhold.layer.bounds import Bounds
+    from cellhold.store.home import Home
+
+
+def pull(
+    text: str, *, home: Home | None = None, platform: Platform | None = None, tell: Tell = nobody, bounds: Bounds | None = None
+) -> StoredImage:
+    """Have the image called `text` here. What is here already is not sent again; of processes that pull the same one does it.
+
+    platform: for an image of several, default the host's. tell: called for every layer, from several threads. bounds: on what a layer
+    may unpack to. Raises InvalidSpec (no name of an image), ImageNotFound, RegistryFailed, ImageRefused, SetupFailed (a full disk);
+    then the store is as it was, but for what a cut connection has brought so far.
+    """
+    wanted = Reference.parse(text)
+    home = home or open_home()
+    try:
+        with home.written(), home.used(), Registry(wanted.registry) as registry:
+            found, came_as = resolve(registry, wanted, platform or Platform.host())
+            names = [] if wanted.tag is None else [str(replace(wanted, digest=None))]
+            arrival.arrive(found, _Repository(registry, wanted.repository), home, names=names, came_as=came_as, tell=tell, bounds=bounds)
+    except ImageRefused:
+        naming.collect(home)
+        raise
+    return stored.read(found.digest, home, home.names.read())
+
+
+def resolve(registry: Registry, wanted: Reference, platform: Platform) -> tuple[Manifest, str]:
+    """The manifest of the image for that platform, and as what it came: NAME@DIGEST, of the index where there is one."""
+    raw, media_type, digest = registry.manifest(wanted.repository, wanted.asked)
+    came_as = f"{wanted.registry}/{wanted.repository}@{digest}"
+    found = manifest.parse(raw, media_type)
+    if isinstance(found, manifest.Index):
+        chosen = found.choose(platform)
+        raw, media_type, _digest = registry.manifest(wanted.repository, str(chosen.digest))
+        found = manifest.parse(raw, media_type)
+        if isinstance(found, manifest.Index):
+            raise ImageRefused(f"cannot use image={wanted.familiar()}: its index names another index for {platform}")
+    return found, came_as
+
+
+class _Repository:
+    """One repository of a registry, as a source of blobs."""
+
+    def __init__(self, registry: Registry, repository: str) -> None:
+        self._registry, self._repository = registry, repository
+
+    def blob(self, descriptor: Descriptor, *, start_byte: int = 0) -> Iterator[bytes]:
+        return self._registry.blob(self._repository, descriptor, start_byte=start_byte)

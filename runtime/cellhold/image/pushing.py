@@ -1,0 +1,57 @@
+"""push(): an image of the store to a registry, byte for byte as it is here, so that its digest stays what it is."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cellhold.errors import InvalidSpec
+from cellhold.image import stored
+from cellhold.image.layer_arrival import AT_ONCE
+from cellhold.image.progress import Doing, Progress, nobody
+from cellhold.image.reference import Reference
+from cellhold.image.registry import Registry
+from cellhold.store.home import open_home
+
+if TYPE_CHECKING:
+    from cellhold.digest import Digest
+    from cellhold.image.descriptor import Descriptor
+    from cellhold.image.progress import Tell
+    from cellhold.store.home import Home
+
+
+def push(text: str, *, home: Home | None = None, tell: Tell = nobody) -> Digest:
+    """Send the image called `text` to the registry of that name; the digest that it has there.
+
+    Blobs that are there already are not sent; those that another repository of the same registry has are mounted from it.
+    Raises ImageNotFound, InvalidSpec, RegistryFailed.
+    """
+    wanted = Reference.parse(text)
+    if wanted.tag is None:
+        raise InvalidSpec(f"cannot push {text}: no tag to push it to", hint=f"cellhold tag {text} {wanted.repository}:TAG, and push that")
+    home = home or open_home()
+    with home.used(), Registry(wanted.registry) as registry:
+        found = stored.find(text, home)
+        known = [Reference.parse(name) for name in (*found.came_as, *found.names)]
+        sibling = next((one.repository for one in known if one.registry == wanted.registry and one.repository != wanted.repository), None)
+
+        def send(blob: Descriptor) -> None:
+            told = partial(Progress, digest=blob.digest, total_bytes=blob.size_bytes)
+            registry.push_blob(
+                wanted.repository,
+                blob,
+                partial(home.blobs.open, blob.digest),
+                mount_from=sibling,
+                tell=lambda done: _say(tell, told(doing=Doing.PUSHING, done_bytes=done)),
+            )
+            tell(told(doing=Doing.PUSHED, done_bytes=blob.size_bytes))
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(send, dict.fromkeys((*found.manifest.layers, found.manifest.config))))
+        registry.push_manifest(wanted.repository, wanted.tag, found.manifest.raw, found.manifest.media_type)
+    return found.digest
+
+
+def _say(tell: Tell, progress: Progress) -> None:
+    tell(progress)
