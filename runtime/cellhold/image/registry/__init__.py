@@ -1,0 +1,19 @@
+"""A client of registries (OCI distribution-spec 1.1), on urllib3. `Registry` is the one door.
+
+client.py       Registry: manifests, blobs and tags, of mirrors first
+download.py     a blob as a stream that goes on after a cut         upload.py    a blob the other way
+session.py      one endpoint: asked with a key, again after failures
+keys.py         what a 401 is answered with                         challenge.py  what it asked for
+wire.py         one exchange: redirects, TLS, proxies               reading.py    bodies, bounded in bytes and time
+refusals.py     what a registry says, as an error                   patience.py   how often, how long
+settings.py     registries.toml                                     login.py, logins.py, helpers.py   Docker's config.json
+"""
+
+from __future__ import annotations
+
+from cellhold.image.registry.client import Received, Registry
+from cellhold.image.registry.login import Login
+from cellhold.image.registry.logins import Logins
+from cellhold.image.registry.settings import Settings
+
+__all__ = ["Login", "Logins", "Received", "Registry", "Settings"]

@@ -1,0 +1,164 @@
+"""registries.toml: how to reach registries. /etc/cellhold/registries.toml, and over it, key by key, ~/.config/cellhold/registries.toml.
+
+    [registry."localhost:5000"]
+    insecure = true                     # plain http; only loopback has that by itself
+
+    [registry."docker.io"]
+    mirrors = ["https://mirror.example"]  # asked first, for pulls
+    ca = "/etc/ssl/private-ca.pem"      # trusted besides the machine's
+    push-chunk = "32m"                  # for proxies that refuse long requests
+
+Who may log in where is not its business: logins.py.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from cellhold.errors import InvalidSpec
+from cellhold.image.reference import DEFAULT_REGISTRY
+from cellhold.image.registry.patience import Patience
+from cellhold.quantity import parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_DOCKER_HOST = "registry-1.docker.io"  # where docker.io's registry really is
+_DOCKER_LOGIN = "https://index.docker.io/v1/"  # under which name docker keeps the login
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """A place to ask. name: for people; url: without /v2/; login: the name of its credentials; ca: a file of certificates."""
+
+    name: str
+    url: str
+    login: str
+    ca: str | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is asked without TLS."""
+        return self.url.startswith("http:")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What the settings say of one registry. None: nothing."""
+
+    insecure: bool | None = None
+    mirrors: tuple[str, ...] = ()
+    ca: str | None = None
+    push_chunk_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """places: by the registry's name, with its port."""
+
+    places: Mapping[str, Place] = field(default_factory=lambda: MappingProxyType({}))
+    patience: Patience = field(default_factory=Patience)
+
+    @classmethod
+    def read(cls, paths: Iterable[Path] | None = None) -> Settings:
+        """What the files say, the later over the earlier. Raises InvalidSpec for one that cannot be read or understood."""
+        tables: dict[str, dict[str, Any]] = {}
+        for path in default_paths() if paths is None else paths:
+            for name, table in _tables(path).items():
+                tables[name] = tables.get(name, {}) | _checked(table, name, path)
+        return cls(places=MappingProxyType({name: Place(**table) for name, table in tables.items()}))
+
+    def place(self, registry: str) -> Place:
+        """What is said of that registry."""
+        return self.places.get(registry, Place())
+
+    def endpoint(self, registry: str) -> Endpoint:
+        """The registry itself."""
+        ca = self.place(registry).ca
+        if registry == DEFAULT_REGISTRY:
+            return Endpoint(name=registry, url=f"https://{_DOCKER_HOST}", login=_DOCKER_LOGIN, ca=ca)
+        scheme = "http" if self.may_be_plain(registry) else "https"
+        return Endpoint(name=registry, url=f"{scheme}://{registry}", login=registry, ca=ca)
+
+    def mirrors(self, registry: str) -> tuple[Endpoint, ...]:
+        """Its mirrors, in the order to ask them. Raises InvalidSpec for a plain one that is not said to be insecure."""
+        return tuple(map(self._mirror, self.place(registry).mirrors))
+
+    def may_be_plain(self, authority: str) -> bool:
+        """Whether HOST[:PORT] may be asked without TLS: where that is configured, and on this machine, as docker does."""
+        insecure = self.place(authority).insecure
+        return is_loopback(urlsplit(f"//{authority}").hostname or "") if insecure is None else insecure
+
+    def _mirror(self, url: str) -> Endpoint:
+        authority = urlsplit(url).netloc
+        if url.startswith("http:") and not self.may_be_plain(authority):
+            raise InvalidSpec(
+                f"cannot use the mirror {url!r}: plain http is not allowed for it",
+                hint=f'[registry."{authority}"] insecure = true allows it',
+            )
+        return Endpoint(name=authority, url=url.rstrip("/"), login=authority, ca=self.place(authority).ca)
+
+
+def default_paths() -> tuple[Path, Path]:
+    """The machine's file and the user's."""
+    user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return Path("/etc/cellhold/registries.toml"), user / "cellhold/registries.toml"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether that name or address is this machine by its very writing."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise _broken(path, str(error.strerror)) from error
+    import tomllib  # noqa: PLC0415  # 10 ms, and most machines have no such file
+
+    try:
+        document = tomllib.loads(content.decode())
+    except ValueError as error:  # not UTF-8, not TOML
+        raise _broken(path, str(error)) from error
+    tables = document.pop("registry", {})
+    if document or not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+        raise _broken(path, 'it has something else than tables [registry."NAME"]')
+    return tables
+
+
+def _checked(table: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
+    """The arguments of a Place."""
+    place = f'[registry."{name}"]'
+    kinds: dict[str, type] = {"insecure": bool, "mirrors": list, "ca": str, "push-chunk": str}
+    for key, value in table.items():
+        if not isinstance(value, kinds.get(key, ())):
+            raise _broken(path, f"{place} {key} = {value!r} is none of: insecure = true, mirrors = [URL ...], ca = FILE, push-chunk = SIZE")
+    arguments = {key: value for key, value in table.items() if key in ("insecure", "ca")}
+    if "push-chunk" in table:
+        arguments["push_chunk_bytes"] = parse_size(table["push-chunk"], key=f"{path}: {place} push-chunk") or None
+    if "mirrors" in table:
+        arguments["mirrors"] = tuple(_url(url, place, path) for url in table["mirrors"])
+    return arguments
+
+
+def _url(url: Any, place: str, path: Path) -> str:
+    parts = urlsplit(url) if isinstance(url, str) else None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise _broken(path, f"{place} mirrors: {url!r} is no address such as https://mirror.example")
+    return str(url)
+
+
+def _broken(path: Path, reason: str) -> InvalidSpec:
+    return InvalidSpec(f"cannot use the settings {path}: {reason}", hint="correct the file, or remove it")
