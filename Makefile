@@ -28,7 +28,7 @@ lab: $(VENV)/.lab
 	$(BIN)/jupyter lab $(NOTEBOOK)
 
 test: $(VENV)/.test lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-vm: $(VENV)/.test | debian-vm
 	$(GUEST) $(IN_GUEST)

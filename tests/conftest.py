@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections import Counter
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -44,9 +44,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)  # after the session's fixtures are torn down
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a session that leaves something behind, although no single test did."""
+    """Fail a session that leaves something behind, although no single test did; a process of several tells the first one."""
+    told = getattr(session.config, "workeroutput", {})  # pytest-xdist's
+    told["left"], told["skipped"] = _left, dict(_skipped)
     if _left and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear what one of several processes (pytest-xdist) has left behind and skipped; each has a store of its own."""
+    told = getattr(node, "workeroutput", {})
+    _left.extend(told.get("left", []))
+    _skipped.update(told.get("skipped", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
