@@ -169,7 +169,7 @@ def test_a_registry_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     settings = Settings(patience=QUICK)
     with (
         Registry("127.0.0.1:9", credentials=Logins(tmp_path / "none"), settings=settings) as registry,
-        pytest.raises(RegistryFailed, match="cannot get the manifest x:1 at 127.0.0.1:9: it cannot be reached") as caught,
+        pytest.raises(RegistryFailed, match=r"cannot get the manifest x:1 at 127.0.0.1:9: it cannot be reached") as caught,
     ):
         registry.manifest("x", "1")
     assert caught.value.status is None
@@ -207,7 +207,6 @@ def test_a_redirect_loop_ends(liar: Liar, registry: Registry) -> None:
     [
         ("file:///etc/passwd", "'file:///etc/passwd', which is no address of http or https"),
         ("ftp://127.0.0.1/x", "no address of http"),
-        ("http://", "no address of http"),
         ("http://user:password@127.0.0.1/", "no address of http"),
         ("http://[::1/", "no address of http"),
         ("http://127.0.0.1:x/", "no address of http"),

@@ -6,7 +6,6 @@ import hashlib
 import re
 from threading import Event
 from typing import TYPE_CHECKING, NamedTuple, Self
-from urllib.parse import urljoin
 
 from cellhold.digest import Digest
 from cellhold.errors import ImageNotFound, ImageRefused, RegistryFailed
@@ -19,6 +18,7 @@ from cellhold.image.registry.request import Request
 from cellhold.image.registry.session import Session, pull_scopes, push_scopes
 from cellhold.image.registry.settings import Settings
 from cellhold.image.registry.upload import Upload, has_blob
+from cellhold.image.registry.wire import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,7 +124,7 @@ class Registry:
             found += page
             if not following or not page:
                 return tuple(found)
-            url = urljoin(url, following)
+            url = joined(url, following)
         raise RegistryFailed(f"cannot list the tags of {repository} at {self.name}: there are more than {_MOST_PAGES} pages of them")
 
     def close(self) -> None:

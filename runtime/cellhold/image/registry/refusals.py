@@ -66,12 +66,12 @@ def unreached(error: HTTPError, aim: str) -> RegistryFailed | Again:
 
 
 def _reason(error: HTTPError) -> str:
-    if isinstance(error, (ReadTimeoutError, ConnectTimeoutError)):
-        return "it does not answer in time"
     if isinstance(error, NameResolutionError):
         return "there is no host of that name"
     if isinstance(error, NewConnectionError):
         return f"it cannot be reached ({told(str(error.__cause__ or error))})"
+    if isinstance(error, (ReadTimeoutError, ConnectTimeoutError)):
+        return "it does not answer in time"
     if isinstance(error, ProxyError):
         return f"the proxy cannot be used ({told(str(error.original_error))})"
     if isinstance(error, SSLError):

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 from cellhold.image.registry import reading, refusals
 from cellhold.image.registry.keys import Keys
 from cellhold.image.registry.patience import insist
-from cellhold.image.registry.wire import Wire, origin
+from cellhold.image.registry.wire import Wire, joined, origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,7 +48,7 @@ class Session:
     @contextmanager
     def ask(self, request: Request) -> Iterator[BaseHTTPResponse]:
         """An answer with an expected status, until the block ends. Raises RegistryFailed: "cannot AIM at NAME: ..."."""
-        complete = replace(request, url=urljoin(self.endpoint.url, request.url), aim=f"{request.aim} at {self.endpoint.name}")
+        complete = replace(request, url=joined(self.endpoint.url, request.url), aim=f"{request.aim} at {self.endpoint.name}")
         attempt = partial(self._attempt, complete)
         response = insist(attempt, self.patience, self.stopped) if request.is_repeatable else attempt()
         try:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode
 
 from cellhold.errors import RegistryFailed
 from cellhold.image.registry import reading
 from cellhold.image.registry.patience import insist
 from cellhold.image.registry.request import Request
 from cellhold.image.registry.session import pull_scopes, push_scopes
+from cellhold.image.registry.wire import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,7 +105,7 @@ class Upload:
         location = response.headers.get("Location")
         if not location:
             raise RegistryFailed(f"cannot {self._aim} at {self._session.endpoint.name}: it does not say where to send it")
-        return urljoin(urljoin(self._session.endpoint.url, url), location)
+        return joined(joined(self._session.endpoint.url, url), location)
 
 
 def has_blob(session: Session, repository: str, descriptor: Descriptor, scopes: tuple[str, ...]) -> bool:

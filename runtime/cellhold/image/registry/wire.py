@@ -60,14 +60,18 @@ class Wire:
             response = self._send(request, url, key)
             if response.status not in _REDIRECTS or request.method not in ("GET", "HEAD"):
                 return response
-            url = urljoin(url, response.headers.get("Location", ""))
+            url = joined(url, response.headers.get("Location", ""))
             reading.settle(response, self.settings.patience)
         raise RegistryFailed(f"cannot {request.aim}: it redirects more than {MOST_REDIRECTS} times", status=response.status)
 
     def close(self) -> None:
         """Close the connections that nobody uses; the others go with their answers."""
-        for pool in self._pools.values():
-            pool.clear()
+        with self._lock:
+            managers = list(self._pools.values())
+        for manager in managers:
+            for key in manager.pools.keys():  # noqa: SIM118  # a container of urllib3's own, which cannot be iterated over
+                manager.pools[key].close()  # clear() alone leaves that to the garbage collector
+            manager.clear()
 
     def _send(self, request: Request, url: str, key: str | None) -> BaseHTTPResponse:
         try:
@@ -129,6 +133,14 @@ def origin(url: str) -> tuple[str | None, str | None, int | None] | None:
     """Scheme, host and port (RFC 6454): what a key is bound to; None for what is no address."""
     parts = _split(url)
     return (parts.scheme, parts.host, parts.port or {"http": 80, "https": 443}.get(parts.scheme or "")) if parts else None
+
+
+def joined(url: str, location: str) -> str:
+    """Where a Location or Link header leads from `url`; what is no address stays itself, and is refused when it is to be asked."""
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return location
 
 
 def _split(url: str) -> Url | None:
