@@ -12,7 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import isal
 import pyseccomp
+import zstandard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,11 +115,13 @@ def _give_range(name: str) -> int:
 
 
 def _copy_packages(packages: Path) -> None:
-    """This checkout and the one thing that the runtime needs: where they lie now others may have no right to look."""
+    """This checkout and what the runtime needs for containers and layers: where they lie now others may have no right to look."""
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(CHECKOUT / "runtime/cellhold", packages / "cellhold", ignore=ignore)
     shutil.copytree(CHECKOUT / "kernel/cellhold_kernel", packages / "cellhold_kernel", ignore=ignore)
     shutil.copy(str(pyseccomp.__file__), packages)
+    for package in (isal, zstandard):
+        shutil.copytree(Path(str(package.__file__)).parent, packages / package.__name__, ignore=ignore)
 
 
 def _python(uid: int) -> str:

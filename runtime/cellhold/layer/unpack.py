@@ -26,9 +26,9 @@ _WHAT = "unpack the layer"
 class Unpacked:
     """What became of a layer.
 
-    diff_id: the digest of the uncompressed tar (OCI image-spec, config.md), size_bytes its length; entries: of the tar; compression: "gzip",
-    "zstd" or "none". Not as the tar has it: devices_left_out (a container's come from who runs it), owners_changed (files that belong
-    to 0 because there is no other id), xattrs_left_out (another system's labels, or nothing that this file system takes).
+    diff_id: the digest of the uncompressed tar (OCI image-spec, config.md), size_bytes its length; entries: of the tar; compression:
+    "gzip", "zstd" or "none". Not as the tar has it: devices_left_out (a container's come from who runs it), owners_changed (files that
+    belong to 0 because there is no other id), xattrs_left_out (another system's labels, or nothing that this file system takes).
     """
 
     diff_id: Digest

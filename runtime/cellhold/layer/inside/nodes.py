@@ -49,22 +49,22 @@ class Node:
 
 
 class Nodes:
-    """All of them. `made` counts what was made on disk, for the bounds."""
+    """All of them. `made` counts what was made on disk, and may not be more than `most`."""
 
     def __init__(self, root: int, most: int) -> None:
         """Begin with an empty directory that is open already."""
         self.root = Node(None, b"")
         self.root.fd = root
         self.made = 0
-        self._most = most
+        self.most = most
         self._open: dict[Node, None] = {}
         self._known: dict[bytes, Node] = {b"": self.root}
 
     def count(self) -> None:
         """One more thing on disk. Raises ImageRefused when there are too many."""
         self.made += 1
-        if self.made > self._most:
-            raise ImageRefused(f"it has more than {self._most} entries")
+        if self.made > self.most:
+            raise ImageRefused(f"it has more than {self.most} entries")
 
     def fd(self, node: Node) -> int:
         """Its descriptor; opened, with those above it, if it is not."""

@@ -66,6 +66,8 @@ class Place:
     def add(self, entry: Entry) -> None:
         """Write one entry. Raises ImageRefused, or OSError (a full disk)."""
         self.counts.entries += 1
+        if self.counts.entries > self.nodes.most:
+            raise ImageRefused(f"it has more than {self.nodes.most} entries")
         self._check_owner(entry)
         if not entry.path:
             self._take_root(entry)
