@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytest_plugins = ("images", "peers", "registry")  # their fixtures: images of containers, and who else makes and keeps those
+
 _skipped: Counter[str] = Counter()
 _left: list[str] = []
 

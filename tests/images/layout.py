@@ -1,0 +1,83 @@
+"""An image in an OCI layout, and how umoci makes one out of tar archives."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CREATED = "2024-01-01T00:00:00Z"  # what does not change with the day it is made keeps its digest
+PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TAG = "1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image on disk: a directory as image-spec's image-layout.md has it, and the tag in there. Nobody may write to it."""
+
+    layout: Path
+    tag: str = _TAG
+
+    @property
+    def source(self) -> str:
+        """What skopeo calls it."""
+        return f"oci:{self.layout}:{self.tag}"
+
+
+def need(*programs: str) -> None:
+    """Skip the test where a program is missing; a program's Debian package has its name."""
+    if missing := [program for program in programs if shutil.which(program) is None]:
+        pytest.skip(f"test images cannot be made: programs are missing; apt install {' '.join(missing)}")
+
+
+def start(place: Path) -> Image:
+    """An image without layers, in the empty directory `place`."""
+    image = Image(layout=place / "layout")
+    call("umoci", "init", "--layout", str(image.layout))
+    call("umoci", "new", "--image", _name(image))
+    return image
+
+
+def derive(place: Path, parent: Image) -> Image:
+    """An image with the layers of `parent`, in the empty directory `place`."""
+    image = Image(layout=place / "layout", tag=parent.tag)
+    shutil.copytree(parent.layout, image.layout)
+    return image
+
+
+def add_layer(image: Image, archive: Path, *, instruction: str) -> None:
+    """Put an uncompressed tar archive on top, compressed with gzip; `instruction` is what the history says."""
+    told = ("--history.created", CREATED, "--history.created_by", instruction)
+    call("umoci", "raw", "add-layer", "--image", _name(image), *told, str(archive))
+
+
+def configure(image: Image, *options: str) -> None:
+    """Set the config: options of umoci-config(1). The history gets a line without a layer."""
+    told = ("--created", CREATED, "--history.created", CREATED, "--history.created_by", f"CONFIG {' '.join(options)}")
+    call("umoci", "config", "--image", _name(image), *told, *options)
+
+
+def archive(tree: Path, into: Path, *names: str) -> Path:
+    """Pack what lies below `tree`, or these names there, with GNU tar: sorted, of one time, with owners and attributes."""
+    form = ("--format=posix", "--pax-option=delete=atime,delete=ctime", "--sort=name", f"--mtime={CREATED}", "--numeric-owner")
+    everything = ("--xattrs", "--xattrs-include=*", f"--directory={tree}", *(names or (".",)))
+    call("tar", "--create", f"--file={into}", *form, *everything)
+    return into
+
+
+def call(*command: str, directory: Path | None = None) -> str:
+    """Run a program and return what it printed. Raises RuntimeError with its last words when it fails."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd=directory)
+    if done.returncode != 0:
+        raise RuntimeError(f"cannot make a test image: {' '.join(command)[:500]}: status {done.returncode}: {done.stderr[-2000:]}")
+    return done.stdout
+
+
+def _name(image: Image) -> str:
+    return f"{image.layout}:{image.tag}"

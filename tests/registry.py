@@ -1,0 +1,96 @@
+"""A registry of the tests' own: Debian's docker-registry on a free port of 127.0.0.1, over plain HTTP, gone with the session.
+
+    def test_something(registry: Registry) -> None: ...                 anybody may pull and push
+    def test_something(registry_with_password: Registry) -> None: ...   only USER with PASSWORD may (HTTP basic authentication)
+
+Nothing is in it at first; `peers.push()` brings images there. Deleting is switched on. Its log stays among pytest's temporary files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+USER, PASSWORD = "reader", "cellhold-test"
+_HTPASSWD = f"{USER}:$2y$05$abcdefghijklmnopqrstuuVotgFqtBItYPz44w8GzWyeK8XN3NKa6\n"  # PASSWORD by bcrypt: all that it accepts
+_LISTENING = re.compile(r"listening on (127\.0\.0\.1:\d+)")
+_PATIENCE_SECONDS = 60.0
+_INTERVAL_SECONDS = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """A registry that runs: `host` is what stands before the first slash of a reference, "127.0.0.1:40001"."""
+
+    host: str
+    log: Path
+    user: str | None = None
+    password: str | None = None
+
+    def reference(self, name: str) -> str:
+        """The name of an image there: "busybox:1" is "127.0.0.1:40001/busybox:1"."""
+        return f"{self.host}/{name}"
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry that everybody may pull from and push to."""
+    with serve(tmp_path_factory.mktemp("registry")) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def registry_with_password(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry that asks for a user and a password, even to pull."""
+    with serve(tmp_path_factory.mktemp("registry-with-password"), user=USER, password=PASSWORD) as served:
+        yield served
+
+
+@contextmanager
+def serve(directory: Path, *, user: str | None = None, password: str | None = None) -> Iterator[Registry]:
+    """Run one on what lies below `directory`, or begin there with nothing; skips where docker-registry is not installed."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("docker-registry is not installed: apt install docker-registry")
+    log = directory / "log"
+    command = ["setpriv", "--pdeathsig", "KILL", program, "serve", str(_configure(directory, basic=user is not None))]
+    with log.open("wb") as output, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process:
+        try:
+            yield Registry(host=_host(process, log), log=log, user=user, password=password)
+        finally:
+            process.terminate()
+    shutil.rmtree(directory / "storage", ignore_errors=True)  # the log stays
+
+
+def _configure(directory: Path, *, basic: bool) -> Path:
+    """Write its configuration. That is YAML, which JSON is a part of."""
+    storage = {"filesystem": {"rootdirectory": str(directory / "storage")}, "delete": {"enabled": True}}
+    http = {"addr": "127.0.0.1:0", "secret": "of the tests"}
+    config = {"version": "0.1", "storage": storage, "http": http}
+    if basic:
+        (directory / "htpasswd").write_text(_HTPASSWD, encoding="ascii")
+        config["auth"] = {"htpasswd": {"realm": "the tests' registry", "path": str(directory / "htpasswd")}}
+    (directory / "config.yml").write_text(json.dumps(config), encoding="ascii")
+    return directory / "config.yml"
+
+
+def _host(process: subprocess.Popen[bytes], log: Path) -> str:
+    """The port is the kernel's choice, so that no two sessions want the same one; the log tells it."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if found := _LISTENING.search(log.read_text(errors="replace")):
+            return found[1]
+        time.sleep(_INTERVAL_SECONDS)
+    raise RuntimeError(f"cannot start docker-registry: status {process.poll()}; its log:\n{log.read_text(errors='replace')[-2000:]}")
