@@ -44,6 +44,8 @@ class Flow:
                 alive = stream.broken is None
                 self._loop.listen(stream.fileno(), reading=takes and alive, writing=stream.wants_to_write)
                 waits = waits or (alive and not takes)
+                if takes and stream.has_more:
+                    self._loop.again(stream.fileno())
         for channel in ("shell", "control", "stdin"):
             reading = not (self._is_full(channel) or (is_crowded and channel == "shell"))
             self._loop.listen(self._front.sockets[channel], reading=reading, writing=False)

@@ -34,7 +34,9 @@ _HELD_MOST = 8 << 20  # bytes; one message more may be held
 _RESERVE = 1 << 20  # bytes for what is never left out
 _MESSAGE_MOST = 1 << 30
 _AT_ONCE = 64  # messages of one channel before the others have their turn
-_DIRECT = 64 << 10  # bytes; larger frames are not copied
+_DIRECT = 64 << 10  # bytes; larger frames that come in are not copied
+_COPIED = 256 << 10  # bytes; larger frames that go out are not copied: below that, to be told that one has left costs more
+_MORE = int(zmq.SNDMORE)  # enum's own arithmetic would cost more than the sending
 _WINDOWS_MOST = 64
 _ALWAYS = frozenset({"status", "execute_input", "error", "shutdown_reply"})  # told to those who do not read, too: small, and waited for
 
@@ -105,7 +107,11 @@ class Front:
             if len(self._windows) > _WINDOWS_MOST:
                 self._windows = {key: window for key, window in self._windows.items() if window.held}
             self._windows[whose] = Window()
-        self.sockets[channel].send_multipart(self._windows[whose].mark(parts), copy=False)
+        *leading, last = self._windows[whose].mark(parts)
+        send = self.sockets[channel].send
+        for part in leading:
+            send(part, _MORE, copy=len(part) < _COPIED)
+        send(last, copy=len(last) < _COPIED and not isinstance(last, zmq.Frame))
 
     def pass_on(self, message: Message) -> None:
         """Publish a cell kernel's message; where nobody reads, leave it out."""

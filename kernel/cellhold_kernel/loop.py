@@ -23,6 +23,7 @@ class Loop:
         self._poller = zmq.Poller()
         self._callbacks: dict[Source, Callable[[], None]] = {}
         self._events: dict[Source, int] = {}
+        self._again: dict[Source, None] = {}
         self.running = True
 
     def add(self, source: Source, callback: Callable[[], None]) -> None:
@@ -38,6 +39,10 @@ class Loop:
             self._events[source] = events
             self._poller.register(source, events)  # 0: not at all
 
+    def again(self, source: Source) -> None:
+        """Call back in the coming round in any case: more is there than the last call has dealt with, and polling does not show it."""
+        self._again[source] = None
+
     def remove(self, source: Source) -> None:
         """Wait for `source` no longer; before it is closed. Removing twice is no error."""
         if self._callbacks.pop(source, None) is not None and self._events.pop(source):
@@ -51,8 +56,10 @@ class Loop:
         """Call back until stopped; before each wait `tick` does what is due, and says in how many seconds it wants to be called again."""
         while self.running:
             seconds = tick()
+            again, self._again = self._again, {}
             timeout = None if seconds is None else max(0, round(seconds * 1000))
-            for source, _event in self._poller.poll(timeout if self.running else 0):
+            ready = self._poller.poll(timeout if self.running and not again else 0)
+            for source in again | dict.fromkeys(source for source, _event in ready):
                 callback = self._callbacks.get(source)  # an earlier one of this round may have removed it
                 if callback is not None:
                     _guarded(callback)

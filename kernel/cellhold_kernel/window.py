@@ -1,7 +1,7 @@
 """How many bytes zmq still holds of what it was given for one client, or for all subscribers of iopub.
 
 zmq counts messages, not bytes, and tells of neither. But it lets go of a frame's memory when the frame has left for the last
-client that it is for, and pyzmq tells that. A queue is first in, first out: so one marked frame every 64 KiB tells of all before it.
+client that it is for, and pyzmq tells that. A queue is first in, first out: so one marked frame every 256 KiB tells of all before it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cellhold_kernel.wire import Part
 
-_MARK_EVERY = 64 << 10  # bytes
+_MARK_EVERY = 256 << 10  # bytes; a mark wakes a thread of pyzmq's, which then wants the interpreter
 
 
 class Window:

@@ -34,7 +34,7 @@ _ONE_BYTE = 256
 _SIGNATURE, _MECHANISM = b"\xff", b"NULL".ljust(20, b"\0")
 _GREETING = _SIGNATURE + bytes(8) + b"\x7f\x03\x00" + _MECHANISM + bytes(32)
 _SUBSCRIBE_TO_ALL = b"\x01"
-_ROOM = -1  # what the parser asks for instead of a number of bytes
+_PAUSE, _ROOM = 0, -1  # what the parser asks for instead of a number of bytes; a pause, so that there is one message at a time
 
 
 class BrokenStreamError(Exception):
@@ -68,11 +68,16 @@ class Room:
 
 
 class Stream:
-    """One connection, made by us. broken: why it is of no use any more, or None."""
+    """One connection, made by us.
+
+    broken: why it is of no use any more, or None. has_more: whether more of what was read is there than `receive` gave; poll(2) does
+    not know of that.
+    """
 
     def __init__(self, connected: socket.socket, *, kind: str, identity: bytes, room: Room) -> None:
         """connected: a non-blocking unix socket, ours from now on; kind: "DEALER", or "SUB" (to everything)."""
         self.broken: str | None = None
+        self.has_more = False
         self._socket = connected
         self._kind = kind
         self._identity = identity
@@ -155,20 +160,26 @@ class Stream:
     # ------------------------------------------------------------------------------------------------------------- receiving
 
     def receive(self) -> Iterator[Arrived]:
-        """The messages that are there, up to a fair share of them."""
+        """The messages that are there, up to a fair share of them. Who stops in between finds the rest at the next call."""
         for _ in range(_AT_ONCE):
-            try:
-                while not self._messages:
-                    if self.broken is not None or not self._advance():
-                        return
-            except BlockingIOError:
+            self.has_more = self._complete()
+            if not self.has_more:
                 return
-            except OSError as error:
-                self.broken = error.strerror
-            except BrokenStreamError as error:
-                self.broken = str(error)
-            if self._messages:
-                yield self._messages.popleft()
+            yield self._messages.popleft()
+
+    def _complete(self) -> bool:
+        """Read until a message is complete; False where that cannot be now."""
+        try:
+            while not self._messages:
+                if self.broken is not None or not self._advance():
+                    return False
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self.broken = error.strerror
+        except BrokenStreamError as error:
+            self.broken = str(error)
+        return bool(self._messages)
 
     @property
     def waits_for_room(self) -> bool:
@@ -187,9 +198,8 @@ class Stream:
             if self._got == len(self._own):
                 own, self._own = self._own, None
                 self._feed(own)
-        elif len(self._buffer) - self._at >= self._needs:
-            begin, self._at = self._at, self._at + self._needs
-            self._feed(self._buffer[begin : self._at])
+        elif self._needs == _PAUSE or len(self._buffer) - self._at >= self._needs:
+            self._feed(self._taken(self._needs))
         elif self._needs > _DIRECT:
             self._own = bytearray(self._needs)
             self._got = len(self._buffer) - self._at
@@ -206,6 +216,14 @@ class Stream:
             raise BrokenStreamError("the cell kernel closed it")
         return got
 
+    def _taken(self, size: int) -> bytes:
+        """So many of the bytes that were read; none where there are fewer. The parser asks here first: a generator's turn costs more."""
+        begin, end = self._at, self._at + size
+        if end > len(self._buffer):
+            return b""
+        self._at = end
+        return self._buffer[begin:end]
+
     def _feed(self, part: Part) -> None:
         self._needs = self._parser.send(part)
 
@@ -220,29 +238,31 @@ class Stream:
         while True:
             yield from self._message()
             self._room.leave(self)
+            yield _PAUSE
 
     def _message(self) -> Generator[int, Part, None]:
         parts: list[Part] = []
         total, flags = 0, _MORE
         while flags & _MORE:
-            flags = (yield 1)[0]
-            size = int.from_bytes((yield 8 if flags & _LONG else 1), "big")
+            flags, size = self._taken(2) or (yield 2)
+            if flags & _LONG:  # what came of the size is the first of its eight bytes
+                size = int.from_bytes((size, *(self._taken(7) or (yield 7))), "big")
             if flags & _COMMAND:
                 if size > _DIRECT:
                     raise BrokenStreamError("a command of ZMTP is too long")
-                self._obey((yield size) if size else b"")
+                self._obey((self._taken(size) or (yield size)) if size else b"")
                 flags = _MORE
                 continue
             total += size + wire.FRAME_COST
             if _SMALL < total <= MESSAGE_MOST:
                 yield _ROOM
             if total <= MESSAGE_MOST:
-                parts.append((yield size) if size else b"")
+                parts.append((self._taken(size) or (yield size)) if size else b"")
                 continue
             parts = [part for part in parts[:_KEPT_FRAMES] if len(part) <= _DIRECT]
             self._room.leave(self)
             while size:
-                size -= len((yield min(size, _DIRECT)))
+                size -= len(self._taken(min(size, _DIRECT)) or (yield min(size, _DIRECT)))
         self._messages.append(Arrived(parts, total if total > MESSAGE_MOST else 0))
 
     def _obey(self, command: Part) -> None:

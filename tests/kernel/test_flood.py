@@ -26,6 +26,13 @@ from IPython.display import display
 for number in range({count}):
     display({{'text/plain': 'x' * {size}}}, raw=True)
 """
+BURST = """
+import os, signal, threading
+os.kill({pid}, signal.SIGSTOP)
+threading.Timer(1, os.kill, ({pid}, signal.SIGCONT)).start()
+for number in range(150):
+    print(number, flush=True)
+"""
 STREAM = "import sys\nfor number in range(50):\n    sys.stdout.write('x' * 100_000)\n    sys.stdout.flush()"
 
 
@@ -68,6 +75,12 @@ def test_a_client_that_reads_gets_everything_and_the_host_kernel_stays_small() -
         assert sum(len(content["text"]) for content in cell.of("stream")) == 5_000_000
         assert told(cell) == []
         assert peak_megabytes(notebook.pid) < MOST_MB
+
+
+def test_a_burst_that_is_read_at_once_is_passed_on_to_its_end() -> None:
+    with running(beside("standin.py")) as notebook:
+        cell = notebook.run(BURST.format(pid=notebook.pid))  # what it sends, its end included, waits for a host kernel that stands still
+        assert "".join(content["text"] for content in cell.of("stream")).split() == [str(number) for number in range(150)]
 
 
 def test_who_does_not_read_is_cut_off_and_the_others_get_everything() -> None:

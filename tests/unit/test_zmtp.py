@@ -105,6 +105,30 @@ def test_a_frame_of_a_terabyte_takes_no_memory_and_keeps_what_was_before_it(pair
     assert stream._own is None
 
 
+def test_messages_that_were_read_and_not_given_yet_are_not_forgotten(pair: tuple[Stream, socket.socket]) -> None:
+    stream, theirs = pair
+    theirs.sendall(b"\x00\x01a" * 150)
+    found = []
+    while not found or stream.has_more:
+        found.append(len(list(stream.receive())))
+    assert found == [64, 64, 22]
+    theirs.sendall(b"\x00\x01a" * 2)
+    next(stream.receive())  # by somebody who takes no more for now
+    assert stream.has_more
+    assert len(list(stream.receive())) == 1
+
+
+@pytest.mark.parametrize("pieces", [1, 3, 7])
+def test_a_message_may_come_in_pieces_of_any_size(pieces: int, pair: tuple[Stream, socket.socket]) -> None:
+    stream, theirs = pair
+    data = b"\x01\x00" + long_frame(300, more=True) + b"y" * 300 + b"\x04\x01c" + b"\x00\x02ab" + b"\x00\x00"
+    found: list[Arrived] = []
+    for begin in range(0, len(data), pieces):
+        theirs.sendall(data[begin : begin + pieces])
+        found += stream.receive()
+    assert found == [Arrived([b"", b"y" * 300, b"ab"], 0), Arrived([b""], 0)]
+
+
 def test_a_message_that_is_too_large_is_told_and_the_next_one_arrives(pair: tuple[Stream, socket.socket]) -> None:
     stream, theirs = pair
     told, after = push(theirs, stream, b"\x01\x01a" + long_frame(MESSAGE_MOST) + bytes(MESSAGE_MOST) + b"\x00\x01b")
