@@ -19,18 +19,18 @@ from cellhold.image.archive.loading import load
 from cellhold.image.progress import Doing
 from cellhold.image.pulling import pull
 from cellhold.image.pushing import push
+from cellhold.image.reference import Reference
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from cellhold.image.progress import Progress
+    from cellhold.store.home import Home
     from images import Image
     from peers import Peers
     from registry import Registry
-
-    from cellhold.image.progress import Progress
-    from cellhold.store.home import Home
 
 pytestmark = pytest.mark.requires("user-namespace", "overlayfs", "mount-api", "seccomp")
 
@@ -78,7 +78,7 @@ def test_a_pulled_image_runs_and_the_second_pull_sends_nothing(home: Home, refer
     told.clear()
     assert pull(reference, tell=told.append).digest == first.digest
     assert {progress.doing for progress in told} == {Doing.WAITING, Doing.EXISTS}
-    assert home.names.read().names == {str(stored.Reference.parse(reference)): first.digest}
+    assert home.names.read().names == {str(Reference.parse(reference)): first.digest}
 
 
 def test_what_we_push_has_the_digest_that_it_came_with_and_podman_runs_it(
