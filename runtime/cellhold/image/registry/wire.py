@@ -18,7 +18,6 @@ from urllib3 import PoolManager, ProxyManager, Timeout
 from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import parse_url
 
-from cellhold import __version__
 from cellhold.errors import NotSupported, RegistryFailed
 from cellhold.events import step
 from cellhold.image.fields import told
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 MOST_REDIRECTS = 5
 _MOST_CONNECTIONS = 16
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
-_HEADERS = {"User-Agent": f"cellhold/{__version__}", "Accept-Encoding": "identity"}  # a digest is of the bytes as they are stored
+_HEADERS = {"User-Agent": "cellhold", "Accept-Encoding": "identity"}  # a digest is of the bytes as they are stored
 
 
 class Wire:
