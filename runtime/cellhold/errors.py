@@ -4,6 +4,7 @@
     ├── InvalidSpec               what was asked for is wrong: change the value        (also a ValueError)
     ├── NotSupported              this host cannot do it: `cellhold doctor` says why
     ├── ImageNotFound             no such image, directory or bundle
+    ├── ContainerNotFound         no container of that name or id
     ├── ImageRefused              what a registry or an archive gave is no sound image: nothing of it was kept
     ├── RegistryFailed            the registry cannot be reached, or refuses; `status` is its HTTP status
     ├── NotAllowed                the container's state does not permit the action
@@ -37,6 +38,10 @@ class NotSupported(CellholdError):
 
 class ImageNotFound(CellholdError):
     """No image of that name, no such directory, no bundle there."""
+
+
+class ContainerNotFound(CellholdError):
+    """No container of that name or id."""
 
 
 class ImageRefused(CellholdError):

@@ -13,7 +13,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, NoReturn
 
 from cellhold import __version__
-from cellhold.cli import archives, doctor, image, images, looking, run, transfer
+from cellhold.cli import archives, committing, doctor, image, images, looking, run, transfer
 from cellhold.cli.copying import keep_standard_streams, say
 from cellhold.errors import CellholdError, CommandNotRun
 
@@ -36,7 +36,7 @@ def parser() -> Parser:
     top = Parser(prog="cellhold", description="Containers from namespaces, cgroups and an overlay of layers, in Python.")
     top.add_argument("--version", action="version", version=f"cellhold {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (run, transfer, archives, images, image, looking, doctor):
+    for command in (run, transfer, archives, committing, images, image, looking, doctor):
         command.add(commands)
     for entry in metadata.entry_points(group="cellhold.commands"):
         entry.load()(commands)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellhold.cli import bars
-from cellhold.errors import InvalidSpec
+from cellhold.errors import ImageNotFound, InvalidSpec
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -31,6 +31,34 @@ def add(commands: Any) -> None:
     saving.add_argument("-o", "--output", metavar="FILE", help="where to (default: standard output, unless that is a terminal)")
     saving.add_argument("--format", choices=("archive", "oci-dir"), default="archive", help="oci-dir: an OCI layout, as a directory")
     saving.set_defaults(run=save)
+    add_import(commands)
+
+
+def add_import(commands: Any) -> None:
+    """import, image import."""
+    command = commands.add_parser(
+        "import",
+        help="an image from a tar of a root file system",
+        description="Make an image of one layer from a tar of a root file system.",
+    )
+    command.add_argument("file", metavar="FILE|-")
+    command.add_argument("name", metavar="NAME[:TAG]", nargs="?")
+    command.add_argument("-m", "--message", metavar="TEXT", help="a comment for its history")
+    command.set_defaults(run=import_)
+
+
+def import_(arguments: argparse.Namespace) -> int:
+    """Make the image, and print its id."""
+    from cellhold.image.archive.importing import import_root  # noqa: PLC0415
+
+    message = arguments.message or f"Imported from {arguments.file}"
+    try:
+        with sys.stdin.buffer if arguments.file == "-" else Path(arguments.file).open("rb") as source:
+            made = import_root(source, arguments.name, open_home(), message=message)
+    except FileNotFoundError as error:
+        raise ImageNotFound(f"cannot import {arguments.file}: no such file") from error
+    print(made.id)
+    return 0
 
 
 def load(arguments: argparse.Namespace) -> int:

@@ -30,6 +30,14 @@ class Source(Protocol):
         """Its bytes from `start_byte` on, in pieces. Raises RegistryFailed, ImageRefused."""
 
 
+class Nowhere:
+    """The source of an image whose blobs are all here already."""
+
+    def blob(self, descriptor: Descriptor, *, start_byte: int = 0) -> Iterator[bytes]:
+        """There is none to be had."""
+        raise ImageRefused(f"cannot use {descriptor.digest}: the store does not have it from byte {start_byte} on")
+
+
 def arrive(  # noqa: PLR0913  # an image, where it comes from, and what is to be known of it
     manifest: Manifest,
     source: Source,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from errno import EBUSY, ENOENT, ENXIO
+from pathlib import Path
 from struct import pack
 
 _CONTROL = "/dev/loop-control"
@@ -38,6 +40,15 @@ def attach(file_fd: int, name: str) -> tuple[int, str]:
     finally:
         os.close(control)
     raise AssertionError("the last attempt returns or raises")
+
+
+def device_of(file: Path) -> str | None:
+    """The path of the loop device that has `file` behind it; None if none has."""
+    for link in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with suppress(OSError):
+            if link.read_text(errors="surrogateescape").removesuffix("\n") == os.fspath(file):
+                return f"/dev/{link.parents[1].name}"
+    return None
 
 
 def _configured(path: str, config: bytes) -> int:

@@ -25,6 +25,7 @@ from cellhold.store import sparse
 if TYPE_CHECKING:
     from pathlib import Path
 
+IMAGE = "disk.img"
 _BLOCK_BYTES = 512  # the unit of st_blocks
 _PATIENCE_SECONDS = 2.0  # the kernel takes a mount apart after its last process has been waited for
 _INTERVAL_SECONDS = 0.01
@@ -43,7 +44,7 @@ class ImageFileStorage(Storage):
 
     @property
     def _image(self) -> Path:
-        return self.directory / "disk.img"
+        return self.directory / IMAGE
 
     def create(self) -> None:
         """Copy the template of this size."""

@@ -70,6 +70,11 @@ class Blobs:
                 draft.keep()
         return digest
 
+    def adopt(self, file: Path, digest: Digest) -> None:
+        """Take over a file of the store's own disk whose content has been hashed while it was written."""
+        file.chmod(0o400)
+        file.rename(self.path(digest))
+
     @contextmanager
     def draft(self, digest: Digest, size_bytes: int, *, patience: Callable[[], object] | None = None) -> Iterator[Draft | None]:
         """The one draft of a blob, once nobody else writes it (patience: as in locks.py); None if it is there by then.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,15 @@ def claim(directory: Path, container_id: str) -> int:
     raise NotSupported(
         f"cannot give container {container_id} its own ids: all {RANGES} ranges are taken", hint="remove containers you do not need"
     )
+
+
+def claimed_by(directory: Path, container_id: str) -> int | None:
+    """The first id of the range that a container has claimed; None if it has none."""
+    for claimed in directory.iterdir():
+        with suppress(FileNotFoundError):
+            if claimed.name.isdecimal() and claimed.read_text(encoding="ascii", errors="replace") == container_id:
+                return FIRST + int(claimed.name) * COUNT
+    return None
 
 
 def release(directory: Path, base: int) -> None:

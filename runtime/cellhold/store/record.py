@@ -11,8 +11,12 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cellhold.errors import ContainerNotFound
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+_SHOWN = 80
 
 
 @dataclass(kw_only=True)
@@ -41,6 +45,16 @@ class Record:
         finally:
             os.close(fd)
         os.replace(directory / "record.new", directory / "record.json")
+
+
+def find(text: str, containers: Path) -> Record:
+    """The container of that name, or whose id begins so. Raises ContainerNotFound."""
+    known = [found for found in map(read, containers.iterdir()) if found is not None]
+    named = [found for found in known if text in (found.name, found.id)] or [found for found in known if text and found.id.startswith(text)]
+    if len(named) == 1:
+        return named[0]
+    reason = f"{len(named)} containers have ids that begin so" if named else "there is no such container"
+    raise ContainerNotFound(f"cannot find container {text[:_SHOWN]!r}: {reason}", hint="in a notebook %container tells the id")
 
 
 def read(directory: Path) -> Record | None:

@@ -1,0 +1,40 @@
+"""The root's upper directory of somebody else's container, as it is now: for diff, commit and export, from any process.
+
+A layer in memory (tmpfs) is in its container's mount namespace alone, and cannot be had from outside.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cellhold.errors import NotSupported
+from cellhold.linux import loop
+from cellhold.linux.mount import MOUNT_ATTR_RDONLY, new_filesystem
+from cellhold.storage.image_file import IMAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_UPPER = "0/upper"
+
+
+@contextmanager
+def upper(directory: Path, *, container: str) -> Iterator[Path]:
+    """The directory with what the container has written. directory: its storage's. Raises NotSupported, with the container's name."""
+    if (directory / _UPPER).is_dir():
+        yield directory / _UPPER
+        return
+    device = loop.device_of(directory / IMAGE)
+    if device is None:
+        raise NotSupported(
+            f"cannot look at what container {container} has written: its layer is in memory, or it does not run",
+            hint="storage=disk (the default) can be looked at while the container runs",
+        )
+    mount = new_filesystem("ext4", {}, attributes=MOUNT_ATTR_RDONLY, source=device)  # the file system that is mounted already, once more
+    try:
+        yield Path(f"/proc/self/fd/{mount}/{_UPPER}")
+    finally:
+        os.close(mount)
