@@ -49,11 +49,11 @@ class Tar:
         """An extended header of these records, whatever they are."""
         return self.raw(b"pax", b"".join(records), kind=kind)
 
-    def bytes(self) -> bytes:
+    def content(self) -> bytes:
         return b"".join(self._parts) + END
 
     def gzip(self) -> bytes:
-        return gzip.compress(self.bytes(), 1)
+        return gzip.compress(self.content(), 1)
 
 
 def padded(data: bytes) -> bytes:

@@ -47,7 +47,7 @@ def unpack(into: Path, data: bytes | Tar, parents: Callable[[], Sequence[Path]] 
     """The layer in a directory of this name, which is made."""
     into.mkdir(mode=0o755)
     with Unpacking(into, **options) as unpacking:
-        unpacking.feed(data.bytes() if isinstance(data, Tar) else data)
+        unpacking.feed(data.content() if isinstance(data, Tar) else data)
         return unpacking.finish(parents)
 
 
@@ -76,14 +76,14 @@ def test_files_have_the_owners_modes_times_and_attributes_of_the_tar(layer: Path
 def test_the_account_of_it_has_the_digest_of_the_tar_and_counts(layer: Path) -> None:
     tar = Tar().add("f", b"x").add(".wh.gone").add("d/.wh..wh.opq").add("null", type=tarfile.CHRTYPE, devmajor=1, devminor=3)
     done = unpack(layer, tar.gzip())
-    assert str(done.diff_id) == f"sha256:{sha256(tar.bytes()).hexdigest()}"
-    assert (done.compression, done.size_bytes, done.entries) == ("gzip", len(tar.bytes()), 4)
+    assert str(done.diff_id) == f"sha256:{sha256(tar.content()).hexdigest()}"
+    assert (done.compression, done.size_bytes, done.entries) == ("gzip", len(tar.content()), 4)
     assert (done.whiteouts, done.opaques, done.devices_left_out, done.owners_changed) == (1, 1, 1, 0)
 
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, zstandard.compress], ids=["none", "gzip", "zstd"])
 def test_every_compression_split_anywhere_gives_the_same(layer: Path, compress: Callable[[bytes], bytes]) -> None:
-    data = compress(Tar().add("f", bytes(range(256)) * 40).bytes())
+    data = compress(Tar().add("f", bytes(range(256)) * 40).content())
     layer.mkdir()
     with Unpacking(layer) as unpacking:
         for start in range(0, len(data), 97):
@@ -93,7 +93,7 @@ def test_every_compression_split_anywhere_gives_the_same(layer: Path, compress: 
 
 
 def test_gzip_of_several_members_and_zstd_of_several_frames_are_one_stream(layer: Path) -> None:
-    data = Tar().add("f", b"x" * 5000).bytes()
+    data = Tar().add("f", b"x" * 5000).content()
     unpack(layer, gzip.compress(data[:700]) + gzip.compress(data[700:]))
     skippable = b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc"
     unpack(layer.with_name("other"), skippable + zstandard.compress(data[:700]) + skippable + zstandard.compress(data[700:]))
@@ -328,7 +328,7 @@ def test_times_that_no_clock_shows_are_no_harm(layer: Path, mtime: bytes, *, the
 
 
 def test_a_decompression_bomb_is_refused_before_it_fills_the_disk(layer: Path) -> None:
-    bomb = zstandard.compress(Tar().add("f", bytes(64 * MIB)).bytes())
+    bomb = zstandard.compress(Tar().add("f", bytes(64 * MIB)).content())
     bounds = Bounds(ratio=100, ratio_floor_bytes=8 * MIB)
     assert "decompression bomb" in refused(layer, bomb, bounds=bounds)
     assert sum(path.stat().st_size for path in layer.iterdir()) < 20 * MIB
@@ -369,13 +369,13 @@ def test_a_sparse_map_that_does_not_fit_is_refused(layer: Path, numbers: bytes) 
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, zstandard.compress], ids=["none", "gzip", "zstd"])
 def test_data_that_ends_too_early_is_refused(layer: Path, compress: Callable[[bytes], bytes]) -> None:
-    data = compress(Tar().add("f", os.urandom(100_000)).bytes())
+    data = compress(Tar().add("f", os.urandom(100_000)).content())
     assert "too early" in refused(layer, data[: len(data) * 2 // 3])
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, zstandard.ZstdCompressor(write_checksum=True).compress], ids=["gzip", "zstd"])
 def test_damaged_data_and_data_after_the_end_are_refused(layer: Path, compress: Callable[[bytes], bytes]) -> None:
-    data = bytearray(compress(Tar().add("f", os.urandom(100_000)).bytes()))
+    data = bytearray(compress(Tar().add("f", os.urandom(100_000)).content()))
     assert "damaged" in refused(layer, bytes(data) + b"what is this")
     data[50_000:50_900] = bytes(900)
     assert "damaged" in refused(layer.with_name("other"), bytes(data))
@@ -384,13 +384,13 @@ def test_damaged_data_and_data_after_the_end_are_refused(layer: Path, compress: 
 def test_zstd_that_wants_more_memory_than_allowed_is_refused(layer: Path) -> None:
     parameters = zstandard.ZstdCompressionParameters(window_log=25, compression_level=1)
     compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()  # of unknown size: the window counts
-    data = compressor.compress(Tar().add("f", b"x" * MIB).bytes()) + compressor.flush()
+    data = compressor.compress(Tar().add("f", b"x" * MIB).content()) + compressor.flush()
     assert "16 MiB of memory" in refused(layer, data, bounds=Bounds(window_bytes=16 * MIB))
     unpack(layer.with_name("other"), data)
 
 
 def test_a_lone_block_of_zeros_between_entries_is_refused_and_what_follows_the_end_is_only_hashed(layer: Path) -> None:
-    data = Tar().add("f", b"x").bytes()
+    data = Tar().add("f", b"x").content()
     assert "block of zeros" in refused(layer, data[:-512] + data)
     done = unpack(layer.with_name("other"), data + b"anything" * 100)
     assert str(done.diff_id) == f"sha256:{sha256(data + b'anything' * 100).hexdigest()}"
@@ -399,7 +399,7 @@ def test_a_lone_block_of_zeros_between_entries_is_refused_and_what_follows_the_e
 def test_feeding_stops_as_soon_as_the_child_has_refused(layer: Path) -> None:
     layer.mkdir()
     with Unpacking(layer) as unpacking, pytest.raises(ImageRefused, match="leads out"):  # noqa: PT012  # which of the pieces is not known
-        unpacking.feed(Tar().add("../f").bytes())
+        unpacking.feed(Tar().add("../f").content())
         for _ in range(10_000):
             unpacking.feed(bytes(MIB))
 
@@ -420,7 +420,7 @@ def test_a_full_disk_is_the_error_of_the_system(tmp_path: Path) -> None:
     """)
     ran = subprocess.run(
         ["unshare", "-m", sys.executable, "-c", script],
-        input=Tar().add("f", os.urandom(4 * MIB)).bytes(),
+        input=Tar().add("f", os.urandom(4 * MIB)).content(),
         capture_output=True,
         check=False,
         env={**os.environ, "PYTHONPATH": str(RUNTIME)},
@@ -439,7 +439,7 @@ def test_the_child_works_under_the_filter_of_containers(layer: Path) -> None:
 def test_while_it_works_it_is_nobody_on_the_host_with_nothing_in_sight(layer: Path) -> None:
     layer.mkdir()
     with Unpacking(layer) as unpacking:
-        unpacking.feed(Tar().add("f", bytes(3 * MIB)).bytes()[:MIB])
+        unpacking.feed(Tar().add("f", bytes(3 * MIB)).content()[:MIB])
         supervisor = unpacking._child._pid
         assert eventually((layer / "f").exists)
         inner = int(Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()[0])
@@ -468,7 +468,7 @@ def test_a_caller_that_is_killed_takes_the_child_with_it(layer: Path) -> None:
 def test_a_child_that_is_killed_is_told_of(layer: Path) -> None:
     layer.mkdir()
     with Unpacking(layer) as unpacking:
-        unpacking.feed(Tar().add("f", bytes(MIB)).bytes()[: MIB // 2])
+        unpacking.feed(Tar().add("f", bytes(MIB)).content()[: MIB // 2])
         supervisor = unpacking._child._pid
         assert eventually((layer / "f").exists)
         inner = int(Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()[0])
@@ -480,7 +480,7 @@ def test_a_child_that_is_killed_is_told_of(layer: Path) -> None:
 def test_leaving_without_an_end_leaves_nothing_running(layer: Path) -> None:
     layer.mkdir()
     with Unpacking(layer) as unpacking:
-        unpacking.feed(Tar().add("f", bytes(MIB)).bytes()[: MIB // 2])
+        unpacking.feed(Tar().add("f", bytes(MIB)).content()[: MIB // 2])
         supervisor = unpacking._child._pid
     assert not Path(f"/proc/{supervisor}").exists()
 
@@ -491,7 +491,7 @@ def test_a_directory_that_is_not_there_is_an_error_of_its_own(layer: Path) -> No
 
 
 def test_a_million_entries_are_read_in_bounded_memory_up_to_the_bound(layer: Path) -> None:
-    entry = Tar().raw(b"d/", kind=b"5").bytes()[:512]
+    entry = Tar().raw(b"d/", kind=b"5").content()[:512]
     data = gzip.compress(entry * 1_000_000, 1)
     assert "more than 200000 entries" in refused(layer, data, bounds=Bounds(entries=200_000, ratio=1000))
     assert names(layer) == {"d"}

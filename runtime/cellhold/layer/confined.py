@@ -124,16 +124,16 @@ def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text[:_LONGEST_SENTENCE])
 
 
-def job(what: str, tree: Path, *, bounds: Bounds, seccomp: bytes, **options: Any) -> Job:
-    """A job on the directory `tree`, as root or as whoever we are."""
+def job(what: str, tree: Path, *, bounds: Bounds, seccomp: bytes, base: int | None = None, **options: Any) -> Job:
+    """A job on the directory `tree`, as root or as whoever we are. base: as root, who owns it on disk, if not the ids 0 to 65535."""
     given = subids.delegation() if subids.is_rootless() else None
     count = given.ids.count if given is not None else ids.COUNT
     return {
         "what": what,
         "rootless": None if given is None else (given.uids, given.gids, given.helpers),
-        "base": 0 if given is not None else _BASE,
+        "base": 0 if given is not None else _BASE if base is None else base,
         "single": given is not None and given.helpers is None,
-        "tree": layer(tree),
+        "tree": {"path": os.path.abspath(tree), "shift": given is None and base is None},
         "writable": False,
         "lowers": [],
         "seccomp": seccomp,

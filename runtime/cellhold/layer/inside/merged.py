@@ -27,16 +27,26 @@ class Merged:
 
     def __exit__(self, *_error: object) -> None:
         """Let go of it."""
-        for fd in self.fds:
+        self.close()
+
+    def close(self) -> None:
+        """Close the directories; twice is no error."""
+        fds, self.fds = self.fds, []
+        for fd in fds:
             os.close(fd)
 
     def look(self, name: bytes) -> tuple[os.stat_result, int] | None:
         """What has the name, and the directory that shows it; None if nothing has it, or a whiteout hides it."""
+        facts, fd = self.topmost(name)
+        return None if facts is None or is_whiteout(facts) else (facts, fd)
+
+    def topmost(self, name: bytes) -> tuple[os.stat_result | None, int]:
+        """What the topmost layer that has the name has, a whiteout perhaps, and the directory that has it; (None, -1) if none has it."""
         for fd in self.fds:
             facts = facts_of(fd, name)
             if facts is not None:
-                return None if is_whiteout(facts) else (facts, fd)
-        return None
+                return facts, fd
+        return None, -1
 
     def enter(self, name: bytes) -> Merged | None:
         """The directory of that name; None if what shows through is none."""
@@ -54,8 +64,11 @@ class Merged:
 
     def names(self) -> list[bytes]:
         """All that shows through, sorted."""
-        names = sorted({os.fsencode(name) for fd in self.fds for name in os.listdir(fd)})
-        return [name for name in names if self.look(name) is not None]
+        return [name for name in self.all_names() if self.look(name) is not None]
+
+    def all_names(self) -> list[bytes]:
+        """All names in all layers, sorted; whiteouts among them."""
+        return sorted({os.fsencode(name) for fd in self.fds for name in os.listdir(fd)})
 
 
 def of(layers: list[int]) -> Merged:

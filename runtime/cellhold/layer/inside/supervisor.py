@@ -106,7 +106,8 @@ class Inner:
 def load(job: Job) -> None:
     """Import what the inner half will need: behind the walls there is no Python to import from."""
     import_module(PROGRAMS[job["what"]])
-    if job["what"] != "unpack" or chosen(first_bytes()) == "zstd":
+    compression = chosen(first_bytes()) if job["what"] == "unpack" else job["options"]["compression"]
+    if compression == "zstd":
         import_module("zstandard")  # it takes longer than all the rest
 
 
@@ -145,7 +146,7 @@ def maps(job: Job, *, shift: bool) -> tuple[str, str]:
     if job["rootless"] is not None:
         uids, gids, _helpers = job["rootless"]
         return rootless.same(uids), rootless.same(gids)
-    row = f"0 {job['base'] if shift else 0} {_ALL_IDS}"
+    row = f"0 {job['base'] if shift or not job['tree']['shift'] else 0} {_ALL_IDS}"
     return row, row
 
 
