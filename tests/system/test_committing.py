@@ -1,0 +1,126 @@
+"""What a container has written: listed, made an image of, exported; on each kind of writable layer that can be looked at."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cellhold import Container, Limits, Spec, committing
+from cellhold.errors import ContainerNotFound, InvalidSpec, NotAllowed, NotSupported
+from cellhold.image import stored
+from cellhold.image.archive.importing import import_root
+from cellhold.image.pulling import pull
+from cellhold.image.pushing import push
+from cellhold.store.home import open_home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cellhold.store.home import Home
+    from images import Image
+    from peers import Peers
+    from registry import Registry
+
+pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp")
+WRITE = "echo one > /added; rm /etc/passwd; echo two >> /etc/group; mkdir /d; echo x > /d/f; chmod 4755 /d/f; echo done; sleep 100"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("CELLHOLD_HOME", str(tmp_path / "store"))
+    return open_home()
+
+
+@pytest.fixture
+def image(busybox_image: Image, registry: Registry, peers: Peers, home: Home) -> str:
+    """A small image, pulled."""
+    reference = peers.push(busybox_image, registry.reference("busybox:1"))
+    assert pull(reference, home=home).names
+    return reference
+
+
+def running(spec: Spec) -> Container:
+    """A container that has written, and runs on."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as file:
+        box = Container.create(spec)
+        box.start(stdout=writer, stderr=2)
+        os.close(writer)
+        assert file.readline() == "done\n"
+    return box
+
+
+@pytest.fixture(params=["a directory", "a disk image"])
+def box(request: pytest.FixtureRequest, image: str) -> Iterator[Container]:
+    limits = Limits(disk_bytes=32 << 20 if request.param == "a disk image" else None)
+    made = running(Spec(image=image, args=("/bin/sh", "-c", WRITE), name="writer", limits=limits))
+    with made:
+        yield made
+
+
+def test_a_diff_is_dockers(box: Container, home: Home) -> None:
+    told = {change.path: change.kind for change in committing.diff("writer", home)}
+    assert told == {"/added": "A", "/etc": "C", "/etc/passwd": "D", "/etc/group": "C", "/d": "A", "/d/f": "A"}
+    assert committing.diff(box.id[:6], home) == committing.diff("writer", home)
+
+
+def test_a_commit_is_an_image_that_we_and_podman_run(box: Container, home: Home, registry: Registry, peers: Peers) -> None:
+    there = registry.reference("committed:1")
+    made = committing.commit("writer", there, home, message="what I did", author="me")
+    base = stored.find(box.spec.image, home)
+    assert made.chain_ids[:-1] == base.chain_ids
+    assert made.config.cmd == base.config.cmd
+    assert (made.config.history[-1].comment, made.config.history[-1].author) == ("what I did", "me")
+    peers.validate("config", made.config.raw)
+    peers.validate("manifest", made.manifest.raw)
+    look = "cat /added /d/f; ls /etc/passwd; tail -n 1 /etc/group; stat -c '%a %u' /d/f"
+    wanted = ["one", "x", "two", "4755 0"]
+    assert output(there, "/bin/sh", "-c", look).splitlines() == wanted
+    assert push(there) == made.digest
+    assert peers.podman_run(there, "/bin/sh", "-c", f"{look} 2>/dev/null").splitlines() == wanted
+    assert box.poll() is None
+
+
+def output(image: str, *args: str) -> str:
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as file, Container.create(Spec(image=image, args=args)) as box:
+        box.start(stdout=writer)
+        os.close(writer)
+        text = file.read()
+        box.wait()
+    return text
+
+
+def test_an_export_is_the_whole_root_and_imports_as_an_image(box: Container, home: Home) -> None:
+    exported = io.BytesIO()
+    committing.export(box.id, exported, home)
+    with tarfile.open(fileobj=io.BytesIO(exported.getvalue())) as archive:
+        names = {name.removeprefix("./") for name in archive.getnames()}
+    assert {"added", "d/f", "bin/sh"} <= names
+    assert "etc/passwd" not in names
+    exported.seek(0)
+    made = import_root(exported, "rootfs:1", home)
+    assert len(made.chain_ids) == 1
+    assert output("rootfs:1", "/bin/sh", "-c", "cat /added") == "one\n"
+
+
+def test_what_cannot_be_looked_at_is_a_sentence(image: str, home: Home) -> None:
+    with pytest.raises(ContainerNotFound, match="cannot find container 'nonsuch': there is no such container"):
+        committing.diff("nonsuch", home)
+    spec = Spec(image=image, args=("/bin/sh", "-c", WRITE))
+    with (
+        running(replace(spec, storage="tmpfs", name="memory")),
+        pytest.raises(NotSupported, match="container memory has written: its layer is"),
+    ):
+        committing.diff("memory", home)
+    with running(Spec(image="host", args=("sh", "-c", "echo done; sleep 100"), name="hosts")):
+        with pytest.raises(NotAllowed, match="container hosts has written: it is of host, which is no OCI image"):
+            committing.commit("hosts", "x:1", home)
+    with running(replace(spec, name="fine")), pytest.raises(InvalidSpec, match="no upper case"):
+        committing.commit("fine", "Wrong:1", home)
