@@ -107,11 +107,14 @@ class Front:
             if len(self._windows) > _WINDOWS_MOST:
                 self._windows = {key: window for key, window in self._windows.items() if window.held}
             self._windows[whose] = Window()
-        *leading, last = self._windows[whose].mark(parts)
-        send = self.sockets[channel].send
-        for part in leading:
-            send(part, _MORE, copy=len(part) < _COPIED)
-        send(last, copy=len(last) < _COPIED and not isinstance(last, zmq.Frame))
+        last = self._windows[whose].mark(parts)
+        socket = self.sockets[channel]
+        for part in parts[:-1]:
+            socket.send(part, _MORE, copy=len(part) < _COPIED)
+        if isinstance(last, zmq.Frame):
+            socket.send(last, copy=False)
+        else:
+            socket.send(last, 0, copy=len(last) < _COPIED)
 
     def pass_on(self, message: Message) -> None:
         """Publish a cell kernel's message; where nobody reads, leave it out."""

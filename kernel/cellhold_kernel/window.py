@@ -29,17 +29,16 @@ class Window:
         self._marks: deque[tuple[zmq.MessageTracker, int, float]] = deque()
         self._marked = self._unmarked = 0
 
-    def mark(self, parts: Sequence[Part]) -> Sequence[Part | zmq.Frame]:
-        """Count a message; gives what is to be sent instead of it."""
+    def mark(self, parts: Sequence[Part]) -> Part | zmq.Frame:
+        """Count a message; gives what is to be sent instead of its last part."""
         self._unmarked += size_of(parts)
         if self._unmarked < _MARK_EVERY or not len(parts[-1]):
-            return parts
-        *first, last = parts
-        frame = zmq.Frame(last, track=True, copy=False, copy_threshold=0)
+            return parts[-1]
+        frame = zmq.Frame(parts[-1], track=True, copy=False, copy_threshold=0)
         self._marks.append((frame.tracker, self._unmarked, time.monotonic()))
         self._marked += self._unmarked
         self._unmarked = 0
-        return [*first, frame]
+        return frame
 
     @property
     def held(self) -> int:

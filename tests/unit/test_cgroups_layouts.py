@@ -37,6 +37,14 @@ def test_the_hybrid_layout_is_read_from_mountinfo() -> None:
     assert "systemd" not in found.v1
 
 
+@pytest.mark.parametrize(
+    ("mounts", "layout"),
+    [(DEBIAN_10, "hybrid"), (FEDORA, "v2"), (DEBIAN_10.replace("cgroup2", "tmpfs"), "v1"), ("22 1 8:1 / / rw - ext4 /dev/sda1 rw", "")],
+)
+def test_a_layout_has_a_name(mounts: str, layout: str) -> None:
+    assert hierarchies.parse(mounts, root="/sys/fs/cgroup").layout == layout
+
+
 def test_the_unified_layout_is_read_from_mountinfo() -> None:
     assert hierarchies.parse(FEDORA, root="/sys/fs/cgroup") == hierarchies.Hierarchies(unified="/sys/fs/cgroup")
 

@@ -10,7 +10,7 @@ from cellhold_kernel.loop import Loop
 def test_what_asked_for_another_round_is_called_although_nothing_comes_in() -> None:
     reader, writer = os.pipe()
     loop = Loop()
-    called = []
+    called: list[int] = []
 
     def tick() -> None:
         if not called:
@@ -30,7 +30,7 @@ def test_what_asked_for_another_round_is_called_although_nothing_comes_in() -> N
 def test_what_was_removed_is_not_called_again() -> None:
     reader, writer = os.pipe()
     loop = Loop()
-    called = []
+    called: list[int] = []
     loop.add(reader, lambda: called.append(reader))
     loop.again(reader)
     loop.remove(reader)

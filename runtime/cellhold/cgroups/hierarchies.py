@@ -43,6 +43,13 @@ class Hierarchies:
     unified: str | None = None
     unified_name: str = ""
 
+    @property
+    def layout(self) -> str:
+        """One of "v1", "v2", "hybrid", "" (none). Hybrid is also where the v2 tree has no controller: systemd alone may use it."""
+        if self.v1 and self.unified is not None:
+            return "hybrid"
+        return "v1" if self.v1 else "v2" if self.unified is not None else ""
+
 
 @lru_cache(maxsize=8)
 def detect(root: Path, mountinfo: Path) -> Hierarchies:

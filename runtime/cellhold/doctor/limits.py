@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from cellhold import cgroups, storage
-from cellhold.cgroups import devices
+from cellhold.cgroups import devices, hierarchies
 from cellhold.doctor import roots
 from cellhold.doctor.feature import Feature, MissingError
 from cellhold.doctor.trial import trial
@@ -26,18 +26,18 @@ _CONTROLLERS = {  # feature -> (controller, what for)
     "cgroup-io": ("io", "limit what is read from and written to disks per second (io=)"),
     "cgroup-freezer": ("freezer", "pause a container"),
 }
+_LAYOUTS = {"hybrid": "hybrid: controllers in v1 trees, and a v2 tree", "v1": "cgroup v1", "v2": "cgroup v2", "": "none"}
 _SWAP_V1 = "memory/memory.memsw.limit_in_bytes"
 _TRIED = 16 << 20
 _PROBE = f"doctor-{os.getpid()}"
 
 
 def _groups() -> str:
-    found = sorted(set(cgroups.available().values()))
     try:
         cgroups.create(_PROBE, Limits()).remove()
     except CellholdError as error:
         raise MissingError(str(error).rpartition(": ")[2]) from error
-    return {("v1", "v2"): "hybrid: controllers in v1 trees, and a v2 tree", ("v1",): "cgroup v1", ("v2",): "cgroup v2"}[tuple(found)]
+    return _LAYOUTS[hierarchies.detect(hierarchies.ROOT, hierarchies.MOUNTINFO).layout]
 
 
 def _controller(name: str) -> str:

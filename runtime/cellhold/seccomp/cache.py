@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from functools import cache
 from hashlib import sha256
 from stat import S_ISREG
 from typing import TYPE_CHECKING
@@ -34,8 +35,8 @@ def cached_program(capabilities: frozenset[str], directory: Path) -> bytes:
 
     Raises NotSupported without libseccomp, OSError if `directory` cannot be written.
     """
-    rules = plan(capabilities, os.uname().machine)
-    path = directory / f"seccomp-{_key(rules)}"
+    rules, key = _planned(capabilities, os.uname().machine, _libseccomp_version())
+    path = directory / f"seccomp-{key}"
     found = _trusted(path)
     if found is not None:
         return found
@@ -44,8 +45,11 @@ def cached_program(capabilities: frozenset[str], directory: Path) -> bytes:
     return made
 
 
-def _key(rules: Plan) -> str:
-    return sha256(repr((_FORMAT, _libseccomp_version(), rules)).encode()).hexdigest()
+@cache
+def _planned(capabilities: frozenset[str], machine: str, libseccomp: tuple[int, ...]) -> tuple[Plan, str]:
+    """The plan, and the key of its file. Remembered: to make both takes longer than to read the file."""
+    rules = plan(capabilities, machine)
+    return rules, sha256(repr((_FORMAT, libseccomp, rules)).encode()).hexdigest()
 
 
 def _libseccomp_version() -> tuple[int, ...]:
