@@ -195,7 +195,6 @@ def test_what_we_write_tarfile_reads(size: int) -> None:
         b"d/" + b"n" * 200, b"0", mode=0o4755, uid=65535, gid=1, size=size, mtime=-7, xattrs={b"user.a": b"v", b"user.b": b"\0\n="}
     )
     with tarfile.open(fileobj=io.BytesIO(data + bytes(1024))) as tar:
-        member = tar.firstmember
-    assert member is not None
+        member = next(iter(tar))
     assert (member.name, member.mode, member.uid, member.size, member.mtime) == ("d/" + "n" * 200, 0o4755, 65535, size, -7)
     assert member.pax_headers["SCHILY.xattr.user.a"] == "v"

@@ -88,7 +88,7 @@ class Packing:
             return None  # gone since the names were read
         if is_whiteout(facts):
             if not self._whole:
-                self._write(path[: len(path) - len(name)] + _WHITEOUT + name, _FILE, facts)
+                self._mark(path[: len(path) - len(name)] + _WHITEOUT + name)
         elif name.startswith(_WHITEOUT):
             self.left_out += 1  # a tar of a layer has no way to say it
         elif stat.S_ISDIR(facts.st_mode):
@@ -107,8 +107,12 @@ class Packing:
     def _add_directory(self, path: bytes, here: Merged) -> None:
         self._write(path, _DIRECTORY, os.fstat(here.fds[0]), xattrs=xattrs_of(here.fds[0]))
         if not self._whole and merged.is_opaque(here.fds[0]):
-            self._output.write(writer.entry(path.removeprefix(b"./") + _OPAQUE, _FILE))
-            self.entries += 1
+            self._mark(path.removeprefix(b"./") + _OPAQUE)
+
+    def _mark(self, path: bytes) -> None:
+        """An empty file whose name says it all; when it was made on disk is nobody's business."""
+        self._output.write(writer.entry(path, _FILE))
+        self.entries += 1
 
     def _add_file(self, path: bytes, name: bytes, directory: int, facts: os.stat_result) -> None:
         if self._is_known(path, facts):
