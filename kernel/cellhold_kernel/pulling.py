@@ -15,8 +15,8 @@ import sys
 import time
 from contextlib import suppress
 
-from cellhold import quantity
-from cellhold.errors import CellholdError, ImageNotFound
+from cellhold import errors, quantity
+from cellhold.errors import CellholdError
 from cellhold_kernel.tail import plain
 
 _CHUNK = 64 << 10
@@ -34,11 +34,12 @@ class Pull:
         self.rows: dict[str, tuple[str, int, int]] = {}
         self._began = time.monotonic()
         self._rest = b""
+        self._error: dict[str, object] = {}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "cellhold.cli", "pull", "--progress", "json", "--", image],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             start_new_session=True,  # Jupyter's signals to the kernel's group are not for it
         )
         os.set_blocking(self.fileno(), False)
@@ -64,7 +65,7 @@ class Pull:
         if self._process.poll() is None:
             with suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGKILL)
-        self._process.communicate()
+        self._process.communicate()  # which closes the pipe
 
     def text(self) -> str:
         """How far it is, a line a layer that is on its way."""
@@ -98,17 +99,17 @@ class Pull:
         with suppress(ValueError, KeyError, TypeError):
             if line.startswith(b"{") and len(line) < _LINE_MOST:
                 said = json.loads(line)
+                if "error" in said:
+                    self._error = said
                 digest = plain(str(said["digest"]).rpartition(":")[2], most=12)
                 self.rows[digest] = (plain(str(said["doing"]), most=20), int(said["done_bytes"]), int(said["total_bytes"]))
 
     def _end(self) -> None:
-        _out, errors = self._process.communicate()
-        if self._process.returncode == 0:
+        if self._process.wait() == 0:
             return
-        sentence, _, hint = errors.decode(errors="replace").strip().partition("\nhint: ")
-        sentence = sentence.rpartition("\n")[2].removeprefix("cellhold: ")
-        wanted = plain(sentence) or f"cannot pull {self.image}: it was ended ({self._process.returncode})"
-        raise (ImageNotFound if "cannot use image" in wanted else CellholdError)(wanted, hint=plain(hint) or None)
+        kind = getattr(errors, str(self._error.get("error")), CellholdError)
+        sentence = plain(str(self._error.get("sentence") or f"cannot pull {self.image}: it was ended ({self._process.returncode})"))
+        raise kind(sentence, hint=plain(str(self._error["hint"])) if self._error.get("hint") else None)
 
 
 def _bar(done: int, total: int) -> str:

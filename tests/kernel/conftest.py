@@ -26,7 +26,7 @@ def jupyter_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     install.install(data, texts={})
     install.install(data, name="cellhold-small", texts={"memory": "256m"})
     broken = install.install(data, name="cellhold-broken", texts={}) / "kernel.json"
-    broken.write_text(broken.read_text().replace('"cellhold": {}', '"cellhold": {"image": "nonsuch"}'))
+    broken.write_text(broken.read_text().replace('"cellhold": {}', '"cellhold": {"image": "127.0.0.1:1/nonsuch"}'))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(data))
         patch.setenv("JUPYTER_PLATFORM_DIRS", "1")

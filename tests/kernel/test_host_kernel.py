@@ -59,7 +59,7 @@ def test_container_with_words_replaces_it_and_runs_the_rest_in_the_new_one(eithe
         ("memory=512mb4", "InvalidSpec: cannot use memory=512mb4: not a size"),
         ("cpus=-1", "InvalidSpec: cannot use cpus=-1: not a number of processors above 0"),
         ("memroy=1g", "InvalidSpec: cannot use memroy: there is no such key"),
-        ("image=nonsuch", "ImageNotFound: cannot "),
+        ("image=127.0.0.1:1/nonsuch", "RegistryFailed: cannot "),
         ("network=bridge", "InvalidSpec: cannot use network=bridge"),
     ],
 )

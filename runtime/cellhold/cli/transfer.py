@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING, Any
 
 from cellhold.cli import bars
+from cellhold.errors import CellholdError
 
 if TYPE_CHECKING:
     import argparse
@@ -38,7 +40,12 @@ def pull(arguments: argparse.Namespace) -> int:
     if not quiet:
         print(f"{name.asked}: Pulling from {name.registry}/{name.repository}", flush=True)
     with bars.shown("none" if arguments.quiet else arguments.progress, sys.stdout) as tell:
-        found = pull_image(arguments.image, platform=platform, tell=tell)
+        try:
+            found = pull_image(arguments.image, platform=platform, tell=tell)
+        except CellholdError as error:
+            if arguments.progress == "json":
+                print(json.dumps({"error": type(error).__name__, "sentence": str(error), "hint": error.hint}))
+            raise
     if not quiet:
         print(f"Digest: {found.came_as[-1].partition('@')[2]}\nImage: {found.id}")
     print(name, flush=True)

@@ -35,6 +35,6 @@ def upper(directory: Path, *, container: str) -> Iterator[Path]:
         )
     mount = new_filesystem("ext4", {}, attributes=MOUNT_ATTR_RDONLY, source=device)  # the file system that is mounted already, once more
     try:
-        yield Path(f"/proc/self/fd/{mount}/{_UPPER}")
+        yield Path(f"/proc/{os.getpid()}/fd/{mount}/{_UPPER}")  # for a process that we start
     finally:
         os.close(mount)
