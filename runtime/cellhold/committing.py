@@ -45,7 +45,7 @@ class Written:
 
 def diff(container: str, home: Home) -> list[Change]:
     """What the container has added, changed and deleted, by path. Raises ContainerNotFound, NotSupported."""
-    known = record.find(container, home.containers)
+    known = _found(container, home)
     with _written(known, home, pause=False) as written:
         return sorted(changes(written.upper, written.lowers, ids=written.ids, seccomp=_filter(home)))
 
@@ -58,7 +58,7 @@ def commit(  # noqa: PLR0913  # docker's options
     The image's config stays as it is: what ran in the container is in the history only.
     Raises ContainerNotFound, ImageNotFound (its image is gone, or is none), NotSupported, InvalidSpec.
     """
-    known = record.find(container, home.containers)
+    known = _found(container, home)
     names = [] if name is None else [str(Reference.parse(name))]
     with home.written(), home.used():
         base = _base(known, home)
@@ -76,7 +76,7 @@ def commit(  # noqa: PLR0913  # docker's options
 
 def export(container: str, to: BinaryIO, home: Home, *, pause: bool = True) -> None:
     """Write the container's whole root file system as a tar. Raises ContainerNotFound, NotSupported."""
-    known = record.find(container, home.containers)
+    known = _found(container, home)
     with (
         home.used(),
         _written(known, home, pause=pause) as written,
@@ -96,13 +96,18 @@ def _packed(written: Written, home: Home) -> Packed:
         return packing.packed
 
 
-@contextmanager
-def _written(known: Record, home: Home, *, pause: bool) -> Iterator[Written]:
+def _found(container: str, home: Home) -> Record:
+    known = record.find(container, home.containers)
     if not known.layers:
         raise NotAllowed(
             f"cannot look at what container {known.name} has written: it is of {known.image}, which is no OCI image",
             hint="cellhold run IMAGE, or %container image=IMAGE, with an image that `cellhold images` lists",
         )
+    return known
+
+
+@contextmanager
+def _written(known: Record, home: Home, *, pause: bool) -> Iterator[Written]:
     with ExitStack() as closing:
         if pause:
             closing.enter_context(_frozen(known))
