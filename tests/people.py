@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import isal
 import pyseccomp
+import urllib3
 import zstandard
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _copy_packages(packages: Path) -> None:
     shutil.copytree(CHECKOUT / "runtime/cellhold", packages / "cellhold", ignore=ignore)
     shutil.copytree(CHECKOUT / "kernel/cellhold_kernel", packages / "cellhold_kernel", ignore=ignore)
     shutil.copy(str(pyseccomp.__file__), packages)
-    for package in (isal, zstandard):
+    for package in (isal, urllib3, zstandard):
         shutil.copytree(Path(str(package.__file__)).parent, packages / package.__name__, ignore=ignore)
 
 

@@ -18,7 +18,10 @@ from people import CHECKOUT, RANGE, person, virtual_environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from images import Image
+    from peers import Peers
     from people import Person
+    from registry import Registry
 
 # root: to make the users
 pytestmark = pytest.mark.requires("root", "rootless", "subordinate-ids", "user-namespace", "overlayfs", "mount-api", "seccomp")
@@ -160,6 +163,27 @@ def test_the_host_image_runs_this_machines_programs_and_shows_no_secret(anybody:
 )
 def test_the_status_is_the_programs_or_dockers(single: Person, words: tuple[str, ...], status: int) -> None:
     assert single.run("run", "--rootfs", str(single.place / "image"), *words).returncode == status
+
+
+def test_images_are_pulled_run_committed_and_removed(anybody: Person, busybox_image: Image, registry: Registry, peers: Peers) -> None:
+    reference = peers.push(busybox_image, registry.reference("busybox:1"))
+    assert anybody.run("pull", "--quiet", reference).stdout.strip() == reference
+    look = "id -u; stat -c %u /bin/busybox; echo kept > /kept; echo up; sleep 100"
+    words = anybody.cellhold("run", "--name", "box", reference, "/bin/sh", "-c", look)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, **anybody.as_it()) as caller:
+        assert caller.stdout is not None
+        try:
+            assert [caller.stdout.readline() for _ in range(3)] == ["0\n", "0\n", "up\n"]
+            assert anybody.run("diff", "box").stdout == "A /kept\n"
+            committed = anybody.run("commit", "box", "mine:1")
+            assert committed.stderr == ""
+        finally:
+            caller.kill()
+    assert anybody.run("run", "mine:1", "/bin/cat", "/kept").stdout == "kept\n"
+    assert "kept" in anybody.run("which", "mine:1", "/kept").stdout
+    removed = anybody.run("rmi", "--force", "mine:1", reference)
+    assert removed.returncode == 0, removed.stderr
+    assert [path.name for path in (anybody.store / "layers").iterdir()] == ["init"]
 
 
 def test_the_time_limit_holds(single: Person) -> None:
