@@ -185,7 +185,7 @@ def test_a_full_disk_is_one_sentence_and_takes_no_image_away(liar: Liar, tmp_pat
         home = open_home(small / "store")
         first = pull(Served(liar, GOOD.gzip()).reference, home=home).digest
         served = Served(liar, layer.gzip(), diff_id=Digest.of(layer.content()))
-        with pytest.raises(SetupFailed, match="cannot write to the store .*: No space left on device"):
+        with pytest.raises(SetupFailed, match=r"cannot write to the store .*: No space left on device"):
             pull(served.reference, home=home)
         assert list(home.names.read().images) == [first]
         assert len(home.layers.all()) == 1
@@ -193,7 +193,7 @@ def test_a_full_disk_is_one_sentence_and_takes_no_image_away(liar: Liar, tmp_pat
 
 def test_an_archive_that_is_none_and_one_that_lies(home: Home, tmp_path: Path) -> None:
     (tmp_path / "none.tar").write_bytes(Tar().add("readme", b"hello").content())
-    with pytest.raises(CellholdError, match="neither index.json nor manifest.json"):
+    with pytest.raises(CellholdError, match=r"neither index\.json nor manifest\.json"):
         load(tmp_path / "none.tar", home=home)
     index = {"schemaVersion": 2, "manifests": [descriptor(mediatypes.MANIFEST, b"{}")]}
     lying = (
