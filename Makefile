@@ -47,6 +47,7 @@ bench: $(VENV)/.demo debian-bench
 	cd tests && ../$(BIN)/python -m bench.container
 	cd tests && ../$(BIN)/python -m bench.kernel
 	cd tests && ../$(BIN)/python -m bench.flood
+	cd tests && ../$(BIN)/python -m bench.images
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

@@ -69,8 +69,12 @@ class PeerFailedError(Exception):
 @pytest.fixture
 def peers(tmp_path: Path) -> Peers:
     """The peers, with stores of this test alone."""
-    place = tmp_path / "peers"
-    place.mkdir()
+    return at(tmp_path / "peers")
+
+
+def at(place: Path) -> Peers:
+    """The peers, with settings and stores of their own in the directory `place`, which is made."""
+    place.mkdir(parents=True, exist_ok=True)
     (place / "storage.conf").write_text(_STORAGE.format(place=place), encoding="ascii")
     (place / "containers.conf").write_text(_CONTAINERS.format(place=place, limits=_limits()), encoding="ascii")
     (place / "auth.json").write_text("{}", encoding="ascii")
