@@ -14,7 +14,7 @@ import pytest
 from images import kept, layout, packages
 from images.layout import PATH, Image
 
-_PACKAGES = "base-files base-passwd dash coreutils grep sed findutils hostname".split()
+_PACKAGES = "base-files base-passwd mawk dash coreutils grep sed findutils hostname".split()
 _MERGED = 'for name in bin sbin lib lib64; do mkdir -p "$1/usr/$name" && ln -s "usr/$name" "$1/$name"; done'
 _USERS = 'for name in passwd group; do cp "$1/usr/share/base-passwd/$name.master" "$1/etc/$name"; done'
 _WITHOUT_MANUALS = 'rm -rf "$1/usr/share/doc" "$1/usr/share/man" "$1/usr/share/info" "$1/usr/share/locale" "$1/usr/share/lintian"'
@@ -26,23 +26,21 @@ def image() -> Image:
     layout.need("mmdebstrap", "umoci", "apt-get")
     if os.geteuid() != 0:
         pytest.skip("test images cannot be made: only root can unpack Debian's packages with their owners")
-    recipe = "".join(Path(str(module)).read_text() for module in (__file__, layout.__file__)) + packages.release()
+    recipe = "".join(Path(str(module)).read_text() for module in (__file__, layout.__file__)) + packages.suite()
     return Image(layout=kept.directory("debian", recipe, _make) / "layout")
 
 
 def _make(place: Path) -> None:
-    made, archive = layout.start(place), place / "layer.tar"
-    packages.fresh(lambda: _unpack(archive))
-    layout.add_layer(made, archive, instruction=f"mmdebstrap {' '.join(_PACKAGES)}")
-    archive.unlink()
+    made = layout.start(place)
+    with layout.scratch(place) as work:
+        packages.fresh(lambda: _unpack(packages.cut(_PACKAGES, work / "lists"), work))
+        layout.add_layer(made, work / "layer.tar", instruction=f"mmdebstrap {' '.join(_PACKAGES)}")
     layout.configure(made, "--config.cmd", "sh", "--config.env", PATH)
 
 
-def _unpack(archive: Path) -> None:
-    indexes = packages.indexes()
-    lists = f'cp {" ".join(str(index.file) for index in indexes)} "$1/var/lib/apt/lists/"'
-    setup, finish = (f"--setup-hook={lists} && {_MERGED}", f"--customize-hook={_USERS} && {_WITHOUT_MANUALS}")
-    options = ("--quiet", "--mode=root", "--variant=extract", "--format=tar", "--skip=update", f"--include={','.join(_PACKAGES)}")
-    sources = [index.source() for index in indexes]
-    call = ("env", f"SOURCE_DATE_EPOCH={_CREATED_SECONDS}", "mmdebstrap", *options, setup, finish, "", str(archive), *sources)
-    layout.call(*call)
+def _unpack(lists: packages.Lists, work: Path) -> None:
+    ours = f'cp "{lists.directory}"/* "$1/var/lib/apt/lists/"'
+    hooks = (f"--setup-hook={ours} && {_MERGED}", f"--customize-hook={_USERS} && {_WITHOUT_MANUALS}")
+    options = ("--quiet", "--mode=root", "--variant=extract", "--format=tar", "--skip=update", f"--include={','.join(lists.names)}")
+    settings = ("env", f"SOURCE_DATE_EPOCH={_CREATED_SECONDS}", f"TMPDIR={work}")
+    layout.call(*settings, "mmdebstrap", *options, *hooks, "", str(work / "layer.tar"), *lists.sources)

@@ -17,7 +17,7 @@ from images.layout import PATH, Image
 
 # Packages whose names hold Python's version, and then the libraries that its modules and the wheels are linked with.
 _PYTHON = "python3-minimal {python}-minimal lib{python}-minimal lib{python}-stdlib".split()
-_LIBRARIES = "libexpat1 libffi8 libsqlite3-0 libuuid1 libcrypt1 libstdc++6 ^libssl3(t64)?$".split()
+_LIBRARIES = "libexpat1 libffi8 libsqlite3-0 libuuid1 libcrypt1 libstdc++6 libssl3 libssl3t64".split()
 _MANUALS = ("doc", "man", "lintian", "bug", "applications", "pixmaps", "icons", "menu")
 _KERNEL = "ipykernel>=7,<8"
 _UNUSED = ("debugpy", "bin")
@@ -42,14 +42,14 @@ def _python() -> str:
 
 
 def _make(place: Path, parent: Image) -> None:
-    made, tree = layout.derive(place, parent), place / "tree"
-    tree.mkdir(mode=0o755)
-    _unpack_python(place / "packages", tree)
-    _unpack_kernel(tree / f"usr/local/lib/{_python()}/dist-packages")
-    archive = layout.archive(tree, place / "layer.tar", "usr", "etc")
-    shutil.rmtree(tree)
-    layout.add_layer(made, archive, instruction=f"python3 and {_KERNEL}")
-    archive.unlink()
+    made = layout.derive(place, parent)
+    with layout.scratch(place) as work:
+        tree = work / "tree"
+        tree.mkdir(mode=0o755)
+        _unpack_python(work / "packages", tree)
+        _unpack_kernel(tree / f"usr/local/lib/{_python()}/dist-packages")
+        archive = layout.archive(tree, work / "layer.tar", "usr", "etc")
+        layout.add_layer(made, archive, instruction=f"python3 and {_KERNEL}")
     layout.configure(made, *(word for part in _CMD for word in ("--config.cmd", part)), "--config.env", PATH)
 
 
@@ -57,7 +57,7 @@ def _unpack_python(downloads: Path, tree: Path) -> None:
     """Debian's packages, above links as /usr is merged in the layer below; those stay out of the archive."""
     names = [name.format(python=_python()) for name in (*_PYTHON, *_LIBRARIES)]
     downloads.mkdir()
-    packages.fresh(lambda: _download(downloads, names))
+    packages.fresh(lambda: packages.cut(names, downloads / "lists").download(downloads))
     for name in ("bin", "lib", "lib64"):
         (tree / "usr" / name).mkdir(parents=True)
         (tree / name).symlink_to(f"usr/{name}")
@@ -66,11 +66,6 @@ def _unpack_python(downloads: Path, tree: Path) -> None:
     for name in _MANUALS:
         shutil.rmtree(tree / "usr/share" / name, ignore_errors=True)
     shutil.rmtree(downloads)
-
-
-def _download(into: Path, names: list[str]) -> None:
-    packages.indexes()
-    layout.call("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *names, directory=into)
 
 
 def _unpack_kernel(into: Path) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 CREATED = "2024-01-01T00:00:00Z"  # what does not change with the day it is made keeps its digest
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TAG = "1"
+_ROOM_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,23 @@ def archive(tree: Path, into: Path, *names: str) -> Path:
     everything = ("--xattrs", "--xattrs-include=*", f"--directory={tree}", *(names or (".",)))
     call("tar", "--create", f"--file={into}", *form, *everything)
     return into
+
+
+@contextmanager
+def scratch(place: Path) -> Iterator[Path]:
+    """A directory for what is thousands of files and soon gone: in memory, where writing and removing them costs next to nothing.
+
+    There is one for each `place`, so that what a killed session left is found by the next.
+    """
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > _ROOM_BYTES
+    work = memory / f"cellhold-{place.name}" if roomy else place / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(mode=0o700)
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work)
 
 
 def call(*command: str, directory: Path | None = None) -> str:

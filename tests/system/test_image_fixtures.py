@@ -6,6 +6,7 @@ import json
 import os
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -15,8 +16,6 @@ from images.busybox import FOREIGN, LONG
 from peers import PeerFailedError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from images import Image
     from peers import Peers
     from registry import Registry
@@ -36,7 +35,7 @@ def documents(image: Image) -> dict[Kind, bytes]:
 
 def blob(image: Image, descriptor: dict[str, Any]) -> bytes:
     algorithm, _, digest = descriptor["digest"].partition(":")
-    return (image.layout / "blobs" / algorithm / digest).read_bytes()
+    return Path(image.layout, "blobs", algorithm, digest).read_bytes()
 
 
 def layers(image: Image) -> list[str]:
