@@ -133,5 +133,9 @@ def _on_disk(empty: Path) -> list[Index]:
     told = ("--no-release-info", "--format", _FORMAT, "Created-By: Packages")
     lines = call("apt-get", f"--option=Dir::State::Lists={empty}", "indextargets", *told).splitlines()
     wanted = [line.split("\t") for line in lines if line.startswith(suite())]
-    there = [Index(*fields, file=_LISTS / f"{Path(path).name}{packed}") for *fields, path in wanted for packed in _PACKED]
+    there = [
+        Index(suite=fields[0], component=fields[1], uri=fields[2], file=_LISTS / f"{Path(path).name}{packed}")
+        for *fields, path in wanted
+        for packed in _PACKED
+    ]
     return [index for index in there if index.file.exists()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cellhold.errors import ImageRefused
+from cellhold.errors import CellholdError, ImageRefused, RegistryFailed
 from cellhold.image import arrival, manifest, naming, stored
 from cellhold.image.platform import Platform
 from cellhold.image.progress import nobody
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from cellhold.image.stored import StoredImage
     from cellhold.layer.bounds import Bounds
     from cellhold.store.home import Home
+
+_SERVER_ERROR, _TOO_MANY = 500, 429
 
 
 def pull(
@@ -40,10 +42,16 @@ def pull(
             found, came_as = resolve(registry, wanted, platform or Platform.host())
             names = [] if wanted.tag is None else [str(replace(wanted, digest=None))]
             arrival.arrive(found, _Repository(registry, wanted.repository), home, names=names, came_as=came_as, tell=tell, bounds=bounds)
-    except ImageRefused:
-        naming.collect(home)
+    except CellholdError as error:
+        if not _goes_on(error):
+            naming.collect(home)
         raise
     return stored.read(found.digest, home, home.names.read())
+
+
+def _goes_on(error: CellholdError) -> bool:
+    """Whether the next try may go on where this one ended: the connection broke, or the registry has a bad time."""
+    return isinstance(error, RegistryFailed) and (error.status is None or error.status >= _SERVER_ERROR or error.status == _TOO_MANY)
 
 
 def resolve(registry: Registry, wanted: Reference, platform: Platform) -> tuple[Manifest, str]:
