@@ -97,7 +97,6 @@ def test_the_trace_reads_like_a_story_with_every_chapter() -> None:
         (["host", "nonsuch"], 127, "cannot run 'nonsuch': not found in the container"),
         (["host", "/etc"], 126, "cannot run '/etc': Permission denied"),
         (["--pull", "never", "nonsuch", "true"], 125, "cannot use image=nonsuch: it is not here"),
-        (["127.0.0.1:1/nonsuch", "true"], 125, "it cannot be reached"),
         (["--memory", "512mb4", "host", "true"], 125, "cannot use memory=512mb4: not a size"),
         (["--cpus=-1", "host", "true"], 125, "cannot use cpus=-1"),
         (["--nonsuch", "host", "true"], 125, "nonsuch"),
@@ -123,6 +122,15 @@ def test_the_status_is_dockers_and_what_is_wrong_is_one_sentence(words: list[str
         assert ran.stderr.startswith("cellhold: ")
     else:
         assert not ran.stderr
+
+
+def test_an_image_that_is_not_here_is_pulled_and_what_keeps_it_from_that_is_told() -> None:
+    ran = command("run", "127.0.0.1:1/nonsuch", "true")
+    assert (ran.returncode, ran.stdout) == (125, "")
+    first, second, hint = ran.stderr.splitlines()
+    assert first == "Unable to find image '127.0.0.1:1/nonsuch' locally"
+    assert second.startswith("cellhold: cannot get the manifest nonsuch:latest at 127.0.0.1:1: it cannot be reached")
+    assert hint.startswith("hint: ")
 
 
 def test_a_child_that_met_the_memory_limit_is_mentioned_though_the_program_went_on() -> None:

@@ -204,3 +204,19 @@ def test_the_commands_say_what_docker_says(home: Home, reference: str, capfd: py
     assert capfd.readouterr().out.startswith(f"Untagged: {reference}\nDeleted: sha256:")
     assert main(["run", "--pull", "never", reference, "/bin/true"]) == 125
     assert "it is not here" in capfd.readouterr().err
+
+
+def test_files_that_cannot_be_read_or_written_are_sentences(home: Home, reference: str, capfd: pytest.CaptureFixture[str]) -> None:
+    pull(reference, home=home)
+    for words, sentence in (
+        (["load", "-i", "/nonsuch.tar"], "cannot read /nonsuch.tar: No such file or directory"),
+        (["import", "/nonsuch.tar"], "cannot read /nonsuch.tar: No such file or directory"),
+        (["save", "-o", "/nonsuch/x.tar", reference], "cannot write /nonsuch/x.tar: No such file or directory"),
+        (["save", "--format", "oci-dir", "-o", "/usr", reference], "cannot write /usr: File exists"),
+        (["save", "--format", "oci-dir", reference], "cannot save a directory to standard output"),
+    ):
+        assert main(words) == 125
+        assert sentence in capfd.readouterr().err
+    assert main(["image", "prune", "--all", "--force"]) == 0
+    assert "Deleted: sha256:" in capfd.readouterr().out
+    assert kept(home) == []

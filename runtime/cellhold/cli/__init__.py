@@ -9,6 +9,7 @@ Subcommands of other packages come by the entry point group `cellhold.commands` 
 from __future__ import annotations
 
 import argparse
+import os
 from importlib import metadata
 from typing import TYPE_CHECKING, NoReturn
 
@@ -54,4 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.status if isinstance(error, CommandNotRun) else FAILED
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that nothing is flushed into the pipe at the end
+        return 141
     return status

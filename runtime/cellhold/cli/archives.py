@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellhold.cli import bars
-from cellhold.errors import ImageNotFound, InvalidSpec
+from cellhold.cli import bars, files
+from cellhold.errors import CellholdError, InvalidSpec
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -49,26 +51,22 @@ def add_import(commands: Any) -> None:
 
 def import_(arguments: argparse.Namespace) -> int:
     """Make the image, and print its id."""
-    from cellhold.image.archive.importing import import_root  # noqa: PLC0415
+    from cellhold.image.archive.importing import import_root  # noqa: PLC0415  # what only images need is not loaded for containers
 
     message = arguments.message or f"Imported from {arguments.file}"
-    try:
-        with sys.stdin.buffer if arguments.file == "-" else Path(arguments.file).open("rb") as source:
-            made = import_root(source, arguments.name, open_home(), message=message)
-    except FileNotFoundError as error:
-        raise ImageNotFound(f"cannot import {arguments.file}: no such file") from error
-    print(made.id)
+    with files.reading(arguments.file) as source:
+        print(import_root(source, arguments.name, open_home(), message=message).id)
     return 0
 
 
 def load(arguments: argparse.Namespace) -> int:
     """Load it."""
-    from cellhold.image.archive.loading import load as load_images  # noqa: PLC0415  # what only images need is not loaded for containers
+    from cellhold.image.archive.loading import load as load_images  # noqa: PLC0415
 
-    if arguments.input is None and sys.stdin.isatty():
-        raise InvalidSpec("cannot load an archive from a terminal", hint="cellhold load -i FILE, or < FILE")
-    source = Path(arguments.input) if arguments.input is not None else sys.stdin.buffer
-    with bars.shown("none" if arguments.quiet else "auto", sys.stdout) as tell:
+    with ExitStack() as closing:
+        place = Path(arguments.input or "")
+        source = place if arguments.input and place.is_dir() else closing.enter_context(files.reading(arguments.input))
+        tell = closing.enter_context(bars.shown("none" if arguments.quiet else "auto", sys.stdout))
         for image in load_images(source, tell=tell):
             print(image.name if arguments.quiet else f"Loaded image: {image.name}" if image.names else f"Loaded image ID: {image.id}")
     return 0
@@ -81,16 +79,14 @@ def save(arguments: argparse.Namespace) -> int:
 
     home = open_home()
     found = [(image := stored.find(name, home), stored.name_as(name, image)) for name in arguments.image]
-    if arguments.format == "oci-dir":
-        if arguments.output is None:
-            raise InvalidSpec("cannot save a directory to standard output", hint="name it: -o DIRECTORY")
-        saving.save_layout(found, Path(arguments.output), home=home)
+    if arguments.format == "archive":
+        with files.writing(arguments.output) as file:
+            saving.save(found, file, home=home)
         return 0
-    if arguments.output is None and sys.stdout.isatty():
-        raise InvalidSpec("cannot save an archive to a terminal", hint="cellhold save -o FILE IMAGE, or > FILE")
     if arguments.output is None:
-        saving.save(found, sys.stdout.buffer, home=home)
-        return 0
-    with Path(arguments.output).open("wb") as file:
-        saving.save(found, file, home=home)
+        raise InvalidSpec("cannot save a directory to standard output", hint="name it: -o DIRECTORY")
+    try:
+        saving.save_layout(found, Path(arguments.output), home=home)
+    except OSError as error:
+        raise CellholdError(f"cannot write {arguments.output}: {os.strerror(error.errno or 0)}") from error
     return 0

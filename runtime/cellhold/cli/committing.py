@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellhold.cli import table
-from cellhold.errors import InvalidSpec
+from cellhold.cli import files, table
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -62,11 +59,6 @@ def export(arguments: argparse.Namespace) -> int:
     """Write the tar."""
     from cellhold import committing  # noqa: PLC0415
 
-    if arguments.output is None and sys.stdout.isatty():
-        raise InvalidSpec("cannot export to a terminal", hint="cellhold export -o FILE CONTAINER, or > FILE")
-    if arguments.output is None:
-        committing.export(arguments.container, sys.stdout.buffer, open_home())
-        return 0
-    with Path(arguments.output).open("wb") as file:
+    with files.writing(arguments.output) as file:
         committing.export(arguments.container, file, open_home())
     return 0

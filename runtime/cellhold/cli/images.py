@@ -178,13 +178,21 @@ def prune(arguments: argparse.Namespace) -> int:
     from cellhold.image import naming  # noqa: PLC0415
 
     what = "all images that no container is made of" if arguments.all else "all images without a name"
-    if not arguments.force and input(f"This removes {what}. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+    if not arguments.force and not agreed(f"This removes {what}. Go on? [y/N] "):
         return 0
     removed = naming.prune(open_home(), everything=arguments.all)
     tell(removed)
     if removed.freed is not None:
         print(f"Total reclaimed space: {size(removed.freed.size_bytes)}")
     return 0
+
+
+def agreed(question: str) -> bool:
+    """Whether somebody says yes; nobody there is no."""
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def tell(removed: Removed) -> None:

@@ -37,9 +37,10 @@ _CHUNK_BYTES = 1 << 20
 
 
 def load(source: Path | BinaryIO, *, home: Home | None = None, tell: Tell = nobody, bounds: Bounds | None = None) -> list[StoredImage]:
-    """Have the images of an archive here: a tar (compressed or not) or a directory. The names that it gives them are theirs then.
+    """Have the images of an archive here: a tar (compressed or not; a path or a stream) or a directory.
 
-    Raises ImageNotFound (no such file), ImageRefused, SetupFailed (a full disk); then the store is as it was.
+    The names that it gives them are theirs then. Raises ImageNotFound (no such file), ImageRefused, SetupFailed (a full disk); then the
+    store is as it was.
     """
     home, bounds = home or open_home(), bounds or Bounds()
     try:
