@@ -101,16 +101,3 @@ def test_buildah_derives_an_image_in_dockers_format(peers: Peers, registry: Regi
     raw = json.loads(peers.skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{made}"))
     assert (raw["mediaType"], len(raw["layers"])) == ("application/vnd.docker.distribution.manifest.v2+json", 3)
     assert peers.podman_run(made, "cat", "/data/added") == "by buildah\n"
-
-
-def test_the_debian_image_has_a_shell_and_knows_its_users(peers: Peers, registry: Registry, debian_image: Image) -> None:
-    reference = peers.push(debian_image, registry.reference("debian:1"))
-    assert peers.podman_run(reference, "sh", "-c", "id -un; date +%Y | wc -l; grep -c ^ID= /etc/os-release") == "root\n1\n1\n"
-
-
-def test_the_debian_python_image_is_one_layer_more_and_has_a_kernel(
-    peers: Peers, registry: Registry, debian_image: Image, debian_python_image: Image
-) -> None:
-    assert layers(debian_python_image)[:-1] == layers(debian_image)
-    reference = peers.push(debian_python_image, registry.reference("debian-python:1"))
-    assert peers.podman_run(reference, "python3", "-c", IMPORTS) == "7 True\n"
