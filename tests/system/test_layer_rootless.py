@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import subprocess
+import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,6 +40,15 @@ try:
         print(json.dumps(asdict(unpacking.finish(lambda: parents))))
 except CellholdError as error:
     print(json.dumps({"refused": str(error)}))
+"""
+PACK = """
+import sys
+from pathlib import Path
+from cellhold.layer.pack import Packing, changes
+tree, *lowers = map(Path, sys.argv[1:])
+print(*(f"{change.kind} {change.path}" for change in changes(tree, lowers)), sep="\\n", file=sys.stderr)
+with Packing(tree, compression="none") as packing:
+    sys.stdout.buffer.write(b"".join(packing))
 """
 NET_BIND = b"\x01\0\0\x02\0\x04" + bytes(14)
 
@@ -137,3 +148,13 @@ def test_what_was_unpacked_can_be_removed_by_the_user(ranged: Person) -> None:
     ran = ranged.run_program(ranged.python, "-c", code)
     assert ran.returncode == 0, ran.stderr
     assert not os.path.lexists(layer)
+
+
+def test_what_was_unpacked_is_packed_with_the_ids_of_the_tar(ranged: Person) -> None:
+    lower, _done = unpack(ranged, "under", Tar().add("old").add("gone"))
+    tar = Tar().directory(".").directory("d", uid=5, mode=0o700).add("d/f", b"x", uid=65535, mode=0).add(".wh.gone").add("old", b"new")
+    layer, _done = unpack(ranged, "over", tar)
+    ran = subprocess.run([ranged.python, "-c", PACK, layer, lower], capture_output=True, check=False, timeout=120, **ranged.as_it())
+    assert ran.stderr.decode().split("\n") == ["A /d", "A /d/f", "D /gone", "C /old", ""]
+    with tarfile.open(fileobj=io.BytesIO(ran.stdout)) as packed:
+        assert {member.name: member.uid for member in packed} == {".": 0, "d": 5, "d/f": 65535, ".wh.gone": 0, "old": 0}

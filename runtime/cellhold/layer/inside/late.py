@@ -11,9 +11,9 @@ import stat
 
 from cellhold.errors import ImageRefused
 from cellhold.layer.inside import merged
+from cellhold.layer.inside.attributes import is_kept, set_xattrs
 from cellhold.layer.inside.names import shown
 from cellhold.layer.inside.nodes import is_whiteout
-from cellhold.layer.inside.place import is_kept
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def dress(place: Place, source: int, into: int) -> None:
     os.fchown(into, facts.st_uid, facts.st_gid)
     os.fchmod(into, stat.S_IMODE(facts.st_mode))
     names = [os.fsencode(name) for name in os.listxattr(source)]
-    place.set_xattrs({name: os.getxattr(source, name) for name in names if is_kept(name)}, into)
+    place.counts.xattrs += set_xattrs(into, {name: os.getxattr(source, name) for name in names if is_kept(name)})
     os.utime(into, ns=(facts.st_mtime_ns, facts.st_mtime_ns))
 
 

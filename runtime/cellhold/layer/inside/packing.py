@@ -11,11 +11,11 @@ import stat
 
 from cellhold.errors import ImageRefused
 from cellhold.layer.inside import merged, walls, writer
+from cellhold.layer.inside.attributes import is_kept
 from cellhold.layer.inside.changes import changes
 from cellhold.layer.inside.names import shown
 from cellhold.layer.inside.nodes import DIRECTORY, is_whiteout
 from cellhold.layer.inside.output import CHUNK_BYTES, Output
-from cellhold.layer.inside.place import is_kept
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:

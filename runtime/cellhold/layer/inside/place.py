@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import E2BIG, EINVAL, ENOSPC, ENOTSUP, EPERM, ERANGE
 
 from cellhold.errors import ImageRefused
 from cellhold.layer.inside import tar
+from cellhold.layer.inside.attributes import DEFAULT_ACL, set_xattrs
 from cellhold.layer.inside.names import shown
 from cellhold.layer.inside.nodes import DIRECTORY, Nodes, is_whiteout
 from cellhold.store import tree
@@ -24,12 +24,6 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PERMISSIONS = 0o777
 _SPECIAL = 0o7000
 _MOST_IDS = 65536
-_DEFAULT_ACL = b"system.posix_acl_default"
-# What an image may bring along. Not: marks of overlayfs (user.overlay.*, trusted.*), labels and signatures of the host's own security
-# modules (security.selinux, security.ima ...).
-_KEPT = (b"user.", b"security.capability", b"system.posix_acl_access", _DEFAULT_ACL)
-_NEVER = b"user.overlay."
-_REFUSED_XATTR = {ENOTSUP, EPERM, EINVAL, E2BIG, ERANGE, ENOSPC}  # ENOSPC: ext4 has one block for all of a file
 
 
 class Counts:
@@ -59,7 +53,7 @@ class Place:
         }
         os.fchmod(root, 0o755)
         try:
-            os.removexattr(root, _DEFAULT_ACL)  # inherited from where the store lies: every file here would have it
+            os.removexattr(root, DEFAULT_ACL)  # inherited from where the store lies: every file here would have it
         except OSError:
             return
 
@@ -164,7 +158,7 @@ class Place:
             if entry.mode & _SPECIAL:
                 os.fchmod(fd, entry.mode)
             if entry.xattrs:
-                self.set_xattrs(entry.xattrs, fd)
+                self.counts.xattrs += set_xattrs(fd, entry.xattrs)
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
             os.close(fd)
@@ -271,23 +265,6 @@ class Place:
     def _own(self, entry: Entry, fd: int) -> None:
         os.fchown(fd, entry.uid, entry.gid)
 
-    def set_xattrs(self, xattrs: dict[bytes, bytes], fd: int) -> None:
-        """Those that an image may bring along; what the file system does not take is counted as left out."""
-        for name, value in xattrs.items():
-            if not is_kept(name) or not self._set_xattr(fd, name, value):
-                self.counts.xattrs += 1
-
-    def _set_xattr(self, fd: int, name: bytes, value: bytes) -> bool:
-        try:
-            os.setxattr(fd, name, value)
-        except ValueError:  # a NUL in its name
-            return False
-        except OSError as error:
-            if error.errno not in _REFUSED_XATTR:
-                raise
-            return False
-        return True
-
     def finish_directory(self, node: Node) -> None:
         """What could not be done while something was made below it."""
         entry = node.entry
@@ -301,7 +278,7 @@ class Place:
         if entry.mode & _SPECIAL:
             os.fchmod(fd, entry.mode)
         if entry.xattrs:
-            self.set_xattrs(entry.xattrs, fd)
+            self.counts.xattrs += set_xattrs(fd, entry.xattrs)
         os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
 
 
@@ -310,8 +287,3 @@ def write(fd: int, data: memoryview) -> None:
     done = os.write(fd, data)
     while done < len(data):
         done += os.write(fd, data[done:])
-
-
-def is_kept(name: bytes) -> bool:
-    """Whether an extended attribute belongs to an image."""
-    return name.startswith(_KEPT) and not name.startswith(_NEVER)
