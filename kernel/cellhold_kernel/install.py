@@ -126,7 +126,7 @@ def kernelspec(display_name: str, texts: dict[str, str], cull_idle_timeout: floa
     """The content of kernel.json."""
     idle = {} if cull_idle_timeout is None else {"cull_idle_timeout": round(cull_idle_timeout)}
     return {
-        "argv": [sys.executable, "-m", "cellhold_kernel", "-f", "{connection_file}", "--kernelspec", "{resource_dir}"],
+        "argv": [sys.executable, "-P", "-m", "cellhold_kernel", "-f", "{connection_file}", "--kernelspec", "{resource_dir}"],
         "display_name": display_name,
         "language": "python",
         "interrupt_mode": "message",

@@ -10,13 +10,11 @@ Nothing in `inside` is believed: names are opened beneath its descriptor, withou
 
 from __future__ import annotations
 
-import fcntl
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cellhold.spec import Mount
-from cellhold.store import removal
+from cellhold.store import locks, removal
 from cellhold.store.home import open_home
 from cellhold_kernel.connection import CHANNELS, Connection
 
@@ -35,7 +33,7 @@ class Meeting:
 
     def __init__(self, *, key: str, signature_scheme: str) -> None:
         """Make it, with the connection file for the cell kernel: the key is the same on both sides, so no message is signed twice."""
-        self.path, self._lock = _locked_directory()
+        self.path, self._lock = locks.own_directory(_kernels())
         inside = self.path / "inside"
         inside.mkdir(mode=0o700)
         self.directory = os.open(inside, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -72,26 +70,6 @@ def _kernels() -> Path:
     return kernels
 
 
-def _locked_directory() -> tuple[Path, int]:
-    """A new directory, locked before a sweep can take it for an abandoned one."""
-    while True:
-        path = _kernels() / os.urandom(6).hex()
-        path.mkdir(mode=0o700)
-        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        with suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.stat().st_ino == os.fstat(lock).st_ino:
-                return path, lock
-        os.close(lock)
-
-
 def clear_abandoned() -> None:
     """Remove the directories of host kernels that were killed: nobody holds their lock."""
-    for path in _kernels().iterdir():
-        with suppress(OSError):
-            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                removal.remove(path)
-            finally:
-                os.close(lock)
+    locks.clear_abandoned(_kernels())

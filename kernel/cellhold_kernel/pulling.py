@@ -15,13 +15,16 @@ import sys
 import time
 from contextlib import suppress
 
-from cellhold import errors, quantity
-from cellhold.errors import CellholdError
+from cellhold import quantity
+from cellhold.errors import CellholdError, ImageNotFound, ImageRefused, InvalidSpec, NotSupported, RegistryFailed
 from cellhold_kernel.tail import plain
 
 _CHUNK = 64 << 10
 _LINE_MOST = 4096
 _BAR_WIDTH = 24
+_ERRORS: dict[str, type[CellholdError]] = {
+    kind.__name__: kind for kind in (ImageNotFound, ImageRefused, InvalidSpec, NotSupported, RegistryFailed)
+}
 _HIDDEN = ("Already exists", "Pull complete")
 
 
@@ -29,14 +32,14 @@ class Pull:
     """One pull; `close` ends it. rows: digest -> (what is done with the layer, bytes done, bytes in all)."""
 
     def __init__(self, image: str) -> None:
-        """Start it."""
+        """Start it. -P: the notebook's folder is where we are, and nothing of it is to be imported on the host."""
         self.image = image
         self.rows: dict[str, tuple[str, int, int]] = {}
         self._began = time.monotonic()
         self._rest = b""
         self._error: dict[str, object] = {}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cellhold.cli", "pull", "--progress", "json", "--", image],
+            [sys.executable, "-P", "-m", "cellhold.cli", "pull", "--progress", "json", "--", image],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -105,11 +108,14 @@ class Pull:
                 self.rows[digest] = (plain(str(said["doing"]), most=20), int(said["done_bytes"]), int(said["total_bytes"]))
 
     def _end(self) -> None:
-        if self._process.wait() == 0:
-            return
-        kind = getattr(errors, str(self._error.get("error")), CellholdError)
-        sentence = plain(str(self._error.get("sentence") or f"cannot pull {self.image}: it was ended ({self._process.returncode})"))
-        raise kind(sentence, hint=plain(str(self._error["hint"])) if self._error.get("hint") else None)
+        if self._process.wait() != 0:
+            raise told(self._error or {"sentence": f"cannot pull {self.image}: it was ended ({self._process.returncode})"})
+
+
+def told(error: dict[str, object]) -> CellholdError:
+    """The error that the pull has told in its last line."""
+    kind = _ERRORS.get(str(error.get("error")), CellholdError)
+    return kind(plain(str(error.get("sentence"))), hint=plain(str(error["hint"])) if error.get("hint") else None)
 
 
 def _bar(done: int, total: int) -> str:

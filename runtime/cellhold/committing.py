@@ -5,15 +5,18 @@ From any process, while the container runs; frozen meanwhile, so that no file is
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellhold import cgroups, seccomp
+from cellhold import cgroups
 from cellhold.digest import Digest
 from cellhold.errors import CellholdError, ImageNotFound, NotAllowed
-from cellhold.image import arrival, mediatypes, stored, writing
+from cellhold.image import arrival, layer_arrival, mediatypes, stored, writing
 from cellhold.image.config import History
 from cellhold.image.descriptor import Descriptor
 from cellhold.image.reference import Reference
@@ -24,7 +27,6 @@ from cellhold.store.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from typing import BinaryIO
 
     from cellhold.image.stored import StoredImage
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from cellhold.store.home import Home
     from cellhold.store.record import Record
     from cellhold.store.subids import Ids
+
+_PACKAGE_PARENT = str(Path(__file__).parents[1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +50,8 @@ class Written:
 def diff(container: str, home: Home) -> list[Change]:
     """What the container has added, changed and deleted, by path. Raises ContainerNotFound, NotSupported."""
     known = _found(container, home)
-    with _written(known, home, pause=False) as written:
-        return sorted(changes(written.upper, written.lowers, ids=written.ids, seccomp=_filter(home)))
+    with home.used(), _written(known, home, pause=False) as written:
+        return sorted(changes(written.upper, written.lowers, ids=written.ids, seccomp=layer_arrival.filtered(home)))
 
 
 def commit(  # noqa: PLR0913  # docker's options
@@ -60,7 +64,7 @@ def commit(  # noqa: PLR0913  # docker's options
     """
     known = _found(container, home)
     names = [] if name is None else [str(Reference.parse(name))]
-    with home.written(), home.used():
+    with arrival.making(home):
         base = _base(known, home)
         with _written(known, home, pause=pause) as written:
             packed = _packed(written, home)
@@ -71,7 +75,7 @@ def commit(  # noqa: PLR0913  # docker's options
         layer = Descriptor(media_type=mediatypes.LAYER_GZIP, digest=packed.digest, size_bytes=packed.compressed_bytes)
         made = writing.changed_manifest(base.manifest, writing.config_descriptor(config), [*base.manifest.layers, layer])
         arrival.arrive(made, arrival.Nowhere(), home, names=names)
-    return stored.read(made.digest, home, home.names.read())
+        return stored.read(made.digest, home, home.names.read())
 
 
 def export(container: str, to: BinaryIO, home: Home, *, pause: bool = True) -> None:
@@ -80,14 +84,14 @@ def export(container: str, to: BinaryIO, home: Home, *, pause: bool = True) -> N
     with (
         home.used(),
         _written(known, home, pause=pause) as written,
-        Packing(written.upper, lowers=written.lowers, ids=written.ids, compression="none", seccomp=_filter(home)) as packing,
+        Packing(written.upper, lowers=written.lowers, ids=written.ids, compression="none", seccomp=layer_arrival.filtered(home)) as packing,
     ):
         to.writelines(packing)
 
 
 def _packed(written: Written, home: Home) -> Packed:
     """What was written as a layer of an image, kept as a blob."""
-    with scratch(home.root) as place, Packing(written.upper, ids=written.ids, seccomp=_filter(home)) as packing:
+    with scratch(home.root) as place, Packing(written.upper, ids=written.ids, seccomp=layer_arrival.filtered(home)) as packing:
         with (place / "layer").open("xb") as file:
             for chunk in packing:
                 file.write(chunk)
@@ -110,25 +114,38 @@ def _found(container: str, home: Home) -> Record:
 def _written(known: Record, home: Home, *, pause: bool) -> Iterator[Written]:
     with ExitStack() as closing:
         if pause:
-            closing.enter_context(_frozen(known))
+            closing.enter_context(frozen(known))
         upper = closing.enter_context(live.upper(home.container(known.id) / "storage", container=known.name))
         lowers = tuple(home.layers.tree(chain) for chain in _chains(known))
         yield Written(upper=upper, lowers=lowers, ids=_ids(known, home))
 
 
 @contextmanager
-def _frozen(known: Record) -> Iterator[None]:
-    """Stop its processes, unless they are stopped already, or no cgroup can."""
-    group = None
-    if known.state == "running":
+def frozen(known: Record) -> Iterator[None]:
+    """Stop its processes, unless they are stopped already, or no cgroup can. They go on in the end, also when this process is killed."""
+    with ExitStack() as closing:
         with suppress(CellholdError):
-            group = cgroups.existing(known.id)
-            group.freeze()
+            if known.state == "running":
+                group = cgroups.existing(known.id)
+                closing.enter_context(_guarded(known.id))
+                closing.callback(group.thaw)
+                group.freeze()
+        yield
+
+
+@contextmanager
+def _guarded(group: str) -> Iterator[None]:
+    """A process that lets the group go on when this one dies: nobody else would ever thaw it."""
+    thaw = f"from cellhold import cgroups; cgroups.existing({group!r}).thaw()"
+    code = f"import sys; sys.path.append({_PACKAGE_PARENT!r}); sys.stdin.read(); {thaw}"
+    guard = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", code], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}, start_new_session=True
+    )
     try:
         yield
     finally:
-        if group is not None:
-            group.thaw()
+        guard.kill()
+        guard.communicate()
 
 
 def _ids(known: Record, home: Home) -> Ids:
@@ -153,7 +170,3 @@ def _base(known: Record, home: Home) -> StoredImage:
 
 def _chains(known: Record) -> list[Digest]:
     return [Digest.parse(text) for text in known.layers]
-
-
-def _filter(home: Home) -> bytes:
-    return seccomp.cached_program(frozenset(), home.seccomp)

@@ -6,7 +6,6 @@ Made by container.py. The directory comes first and goes last: while it is there
 from __future__ import annotations
 
 import atexit
-import fcntl
 import os
 import time
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,12 +15,11 @@ from typing import TYPE_CHECKING
 from cellhold import cgroups, events, launch, storage
 from cellhold.cgroups.absent import Absent
 from cellhold.errors import CellholdError, NotSupported
-from cellhold.store import ids, subids
+from cellhold.store import ids, locks, subids
 from cellhold.store.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from cellhold.image.model import Image
     from cellhold.lifecycle import State
@@ -52,7 +50,7 @@ class Holdings:
 
     def _make(self, spec: Spec, image: Image, home: Home) -> None:
         with self._step("store.create") as words:
-            self.id, self.lock = self._make_directory(home)
+            self.id = self._make_directory(home)
             self.record = Record(
                 id=self.id,
                 name=spec.name or self.id,
@@ -90,20 +88,11 @@ class Holdings:
         self._undo.callback(ids.release, home.ids, base)
         return subids.own(base)
 
-    def _make_directory(self, home: Home) -> tuple[str, int]:
-        """A directory with a new id for a name, locked before a sweep can take it for an abandoned one."""
-        while True:
-            container_id = os.urandom(6).hex()
-            self.directory: Path = home.container(container_id)
-            self.directory.mkdir(mode=0o700)
-            with suppress(FileNotFoundError):
-                lock = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                with suppress(OSError):
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if self.directory.stat().st_ino == os.fstat(lock).st_ino:
-                        self._undo.callback(self._remove_directory)
-                        return container_id, lock
-                os.close(lock)
+    def _make_directory(self, home: Home) -> str:
+        """A directory with a new id for a name."""
+        self.directory, self.lock = locks.own_directory(home.containers)
+        self._undo.callback(self._remove_directory)
+        return self.directory.name
 
     def _remove_directory(self) -> None:
         for name in ("record.json", "record.new"):

@@ -10,7 +10,7 @@ import pytest
 
 from cellhold.digest import Digest
 from cellhold.errors import CellholdError, ImageNotFound, ImageRefused, RegistryFailed, SetupFailed
-from cellhold.image import mediatypes
+from cellhold.image import mediatypes, naming
 from cellhold.image.archive.loading import load
 from cellhold.image.pulling import pull
 from cellhold.layer.bounds import Bounds
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cellhold.store.home import Home
 
 pytestmark = pytest.mark.requires("user-namespace", "mount-api", "seccomp")
+_REMOUNT, _READ_ONLY = 32, 1  # mount(2)
 GOOD = Tar().directory("bin").add("bin/sh", b"#!shell", mode=0o755).add("etc/passwd", b"root:x:0:0::/:/bin/sh\n")
 
 
@@ -189,6 +190,12 @@ def test_a_full_disk_is_one_sentence_and_takes_no_image_away(liar: Liar, tmp_pat
             pull(served.reference, home=home)
         assert list(home.names.read().images) == [first]
         assert len(home.layers.all()) == 1
+        mount.mount("tmpfs", str(small), "tmpfs", _REMOUNT | _READ_ONLY, "size=16m,mode=700")
+        name = served.reference
+        for change in (lambda: naming.tag(name, "x:2", home), lambda: naming.remove(name, home), lambda: naming.prune(home)):
+            with pytest.raises(SetupFailed, match=r"cannot write to the store .*: Read-only file system"):
+                change()
+        assert list(home.names.read().images) == [first]
 
 
 def test_an_archive_that_is_none_and_one_that_lies(home: Home, tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import select
+import subprocess
+import sys
 import tarfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -124,3 +127,25 @@ def test_what_cannot_be_looked_at_is_a_sentence(image: str, home: Home) -> None:
         committing.commit("hosts", "x:1", home)
     with running(replace(spec, name="fine")), pytest.raises(InvalidSpec, match="no upper case"):
         committing.commit("fine", "Wrong:1", home)
+
+
+def test_a_commit_that_is_killed_leaves_no_container_frozen(image: str) -> None:
+    reader, writer = os.pipe()
+    spec = Spec(image=image, args=("/bin/sh", "-c", "while :; do echo tick; sleep 0.1; done"), name="ticking")
+    hold = (
+        "import time; from cellhold import committing; from cellhold.store import record; from cellhold.store.home import open_home\n"
+        "with committing.frozen(record.find('ticking', open_home().containers)): print('frozen', flush=True); time.sleep(100)"
+    )
+    with os.fdopen(reader, "rb", buffering=0) as ticks, Container.create(spec) as box:
+        box.start(stdout=writer)
+        os.close(writer)
+        assert ticks.read(5) == b"tick\n"
+        with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE) as holder:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"frozen\n"
+            os.set_blocking(reader, False)
+            while ticks.read(65536):
+                pass
+            assert not select.select([reader], [], [], 1)[0]
+            holder.kill()
+        assert select.select([reader], [], [], 60)[0]

@@ -168,6 +168,13 @@ def test_an_image_in_use_is_not_removed_and_a_removed_one_leaves_nothing(home: H
     assert kept(home) == []
 
 
+def test_an_image_that_was_given_another_name_meanwhile_is_not_removed(home: Home, reference: str) -> None:
+    found = pull(reference)
+    naming.tag(reference, "another:1", home)
+    assert naming._take([found], found.names, home) == ()
+    assert stored.find("another:1", home).names == ("docker.io/library/another:1",)
+
+
 @pytest.mark.parametrize("moment", [0.3, 0.8, 1.5])
 def test_a_pull_that_is_killed_is_in_nobodys_way(home: Home, reference: str, moment: float) -> None:
     process = subprocess.Popen([sys.executable, "-m", "cellhold.cli", "pull", "--quiet", reference], stdout=subprocess.DEVNULL)

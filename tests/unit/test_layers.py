@@ -65,6 +65,17 @@ def test_what_is_not_kept_is_removed(home: Home) -> None:
     assert home.layers.all() == []
 
 
+def test_what_could_not_be_kept_is_removed_and_the_error_is_the_first_one(home: Home) -> None:
+    def hindered() -> None:
+        with home.layers.draft(CHAIN) as draft:
+            (home.root / "layers" / CHAIN.encoded / "layer.new").mkdir()
+            unpack(draft)
+
+    with pytest.raises(IsADirectoryError):
+        hindered()
+    assert home.layers.all() == []
+
+
 def test_what_a_killed_process_left_is_no_layer_and_in_nobodys_way(home: Home) -> None:
     (home.root / "layers" / CHAIN.encoded / "tree" / "half").mkdir(parents=True)
     assert not home.layers.has(CHAIN)

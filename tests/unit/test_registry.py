@@ -18,7 +18,6 @@ from cellhold.image.descriptor import Descriptor
 from cellhold.image.registry import Logins, Registry, Settings
 from cellhold.image.registry.patience import Patience
 from cellhold.image.registry.settings import Place
-from cellhold.image.verifier import Verifier
 from liar import Answer, Liar
 
 if TYPE_CHECKING:
@@ -307,31 +306,6 @@ def test_a_slow_reader_is_no_slow_registry(liar: Liar, registry: Registry) -> No
         time.sleep(0.05)
         size += len(piece)
     assert size == len(BLOB)
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [(BLOB[:-1] + b"x", "what was received is sha256:"), (BLOB[:-1], "its descriptor says"), (BLOB + b"x", "longer than the")],
-    ids=["other", "short", "long"],
-)
-def test_what_is_not_the_blob_is_noticed_when_it_is_verified(content: bytes, sentence: str) -> None:
-    verifier = Verifier(LAYER)
-
-    def verify() -> None:
-        for start in range(0, len(content), 100_000):
-            verifier.update(content[start : start + 100_000])
-        verifier.finish()
-
-    with pytest.raises(ImageRefused, match=sentence):
-        verify()
-
-
-def test_the_blob_is_verified(liar: Liar, registry: Registry) -> None:
-    liar.says("GET", PLACE, Answer(body=BLOB))
-    verifier = Verifier(LAYER)
-    for piece in registry.blob("x", LAYER):
-        verifier.update(piece)
-    verifier.finish()
 
 
 # ----------------------------------------------------------------------------------------------------------------------- mirrors

@@ -1,14 +1,15 @@
 """An image arrives in the store: its config and layers come from somewhere, are verified, kept and unpacked; then it has its names.
 
-Used by pull, load, import, commit. Until the names are there, garbage collection would take it: the caller holds `Home.used()`.
+Used by pull, load, import, commit, each within `making()`: until the names are there, garbage collection would take it.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from cellhold.errors import ImageRefused
-from cellhold.image import config, layer_arrival
+from cellhold.errors import CellholdError, ImageRefused, RegistryFailed
+from cellhold.image import config, layer_arrival, naming
 from cellhold.image.progress import nobody
 from cellhold.layer.bounds import Bounds
 from cellhold.store.names import Entry
@@ -21,6 +22,31 @@ if TYPE_CHECKING:
     from cellhold.image.manifest import Manifest
     from cellhold.image.progress import Tell
     from cellhold.store.home import Home
+
+_SERVER_ERROR, _TOO_MANY = 500, 429
+
+
+@contextmanager
+def making(home: Home) -> Iterator[None]:
+    """Keep garbage collection away while an image is made; if it is not made after all, what there is of it goes.
+
+    But for what a broken connection has brought: the next try goes on there. Raises SetupFailed for a disk that cannot be written to.
+    """
+    try:
+        with home.written(), home.used():
+            yield
+    except CellholdError as error:
+        if not _goes_on(error):
+            try:
+                naming.collect(home)
+            except CellholdError as second:
+                error.add_note(f"while clearing up: {second}")
+        raise
+
+
+def _goes_on(error: CellholdError) -> bool:
+    """Whether the connection broke, or the registry has a bad time: all that was asked for may be there a moment later."""
+    return isinstance(error, RegistryFailed) and (error.status is None or error.status >= _SERVER_ERROR or error.status == _TOO_MANY)
 
 
 class Source(Protocol):
@@ -50,14 +76,16 @@ def arrive(  # noqa: PLR0913  # an image, where it comes from, and what is to be
 ) -> None:
     """Have it here, under these names (in full), which are nobody else's then.
 
-    came_as: NAME@DIGEST, as a registry called it. Raises ImageRefused, RegistryFailed, OSError: then it is not in the table of images.
+    came_as: NAME@DIGEST, as a registry called it (of several the latest stands last).
+    Raises ImageRefused, RegistryFailed, OSError: then it is not in the table of images.
     """
     home.blobs.put(manifest.raw)
     found = _config(manifest, source, home)
     layer_arrival.layers(manifest, found, source, home, bounds=bounds or Bounds(), tell=tell)
     with home.names.changed() as table:
         entry = table.images.setdefault(manifest.digest, Entry(media_type=manifest.media_type, size_bytes=len(manifest.raw)))
-        entry.came_as = sorted({*entry.came_as, *([came_as] if came_as else [])})
+        if came_as:
+            entry.came_as = [*(one for one in entry.came_as if one != came_as), came_as]
         table.names.update(dict.fromkeys(names, manifest.digest))
 
 

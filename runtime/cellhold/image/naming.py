@@ -12,6 +12,8 @@ from cellhold.store import garbage, record
 from cellhold.store.garbage import Referred
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from cellhold.digest import Digest
     from cellhold.image.stored import StoredImage
     from cellhold.store.garbage import Freed
@@ -32,9 +34,11 @@ def tag(source: str, name: str, home: Home) -> None:
     wanted = Reference.parse(name)
     if wanted.digest is not None:
         raise InvalidSpec(f"cannot tag {source} as {name}: a digest is no name to give", hint="write REPOSITORY:TAG")
-    found = stored.find(source, home)
-    with home.names.changed() as table:
-        table.names[str(wanted)] = found.digest
+    with home.written(), home.used():  # so that it is not collected between the two lines
+        found = stored.find(source, home)
+        with home.names.changed() as table:
+            table.images.setdefault(found.digest, found.entry)
+            table.names[str(wanted)] = found.digest
 
 
 def remove(text: str, home: Home, *, force: bool = False) -> Removed:
@@ -51,30 +55,33 @@ def remove(text: str, home: Home, *, force: bool = False) -> Removed:
         raise NotAllowed(
             f"cannot remove image {text}: container {users[0]} is made of it", hint="remove the container first, or --force for the name"
         )
-    with home.names.changed() as table:
-        for name in names:
-            table.names.pop(name, None)
-        if goes:
-            table.images.pop(found.digest, None)
-    return Removed(untagged=names, deleted=(found.id,) if goes else (), freed=collect(home))
+    gone = _take([found] if goes else [], names, home)
+    return Removed(untagged=names, deleted=gone, freed=collect(home))
 
 
 def prune(home: Home, *, everything: bool = False) -> Removed:
     """Remove the images without a name; everything: all that no container has."""
     used = garbage.in_containers(home)
     going = [image for image in stored.every(home) if not image.names or (everything and not used.intersection(image.chain_ids[-1:]))]
-    with home.names.changed() as table:
-        for image in going:
-            table.images.pop(image.digest, None)
-            for name in image.names:
-                table.names.pop(name, None)
     untagged = tuple(name for image in going for name in image.names)
-    return Removed(untagged=untagged, deleted=tuple(image.id for image in going), freed=collect(home))
+    return Removed(untagged=untagged, deleted=_take(going, untagged, home), freed=collect(home))
+
+
+def _take(going: Sequence[StoredImage], names: Iterable[str], home: Home) -> tuple[Digest, ...]:
+    """Take names away, and those of the images that have none then: another process may have given one a moment ago. Their ids."""
+    with home.written(), home.names.changed() as table:
+        for name in names:
+            table.names.pop(name, None)
+        gone = [image for image in going if not table.names_of(image.digest)]
+        for image in gone:
+            table.images.pop(image.digest, None)
+    return tuple(image.id for image in gone)
 
 
 def collect(home: Home) -> Freed | None:
-    """Remove what no image and no container refers to."""
-    return garbage.collect(home, lambda: _referred(home))
+    """Remove what no image and no container refers to. Raises SetupFailed where the store cannot be written to."""
+    with home.written():
+        return garbage.collect(home, lambda: _referred(home))
 
 
 def _referred(home: Home) -> Referred:

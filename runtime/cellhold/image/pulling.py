@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cellhold.errors import CellholdError, ImageRefused, RegistryFailed
-from cellhold.image import arrival, manifest, naming, stored
+from cellhold.errors import ImageRefused
+from cellhold.image import arrival, manifest, stored
 from cellhold.image.platform import Platform
 from cellhold.image.progress import nobody
 from cellhold.image.reference import Reference
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from cellhold.layer.bounds import Bounds
     from cellhold.store.home import Home
 
-_SERVER_ERROR, _TOO_MANY = 500, 429
-
 
 def pull(
     text: str, *, home: Home | None = None, platform: Platform | None = None, tell: Tell = nobody, bounds: Bounds | None = None
@@ -37,21 +35,11 @@ def pull(
     """
     wanted = Reference.parse(text)
     home = home or open_home()
-    try:
-        with home.written(), home.used(), Registry(wanted.registry) as registry:
-            found, came_as = resolve(registry, wanted, platform or Platform.host())
-            names = [] if wanted.tag is None else [str(replace(wanted, digest=None))]
-            arrival.arrive(found, _Repository(registry, wanted.repository), home, names=names, came_as=came_as, tell=tell, bounds=bounds)
-    except CellholdError as error:
-        if not _goes_on(error):
-            naming.collect(home)
-        raise
-    return stored.read(found.digest, home, home.names.read())
-
-
-def _goes_on(error: CellholdError) -> bool:
-    """Whether the next try may go on where this one ended: the connection broke, or the registry has a bad time."""
-    return isinstance(error, RegistryFailed) and (error.status is None or error.status >= _SERVER_ERROR or error.status == _TOO_MANY)
+    with arrival.making(home), Registry(wanted.registry) as registry:
+        found, came_as = resolve(registry, wanted, platform or Platform.host())
+        names = [] if wanted.tag is None else [str(replace(wanted, digest=None))]
+        arrival.arrive(found, _Repository(registry, wanted.repository), home, names=names, came_as=came_as, tell=tell, bounds=bounds)
+        return stored.read(found.digest, home, home.names.read())
 
 
 def resolve(registry: Registry, wanted: Reference, platform: Platform) -> tuple[Manifest, str]:

@@ -12,13 +12,14 @@ from cellhold.errors import ImageNotFound, ImageRefused, InvalidSpec
 from cellhold.image import config, manifest
 from cellhold.image.model import DEFAULT_PATH, Image, Stack
 from cellhold.image.reference import Reference
+from cellhold.store.names import Entry
 
 if TYPE_CHECKING:
     from cellhold.digest import Digest
     from cellhold.image.config import Config
     from cellhold.image.manifest import Manifest
     from cellhold.store.home import Home
-    from cellhold.store.names import Entry, Table
+    from cellhold.store.names import Table
 
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
 
@@ -36,6 +37,13 @@ class StoredImage:
     arrived: float
     manifest: Manifest = field(repr=False)
     config: Config = field(repr=False)
+
+    @property
+    def entry(self) -> Entry:
+        """What the table of images says of it."""
+        return Entry(
+            media_type=self.manifest.media_type, size_bytes=len(self.manifest.raw), created=self.arrived, came_as=list(self.came_as)
+        )
 
     @property
     def id(self) -> Digest:
@@ -77,7 +85,7 @@ def every(home: Home) -> list[StoredImage]:
 
 def read(digest: Digest, home: Home, table: Table) -> StoredImage:
     """The image of that manifest. Raises ImageNotFound where its blobs are gone."""
-    entry: Entry = table.images[digest]
+    entry = table.images[digest]
     found = manifest.parse(home.blobs.read(digest), entry.media_type)
     if not isinstance(found, manifest.Manifest):
         raise ImageRefused(f"cannot use {digest}: it is an index, not an image")

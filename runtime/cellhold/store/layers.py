@@ -81,8 +81,7 @@ class Layers:
                     yield LayerDraft(place)
                 finally:
                     if not self.has(chain_id):
-                        removal.remove(place / "tree")
-                        place.rmdir()
+                        removal.remove(place)
                 return
         yield None
 
@@ -91,7 +90,7 @@ class Layers:
         return [Digest("sha256", name) for name in os.listdir(self.root) if _CHAIN.fullmatch(name)]
 
     def remove(self, chain_id: Digest) -> int:
-        """Remove a layer that nobody uses (store/gc.py sees to that); the bytes of its files."""
+        """Remove a layer that nobody uses (store/garbage.py sees to that); the bytes of its files."""
         place = self.root / chain_id.encoded
         with locks.held(place, locks.directory(place)):
             size = self.facts(chain_id).size_bytes if self.has(chain_id) else 0

@@ -1,6 +1,7 @@
 """Locks that end with their holder: flock(2) on a file or directory of the store, also across its removal.
 
-Whoever waited for a lock may hold one on something that was renamed or removed in the meantime; `held()` tries again then.
+Whoever waited for a lock may hold one on something that was renamed or removed in the meantime; `held()` tries again then. A directory
+that its maker holds locked as long as it lives (`own_directory`) is a dead one's when nobody does, and anybody may clear it.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from cellhold.store import removal
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
@@ -59,6 +64,35 @@ def _is_at(fd: int, path: Path) -> bool:
     return False
 
 
+def own_directory(above: Path) -> tuple[Path, int]:
+    """A new private directory in `above`, named by twelve hexadecimal digits and locked before anybody can take it for a dead one's.
+
+    Gives its path and the lock, a descriptor that the caller closes.
+    """
+    while True:
+        path = above / os.urandom(6).hex()
+        path.mkdir(mode=0o700)
+        with suppress(FileNotFoundError):
+            lock = os.open(path, _DIRECTORY)
+            with suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_at(lock, path):
+                    return path, lock
+            os.close(lock)
+
+
+def clear_abandoned(above: Path) -> None:
+    """Remove the directories in `above` that nobody holds locked; what cannot be removed is left for the next time."""
+    for path in above.iterdir():
+        with suppress(OSError):
+            lock = os.open(path, _DIRECTORY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                removal.remove(path)
+            finally:
+                os.close(lock)
+
+
 def file(path: Path) -> Callable[[], int]:
     """An opener for `held`: a private file, made if it is missing."""
     return lambda: os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -69,6 +103,6 @@ def directory(path: Path) -> Callable[[], int]:
 
     def opened() -> int:
         path.mkdir(mode=0o700, exist_ok=True)
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        return os.open(path, _DIRECTORY)
 
     return opened

@@ -34,7 +34,7 @@ def import_root(
 ) -> StoredImage:
     """Make an image of a tar, compressed or not, and call it `name`. Raises ImageRefused, InvalidSpec, SetupFailed (a full disk)."""
     names = [] if name is None else [str(Reference.parse(name))]
-    with home.written(), home.used(), scratch(home.root) as place:
+    with arrival.making(home), scratch(home.root) as place:
         layer, unpacked = _taken(source, place, home, bounds)
         with home.layers.draft(unpacked.diff_id) as draft:  # the lowest layer's chain id is its diff id
             if draft is not None:
@@ -47,7 +47,7 @@ def import_root(
         home.blobs.put(config.raw)
         made = writing.new_manifest(writing.config_descriptor(config), [layer])
         arrival.arrive(made, arrival.Nowhere(), home, names=names)
-    return stored.read(made.digest, home, home.names.read())
+        return stored.read(made.digest, home, home.names.read())
 
 
 def _taken(source: BinaryIO, place: Path, home: Home, bounds: Bounds | None) -> tuple[Descriptor, Unpacked]:

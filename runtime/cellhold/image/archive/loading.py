@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellhold.errors import CellholdError, ImageNotFound, ImageRefused
-from cellhold.image import arrival, layer_arrival, naming, stored
+from cellhold.errors import CellholdError, ImageNotFound
+from cellhold.image import arrival, layer_arrival, stored
 from cellhold.image.archive import docker_save, layout
 from cellhold.image.archive.docker_save import DockerSave
 from cellhold.image.archive.folder import Folder
@@ -43,18 +43,14 @@ def load(source: Path | BinaryIO, *, home: Home | None = None, tell: Tell = nobo
     store is as it was.
     """
     home, bounds = home or open_home(), bounds or Bounds()
-    try:
-        with home.written(), home.used(), ExitStack() as closing:
-            folder = closing.enter_context(Folder(_directory(source, home, bounds, closing)))
-            loaded = []
-            for found, names, where in _images(folder):
-                arrival.arrive(found, where, home, names=names, tell=tell, bounds=bounds)
-                loaded.append(found.digest)
-    except ImageRefused:
-        naming.collect(home)
-        raise
-    table = home.names.read()
-    return [stored.read(digest, home, table) for digest in loaded]
+    with arrival.making(home), ExitStack() as closing:
+        folder = closing.enter_context(Folder(_directory(source, home, bounds, closing)))
+        loaded = []
+        for found, names, where in _images(folder):
+            arrival.arrive(found, where, home, names=names, tell=tell, bounds=bounds)
+            loaded.append(found.digest)
+        table = home.names.read()
+        return [stored.read(digest, home, table) for digest in loaded]
 
 
 def _directory(source: Path | BinaryIO, home: Home, bounds: Bounds, closing: ExitStack) -> Path:

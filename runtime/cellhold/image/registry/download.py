@@ -1,6 +1,6 @@
 """A blob as a stream: where the connection is cut, it goes on with the next byte (RFC 9110, 14.2), at the next place if need be.
 
-Whether the bytes are the right ones is for the caller to verify, who may have the first ones from an earlier time: verifier.py.
+Whether the bytes are the right ones is for the caller to verify, who may have the first ones from an earlier time: store/blobs.py.
 """
 
 from __future__ import annotations
