@@ -2,7 +2,7 @@
 
     busybox_image          two layers of small files, with all that one layer can say of those below it: 2 MiB
     debian_image           one layer: the least of Debian that has a shell and GNU's tools, without apt
-    debian_python_image    the same layer, and one with python3 and ipykernel, which is what it runs
+    debian_python_image    the same layer, one with python3, and one with ipykernel, which is what it runs
 
 A test that asks for none makes none; kept.py says where they stay. Nothing here is made by Cellhold: these are what others make of
 the specification.
@@ -32,5 +32,5 @@ def debian_image() -> Image:
 
 @pytest.fixture(scope="session")
 def debian_python_image() -> Image:
-    """The minimal Debian with a second layer: Debian's python3, and ipykernel in /usr/local."""
+    """The minimal Debian with two layers more: Debian's python3, and ipykernel in /usr/local."""
     return debian_python.image()

@@ -1,18 +1,18 @@
-"""A minimal Debian: packages unpacked by mmdebstrap, not installed, which is enough for a shell, and takes a third of the time.
+"""A minimal Debian: packages that mmdebstrap unpacks and does not install, its cheapest variant.
 
-`essential`, the smallest variant in which maintainer scripts run, is 150 MB and took several minutes on a slow machine. What
-scripts would have done and programs need is done by hooks: the lists of users and groups, and the links of a merged /usr.
+No maintainer script runs. What they would have done, and programs need, is done by hooks: the links of a merged /usr, the lists of
+users and groups.
 """
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from images import kept, layout, packages
 from images.layout import PATH, Image
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _PACKAGES = "base-files base-passwd mawk dash coreutils grep sed findutils hostname".split()
 _MERGED = 'for name in bin sbin lib lib64; do mkdir -p "$1/usr/$name" && ln -s "usr/$name" "$1/$name"; done'
@@ -24,9 +24,7 @@ _CREATED_SECONDS = "1704067200"  # layout.CREATED: no file is younger
 def image() -> Image:
     """Make it, or find it."""
     layout.need("mmdebstrap", "umoci", "apt-get")
-    if os.geteuid() != 0:
-        pytest.skip("test images cannot be made: only root can unpack Debian's packages with their owners")
-    recipe = "".join(Path(str(module)).read_text() for module in (__file__, layout.__file__)) + packages.suite()
+    recipe = kept.recipe(__file__, layout.__file__, also=packages.suite())
     return Image(layout=kept.directory("debian", recipe, _make) / "layout")
 
 

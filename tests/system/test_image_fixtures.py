@@ -23,7 +23,20 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.requires("root", "overlayfs")
 
-IMPORTS = "import ipykernel, sys; print(ipykernel.version_info[0], sys.version_info >= (3, 11))"
+# In the image itself: a client of a kernel, started as the image starts it, and the answer of a cell.
+CELL = """
+import subprocess, sys
+from jupyter_client import BlockingKernelClient, write_connection_file
+file, _ = write_connection_file()
+kernel = subprocess.Popen([sys.executable, "-m", "ipykernel_launcher", "-f", file])
+client = BlockingKernelClient(connection_file=file)
+client.load_connection_file()
+client.start_channels()
+client.wait_for_ready(timeout=300)
+client.execute_interactive("print(6 * 7)", timeout=300)
+client.shutdown()
+sys.exit(kernel.wait())
+"""
 
 
 def documents(image: Image) -> dict[Kind, bytes]:
@@ -108,9 +121,9 @@ def test_the_debian_image_has_a_shell_and_knows_its_users(peers: Peers, registry
     assert peers.podman_run(reference, "sh", "-c", "id -un; date +%Y | wc -l; grep -c ^ID= /etc/os-release") == "root\n1\n1\n"
 
 
-def test_the_debian_python_image_is_one_layer_more_and_has_a_kernel(
+def test_the_debian_python_image_is_the_debian_image_and_a_kernel(
     peers: Peers, registry: Registry, debian_image: Image, debian_python_image: Image
 ) -> None:
-    assert layers(debian_python_image)[:-1] == layers(debian_image)
+    assert layers(debian_python_image)[:-2] == layers(debian_image)
     reference = peers.push(debian_python_image, registry.reference("debian-python:1"))
-    assert peers.podman_run(reference, "python3", "-c", IMPORTS) == "7 True\n"
+    assert peers.podman_run(reference, "python3", "-c", CELL) == "42\n"
