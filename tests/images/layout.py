@@ -75,7 +75,7 @@ def archive(tree: Path, into: Path, names: Sequence[str] = (), *, below: str = "
     With `names` of files and directories: just these, as root's, and in the archive they lie `below` a directory.
     """
     form = ("--format=posix", "--pax-option=delete=atime,delete=ctime", "--sort=name", f"--mtime={CREATED}", "--numeric-owner")
-    what = ("--xattrs", "--xattrs-include=*", ".")
+    what: tuple[str, ...] = ("--xattrs", "--xattrs-include=*", ".")
     if names:
         listed = into.with_suffix(".names")
         listed.write_bytes(b"".join(name.encode() + b"\0" for name in names))

@@ -133,5 +133,6 @@ def _on_disk(empty: Path) -> list[Index]:
     told = ("--no-release-info", "--format", _FORMAT, "Created-By: Packages")
     lines = call("apt-get", f"--option=Dir::State::Lists={empty}", "indextargets", *told).splitlines()
     wanted = [line.split("\t") for line in lines if line.startswith(suite())]
-    there = [Index(*fields, file=_LISTS / f"{Path(path).name}{packed}") for *fields, path in wanted for packed in _PACKED]
+    files = [(name, component, uri, f"{Path(path).name}{packed}") for name, component, uri, path in wanted for packed in _PACKED]
+    there = [Index(name, component, uri, _LISTS / file) for name, component, uri, file in files]
     return [index for index in there if index.file.exists()]

@@ -23,19 +23,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.requires("root", "overlayfs")
 
-# In the image itself: a client of a kernel, started as the image starts it, and the answer of a cell.
+# In the image itself: a kernel, started as the image starts it, and the answer of a cell.
 CELL = """
-import subprocess, sys
-from jupyter_client import BlockingKernelClient, write_connection_file
-file, _ = write_connection_file()
-kernel = subprocess.Popen([sys.executable, "-m", "ipykernel_launcher", "-f", file])
-client = BlockingKernelClient(connection_file=file)
-client.load_connection_file()
-client.start_channels()
-client.wait_for_ready(timeout=300)
+from jupyter_client.manager import start_new_kernel
+manager, client = start_new_kernel(startup_timeout=300)
 client.execute_interactive("print(6 * 7)", timeout=300)
-client.shutdown()
-sys.exit(kernel.wait())
+manager.shutdown_kernel(now=True)
 """
 
 
