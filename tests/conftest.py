@@ -23,16 +23,20 @@ if TYPE_CHECKING:
 
 pytest_plugins = ("images", "peers", "registry")  # their fixtures: images of containers, and who else makes and keeps those
 
+_MADE_SLOWLY = {"debian_image", "debian_python_image"}  # once for all sessions, by whichever test asks first
+_MAKING_SECONDS = 1800
 _skipped: Counter[str] = Counter()
 _left: list[str] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a feature that doctor does not know: a mistyped one would skip, or run, for no reason."""
+    """Refuse a feature that doctor does not know: a mistyped one would skip, or run, for no reason. Give time to what makes an image."""
     for item in items:
         unknown = [name for name in _required(item) if name not in doctor.FEATURES]
         if unknown:
             raise pytest.UsageError(f"{item.nodeid} requires {', '.join(unknown)}: not in cellhold.doctor.FEATURES")
+        if _MADE_SLOWLY.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.timeout(_MAKING_SECONDS))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

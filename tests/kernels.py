@@ -123,6 +123,7 @@ def is_gone(pid: int) -> bool:
 @contextmanager
 def running(manager: KernelManager, *arguments: str, wait: bool = True, **options: Any) -> Iterator[Notebook]:
     """A notebook with a kernel of that manager, shut down in the end. options: of start_kernel (cwd, env)."""
+    manager.shutdown_wait_time = PATIENCE  # 5 s otherwise, and then it is killed: the next one has to clear up after it
     manager.start_kernel(extra_arguments=list(arguments), **options)
     client = manager.client()
     client.start_channels()
@@ -149,7 +150,7 @@ def beside(program: str, **texts: str) -> KernelManager:
     return manager
 
 
-def until(what: Callable[[], bool], seconds: float = 30) -> bool:
+def until(what: Callable[[], bool], seconds: float = PATIENCE) -> bool:
     """Whether it becomes true within that time."""
     end = time.monotonic() + seconds
     while not what():

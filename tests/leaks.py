@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +32,9 @@ PATIENCE_SECONDS = 1.5  # the kernel takes network namespaces and cgroups apart 
 _INTERVAL_SECONDS = 0.02
 _GROUP = "/cellhold/"
 _DEEPEST = 8
+_MOUNTS = "/proc/self/mountinfo"
+# The temporary files of pytest-xdist's other processes, and their stores, lie below directories of these names.
+_OF_ANOTHER_WORKER = re.compile(rf"/popen-(?!{os.environ.get('PYTEST_XDIST_WORKER', '/')}/)gw\d+/")
 _REAPERS = ("systemd", "init", "tini", "dumb-init")  # who an orphan goes to, besides process 1
 
 
@@ -116,9 +120,9 @@ def _named(pid: int) -> str:
 
 
 def mounts(_table: Processes) -> frozenset[str]:
-    """Each mount of this mount namespace: "/mnt (tmpfs, mount 312)"."""
-    lines = (line.partition(" - ") for line in _read("/proc/self/mountinfo").splitlines())
-    return frozenset(f"{left.split()[4]} ({right.split()[0]}, mount {left.split()[0]})" for left, _, right in lines)
+    """Each mount of this mount namespace: "/mnt (tmpfs, mount 312)"; but for those of the tests that run beside these."""
+    parts = ((left.split(), right.split()) for left, _, right in (line.partition(" - ") for line in _read(_MOUNTS).splitlines()))
+    return frozenset(f"{left[4]} ({right[0]}, mount {left[0]})" for left, right in parts if not _OF_ANOTHER_WORKER.search(left[4]))
 
 
 def control_groups(table: Processes) -> frozenset[str]:
@@ -127,7 +131,7 @@ def control_groups(table: Processes) -> frozenset[str]:
 
 
 def _groups() -> Iterator[Path]:
-    for line in _read("/proc/self/mountinfo").splitlines():
+    for line in _read(_MOUNTS).splitlines():
         left, _, right = line.partition(" - ")
         if right.startswith("cgroup"):
             for folder, names, _files in os.walk(left.split()[4]):
@@ -156,7 +160,7 @@ def network_namespaces(table: Processes) -> frozenset[str]:
     links = [f"/proc/{pid}/ns/net" for pid in table.ours]
     links += [f"/proc/self/fd/{number}" for number in _entries("/proc/self/fd")]
     names = {_target(link) for link in links}
-    names |= {f"{line.split()[3]}" for line in _read("/proc/self/mountinfo").splitlines() if " - nsfs " in line}
+    names |= {f"{line.split()[3]}" for line in _read(_MOUNTS).splitlines() if " - nsfs " in line}
     return frozenset(name for name in names if name.startswith("net:")) - {_target("/proc/self/ns/net")}
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import platform
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,11 @@ def place() -> Path:
     """Where it is kept."""
     given = os.environ.get("CELLHOLD_TEST_CACHE")
     return Path(given or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "cellhold/test"))
+
+
+def recipe(*files: str, also: str = "") -> str:
+    """The text of some source files: what they make is made anew when they change, or `also`, or the machine's processor does."""
+    return "\n".join([platform.machine(), also, *(Path(file).read_text(encoding="utf-8") for file in files)])
 
 
 def directory(name: str, recipe: str, make: Callable[[Path], None]) -> Path:

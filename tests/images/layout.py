@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 CREATED = "2024-01-01T00:00:00Z"  # what does not change with the day it is made keeps its digest
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -34,7 +35,9 @@ class Image:
 
 
 def need(*programs: str) -> None:
-    """Skip the test where a program is missing; a program's Debian package has its name."""
+    """Skip the test without root, or where a program is missing; a program's Debian package has its name."""
+    if os.geteuid() != 0:
+        pytest.skip("test images cannot be made: only root can write files with the owners that they are to have")
     if missing := [program for program in programs if shutil.which(program) is None]:
         pytest.skip(f"test images cannot be made: programs are missing; apt install {' '.join(missing)}")
 
@@ -66,11 +69,26 @@ def configure(image: Image, *options: str) -> None:
     call("umoci", "config", "--image", _name(image), *told, *options)
 
 
-def archive(tree: Path, into: Path, *names: str) -> Path:
-    """Pack what lies below `tree`, or these names there, with GNU tar: sorted, of one time, with owners and attributes."""
+def archive(tree: Path, into: Path, names: Sequence[str] = (), *, below: str = "") -> Path:
+    """Pack what lies below `tree`, with owners and attributes, with GNU tar; all files get one time.
+
+    With `names` of files and directories: just these, as root's, and in the archive they lie `below` a directory.
+    """
     form = ("--format=posix", "--pax-option=delete=atime,delete=ctime", "--sort=name", f"--mtime={CREATED}", "--numeric-owner")
-    everything = ("--xattrs", "--xattrs-include=*", f"--directory={tree}", *(names or (".",)))
-    call("tar", "--create", f"--file={into}", *form, *everything)
+    what: tuple[str, ...] = ("--xattrs", "--xattrs-include=*", ".")
+    if names:
+        listed = into.with_suffix(".names")
+        listed.write_bytes(b"".join(name.encode() + b"\0" for name in names))
+        what = (
+            "--no-recursion",
+            f"--transform=s,^,{below}/,",
+            "--owner=0",
+            "--group=0",
+            "--mode=u=rwX,go=rX",
+            "--null",
+            f"--files-from={listed}",
+        )
+    call("tar", "--create", f"--file={into}", *form, f"--directory={tree}", *what)
     return into
 
 

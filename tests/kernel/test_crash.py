@@ -17,14 +17,13 @@ import leaks
 from cellhold import launch
 from cellhold.sweep import sweep
 from cellhold_kernel import meeting
-from kernels import descendants, is_gone, running, until
+from kernels import PATIENCE, descendants, is_gone, running, until
 
 if TYPE_CHECKING:
     from kernels import Notebook
 
 pytestmark = [pytest.mark.requires("root", "overlayfs"), pytest.mark.usefixtures("jupyter_path")]
 FOREVER = "import time; time.sleep(1000)"
-PATIENCE_SECONDS = 30.0
 JUPYTER = """
 import time
 from jupyter_client.manager import KernelManager
@@ -56,7 +55,7 @@ def parent(pid: int) -> int:
 
 def nothing_is_left(killed: str, before: leaks.Snapshot) -> None:
     """Print what was killed and what was left (pytest -rP shows it); the latter has to be nothing."""
-    left = leaks.left_over(before, ignore=launch.resident_pids(), patience=PATIENCE_SECONDS)
+    left = leaks.left_over(before, ignore=launch.resident_pids(), patience=PATIENCE)
     transcript = "\n".join([f"$ kill -9 {killed}", *(f"left: {sentence}" for sentence in left or ["nothing"])])
     print(transcript)  # noqa: T201
     assert not left, transcript

@@ -1,4 +1,4 @@
-"""A notebook that names an image of a registry: what keeps it from coming is told in the cell."""
+"""A notebook on an image of a registry: pulled for the cell that names it, with its progress there; and kept by a commit."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from jupyter_client.manager import KernelManager
 
+from cellhold.cli import main
 from cellhold.errors import CellholdError, ImageRefused
 from cellhold_kernel import pulling
 from kernels import running
@@ -15,9 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from images import Image
     from kernels import Notebook
+    from peers import Peers
+    from registry import Registry
 
 pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups")
+NAMED = "%container image={image}\nimport sys, platform; print(sys.executable, platform.freedesktop_os_release()['ID'])"
 
 
 @pytest.fixture
@@ -25,6 +30,29 @@ def notebook(jupyter_path: Path) -> Iterator[Notebook]:
     del jupyter_path
     with running(KernelManager(kernel_name="cellhold-small")) as started:
         yield started
+
+
+def test_a_cell_that_names_an_image_sees_it_come_and_runs_in_it_and_a_commit_keeps_what_it_did(
+    notebook: Notebook, debian_python_image: Image, registry: Registry, peers: Peers, capfd: pytest.CaptureFixture[str]
+) -> None:
+    image = peers.push(debian_python_image, registry.reference("debian-python:1"))
+    cell = notebook.run(NAMED.format(image=image))
+    assert cell.status == "ok", cell.error
+    assert "/usr/bin/python3 debian" in cell.text
+    shown = [content["data"]["text/plain"] for kind in ("display_data", "update_display_data") for content in cell.of(kind)]
+    assert f"pulling {image}" in shown[0]
+    assert shown[-1].startswith(f"pulled {image}: 3 layers, ")
+    assert all("<progress" in content["data"]["text/html"] or "pull" in content["data"]["text/html"] for content in cell.of("display_data"))
+    assert notebook.run("open('/kept', 'w').write('by a cell')").status == "ok"
+    container = notebook.run("%container").text.split("container", 1)[1].split()[0].strip("|: ")
+    committed = registry.reference("kept:1")
+    capfd.readouterr()
+    assert main(["commit", container, committed]) == 0, capfd.readouterr().err
+    assert main(["push", "--quiet", committed]) == 0
+    assert peers.podman_run(committed, "/bin/cat", "/kept") == "by a cell"
+    again = notebook.run(f"%container image={committed}\nprint(open('/kept').read())")
+    assert "by a cell" in again.text
+    assert again.of("display_data") == []
 
 
 def test_what_cannot_be_pulled_is_a_sentence_and_the_old_container_stays(notebook: Notebook) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jupyter_kernel_test
 import pytest
+
+from kernels import PATIENCE
 
 
 @pytest.mark.requires("root", "overlayfs")
@@ -28,6 +32,10 @@ class TestCellhold(jupyter_kernel_test.KernelTests):  # type: ignore[misc]  # it
     supported_history_operations = ("tail", "search")  # IPython gives the current session the number 0 in a range
     code_inspect_sample = "zip"
     code_clear_output = "from IPython.display import clear_output; clear_output()"
+
+    def get_non_kernel_info_reply(self, timeout: float | None = None) -> Any:
+        """As the suite's own, with more patience than its 15 s."""
+        return super().get_non_kernel_info_reply(timeout=None if timeout is None else PATIENCE)
 
     @classmethod
     def tearDownClass(cls) -> None:

@@ -321,13 +321,18 @@ def test_the_processor_limit_throttles(busybox_root: Path) -> None:
     with started(spec(busybox_root, "sh", "-c", "while :; do :; done")) as (box, _):
         box.update(Limits(cpus=0.1))
         begin, before = time.monotonic(), box.usage()
-        time.sleep(1.5)
-        usage, seconds = box.usage(), time.monotonic() - begin
+        # It may run on until the next tick of its processor, which a busy host delivers late; the kernel takes that off its next periods.
+        for _ in range(20):
+            time.sleep(1.5)
+            usage, seconds = box.usage(), time.monotonic() - begin
+            assert usage.cpu_seconds is not None
+            assert before.cpu_seconds is not None
+            if 0 < (used := usage.cpu_seconds - before.cpu_seconds) < 0.1 * seconds + 0.2:
+                break
+        else:
+            pytest.fail(f"{used} seconds of processor time within {seconds} at 0.1 processors")
         assert usage.throttled_seconds is not None
         assert usage.throttled_seconds > 0
-        assert usage.cpu_seconds is not None
-        assert before.cpu_seconds is not None
-        assert 0 < usage.cpu_seconds - before.cpu_seconds < 0.1 * seconds + 0.2
 
 
 @pytest.mark.requires("loop-devices", "mkfs")

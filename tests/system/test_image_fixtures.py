@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.requires("root", "overlayfs")
 
-IMPORTS = "import ipykernel, sys; print(ipykernel.version_info[0], sys.version_info >= (3, 11))"
-
 
 def documents(image: Image) -> dict[Kind, bytes]:
     """The image's own, as they are on disk."""
@@ -101,3 +99,9 @@ def test_buildah_derives_an_image_in_dockers_format(peers: Peers, registry: Regi
     raw = json.loads(peers.skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{made}"))
     assert (raw["mediaType"], len(raw["layers"])) == ("application/vnd.docker.distribution.manifest.v2+json", 3)
     assert peers.podman_run(made, "cat", "/data/added") == "by buildah\n"
+
+
+def test_the_debian_images_are_layers_over_each_other(peers: Peers, debian_image: Image, debian_python_image: Image) -> None:
+    assert layers(debian_python_image)[:-2] == layers(debian_image)
+    for kind, raw in documents(debian_python_image).items():
+        peers.validate(kind, raw)

@@ -104,6 +104,18 @@ def test_what_buildah_makes_of_it_in_dockers_words_we_run(
     assert [layer.chain_id for layer in looking.layers(found, home)][:-1] == list(pull(reference).chain_ids)
 
 
+def test_a_debian_of_three_layers_is_itself(
+    home: Home, debian_python_image: Image, registry: Registry, peers: Peers, capfd: pytest.CaptureFixture[str]
+) -> None:
+    del home
+    reference = peers.push(debian_python_image, registry.reference("debian-python:1"))
+    told = "id -un; date +%Y | wc -l; grep -c ^ID= /etc/os-release; python3 -c 'import ipykernel, sqlite3, ssl; print(6 * 7)'"
+    assert main(["run", "--rm", reference, "sh", "-c", told]) == 0
+    assert capfd.readouterr().out == "root\n1\n1\n42\n"
+    assert main(["which", reference, "/usr/bin/python3"]) == 0
+    assert "layer 2" in capfd.readouterr().out
+
+
 def test_ten_processes_that_pull_the_same_image_do_the_work_once(home: Home, reference: str, registry: Registry) -> None:
     before = registry.log.read_text().count("GET /v2/busybox/blobs/")
     command = [sys.executable, "-m", "cellhold.cli", "pull", "--quiet", reference]

@@ -23,30 +23,24 @@ if TYPE_CHECKING:
     from cellhold.image.progress import Tell
     from cellhold.store.home import Home
 
-_SERVER_ERROR, _TOO_MANY = 500, 429
-
 
 @contextmanager
 def making(home: Home) -> Iterator[None]:
     """Keep garbage collection away while an image is made; if it is not made after all, what there is of it goes.
 
-    But for what a broken connection has brought: the next try goes on there. Raises SetupFailed for a disk that cannot be written to.
+    But for what came before a registry failed: the next try, with a better connection or after a login, goes on there. Raises
+    SetupFailed for a disk that cannot be written to.
     """
     try:
         with home.written(), home.used():
             yield
     except CellholdError as error:
-        if not _goes_on(error):
+        if not isinstance(error, RegistryFailed):
             try:
                 naming.collect(home)
             except CellholdError as second:
                 error.add_note(f"while clearing up: {second}")
         raise
-
-
-def _goes_on(error: CellholdError) -> bool:
-    """Whether the connection broke, or the registry has a bad time: all that was asked for may be there a moment later."""
-    return isinstance(error, RegistryFailed) and (error.status is None or error.status >= _SERVER_ERROR or error.status == _TOO_MANY)
 
 
 class Source(Protocol):

@@ -46,4 +46,5 @@ class Image:
         """The spec with what it leaves to the image: the command as docker puts it together, the user and the directory."""
         entrypoint = self.entrypoint if spec.entrypoint is None else spec.entrypoint
         args = spec.args or (self.args if spec.entrypoint is None else ())  # docker: another entrypoint makes the image's Cmd void
-        return replace(spec, entrypoint=(), args=(*entrypoint, *args), user=spec.user or self.user or "0:0", cwd=spec.cwd or self.cwd)
+        user = self.user or "0:0" if spec.user is None else spec.user  # one that is asked for and empty is refused: a variable was not set
+        return replace(spec, entrypoint=(), args=(*entrypoint, *args), user=user, cwd=spec.cwd or self.cwd)
