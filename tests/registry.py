@@ -1,7 +1,8 @@
-"""A registry of the tests' own: Debian's docker-registry on a free port of 127.0.0.1, over plain HTTP, gone with the session.
+"""A registry of the tests' own: Debian's docker-registry on a free port of 127.0.0.1, gone with the session.
 
     def test_something(registry: Registry) -> None: ...                 anybody may pull and push
     def test_something(registry_with_password: Registry) -> None: ...   only USER with PASSWORD may (HTTP basic authentication)
+    def test_something(registry_with_tls: Registry) -> None: ...        its certificate is signed by nobody else; `ca` is its file
 
 Nothing is in it at first; `peers.push()` brings images there. Deleting is switched on. Its log stays among pytest's temporary files.
 """
@@ -38,6 +39,7 @@ class Registry:
     log: Path
     user: str | None = None
     password: str | None = None
+    ca: Path | None = None  # over TLS; None: plain HTTP
 
     def reference(self, name: str) -> str:
         """The name of an image there: "busybox:1" is "127.0.0.1:40001/busybox:1"."""
@@ -58,27 +60,47 @@ def registry_with_password(tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield served
 
 
+@pytest.fixture(scope="session")
+def registry_with_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry that is spoken to over TLS, with a certificate that no machine trusts."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed: apt install openssl")
+    directory = tmp_path_factory.mktemp("registry-with-tls")
+    with serve(directory, ca=_certificate(directory)) as served:
+        yield served
+
+
 @contextmanager
-def serve(directory: Path, *, user: str | None = None, password: str | None = None) -> Iterator[Registry]:
+def serve(directory: Path, *, user: str | None = None, password: str | None = None, ca: Path | None = None) -> Iterator[Registry]:
     """Run one on what lies below `directory`, or begin there with nothing; skips where docker-registry is not installed."""
     program = shutil.which("docker-registry")
     if program is None:
         pytest.skip("docker-registry is not installed: apt install docker-registry")
     log = directory / "log"
-    command = ["setpriv", "--pdeathsig", "KILL", program, "serve", str(_configure(directory, basic=user is not None))]
+    command = ["setpriv", "--pdeathsig", "KILL", program, "serve", str(_configure(directory, basic=user is not None, ca=ca))]
     with log.open("wb") as output, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process:
         try:
-            yield Registry(host=_host(process, log), log=log, user=user, password=password)
+            yield Registry(host=_host(process, log), log=log, user=user, password=password, ca=ca)
         finally:
             process.terminate()
     shutil.rmtree(directory / "storage", ignore_errors=True)  # the log stays
 
 
-def _configure(directory: Path, *, basic: bool) -> Path:
+def _certificate(directory: Path) -> Path:
+    """A certificate for 127.0.0.1 that signs itself; its key lies beside it."""
+    form = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=the tests", "-days", "2")
+    files = ("-keyout", str(directory / "key.pem"), "-out", str(directory / "certificate.pem"))
+    subprocess.run(["openssl", "req", "-x509", *form, "-addext", "subjectAltName=IP:127.0.0.1", *files], check=True, capture_output=True)
+    return directory / "certificate.pem"
+
+
+def _configure(directory: Path, *, basic: bool, ca: Path | None) -> Path:
     """Write its configuration. That is YAML, which JSON is a part of."""
     storage = {"filesystem": {"rootdirectory": str(directory / "storage")}, "delete": {"enabled": True}}
-    http = {"addr": "127.0.0.1:0", "secret": "of the tests"}
-    config = {"version": "0.1", "storage": storage, "http": http}
+    http: dict[str, object] = {"addr": "127.0.0.1:0", "secret": "of the tests"}
+    if ca is not None:
+        http["tls"] = {"certificate": str(ca), "key": str(directory / "key.pem")}
+    config: dict[str, object] = {"version": "0.1", "storage": storage, "http": http}
     if basic:
         (directory / "htpasswd").write_text(_HTPASSWD, encoding="ascii")
         config["auth"] = {"htpasswd": {"realm": "the tests' registry", "path": str(directory / "htpasswd")}}

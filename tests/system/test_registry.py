@@ -140,6 +140,17 @@ def test_a_registry_with_passwords_takes_the_right_one(registry_with_password: A
         assert ours.manifest("x", "1").digest == made.digest
 
 
+def test_a_certificate_is_trusted_where_that_is_said_and_else_nothing_is_sent(registry_with_tls: Any, tmp_path: Path) -> None:
+    with client(registry_with_tls, tmp_path, place=Place(ca=str(registry_with_tls.ca))) as ours:
+        made = push(ours, "safe", "1")
+        assert ours.manifest("safe", "1").raw == made.raw
+        assert Digest.of(pulled(ours, "safe", made.layers[0])) == made.layers[0].digest
+    with client(registry_with_tls, tmp_path, place=Place(insecure=False)) as ours:
+        with pytest.raises(RegistryFailed, match="there is no safe connection to it") as raised:
+            ours.manifest("safe", "1")
+        assert "ca = FILE" in (raised.value.hint or "")
+
+
 def test_skopeo_takes_what_was_pushed_as_it_is(registry: Any, tmp_path: Path) -> None:
     if shutil.which("skopeo") is None:
         pytest.skip("skopeo is not installed: apt install skopeo")

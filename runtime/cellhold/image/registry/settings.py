@@ -91,9 +91,11 @@ class Settings:
         return tuple(map(self._mirror, self.place(registry).mirrors))
 
     def may_be_plain(self, authority: str) -> bool:
-        """Whether HOST[:PORT] may be asked without TLS: where that is configured, and on this machine, as docker does."""
-        insecure = self.place(authority).insecure
-        return is_loopback(urlsplit(f"//{authority}").hostname or "") if insecure is None else insecure
+        """Whether HOST[:PORT] may be asked without TLS: where that is configured, and on this machine, unless it has a `ca`."""
+        place = self.place(authority)
+        if place.insecure is not None:
+            return place.insecure
+        return place.ca is None and is_loopback(urlsplit(f"//{authority}").hostname or "")
 
     def _mirror(self, url: str) -> Endpoint:
         authority = urlsplit(url).netloc
