@@ -142,6 +142,8 @@ def _groups() -> Iterator[Path]:
 
 
 def _is_foreign(group: Path, table: Processes) -> bool:
+    if group.name.startswith("test-"):  # of test_cgroups.py, with its process's id
+        return group.name != f"test-{os.getpid()}"
     members = [int(pid) for pid in _read(f"{group}/cgroup.procs").split()]
     if members:
         return not set(members) & set(table.ours)

@@ -87,7 +87,7 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
         "rlimits": list(rlimits),
         "bounding": keep,
         "seccomp": seccomp,
-        "user": spec.user or "0:0",
+        "user": "0:0" if spec.user is None else spec.user,
         "cwd": spec.cwd or "/",
         "args": list(spec.args),
         "env": {**image.env, "HOSTNAME": hostname, **spec.env},

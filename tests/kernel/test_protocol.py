@@ -7,7 +7,7 @@ from typing import Any
 import jupyter_kernel_test
 import pytest
 
-from kernels import PATIENCE
+PATIENCE = 100  # seconds
 
 
 @pytest.mark.requires("root", "overlayfs")

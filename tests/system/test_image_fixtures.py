@@ -49,12 +49,6 @@ def status_of(url: str) -> int:
             return error.code
 
 
-def test_podman_pulls_and_runs_what_skopeo_pushed(peers: Peers, registry: Registry, busybox_image: Image) -> None:
-    reference = peers.push(busybox_image, registry.reference("busybox:1"))
-    assert peers.podman_run(reference, "sh", "-c", "pwd; cat changes; ls -A ../opaque") == "/data\nsecond\nnew\n"
-    assert peers.podman_pull(reference) == json.loads(documents(busybox_image)["manifest"])["config"]["digest"].removeprefix("sha256:")
-
-
 def test_a_peer_that_fails_says_why(peers: Peers, registry: Registry) -> None:
     with pytest.raises(PeerFailedError, match="manifest unknown"):
         peers.podman_pull(registry.reference("nobody/pushed:this"))
@@ -90,15 +84,6 @@ def test_the_registry_with_a_password_wants_it(peers: Peers, registry_with_passw
         peers.push(busybox_image, there.reference("busybox:1"))
     peers.log_in(there.host, there.user or "", there.password or "")
     peers.push(busybox_image, there.reference("busybox:1"))
-
-
-def test_buildah_derives_an_image_in_dockers_format(peers: Peers, registry: Registry, busybox_image: Image, tmp_path: Path) -> None:
-    (tmp_path / "added").write_text("by buildah\n")
-    parent, made = peers.push(busybox_image, registry.reference("busybox:1")), registry.reference("derived:1")
-    peers.buildah_derive(parent, f"docker://{made}", copy=tmp_path / "added", to="/data/added", options=("--format", "docker"))
-    raw = json.loads(peers.skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{made}"))
-    assert (raw["mediaType"], len(raw["layers"])) == ("application/vnd.docker.distribution.manifest.v2+json", 3)
-    assert peers.podman_run(made, "cat", "/data/added") == "by buildah\n"
 
 
 def test_the_debian_images_are_layers_over_each_other(peers: Peers, debian_image: Image, debian_python_image: Image) -> None:

@@ -23,24 +23,32 @@ if TYPE_CHECKING:
     from cellhold.image.progress import Tell
     from cellhold.store.home import Home
 
+_PASSING = (None, 401, 403, 429)  # None: no answer at all
+_SERVER_ERROR = 500
+
 
 @contextmanager
 def making(home: Home) -> Iterator[None]:
     """Keep garbage collection away while an image is made; if it is not made after all, what there is of it goes.
 
-    But for what came before a registry failed: the next try, with a better connection or after a login, goes on there. Raises
-    SetupFailed for a disk that cannot be written to.
+    But for what came before a connection broke or a login ended: the next try goes on there. Raises SetupFailed for a disk that cannot
+    be written to.
     """
     try:
         with home.written(), home.used():
             yield
     except CellholdError as error:
-        if not isinstance(error, RegistryFailed):
+        if not _goes_on(error):
             try:
                 naming.collect(home)
             except CellholdError as second:
                 error.add_note(f"while clearing up: {second}")
         raise
+
+
+def _goes_on(error: CellholdError) -> bool:
+    """Whether all that was asked for may be there a moment later: the connection broke, the registry has a bad time, or wants a login."""
+    return isinstance(error, RegistryFailed) and (error.status in _PASSING or (error.status or 0) >= _SERVER_ERROR)
 
 
 class Source(Protocol):
