@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cellhold.cli.looking import tree
 from cellhold.errors import ImageNotFound, InvalidSpec
 from cellhold.image.looking import Change, Kind, changes
 from cellhold.image.lookup import Lookup
@@ -123,3 +124,28 @@ def test_a_layer_adds_changes_and_removes_and_what_it_hides_is_wasted(stack: Loo
 def test_the_lowest_layer_only_adds(stack: Lookup) -> None:
     assert {change.kind for change in changes(stack, 0)} == {Kind.ADDED}
     assert all(isinstance(change, Change) and change.hidden_bytes == 0 for change in changes(stack, 0))
+
+
+def test_changes_are_shown_below_the_directories_that_lead_to_them() -> None:
+    def change(kind: Kind, path: str, size_bytes: int = 0, *, is_directory: bool = False) -> Change:
+        return Change(kind=kind, path=path, size_bytes=size_bytes, hidden_bytes=0, is_directory=is_directory)
+
+    found = [
+        change(Kind.CHANGED, "/usr/lib/x/b", 1024),
+        change(Kind.ADDED, "/usr/lib/x/a"),
+        change(Kind.ADDED, "/usr/bin", is_directory=True),
+        change(Kind.REMOVED, "/etc/old"),
+        change(Kind.ADDED, "/usr/bin/sh", 1),
+    ]
+    shown = """\
+    etc/
+  D   old
+    usr/
+  A   bin/
+  A     sh  1 byte
+      lib/
+        x/
+  A       a
+  C       b  1 KiB"""
+    assert "\n".join(tree(found, None)) == shown
+    assert list(tree(found, 1)) == ["    etc/", "  D   old", "  ... and 4 more (--all)"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from cellhold.cli import table
@@ -54,7 +55,7 @@ def show_layers(arguments: argparse.Namespace) -> int:
     for layer in layers[::-1] if arguments.tree else ():
         print(f"{'  '.join(f'{name} {value}' for name, value in _row(layer).items() if name != 'instruction')}")
         print(f"  {table.printable(_row(layer)['instruction'])}")
-        print("\n".join(_tree(layer.changes, None if arguments.all else _TREE_MOST)))
+        print("\n".join(tree(layer.changes, None if arguments.all else _TREE_MOST)))
     total, waste = sum(layer.size_bytes for layer in layers), sum(layer.wasted_bytes for layer in layers)
     print(
         f"\n{len(layers)} layer{'' if len(layers) == 1 else 's'}, {size(total)}; {size(waste)} wasted: replaced or removed by a layer above"
@@ -116,14 +117,18 @@ def _object(layer: Layer) -> dict[str, object]:
     }
 
 
-def _tree(changes: Iterable[Change], most: int | None) -> Iterator[str]:
-    """The changes, indented as deep as they lie; a directory of which nothing else is known stands for itself."""
+def tree(changes: Iterable[Change], most: int | None) -> Iterator[str]:
+    """The changes, indented as deep as they lie, below the directories that lead there; those have no letter."""
     ordered = sorted(changes, key=lambda change: change.path.split("/"))
+    above: list[str] = []
     for change in ordered[:most]:
-        depth = change.path.count("/") - 1
-        name = change.path.rpartition("/")[2] + ("/" if change.is_directory else "")
+        *directories, name = change.path.split("/")[1:]
+        known = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(directories, above, strict=False)))
+        for depth, directory in enumerate(directories[known:], known):
+            yield f"    {'  ' * depth}{table.printable(directory)}/"
+        above = [*directories, name]
         shown = size(change.size_bytes) if change.size_bytes else ""
-        yield f"  {change.kind} {'  ' * depth}{table.printable(name)}  {shown}".rstrip()
+        yield f"  {change.kind} {'  ' * len(directories)}{table.printable(name)}{'/' if change.is_directory else ''}  {shown}".rstrip()
     if most is not None and len(ordered) > most:
         yield f"  ... and {len(ordered) - most} more (--all)"
 
