@@ -87,7 +87,12 @@ def test_what_we_push_has_the_digest_that_it_came_with_and_podman_runs_it(
     came = pull(reference)
     there = registry.reference("again/busybox:2")
     naming.tag(reference, there, home)
-    assert push(there) == came.digest
+    told: list[Progress] = []
+    assert push(there, tell=told.append) == came.digest
+    assert {progress.doing for progress in told} == {Doing.MOUNTED}
+    told.clear()
+    push(there, tell=told.append)
+    assert {progress.doing for progress in told} == {Doing.EXISTS}
     assert json.loads(peers.skopeo("inspect", "--tls-verify=false", f"docker://{there}"))["Digest"] == str(came.digest)
     assert peers.podman_run(there, "/bin/sh", "-c", "echo from podman").strip() == "from podman"
 

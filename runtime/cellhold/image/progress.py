@@ -21,6 +21,7 @@ class Doing(StrEnum):
     EXISTS = "Already exists"
     DONE = "Pull complete"
     PUSHED = "Pushed"
+    MOUNTED = "Mounted"  # from another repository of the registry
 
 
 @dataclass(frozen=True, kw_only=True)

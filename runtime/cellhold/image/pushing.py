@@ -11,7 +11,7 @@ from cellhold.image import stored
 from cellhold.image.layer_arrival import AT_ONCE
 from cellhold.image.progress import Doing, Progress, nobody
 from cellhold.image.reference import Reference
-from cellhold.image.registry import Registry
+from cellhold.image.registry import Registry, Way
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from cellhold.image.descriptor import Descriptor
     from cellhold.image.progress import Tell
     from cellhold.store.home import Home
+
+_CAME = {Way.SENT: Doing.PUSHED, Way.MOUNTED: Doing.MOUNTED, Way.WAS_THERE: Doing.EXISTS}
 
 
 def push(text: str, *, home: Home | None = None, tell: Tell = nobody) -> Digest:
@@ -38,14 +40,14 @@ def push(text: str, *, home: Home | None = None, tell: Tell = nobody) -> Digest:
 
         def send(blob: Descriptor) -> None:
             told = partial(Progress, digest=blob.digest, total_bytes=blob.size_bytes)
-            registry.push_blob(
+            way = registry.push_blob(
                 wanted.repository,
                 blob,
                 partial(home.blobs.open, blob.digest),
                 mount_from=sibling,
                 tell=lambda done: _say(tell, told(doing=Doing.PUSHING, done_bytes=done)),
             )
-            tell(told(doing=Doing.PUSHED, done_bytes=blob.size_bytes))
+            tell(told(doing=_CAME[way], done_bytes=blob.size_bytes))
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(send, dict.fromkeys((*found.manifest.layers, found.manifest.config))))

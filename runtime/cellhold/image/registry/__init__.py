@@ -15,5 +15,6 @@ from cellhold.image.registry.client import Received, Registry
 from cellhold.image.registry.login import Login
 from cellhold.image.registry.logins import Logins
 from cellhold.image.registry.settings import Settings
+from cellhold.image.registry.upload import Way
 
-__all__ = ["Login", "Logins", "Received", "Registry", "Settings"]
+__all__ = ["Login", "Logins", "Received", "Registry", "Settings", "Way"]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from cellhold.image.descriptor import Descriptor
     from cellhold.image.registry.settings import Endpoint
+    from cellhold.image.registry.upload import Way
 
 
 _OK, _CREATED, _NOT_FOUND = 200, 201, 404
@@ -91,12 +92,12 @@ class Registry:
         *,
         mount_from: str | None = None,
         tell: Callable[[int], None] | None = None,
-    ) -> None:
+    ) -> Way:
         """Have the blob there: nothing is sent if it is there, or in the repository `mount_from` of the same registry.
 
-        open_: its content, seekable, opened anew for each try; tell: called with the bytes that are there so far.
+        open_: its content, seekable, opened anew for each try; tell: called with the bytes sent so far.
         """
-        Upload(self._own, repository, descriptor, open_, tell).run(mount_from, self._settings.place(self.name).push_chunk_bytes)
+        return Upload(self._own, repository, descriptor, open_, tell).run(mount_from, self._settings.place(self.name).push_chunk_bytes)
 
     def push_manifest(self, repository: str, reference: str, raw: bytes, media_type: str) -> None:
         """Give a manifest a tag, or put it there by its digest; what it refers to must be there."""

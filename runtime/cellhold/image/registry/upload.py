@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import Enum
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
 _OK, _CREATED, _ACCEPTED, _NO_CONTENT, _NOT_FOUND = 200, 201, 202, 204, 404
 
 
+class Way(Enum):
+    """How a registry came to have a blob."""
+
+    SENT = "sent"
+    MOUNTED = "mounted"  # from another repository of it
+    WAS_THERE = "was there"
+
+
 class Upload:
     """One blob on its way. open_: the content, opened anew for each try; tell: called with the bytes sent so far, less after a new try."""
 
@@ -39,20 +48,21 @@ class Upload:
         self._aim = f"push the blob {descriptor.digest}"
         self._scopes = push_scopes(repository)
 
-    def run(self, mount_from: str | None, chunk_bytes: int | None) -> None:
+    def run(self, mount_from: str | None, chunk_bytes: int | None) -> Way:
         """Push it; the upload is begun anew after a failure that may pass. Raises RegistryFailed."""
-        if not has_blob(self._session, self._repository, self._descriptor, self._scopes):
-            insist(lambda: self._attempt(mount_from, chunk_bytes), self._session.patience, self._session.stopped)
-        self._tell(self._descriptor.size_bytes)
+        if has_blob(self._session, self._repository, self._descriptor, self._scopes):
+            return Way.WAS_THERE
+        return insist(lambda: self._attempt(mount_from, chunk_bytes), self._session.patience, self._session.stopped)
 
-    def _attempt(self, mount_from: str | None, chunk_bytes: int | None) -> None:
+    def _attempt(self, mount_from: str | None, chunk_bytes: int | None) -> Way:
         place, start, end = self._begin(mount_from), 0, self._descriptor.size_bytes
         if place is None:
-            return
+            return Way.MOUNTED
         while chunk_bytes and end - start > chunk_bytes:
             place = self._chunk(place, start, start + chunk_bytes)
             start += chunk_bytes
         self._finish(place, start, end)
+        return Way.SENT
 
     def _begin(self, mount_from: str | None) -> str | None:
         """Where to send it; None: the registry has taken it from `mount_from`, another repository of it."""
