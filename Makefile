@@ -11,7 +11,7 @@ GUEST := cd tests && ../$(BIN)/python -m vm
 IN_GUEST := $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider -m v2 tests/system
 unexport PYTHONDONTWRITEBYTECODE  # every container and every kernel starts a Python: it should find our modules compiled
 
-.PHONY: help demo lab test test-vm test-vm-full lint bench clean debian-demo debian-test debian-bench debian-vm debian-vm-full
+.PHONY: help demo lab test pytest test-vm test-vm-full lint bench clean debian-demo debian-test debian-bench debian-vm debian-vm-full
 
 help:
 	@echo "make demo    install into $(VENV), run the first notebook in a container, print what its cells printed"
@@ -27,8 +27,12 @@ demo: $(VENV)/.demo
 lab: $(VENV)/.lab
 	$(BIN)/jupyter lab $(NOTEBOOK)
 
-test: $(VENV)/.test lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(VENV)/.test
+	$(MAKE) --jobs=2 lint pytest
+
+# Two files at a time: tests wait more than they work.
+pytest: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
 
 test-vm: $(VENV)/.test | debian-vm
 	$(GUEST) $(IN_GUEST)

@@ -8,6 +8,7 @@ with Liar() as liar:
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ class Liar:
     def __init__(self, address: str = "127.0.0.1") -> None:
         self.asked: list[Asked] = []
         self._answers: dict[tuple[str, str], list[Answer | Callable[[Asked], Answer]]] = {}
-        self._server = ThreadingHTTPServer((address, 0), type("Handler", (_Handler,), {"liar": self}))
+        self._server = _Server((address, 0), type("Handler", (_Handler,), {"liar": self}))
         self._server.daemon_threads = True
         self.host = f"{address}:{self._server.server_address[1]}"
         self.url = f"http://{self.host}"
@@ -73,6 +74,13 @@ class Liar:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say it on standard error, but for a client that has heard enough and hangs up."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
