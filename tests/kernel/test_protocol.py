@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import jupyter_kernel_test
 import pytest
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 PATIENCE = 100  # seconds
+
+
+@contextmanager
+def patient(channel: Any) -> Iterator[None]:
+    """Within it the channel's get_msg() waits as long as a busy machine takes, whatever it is told."""
+    channel.get_msg = partial(_waiting, channel.get_msg)
+    try:
+        yield
+    finally:
+        del channel.get_msg
+
+
+def _waiting(get_msg: Any, timeout: float) -> Any:
+    return get_msg(timeout=max(timeout, PATIENCE))
 
 
 @pytest.mark.requires("root", "overlayfs")
@@ -36,6 +55,11 @@ class TestCellhold(jupyter_kernel_test.KernelTests):  # type: ignore[misc]  # it
     def get_non_kernel_info_reply(self, timeout: float | None = None) -> Any:
         """As the suite's own, with more patience than its 15 s."""
         return super().get_non_kernel_info_reply(timeout=None if timeout is None else PATIENCE)
+
+    def execute_helper(self, *arguments: Any, **options: Any) -> Any:
+        """As the suite's own, with more patience than its 0.1 s from one message to the next."""
+        with patient(self.kc.iopub_channel):
+            return super().execute_helper(*arguments, **options)
 
     @classmethod
     def tearDownClass(cls) -> None:
