@@ -1,5 +1,5 @@
 # `make demo` and `make test` are the two commands; everything else serves them. Nothing is installed outside .venv, except
-# Debian packages (packages.debian), and those only when root.
+# Debian packages (packages.debian), and those only when root; what the tests make once stays in ~/.cache/cellhold.
 
 PYTHON ?= python3
 VENV := .venv

@@ -358,7 +358,7 @@ def test_a_blob_that_is_there_is_not_pushed(liar: Liar, registry: Registry) -> N
 
 def test_a_blob_of_another_repository_is_mounted(liar: Liar, registry: Registry) -> None:
     liar.says("POST", "/v2/x/blobs/uploads/", Answer(status=201))
-    registry.push_blob("x", LAYER, lambda: io.BytesIO(BLOB), mount_from="other")
+    assert registry.push_blob("x", LAYER, lambda: io.BytesIO(BLOB), mount_from="other") is Way.MOUNTED
     query = parse_qs(urlsplit(liar.asked[-1].path).query)
     assert query == {"mount": [str(LAYER.digest)], "from": ["other"]}
 
@@ -367,7 +367,7 @@ def test_a_blob_is_pushed_in_one_request_and_anew_after_a_failure(liar: Liar, re
     liar.says("POST", "/v2/x/blobs/uploads/", Answer(status=202, headers={"Location": "/upload/7?state=a"}))
     liar.says("PUT", "/upload/7", Answer(status=500), Answer(status=201))
     told: list[int] = []
-    registry.push_blob("x", LAYER, lambda: io.BytesIO(BLOB), tell=told.append)
+    assert registry.push_blob("x", LAYER, lambda: io.BytesIO(BLOB), tell=told.append) is Way.SENT
     assert [asked.method for asked in liar.asked] == ["HEAD", "POST", "PUT", "POST", "PUT"]
     assert liar.asked[-1].body == BLOB
     assert parse_qs(urlsplit(liar.asked[-1].path).query) == {"state": ["a"], "digest": [str(LAYER.digest)]}
