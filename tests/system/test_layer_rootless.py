@@ -105,7 +105,7 @@ def test_without_a_range_every_file_belongs_to_the_user_and_that_is_counted(sing
 def test_whiteouts_opaque_directories_and_links_are_made(anybody: Person) -> None:
     layer, _done = unpack(anybody, "base", Tar().directory(".", mode=0o711).add("lower", b"body"))
     assert seen(layer)["lower"].content == b"body"
-    top, done = unpack(anybody, "top", Tar().add(".wh.gone").add("d/.wh..wh.opq").add("d/f").link("l", "d/f").link("m", "lower"), "base")
+    top, done = unpack(anybody, "top", Tar().add(".wh.gone").add("d/.wh..wh..opq").add("d/f").link("l", "d/f").link("m", "lower"), "base")
     found = seen(top)
     assert found["gone"].content == "device 0:0"
     assert found["d"].xattrs == {"user.overlay.opaque": b"y"}

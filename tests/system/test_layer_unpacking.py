@@ -74,7 +74,7 @@ def test_files_have_the_owners_modes_times_and_attributes_of_the_tar(layer: Path
 
 
 def test_the_account_of_it_has_the_digest_of_the_tar_and_counts(layer: Path) -> None:
-    tar = Tar().add("f", b"x").add(".wh.gone").add("d/.wh..wh.opq").add("null", type=tarfile.CHRTYPE, devmajor=1, devminor=3)
+    tar = Tar().add("f", b"x").add(".wh.gone").add("d/.wh..wh..opq").add("null", type=tarfile.CHRTYPE, devmajor=1, devminor=3)
     done = unpack(layer, tar.gzip())
     assert str(done.diff_id) == f"sha256:{sha256(tar.content()).hexdigest()}"
     assert (done.compression, done.size_bytes, done.entries) == ("gzip", len(tar.content()), 4)
@@ -109,7 +109,7 @@ def test_nothing_at_all_and_a_tar_without_entries_are_empty_layers(layer: Path) 
 def test_it_is_a_layer_of_an_overlay_that_hides_what_it_says(layer: Path, tmp_path: Path) -> None:
     base, top = layer, layer.with_name("top")
     unpack(base, Tar().add("gone", b"1").add("opaque/a").add("again/a").add("kept/a").add("first/a"))
-    marks = Tar().add(".wh.gone").add("opaque/.wh..wh.opq").add("opaque/b").add(".wh.again").add("again/b").add("first/b").add(".wh.first")
+    marks = Tar().add(".wh.gone").add("opaque/.wh..wh..opq").add("opaque/b").add(".wh.again").add("again/b").add("first/b").add(".wh.first")
     unpack(top, marks, lambda: [base])
     script = f"mount -t overlay overlay -o userxattr,lowerdir={top}:{base} {tmp_path} && cd {tmp_path} && find . -mindepth 1"
     shown = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, check=True).stdout
@@ -119,7 +119,7 @@ def test_it_is_a_layer_of_an_overlay_that_hides_what_it_says(layer: Path, tmp_pa
 def test_an_opaque_root_hides_every_name_of_the_layers_below(layer: Path) -> None:
     top = layer.with_name("top")
     unpack(layer, Tar().add("a/x").add("b/x").add("c"))
-    unpack(top, Tar().add(".wh..wh.opq").add("b/y"), lambda: [layer])
+    unpack(top, Tar().add(".wh..wh..opq").add("b/y"), lambda: [layer])
     found = seen(top)
     assert {name: found[name].content for name in ("a", "c")} == {"a": "device 0:0", "c": "device 0:0"}
     assert found["b"].xattrs == {"user.overlay.opaque": b"y"}

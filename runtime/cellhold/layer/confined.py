@@ -141,6 +141,7 @@ def job(what: str, tree: Path, *, bounds: Bounds, seccomp: bytes, base: int | No
         "file_bytes": bounds.unpacked_bytes,
         "bounds": bounds.plain(),
         "options": {"ids": count, **options},
+        "copies": [],
     }
 
 

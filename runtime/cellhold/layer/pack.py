@@ -44,8 +44,9 @@ class Packing:
     """A tree on its way into a tar: iterate over the (compressed) bytes, all of them, then ask for `packed`. A context manager.
 
     tree: an upper directory of overlayfs, or an unpacked layer; whiteouts and opaque directories become the tar's ".wh." names.
-    lowers: if given (also empty), the tar is of all that the stack shows, `tree` on top. ids: whose the files of a container are on disk
-    (`lowers` are always layers); None: `tree` is a layer as well. mtime_limit_seconds: later times become this one (SOURCE_DATE_EPOCH).
+    lowers: if given (also empty), the tar is of all that the stack shows, `tree` on top. more: other such directories, and where they
+    belong below the root. ids: whose the files of a container are on disk (`lowers` are always layers); None: `tree` is a layer as well.
+    mtime_limit_seconds: later times become this one (SOURCE_DATE_EPOCH).
     """
 
     def __init__(  # noqa: PLR0913  # what a tar of a tree depends on
@@ -53,6 +54,7 @@ class Packing:
         tree: Path,
         *,
         lowers: Sequence[Path] | None = None,
+        more: Sequence[tuple[str, Path]] = (),
         ids: Ids | None = None,
         compression: Literal["gzip", "zstd", "none"] = "gzip",
         mtime_limit_seconds: int | None = None,
@@ -62,7 +64,9 @@ class Packing:
         """Start the child."""
         says = "layer" if lowers is None else "whole"
         limit = -1 if mtime_limit_seconds is None else mtime_limit_seconds
-        self._child = _reader(tree, lowers or (), ids, bounds, seccomp, says=says, compression=compression, mtime_limit_seconds=limit)
+        self._child = _reader(
+            tree, lowers or (), ids, bounds, seccomp, says=says, compression=compression, mtime_limit_seconds=limit, more=more
+        )
         self._hash = hashlib.sha256()
         self._count = 0
         self.packed: Packed | None = None
@@ -139,9 +143,11 @@ def _reader(  # noqa: PLR0913  # see Packing
     says: str,
     compression: str,
     mtime_limit_seconds: int,
+    more: Sequence[tuple[str, Path]] = (),
 ) -> confined.Confined:
     base = None if ids is None or ids.base == 0 else ids.base  # without root they are the user's own, in every tree
-    options = {"says": says, "compression": compression, "mtime_limit_seconds": mtime_limit_seconds}
+    below = "\0".join(target for target, _path in more)
+    options = {"says": says, "compression": compression, "mtime_limit_seconds": mtime_limit_seconds, "below": below}
     job = confined.job("pack", tree, bounds=bounds or Bounds(), seccomp=seccomp, base=base, **options)
-    job["lowers"] = [confined.layer(path) for path in lowers]
+    job["lowers"] = [confined.layer(path) for path in lowers] + [{**job["tree"], "path": os.path.abspath(path)} for _target, path in more]
     return confined.Confined(job)

@@ -42,3 +42,4 @@ class Job(TypedDict):
     file_bytes: int  # the longest file that may be written
     bounds: Bounded
     options: dict[str, int | str]
+    copies: list[tuple[bytes, bytes]]  # of a copy: source and destination, below their roots

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
         def flush(self) -> bytes:
             """The end."""
 
+    class Sink(Protocol):
+        """Where a tar goes."""
+
+        def write(self, data: bytes) -> None:
+            """Some more."""
+
 
 CHUNK_BYTES = 1 << 20
 _MOST_CHUNKS = 8

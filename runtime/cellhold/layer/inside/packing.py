@@ -21,11 +21,12 @@ TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
     from cellhold.layer.inside.job import Job
     from cellhold.layer.inside.merged import Merged
+    from cellhold.layer.inside.output import Sink
     from cellhold.layer.inside.report import Report
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WHITEOUT = b".wh."
-_OPAQUE = b".wh..wh.opq"
+_OPAQUE = b".wh..wh..opq"
 _FILE, _LINK, _SYMLINK, _DIRECTORY, _FIFO = b"0", b"1", b"2", b"5", b"6"
 
 
@@ -44,6 +45,9 @@ def run(job: Job, trees: list[int], told: Report) -> None:
     packing = Packing(output, depth=job["bounds"]["depth"], whole=options["says"] == "whole", newest=int(options["mtime_limit_seconds"]))
     with merged.of(layers if options["says"] == "whole" else layers[:1]) as root:
         packing.add_tree(root)
+    for target, fd in zip(str(options["below"]).split("\0"), layers[1:], strict=True) if options["below"] else ():
+        with merged.of([fd]) as root:
+            packing.add_tree(root, os.fsencode(target) + b"/")
     output.write(writer.END)
     output.close()
     told.say("done", output.hash.hexdigest(), str(output.count), str(packing.entries), str(packing.left_out))
@@ -52,7 +56,7 @@ def run(job: Job, trees: list[int], told: Report) -> None:
 class Packing:
     """A tree on its way into a tar. whole: of what a stack shows, nothing is marked as deleted; newest: no time is later (-1: any)."""
 
-    def __init__(self, output: Output, *, depth: int, whole: bool, newest: int) -> None:
+    def __init__(self, output: Sink, *, depth: int, whole: bool, newest: int) -> None:
         """Write to `output`."""
         self.entries = 0
         self.left_out = 0
@@ -62,10 +66,16 @@ class Packing:
         self._newest = newest
         self._first: dict[tuple[int, int], bytes] = {}  # files with several names: the first of them
 
-    def add_tree(self, root: Merged) -> None:
-        """All of it: each directory before what is in it, names in the order of their bytes."""
-        self._add_directory(b"./", root)
-        levels = [(root, b"", root.all_names()[::-1])]
+    def add_tree(self, root: Merged, at: bytes = b"") -> None:
+        """All of it: each directory before what is in it, names in the order of their bytes. at: the path that it has in the tar.
+
+        A tree that is shown below the root, and has nothing, is left out.
+        """
+        names = root.all_names()
+        if at and not names:
+            return
+        self._add_directory(at or b"./", root)
+        levels = [(root, at, names[::-1])]
         while levels:
             here, path, names = levels[-1]
             if not names:
@@ -132,10 +142,13 @@ class Packing:
         left = size
         while left:
             data = os.read(fd, min(left, CHUNK_BYTES)) or bytes(min(left, CHUNK_BYTES))
-            self._output.write(data)
+            self._content(data)
             left -= len(data)
         if size % writer.BLOCK:
-            self._output.write(writer.padding(size))
+            self._content(writer.padding(size))
+
+    def _content(self, data: bytes) -> None:
+        self._output.write(data)
 
     def _is_known(self, path: bytes, facts: os.stat_result) -> bool:
         """Write a hard link if the file has been written under another name."""

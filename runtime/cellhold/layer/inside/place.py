@@ -108,7 +108,7 @@ class Place:
 
     def _is_mark(self, entry: Entry, above: bytes, name: bytes) -> bool:
         """Perform a whiteout or an opaque mark (OCI image-spec, layer.md); skip what aufs has left in old images."""
-        if name == b".wh..wh.opq":
+        if name == b".wh..wh..opq":
             node = self.parent(above)
             self.counts.opaques += not node.opaque
             self.nodes.hide(node)

@@ -36,6 +36,7 @@ DATA, CONTROL = 0, 3
 PROGRAMS = {
     "unpack": "cellhold.layer.inside.unpacking",
     "pack": "cellhold.layer.inside.packing",
+    "copy": "cellhold.layer.inside.copying",
 }
 LONGEST_MESSAGE = 65536
 _SIGKILL = 9
