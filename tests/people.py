@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import e2b_dockerfile_utils
 import isal
 import pyseccomp
 import urllib3
@@ -116,12 +117,12 @@ def _give_range(name: str) -> int:
 
 
 def _copy_packages(packages: Path) -> None:
-    """This checkout and what the runtime needs for containers and layers: where they lie now others may have no right to look."""
+    """This checkout and what the runtime needs for containers, layers and builds: where they lie now others may have no right to look."""
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(CHECKOUT / "runtime/cellhold", packages / "cellhold", ignore=ignore)
     shutil.copytree(CHECKOUT / "kernel/cellhold_kernel", packages / "cellhold_kernel", ignore=ignore)
     shutil.copy(str(pyseccomp.__file__), packages)
-    for package in (isal, urllib3, zstandard):
+    for package in (e2b_dockerfile_utils, isal, urllib3, zstandard):
         shutil.copytree(Path(str(package.__file__)).parent, packages / package.__name__, ignore=ignore)
 
 

@@ -16,21 +16,20 @@ from typing import TYPE_CHECKING
 from cellhold import cgroups
 from cellhold.digest import Digest
 from cellhold.errors import CellholdError, ImageNotFound, NotAllowed
-from cellhold.image import arrival, layer_arrival, mediatypes, stored, writing
+from cellhold.image import arrival, layer_arrival, layer_making, stored, writing
 from cellhold.image.config import History
-from cellhold.image.descriptor import Descriptor
 from cellhold.image.reference import Reference
 from cellhold.layer.pack import Packing, changes
 from cellhold.storage import live
 from cellhold.store import ids, record, subids
-from cellhold.store.scratch import scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
+    from cellhold.image.layer_making import MadeLayer
     from cellhold.image.stored import StoredImage
-    from cellhold.layer.pack import Change, Packed
+    from cellhold.layer.pack import Change
     from cellhold.store.home import Home
     from cellhold.store.record import Record
     from cellhold.store.subids import Ids
@@ -45,13 +44,14 @@ class Written:
     upper: Path
     lowers: tuple[Path, ...]
     ids: Ids
+    more: tuple[tuple[str, Path], ...] = ()  # below the root, other overlays: where, and their upper directories
 
 
 def diff(container: str, home: Home) -> list[Change]:
     """What the container has added, changed and deleted, by path. Raises ContainerNotFound, NotSupported."""
-    known = _found(container, home)
-    with home.used(), _written(known, home, pause=False) as written:
-        return sorted(changes(written.upper, written.lowers, ids=written.ids, seccomp=layer_arrival.filtered(home)))
+    known = _found(container, home, whole=True)
+    with home.used(), written(known, home, pause=False) as found:
+        return sorted(changes(found.upper, found.lowers, ids=found.ids, seccomp=layer_arrival.filtered(home)))
 
 
 def commit(  # noqa: PLR0913  # docker's options
@@ -66,42 +66,42 @@ def commit(  # noqa: PLR0913  # docker's options
     names = [] if name is None else [str(Reference.parse(name))]
     with arrival.making(home):
         base = _base(known, home)
-        with _written(known, home, pause=pause) as written:
-            packed = _packed(written, home)
+        with written(known, home, pause=pause) as found:
+            layer = as_layer(found, home, below=base.config.diff_ids)
         now = datetime.now(UTC)
         entry = History(created=now, created_by=" ".join(known.args), author=author, comment=message)
-        config = writing.changed_config(base.config, diff_ids=(*base.config.diff_ids, packed.diff_id), history=[entry], created=now)
+        config = writing.changed_config(base.config, diff_ids=(*base.config.diff_ids, layer.diff_id), history=[entry], created=now)
         home.blobs.put(config.raw)
-        layer = Descriptor(media_type=mediatypes.LAYER_GZIP, digest=packed.digest, size_bytes=packed.compressed_bytes)
-        made = writing.changed_manifest(base.manifest, writing.config_descriptor(config), [*base.manifest.layers, layer])
-        arrival.arrive(made, arrival.Nowhere(), home, names=names)
+        made = writing.changed_manifest(base.manifest, writing.config_descriptor(config), [*base.manifest.layers, layer.descriptor])
+        arrival.arrive(made, arrival.Nowhere(), home, names=names, on_host=base.on_host)
         return stored.read(made.digest, home, home.names.read())
 
 
 def export(container: str, to: BinaryIO, home: Home, *, pause: bool = True) -> None:
     """Write the container's whole root file system as a tar. Raises ContainerNotFound, NotSupported."""
-    known = _found(container, home)
+    known = _found(container, home, whole=True)
     with (
         home.used(),
-        _written(known, home, pause=pause) as written,
-        Packing(written.upper, lowers=written.lowers, ids=written.ids, compression="none", seccomp=layer_arrival.filtered(home)) as packing,
+        written(known, home, pause=pause) as found,
+        Packing(found.upper, lowers=found.lowers, ids=found.ids, compression="none", seccomp=layer_arrival.filtered(home)) as packing,
     ):
         to.writelines(packing)
 
 
-def _packed(written: Written, home: Home) -> Packed:
-    """What was written as a layer of an image, kept as a blob."""
-    with scratch(home.root) as place, Packing(written.upper, ids=written.ids, seccomp=layer_arrival.filtered(home)) as packing:
-        with (place / "layer").open("xb") as file:
-            for chunk in packing:
-                file.write(chunk)
-        assert packing.packed is not None  # noqa: S101  # for mypy: it was read to its end
-        home.blobs.adopt(place / "layer", packing.packed.digest)
-        return packing.packed
+def as_layer(found: Written, home: Home, *, below: Sequence[Digest], mtime_limit_seconds: int | None = None) -> MadeLayer:
+    """What was written as a layer on top of those with the diff ids `below`. Raises ImageRefused, NotSupported, OSError."""
+    seccomp = layer_arrival.filtered(home)
+    with Packing(found.upper, more=found.more, ids=found.ids, mtime_limit_seconds=mtime_limit_seconds, seccomp=seccomp) as packing:
+        return layer_making.make(packing, home, below=below)
 
 
-def _found(container: str, home: Home) -> Record:
+def _found(container: str, home: Home, *, whole: bool = False) -> Record:
     known = record.find(container, home.containers)
+    if whole and len(known.overlays) > 1:
+        raise NotAllowed(
+            f"cannot compare container {known.name} with its image: {known.image} is built on this machine's own files (FROM host)",
+            hint="cellhold commit makes a layer of what it has written, and cellhold layers shows that",
+        )
     if not known.layers:
         raise NotAllowed(
             f"cannot look at what container {known.name} has written: it is of {known.image}, which is no OCI image",
@@ -111,13 +111,21 @@ def _found(container: str, home: Home) -> Record:
 
 
 @contextmanager
-def _written(known: Record, home: Home, *, pause: bool) -> Iterator[Written]:
+def written(known: Record, home: Home, *, pause: bool) -> Iterator[Written]:
+    """What a container has written. A layer in a file-system image is there as long as it runs, or somebody is in here.
+
+    Raises NotSupported, NotAllowed.
+    """
     with ExitStack() as closing:
         if pause:
             closing.enter_context(frozen(known))
-        upper = closing.enter_context(live.upper(home.container(known.id) / "storage", container=known.name))
+        storage = home.container(known.id) / "storage"
+        first, *more = [
+            (target.strip("/"), closing.enter_context(live.upper(storage, container=known.name, number=number)))
+            for number, target in enumerate(known.overlays)
+        ]
         lowers = tuple(home.layers.tree(chain) for chain in _chains(known))
-        yield Written(upper=upper, lowers=lowers, ids=_ids(known, home))
+        yield Written(upper=first[1], lowers=lowers, ids=_ids(known, home), more=tuple(more))
 
 
 @contextmanager

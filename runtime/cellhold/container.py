@@ -28,6 +28,7 @@ from cellhold.store.home import open_home
 from cellhold.sweep import sweep_once
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from cellhold.image.model import Image
@@ -69,8 +70,10 @@ class Container:
         self._before = Usage()  # what earlier runs had used: the group goes on counting
 
     @classmethod
-    def create(cls, spec: Spec, *, home: Home | None = None) -> Self:
+    def create(cls, spec: Spec, *, home: Home | None = None, found: Image | None = None) -> Self:
         """Make a container that has everything but a process: directory, ids, group with limits, writable layer.
+
+        found: the image, where it has no name to look it up by (a step of a build).
 
         Raises InvalidSpec, ImageNotFound, NotSupported for a limit that this host cannot enforce, or SetupFailed where the store cannot
         be written to; then nothing is left behind.
@@ -79,7 +82,7 @@ class Container:
         with home.written(), home.used():
             sweep_once(home)
             start = time.monotonic()
-            found = image.find(spec.image, home)
+            found = found or image.find(spec.image, home)
             step = events.Step(
                 "image.find", f"{found.name}: {', '.join(stack.target for stack in found.stacks)}", start, time.monotonic() - start
             )
@@ -89,9 +92,19 @@ class Container:
             made.timings.insert(0, step)
             return made
 
-    def start(self, *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None) -> None:
-        """Start the program, and return once it is exec'd. stdin, stdout, stderr: descriptors; None is /dev/null.
+    def start(
+        self,
+        *,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        more: Sequence[int] = (),
+        keep: ExitStack | None = None,
+    ) -> None:
+        """Start the program, and return once it is exec'd.
 
+        stdin, stdout, stderr: descriptors; None is /dev/null. more: descriptors that become its 3, 4 and so on. keep: until this is
+        closed the writable layer can be looked at, also when the program has ended; close it before remove().
         Raises SetupFailed with the step that failed, CommandNotRun (126, 127), or NotAllowed.
         """
         state = after(self.state, Action.START, container=self.name)
@@ -105,7 +118,7 @@ class Container:
         with self._home.written():
             todo = self._plan()
         self._started = time.monotonic()
-        self._channel = self._launch(todo, stdin, stdout, stderr)
+        self._channel = self._launch(todo, keep, stdin, stdout, stderr, *more)
         try:
             started = starting.await_start(
                 self._channel, self._holdings.cgroup, self.name, todo["args"][0], oom_kills_before=self._before.oom_kills
@@ -144,17 +157,19 @@ class Container:
             rlimits=starting.clamped(self.spec.limits.rlimits),
         )
 
-    def _launch(self, todo: Plan, *wanted: int | None) -> Channel:
+    def _launch(self, todo: Plan, keep: ExitStack | None, *wanted: int | None) -> Channel:
         with ExitStack() as closing:
             null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             closing.callback(os.close, null)
-            stdin, stdout, stderr = (null if fd is None else fd for fd in wanted)
+            stdio = tuple(null if fd is None else fd for fd in wanted)
             writable = self._holdings.storage.open()
             closing.callback(os.close, writable)
+            if keep is not None:
+                keep.callback(os.close, os.dup(writable))
             join = self._holdings.cgroup.join()
             for fd in (*join.tasks, *((join.into,) if join.into >= 0 else ())):
                 closing.callback(os.close, fd)
-            return launch(todo, lock=self._holdings.lock, stdio=(stdin, stdout, stderr), storage=writable, join=join)
+            return launch(todo, lock=self._holdings.lock, stdio=stdio, storage=writable, join=join)
 
     def fileno(self) -> int:
         """A descriptor to poll: readable when poll() may have news. Raises NotAllowed unless it runs."""
@@ -233,6 +248,15 @@ class Container:
         if self.state is State.PAUSED and number == signal.SIGKILL:
             self._holdings.cgroup.kill()
             self._holdings.cgroup.thaw()
+
+    def signal_fd(self) -> int:
+        """A pidfd of its PID 1, the caller's own from now on, for a process of the caller's to signal it (linux/pidfd.py) while it runs.
+
+        Raises NotAllowed unless it runs.
+        """
+        if self._channel is None or self._channel.pidfd < 0:
+            raise NotAllowed(f"cannot signal container {self.name}: it does not run")
+        return os.dup(self._channel.pidfd)
 
     def stop(self, grace_seconds: float = 10.0) -> Outcome:
         """SIGTERM, and SIGKILL after the grace period; returns how it ended. Raises NotAllowed if it was never started."""

@@ -9,7 +9,8 @@
     ├── RegistryFailed            the registry cannot be reached, or refuses; `status` is its HTTP status
     ├── NotAllowed                the container's state does not permit the action
     ├── SetupFailed               a step of making the container failed; `step` and `errno` say which and why
-    └── CommandNotRun             the container was made, its program could not be started; `status` is 126 or 127
+    ├── CommandNotRun             the container was made, its program could not be started; `status` is 126 or 127
+    └── BuildFailed               a program of a build (RUN) failed; `status` is its exit status, `last` the last lines that it wrote
 
 The text reads *cannot VERB OBJECT: REASON* and holds the refused value. System calls that fail where nobody expected it stay
 plain OSErrors.
@@ -78,3 +79,12 @@ class CommandNotRun(CellholdError):
     def __init__(self, sentence: str, *, status: int, hint: str | None = None) -> None:
         super().__init__(sentence, hint=hint)
         self.status = status
+
+
+class BuildFailed(CellholdError):
+    """A step of a build failed. status: of its program; last: the last lines that it wrote, as hostile as the image is."""
+
+    def __init__(self, sentence: str, *, status: int, last: tuple[str, ...] = (), hint: str | None = None) -> None:
+        super().__init__(sentence, hint=hint)
+        self.status = status
+        self.last = last

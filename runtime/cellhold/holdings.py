@@ -58,6 +58,7 @@ class Holdings:
                 args=list(spec.args),
                 created=time.time(),
                 layers=[str(chain) for chain in image.chain_ids],
+                overlays=[stack.target for stack in image.stacks],
             )
             self.record.write(self.directory)
             words.append(str(self.directory))

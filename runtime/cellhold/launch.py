@@ -157,8 +157,8 @@ class Channel:
                 os.close(pidfd)
 
 
-def launch(plan: Plan, *, lock: int, stdio: tuple[int, int, int], storage: int, join: Join) -> Channel:
-    """Ask for a container; all descriptors stay the caller's.
+def launch(plan: Plan, *, lock: int, stdio: tuple[int, ...], storage: int, join: Join) -> Channel:
+    """Ask for a container; all descriptors stay the caller's. stdio: what become the program's 0, 1, 2 and so on.
 
     Raises SetupFailed if the launcher cannot be reached twice in a row, or a descriptor is none.
     """
@@ -171,7 +171,7 @@ def launch(plan: Plan, *, lock: int, stdio: tuple[int, int, int], storage: int, 
         for last in (False, True):
             launcher = resident()
             try:
-                socket.send_fds(launcher.control, [bytes([len(into)])], fds)
+                socket.send_fds(launcher.control, [bytes([len(into), len(stdio)])], fds)
                 break
             except OSError as error:
                 if (

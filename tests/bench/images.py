@@ -4,6 +4,8 @@ Two layers, about 110 MB compressed and 340 MB of files, half of them text, made
 ("cold"), or with one that has all layers but a small one ("warm"). The disk is synced before each, as a pull that has just ended leaves
 the kernel work to do for the next one.
 
+At last a container of that image is started beside one of an image with the small layer alone: nothing may depend on the image's size.
+
 A warm pull of podman's takes as long as a Python needs to import urllib3, which is why that is a contestant, too.
 """
 
@@ -23,12 +25,18 @@ import images.layout
 import peers as engines
 import registry
 from bench import measure
+from cellhold import Container, Spec
+from cellhold.image.pulling import pull
+from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cellhold.store.home import Home
+
 ROUNDS = 5
 COLD, WARM = 0.6, 0.3
+STARTS, SAME = 30, 1.25  # a container's start varies more than that from one minute to the next
 _TREES = ("/usr/lib/python3", "/usr/lib/x86_64-linux-gnu", "/usr/share/doc", "/usr/lib/gcc")
 _LARGE_BYTES = 340 << 20
 _RESULT = "import json, resource; print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))"
@@ -56,6 +64,7 @@ def small(place: Path) -> Path:
     """What the small layer holds."""
     (place / "small").mkdir()
     (place / "small/note").write_text("on top\n")
+    shutil.copy2("/bin/busybox", place / "small/busybox")
     return place / "small"
 
 
@@ -115,6 +124,17 @@ class Contest:
         engines.at(store).podman_pull(reference)
 
 
+def start(reference: str, home: Home) -> Callable[[], float]:
+    """A container of the image, from its making until it is gone."""
+
+    def run() -> None:
+        with Container.create(Spec(image=reference, args=("/busybox", "true")), home=home) as container:
+            container.start()
+            container.wait()
+
+    return measure.timed(run)
+
+
 def _import() -> None:
     subprocess.run([sys.executable, "-c", "import urllib3"], check=True)
 
@@ -127,6 +147,9 @@ def main(rounds: int) -> None:
         served = closing.enter_context(registry.serve(place))
         base = pusher.push(image, served.reference("large:base"))
         add(image, small(place))
+        (place / "little").mkdir()
+        little = images.layout.start(place / "little")
+        add(little, small(place))
         contest = Contest(place, pusher.push(image, served.reference("large:1")), base)
         cold = {
             "cellhold": contest.ours(warm=False),
@@ -139,6 +162,12 @@ def main(rounds: int) -> None:
         measure.show("pull, nothing present", results, pairs, peak_memory_MB_of_the_pulling_process=contest.peak_kilobytes >> 10)
         pairs = [("cellhold", "podman", WARM), ("import urllib3", "podman", WARM)]
         measure.show("pull, all but a small layer present", measure.interleaved(warm, rounds, warm_up=1), pairs)
+        home = open_home(place / "home")
+        small_one = pusher.push(little, served.reference("little:1"))
+        for reference in (contest.reference, small_one):
+            pull(reference, home=home)
+        starts = {"340 MB": start(contest.reference, home), "2 MB": start(small_one, home)}
+        measure.show("a container of an image of", measure.interleaved(starts, STARTS), [("340 MB", "2 MB", SAME)])
 
 
 if __name__ == "__main__":

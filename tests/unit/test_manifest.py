@@ -172,12 +172,14 @@ def test_a_config_says_how_the_image_runs() -> None:
         "ExposedPorts": {"80/tcp": {}},
         "Volumes": {"/data": {}},
         "StopSignal": "SIGINT",
-        "Healthcheck": {"Test": ["CMD", "true"], "Interval": 30_000_000_000, "Timeout": 0, "Retries": 3},
+        "Healthcheck": {"Test": ["CMD", "true"], "Interval": 30_000_000_000, "Timeout": 0, "StartInterval": 500_000_000, "Retries": 3},
+        "OnBuild": ["RUN make", "CMD run"],
     }
     made = config.parse(raw(settings(config=run, created="2026-01-31T12:00:00.123456789Z", variant="v2")), layers=2)
     assert (made.env, made.entrypoint, made.cmd, made.working_dir, made.user) == (("A=b=c",), None, ("sh",), "/srv", "1000:1000")
     assert (made.labels, made.exposed_ports, made.volumes, made.stop_signal) == ({"a": "b"}, ("80/tcp",), ("/data",), "SIGINT")
-    assert made.healthcheck == config.Healthcheck(test=("CMD", "true"), interval_seconds=30, retries=3)
+    assert made.healthcheck == config.Healthcheck(test=("CMD", "true"), interval_seconds=30, start_interval_seconds=0.5, retries=3)
+    assert made.on_build == ("RUN make", "CMD run")
     assert made.created == NOON.replace(microsecond=123456)
     assert (str(made.platform), made.diff_ids) == ("linux/amd64/v2", (ONE, TWO))
 
@@ -207,6 +209,7 @@ def test_the_history_is_put_beside_the_layers_that_it_made() -> None:
         (settings(config={"Env": "A=b"}), "config.config.Env: 'A=b' is no list"),
         (settings(config={"Env": ["A=\0"]}), r"config.config.Env\[0\]: 'A=\\x00' has characters"),
         (settings(config={"Cmd": [["sh"]]}), r"config.config.Cmd\[0\]: a list is no text"),
+        (settings(config={"OnBuild": "RUN x"}), "config.config.OnBuild: 'RUN x' is no list"),
         (settings(config={"Healthcheck": {"Interval": -1}}), "config.config.Healthcheck.Interval: -1 is no whole number"),
         (settings(created="yesterday"), "config.created: 'yesterday' is no time"),
         (settings(created="2026-01-31T12:00:00"), "is no time"),

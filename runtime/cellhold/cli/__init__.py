@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from importlib import metadata
+import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from cellhold import __version__
-from cellhold.cli import archives, committing, doctor, image, images, looking, run, transfer
+from cellhold.cli import archives, building, committing, doctor, image, images, looking, run, transfer
 from cellhold.cli.copying import keep_standard_streams, say
 from cellhold.errors import CellholdError, CommandNotRun
 
@@ -32,22 +32,26 @@ class Parser(argparse.ArgumentParser):
         self.exit(FAILED, f"cellhold: {message}\nhint: see '{self.prog} --help'\n")
 
 
-def parser() -> Parser:
-    """The whole command line."""
+def parser(wanted: str = "") -> Parser:
+    """The command line; the whole of it, unless `wanted` is a command of ours."""
     top = Parser(prog="cellhold", description="Containers from namespaces, cgroups and an overlay of layers, in Python.")
     top.add_argument("--version", action="version", version=f"cellhold {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (run, transfer, archives, committing, images, image, looking, doctor):
+    for command in (run, building, transfer, archives, committing, images, image, looking, doctor):
         command.add(commands)
-    for entry in metadata.entry_points(group="cellhold.commands"):
-        entry.load()(commands)
+    if wanted not in commands.choices:
+        from importlib import metadata  # noqa: PLC0415  # 60 modules that our own commands do without
+
+        for entry in metadata.entry_points(group="cellhold.commands"):
+            entry.load()(commands)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status. A user's mistake is one sentence and a hint, never a traceback."""
     keep_standard_streams()
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = parser(words[0] if words else "").parse_args(words)
     try:
         status: int = arguments.run(arguments)
     except CellholdError as error:

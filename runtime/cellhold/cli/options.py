@@ -23,19 +23,7 @@ _NOT_GIVEN: tuple[Any, ...] = (None, [], False, "none", "disk")  # the defaults 
 
 def add(command: Any) -> None:
     """Add the flags to a parser."""
-    limits = command.add_argument_group("limits (refused where this host cannot enforce them)")
-    limits.add_argument("-m", "--memory", metavar="SIZE", help="memory, page cache included: 64m, 1.5g")
-    limits.add_argument("--memory-swap", metavar="SIZE", help="memory and swap together, -1 for all swap (default: no swap)")
-    limits.add_argument("--cpus", metavar="N", help="processors' worth of time: 0.5, 2")
-    limits.add_argument("--cpuset-cpus", metavar="LIST", help="processors it may run on: 0-1,3")
-    limits.add_argument("--pids-limit", metavar="N", help=f"processes and threads, -1 for no limit (default: {PIDS_DEFAULT})")
-    limits.add_argument("--disk", metavar="SIZE", help="what it may write to its own layer")
-    limits.add_argument("--time", metavar="TIME", help="wall time, then SIGKILL: 30s, 10m")
-    limits.add_argument(
-        "--ulimit", metavar="NAME=SOFT[:HARD]", action="append", default=[], help="a limit of setrlimit(2), cut to the host's"
-    )
-    for flag, what in (("read-bps", "bytes read"), ("write-bps", "bytes written"), ("read-iops", "reads"), ("write-iops", "writes")):
-        limits.add_argument(f"--device-{flag}", metavar="DEVICE:RATE", action="append", default=[], help=f"{what} per second")
+    add_limits(command)
     walls = command.add_argument_group("what it sees")
     walls.add_argument("--network", "--net", metavar="NET", default="none", help="none: loopback only (the only one yet)")
     walls.add_argument("--hostname", metavar="NAME", help="its host name (default: its id)")
@@ -63,6 +51,23 @@ def add(command: Any) -> None:
     walls.add_argument("--cap-add", metavar="CAP", action="append", default=[], help="one to give (inside its own user namespace only)")
     walls.add_argument("--rootfs", metavar="DIR", help="a directory as the root file system, instead of IMAGE")
     walls.add_argument("--bundle", metavar="DIR", help="an OCI bundle (config.json and its root file system), instead of IMAGE")
+
+
+def add_limits(command: Any) -> None:
+    """Add the flags of the limits alone."""
+    limits = command.add_argument_group("limits (refused where this host cannot enforce them)")
+    limits.add_argument("-m", "--memory", metavar="SIZE", help="memory, page cache included: 64m, 1.5g")
+    limits.add_argument("--memory-swap", metavar="SIZE", help="memory and swap together, -1 for all swap (default: no swap)")
+    limits.add_argument("--cpus", metavar="N", help="processors' worth of time: 0.5, 2")
+    limits.add_argument("--cpuset-cpus", metavar="LIST", help="processors it may run on: 0-1,3")
+    limits.add_argument("--pids-limit", metavar="N", help=f"processes and threads, -1 for no limit (default: {PIDS_DEFAULT})")
+    limits.add_argument("--disk", metavar="SIZE", help="what it may write to its own layer")
+    limits.add_argument("--time", metavar="TIME", help="wall time, then SIGKILL: 30s, 10m")
+    limits.add_argument(
+        "--ulimit", metavar="NAME=SOFT[:HARD]", action="append", default=[], help="a limit of setrlimit(2), cut to the host's"
+    )
+    for flag, what in (("read-bps", "bytes read"), ("write-bps", "bytes written"), ("read-iops", "reads"), ("write-iops", "writes")):
+        limits.add_argument(f"--device-{flag}", metavar="DEVICE:RATE", action="append", default=[], help=f"{what} per second")
 
 
 def spec(arguments: argparse.Namespace) -> Spec:

@@ -75,10 +75,11 @@ def arrive(  # noqa: PLR0913  # an image, where it comes from, and what is to be
     came_as: str | None = None,
     tell: Tell = nobody,
     bounds: Bounds | None = None,
+    on_host: bool = False,
 ) -> None:
     """Have it here, under these names (in full), which are nobody else's then.
 
-    came_as: NAME@DIGEST, as a registry called it (of several the latest stands last).
+    came_as: NAME@DIGEST, as a registry called it (of several the latest stands last). on_host: it was made here, on the `host` image.
     Raises ImageRefused, RegistryFailed, OSError: then it is not in the table of images.
     """
     home.blobs.put(manifest.raw)
@@ -86,6 +87,7 @@ def arrive(  # noqa: PLR0913  # an image, where it comes from, and what is to be
     layer_arrival.layers(manifest, found, source, home, bounds=bounds or Bounds(), tell=tell)
     with home.names.changed() as table:
         entry = table.images.setdefault(manifest.digest, Entry(media_type=manifest.media_type, size_bytes=len(manifest.raw)))
+        entry.on_host = on_host
         if came_as:
             entry.came_as = [*(one for one in entry.came_as if one != came_as), came_as]
         table.names.update(dict.fromkeys(names, manifest.digest))

@@ -42,12 +42,16 @@ class Healthcheck:
     interval_seconds: float | None = None
     timeout_seconds: float | None = None
     start_period_seconds: float | None = None
+    start_interval_seconds: float | None = None
     retries: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """diff_ids: the digests of the uncompressed layers, lowest first. None: the image does not say. raw: as it was received."""
+    """diff_ids: the digests of the uncompressed layers, lowest first. on_build: instructions for whoever builds on the image.
+
+    None: the image does not say. raw: as it was received.
+    """
 
     platform: Platform
     diff_ids: tuple[Digest, ...]
@@ -65,6 +69,7 @@ class Config:
     exposed_ports: tuple[str, ...]
     volumes: tuple[str, ...]
     healthcheck: Healthcheck | None
+    on_build: tuple[str, ...]
     raw: bytes = field(repr=False)
 
     @property
@@ -99,6 +104,7 @@ def parse(raw: bytes, *, layers: int | None = None) -> Config:
         exposed_ports=run["ExposedPorts"].names(),
         volumes=run["Volumes"].names(),
         healthcheck=_healthcheck(run["Healthcheck"]),
+        on_build=run["OnBuild"].texts(),
         raw=raw,
     )
 
@@ -147,6 +153,7 @@ def _healthcheck(entry: Field) -> Healthcheck | None:
         interval_seconds=_seconds(entry["Interval"]),
         timeout_seconds=_seconds(entry["Timeout"]),
         start_period_seconds=_seconds(entry["StartPeriod"]),
+        start_interval_seconds=_seconds(entry["StartInterval"]),
         retries=entry["Retries"].count() if entry["Retries"] else None,
     )
 

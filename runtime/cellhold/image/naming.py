@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cellhold.digest import Digest
 from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.image import stored
 from cellhold.image.reference import Reference
@@ -14,7 +15,6 @@ from cellhold.store.garbage import Referred
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from cellhold.digest import Digest
     from cellhold.image.stored import StoredImage
     from cellhold.store.garbage import Freed
     from cellhold.store.home import Home
@@ -78,8 +78,15 @@ def _take(going: Sequence[StoredImage], names: Iterable[str], home: Home) -> tup
     return tuple(image.id for image in gone)
 
 
+def forget_builds(home: Home) -> Freed | None:
+    """Empty the build cache. Raises SetupFailed where the store cannot be written to."""
+    with home.written():
+        home.builds.clear()
+    return collect(home)
+
+
 def collect(home: Home) -> Freed | None:
-    """Remove what no image and no container refers to. Raises SetupFailed where the store cannot be written to."""
+    """Remove what no image, no container and no step of a build refers to. Raises SetupFailed where the store cannot be written to."""
     with home.written():
         return garbage.collect(home, lambda: _referred(home))
 
@@ -91,7 +98,21 @@ def _referred(home: Home) -> Referred:
         for image in images
         for digest in (image.digest, image.manifest.config.digest, *(layer.digest for layer in image.manifest.layers))
     }
-    return Referred(blobs=frozenset(blobs), layers=frozenset(chain for image in images for chain in image.chain_ids))
+    layers = {chain for image in images for chain in image.chain_ids}
+    for taken in home.builds.all():
+        if taken.digest is not None:
+            blobs.add(taken.digest)
+        layers |= _with_those_below(taken.chain_id, home)
+    return Referred(blobs=frozenset(blobs), layers=frozenset(layers))
+
+
+def _with_those_below(chain: Digest | None, home: Home) -> set[Digest]:
+    found: set[Digest] = set()
+    while chain is not None and home.layers.has(chain):
+        found.add(chain)
+        parent = home.layers.facts(chain).parent
+        chain = Digest.parse(parent) if parent else None
+    return found
 
 
 def _names_to_take(text: str, found: StoredImage, *, force: bool) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ def push(text: str, *, home: Home | None = None, tell: Tell = nobody) -> Digest:
     home = home or open_home()
     with home.used(), Registry(wanted.registry) as registry:
         found = stored.find(text, home)
+        stored.check_whole(found, text)
         known = [Reference.parse(name) for name in (*found.came_as, *found.names)]
         sibling = next((one.repository for one in known if one.registry == wanted.registry and one.repository != wanted.repository), None)
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from cellhold.errors import ImageNotFound, ImageRefused, InvalidSpec
-from cellhold.image import config, manifest
+from cellhold.errors import ImageNotFound, ImageRefused, InvalidSpec, NotAllowed
+from cellhold.image import config, host, manifest, stack
 from cellhold.image.model import DEFAULT_PATH, Image, Stack
 from cellhold.image.reference import Reference
 from cellhold.store.names import Entry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from cellhold.digest import Digest
     from cellhold.image.config import Config
     from cellhold.image.manifest import Manifest
@@ -35,6 +39,7 @@ class StoredImage:
     names: tuple[str, ...]
     came_as: tuple[str, ...]
     arrived: float
+    on_host: bool = False
     manifest: Manifest = field(repr=False)
     config: Config = field(repr=False)
 
@@ -42,7 +47,11 @@ class StoredImage:
     def entry(self) -> Entry:
         """What the table of images says of it."""
         return Entry(
-            media_type=self.manifest.media_type, size_bytes=len(self.manifest.raw), created=self.arrived, came_as=list(self.came_as)
+            media_type=self.manifest.media_type,
+            size_bytes=len(self.manifest.raw),
+            created=self.arrived,
+            came_as=list(self.came_as),
+            on_host=self.on_host,
         )
 
     @property
@@ -94,6 +103,7 @@ def read(digest: Digest, home: Home, table: Table) -> StoredImage:
         names=tuple(table.names_of(digest)),
         came_as=tuple(entry.came_as),
         arrived=entry.created,
+        on_host=entry.on_host,
         manifest=found,
         config=config.parse(home.blobs.read(found.config.digest), layers=len(found.layers)),
     )
@@ -108,6 +118,14 @@ def name_as(text: str, image: StoredImage) -> str | None:
     return name if name in image.names else None
 
 
+def check_whole(image: StoredImage, text: str) -> None:
+    """Raise NotAllowed for an image that is nothing without this machine's own files."""
+    if image.on_host:
+        raise NotAllowed(
+            f"cannot send image {text} anywhere: it is built on this machine's own files (FROM host)", hint="build it FROM an OCI image"
+        )
+
+
 def prepared(stored: StoredImage, home: Home, *, name: str) -> Image:
     """The image as a container sees it: nothing is copied or unpacked. Raises ImageNotFound for a layer that is gone."""
     topmost_first = stored.chain_ids[::-1]
@@ -115,7 +133,7 @@ def prepared(stored: StoredImage, home: Home, *, name: str) -> Image:
         home.layers.facts(chain_id)
     return Image(
         name=name,
-        stacks=(Stack(target="/", layers=tuple(map(home.layers.tree, topmost_first))),),
+        stacks=stacks(tuple(map(home.layers.tree, topmost_first)), home, on_host=stored.on_host),
         env=MappingProxyType({"PATH": DEFAULT_PATH} | dict(_variable(text) for text in stored.config.env)),
         cwd=_directory(stored.config.working_dir),
         entrypoint=stored.config.entrypoint or (),
@@ -123,6 +141,21 @@ def prepared(stored: StoredImage, home: Home, *, name: str) -> Image:
         user=stored.config.user,
         chain_ids=topmost_first,
     )
+
+
+def stacks(trees: tuple[Path, ...], home: Home, *, on_host: bool) -> tuple[Stack, ...]:
+    """The layers, topmost first, as the overlays of a container; on_host: on top of this machine's own files."""
+    if not on_host:
+        return (Stack(target="/", layers=trees),)
+    return tuple(Stack(target=below.target, layers=(*_parts(trees, below.target), *below.layers)) for below in host.image(home).stacks)
+
+
+def _parts(trees: tuple[Path, ...], target: str) -> Iterator[Path]:
+    """The directories of the layers at a path: without links on the way, which a container could have put there."""
+    names = [os.fsencode(name) for name in target.strip("/").split("/") if name]
+    for tree in trees:
+        if stack.spot((tree,), b"/".join(names)) == (names, [], True):
+            yield tree / target.strip("/")
 
 
 def _named(text: str, table: Table) -> Digest | None:

@@ -24,23 +24,32 @@ if TYPE_CHECKING:
 _SCHEMA = 2
 
 
-def new_config(
+def new_config(  # noqa: PLR0913  # what a config says
     platform: Platform,
     *,
     diff_ids: Sequence[Digest],
     history: Sequence[History],
     created: datetime,
     settings: Mapping[str, Any] | None = None,
+    author: str | None = None,
 ) -> Config:
     """A config of these layers; `settings` are the members of its "config" object, in Docker's words ("Env", "Cmd")."""
     document: dict[str, Any] = {"os": platform.os, "architecture": platform.architecture, "config": {}}
     if platform.variant:
         document["variant"] = platform.variant
+    if author:
+        document["author"] = author
     return _written(document, diff_ids, map(_history, history), created, settings)
 
 
-def changed_config(
-    base: Config, *, diff_ids: Sequence[Digest], history: Sequence[History], created: datetime, settings: Mapping[str, Any] | None = None
+def changed_config(  # noqa: PLR0913  # what a config says
+    base: Config,
+    *,
+    diff_ids: Sequence[Digest],
+    history: Sequence[History],
+    created: datetime,
+    settings: Mapping[str, Any] | None = None,
+    author: str | None = None,
 ) -> Config:
     """`base` with more on top: its layers are now `diff_ids`, `history` follows its own, `settings` replace what they name (None: drop it).
 
@@ -49,6 +58,8 @@ def changed_config(
     document = json.loads(base.raw)
     for stale in ("id", "parent", "container", "container_config"):
         document.pop(stale, None)
+    if author:
+        document["author"] = author
     return _written(document, diff_ids, [*(document.get("history") or []), *map(_history, history)], created, settings)
 
 

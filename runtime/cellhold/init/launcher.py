@@ -6,9 +6,10 @@ fork its threads. It ends when the caller does, takes its containers with it, an
     caller  --(control, SOCK_SEQPACKET: one message a container, with descriptors)-->  launcher  --clone3-->  PID 1
     caller  <--(channel, one a container: marshal-led tuples)--  launcher  <--(report: lines of text)--  PID 1
 
-A request's descriptors: the plan (a memfd), the channel, the container's lock, stdin, stdout, stderr, the storage, the v2 group
-(only if its first byte is 1), then v1 `tasks` files. The channel carries ("started", pid, timings) with a pidfd, ("failed", step,
-errno, text), ("notrun", status, text), ("timeout",), ("ended", status, signal). Closing the channel kills the container.
+A request's descriptors: the plan (a memfd), the channel, the container's lock, the program's own from 0 on (as many as the second byte
+says), the storage, the v2 group (only if the first byte is 1), then v1 `tasks` files. The channel carries ("started", pid, timings)
+with a pidfd, ("failed", step, errno, text), ("notrun", status, text), ("timeout",), ("ended", status, signal). Closing the channel
+kills the container.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class Launcher:
                 os.close(fd)
             return True
         plan_fd, channel_fd, lock, *rest = fds
-        stdio, rest = rest[:3], rest[3:]
+        stdio, rest = rest[: head[1]], rest[head[1] :]
         storage, rest = rest[0], rest[1:]
         into, tasks = (rest[0], rest[1:]) if head[0] else (-1, rest)
         channel = _socket.socket(fileno=channel_fd)

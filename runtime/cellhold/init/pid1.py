@@ -1,5 +1,8 @@
 """PID 1 of a container: becomes it, starts the program, reaps what ends, forwards signals, and tells the launcher.
 
+A signal goes on to the program; one that was queued with the value TO_GROUP (linux/pidfd.py), to all of the program's process group,
+as a terminal's Ctrl-C does.
+
 Reports are lines of text, tab-separated, one message each, on a SOCK_SEQPACKET pair whose other end is the launcher's:
     ready  name:start:seconds ...       all steps done, the program is exec'd
     failed step errno text              a step failed; nothing runs
@@ -12,14 +15,17 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the C half of signal: the other half costs an import of enum, 4 ms
 import errno
+import fcntl
 import gc
 import os
 import select
 import time
+from struct import unpack_from
 
 from cellhold.init import program
 from cellhold.init.steps import STEPS
 from cellhold.linux import process
+from cellhold.linux.pidfd import SI_QUEUE, TO_GROUP
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
 _SIGKILL, _SIGPIPE, _SIGCHLD, _SIGSTOP, _SIGXFSZ = 9, 13, 17, 19, 25
 _ALL_SIGNALS = tuple(number for number in range(1, 65) if number not in (_SIGKILL, _SIGSTOP, 32, 33))  # 32, 33: libc's own
 _SIGINFO_SIZE = 128
+_SIGINFO_WORDS = "I4xi32xi"  # signalfd(2): the number, ssi_code, ssi_int
 
 
 def main(now: Becoming, report: _socket.socket, stdio: list[int]) -> NoReturn:
@@ -98,13 +105,14 @@ def start(now: Becoming, report: _socket.socket, stdio: list[int]) -> int:
 def run(now: Becoming, tell: int, stdio: list[int]) -> NoReturn:
     """The child: become the program; what fails before or at the exec is written to `tell`."""
     stage = "program.prepare"
+    tell, *stdio = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, len(stdio)) for fd in (tell, *stdio))  # none has a number that another gets
     try:
         for number in (_SIGPIPE, _SIGXFSZ):  # Python ignores these two, and an ignored signal stays so over exec
             _signal.signal(number, _signal.SIG_DFL)
         program.become(now.plan)
         for number, fd in enumerate(stdio):
             os.dup2(fd, number, inheritable=True)
-        process.close_on_exec(3)
+        process.close_on_exec(len(stdio))
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _ALL_SIGNALS)
         stage = "program.exec"
         program.execute(now.plan)
@@ -130,9 +138,9 @@ def watch(program_pid: int, report: _socket.socket) -> int:
         for fd, _events in poll.poll():
             if fd != signals:
                 return 128 + _SIGKILL
-            number = os.read(signals, _SIGINFO_SIZE)[0]
+            number, code, value = unpack_from(_SIGINFO_WORDS, os.read(signals, _SIGINFO_SIZE))
             if number != _SIGCHLD:
-                os.kill(program_pid, number)
+                (os.killpg if (code, value) == (SI_QUEUE, TO_GROUP) else os.kill)(program_pid, number)
                 continue
             code = reap(program_pid)
             if code is None:

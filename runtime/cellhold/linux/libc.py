@@ -23,6 +23,7 @@ _OLD = {
     "aarch64": {"pivot_root": 41, "keyctl": 219, "seccomp": 277, "bpf": 280},
 }
 _NUMBERS = {
+    "pidfd_send_signal": 424,
     "open_tree": 428,
     "move_mount": 429,
     "fsopen": 430,

@@ -18,14 +18,16 @@ from cellhold.storage.image_file import IMAGE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_UPPER = "0/upper"
-
 
 @contextmanager
-def upper(directory: Path, *, container: str) -> Iterator[Path]:
-    """The directory with what the container has written. directory: its storage's. Raises NotSupported, with the container's name."""
-    if (directory / _UPPER).is_dir():
-        yield directory / _UPPER
+def upper(directory: Path, *, container: str, number: int = 0) -> Iterator[Path]:
+    """The directory with what the container has written. directory: its storage's; number: of the overlay, 0 is the root's.
+
+    Raises NotSupported, with the container's name.
+    """
+    place = f"{number}/upper"
+    if (directory / place).is_dir():
+        yield directory / place
         return
     device = loop.device_of(directory / IMAGE)
     if device is None:
@@ -35,6 +37,6 @@ def upper(directory: Path, *, container: str) -> Iterator[Path]:
         )
     mount = new_filesystem("ext4", {}, attributes=MOUNT_ATTR_RDONLY, source=device)  # the file system that is mounted already, once more
     try:
-        yield Path(f"/proc/{os.getpid()}/fd/{mount}/{_UPPER}")  # for a process that we start
+        yield Path(f"/proc/{os.getpid()}/fd/{mount}/{place}")  # for a process that we start
     finally:
         os.close(mount)

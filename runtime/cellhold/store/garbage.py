@@ -1,4 +1,4 @@
-"""Garbage collection: what no image and no container refers to goes.
+"""Garbage collection: what no image, no container and no step of a build refers to goes.
 
 Whoever makes something that will refer to blobs or layers (a pull, a build, a container being made) holds `Home.used()` until it does.
 While anybody holds it nothing is collected; what stays goes the next time.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Referred:
-    """What the images refer to: blobs by digest, layers by chain id."""
+    """What the images and the build cache refer to: blobs by digest, layers by chain id."""
 
     blobs: frozenset[Digest]
     layers: frozenset[Digest]

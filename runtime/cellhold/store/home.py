@@ -9,6 +9,7 @@ HOME/                     CELLHOLD_HOME, else /var/lib/cellhold as root, else ~/
     images.json           the OCI images and their names (store/names.py)
     blobs/                manifests, configs and layers as they were received (store/blobs.py)
     layers/CHAIN/         the layers unpacked (store/layers.py)
+    builds/KEY            what came of a step of a build (store/builds.py)
     layers/init/          empty mount points, below every container's writable layer, above its image
     use.lock              held, shared, by whoever makes use of layers and blobs that nothing on disk refers to yet (store/garbage.py)
     templates/            empty file-system images for size-limited layers
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING
 from cellhold.errors import NotSupported, SetupFailed
 from cellhold.store import locks
 from cellhold.store.blobs import Blobs
+from cellhold.store.builds import Builds
 from cellhold.store.layers import Layers
 from cellhold.store.names import Names
 
@@ -89,6 +91,11 @@ class Home:
     def names(self) -> Names:
         """See above."""
         return Names(self.root)
+
+    @property
+    def builds(self) -> Builds:
+        """See above."""
+        return Builds(self.root / "builds")
 
     def container(self, container_id: str) -> Path:
         """The directory of one container."""

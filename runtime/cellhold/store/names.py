@@ -30,12 +30,16 @@ _VERSION = 1
 
 @dataclass(kw_only=True)
 class Entry:
-    """An image of the store: its manifest's media type and size, since when it is here (seconds since the epoch), and as what it came."""
+    """An image of the store: its manifest's media type and size, since when it is here (seconds since the epoch), and as what it came.
+
+    on_host: its layers lie on this machine's own files, so that it is no image anywhere else. Nothing from elsewhere can say so.
+    """
 
     media_type: str
     size_bytes: int
     created: float = field(default_factory=time.time)
     came_as: list[str] = field(default_factory=list)
+    on_host: bool = False
 
 
 @dataclass(kw_only=True)

@@ -23,7 +23,8 @@ _SHOWN = 80
 class Record:
     """One container. created: seconds since the epoch; state, status and why as in cellhold.lifecycle and cellhold.outcome.
 
-    layers: the chain ids of the unpacked layers that it is mounted from, topmost first; no other of its image's are needed.
+    overlays: where its overlays are mounted, the root's first. layers: the chain ids of the unpacked layers that it is mounted from, the
+    topmost first; no other of its image's are needed.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Record:
     status: int | None = None
     why: str | None = None
     layers: list[str] = field(default_factory=list)
+    overlays: list[str] = field(default_factory=lambda: ["/"])
 
     def write(self, directory: Path) -> None:
         """Put it into the container's directory."""

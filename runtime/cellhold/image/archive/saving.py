@@ -10,7 +10,7 @@ import io
 import tarfile
 from typing import TYPE_CHECKING
 
-from cellhold.image import fields, mediatypes
+from cellhold.image import fields, mediatypes, stored
 from cellhold.image.archive import docker_save, layout
 from cellhold.image.descriptor import Descriptor
 from cellhold.image.reference import Reference
@@ -51,6 +51,8 @@ def save_layout(images: Sequence[tuple[StoredImage, str | None]], directory: Pat
 
 
 def _write(images: Sequence[tuple[StoredImage, str | None]], put: Callable[[str, BinaryIO, int], None], home: Home) -> None:
+    for image, name in images:
+        stored.check_whole(image, name or image.name)
     for digest in dict.fromkeys(digest for image, _name in images for digest in _blobs(image)):
         with home.blobs.open(digest) as file:
             put(_path(digest), file, home.blobs.size(digest))

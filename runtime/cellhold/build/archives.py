@@ -1,0 +1,115 @@
+"""ADD of a local archive: whether a file of the context is a tar, and what is in it as a tree to copy from."""
+
+from __future__ import annotations
+
+import bz2
+import errno
+import hashlib
+import lzma
+import os
+import stat
+import tarfile
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import zstandard
+
+from cellhold.errors import ImageRefused
+from cellhold.layer.copy import Layers
+from cellhold.layer.unpack import Unpacking
+from cellhold.linux.mount import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from io import BufferedReader
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from cellhold.layer.copy import Copies
+
+_CHUNK_BYTES = 1 << 20
+_HEADER_BYTES = 512
+_BZIP2, _XZ, _ZSTD = b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"
+
+
+def is_tar(root: Path, name: bytes) -> bool:
+    """Whether a regular file of the context is a tar, compressed or not: by what is in it, not by its name."""
+    try:
+        with _opened(root, name) as file:
+            head = file.read(_CHUNK_BYTES)
+            if head.startswith(_ZSTD):
+                block = zstandard.ZstdDecompressor().decompressobj().decompress(head)[:_HEADER_BYTES]
+                tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+                return True
+            file.seek(0)
+            with tarfile.open(fileobj=file):
+                return bool(head.strip(b"\0"))
+    except (OSError, tarfile.TarError, zstandard.ZstdError, EOFError, lzma.LZMAError, ValueError):
+        return False
+
+
+class Archive:
+    """What is in an archive, to be copied (layer.copy.Source); unpacked into the new directory `tree` once something of it is asked for."""
+
+    def __init__(self, root: Path, name: bytes, tree: Path, *, seccomp: bytes) -> None:
+        """root: of the context; name: below it, no link on the way to it. Raises OSError."""
+        self._root, self._name, self._tree, self._seccomp = root, name, tree, seccomp
+        self.identity = self._digest()
+
+    def sum(self, copies: Copies) -> str:
+        """See Source."""
+        return self._unpacked().sum(copies)
+
+    def tar(self, copies: Copies, expected: str) -> Iterator[bytes]:
+        """See Source."""
+        return self._unpacked().tar(copies, expected)
+
+    def _unpacked(self) -> Layers:
+        if not self._tree.exists():
+            self._tree.mkdir()
+            self._tree.chmod(0o755)
+            self._unpack()
+            if self._digest() != self.identity:
+                raise ImageRefused(f"cannot unpack {os.fsdecode(self._name)!r}: it changed while it was read", hint="do it again")
+        return Layers((self._tree,), seccomp=self._seccomp)
+
+    def _digest(self) -> str:
+        with _opened(self._root, self._name) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _unpack(self) -> None:
+        with Unpacking(self._tree, seccomp=self._seccomp) as unpacking, _opened(self._root, self._name) as file:
+            try:
+                for chunk in _bytes(file):
+                    unpacking.feed(chunk)
+            except (EOFError, lzma.LZMAError) as error:
+                raise ImageRefused(f"cannot unpack {os.fsdecode(self._name)!r}: {error}") from error
+            unpacking.finish()
+
+
+def _opened(root: Path, name: bytes) -> BufferedReader:
+    """A regular file of the context; whoever changes the context meanwhile cannot make it one outside of it. Raises OSError."""
+    directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = openat2(directory, os.fsdecode(name), os.O_RDONLY | os.O_NONBLOCK, resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+    finally:
+        os.close(directory)
+    file = os.fdopen(fd, "rb")
+    if not stat.S_ISREG(os.fstat(fd).st_mode):  # a FIFO would wait for a writer
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file")
+    return file
+
+
+def _bytes(raw: BinaryIO) -> Iterator[bytes]:
+    """The file, without a compression that Unpacking does not know."""
+    with ExitStack() as closing:
+        file: BinaryIO | bz2.BZ2File | lzma.LZMAFile = raw
+        head = file.read(len(_XZ))
+        file.seek(0)
+        if head.startswith(_BZIP2):
+            file = closing.enter_context(bz2.open(file))
+        elif head.startswith(_XZ):
+            file = closing.enter_context(lzma.open(file))
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk

@@ -1,0 +1,55 @@
+"""The commands of RUN, CMD and ENTRYPOINT: a list in JSON is what is executed, anything else is given to the stage's shell.
+
+Running them is not its business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from cellhold.build.instruction import Instruction
+
+DEFAULT_SHELL = ("/bin/sh", "-c")
+SCRIPT = "/dev/shm/heredoc"  # noqa: S108  # a container's own tmpfs: nothing of it gets into a layer
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCommand:
+    """args: the program and its arguments. script: the content of the file SCRIPT, to be shown to it executable; None: there is none."""
+
+    args: tuple[str, ...]
+    script: bytes | None = None
+
+
+def shell_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The shell of a config: SHELL's, or /bin/sh -c."""
+    return tuple(config.get("Shell") or DEFAULT_SHELL)
+
+
+def args_of(instruction: Instruction, shell: Sequence[str]) -> tuple[str, ...]:
+    """What CMD or ENTRYPOINT starts; empty for []."""
+    return instruction.words if instruction.is_json else (*shell, " ".join(instruction.words))
+
+
+def run_command(instruction: Instruction, shell: Sequence[str]) -> RunCommand:
+    """What RUN starts. Three ways to use heredocs, as in BuildKit:
+
+    RUN <<EOF             the text is the command, and the shell gets it
+    RUN <<EOF             its first line begins with #!: the text is a file that is executed
+    RUN cat <<A; cat <<B  the shell gets all of it and reads the heredocs itself
+    """
+    if not instruction.heredocs:
+        return RunCommand(args=args_of(instruction, shell))
+    words = " ".join(instruction.words)
+    alone = instruction.heredoc(words)
+    if alone is None:
+        texts = (f"\n{one.content}{one.name}" for one in instruction.heredocs)
+        return RunCommand(args=(*shell, words + "".join(texts)))
+    if alone.content.startswith("#!"):
+        return RunCommand(args=(SCRIPT,), script=alone.content.encode())
+    return RunCommand(args=(*shell, alone.content))

@@ -1,0 +1,30 @@
+"""How to build: what the command line of `docker build` says beside the Dockerfile and its context."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from cellhold.image.platform import Platform
+from cellhold.spec import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """names: of the image. target: a stage, None: the last. cache: whether steps that were taken before are taken over.
+
+    pull: have each base image asked for at its registry, also if it is here. limits: of each step's container. labels: added to the image.
+    """
+
+    names: tuple[str, ...] = ()
+    build_args: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    target: str | None = None
+    platform: Platform = field(default_factory=Platform.host)
+    cache: bool = True
+    pull: bool = False
+    limits: Limits = Limits()  # noqa: RUF009  # a frozen value
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

@@ -1,0 +1,100 @@
+"""Which files COPY and ADD mean, and what they are called where they go."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cellhold.errors import InvalidSpec
+from cellhold.image import stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+_SPECIAL = re.compile(r"[*?\[\\]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """A source that is there. called: as it was found; path: with links followed; both below the root."""
+
+    called: bytes
+    path: bytes
+    is_directory: bool
+
+
+def matches(pattern: str, trees: Sequence[Path], *, is_left_out: Callable[[bytes, bool], bool], where: str) -> list[Match]:
+    """What a source means in a tree (the build context, or an image's). Raises InvalidSpec where that is nothing, or lies outside of it."""
+    parts = []
+    for part in posixpath.normpath(pattern.lstrip("/") or ".").split("/"):
+        if part == "..":
+            raise InvalidSpec(f"cannot copy {pattern!r}: it lies outside of {where}", hint="a build sees the files of its context only")
+        if part != ".":
+            is_pattern = _SPECIAL.search(part) is not None
+            parts.append((os.fsencode(expression(part)) if is_pattern else os.fsencode(part), is_pattern))
+    found = [
+        Match(called=called, path=path, is_directory=is_directory)
+        for called, path, is_directory in stack.matching(trees, parts)
+        if not (is_left_out(called, is_directory) or is_left_out(path, is_directory))
+    ]
+    if not found or not trees:
+        raise InvalidSpec(
+            f"cannot copy {pattern!r}: {where} has no such file",
+            hint="is it spelt right, relative to the context, and not in .dockerignore?",
+        )
+    return found
+
+
+def expression(pattern: str) -> str:
+    """A regular expression for one component of a pattern, in the syntax of Go's filepath.Match. Raises InvalidSpec."""
+    made, left = "", pattern
+    while left:
+        letter, left = left[0], left[1:]
+        if letter == "*":
+            made += ".*"
+        elif letter == "?":
+            made += "."
+        elif letter == "\\" and left:
+            made += re.escape(left[0])
+            left = left[1:]
+        elif letter == "[":
+            inside, closing, left = left.partition("]")
+            if not closing or not inside.strip("^"):
+                raise InvalidSpec(f"cannot copy {pattern!r}: a '[' is not closed", hint="write \\[ for the letter itself")
+            made += "[" + inside.replace("\\", "\\\\").replace("[", "\\[") + "]"
+        else:
+            made += re.escape(letter)
+    try:
+        re.compile(made)
+    except re.error as error:
+        raise InvalidSpec(f"cannot copy {pattern!r}: not a pattern: {error}") from error
+    return made
+
+
+def pairs(
+    found: Sequence[Match], destination: str, *, working_dir: str, trees: Sequence[Path], several: bool = False
+) -> list[tuple[bytes, bytes]]:
+    """Where each of them goes: (source, destination), below their roots. trees: of the image; several: others go there as well.
+
+    Raises InvalidSpec for several files that would all be called the same.
+    """
+    path = os.fsencode(posixpath.join("/", working_dir, destination).lstrip("/"))
+    place, missing, is_directory = stack.spot(trees, path)
+    goes_in = is_directory and not missing
+    if destination.endswith(("/", "/.")) or destination in {".", ".."}:
+        goes_in = True
+    if (several or len(found) > 1) and not goes_in:
+        raise InvalidSpec(f"cannot copy several files to {destination!r}: it is no directory", hint="end it with a / to have it made")
+    below = b"/".join((*place, *missing))
+    return [
+        (match.path, below if match.is_directory or not goes_in else b"/".join(part for part in (below, _name(match.called)) if part))
+        for match in found
+    ]
+
+
+def _name(path: bytes) -> bytes:
+    return path.rpartition(b"/")[2]

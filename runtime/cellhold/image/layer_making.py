@@ -1,0 +1,71 @@
+"""A new layer, made here, for import, commit and build: its tar is kept as a blob and unpacked as it comes; its names are known in the end.
+
+Whoever makes one holds `Home.used()` until something refers to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cellhold.digest import Digest
+from cellhold.image import config, layer_arrival, mediatypes
+from cellhold.image.descriptor import Descriptor
+from cellhold.layer.unpack import Unpacking
+from cellhold.store.scratch import scratch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from cellhold.layer.bounds import Bounds
+    from cellhold.layer.unpack import Unpacked
+    from cellhold.store.home import Home
+
+_KINDS = {"gzip": mediatypes.LAYER_GZIP, "zstd": mediatypes.LAYER_ZSTD, "none": mediatypes.LAYER}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeLayer:
+    """A layer that is in the store now. entries: of its tar, the root directory among them."""
+
+    descriptor: Descriptor
+    diff_id: Digest
+    entries: int
+
+
+def make(tar: Iterable[bytes], home: Home, *, below: Sequence[Digest] = (), bounds: Bounds | None = None) -> MadeLayer:
+    """The layer of a tar, compressed or not, on top of those with the diff ids `below`, lowest first.
+
+    Raises ImageRefused, OSError (a full disk), and what `tar` raises: then there is none.
+    """
+    chains = config.chain_ids(below)
+    with scratch(home.root) as place:
+        descriptor, unpacked = _taken(tar, place, home, [home.layers.tree(chain) for chain in reversed(chains)], bounds)
+        chain_id = config.chain_ids((*below, unpacked.diff_id))[-1]
+        with home.layers.draft(chain_id) as draft:
+            if draft is not None:
+                os.rename(place / "tree", draft.directory)
+                draft.keep(layer_arrival.facts(unpacked, unpacked.diff_id, chains[-1] if chains else None))
+    return MadeLayer(descriptor=descriptor, diff_id=unpacked.diff_id, entries=unpacked.entries)
+
+
+def _taken(tar: Iterable[bytes], place: Path, home: Home, below: Sequence[Path], bounds: Bounds | None) -> tuple[Descriptor, Unpacked]:
+    """Keep the tar as a blob and unpack it, both as it comes."""
+    (place / "tree").mkdir()
+    (place / "tree").chmod(0o755)
+    check, size = hashlib.sha256(), 0
+    with (
+        Unpacking(place / "tree", bounds=bounds, seccomp=layer_arrival.filtered(home)) as unpacking,
+        (place / "layer").open("xb") as file,
+    ):
+        for chunk in tar:
+            unpacking.feed(chunk)
+            check.update(chunk)
+            size += file.write(chunk)
+        unpacked = unpacking.finish(lambda: below)
+    digest = Digest("sha256", check.hexdigest())
+    home.blobs.adopt(place / "layer", digest)
+    return Descriptor(media_type=_KINDS[unpacked.compression], digest=digest, size_bytes=size), unpacked

@@ -1,0 +1,3 @@
+chown -R 77:88 tree
+chmod 640 tree/file
+ln -s file tree/link
