@@ -21,6 +21,8 @@ from cellhold.outcome import Outcome, Why
 from cellhold_kernel import app
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cellhold.spec import Limits, Spec
 
 
@@ -40,7 +42,8 @@ class StandIn:
             raise ImageNotFound(f"cannot find image {spec.image}: no such directory", hint="image=host")
         return cls(spec)
 
-    def start(self, *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None) -> None:
+    def start(self, *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None, more: Sequence[int] = ()) -> None:
+        assert not more
         mount = next(mount for mount in self.spec.mounts if mount.target == "/run/cellhold")
         file = Path(str(mount.source), "connection.json")
         file.write_text(file.read_text().replace(mount.target, str(mount.source)))
@@ -57,6 +60,9 @@ class StandIn:
             stderr=null if stderr is None else stderr,
         )
         self._pidfd = os.pidfd_open(self._process.pid)
+
+    def signal_fd(self) -> int:
+        return os.dup(self._pidfd)
 
     def fileno(self) -> int:
         if self.outcome is not None:
@@ -90,7 +96,7 @@ class StandIn:
         if limits.memory_bytes is not None and limits.memory_bytes < self.usage().memory_bytes:  # type: ignore[operator]
             raise InvalidSpec(f"cannot use memory={limits.memory_bytes}: 50 MiB are in use")
 
-    def kill(self) -> None:
+    def kill(self, _number: int = 9) -> None:
         assert self._process is not None
         self._process.kill()
 

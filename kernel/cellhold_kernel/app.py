@@ -74,6 +74,7 @@ def serve(given: Arguments, create: Callable[[Spec], Box], *, rules: Path = poli
         session.failure = session.failure or failure
         loop.run(kernel.tick)
     finally:
+        kernel.close()
         session.close()
         front.close()
     return kernel.status

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
+import signal
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from cellhold.errors import CellholdError
 from cellhold_kernel import meeting
 from cellhold_kernel.back import Back
+from cellhold_kernel.programs import InsideProgram
 from cellhold_kernel.tail import Tail
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from cellhold.lifecycle import State
     from cellhold.outcome import Outcome
     from cellhold.spec import Limits, Spec
+    from cellhold_kernel.programs import Program
+    from cellhold_kernel.shell.companion import Companion
 
 
 _USER = "0:0"  # whose sockets and folder it can use, whatever user the image names
@@ -32,8 +35,11 @@ class Box(Protocol):
     id: str
     state: State
 
-    def start(self, *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None) -> None:
+    def start(self, *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None, more: Sequence[int] = ()) -> None:
         """Run its program."""
+
+    def signal_fd(self) -> int:
+        """A pidfd to signal it by, the caller's own from now on."""
 
     def fileno(self) -> int:
         """Readable when it ended."""
@@ -53,8 +59,8 @@ class Box(Protocol):
     def update(self, limits: Limits) -> None:
         """Change limits while it runs."""
 
-    def kill(self) -> None:
-        """End every process of it."""
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send its program a signal; SIGKILL ends every process of it."""
 
     def remove(self, *, force: bool = False) -> None:
         """Take everything of it away."""
@@ -67,34 +73,56 @@ class CellKernel:
     moments of CLOCK_MONOTONIC. ready_after: seconds from the order to the first word of the cell kernel; None until then.
     """
 
-    def __init__(self, spec: Spec, *, create: Callable[[Spec], Box], key: str, signature_scheme: str, arguments: Sequence[str]) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        create: Callable[[Spec], Box],
+        key: str,
+        signature_scheme: str,
+        program: Program,
+    ) -> None:
         """Make the container and start the kernel's program in it.
 
-        key, signature_scheme: of the front connection; arguments: for ipykernel. Raises what Container.create and start raise.
+        key, signature_scheme: of the front connection; program: what programs.py has found. Raises what Container.create and start raise.
         """
         self.spec = spec
         self.began = time.monotonic()
         self.ready_after: float | None = None  # seconds
         self.back: Back | None = None
         self.connected = 0.0
+        self._companion: Companion | None = None  # of a shell
+        self.program = program
         with ExitStack() as undo:
             self.tail = Tail(mirror=2 if os.environ.get("CELLHOLD_DEBUG") else None)
             undo.callback(self.tail.close)
             self.meeting = meeting.Meeting(key=key, signature_scheme=signature_scheme)
             undo.callback(self.meeting.close)
-            mounts = (*spec.mounts, self.meeting.mount)
-            self.box = create(replace(spec, entrypoint=(), args=command(spec, arguments), user=_USER, mounts=mounts))
-            undo.callback(self.box.remove, force=True)
-            self.box.start(stdout=self.tail.writer, stderr=self.tail.writer)
+            if isinstance(program, InsideProgram):
+                mounts = (*spec.mounts, self.meeting.mount)
+                env = {**spec.env, **program.env}
+                image = program.image or spec.image
+                self.box = create(replace(spec, image=image, entrypoint=(), args=program.argv, env=env, user=_USER, mounts=mounts))
+                undo.callback(self.box.remove, force=True)
+                self.box.start(stdout=self.tail.writer, stderr=self.tail.writer)
+            else:
+                from cellhold_kernel.shell.companion import Companion  # noqa: PLC0415  # imported for an image without Python
+
+                self._companion = Companion(program.argv, directory=self.meeting.inside, errors=self.tail.writer)
+                undo.callback(self._companion.close)
+                self.box = create(replace(spec, entrypoint=(), args=self._companion.args, user=_USER))
+                undo.callback(self.box.remove, force=True)
+                self._companion.start(self.box)
             self.tail.given_away()
             self.life = self.box.fileno()  # once it has ended the box does not tell the descriptor any more
             self._undo = undo.pop_all()
 
     def connect(self) -> Back | None:
         """Connect to the cell kernel's sockets, if they are there by now. Raises CellholdError where they are no sockets."""
-        if self.meeting.has_sockets():
+        names = self.meeting.names()
+        if names is not None:
             try:
-                self.back = Back(meeting.NAMES, directory=self.meeting.directory)
+                self.back = self._back(names)
             except (ConnectionRefusedError, BlockingIOError):
                 return None  # bound, but nobody listens yet
             except OSError as error:
@@ -103,9 +131,26 @@ class CellKernel:
             self.connected = time.monotonic()
         return self.back
 
+    def _back(self, names: dict[str, str]) -> Back:
+        if self._companion is None:
+            return Back(names, directory=self.meeting.directory)
+        from cellhold_kernel.shell.companion import ShellBack  # noqa: PLC0415  # as above
+
+        return ShellBack(names, directory=self.meeting.directory, box=self.box, companion=self._companion)
+
     def greeted(self) -> None:
         """Its iopub is heard: from now on nothing that it publishes is lost."""
         self.ready_after = time.monotonic() - self.began
+
+    @property
+    def interrupts_by_signal(self) -> bool:
+        """Whether its kernel knows no message for that."""
+        return isinstance(self.program, InsideProgram) and self.program.by_signal
+
+    def interrupt(self) -> None:
+        """Interrupt such a kernel."""
+        with suppress(CellholdError):
+            self.box.kill(signal.SIGINT)
 
     def update(self, limits: Limits) -> None:
         """Change limits while it runs; raises what Container.update raises."""
@@ -115,9 +160,3 @@ class CellKernel:
     def close(self) -> None:
         """Take everything of it away, running or not. Closing twice is no error."""
         self._undo.close()
-
-
-def command(spec: Spec, arguments: Sequence[str]) -> tuple[str, ...]:
-    """What to run: ipykernel by the image's own Python; in the `host` image that is this one, with the packages it has."""
-    python = sys.executable if spec.image == "host" else "python3"
-    return (python, "-m", "ipykernel_launcher", "-f", meeting.CONNECTION_FILE, *arguments)

@@ -11,6 +11,7 @@ directory as image) unless the policy names them, nor have its folder written to
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 METADATA = "cellhold"  # our key in a kernelspec's metadata, and in a notebook's
 UNLIMITED = "none"
 _SHOWN = 64
+_KERNEL = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _LARGEST_NOTEBOOK = 256 << 20  # bytes
 
 
@@ -51,6 +53,7 @@ class Kind(IntEnum):
     LIMIT = 1  # a field of Limits; "none" lifts it
     MOUNTS = 2  # more of Spec.mounts; may be said several times in a line
     CELL = 3  # a limit of each cell, which the host kernel keeps (CellLimits); "none" lifts it
+    PROGRAM = 4  # what runs in the container
 
 
 class Key(NamedTuple):
@@ -112,10 +115,17 @@ def _image(text: str, key: str) -> str:
     return text
 
 
+def _kernel(text: str, key: str) -> str:
+    if not _KERNEL.fullmatch(text):
+        raise InvalidSpec(f"cannot use {key}={text[:_SHOWN]}: no name of a kernel", hint="kernel=python3, kernel=ir or kernel=shell")
+    return text.lower()
+
+
 KEYS: dict[str, Key] = {
     "image": Key(
         "image", _image, "what to run in: host (this machine's files, read-only), a directory, or an OCI image: python:3.12-slim", Kind.SPEC
     ),
+    "kernel": Key("kernel", _kernel, "which kernel of the image: python3, shell, or a kernelspec's name", Kind.PROGRAM),
     "memory": Key("memory_bytes", _size, "memory, page cache included: 512m, 2g"),
     "memory-swap": Key("memory_swap_bytes", _size, "memory and swap together: 1g"),
     "cpus": Key("cpus", _cpus, "processors' worth of time: 0.5, 2"),
@@ -227,6 +237,12 @@ class Settings:
 
     def _trust(self, key: str) -> Trust:
         return self.said[key].trust if key in self.said else Trust.HOST
+
+    @property
+    def kernel(self) -> str | None:
+        """Which kernel of the image is wanted; None: whichever fits. Raises InvalidSpec."""
+        said = self.said.get("kernel")
+        return None if said is None else str(understood("kernel", said.text, said.source))
 
     def texts(self) -> dict[str, str]:
         """Key -> text, as they go into a kernelspec."""

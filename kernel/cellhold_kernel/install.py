@@ -15,14 +15,19 @@ import shutil
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cellhold import image
 from cellhold.errors import CellholdError, InvalidSpec
 from cellhold.quantity import parse_seconds
+from cellhold.store.home import open_home
 from cellhold_kernel import config
+from cellhold_kernel.tail import plain
 
 if TYPE_CHECKING:
     import argparse
+
+    from cellhold.spec import Spec
 
 DEFAULT_NAME = "cellhold"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
@@ -110,35 +115,73 @@ def install(
     if not _NAME.fullmatch(name):
         raise InvalidSpec(f"cannot use name={name}: small letters, digits, '_', '.' and '-'", hint="--name cellhold-small, for example")
     settings = config.Settings().over("", texts)
-    settings.spec()
+    described = _described(settings.spec(), settings.kernel)
     directory = data / "kernels" / name
     directory.mkdir(parents=True, exist_ok=True)
     written = directory / "kernel.json.new"
-    written.write_text(json.dumps(kernelspec(display_name or title(texts), texts, cull_idle_timeout), indent=1) + "\n")
+    name_shown = display_name or title(texts, described.kernel)
+    written.write_text(json.dumps(kernelspec(name_shown, texts, cull_idle_timeout, language=described.language), indent=1) + "\n")
     written.replace(directory / "kernel.json")
     for logo in _LOGOS:
         source = resources.files("cellhold_kernel") / "logos" / logo
         (directory / logo).write_bytes(source.read_bytes())
+    if described.logo is not None:
+        (directory / _LOGOS[0]).write_bytes(described.logo)
+        (directory / _LOGOS[1]).unlink()  # which front ends would take first
     return directory
 
 
-def kernelspec(display_name: str, texts: dict[str, str], cull_idle_timeout: float | None = None) -> dict[str, Any]:
+class Described(NamedTuple):
+    """What menus say of a kernelspec. kernel: in words; language: as kernelspecs have it; logo: a PNG of the image's, or None for ours."""
+
+    kernel: str = "Python"
+    language: str = "python"
+    logo: bytes | None = None
+
+
+def _described(spec: Spec, kernel: str | None) -> Described:
+    """What runs in the image, if that is here and can be told; else it is called Python, and the first cell says how it is."""
+    if not image.is_oci(spec.image) or not image.is_here(spec.image):
+        return Described()
+    from cellhold_kernel.imagekernels import finding  # noqa: PLC0415  # for images alone
+    from cellhold_kernel.imagekernels.choosing import NATIVE, OwnKernel, Shell, choose  # noqa: PLC0415
+
+    seen = image.find(spec.image, open_home())
+    layers = seen.stacks[0].layers
+    try:
+        choice = choose(finding.find(layers, env=seen.env, user=seen.user, cwd=seen.cwd), kernel)
+    except CellholdError:
+        return Described()
+    if isinstance(choice, Shell):
+        return Described("Shell", "bash")
+    if isinstance(choice, OwnKernel) and choice.spec.name != NATIVE:
+        return Described(
+            plain(choice.spec.display_name, most=60) or choice.spec.name,
+            plain(choice.spec.language, most=40) or "python",
+            finding.logo(layers, choice.spec),
+        )
+    return Described()
+
+
+def kernelspec(
+    display_name: str, texts: dict[str, str], cull_idle_timeout: float | None = None, *, language: str = "python"
+) -> dict[str, Any]:
     """The content of kernel.json."""
     idle = {} if cull_idle_timeout is None else {"cull_idle_timeout": round(cull_idle_timeout)}
     return {
         "argv": [sys.executable, "-P", "-m", "cellhold_kernel", "-f", "{connection_file}", "--kernelspec", "{resource_dir}"],
         "display_name": display_name,
-        "language": "python",
+        "language": language,
         "interrupt_mode": "message",
         "kernel_protocol_version": "5.5",
         "metadata": {"debugger": True, "supported_encryption": ["curve"], **idle, config.METADATA: texts},
     }
 
 
-def title(texts: dict[str, str]) -> str:
+def title(texts: dict[str, str], kernel: str = "Python") -> str:
     """The name in menus: "Python (container, memory 512m)"."""
     said = ", ".join(["container", *(f"{key} {text}" for key, text in texts.items())])
-    return f"Python ({said})"
+    return f"{kernel} ({said})"
 
 
 def installed() -> dict[str, Path]:

@@ -26,6 +26,7 @@ CONNECTION_FILE = f"{TARGET}/connection.json"
 _PREFIX = "kernel"
 _PORTS = {channel: number for number, channel in enumerate(CHANNELS, start=1)}
 NAMES = {channel: f"{_PREFIX}-{port}" for channel, port in _PORTS.items()}
+_LIKE_TCP = {channel: f"{_PREFIX}:{port}" for channel, port in _PORTS.items()}  # of kernels that know no ipc, such as IRkernel
 
 
 class Meeting:
@@ -36,6 +37,7 @@ class Meeting:
         self.path, self._lock = locks.own_directory(_kernels())
         inside = self.path / "inside"
         inside.mkdir(mode=0o700)
+        self.inside = str(inside)
         self.directory = os.open(inside, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         connection = Connection(transport="ipc", ip=f"{TARGET}/{_PREFIX}", ports=_PORTS, key=key, signature_scheme=signature_scheme)
         file = os.open("connection.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self.directory)
@@ -43,9 +45,12 @@ class Meeting:
             stream.write(connection.text())
         self.mount = Mount(kind="bind", source=str(inside), target=TARGET)
 
-    def has_sockets(self) -> bool:
-        """Whether the cell kernel has bound the sockets that the host kernel connects to (the heartbeat's is not one)."""
-        return all(_exists(NAMES[channel], self.directory) for channel in CHANNELS if channel != "hb")
+    def names(self) -> dict[str, str] | None:
+        """What the cell kernel calls its sockets; None until it has bound those that are connected to (the heartbeat's is not one)."""
+        for names in (NAMES, _LIKE_TCP):
+            if all(_exists(names[channel], self.directory) for channel in CHANNELS if channel != "hb"):
+                return names
+        return None
 
     def close(self) -> None:
         """Remove it and what the container left in it. Closing twice is no error."""

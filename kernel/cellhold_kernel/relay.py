@@ -32,17 +32,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cellhold.outcome import Outcome
+    from cellhold_kernel.building import Build
     from cellhold_kernel.cellkernel import CellKernel
     from cellhold_kernel.cellwatch import Due
     from cellhold_kernel.diagnosis import Diagnosis
     from cellhold_kernel.front import Front
     from cellhold_kernel.loop import Loop
     from cellhold_kernel.magics.lines import Asked
-    from cellhold_kernel.pulling import Pull
     from cellhold_kernel.requests import Fates, Request
     from cellhold_kernel.session import Session
+    from cellhold_kernel.working import Work
 
-_MAGICS = (b"%container", b"%limits")
+_MAGICS = (b"%container", b"%limits", b"%%dockerfile")
 _OUTPUT = frozenset({"stream", "display_data", "update_display_data", "execute_result"})
 _SHUTDOWN_SECONDS = 1.5
 _DRAIN_SECONDS = 0.5
@@ -53,6 +54,7 @@ _HELD_BYTES_MOST = 16 << 20
 _READ_MOST = 64 << 10  # bytes of JSON from the container that we look into
 _LEAST = [b"{}"] * 4  # stands for the end of a message that was not kept
 _SHOWN = 40
+_SHOW_SECONDS = 0.2
 _OURS = frozenset({"iopub_welcome"})  # what only the host kernel says
 _STATES = ("busy", "idle", "starting")  # the others ("dead", "restarting") are the server's words
 
@@ -71,7 +73,9 @@ class HostKernel:
         self._held: deque[tuple[str, wire.Message]] = deque()
         self._replacing: tuple[wire.Message, Asked] | None = None  # the %container cell that waits for its container
         self._outputs: dict[str, list[tuple[str, dict[str, Any]]]] = {}  # request id -> what to publish once its cell has begun
-        self._pull_shown = ""  # the id of the cell that shows one
+        self._work_shown = ""  # the id of the cell that shows how far it is
+        self._shown_at = 0.0
+        self._building: tuple[wire.Message, Build] | None = None  # the %%dockerfile cell that waits for its image
         self._notice: Diagnosis | None = None  # of a container that ended: told in the next cell
         self._watch: CellWatch | None = None  # the cell that runs in the main shell
         self._answers = Answers(front)
@@ -130,18 +134,24 @@ class HostKernel:
             self._pass_on("shell", message, self._signer.with_content(message, {**message.content, "code": asked.code}))
         self._pump()
 
-    def pulling(self, pull: Pull) -> None:
+    def working(self, work: Work) -> None:
         """Show how far the image is, in the cell that waits for it."""
-        if self._replacing is not None:
-            message, _ = self._replacing
-            kind = "update_display_data" if self._pull_shown == message.id else "display_data"
-            self._pull_shown = message.id
-            content = {
-                "data": {"text/plain": pull.text(), "text/html": pull.html()},
-                "metadata": {},
-                "transient": {"display_id": message.id},
-            }
-            self._front.publish(kind, content, parent=message.header)
+        message = self._replacing[0] if self._replacing is not None else self._first_waiting()
+        if message is not None:
+            self._show(message, work)
+
+    def _first_waiting(self) -> wire.Message | None:
+        """The first cell that waits for the first container."""
+        return next((message for _channel, message in self._held if message.type == "execute_request" and not is_silent(message)), None)
+
+    def _show(self, message: wire.Message, work: Work, *, often: bool = True) -> None:
+        if not often and time.monotonic() - self._shown_at < _SHOW_SECONDS:
+            return
+        self._shown_at = time.monotonic()
+        kind = "update_display_data" if self._work_shown == message.id else "display_data"
+        self._work_shown = message.id
+        content = {"data": {"text/plain": work.text(), "text/html": work.html()}, "metadata": {}, "transient": {"display_id": message.id}}
+        self._front.publish(kind, content, parent=message.header)
 
     def failed(self, error: CellholdError) -> None:
         """The cell that asked for the container is told, or every cell if there is none now."""
@@ -247,8 +257,12 @@ class HostKernel:
     def _control(self, message: wire.Message) -> None:
         if message.type == "shutdown_request":
             self._shut_down(message)
-        elif message.type == "interrupt_request" and (self._session.is_coming or self._session.current is None):
+        elif message.type == "interrupt_request" and (self._building or self._session.is_coming or self._session.current is None):
             self._interrupt_start(message)
+        elif message.type == "interrupt_request" and self._session.current is not None and self._session.current.interrupts_by_signal:
+            if self._requests.cell_runs():  # a kernel that waits for a cell might end by it
+                self._session.current.interrupt()
+            self._answers.ok("control", message)
         elif message.type == "usage_request" and self._session.current is not None:
             self._answers.say(message, self._meter.read(self._session.current))
         elif self._session.current is not None:
@@ -268,7 +282,7 @@ class HostKernel:
 
     def _pump(self) -> None:
         """Let go on what was held back, as far as it may."""
-        while self._held and self._replacing is None and self._deadline is None:
+        while self._held and self._replacing is None and self._building is None and self._deadline is None:
             channel, message = self._held[0]
             if self._session.current is None and self._session.is_coming:
                 return
@@ -416,11 +430,15 @@ class HostKernel:
     # ------------------------------------------------------------------------------------------------------------ answered here
 
     def _asks_us(self, message: wire.Message) -> bool:
-        """Do what a cell's %container and %limits lines ask for; False where it has none."""
-        from cellhold_kernel.magics import container, limits, lines  # noqa: PLC0415  # imported when a cell asks for it, not at every start
+        """Do what a cell's %container and %limits lines, or its %%dockerfile, ask for; False where it has none."""
+        from cellhold_kernel.magics import container, dockerfile, limits, lines  # noqa: PLC0415  # imported when a cell asks for one
 
+        code = str(message.content.get("code", ""))
         try:
-            asked = lines.read(str(message.content.get("code", "")))
+            if (image := dockerfile.read(code)) is not None:
+                self._begin_build(message, dockerfile.start(self._session, image))
+                return True
+            asked = lines.read(code)
             if asked is None:
                 return False
             wanted, changed = asked.magics.get("container"), asked.magics.get("limits")
@@ -440,13 +458,48 @@ class HostKernel:
         except CellholdError as error:
             self._refuse(message, error)
             return True
+        self._finish(message, outputs, asked.code)
+        return True
+
+    def _finish(self, message: wire.Message, outputs: list[tuple[str, dict[str, Any]]], code: str) -> None:
+        """Let the rest of a cell run in the container, with our outputs before its own; without a container that is all."""
         if self._session.current is None:
             self._answers.cell(message, outputs, {"status": "ok", "user_expressions": {}, "payload": []})
-        else:
-            for output in outputs:
-                self._say(message, *output)
-            self._pass_on("shell", message, self._signer.with_content(message, {**message.content, "code": asked.code}))
-        return True
+            return
+        for output in outputs:
+            self._say(message, *output)
+        self._pass_on("shell", message, self._signer.with_content(message, {**message.content, "code": code}))
+
+    def _begin_build(self, message: wire.Message, build: Build) -> None:
+        self._answers.busy(message)
+        self._building = (message, build)
+        self._loop.add(build.fileno(), partial(self._built, message, build))
+
+    def _built(self, message: wire.Message, build: Build) -> None:
+        """The build has said something, or has ended."""
+        try:
+            goes_on = build.drain()
+            self._show(message, build, often=not goes_on)
+            if goes_on:
+                return
+            self._end_build()
+            self._finish(message, [], f"# %%dockerfile {build.name}")
+        except CellholdError as error:
+            self._end_build()
+            self._show(message, build)
+            self._refuse(message, error)
+        self._pump()
+
+    def _end_build(self) -> None:
+        if self._building is not None:
+            _message, build = self._building
+            self._building = None
+            self._loop.remove(build.fileno())
+            build.close()
+
+    def close(self) -> None:
+        """End what still works for a cell."""
+        self._end_build()
 
     def _answer(self, channel: str, message: wire.Message) -> None:
         """Answer in place of the cell kernel that there is not."""
@@ -473,7 +526,12 @@ class HostKernel:
 
     def _interrupt_start(self, message: wire.Message) -> None:
         """Interrupt while a container comes up: the cell that waits for it gives up, the old container stays."""
-        if self._replacing is not None:
+        if self._building is not None:
+            waiting, _build = self._building
+            self._end_build()
+            self._refuse(waiting, CellholdError("interrupted: the image was not built"))
+            self._pump()
+        elif self._replacing is not None:
             self._session.cancel()
             self.failed(CellholdError("interrupted: the container was not replaced"))
         else:

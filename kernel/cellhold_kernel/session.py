@@ -15,6 +15,7 @@ from cellhold.errors import CellholdError
 from cellhold_kernel import diagnosis, meeting, policy
 from cellhold_kernel.cellkernel import CellKernel
 from cellhold_kernel.config import CellLimits, Trust
+from cellhold_kernel.programs import LayerMissing, program_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
     from cellhold_kernel.config import Settings, Sources
     from cellhold_kernel.connection import Connection
     from cellhold_kernel.loop import Loop
-    from cellhold_kernel.pulling import Pull
+    from cellhold_kernel.policy import Policy
+    from cellhold_kernel.programs import Program
+    from cellhold_kernel.working import Work
 
 START_SECONDS = 120.0  # a busy machine takes 25
-_LOOK_SECONDS = 0.003  # at a socket that is not bound yet
+_LOOK_SECONDS = 0.003  # at a socket that is not bound yet, at first
+_LOOK_SHARE = 0.02  # of the time that has passed: where a start takes 30 s, looking must not take the processor from it
 _NUDGE_SECONDS = 0.25  # at a cell kernel that is silent
 
 
@@ -41,8 +45,8 @@ class Listener(Protocol):
     def nudge(self, kernel: CellKernel) -> None:
         """The cell kernel is connected and says nothing: ask it for something."""
 
-    def pulling(self, pull: Pull) -> None:
-        """The image of the coming container is on its way, and got further; or it is here now."""
+    def working(self, work: Work) -> None:
+        """The image of the coming container is pulled, or gets a kernel, and that got further; or it is done."""
 
     def failed(self, error: CellholdError) -> None:
         """The coming container will not come; it is taken away already."""
@@ -68,7 +72,7 @@ class Session:
         self.cell_limits = CellLimits()
         self.current: CellKernel | None = None
         self.coming: CellKernel | None = None
-        self._pull: Pull | None = None  # of the image that the next one is made of
+        self._work: Work | None = None  # on the image that the next one is made of
         self.failure: CellholdError | None = None
         self._asked = self.settings, self.cell_limits
         self._sources = sources
@@ -84,50 +88,65 @@ class Session:
         self._listener = listener
 
     def begin(self, settings: Settings) -> None:
-        """Start a container with these settings beside the present one; if its image is not here, have that pulled first.
+        """Start a container with these settings beside the present one; if need be its image is pulled and gets a kernel first.
 
         Raises CellholdError (InvalidSpec, NotSupported, ImageNotFound ...); nothing has changed then.
         """
         spec, cell_limits = self._understood(settings)
         self._asked = (settings, cell_limits)
-        if image.is_here(spec.image):
-            self._start(spec)
+        self._prepare(spec, settings)
+
+    def _prepare(self, spec: Spec, settings: Settings, *, done: Work | None = None) -> None:
+        """Start it once its image is here and has a kernel; whichever is not so is worked on first. done: the work that has just ended."""
+        if not image.is_here(spec.image):
+            from cellhold_kernel.pulling import Pull  # noqa: PLC0415  # imported when an image is missing, not at every start
+
+            settings.check_pull()
+            self._work_on(Pull(spec.image), spec, settings)
             return
-        from cellhold_kernel.pulling import Pull  # noqa: PLC0415  # imported when an image is missing, not at every start
+        program = program_for(spec, self._arguments, wanted=settings.kernel)
+        if isinstance(program, LayerMissing):
+            from cellhold_kernel.layering import Layering  # noqa: PLC0415  # as above
 
-        settings.check_pull()
-        self._pull = Pull(spec.image)
-        self._loop.add(self._pull.fileno(), partial(self._pulled, self._pull, spec))
+            if isinstance(done, Layering):
+                raise CellholdError(f"cannot use image={spec.image}: its kernel layer is gone again")
+            self._work_on(Layering(program.image), spec, settings)
+            return
+        self._start(spec, program)
 
-    def _pulled(self, pull: Pull, spec: Spec) -> None:
-        """The pull has said something, or has ended."""
+    def _work_on(self, work: Work, spec: Spec, settings: Settings) -> None:
+        self._work = work
+        self._loop.add(work.fileno(), partial(self._worked, work, spec, settings))
+
+    def _worked(self, work: Work, spec: Spec, settings: Settings) -> None:
+        """The work has said something, or has ended."""
         try:
-            goes_on = pull.drain()
+            goes_on = work.drain()
             if self._listener is not None:
-                self._listener.pulling(pull)
+                self._listener.working(work)
             if goes_on:
                 return
-            self._end_pull()
-            self._start(spec)
+            self._end_work()
+            self._prepare(spec, settings, done=work)
         except CellholdError as error:
-            self._end_pull()
+            self._end_work()
             if self._listener is not None:
                 self._listener.failed(error)
 
-    def _end_pull(self) -> None:
-        if self._pull is not None:
-            self._loop.remove(self._pull.fileno())
-            self._pull.close()
-            self._pull = None
+    def _end_work(self) -> None:
+        if self._work is not None:
+            self._loop.remove(self._work.fileno())
+            self._work.close()
+            self._work = None
 
-    def _start(self, spec: Spec) -> None:
+    def _start(self, spec: Spec, program: Program) -> None:
         try:
             coming = CellKernel(
                 spec,
                 create=self._create,
                 key=self._connection.key,
                 signature_scheme=self._connection.signature_scheme,
-                arguments=self._arguments,
+                program=program,
             )
         except OSError as error:
             raise CellholdError(f"cannot start a container of image {spec.image}: {error}") from error
@@ -149,8 +168,12 @@ class Session:
 
     def _understood(self, settings: Settings) -> tuple[Spec, CellLimits]:
         """The spec that settings make within the policy as it is now: who changes the policy need not restart notebooks."""
-        rules = policy.read(self._sources.policy)
+        rules = self.policy()
         return settings.spec(rules, self._sources.workspace), settings.cell_limits(rules)
+
+    def policy(self) -> Policy:
+        """The machine's policy, as it is now."""
+        return policy.read(self._sources.policy)
 
     def tick(self) -> float | None:
         """See how the coming one does; gives the seconds until the next look, or None when there is nothing to wait for."""
@@ -176,7 +199,7 @@ class Session:
             return _NUDGE_SECONDS
         back = coming.connect()
         if back is None:
-            return _LOOK_SECONDS
+            return max(_LOOK_SECONDS, _LOOK_SHARE * (time.monotonic() - coming.began))
         for channel, socket in back.sockets.items():
             self._loop.add(socket, partial(listener.received, coming, channel))
         return _NUDGE_SECONDS
@@ -201,11 +224,11 @@ class Session:
     @property
     def is_coming(self) -> bool:
         """Whether a container is on its way."""
-        return self.coming is not None or self._pull is not None
+        return self.coming is not None or self._work is not None
 
     def cancel(self) -> None:
         """Take the coming one away, if there is one."""
-        self._end_pull()
+        self._end_work()
         if self.coming is not None:
             coming, self.coming = self.coming, None
             self.let_go(coming)

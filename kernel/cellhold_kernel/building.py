@@ -1,0 +1,102 @@
+"""A build that a cell waits for (%%dockerfile): `cellhold build --progress json`. A step's output folds away when the step is done."""
+
+from __future__ import annotations
+
+import html
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cellhold import quantity
+from cellhold_kernel.pulling import Rows
+from cellhold_kernel.tail import plain
+from cellhold_kernel.working import Work
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+_KEPT_LINES = 200  # of a step's output, in HTML
+_SHOWN_LINES = 8  # as text, of the step that is at work
+_LINE_MOST = 300
+
+
+@dataclass
+class _Step:
+    """One step. ending: what came of it, None while it is at work."""
+
+    title: str
+    ending: str | None = None
+    lines: deque[str] = field(default_factory=lambda: deque([""], maxlen=_KEPT_LINES))
+
+    def wrote(self, text: str) -> None:
+        """Add some of its output."""
+        first, *more = text.split("\n")
+        self.lines[-1] = plain(self.lines[-1] + first.rpartition("\r")[2], most=_LINE_MOST)
+        self.lines.extend(plain(line.removesuffix("\r").rpartition("\r")[2], most=_LINE_MOST) for line in more)
+
+
+class Build(Work):
+    """One build. name: of the image."""
+
+    def __init__(self, name: str, dockerfile: str, context: Path, flags: Sequence[str]) -> None:
+        """Start it. flags: more of `cellhold build`."""
+        self.name = name
+        self.id = ""
+        self._steps: list[_Step] = []
+        self._warnings: list[str] = []
+        self._layers = Rows()
+        arguments = ["build", "--progress", "json", "-t", name, "-f", "-", *flags, "--", str(context)]
+        super().__init__("cellhold.cli", arguments, given=dockerfile.encode())
+
+    def _note(self, said: dict[str, Any]) -> None:
+        event = said.get("event")
+        if event == "began":
+            stage = f"{said['stage']} " if said["stage"] else ""
+            self._steps.append(
+                _Step(f"[{stage}{int(said['number'])}/{int(said['total'])}] {plain(' '.join(str(said['text']).split()), most=160)}")
+            )
+        elif event == "wrote":
+            self._steps[-1].wrote(str(said["data"]))
+        elif event == "ended":
+            size = said["layer_bytes"]
+            layer = "" if size is None else f", layer of {quantity.size(int(size))}"
+            self._steps[-1].ending = ("cached" if said["cached"] else f"{float(said['seconds']):.1f} s") + layer
+        elif event == "warned":
+            self._warnings.append(plain(str(said["text"])))
+        elif event == "built":
+            self.id = plain(str(said["id"]), most=80)
+        elif "digest" in said:
+            self._layers.note(said)
+
+    def text(self) -> str:
+        """How far it is: a line a step, below the one that is at work the end of its output."""
+        return "\n".join([*self._lines(), *self._layers.lines(), *(f"warning: {text}" for text in self._warnings), self._summary()])
+
+    def _lines(self) -> Iterator[str]:
+        for step in self._steps:
+            yield f"{step.title}  {step.ending or '...'}"
+            if step.ending is None:
+                yield from (f"    {line}" for line in list(step.lines)[-_SHOWN_LINES:] if line)
+
+    def html(self) -> str:
+        """The same, the output of each step behind its line."""
+        steps = "".join(self._folded(step) for step in self._steps)
+        warnings = "".join(f"<div>warning: {html.escape(text)}</div>" for text in self._warnings)
+        return f"{steps}{self._layers.table()}{warnings}<div>{html.escape(self._summary())}</div>"
+
+    @staticmethod
+    def _folded(step: _Step) -> str:
+        output = html.escape("\n".join(step.lines).strip("\n"))
+        line = f"<code>{html.escape(step.title)}</code> {html.escape(step.ending or '...')}"
+        if not output:
+            return f"<div>{line}</div>"
+        return f"<details{'' if step.ending else ' open'}><summary>{line}</summary><pre>{output}</pre></details>"
+
+    def _summary(self) -> str:
+        if self.is_going_on:
+            return f"building {plain(self.name)} for {self.seconds:.0f} s"
+        if not self.id:
+            return f"{plain(self.name)} was not built"
+        cached = sum((step.ending or "").startswith("cached") for step in self._steps)
+        return f"built {plain(self.name)} in {self.seconds:.1f} s, {cached} of {len(self._steps)} steps from the cache: {self.id}"

@@ -1,0 +1,112 @@
+"""An image with a kernel layer on top: made once for an image, then an image like others, in `cellhold images` and `layers`.
+
+    python -m cellhold_kernel.imagekernels.deriving IMAGE
+
+is how the host kernel has it made: it says how far it is in lines of JSON. CELLHOLD_WHEELS, a directory with wheels or an index's URL, is
+for machines without the internet, or with an index of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cellhold.build import running
+from cellhold.build.running import Program
+from cellhold.build.state import State
+from cellhold.errors import BuildFailed, CellholdError
+from cellhold.image import arrival, stored
+from cellhold.image.platform import Platform
+from cellhold.spec import Limits, Mount
+from cellhold.store import locks
+from cellhold.store.home import open_home
+from cellhold_kernel.imagekernels import unpacking, wheels
+from cellhold_kernel.imagekernels.choosing import NATIVE, KernelLayer, choose
+from cellhold_kernel.imagekernels.finding import find
+from cellhold_kernel.imagekernels.found import version_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cellhold.image.stored import StoredImage
+    from cellhold.store.home import Home
+    from cellhold_kernel.imagekernels.found import Python
+
+VARIABLE = "CELLHOLD_WHEELS"
+_REPOSITORY = "localhost/cellhold-kernel"
+_WHEELS = "/dev/shm/wheels"  # noqa: S108  # the container's own
+_URL = ("http://", "https://")
+
+
+def name(image: StoredImage, python: Python) -> str:
+    """What the image with the layer is called: for another image, Python or table of wheels it is another. Raises NotSupported."""
+    pins = wheels.pins(wheels.target(python))
+    key = hashlib.sha256(json.dumps([str(image.id), python.path, sorted(pins.items()), unpacking.INSTALL]).encode()).hexdigest()
+    return f"{_REPOSITORY}:{image.id.encoded[:12]}-{key[:8]}"
+
+
+def derive(image_name: str, home: Home, tell: Callable[[str], object]) -> StoredImage:
+    """Have it here; tell: gets a sentence for each thing that is done. Raises CellholdError."""
+    image = stored.find(image_name, home)
+    seen = stored.prepared(image, home, name=image_name)
+    choice = choose(find(seen.stacks[0].layers, env=seen.env, user=seen.user, cwd=seen.cwd), NATIVE)
+    if not isinstance(choice, KernelLayer):
+        raise CellholdError(f"cannot add a kernel to {image_name}: it has one")
+    wanted = name(image, choice.python)
+    lock = home.root / "kernel-layers.lock"
+    with locks.held(lock, locks.file(lock)):
+        if stored.has(wanted, home):
+            return stored.find(wanted, home)
+        tell(f"fetching a kernel for {version_text(choice.python.version)}")
+        given = os.environ.get(VARIABLE, "")
+        index, directory = (given, None) if given.startswith(_URL) else (None, Path(given) if given else None)
+        fetched = wheels.fetch(choice.python, home.root / "wheels", index=index, wheels=directory)
+        tell(f"installing {len(fetched)} packages with {choice.python.path} of the image")
+        with arrival.making(home):
+            return _layered(image, choice.python, fetched[0].parent, wanted, home)
+
+
+def _layered(image: StoredImage, python: Python, directory: Path, wanted: str, home: Home) -> StoredImage:
+    state = State.of(image, Platform.host())
+    program = Program(
+        args=unpacking.install_command(python, wheels=_WHEELS),
+        env={},
+        mounts=(Mount(kind="bind", source=str(directory), target=_WHEELS, read_only=True),),
+        user="0:0",
+    )
+    said: list[bytes] = []
+    try:
+        layer = running.run(program, state, home, name=image.name, limits=Limits(), tell=said.append)
+    except BuildFailed as error:
+        last = error.last[-1] if error.last else f"it ended with status {error.status}"
+        raise CellholdError(
+            f"cannot install a kernel with {python.path} of the image: {last}", hint="%container kernel=shell, if the image has a shell"
+        ) from error
+    words = f"cellhold kernel layer: ipykernel for {version_text(python.version)} in {unpacking.TARGET}"
+    state = state.after(state.next_key("KERNEL", wanted), state.taken(layer, time.time()), created_by=words)
+    return state.arrived(home, names=[wanted])
+
+
+def main() -> int:
+    """The command; its last line is {"image": ...} or {"error": ...}."""
+    began = time.monotonic()
+
+    def say(**members: object) -> None:
+        print(json.dumps(members), flush=True)  # noqa: T201  # what a program reads
+
+    try:
+        image = derive(sys.argv[1], open_home(), lambda text: say(doing=text, seconds=time.monotonic() - began))
+    except CellholdError as error:
+        say(error=type(error).__name__, sentence=str(error), hint=error.hint)
+        return 1
+    say(image=image.name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""An image that gets a kernel, for a cell that waits for it (imagekernels/deriving.py does it, in a process of its own)."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from cellhold_kernel.tail import plain
+from cellhold_kernel.working import Work
+
+
+class Layering(Work):
+    """One kernel layer on its way."""
+
+    def __init__(self, image: str) -> None:
+        """Start it."""
+        self.image = image
+        self._done: list[str] = []
+        super().__init__("cellhold_kernel.imagekernels.deriving", [image])
+
+    def _note(self, said: dict[str, Any]) -> None:
+        if "doing" in said:
+            self._done.append(plain(str(said["doing"])))
+
+    def text(self) -> str:
+        """What has been done, and what is being done."""
+        return "\n".join([self._summary(), *(f"  {words}" for words in self._done)])
+
+    def html(self) -> str:
+        """The same as a list."""
+        rows = "".join(f"<li>{html.escape(words)}</li>" for words in self._done)
+        return f"<div>{html.escape(self._summary())}</div><ul>{rows}</ul>"
+
+    def _summary(self) -> str:
+        if self.is_going_on:
+            return f"{plain(self.image)} has a Python and no kernel: it gets a layer with one, once ({self.seconds:.0f} s)"
+        return f"{plain(self.image)} has got a layer with a kernel, in {self.seconds:.1f} s"

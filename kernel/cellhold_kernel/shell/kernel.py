@@ -1,0 +1,350 @@
+"""The kernel: Jupyter's requests, in their order, each answered at once or by what the shell does. One thing runs at a time.
+
+_take          the next request
+_begin_cell    -> the shell runs -> _cell_done
+_question      -> a copy of the shell answers -> whoever asked
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import deque
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from cellhold import __version__
+from cellhold.linux.pidfd import TO_GROUP, pidfd_send_value
+from cellhold_kernel import wire
+from cellhold_kernel.shell import lines, words
+from cellhold_kernel.shell.history import History
+from cellhold_kernel.tail import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cellhold_kernel.shell.asking import Asked
+    from cellhold_kernel.shell.control import Done
+    from cellhold_kernel.shell.driver import Driver
+    from cellhold_kernel.shell.speaker import Speaker
+    from cellhold_kernel.wire import Message
+
+_NOT_FOUND = 127
+_SETTLE_SECONDS = 0.1  # after an interrupt: it goes through PID 1, and must not hit the next cell's line while that is read
+_REPEAT_SECONDS = 0.5
+_BY_SIGNAL = 128  # and its number: the exit status, as POSIX has it
+_SAID_MOST = 4096  # of standard error, to see a syntax error in
+_SAYS_SYNTAX = ("syntax error", "unexpected eof while looking")
+
+
+class ShellKernel:
+    """Answers what comes in. is_ready: the shell has said which it is; ending: a shutdown was asked for."""
+
+    def __init__(self, argv: Sequence[str], driver: Driver, speaker: Speaker, signer: wire.Signer) -> None:
+        """argv: the shell's."""
+        self.is_ready = False
+        self.ending = False
+        self.pid1 = -1  # a descriptor, for signals
+        self.cell: Message | None = None  # that runs
+        self._argv = argv
+        self._is_bash = lines.is_bash(argv)
+        self._driver = driver
+        self._speaker = speaker
+        self._signer = signer
+        self._queue: deque[Message] = deque()
+        self._done: Callable[[Done], None] | None = None  # what to do at the end of what the shell does
+        self._name, self._version = "sh", ""
+        self._history = History()
+        self._functions: set[str] = set()
+        self._status = 0  # the last cell's
+        self._said = ""  # the last of what the cell wrote to its standard error
+        self._is_interrupted = False
+        self._wants_interrupt = False
+        self._give: Callable[[str | None], None] | None = None  # where the front end's answer to a `read` goes
+        self._rests_until = 0.0
+        self._repeats_at: float | None = None
+
+    # ------------------------------------------------------------------------------------------------------------ what comes in
+
+    def begin(self) -> None:
+        """Put the shell in order, and ask which it is."""
+        token = lines.new_token()
+        self._driver.run(lines.first(self._argv), token)
+        self._done = lambda _done: self._question(words.identity(self._argv[0], is_bash=self._is_bash), self._identified)
+
+    def _identified(self, done: Done) -> None:
+        self._name, self._version = words.identified(done.answer)
+        if self._name == "busybox":
+            self._driver.run(lines.TRAP, lines.new_token())
+            self._done = lambda _done: self._is_in_order()
+        else:
+            self._is_in_order()
+
+    def _is_in_order(self) -> None:
+        self.is_ready = True
+
+    def received(self, channel: str, parts: Sequence[wire.Part]) -> None:
+        """A message of the host kernel."""
+        message = wire.parse(parts)
+        if message is None or not self._signer.verify(message):
+            return
+        if channel == "stdin":
+            self._answered(message)
+        elif channel == "control":
+            self._control(message)
+        elif channel == "shell":
+            self._queue.append(message)
+
+    def work(self) -> None:
+        """Take on what waits, as far as the shell is free."""
+        while self._queue and self._done is None and self.is_ready and not self.ending and time.monotonic() >= self._rests_until:
+            self._take(self._queue.popleft())
+
+    def due(self) -> float | None:
+        """Seconds until `tick` and `work` are to be called again, whatever comes."""
+        at = self._rests_until if self._queue and self._done is None else self._repeats_at
+        return None if at is None else max(at - time.monotonic(), 0)
+
+    @property
+    def asks(self) -> bool:
+        """Whether the front end is to answer a `read`."""
+        return self._give is not None
+
+    def done(self, done: Done) -> None:
+        """What the shell did has ended."""
+        finish, self._done = self._done, None
+        if finish is not None:
+            finish(done)
+
+    def wrote(self, name: str, text: str) -> None:
+        """Output of the shell, and of what it has started."""
+        if name == "stderr":
+            self._said = (self._said + text)[-_SAID_MOST:]
+        if self.cell is None or not self.cell.content.get("silent"):
+            self._speaker.stream(name, text)
+
+    def _control(self, message: Message) -> None:
+        if message.type == "interrupt_request":
+            self._interrupt()
+            self._answer("control", message, {})
+        elif message.type == "shutdown_request":
+            self.ending = True
+            self._answer("control", message, {"restart": bool(message.content.get("restart"))})
+            self._signal(signal.SIGHUP)
+        elif message.type == "kernel_info_request":
+            self._answer("control", message, self._info())
+        elif message.type.endswith("_request"):
+            self._answer("control", message, {})
+
+    def _take(self, message: Message) -> None:
+        content = message.content
+        code, cursor = str(content.get("code", "")), _cursor(content)
+        if message.type == "execute_request":
+            self._begin_cell(message, code)
+        elif message.type == "kernel_info_request":
+            self._answer("shell", message, self._info())
+        elif message.type == "complete_request":
+            want = words.wanted(code, cursor)
+            self._ask_for(message, words.completion(want, is_bash=self._is_bash), partial(self._completed, message, want))
+        elif message.type == "inspect_request":
+            self._inspect(message, code, cursor)
+        elif message.type == "is_complete_request":
+            self._ask_for(message, words.check(self._argv[0], code), partial(self._checked, message, code))
+        elif message.type == "history_request":
+            self._answer("shell", message, {"history": self._history.asked(content)})
+        elif message.type == "comm_info_request":
+            self._answer("shell", message, {"comms": {}})
+        elif message.type.endswith("_request"):
+            self._answer("shell", message, {})
+
+    def _answer(self, channel: str, message: Message, content: dict[str, Any]) -> None:
+        with self._speaker.at_work(message):
+            self._speaker.reply(channel, message, content)
+
+    def _info(self) -> dict[str, Any]:
+        return {
+            "protocol_version": wire.PROTOCOL_VERSION,
+            "implementation": "cellhold-shell",
+            "implementation_version": __version__,
+            "language_info": words.language(self._name, self._version),
+            "banner": f"{self._name} {self._version}".strip() + f", {self._argv[0]} of the image; Cellhold {__version__}",
+            "help_links": [],
+            "supported_features": [],
+        }
+
+    # -------------------------------------------------------------------------------------------------------------------- cells
+
+    def _begin_cell(self, message: Message, code: str) -> None:
+        self._speaker.state(message, "busy")
+        self._speaker.parent = message.header
+        if not message.content.get("silent"):
+            self._history.add(code, store=message.content.get("store_history", True) is not False)
+            self._speaker.publish("execute_input", {"code": code, "execution_count": self._history.count})
+        self.cell = message
+        self._said = ""
+        self._is_interrupted = self._wants_interrupt = False
+        code = code.replace("\r\n", "\n")
+        if "<<" in code and not self._is_bash:  # dash reads on in what it should not when a here-document has no end
+            self._question(words.check(self._argv[0], code), partial(self._here_documents_checked, message, code))
+        else:
+            self._run(message, code)
+
+    def _here_documents_checked(self, message: Message, code: str, done: Done) -> None:
+        verdict, said = words.checked(done.answer)
+        if verdict == "incomplete" and not self._is_interrupted:
+            self._end_cell(message, _syntax_error(said.removeprefix(f"{self._argv[0]}: ") or "a here-document has no end"))
+        else:
+            self._run(message, code)
+
+    def _run(self, message: Message, code: str) -> None:
+        self._driver.run(lines.cell(code, before=self._status), lines.new_token())
+        self._done = partial(self._cell_done, message, code)
+
+    def _cell_done(self, message: Message, code: str, done: Done) -> None:
+        self._status = done.status
+        self._functions |= words.functions_in(code)
+        if done.status == 0:
+            self._end_cell(message, None)
+        elif self._is_interrupted:
+            self._end_cell(message, ("KeyboardInterrupt", "", ["KeyboardInterrupt: the shell goes on, with what it knew"]))
+        elif any(said in self._said.lower() for said in _SAYS_SYNTAX):
+            self._question(words.check(self._argv[0], code), partial(self._syntax_checked, message, done.status))
+        else:
+            self._end_cell(message, _exit_status(done.status))
+
+    def _syntax_checked(self, message: Message, status: int, done: Done) -> None:
+        verdict, said = words.checked(done.answer)
+        self._end_cell(
+            message,
+            _syntax_error(said.removeprefix(f"{self._argv[0]}: ")) if verdict in ("incomplete", "invalid") else _exit_status(status),
+        )
+
+    def _end_cell(self, message: Message, error: tuple[str, str, list[str]] | None) -> None:
+        """Reply, and drop the cells behind one that failed, as ipykernel does."""
+        self.cell = self._give = self._repeats_at = None
+        if self._is_interrupted:
+            self._rests_until = time.monotonic() + _SETTLE_SECONDS
+        reply: dict[str, Any] = {"execution_count": self._history.count, "user_expressions": {}, "payload": []}
+        if error is not None:
+            failure = {"ename": error[0], "evalue": error[1], "traceback": error[2]}
+            if not message.content.get("silent"):
+                self._speaker.publish("error", failure, parent=message.header)
+            reply |= {"status": "error", **failure}
+        self._speaker.reply("shell", message, reply)
+        self._speaker.state(message, "idle")
+        if error is not None and message.content.get("stop_on_error", True) and not message.content.get("silent"):
+            self._abort()
+
+    def _abort(self) -> None:
+        waiting, self._queue = self._queue, deque()
+        for message in waiting:
+            if message.type == "execute_request":
+                self._answer("shell", message, {"status": "aborted"})
+            else:
+                self._queue.append(message)
+
+    def ended(self, sentence: str) -> None:
+        """The shell is no more. sentence: how it ended; "" where the host kernel tells the cell itself."""
+        if sentence and self.cell is not None:
+            hint = "hint: `exit` ends the kernel, and so does the first command that fails after `set -e`; Jupyter starts a fresh one"
+            self._end_cell(self.cell, ("ShellEnded", sentence, [f"ShellEnded: the shell {sentence}", hint]))
+
+    # --------------------------------------------------------------------------------------------------------------- interrupts
+
+    def _interrupt(self) -> None:
+        if self._done is not None and self.is_ready:
+            self._wants_interrupt = True
+            self.tick()
+
+    def tick(self) -> None:
+        """Interrupt what runs, if that is wanted and it has begun: half a line must not be what the shell reads next."""
+        now = time.monotonic()
+        if self._wants_interrupt and self._driver.has_begun:
+            self._wants_interrupt = False
+            self._is_interrupted = True
+            self._signal(signal.SIGINT)
+            if self._name == "busybox":  # it looks after a command whether it was interrupted: one that it was about to start knows nothing
+                self._repeats_at = now + _REPEAT_SECONDS
+        elif self._repeats_at is not None and self._repeats_at <= now:
+            self._repeats_at = None
+            self._signal(signal.SIGINT)
+
+    def _signal(self, number: int) -> None:
+        if self.pid1 >= 0:
+            with suppress(OSError):
+                pidfd_send_value(self.pid1, number, TO_GROUP)
+
+    # ---------------------------------------------------------------------------------------------------------------- questions
+
+    def _question(self, body: str, finish: Callable[[Done], None]) -> None:
+        token = lines.new_token()
+        self._driver.run(lines.question(body, token), token)
+        self._done = finish
+
+    def _ask_for(self, message: Message, body: str, finish: Callable[[Done], None]) -> None:
+        self._speaker.state(message, "busy")
+        self._question(body, finish)
+
+    def _reply(self, message: Message, content: dict[str, Any]) -> None:
+        self._speaker.reply("shell", message, content)
+        self._speaker.state(message, "idle")
+
+    def _completed(self, message: Message, want: words.Wanted, done: Done) -> None:
+        found = words.matches(want, done.answer, self._functions, is_bash=self._is_bash)
+        self._reply(message, {"matches": found, "cursor_start": want.start, "cursor_end": want.end, "metadata": {}})
+
+    def _checked(self, message: Message, code: str, done: Done) -> None:
+        verdict, _said = words.checked(done.answer)
+        if verdict == "complete" and code.endswith("\\") and not code.endswith("\\\\"):
+            verdict = "incomplete"
+        self._reply(message, {"status": verdict, **({"indent": ""} if verdict == "incomplete" else {})})
+
+    def _inspect(self, message: Message, code: str, cursor: int) -> None:
+        word = words.inspected(code, cursor)
+        if word is None:
+            self._answer("shell", message, {"found": False, "data": {}, "metadata": {}})
+            return
+        body = words.inspection(word, is_bash=self._is_bash, detailed=bool(message.content.get("detail_level")))
+        self._ask_for(message, body, partial(self._inspected, message))
+
+    def _inspected(self, message: Message, done: Done) -> None:
+        text = "\n".join(plain(line) for line in done.answer.decode("utf-8", "replace").strip().split("\n"))
+        self._reply(message, {"found": bool(text), "data": {"text/plain": text} if text else {}, "metadata": {}})
+
+    # --------------------------------------------------------------------------------------------------------------------- read
+
+    def asked(self, asked: Asked, answer: Callable[[str | None], None]) -> None:
+        """A `read` of the cell wants a line."""
+        if self.cell is not None and self.cell.content.get("allow_stdin", True):
+            self._give = answer
+            self._speaker.ask(self.cell, asked.prompt, is_secret=asked.is_secret)
+            return
+        self._speaker.stream("stderr", "read: this front end does not take input\n")
+        answer(None)
+
+    def _answered(self, message: Message) -> None:
+        give, self._give = self._give, None
+        if message.type == "input_reply" and give is not None:
+            give(str(message.content.get("value", "")))
+
+
+def _cursor(content: dict[str, Any]) -> int:
+    found = content.get("cursor_pos")
+    code = str(content.get("code", ""))
+    return max(0, min(found, len(code))) if isinstance(found, int) else len(code)
+
+
+def _exit_status(status: int) -> tuple[str, str, list[str]]:
+    told = f"exit status {status}"
+    if status > _BY_SIGNAL:
+        with suppress(ValueError):
+            told += f" ({signal.Signals(status - _BY_SIGNAL).name})"
+    elif status == _NOT_FOUND:
+        told += " (command not found)"
+    return "ExitStatus", str(status), [told]
+
+
+def _syntax_error(said: str) -> tuple[str, str, list[str]]:
+    told = plain(said.strip().partition("\n")[0] if said.strip() else "it cannot be read")
+    return "SyntaxError", told, [f"SyntaxError: {told}"]
