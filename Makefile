@@ -47,11 +47,13 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.demo debian-bench
+bench: $(VENV)/.test debian-bench
 	cd tests && ../$(BIN)/python -m bench.container
 	cd tests && ../$(BIN)/python -m bench.kernel
 	cd tests && ../$(BIN)/python -m bench.flood
 	cd tests && ../$(BIN)/python -m bench.images
+	cd tests && ../$(BIN)/python -m bench.shell
+	cd tests && ../$(BIN)/python -m bench.builds
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
