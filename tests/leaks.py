@@ -18,6 +18,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -151,10 +152,12 @@ def _is_foreign(group: Path, table: Processes) -> bool:
 
 
 def _other_stores() -> Iterator[Path]:
-    """The machine's own store, and those of other test sessions: a container's directory goes after its group."""
+    """The machine's own store, and those of other test sessions and their tests: a container's directory goes after its group."""
     yield Path("/var/lib/cellhold")
     home = os.environ.get("CELLHOLD_HOME", "")
     yield from (path for path in Path(home).parent.glob("ch*") if home and path != Path(home))
+    workers = Path(tempfile.gettempdir()).glob("pytest-of-*/pytest-*/popen-gw*")
+    yield from (store for worker in workers if _OF_ANOTHER_WORKER.search(f"{worker}/") for store in worker.glob("*/store"))
 
 
 def network_namespaces(table: Processes) -> frozenset[str]:

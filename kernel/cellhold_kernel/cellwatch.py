@@ -28,11 +28,26 @@ class Due(NamedTuple):
     why: Diagnosis
 
 
-class CellWatch:
-    """One cell, from its begin to its end. message_id: of its request; number: what stands beside it in the notebook."""
+class Counters(NamedTuple):
+    """What a container has used and was refused, at some moment. full: how full its writable layer is, where nothing more goes in."""
 
-    def __init__(self, message_id: str, number: int, kernel: CellKernel, limits: CellLimits) -> None:
-        """Read the counters as they are before the cell; limits: those that hold for the whole of it."""
+    usage: Usage
+    full: str | None
+
+    @classmethod
+    def of(cls, kernel: CellKernel) -> Counters:
+        """As they are now."""
+        return cls(_usage(kernel), _full(kernel))
+
+
+class CellWatch:
+    """One cell, from its begin to its end. message_id: of its request; number: what stands beside it in the notebook.
+
+    seen: the counters when they were last looked at, before the cell: when we hear that it has begun it may have met a limit already.
+    """
+
+    def __init__(self, message_id: str, number: int, kernel: CellKernel, limits: CellLimits, seen: Counters) -> None:
+        """limits: those that hold for the whole of it."""
         self.message_id = message_id
         self.number = number
         self.reached: Diagnosis | None = None  # the limit for which it was interrupted
@@ -42,8 +57,7 @@ class CellWatch:
         self._output_bytes = 0
         self._began = time.monotonic()
         self._deadline = None if limits.seconds is None else self._began + limits.seconds
-        self._before = _usage(kernel)
-        self._was_full = _full(kernel)
+        self.seen = seen
 
     # ------------------------------------------------------------------------------------------------------- kept here
 
@@ -84,26 +98,29 @@ class CellWatch:
     # --------------------------------------------------------------------------------------------- kept by the container
 
     def met(self) -> list[Diagnosis]:
-        """The limits of the container that it met and survived, told at its end."""
-        now, limits = _usage(self._kernel), self._kernel.spec.limits
+        """The limits of the container that were met since the counters were `seen`, and survived; told at its end, and seen now."""
+        before, self.seen = self.seen, Counters.of(self._kernel)
+        now, limits = self.seen.usage, self._kernel.spec.limits
         found = []
-        if (killed := now.oom_kills - self._before.oom_kills) > 0:
+        if (killed := now.oom_kills - before.usage.oom_kills) > 0:
             limit = quantity.size(limits.memory_bytes) if limits.memory_bytes else "the host"
             peak = f" (peak {quantity.size(now.memory_peak_bytes)})" if now.memory_peak_bytes else ""
             who = _processes(killed, names(self._kernel.box.oom_victims(killed)))
             sentence = f"cell {self.number}: {who} killed at the memory limit of {limit}{peak}; the kernel goes on"
             hint = f"%limits memory={doubled(limits.memory_bytes)} raises the limit" if limits.memory_bytes else "use less memory"
             found.append(Diagnosis("MemoryLimitReached", sentence, hint))
-        if limits.pids and (refused := (now.pids_refused or 0) - (self._before.pids_refused or 0)) > 0:
+        if limits.pids and (refused := (now.pids_refused or 0) - (before.usage.pids_refused or 0)) > 0:
             sentence = f"cell {self.number}: a new process or thread was refused {_times(refused)} at the limit of {limits.pids} processes"
             found.append(Diagnosis("ProcessLimitReached", sentence, f"%limits pids={limits.pids * 2} raises the limit"))
-        if (full := _full(self._kernel)) is not None and self._was_full is None:
+        if self.seen.full is not None and before.full is None:
             hint = (
                 f"delete files, or %container disk={doubled(limits.disk_bytes)}"
                 if limits.disk_bytes
                 else "delete files: the host's disk is full"
             )
-            found.append(Diagnosis("DiskLimitReached", f"cell {self.number}: the container's writable layer is full: {full}", hint))
+            found.append(
+                Diagnosis("DiskLimitReached", f"cell {self.number}: the container's writable layer is full: {self.seen.full}", hint)
+            )
         return found
 
 

@@ -20,7 +20,7 @@ from cellhold.lifecycle import State
 from cellhold_kernel import diagnosis, wire
 from cellhold_kernel.answers import Answers, is_kernel_info, is_silent, stops
 from cellhold_kernel.back import CHANNELS
-from cellhold_kernel.cellwatch import CellWatch
+from cellhold_kernel.cellwatch import CellWatch, Counters
 from cellhold_kernel.config import Trust
 from cellhold_kernel.flow import Flow
 from cellhold_kernel.requests import Requests
@@ -78,6 +78,7 @@ class HostKernel:
         self._building: tuple[wire.Message, Build] | None = None  # the %%dockerfile cell that waits for its image
         self._notice: Diagnosis | None = None  # of a container that ended: told in the next cell
         self._watch: CellWatch | None = None  # the cell that runs in the main shell
+        self._seen: Counters | None = None  # the present container's, before its first cell and after each
         self._answers = Answers(front)
         self._meter = UsageMeter()
         self._flow = Flow(front, session, loop)
@@ -125,6 +126,7 @@ class HostKernel:
             self._watch = None
             self._settle(self._requests.settle())
             self._session.let_go(old)
+        self._seen = None
         if self._replacing is not None:
             from cellhold_kernel.magics import container  # noqa: PLC0415  # imported when a cell asks for it, not at every start
 
@@ -306,6 +308,8 @@ class HostKernel:
         if message.type == "execute_request" and self._notice is not None and not is_silent(message):
             self._say(message, *_warning(self._notice))
             self._notice = None
+        if message.type == "execute_request" and self._seen is None:
+            self._seen = Counters.of(current)
         self._requests.add(channel, message)
         current.back.send(channel, parts or message.frames)
 
@@ -348,8 +352,8 @@ class HostKernel:
             if isinstance(count, int) and 0 <= count < 1 << 53:
                 self._answers.cells = count
                 request = self._requests.started(message.parent_id, count)
-                if request is not None and request.on_main_shell:
-                    self._watch = CellWatch(message.parent_id, count, kernel, self._session.cell_limits)
+                if request is not None and request.on_main_shell and self._seen is not None:
+                    self._watch = CellWatch(message.parent_id, count, kernel, self._session.cell_limits, self._seen)
             if message.parent_id in self._outputs:
                 for kind, content in self._outputs.pop(message.parent_id):
                     self._front.publish(kind, content, parent=message.parent)
@@ -407,6 +411,7 @@ class HostKernel:
             self._watch = None
             for told in watch.met():
                 self._front.publish(*_warning(told), parent=message.parent)
+            self._seen = watch.seen
         return False
 
     def _look_at_cell(self) -> float | None:

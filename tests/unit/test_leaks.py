@@ -7,11 +7,15 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import leaks
 from cellhold import launch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PATIENCE = 0.05
 
@@ -105,18 +109,42 @@ def test_a_network_namespace_is_reported() -> None:
     assert found(before) == ""
 
 
-@pytest.mark.requires("root")
-def test_a_control_group_is_reported() -> None:
+@pytest.fixture
+def parent() -> Iterator[Path]:
+    """The group that holds all containers' groups, in one of the hierarchies."""
     hierarchy = next(path for path in take()["mount"] if path.startswith("/sys/fs/cgroup") and "(cgroup" in path).split(" ")[0]
     parent = Path(hierarchy, "cellhold")
     made = not parent.exists()
+    parent.mkdir(exist_ok=True)
+    yield parent
+    if made:
+        parent.rmdir()
+
+
+@pytest.mark.requires("root")
+def test_a_control_group_is_reported(parent: Path) -> None:
     before = take()
     forgotten = parent / "leaktest"
-    forgotten.mkdir(parents=True)
+    forgotten.mkdir()
     try:
         assert f"cgroup {forgotten}" in found(before)
     finally:
         forgotten.rmdir()
-        if made:
-            parent.rmdir()
     assert found(before) == ""
+
+
+@pytest.mark.requires("root")
+def test_a_group_is_not_ours_if_a_test_of_another_worker_has_its_container(
+    parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    containers = tmp_path / "pytest-of-root/pytest-0/popen-gw999/test_it0/store/containers"
+    before = take()
+    group = parent / "leaktest-foreign"
+    group.mkdir()
+    try:
+        assert f"cgroup {group}" in found(before)
+        (containers / group.name).mkdir(parents=True)
+        assert found(before) == ""
+    finally:
+        group.rmdir()
