@@ -9,15 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from cellhold.errors import CellholdError
-from cellhold_kernel import config, connection, policy, wire
-from cellhold_kernel.front import Front
+from cellhold_kernel import config, connection, policy
 from cellhold_kernel.loop import Loop
-from cellhold_kernel.relay import HostKernel
 from cellhold_kernel.session import Session
 from cellhold_kernel.workspace import Workspace
 
@@ -57,26 +55,27 @@ def arguments(words: Sequence[str]) -> Arguments:
 def serve(given: Arguments, create: Callable[[Spec], Box], *, rules: Path = policy.PATH) -> int:
     """Be the kernel until it ends; gives the exit status. rules: the policy's file. Raises CellholdError where it cannot begin."""
     asked = connection.read(given.connection_file)
-    signer = wire.Signer(asked.key, asked.signature_scheme)
-    front = Front(asked, signer)
     loop = Loop()
+    end_with_parent(loop)
+    end_on_sigterm(loop)
     workspace: Workspace | None = None
     settings, failure = config.collect(given.kernelspec, notebook())
     with suppress(FileNotFoundError):  # the folder is gone: there is none to show
         workspace = Workspace(Path.cwd(), _secret(given.connection_file))
-    session = Session(asked, loop, create=create, arguments=given.rest, sources=config.Sources(settings, workspace, rules))
-    kernel = HostKernel(front, session, loop, signer)
-    end_with_parent(loop)
-    end_on_sigterm(loop)
-    try:
-        if failure is None:
-            kernel.begin()
-        session.failure = session.failure or failure
+    with ExitStack() as closing:
+        session = Session(asked, loop, create=create, arguments=given.rest, sources=config.Sources(settings, workspace, rules))
+        closing.callback(session.close)
+        session.open(failure)
+        from cellhold_kernel import wire  # noqa: PLC0415  # these are imported while the cell kernel comes up
+        from cellhold_kernel.front import Front  # noqa: PLC0415
+        from cellhold_kernel.relay import HostKernel  # noqa: PLC0415
+
+        signer = wire.Signer(asked.key, asked.signature_scheme)
+        front = Front(asked, signer)
+        closing.callback(front.close)
+        kernel = HostKernel(front, session, loop, signer)
+        closing.callback(kernel.close)
         loop.run(kernel.tick)
-    finally:
-        kernel.close()
-        session.close()
-        front.close()
     return kernel.status
 
 

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import zmq
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import zmq
+
     Source = zmq.Socket[bytes] | int
+
+_READABLE, _WRITABLE = 1, 2  # ZMQ_POLLIN, ZMQ_POLLOUT
 
 
 class Loop:
     """Calls back until `stop()`."""
 
     def __init__(self) -> None:
-        self._poller = zmq.Poller()
         self._callbacks: dict[Source, Callable[[], None]] = {}
         self._events: dict[Source, int] = {}
         self._again: dict[Source, None] = {}
@@ -29,15 +30,12 @@ class Loop:
     def add(self, source: Source, callback: Callable[[], None]) -> None:
         """Call `callback` whenever `source` is readable."""
         self._callbacks[source] = callback
-        self._events[source] = zmq.POLLIN
-        self._poller.register(source, zmq.POLLIN)
+        self._events[source] = _READABLE
 
     def listen(self, source: Source, *, reading: bool, writing: bool) -> None:
         """Call back when `source` can be read, or written, or neither for now. No error where it was removed."""
-        events = (zmq.POLLIN if reading else 0) | (zmq.POLLOUT if writing else 0)
-        if self._events.get(source, events) != events:
-            self._events[source] = events
-            self._poller.register(source, events)  # 0: not at all
+        if source in self._events:
+            self._events[source] = (_READABLE if reading else 0) | (_WRITABLE if writing else 0)
 
     def again(self, source: Source) -> None:
         """Call back in the coming round in any case: more is there than the last call has dealt with, and polling does not show it."""
@@ -45,8 +43,8 @@ class Loop:
 
     def remove(self, source: Source) -> None:
         """Wait for `source` no longer; before it is closed. Removing twice is no error."""
-        if self._callbacks.pop(source, None) is not None and self._events.pop(source):
-            self._poller.unregister(source)
+        self._callbacks.pop(source, None)
+        self._events.pop(source, None)
 
     def stop(self) -> None:
         """Let `run` return after the present round."""
@@ -54,11 +52,14 @@ class Loop:
 
     def run(self, tick: Callable[[], float | None]) -> None:
         """Call back until stopped; before each wait `tick` does what is due, and says in how many seconds it wants to be called again."""
+        from zmq import zmq_poll  # noqa: PLC0415  # 20 ms, which the first container is not to wait for
+
         while self.running:
             seconds = tick()
             again, self._again = self._again, {}
             timeout = None if seconds is None else max(0, round(seconds * 1000))
-            ready = self._poller.poll(timeout if self.running and not again else 0)
+            polled = [(source, events) for source, events in self._events.items() if events]
+            ready = zmq_poll(polled, (-1 if timeout is None else timeout) if self.running and not again else 0)
             for source in again | dict.fromkeys(source for source, _event in ready):
                 callback = self._callbacks.get(source)  # an earlier one of this round may have removed it
                 if callback is not None:

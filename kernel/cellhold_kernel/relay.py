@@ -91,13 +91,6 @@ class HostKernel:
         loop.add(front.sockets["control"], partial(self._from_front, "control"))
         loop.add(front.sockets["stdin"], self._from_stdin)
 
-    def begin(self) -> None:
-        """Start a container with the session's present settings; if that fails, the cells are told."""
-        try:
-            self._session.begin(self._session.settings)
-        except CellholdError as error:
-            self._session.failure = error
-
     def tick(self) -> float | None:
         """What is due now; gives the seconds until something is due again. Called before every wait."""
         if self._deadline is not None and self._deadline <= time.monotonic():
@@ -179,7 +172,7 @@ class HostKernel:
         self._lost(tell)
         self._session.let_go(kernel)
         if not self._session.is_coming:
-            self.begin()
+            self._session.open()
         self._pump()
 
     def _look_at_sockets(self) -> float | None:
@@ -503,8 +496,9 @@ class HostKernel:
             build.close()
 
     def close(self) -> None:
-        """End what still works for a cell."""
+        """End what works for cells, the container included."""
         self._end_build()
+        self._session.close()
 
     def _answer(self, channel: str, message: wire.Message) -> None:
         """Answer in place of the cell kernel that there is not."""

@@ -87,6 +87,15 @@ class Session:
         """Tell `listener` from now on."""
         self._listener = listener
 
+    def open(self, failure: CellholdError | None = None) -> None:
+        """Start a container with the present settings; if that fails, or has failed already, the cells are told."""
+        try:
+            if failure is None:
+                self.begin(self.settings)
+        except CellholdError as error:
+            failure = error
+        self.failure = failure
+
     def begin(self, settings: Settings) -> None:
         """Start a container with these settings beside the present one; if need be its image is pulled and gets a kernel first.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from cellhold.linux.mount import AT_FDCWD, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, mount_setattr, open_tree
@@ -45,11 +46,16 @@ class DirectoryStorage(Storage):
 
 
 def _filesystem(path: Path) -> str:
-    """The type of the file system that `path` is on: "ext4" (proc_pid_mountinfo(5))."""
+    """The type of the file system that `path` is on: "ext4"."""
     try:
-        device = path.stat().st_dev
+        return _type_of(path.stat().st_dev)
     except FileNotFoundError:
         return "disk"
+
+
+@cache
+def _type_of(device: int) -> str:
+    """The type of a mounted device (proc_pid_mountinfo(5)). Remembered: the table can be long."""
     wanted = f"{os.major(device)}:{os.minor(device)}"
     for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
         left, _, right = line.partition(" - ")
