@@ -1,7 +1,8 @@
 """Run a notebook headless, through the kernel that its users will have, and print what its cells printed.
 
 Called by `make demo`. The exit status is 0 when every cell did what the notebook says it does: a cell that is meant to fail
-carries the tag "raises-exception", as nbclient has it.
+carries the tag "raises-exception", as nbclient has it. Where this host cannot enforce the notebook's limits (without root, on cgroup
+v1), it is said, and what needs them is left out: a limit is never dropped without a word.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -20,8 +21,13 @@ from nbclient.exceptions import CellExecutionError
 
 from cellhold import Container, Spec, doctor
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 KERNEL = "cellhold"
 STARTS = 5
+LIMITS = {"memory": "cgroup-memory", "cpus": "cgroup-cpu", "pids": "cgroup-pids"}  # key -> what doctor calls it
+NEEDS_MEMORY_LIMIT = "needs-memory-limit"  # a cell's tag
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -56,9 +62,23 @@ def text_of(output: Any) -> str:
     return str(output.data.get("text/plain", f"<{', '.join(output.data)}>"))
 
 
+def leave_out(keys: Collection[str], notebook: Any) -> None:
+    """Take these limits out of %container lines, and the cells that show what the memory limit does."""
+    if "memory" in keys:
+        notebook.cells = [cell for cell in notebook.cells if NEEDS_MEMORY_LIMIT not in cell.metadata.get("tags", ())]
+    for cell in notebook.cells:
+        if cell.source.startswith("%container"):
+            cell.source = " ".join(word for word in cell.source.split() if word.partition("=")[0] not in keys)
+
+
 def main(path: str) -> int:
     """Run the notebook at `path`; 0 when all of it ran as it should."""
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # nbformat ships no types for it
+    missing = {key: found for key, feature in LIMITS.items() if not (found := doctor.look(feature)).ok}
+    if missing and doctor.can_run():
+        leave_out(missing, notebook)
+        advice = "\n".join(f"  {text}" for text in dict.fromkeys(found.advice() for found in missing.values()))
+        print(f"Without limits on {', '.join(missing)}, and without the cells that show the memory limit:\n{advice}\n")
     client = Printed(notebook, kernel_name=KERNEL, timeout=120, resources={"metadata": {"path": str(Path(path).parent)}})
     print(f"{path}, run by the kernel {KERNEL!r}:\n", flush=True)
     try:

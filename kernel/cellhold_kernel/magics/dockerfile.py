@@ -88,7 +88,7 @@ def _check_bases(wanted: Wanted, rules: Policy) -> None:
 
     given = dict(flag.partition("=")[2].partition("=")[::2] for flag in wanted.flags if flag.startswith("--build-arg="))
     target = next((flag.partition("=")[2] for flag in wanted.flags if flag.startswith("--target=")), None)
-    plan = stages.plan(dockerfile.read(wanted.dockerfile, "the cell"), given, Platform.host(), target)
+    plan = stages.plan(dockerfile.read(wanted.dockerfile, "Dockerfile"), given, Platform.host(), target)
     for stage in plan.stages:
         if stage.base_stage is None and stage.base != stages.SCRATCH:
             rules.check_image(stage.base)
