@@ -34,6 +34,7 @@ class Box(Protocol):
 
     id: str
     state: State
+    spec: Spec  # with the limits that hold
 
     def start(self, *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None, more: Sequence[int] = ()) -> None:
         """Run its program."""
@@ -86,7 +87,6 @@ class CellKernel:
 
         key, signature_scheme: of the front connection; program: what programs.py has found. Raises what Container.create and start raise.
         """
-        self.spec = spec
         self.began = time.monotonic()
         self.ready_after: float | None = None  # seconds
         self.back: Back | None = None
@@ -114,6 +114,7 @@ class CellKernel:
                 undo.callback(self.box.remove, force=True)
                 self._companion.start(self.box)
             self.tail.given_away()
+            self.spec = replace(spec, limits=self.box.spec.limits)  # without root none may hold that nobody asked for
             self.life = self.box.fileno()  # once it has ended the box does not tell the descriptor any more
             self._undo = undo.pop_all()
 
