@@ -45,19 +45,20 @@ def _rows(session: Session) -> Iterable[tuple[str, str]]:
         yield "container", "none runs"
         return
     limits, used = kernel.spec.limits, kernel.box.usage()
-    yield "memory", _of(_size(used.memory_bytes), _size(limits.memory_bytes), f"peak {_size(used.memory_peak_bytes)}")
-    yield (
-        "cpus",
-        _of(
-            None,
-            f"{limits.cpus:g}" if limits.cpus else None,
-            f"{used.cpu_seconds or 0:.2f} s used, {used.throttled_seconds or 0:.2f} s held back",
-        ),
-    )
-    if used.pids is None:  # without root, and without a group of its own
-        yield "processes", "no limit (this host does not count them)"
+    if used.memory_bytes is None:  # without root, and without a group of its own
+        yield from ((name, "no limit (not measured)") for name in ("memory", "cpus", "processes"))
     else:
-        yield "processes", _of(str(used.pids), str(limits.pids) if limits.pids else None, f"{used.pids_refused or 0} refused")
+        yield "memory", _of(_size(used.memory_bytes), _size(limits.memory_bytes), f"peak {_size(used.memory_peak_bytes)}")
+        times = f"{used.cpu_seconds or 0:.2f} s used, {used.throttled_seconds or 0:.2f} s held back"
+        yield "cpus", _of(None, f"{limits.cpus:g}" if limits.cpus else None, times)
+        yield (
+            "processes",
+            _of(
+                None if used.pids is None else str(used.pids),
+                str(limits.pids) if limits.pids else None,
+                f"{used.pids_refused or 0} refused",
+            ),
+        )
     try:
         free, total = kernel.box.writable_layer()
         yield "disk", _of(_size(total - free) if limits.disk_bytes else None, _size(limits.disk_bytes), f"{_size(free)} left")
