@@ -75,7 +75,7 @@ class Build(Work):
 
     def _lines(self) -> Iterator[str]:
         for step in self._steps:
-            yield f"{step.title}  {step.ending or '...'}"
+            yield f"{step.title}  {self._ending(step)}"
             if step.ending is None:
                 yield from (f"    {line}" for line in list(step.lines)[-_SHOWN_LINES:] if line)
 
@@ -85,10 +85,12 @@ class Build(Work):
         warnings = "".join(f"<div>warning: {html.escape(text)}</div>" for text in self._warnings)
         return f"{steps}{self._layers.table()}{warnings}<div>{html.escape(self._summary())}</div>"
 
-    @staticmethod
-    def _folded(step: _Step) -> str:
+    def _ending(self, step: _Step) -> str:
+        return step.ending or ("..." if self.is_going_on else "failed")
+
+    def _folded(self, step: _Step) -> str:
         output = html.escape("\n".join(step.lines).strip("\n"))
-        line = f"<code>{html.escape(step.title)}</code> {html.escape(step.ending or '...')}"
+        line = f"<code>{html.escape(step.title)}</code> {html.escape(self._ending(step))}"
         if not output:
             return f"<div>{line}</div>"
         return f"<details{'' if step.ending else ' open'}><summary>{line}</summary><pre>{output}</pre></details>"
