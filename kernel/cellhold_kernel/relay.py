@@ -23,6 +23,7 @@ from cellhold_kernel.back import CHANNELS
 from cellhold_kernel.cellwatch import CellWatch, Counters
 from cellhold_kernel.config import Trust
 from cellhold_kernel.flow import Flow
+from cellhold_kernel.progress import Progress
 from cellhold_kernel.requests import Requests
 from cellhold_kernel.tail import plain
 from cellhold_kernel.usage import UsageMeter
@@ -54,7 +55,6 @@ _HELD_BYTES_MOST = 16 << 20
 _READ_MOST = 64 << 10  # bytes of JSON from the container that we look into
 _LEAST = [b"{}"] * 4  # stands for the end of a message that was not kept
 _SHOWN = 40
-_SHOW_SECONDS = 0.2
 _OURS = frozenset({"iopub_welcome"})  # what only the host kernel says
 _STATES = ("busy", "idle", "starting")  # the others ("dead", "restarting") are the server's words
 
@@ -73,8 +73,7 @@ class HostKernel:
         self._held: deque[tuple[str, wire.Message]] = deque()
         self._replacing: tuple[wire.Message, Asked] | None = None  # the %container cell that waits for its container
         self._outputs: dict[str, list[tuple[str, dict[str, Any]]]] = {}  # request id -> what to publish once its cell has begun
-        self._work_shown = ""  # the id of the cell that shows how far it is
-        self._shown_at = 0.0
+        self._progress = Progress(front)
         self._building: tuple[wire.Message, Build] | None = None  # the %%dockerfile cell that waits for its image
         self._notice: Diagnosis | None = None  # of a container that ended: told in the next cell
         self._watch: CellWatch | None = None  # the cell that runs in the main shell
@@ -101,6 +100,7 @@ class HostKernel:
             self._look_at_cell() if self._deadline is None else None,
             self._flow.regulate(is_crowded=crowded),
             self._look_at_sockets(),
+            self._progress.catch_up(),
         ]
         return min((seconds for seconds in due if seconds is not None), default=None)
 
@@ -133,20 +133,11 @@ class HostKernel:
         """Show how far the image is, in the cell that waits for it."""
         message = self._replacing[0] if self._replacing is not None else self._first_waiting()
         if message is not None:
-            self._show(message, work)
+            self._progress.show(message, work)
 
     def _first_waiting(self) -> wire.Message | None:
         """The first cell that waits for the first container."""
         return next((message for _channel, message in self._held if message.type == "execute_request" and not is_silent(message)), None)
-
-    def _show(self, message: wire.Message, work: Work, *, often: bool = True) -> None:
-        if not often and time.monotonic() - self._shown_at < _SHOW_SECONDS:
-            return
-        self._shown_at = time.monotonic()
-        kind = "update_display_data" if self._work_shown == message.id else "display_data"
-        self._work_shown = message.id
-        content = {"data": {"text/plain": work.text(), "text/html": work.html()}, "metadata": {}, "transient": {"display_id": message.id}}
-        self._front.publish(kind, content, parent=message.header)
 
     def failed(self, error: CellholdError) -> None:
         """The cell that asked for the container is told, or every cell if there is none now."""
@@ -477,14 +468,14 @@ class HostKernel:
         """The build has said something, or has ended."""
         try:
             goes_on = build.drain()
-            self._show(message, build, often=not goes_on)
+            self._progress.show(message, build, now=not goes_on)
             if goes_on:
                 return
             self._end_build()
             self._finish(message, [], f"# %%dockerfile {build.name}")
         except CellholdError as error:
             self._end_build()
-            self._show(message, build)
+            self._progress.show(message, build)
             self._refuse(message, error)
         self._pump()
 
@@ -492,6 +483,7 @@ class HostKernel:
         if self._building is not None:
             _message, build = self._building
             self._building = None
+            self._progress.forget()
             self._loop.remove(build.fileno())
             build.close()
 
