@@ -40,6 +40,8 @@ _LONGEST_POLL = 1_000_000_000  # milliseconds; poll(2) counts them in 31 bits
 _SIGKILL = 9
 _SIGNALED = 128
 _INT = 4
+_PF_EXITING = 0x4  # linux/sched.h
+_DYING_SECONDS = 5.0
 
 
 class Watched:
@@ -76,6 +78,7 @@ class Launcher:
         self.poll = select.poll()
         self.poll.register(control, select.POLLIN)
         self.watched: dict[int, Watched] = {}  # by every descriptor that is polled for it
+        self.let_go = False  # whether the caller has closed a channel to one that ran, as it does when it dies
 
     def serve(self) -> bool:
         """Work until the caller closes its end, then kill what is left; True if there was something left to sweep up."""
@@ -178,6 +181,7 @@ class Launcher:
             self.bury(watched)
         elif fd == watched.channel.fileno():
             self.forget(fd)
+            self.let_go = True
             pidfd_send_signal(watched.pidfd, _SIGKILL)
 
     def hear(self, watched: Watched) -> None:
@@ -220,14 +224,14 @@ class Launcher:
             self.poll.unregister(fd)
 
     def end_all(self) -> bool:
-        """Kill every container and wait for it; False if there was none."""
+        """Kill every container and wait for it; False if there was none, and none was let go of before."""
         left = set(self.watched.values())
         for watched in left:
             pidfd_send_signal(watched.pidfd, _SIGKILL)
         for watched in left:
             os.waitpid(watched.pid, 0)
             os.close(watched.lock)
-        return bool(left)
+        return bool(left) or self.let_go
 
 
 def descend(plan: Plan, report: _socket.socket, stdio: list[int], storage: int, tasks: list[int]) -> None:
@@ -250,6 +254,24 @@ def parse_timing(word: str) -> tuple[str, float, float]:
     return name, float(start), float(seconds)
 
 
+def is_dying(pid: int) -> bool:
+    """Whether it is on its way out (proc_pid_stat(5)).
+
+    It closes its descriptors one by one then: first the socket, by which we hear of it, and later the locks of its containers.
+    """
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        flags = os.read(fd, 4096).rpartition(b") ")[2].split()[6]
+    except (OSError, IndexError):
+        return False
+    finally:
+        os.close(fd)
+    return bool(int(flags) & _PF_EXITING)
+
+
 def main() -> None:
     """The launcher of a caller who is root; anybody else's is rootless.py's."""
     begin()
@@ -266,8 +288,12 @@ def begin() -> None:
 
 def serve(host: Privileged) -> None:
     """Serve the caller on descriptor 3; once it is gone, sweep up what its containers left."""
+    caller = os.getppid()
     if not Launcher(_socket.socket(fileno=3), host).serve():
         return
+    until = time.monotonic() + _DYING_SECONDS
+    while os.getppid() == caller and is_dying(caller) and time.monotonic() < until:
+        time.sleep(0.001)
     path = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     code = f"import sys; sys.path.append({path!r}); from cellhold.sweep import sweep; sweep()"
     os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", code])
