@@ -39,6 +39,8 @@ if moment != "created":
 if moment == "paused":
     box.pause()
 print(box.id, box.pid or 0, *launch.resident_pids(), flush=True)
+if moment == "let go":  # what the kernel does first when a process dies
+    box._channel.socket.close()
 time.sleep(600)
 """
 
@@ -109,6 +111,14 @@ def test_when_the_caller_is_killed_its_container_ends_and_is_cleared(busybox_roo
         assert eventually(lambda: not other.processes())
         if moment == "created":
             sweep()  # as the next command does; no launcher watched this one
+        assert eventually(other.gone)
+
+
+def test_a_launcher_that_saw_the_container_end_before_the_caller_clears_it_all_the_same(busybox_root: Path) -> None:
+    with caller(busybox_root, "let go") as other:
+        assert eventually(lambda: not other.processes())
+        kill(other.process.pid)
+        other.process.wait()
         assert eventually(other.gone)
 
 
