@@ -8,16 +8,18 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NOTEBOOK := notebooks/00-hello-container.ipynb
 CODE := runtime kernel tests tools
 GUEST := cd tests && ../$(BIN)/python -m vm
-IN_GUEST := $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider -m v2 tests/system
+IN_GUEST := $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider
+AS_ROOT := $(IN_GUEST) -m v2 tests/system tests/kernel
+AS_USER := $(IN_GUEST) tests/vm tests/kernel/test_protocol.py
 unexport PYTHONDONTWRITEBYTECODE  # every container and every kernel starts a Python: it should find our modules compiled
 
-.PHONY: help demo lab test pytest test-vm test-vm-full lint bench clean debian-demo debian-test debian-bench debian-vm debian-vm-full
+.PHONY: help demo lab test pytest guest test-vm test-vm-full lint bench clean debian-demo debian-test debian-bench debian-vm debian-vm-full
 
 help:
 	@echo "make demo    install into $(VENV), run the first notebook in a container, print what its cells printed"
 	@echo "make lab     open the notebooks in JupyterLab"
-	@echo "make test    format, lint, types, architecture and all tests"
-	@echo "make test-vm the tests of control groups, in a guest that has them all on cgroup v2"
+	@echo "make test    format, lint, types, architecture and all tests, those of cgroup v2 in a guest"
+	@echo "make test-vm those of the guest alone, as root and as an ordinary user"
 	@echo "make bench   measure against crun, runc and a plain ipykernel"
 	@echo "make clean   remove what these made"
 
@@ -28,18 +30,24 @@ lab: $(VENV)/.lab
 	$(BIN)/jupyter lab $(NOTEBOOK)
 
 test: $(VENV)/.test
-	$(MAKE) --jobs=2 lint pytest
+	$(MAKE) --jobs=3 lint pytest guest
 
 # Two files at a time: tests wait more than they work.
 pytest: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
 
+# Its output comes at its end, whole: it runs beside the other tests.
+guest: $(VENV)/.test | debian-vm
+	@$(MAKE) --no-print-directory test-vm >$(VENV)/guest.log 2>&1; status=$$?; cat $(VENV)/guest.log; exit $$status
+
 test-vm: $(VENV)/.test | debian-vm
-	$(GUEST) $(IN_GUEST)
+	$(GUEST) $(AS_ROOT)
+	$(GUEST) --user $(AS_USER)
 
 # An emulated machine: slower, but with the cpuset controller, pressure figures and time namespaces.
 test-vm-full: $(VENV)/.test | debian-vm debian-vm-full
-	$(GUEST) --kernel qemu --timeout 7200 $(IN_GUEST)
+	$(GUEST) --kernel qemu --timeout 7200 $(AS_ROOT)
+	$(GUEST) --kernel qemu --timeout 7200 --user $(AS_USER)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check $(CODE)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ("images", "peers", "registry")  # their fixtures: images of containers, and who else makes and keeps those
 
+collect_ignore = [] if os.geteuid() else ["vm"]  # what an ordinary user can do in the guest
 _MADE_SLOWLY = {"debian_image", "debian_python_image"}  # once for all sessions, by whichever test asks first
 _MAKING_SECONDS = 1800
 _skipped: Counter[str] = Counter()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from kernels import Cell, Notebook
 
-pytestmark = pytest.mark.requires("root", "overlayfs")
+pytestmark = [pytest.mark.requires("root", "overlayfs"), pytest.mark.v2]
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks/limits.ipynb"
 SPEC = {"memory": "256m", "pids": "64", "disk": "32m", "cell-time": "300s", "output": "1m"}
@@ -152,7 +152,10 @@ def test_a_cell_that_takes_too_long_is_interrupted_and_one_that_ignores_it_kille
 
 def test_limits_change_while_it_runs(limited: Notebook) -> None:
     limited.run("block = bytearray(100 << 20); kept = 3")
-    cell = limited.run("%limits memory=300m cpus=1.5 pids=80\nopen('/sys/fs/cgroup/memory/memory.limit_in_bytes').read()")
+    files = "'/sys/fs/cgroup/memory/memory.limit_in_bytes', '/sys/fs/cgroup/memory.max'"  # cgroup v1's, and v2's
+    cell = limited.run(
+        f"%limits memory=300m cpus=1.5 pids=80\nimport os; [open(path).read() for path in ({files}) if os.path.exists(path)]"
+    )
     assert cell.text.startswith("limits changed: memory 300m, cpus 1.5, pids 80\n")
     assert str(300 << 20) in cell.text
     shown = limited.run("%limits").text

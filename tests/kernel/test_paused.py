@@ -16,7 +16,7 @@ from kernels import beside, running, until
 if TYPE_CHECKING:
     from kernels import Notebook
 
-pytestmark = [pytest.mark.requires("root", "overlayfs", "cgroup-freezer"), pytest.mark.usefixtures("jupyter_path")]
+pytestmark = [pytest.mark.requires("root", "overlayfs", "cgroup-freezer"), pytest.mark.usefixtures("jupyter_path"), pytest.mark.v2]
 
 
 def toggle(notebook: Notebook) -> None:

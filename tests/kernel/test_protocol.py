@@ -29,7 +29,8 @@ def _waiting(get_msg: Any, timeout: float) -> Any:
     return get_msg(timeout=max(timeout, PATIENCE))
 
 
-@pytest.mark.requires("root", "overlayfs")
+@pytest.mark.requires("overlayfs")
+@pytest.mark.v2
 @pytest.mark.usefixtures("jupyter_path")
 @pytest.mark.leaks_allowed  # the suite's kernel lives as long as the class; the whole session is looked at in the end
 class TestCellhold(jupyter_kernel_test.KernelTests):  # type: ignore[misc]  # it ships no types
@@ -67,7 +68,8 @@ class TestCellhold(jupyter_kernel_test.KernelTests):  # type: ignore[misc]  # it
         cls.kc.context.destroy()
 
 
-@pytest.mark.requires("root", "overlayfs")
+@pytest.mark.requires("overlayfs")
+@pytest.mark.v2
 @pytest.mark.usefixtures("jupyter_path")
 @pytest.mark.leaks_allowed  # the suite's kernel lives as long as the class; the whole session is looked at in the end
 class TestWelcome(jupyter_kernel_test.IopubWelcomeTests):  # type: ignore[misc]  # as above

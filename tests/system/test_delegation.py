@@ -22,7 +22,8 @@ pytestmark = [
     pytest.mark.requires("root", "cgroups"),
     pytest.mark.v2,
     pytest.mark.skipif(
-        cgroups.available().get("memory") != "v2", reason="this host's controllers are on cgroup v1, which has no delegation"
+        cgroups.available().get("memory") != "v2",
+        reason="this host's controllers are on cgroup v1, which has no delegation (it runs in the guest)",
     ),
 ]
 
