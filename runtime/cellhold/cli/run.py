@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from cellhold import story
@@ -15,10 +15,12 @@ from cellhold.outcome import Why
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from cellhold.outcome import Outcome
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_SIGNALED = 128
 _HINTS = {Why.MEMORY: "raise --memory, or use less", Why.TIME: "raise --time"}
 
 
@@ -40,19 +42,36 @@ def run(arguments: argparse.Namespace) -> int:
     """Run it, and return the program's status."""
     spec = options.spec(arguments)
     transfer.pull_for_run(spec.image, arguments.pull)
-    container = Container.create(spec)
-    try:
-        outcome = follow(container, interactive=arguments.interactive)
-    finally:
-        container.remove(force=True)
-        if arguments.trace:
-            say(story.text(container.timings) + "\n")
+    with unwinding():
+        container = Container.create(spec)
+        try:
+            outcome = follow(container, interactive=arguments.interactive)
+        finally:
+            container.remove(force=True)
+            if arguments.trace:
+                say(story.text(container.timings) + "\n")
     if outcome.why in _HINTS:
         say(f"cellhold: container {container.name} was {outcome.sentence()}\nhint: {_HINTS[outcome.why]}\n")
     elif outcome.oom_kills:
         names = f" ({', '.join(outcome.oom_victims)})" if outcome.oom_victims else ""
         say(f"cellhold: {outcome.oom_kills} of its processes{names} reached the memory limit and were killed; the program went on\n")
     return outcome.status
+
+
+@contextmanager
+def unwinding() -> Iterator[None]:
+    """Where there is no container yet to pass it on to, a signal that would end us takes back what is half made first."""
+
+    def unwind(number: int, _frame: object) -> None:
+        for each in taken:
+            signal.signal(each, lambda _number, _frame: None)  # once is enough: what takes it back is not to be cut off
+        raise SystemExit(_SIGNALED + number)
+
+    taken = [number for number in _FORWARDED if signal.getsignal(number) is signal.SIG_DFL]
+    with ExitStack() as closing:
+        for number in taken:
+            closing.callback(signal.signal, number, signal.signal(number, unwind))
+        yield
 
 
 def follow(container: Container, *, interactive: bool) -> Outcome:
