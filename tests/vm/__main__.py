@@ -61,6 +61,8 @@ def main() -> int:
 
 def furnish(machine: Machine, files: Path, command: list[str], *, user: bool) -> None:
     """Lay out what the machine boots from: the job behind the kernel's own initramfs, and an empty disk."""
+    if CHECKOUT.is_relative_to("/var/tmp"):
+        raise MissingError(f"cannot use the guest: {CHECKOUT} lies below /var/tmp, which is an empty disk there; clone to another place")
     job = machine.place / "job"
     job.mkdir()
     passed = {name: os.environ[name] for name in _PASSED if name in os.environ} | {"TMPDIR": "/var/tmp", "PYTHONDONTWRITEBYTECODE": "1"}
