@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.cellkernel import CellKernel
     from cellhold_kernel.config import CellLimits
 
-_FULL_BYTES = 64 << 10
+_FULL_LEAST, _FULL_MOST, _FULL_SHARE = 64 << 10, 1 << 20, 128  # a file that no longer fits leaves up to its last write's size free
 
 
 class Due(NamedTuple):
@@ -136,7 +136,7 @@ def _full(kernel: CellKernel) -> str | None:
     """How full the writable layer is, where nothing more goes in; else None."""
     with suppress(CellholdError, OSError):
         free, total = kernel.box.writable_layer()
-        if free < _FULL_BYTES:
+        if free < min(max(total // _FULL_SHARE, _FULL_LEAST), _FULL_MOST):
             return f"{quantity.size(total - free)} of {quantity.size(total)}"
     return None
 
