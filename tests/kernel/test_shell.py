@@ -86,10 +86,7 @@ def fresh(spec: str) -> Iterator[Notebook]:
 
 
 def streams(cell: Any) -> dict[str, str]:
-    found = {"stdout": "", "stderr": ""}
-    for content in cell.of("stream"):
-        found[content["name"]] += content["text"]
-    return found
+    return {name: "".join(content["text"] for content in cell.of("stream") if content["name"] == name) for name in ("stdout", "stderr")}
 
 
 def interrupt(notebook: Notebook) -> None:
