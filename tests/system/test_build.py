@@ -23,6 +23,7 @@ from cellhold.build.context import Context
 from cellhold.build.options import Options
 from cellhold.build.progress import Ended, Wrote
 from cellhold.cli import main
+from cellhold.container import Container
 from cellhold.errors import BuildFailed, CellholdError, InvalidSpec
 from cellhold.image import stored
 from cellhold.image.pulling import pull
@@ -31,6 +32,7 @@ from cellhold.store.home import open_home
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from types import CodeType
 
     from cellhold.build.progress import Event
     from cellhold.image.stored import StoredImage
@@ -211,6 +213,7 @@ def test_an_interrupt_ends_a_step_at_once(base: str, context: Path, home: Home) 
 
     def interrupt(event: Event) -> None:
         if isinstance(event, Wrote):
+            assert eventually(lambda: _is_in(main_thread, Container.wait.__code__))
             signal.pthread_kill(main_thread, signal.SIGINT)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests in the background has it ignored
@@ -220,6 +223,13 @@ def test_an_interrupt_ends_a_step_at_once(base: str, context: Path, home: Home) 
     finally:
         signal.signal(signal.SIGINT, before)
     assert eventually(lambda: left(home) == [])
+
+
+def _is_in(thread: int, code: CodeType) -> bool:
+    frame = sys._current_frames().get(thread)  # the only way to ask what another thread does
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back
+    return frame is not None
 
 
 def test_the_same_dockerfile_gives_the_same_image_each_time(base: str, context: Path, home: Home) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cellhold.errors import ContainerNotFound
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SHOWN = 80
+_PRIVATE = partial(os.open, mode=0o600)
 
 
 @dataclass(kw_only=True)
@@ -41,11 +43,8 @@ class Record:
 
     def write(self, directory: Path) -> None:
         """Put it into the container's directory."""
-        fd = os.open(directory / "record.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            os.write(fd, json.dumps(vars(self)).encode())
-        finally:
-            os.close(fd)
+        with open(directory / "record.new", "w", encoding="utf-8", opener=_PRIVATE) as file:  # which an interrupt closes wherever it comes
+            file.write(json.dumps(vars(self)))
         os.replace(directory / "record.new", directory / "record.json")
 
 
