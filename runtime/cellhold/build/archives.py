@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import bz2
 import errno
+import gzip
 import hashlib
 import lzma
 import os
 import stat
 import tarfile
-from contextlib import ExitStack
-from typing import TYPE_CHECKING
+import zlib
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import zstandard
 
@@ -20,32 +22,33 @@ from cellhold.layer.unpack import Unpacking
 from cellhold.linux.mount import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from io import BufferedReader
     from pathlib import Path
-    from typing import BinaryIO
 
     from cellhold.layer.copy import Copies
 
 _CHUNK_BYTES = 1 << 20
 _HEADER_BYTES = 512
-_BZIP2, _XZ, _ZSTD = b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"
+_MARK_BYTES = 6
+_GZIP, _BZIP2, _XZ, _ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"
+_COMPRESSIONS: dict[bytes, Callable[[BinaryIO], object]] = {
+    _GZIP: gzip.open,
+    _BZIP2: bz2.open,
+    _XZ: lzma.open,
+    _ZSTD: zstandard.open,
+}
 
 
 def is_tar(root: Path, name: bytes) -> bool:
     """Whether a regular file of the context is a tar, compressed or not: by what is in it, not by its name."""
     try:
-        with _opened(root, name) as file:
-            head = file.read(_CHUNK_BYTES)
-            if head.startswith(_ZSTD):
-                block = zstandard.ZstdDecompressor().decompressobj().decompress(head)[:_HEADER_BYTES]
-                tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-                return True
-            file.seek(0)
-            with tarfile.open(fileobj=file):
-                return bool(head.strip(b"\0"))
-    except (OSError, tarfile.TarError, zstandard.ZstdError, EOFError, lzma.LZMAError, ValueError):
+        with _opened(root, name) as file, _reader(file) as content:
+            tarfile.TarInfo.frombuf(content.read(_HEADER_BYTES), "utf-8", "surrogateescape")  # no more is read: it may be a bomb
+    except (OSError, tarfile.TarError, zlib.error, zstandard.ZstdError, EOFError, lzma.LZMAError):
         return False
+    return True
 
 
 class Archive:
@@ -103,13 +106,22 @@ def _opened(root: Path, name: bytes) -> BufferedReader:
 
 def _bytes(raw: BinaryIO) -> Iterator[bytes]:
     """The file, without a compression that Unpacking does not know."""
-    with ExitStack() as closing:
-        file: BinaryIO | bz2.BZ2File | lzma.LZMAFile = raw
-        head = file.read(len(_XZ))
-        file.seek(0)
-        if head.startswith(_BZIP2):
-            file = closing.enter_context(bz2.open(file))
-        elif head.startswith(_XZ):
-            file = closing.enter_context(lzma.open(file))
+    head = _head(raw)
+    with _reader(raw) if head.startswith((_BZIP2, _XZ)) else nullcontext(raw) as file:
         while chunk := file.read(_CHUNK_BYTES):
             yield chunk
+
+
+def _reader(raw: BinaryIO) -> AbstractContextManager[BinaryIO]:
+    """What is in the file, without the compression that it begins with the mark of."""
+    head = _head(raw)
+    for mark, opened in _COMPRESSIONS.items():
+        if head.startswith(mark):
+            return cast("AbstractContextManager[BinaryIO]", opened(raw))
+    return nullcontext(raw)
+
+
+def _head(file: BinaryIO) -> bytes:
+    head = file.read(_MARK_BYTES)
+    file.seek(0)
+    return head
