@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import html
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cellhold_kernel import flags
 from cellhold_kernel.tail import plain
 from cellhold_kernel.working import Work
+
+if TYPE_CHECKING:
+    from cellhold.spec import Limits
 
 
 class Layering(Work):
     """One kernel layer on its way."""
 
-    def __init__(self, image: str) -> None:
-        """Start it."""
+    def __init__(self, image: str, limits: Limits) -> None:
+        """Start it. limits: the notebook's, for the container that the packages are installed in."""
         self.image = image
         self._done: list[str] = []
-        super().__init__("cellhold_kernel.imagekernels.deriving", [image])
+        super().__init__("cellhold_kernel.imagekernels.deriving", [*flags.of(limits), "--", image])
 
     def _note(self, said: dict[str, Any]) -> None:
         if "doing" in said:

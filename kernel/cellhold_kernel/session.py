@@ -119,7 +119,7 @@ class Session:
 
             if isinstance(done, Layering):
                 raise CellholdError(f"cannot use image={spec.image}: its kernel layer is gone again")
-            self._work_on(Layering(program.image), spec, settings)
+            self._work_on(Layering(program.image, spec.limits), spec, settings)
             return
         self._start(spec, program)
 

@@ -180,6 +180,18 @@ def test_a_python_that_does_not_start_is_one_sentence_with_its_last_words(python
         assert notebook.run(f"%container image={image} kernel=shell\necho $((6 * 7))").text.endswith("42\n")
 
 
+@pytest.mark.usefixtures("jupyter_path", "offline")
+def test_the_notebooks_limits_hold_for_what_an_images_python_does_meanwhile(python_image: str, built: Callable[..., str]) -> None:
+    greedy = "kept = []\\nwhile True: kept.append(bytearray(1 << 20))"
+    image = built("greedy", f"FROM {python_image}\nRUN printf '{greedy}\\n' > $(ls -d /usr/lib/python3.1?/encodings)/__init__.py\n")
+    with running(KernelManager(kernel_name="cellhold-small")) as notebook:
+        cell = notebook.run(f"%container image={image} memory=100m")
+        assert cell.status == "error"
+        assert "cannot install a kernel with /usr/bin/python3 of the image: it was killed" in cell.error
+        assert "memory" in cell.error
+        assert "hint: raise the memory limit" in cell.error
+
+
 @pytest.mark.usefixtures("jupyter_path")
 def test_an_image_with_neither_kernel_nor_python_nor_shell_is_one_sentence(built: Callable[..., str]) -> None:
     image = built("nothing", "FROM scratch\nCOPY file /\n", file="nothing to run")

@@ -79,6 +79,13 @@ def test_a_quoted_word_means_itself_in_every_shell(shell: str) -> None:
         ("cat 'my fi", "path", "'my fi"),
         ("cat my\\ fi", "path", "my\\ fi"),
         ("echo a | so", "command", "so"),
+        ("echo a |  so", "command", "so"),
+        ("echo a\n\n so", "command", "so"),
+        ('echo "a b" fo', "path", "fo"),
+        ('echo "a \\" b', "path", '"a \\" b'),
+        ("cat my\\", "path", "my\\"),
+        ("# don't\ncat 'my fi", "path", "'my fi"),
+        ("echo a#b'c fi", "path", "a#b'c fi"),
         ("", "command", ""),
     ],
 )
@@ -86,6 +93,12 @@ def test_what_is_being_typed(code: str, kind: str, text: str) -> None:
     found = words.wanted(code, len(code))
     assert (found.kind, found.text) == (kind, text)
     assert code[found.start : found.end] == text
+
+
+@pytest.mark.parametrize("code", ["a" * 200_000 + ";", "\\a" * 100_000 + ";", '"a b" ' * 50_000, "\n" * 200_000 + "x ;", "'" * 200_001])
+@pytest.mark.timeout(60)  # it would take many minutes if it grew with the square of the length
+def test_a_great_cell_is_looked_through_once(code: str) -> None:
+    assert words.wanted(code, len(code)).end == len(code)
 
 
 def test_what_fits_is_written_as_it_has_to_be_typed() -> None:

@@ -1,13 +1,15 @@
 """An image with a kernel layer on top: made once for an image, then an image like others, in `cellhold images` and `layers`.
 
-    python -m cellhold_kernel.imagekernels.deriving IMAGE
+    python -m cellhold_kernel.imagekernels.deriving [limits, as of `cellhold run`] IMAGE
 
-is how the host kernel has it made: it says how far it is in lines of JSON. CELLHOLD_WHEELS, a directory with wheels or an index's URL, is
+is how the host kernel has it made: it says how far it is in lines of JSON. What installs the packages is the image's own Python, which
+nobody trusts: the notebook's limits hold for it. CELLHOLD_WHEELS, a directory with wheels or an index's URL, is
 for machines without the internet, or with an index of their own.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -19,10 +21,11 @@ from typing import TYPE_CHECKING
 from cellhold.build import running
 from cellhold.build.running import Program
 from cellhold.build.state import State
+from cellhold.cli import options
 from cellhold.errors import BuildFailed, CellholdError
 from cellhold.image import arrival, stored
 from cellhold.image.platform import Platform
-from cellhold.spec import Limits, Mount
+from cellhold.spec import Mount
 from cellhold.store import locks
 from cellhold.store.home import open_home
 from cellhold_kernel.imagekernels import unpacking, wheels
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cellhold.image.stored import StoredImage
+    from cellhold.spec import Limits
     from cellhold.store.home import Home
     from cellhold_kernel.imagekernels.found import Python
 
@@ -50,8 +54,8 @@ def name(image: StoredImage, python: Python) -> str:
     return f"{_REPOSITORY}:{image.id.encoded[:12]}-{key[:8]}"
 
 
-def derive(image_name: str, home: Home, tell: Callable[[str], object]) -> StoredImage:
-    """Have it here; tell: gets a sentence for each thing that is done. Raises CellholdError."""
+def derive(image_name: str, home: Home, limits: Limits, tell: Callable[[str], object]) -> StoredImage:
+    """Have it here. limits: of the container that makes it; tell: gets a sentence for each thing that is done. Raises CellholdError."""
     image = stored.find(image_name, home)
     seen = stored.prepared(image, home, name=image_name)
     choice = choose(find(seen.stacks[0].layers, env=seen.env, user=seen.user, cwd=seen.cwd), NATIVE)
@@ -68,10 +72,10 @@ def derive(image_name: str, home: Home, tell: Callable[[str], object]) -> Stored
         fetched = wheels.fetch(choice.python, home.root / "wheels", index=index, wheels=directory)
         tell(f"installing {len(fetched)} packages with {choice.python.path} of the image")
         with arrival.making(home):
-            return _layered(image, choice.python, fetched[0].parent, wanted, home)
+            return _layered(image, choice.python, fetched[0].parent, home, wanted=wanted, limits=limits)
 
 
-def _layered(image: StoredImage, python: Python, directory: Path, wanted: str, home: Home) -> StoredImage:
+def _layered(image: StoredImage, python: Python, directory: Path, home: Home, *, wanted: str, limits: Limits) -> StoredImage:  # noqa: PLR0913
     state = State.of(image, Platform.host())
     program = Program(
         args=unpacking.install_command(python, wheels=_WHEELS),
@@ -79,13 +83,13 @@ def _layered(image: StoredImage, python: Python, directory: Path, wanted: str, h
         mounts=(Mount(kind="bind", source=str(directory), target=_WHEELS, read_only=True),),
         user="0:0",
     )
-    said: list[bytes] = []
     try:
-        layer = running.run(program, state, home, name=image.name, limits=Limits(), tell=said.append)
+        layer = running.run(program, state, home, name=image.name, limits=limits, tell=lambda _data: None)
     except BuildFailed as error:
-        last = error.last[-1] if error.last else f"it ended with status {error.status}"
+        reason = str(error) if error.hint or not error.last else error.last[-1]
         raise CellholdError(
-            f"cannot install a kernel with {python.path} of the image: {last}", hint="%container kernel=shell, if the image has a shell"
+            f"cannot install a kernel with {python.path} of the image: {reason}",
+            hint=error.hint or "%container kernel=shell, if the image has a shell",
         ) from error
     words = f"cellhold kernel layer: ipykernel for {version_text(python.version)} in {unpacking.TARGET}"
     state = state.after(state.next_key("KERNEL", wanted), state.taken(layer, time.time()), created_by=words)
@@ -95,12 +99,17 @@ def _layered(image: StoredImage, python: Python, directory: Path, wanted: str, h
 def main() -> int:
     """The command; its last line is {"image": ...} or {"error": ...}."""
     began = time.monotonic()
+    parser = argparse.ArgumentParser(prog="python -m cellhold_kernel.imagekernels.deriving")
+    options.add_limits(parser)
+    parser.add_argument("image")
+    arguments = parser.parse_args()
 
     def say(**members: object) -> None:
         print(json.dumps(members), flush=True)  # noqa: T201  # what a program reads
 
     try:
-        image = derive(sys.argv[1], open_home(), lambda text: say(doing=text, seconds=time.monotonic() - began))
+        limits = options.limits(arguments)
+        image = derive(arguments.image, open_home(), limits, lambda text: say(doing=text, seconds=time.monotonic() - began))
     except CellholdError as error:
         say(error=type(error).__name__, sentence=str(error), hint=error.hint)
         return 1

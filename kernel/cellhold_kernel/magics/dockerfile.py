@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 
 from cellhold import image
 from cellhold.errors import CellholdError, InvalidSpec
+from cellhold_kernel import flags
 from cellhold_kernel.building import Build
 from cellhold_kernel.tail import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from cellhold.spec import Limits
     from cellhold_kernel.policy import Policy
     from cellhold_kernel.session import Session
 
@@ -50,16 +48,16 @@ def read(code: str) -> Wanted | None:
     except ValueError as error:
         raise InvalidSpec(f"cannot read %%dockerfile{plain(match[1], most=_SHOWN)}: {error}", hint="close the quotation mark") from error
     names: list[str] = []
-    flags: list[str] = []
+    given: list[str] = []
     while words:
         word = words.pop(0)
         flag = word.partition("=")[0]
         if flag in _WITH_VALUE:
             if "=" not in word and not words:
                 raise InvalidSpec(f"cannot use {flag}: it has no value", hint=f"write {flag} VALUE")
-            flags.append(word if "=" in word else f"{word}={words.pop(0)}")
+            given.append(word if "=" in word else f"{word}={words.pop(0)}")
         elif word in _SWITCHES:
-            flags.append(word)
+            given.append(word)
         elif word.startswith("-"):
             known = ", ".join((*_WITH_VALUE, *_SWITCHES))
             raise InvalidSpec(f"cannot use {plain(word, most=_SHOWN)}: there is no such flag here", hint=f"the flags are {known}")
@@ -67,7 +65,7 @@ def read(code: str) -> Wanted | None:
             names.append(word)
     if len(names) != 1:
         raise InvalidSpec(f"cannot build {len(names)} images in one cell: it needs one name", hint=_USAGE)
-    return Wanted(name=names[0], flags=tuple(flags), dockerfile=rest)
+    return Wanted(name=names[0], flags=tuple(given), dockerfile=rest)
 
 
 def start(session: Session, wanted: Wanted) -> Build:
@@ -79,7 +77,7 @@ def start(session: Session, wanted: Wanted) -> Build:
         context = Path.cwd()
     except FileNotFoundError as error:
         raise CellholdError("cannot build: the notebook's folder, whose files a build copies, is gone") from error
-    return Build(wanted.name, wanted.dockerfile, context, [*wanted.flags, *_limit_flags(session.settings.spec(rules).limits)])
+    return Build(wanted.name, wanted.dockerfile, context, [*wanted.flags, *flags.of(session.settings.spec(rules).limits)])
 
 
 def _check_bases(wanted: Wanted, rules: Policy) -> None:
@@ -96,17 +94,3 @@ def _check_bases(wanted: Wanted, rules: Policy) -> None:
             name = instruction.flag("from")
             if name is not None and name not in stage.copies_from and image.is_oci(name):
                 rules.check_image(name)
-
-
-def _limit_flags(limits: Limits) -> Iterator[str]:
-    for flag, value in (
-        ("--memory", limits.memory_bytes),
-        ("--memory-swap", limits.memory_swap_bytes),
-        ("--cpus", limits.cpus),
-        ("--cpuset-cpus", limits.cpuset),
-        ("--disk", limits.disk_bytes),
-        ("--time", limits.seconds),
-    ):
-        if value is not None:
-            yield f"{flag}={value}"
-    yield f"--pids-limit={-1 if limits.pids is None else limits.pids}"

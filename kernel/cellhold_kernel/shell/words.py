@@ -7,6 +7,7 @@ reading of what it prints. The answers are a stranger's, and bounded by control.
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold_kernel.shell.lines import quote
@@ -18,9 +19,11 @@ MATCHES_MOST = 500
 _READ = ("0", "1", "2")  # how a shell ends that has read code; 126, 127: it could not be run
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SET = re.compile(r"^([A-Za-z_][A-Za-z0-9_]*)=", re.MULTILINE)
-_WORD = re.compile(r"""(?:\\.|"[^"]*"?|'[^']*'?|[^\s;|&()<>`"'\\])*\Z""", re.DOTALL)
+_COMMENT_OR_WORD = re.compile(  # possessive: what a great cell costs grows with its length, not faster
+    r"""(?P<comment>(?<![^\s;|&()<>`])\#[^\n]*+)|(?:\\.|"(?:\\.|[^"\\])*+"?|'[^']*+'?|[^\s;|&()<>`"'\\])++\\?""", re.DOTALL
+)
 _VARIABLE = re.compile(r"\$\{?([A-Za-z0-9_]*)\Z")
-_AT_COMMAND = re.compile(r"(?:\A|[;|&(`\n{!]|\$\(|\b(?:then|do|else|elif|if|while|until|time|exec|command|sudo|env|xargs))\s*\Z")
+_AT_COMMAND = re.compile(r"(?:\A|[;|&(`\n{!]|\$\(|\b(?:then|do|else|elif|if|while|until|time|exec|command|sudo|env|xargs))\Z")
 _FUNCTION = re.compile(r"^[ \t]*(?:function[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*\([ \t]*\)|^[ \t]*function[ \t]+([\w.-]+)", re.MULTILINE)
 _ASKED = re.compile(r"[A-Za-z0-9_./+:@%-]+")
 _OPEN = re.compile(r"end of file|unexpected EOF|unterminated|EOF in|missing '[})]'", re.IGNORECASE)
@@ -46,10 +49,10 @@ def wanted(code: str, cursor: int) -> Wanted:
     before = code[:cursor]
     if found := _VARIABLE.search(before):
         return Wanted("variable", found[1], found.start(1), cursor)
-    found = _WORD.search(before)
-    start = found.start() if found else cursor
+    last = deque(_COMMENT_OR_WORD.finditer(before), maxlen=1)
+    start = last[0].start() if last and last[0].end() == len(before) and not last[0]["comment"] else cursor
     text = before[start:]
-    begins = _AT_COMMAND.search(before[:start]) is not None
+    begins = _AT_COMMAND.search(before[:start].rstrip(" \t")) is not None
     if begins and "=" in text:
         start += text.rfind("=") + 1
         text = before[start:]

@@ -91,12 +91,13 @@ def _shown(files: Sequence[tuple[str, bytes, int]], place: Path) -> tuple[Mount,
 def _failure(outcome: Outcome, limits: Limits, output: _Output, upper: Path) -> BuildFailed:
     """Why it is no layer; whoever knows its line says what was run."""
     if outcome.why in {Why.MEMORY, Why.TIME}:
-        flag = "--memory" if outcome.why is Why.MEMORY else "--time"
-        return BuildFailed(f"it was {outcome.sentence()}", status=outcome.status, last=output.last(), hint=f"raise {flag}, or use less")
-    hint = None
+        limit = "memory" if outcome.why is Why.MEMORY else "time"
+        hint = f"raise the {limit} limit (--{limit}), or use less"
+        return BuildFailed(f"it was {outcome.sentence()}", status=outcome.status, last=output.last(), hint=hint)
+    full = None
     if limits.disk_bytes is not None and (_is_full(upper) or _FULL in "".join(output.last())):
-        hint = f"the writable layer is full, its limit is {limits.disk_bytes >> 20} MiB: raise --disk"
-    return BuildFailed(f"it ended with status {outcome.status}", status=outcome.status, last=output.last(), hint=hint)
+        full = f"the writable layer is full, its limit is {limits.disk_bytes >> 20} MiB: raise --disk"
+    return BuildFailed(f"it ended with status {outcome.status}", status=outcome.status, last=output.last(), hint=full)
 
 
 def _is_full(upper: Path) -> bool:

@@ -43,9 +43,11 @@ class Record:
 
     def write(self, directory: Path) -> None:
         """Put it into the container's directory."""
-        with open(directory / "record.new", "w", encoding="utf-8", opener=_PRIVATE) as file:  # which an interrupt closes wherever it comes
+        fresh = directory / "record.new"
+        fresh.unlink(missing_ok=True)  # it was being written when something was interrupted
+        with open(fresh, "x", encoding="utf-8", opener=_PRIVATE) as file:  # x follows no link; an interrupt closes it wherever it comes
             file.write(json.dumps(vars(self)))
-        os.replace(directory / "record.new", directory / "record.json")
+        os.replace(fresh, directory / "record.json")
 
 
 def find(text: str, containers: Path) -> Record:
