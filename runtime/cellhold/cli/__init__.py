@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 from cellhold import __version__
-from cellhold.cli import archives, building, committing, doctor, image, images, looking, run, transfer
 from cellhold.cli.copying import keep_standard_streams, say
 from cellhold.errors import CellholdError, CommandNotRun
 
@@ -22,6 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FAILED = 125
+MODULES = {  # of this package, in the order of --help; the commands that each adds
+    "run": ("run",),
+    "building": ("build", "builder"),
+    "transfer": ("pull", "push"),
+    "archives": ("load", "save", "import"),
+    "committing": ("diff", "commit", "export"),
+    "images": ("images", "inspect", "history", "tag", "rmi"),
+    "image": ("image",),
+    "looking": ("layers", "which"),
+    "doctor": ("doctor",),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,13 +44,14 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser(wanted: str = "") -> Parser:
-    """The command line; the whole of it, unless `wanted` is a command of ours."""
+    """The command line; the whole of it, unless `wanted` is a command of ours: no other's module is loaded then."""
     top = Parser(prog="cellhold", description="Containers from namespaces, cgroups and an overlay of layers, in Python.")
     top.add_argument("--version", action="version", version=f"cellhold {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (run, building, transfer, archives, committing, images, image, looking, doctor):
-        command.add(commands)
-    if wanted not in commands.choices:
+    own = [module for module, names in MODULES.items() if wanted in names]
+    for module in own or MODULES:
+        import_module(f"cellhold.cli.{module}").add(commands)
+    if not own:
         from importlib import metadata  # noqa: PLC0415  # 60 modules that our own commands do without
 
         for entry in metadata.entry_points(group="cellhold.commands"):
