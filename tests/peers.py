@@ -122,8 +122,15 @@ class Peers:
         return self.podman("pull", "--quiet", "--tls-verify=false", reference).strip()
 
     def podman_run(self, image: str, *command: str, options: tuple[str, ...] = ()) -> str:
-        """Run a command, or the image's own, in a container without a network; pulls first what is not there. Returns what it printed."""
-        return self.podman("run", "--rm", "--quiet", "--tls-verify=false", *options, image, *command)
+        """Run a command, or the image's own, in a container without a network; pulls first what is not there. Returns what it printed.
+
+        Read from the container's log: `podman run` itself now and then prints nothing of a program that ends at once.
+        """
+        log = self.place / "output.log"
+        log.unlink(missing_ok=True)
+        logged = ("--log-driver", "k8s-file", "--log-opt", f"path={log}")
+        self.podman("run", "--rm", "--quiet", "--tls-verify=false", *logged, *options, image, *command)
+        return _logged(log.read_text(encoding="utf-8"))
 
     def buildah(self, *arguments: str) -> str:
         """Run `buildah ARGUMENTS`; returns what it printed. Raises PeerFailedError."""
@@ -165,6 +172,12 @@ class Peers:
             "CONTAINERS_CONF": str(self.place / "containers.conf"),
             "CONTAINERS_REGISTRIES_CONF": str(self.place / "registries.conf"),
         }
+
+
+def _logged(text: str) -> str:
+    """The standard output in a log of the form k8s-file: each line has a moment, a stream, F (or P: it goes on) and the text."""
+    parts = (line.split(" ", 3) for line in text.splitlines())
+    return "".join(part[3] + ("\n" if part[2] == "F" else "") for part in parts if part[1] == "stdout")
 
 
 def _need(program: str) -> None:
