@@ -84,6 +84,15 @@ class Notebook:
                 cell.published.append(message)
         return cell
 
+    def collect_published(self, message_id: str) -> Cell:
+        """What is published for a request until the kernel is idle again, whenever its reply comes, or came."""
+        cell = Cell({})
+        while not cell.states or cell.states[-1] != "idle":
+            message = self.client.get_iopub_msg(timeout=PATIENCE)
+            if message["parent_header"].get("msg_id") == message_id:
+                cell.published.append(message)
+        return cell
+
     def reply(self, message_id: str, channel: str = "shell", *, patience: float = PATIENCE) -> dict[str, Any]:
         """The reply to a request."""
         while True:

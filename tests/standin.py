@@ -23,6 +23,7 @@ from cellhold_kernel import app
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cellhold.events import Step
     from cellhold.spec import Limits, Spec
 
 
@@ -34,6 +35,7 @@ class StandIn:
         self.id = os.urandom(6).hex()
         self.state = State.RUNNING
         self.outcome: Outcome | None = None
+        self.timings: list[Step] = []
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -95,6 +97,16 @@ class StandIn:
     def update(self, limits: Limits) -> None:
         if limits.memory_bytes is not None and limits.memory_bytes < self.usage().memory_bytes:  # type: ignore[operator]
             raise InvalidSpec(f"cannot use memory={limits.memory_bytes}: 50 MiB are in use")
+
+    def pause(self) -> None:
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        self.state = State.PAUSED
+
+    def unpause(self) -> None:
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGCONT)
+        self.state = State.RUNNING
 
     def kill(self, _number: int = 9) -> None:
         assert self._process is not None

@@ -39,6 +39,8 @@ class _Step:
 class Build(Work):
     """One build. name: of the image."""
 
+    undone = "the image was not built"
+
     def __init__(self, name: str, dockerfile: str, context: Path, flags: Sequence[str]) -> None:
         """Start it. flags: more of `cellhold build`."""
         self.name = name

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cellhold.cgroups.base import Usage
+    from cellhold.events import Step
     from cellhold.lifecycle import State
     from cellhold.outcome import Outcome
     from cellhold.spec import Limits, Spec
@@ -35,6 +36,7 @@ class Box(Protocol):
     id: str
     state: State
     spec: Spec  # with the limits that hold
+    timings: list[Step]  # all that was done so far
 
     def start(self, *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None, more: Sequence[int] = ()) -> None:
         """Run its program."""
@@ -59,6 +61,12 @@ class Box(Protocol):
 
     def update(self, limits: Limits) -> None:
         """Change limits while it runs."""
+
+    def pause(self) -> None:
+        """Freeze every process where it is."""
+
+    def unpause(self) -> None:
+        """Let them go on."""
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send its program a signal; SIGKILL ends every process of it."""
@@ -87,36 +95,53 @@ class CellKernel:
 
         key, signature_scheme: of the front connection; program: what programs.py has found. Raises what Container.create and start raise.
         """
-        self.began = time.monotonic()
         self.ready_after: float | None = None  # seconds
         self.back: Back | None = None
         self.connected = 0.0
         self._companion: Companion | None = None  # of a shell
         self.program = program
         with ExitStack() as undo:
-            self.tail = Tail(mirror=2 if os.environ.get("CELLHOLD_DEBUG") else None)
-            undo.callback(self.tail.close)
             self.meeting = meeting.Meeting(key=key, signature_scheme=signature_scheme)
             undo.callback(self.meeting.close)
+            self._run = undo.enter_context(ExitStack())  # what one run of the program has
             if isinstance(program, InsideProgram):
                 mounts = (*spec.mounts, self.meeting.mount)
                 env = {**spec.env, **program.env}
                 image = program.image or spec.image
                 self.box = create(replace(spec, image=image, entrypoint=(), args=program.argv, env=env, user=_USER, mounts=mounts))
-                undo.callback(self.box.remove, force=True)
-                self.box.start(stdout=self.tail.writer, stderr=self.tail.writer)
             else:
-                from cellhold_kernel.shell.companion import Companion  # noqa: PLC0415  # imported for an image without Python
+                from cellhold_kernel.shell import lines  # noqa: PLC0415  # imported for an image without Python
 
-                self._companion = Companion(program.argv, directory=self.meeting.inside, errors=self.tail.writer)
-                undo.callback(self._companion.close)
-                self.box = create(replace(spec, entrypoint=(), args=self._companion.args, user=_USER))
-                undo.callback(self.box.remove, force=True)
-                self._companion.start(self.box)
-            self.tail.given_away()
+                self.box = create(replace(spec, entrypoint=(), args=lines.start(program.argv), user=_USER))
+            undo.callback(self.box.remove, force=True)
+            self._start()
             self.spec = replace(spec, limits=self.box.spec.limits)  # without root none may hold that nobody asked for
-            self.life = self.box.fileno()  # once it has ended the box does not tell the descriptor any more
             self._undo = undo.pop_all()
+
+    def _start(self) -> None:
+        self.began = time.monotonic()
+        self.tail = Tail(mirror=2 if os.environ.get("CELLHOLD_DEBUG") else None)
+        self._run.callback(self.tail.close)
+        if isinstance(self.program, InsideProgram):
+            self.box.start(stdout=self.tail.writer, stderr=self.tail.writer)
+        else:
+            from cellhold_kernel.shell.companion import Companion  # noqa: PLC0415  # as above
+
+            self._companion = Companion(self.program.argv, directory=self.meeting.inside, errors=self.tail.writer)
+            self._run.callback(self._companion.close)
+            self._companion.start(self.box)
+        self.tail.given_away()
+        self.life = self.box.fileno()  # once it has ended the box does not tell the descriptor any more
+
+    def rest(self) -> None:
+        """It has ended, and may be started again: let go of what only a run has."""
+        self._run.close()
+        self.back = self.ready_after = None
+
+    def start_again(self) -> None:
+        """Start the program again, in the same container with all that was written. Raises what Container.start raises."""
+        self.meeting.clear()
+        self._start()
 
     def connect(self) -> Back | None:
         """Connect to the cell kernel's sockets, if they are there by now. Raises CellholdError where they are no sockets."""
@@ -128,7 +153,7 @@ class CellKernel:
                 return None  # bound, but nobody listens yet
             except OSError as error:
                 raise CellholdError(f"cannot connect to the cell kernel: {error.strerror}") from error
-            self._undo.callback(self.back.close)
+            self._run.callback(self.back.close)
             self.connected = time.monotonic()
         return self.back
 

@@ -11,6 +11,7 @@ Nothing in `inside` is believed: names are opened beneath its descriptor, withou
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cellhold.spec import Mount
@@ -51,6 +52,12 @@ class Meeting:
             if all(_exists(names[channel], self.directory) for channel in CHANNELS if channel != "hb"):
                 return names
         return None
+
+    def clear(self) -> None:
+        """Remove the sockets of a cell kernel that has ended: the next one binds its own."""
+        for name in (*NAMES.values(), *_LIKE_TCP.values()):
+            with suppress(OSError):  # it is not there, or a directory of the container's making: then no kernel gets to bind it
+                os.unlink(name, dir_fd=self.directory)
 
     def close(self) -> None:
         """Remove it and what the container left in it. Closing twice is no error."""

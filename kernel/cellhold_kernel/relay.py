@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from cellhold import quantity
 from cellhold.errors import CellholdError
 from cellhold.lifecycle import State
-from cellhold_kernel import diagnosis, wire
+from cellhold_kernel import controls, diagnosis, wire
 from cellhold_kernel.answers import Answers, is_kernel_info, is_silent, stops
 from cellhold_kernel.back import CHANNELS
 from cellhold_kernel.cellwatch import CellWatch, Counters
 from cellhold_kernel.config import Trust
+from cellhold_kernel.controls import Controls
 from cellhold_kernel.flow import Flow
 from cellhold_kernel.progress import Progress
 from cellhold_kernel.requests import Requests
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cellhold.outcome import Outcome
-    from cellhold_kernel.building import Build
     from cellhold_kernel.cellkernel import CellKernel
     from cellhold_kernel.cellwatch import Due
+    from cellhold_kernel.controls import Order
     from cellhold_kernel.diagnosis import Diagnosis
     from cellhold_kernel.front import Front
     from cellhold_kernel.loop import Loop
@@ -56,6 +57,7 @@ _READ_MOST = 64 << 10  # bytes of JSON from the container that we look into
 _LEAST = [b"{}"] * 4  # stands for the end of a message that was not kept
 _SHOWN = 40
 _OURS = frozenset({"iopub_welcome"})  # what only the host kernel says
+_OK = {"status": "ok", "user_expressions": {}, "payload": []}
 _STATES = ("busy", "idle", "starting")  # the others ("dead", "restarting") are the server's words
 
 
@@ -74,10 +76,11 @@ class HostKernel:
         self._replacing: tuple[wire.Message, Asked] | None = None  # the %container cell that waits for its container
         self._outputs: dict[str, list[tuple[str, dict[str, Any]]]] = {}  # request id -> what to publish once its cell has begun
         self._progress = Progress(front)
-        self._building: tuple[wire.Message, Build] | None = None  # the %%dockerfile cell that waits for its image
+        self._working: tuple[wire.Message, Work] | None = None  # the cell that waits for an image: %%dockerfile, %container commit
         self._notice: Diagnosis | None = None  # of a container that ended: told in the next cell
         self._watch: CellWatch | None = None  # the cell that runs in the main shell
         self._seen: Counters | None = None  # the present container's, before its first cell and after each
+        self._controls = Controls(session)
         self._answers = Answers(front)
         self._meter = UsageMeter()
         self._flow = Flow(front, session, loop)
@@ -98,6 +101,7 @@ class HostKernel:
         due = [
             self._session.tick() if self._deadline is None else self._deadline - time.monotonic(),
             self._look_at_cell() if self._deadline is None else None,
+            self._controls.tick(),
             self._flow.regulate(is_crowded=crowded),
             self._look_at_sockets(),
             self._progress.catch_up(),
@@ -116,8 +120,8 @@ class HostKernel:
         old = self._session.arrive()
         if old is not None:
             self._drain(old)
-            self._watch = None
-            self._settle(self._requests.settle())
+            self._lost(lambda cell: controls.replaced(cell=cell))
+            self._notice = None
             self._session.let_go(old)
         self._seen = None
         if self._replacing is not None:
@@ -152,11 +156,25 @@ class HostKernel:
     def ended(self, kernel: CellKernel, outcome: Outcome) -> None:
         """Killed: the cell is told and a fresh container made. Ended by itself: so does this process, with the same status."""
         self._drain(kernel)
-        if self._deadline is None and (diagnosis.is_survived(outcome) or self._session.is_coming):
+        order = self._controls.ended()
+        if self._deadline is None and order is not None and not self._session.is_coming:
+            self._stopped(kernel, order, outcome)
+        elif self._deadline is None and (diagnosis.is_survived(outcome) or self._session.is_coming):
             self._replace(kernel, lambda cell: diagnosis.of_end(outcome, cell=cell))
         else:
             self.status = outcome.status if self._deadline is None else 0
             self._loop.stop()
+
+    def _stopped(self, kernel: CellKernel, order: Order, outcome: Outcome) -> None:
+        """It has ended as somebody wished: it is kept as it is, for `start`, `commit`, `remove`."""
+        self._lost(lambda cell: controls.told(order, outcome, cell=cell))
+        self._notice = None
+        self._session.park(kernel)
+        self._session.failure = controls.stopped()
+        if order.message is not None:
+            text = f"container {kernel.box.id} is stopped: {controls.summary(outcome)}\n"
+            self._answers.cell(order.message, [("stream", {"name": "stdout", "text": text})], _OK)
+        self._pump()
 
     def _replace(self, kernel: CellKernel, tell: Callable[[int | None], Diagnosis]) -> None:
         """Take away a container that is lost, and have another. tell: why, given the number of the cell that ran."""
@@ -233,6 +251,8 @@ class HostKernel:
                 self._control(message)
             elif message.header.get("subshell_id") and self._session.current is not None:
                 self._pass_on(channel, message)
+            elif action := self._urgent(message):
+                self._act(message, action, "")
             else:
                 self._hold(channel, message)
         self._pump()
@@ -243,7 +263,7 @@ class HostKernel:
     def _control(self, message: wire.Message) -> None:
         if message.type == "shutdown_request":
             self._shut_down(message)
-        elif message.type == "interrupt_request" and (self._building or self._session.is_coming or self._session.current is None):
+        elif message.type == "interrupt_request" and (self._working or self._session.is_coming or self._session.current is None):
             self._interrupt_start(message)
         elif message.type == "interrupt_request" and self._session.current is not None and self._session.current.interrupts_by_signal:
             if self._requests.cell_runs():  # a kernel that waits for a cell might end by it
@@ -255,6 +275,15 @@ class HostKernel:
             self._pass_on("control", message)
         else:
             self._hold("control", message)
+
+    def _urgent(self, message: wire.Message) -> tuple[str, ...]:
+        """What a cell asks to be done to the container, and nothing else, while another cell runs: it would wait for that one."""
+        if message.type != "execute_request" or not message.mentions(b"%container") or not self._requests.cell_runs():
+            return ()
+        from cellhold_kernel.magics import lines  # noqa: PLC0415  # imported when a cell asks for one
+
+        action = lines.alone(str(message.content.get("code", "")))
+        return action if self._is_paused() or not {*action[:1]} & {*lines.SHOWING} else ()
 
     def _is_paused(self) -> bool:
         """A frozen cell kernel answers nothing; without an answer to this one, Jupyter takes the kernel for dead."""
@@ -268,7 +297,7 @@ class HostKernel:
 
     def _pump(self) -> None:
         """Let go on what was held back, as far as it may."""
-        while self._held and self._replacing is None and self._building is None and self._deadline is None:
+        while self._held and not (self._replacing or self._working or self._deadline or self._controls.is_stopping):
             channel, message = self._held[0]
             if self._session.current is None and self._session.is_coming:
                 return
@@ -287,7 +316,12 @@ class HostKernel:
     def _pass_on(self, channel: str, message: wire.Message, parts: list[wire.Part] | None = None) -> None:
         current = self._session.current
         if current is None or current.back is None:
-            self._answer(channel, message)
+            if message.type == "execute_request" and self._controls.take_removed():
+                self._session.open()
+                self._notice = controls.FRESH
+                self._held.appendleft((channel, message))
+            else:
+                self._answer(channel, message)
             return
         if message.type == "execute_request" and self._notice is not None and not is_silent(message):
             self._say(message, *_warning(self._notice))
@@ -420,16 +454,19 @@ class HostKernel:
 
     def _asks_us(self, message: wire.Message) -> bool:
         """Do what a cell's %container and %limits lines, or its %%dockerfile, ask for; False where it has none."""
-        from cellhold_kernel.magics import container, dockerfile, limits, lines  # noqa: PLC0415  # imported when a cell asks for one
+        from cellhold_kernel.magics import container, dockerfile, limits, lines, showing  # noqa: PLC0415  # imported when a cell asks
 
         code = str(message.content.get("code", ""))
         try:
             if (image := dockerfile.read(code)) is not None:
-                self._begin_build(message, dockerfile.start(self._session, image))
+                self._begin_work(message, dockerfile.start(self._session, image), f"# %%dockerfile {image.name}")
                 return True
             asked = lines.read(code)
             if asked is None:
                 return False
+            if asked.action and asked.action[0] not in lines.SHOWING:
+                self._act(message, asked.action, asked.code)
+                return True
             wanted, changed = asked.magics.get("container"), asked.magics.get("limits")
             if wanted:
                 settings = self._session.settings.over("", {**wanted, **(changed or {})}, trust=Trust.CELL)
@@ -438,6 +475,8 @@ class HostKernel:
                 self._replacing = (message, asked)
                 return True
             outputs: list[tuple[str, dict[str, Any]]] = []
+            if asked.action:
+                outputs.append(_display(showing.shown(self._session, asked.action)))
             if wanted is not None:
                 outputs.append(_display(container.shown(self._session)))
             if changed:
@@ -450,46 +489,69 @@ class HostKernel:
         self._finish(message, outputs, asked.code)
         return True
 
+    def _act(self, message: wire.Message, action: tuple[str, ...], code: str) -> None:
+        """Do to the container what a cell asks for. code: for the cell kernel, once there is one again."""
+        from cellhold_kernel.magics import showing  # noqa: PLC0415  # as above
+        from cellhold_kernel.magics.lines import SHOWING, Asked  # noqa: PLC0415
+
+        word, *arguments = action
+        try:
+            if word in SHOWING:
+                self._answers.cell(message, [_display(showing.shown(self._session, action))], _OK)
+                return
+            if word == controls.COMMIT:
+                self._begin_work(message, self._controls.commit(arguments), code)
+                return
+            said = self._controls.perform(word, arguments, message)
+            if said is not None:
+                self._answers.cell(message, [("stream", {"name": "stdout", "text": f"{said}\n"})], _OK)
+                return
+            self._answers.busy(message)
+            if self._session.is_coming:
+                self._replacing = (message, Asked({}, code))
+        except CellholdError as error:
+            self._refuse(message, error)
+
     def _finish(self, message: wire.Message, outputs: list[tuple[str, dict[str, Any]]], code: str) -> None:
-        """Let the rest of a cell run in the container, with our outputs before its own; without a container that is all."""
-        if self._session.current is None:
-            self._answers.cell(message, outputs, {"status": "ok", "user_expressions": {}, "payload": []})
+        """Let the rest of a cell run in the container, with our outputs before its own; without one, or in a paused one, that is all."""
+        if self._session.current is None or self._is_paused():
+            self._answers.cell(message, outputs, _OK)
             return
         for output in outputs:
             self._say(message, *output)
         self._pass_on("shell", message, self._signer.with_content(message, {**message.content, "code": code}))
 
-    def _begin_build(self, message: wire.Message, build: Build) -> None:
+    def _begin_work(self, message: wire.Message, work: Work, code: str) -> None:
         self._answers.busy(message)
-        self._building = (message, build)
-        self._loop.add(build.fileno(), partial(self._built, message, build))
+        self._working = (message, work)
+        self._loop.add(work.fileno(), partial(self._worked, message, work, code))
 
-    def _built(self, message: wire.Message, build: Build) -> None:
-        """The build has said something, or has ended."""
+    def _worked(self, message: wire.Message, work: Work, code: str) -> None:
+        """The work has said something, or has ended."""
         try:
-            goes_on = build.drain()
-            self._progress.show(message, build, now=not goes_on)
+            goes_on = work.drain()
+            self._progress.show(message, work, now=not goes_on)
             if goes_on:
                 return
-            self._end_build()
-            self._finish(message, [], f"# %%dockerfile {build.name}")
+            self._end_work()
+            self._finish(message, [], code)
         except CellholdError as error:
-            self._end_build()
-            self._progress.show(message, build)
+            self._end_work()
+            self._progress.show(message, work)
             self._refuse(message, error)
         self._pump()
 
-    def _end_build(self) -> None:
-        if self._building is not None:
-            _message, build = self._building
-            self._building = None
+    def _end_work(self) -> None:
+        if self._working is not None:
+            _message, work = self._working
+            self._working = None
             self._progress.forget()
-            self._loop.remove(build.fileno())
-            build.close()
+            self._loop.remove(work.fileno())
+            work.close()
 
     def close(self) -> None:
         """End what works for cells, the container included."""
-        self._end_build()
+        self._end_work()
         self._session.close()
 
     def _answer(self, channel: str, message: wire.Message) -> None:
@@ -517,10 +579,10 @@ class HostKernel:
 
     def _interrupt_start(self, message: wire.Message) -> None:
         """Interrupt while a container comes up: the cell that waits for it gives up, the old container stays."""
-        if self._building is not None:
-            waiting, _build = self._building
-            self._end_build()
-            self._refuse(waiting, CellholdError("interrupted: the image was not built"))
+        if self._working is not None:
+            waiting, work = self._working
+            self._end_work()
+            self._refuse(waiting, CellholdError(f"interrupted: {work.undone}"))
             self._pump()
         elif self._replacing is not None:
             self._session.cancel()

@@ -56,7 +56,7 @@ class Listener(Protocol):
 
 
 class Session:
-    """The containers of one notebook. failure: why there is none, when there is none."""
+    """The containers of one notebook. failure: why there is none, when there is none. stopped: one that ended on its user's order, kept."""
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class Session:
         self.cell_limits = CellLimits()
         self.current: CellKernel | None = None
         self.coming: CellKernel | None = None
+        self.stopped: CellKernel | None = None
         self._work: Work | None = None  # on the image that the next one is made of
         self.failure: CellholdError | None = None
         self._asked = self.settings, self.cell_limits
@@ -159,12 +160,41 @@ class Session:
             )
         except OSError as error:
             raise CellholdError(f"cannot start a container of image {spec.image}: {error}") from error
-        self.coming = coming
-        self._loop.add(coming.life, partial(self._ended, coming))
-        self._loop.add(coming.tail.fileno(), partial(self._wrote, coming))
+        self._await(coming)
         if not self._has_cleared:
             self._has_cleared = True
             meeting.clear_abandoned()  # there is time now: the cell kernel takes 100 times as long to come up
+
+    def _await(self, coming: CellKernel) -> None:
+        self.coming = coming
+        self._loop.add(coming.life, partial(self._ended, coming))
+        self._loop.add(coming.tail.fileno(), partial(self._wrote, coming))
+
+    def park(self, kernel: CellKernel) -> None:
+        """Keep the present container, which has ended."""
+        self._forget(kernel)
+        kernel.rest()
+        self.current, self.stopped = None, kernel
+
+    def resume(self) -> None:
+        """Start the container that was kept, or where there is none a fresh one. Raises CellholdError."""
+        kernel, self.stopped = self.stopped, None
+        if kernel is None:
+            self.begin(self.settings)
+            return
+        self._asked = (self.settings, self.cell_limits)
+        try:
+            kernel.start_again()
+        except (CellholdError, OSError) as error:
+            kernel.close()
+            raise CellholdError(f"cannot start the container again: {error}") from error
+        self._await(kernel)
+
+    def remove_stopped(self) -> None:
+        """Take away the container that was kept."""
+        if self.stopped is not None:
+            self.stopped.close()
+            self.stopped = None
 
     def update(self, texts: Mapping[str, str]) -> None:
         """Change limits of the present container, and of those that follow it. Raises CellholdError; nothing has changed then."""
@@ -228,6 +258,7 @@ class Session:
         (self.settings, self.cell_limits), self.failure = self._asked, None
         if self.current is not None:
             self.current.greeted()
+        self.remove_stopped()
         return old
 
     @property
@@ -246,14 +277,18 @@ class Session:
         """Take a container away."""
         if kernel is self.current:
             self.current = None
+        self._forget(kernel)
+        kernel.close()
+
+    def _forget(self, kernel: CellKernel) -> None:
         self._loop.remove(kernel.life)
         self._loop.remove(kernel.tail.fileno())
         for socket in kernel.back.sockets.values() if kernel.back is not None else ():
             self._loop.remove(socket)
-        kernel.close()
 
     def close(self) -> None:
         """Take everything away."""
         self.cancel()
+        self.remove_stopped()
         if self.current is not None:
             self.let_go(self.current)

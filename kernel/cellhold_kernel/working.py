@@ -31,7 +31,9 @@ _ERRORS: dict[str, type[CellholdError]] = {
 
 
 class Work(ABC):
-    """One such process; `close` ends it. seconds: since it began."""
+    """One such process; `close` ends it. seconds: since it began. undone: what an interrupt leaves undone, in words."""
+
+    undone = ""
 
     def __init__(self, module: str, arguments: Sequence[str], *, given: bytes = b"") -> None:
         """Start `python -m module`; given: its standard input. -P: we are in the notebook's folder, and nothing of it is imported here."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cellhold.errors import InvalidSpec
-from cellhold_kernel.magics.lines import read
+from cellhold_kernel.magics.lines import alone, read
 
 
 def test_a_cell_without_it_is_left_alone() -> None:
@@ -15,7 +15,7 @@ def test_a_cell_without_it_is_left_alone() -> None:
 
 
 def test_alone_it_asks_for_nothing_new_and_stays_as_a_comment() -> None:
-    assert read("%container") == ({"container": {}}, "# %container")
+    assert read("%container") == ({"container": {}}, "# %container", ())
 
 
 def test_lines_at_the_top_add_up_and_the_rest_keeps_its_line_numbers() -> None:
@@ -35,6 +35,29 @@ def test_values_are_quoted_as_in_a_shell() -> None:
     asked = read("%container image='/srv/my root' --cpus=2")
     assert asked is not None
     assert asked.magics == {"container": {"image": "/srv/my root", "cpus": "2"}}
+
+
+def test_an_action_is_a_word_with_its_arguments() -> None:
+    asked = read("# now\n%container kill 'SIGINT'  # politely\nx = 1")
+    assert asked is not None
+    assert (asked.magics, asked.action) == ({}, ("kill", "SIGINT"))
+    assert asked.code == "# now\n# %container kill 'SIGINT'  # politely\nx = 1"
+    assert alone("%container pause\n") == ("pause",)
+    assert alone("%container pause\nx = 1") == alone("%container memory=1g") == alone("%container 'pause") == ()
+
+
+@pytest.mark.parametrize(
+    "code", ["%container pause\n%container unpause", "%container pause\n%limits", "%container memory=1g\n%container stop"]
+)
+def test_an_action_stands_alone(code: str) -> None:
+    with pytest.raises(InvalidSpec, match="no other %container or %limits line can stand beside it"):
+        read(code)
+
+
+def test_a_word_that_is_no_action_is_told_which_there_are() -> None:
+    with pytest.raises(InvalidSpec, match="cannot use paus: not a key=value") as refused:
+        read("%container paus")
+    assert "or one of start, pause, unpause, stop, kill, restart, remove, commit, usage" in str(refused.value.hint)
 
 
 def test_both_magics_may_stand_at_the_top() -> None:

@@ -1,4 +1,4 @@
-"""The lines `%container ...` and `%limits ...` at the top of a cell, taken out of it.
+"""The lines `%container ...` and `%limits ...` at the top of a cell, taken out of it: key=value words, or an action (`%container pause`).
 
 What follows runs in the container that they ask for. They reach the language in the container as comments, so that line numbers,
 history and cell numbers stay what they are.
@@ -17,26 +17,33 @@ from cellhold_kernel import config
 from cellhold_kernel.tail import plain
 
 NAMES = ("container", "limits")
+SHOWING = ("usage", "layers", "trace")
+ACTIONS = ("start", "pause", "unpause", "stop", "kill", "restart", "remove", "commit", *SHOWING)
 _LINE = re.compile(rf"%({'|'.join(NAMES)})(?![\w.])(.*)")
 _QUIET = re.compile(r"\s*(?:#.*)?")
 _SHOWN = 64
 
 
 class Asked(NamedTuple):
-    """What a cell's lines ask for. magics: name -> its key -> text, empty = show; code: for the cell kernel."""
+    """What a cell's lines ask for. magics: name -> its key -> text, empty = show; code: for the cell kernel; action: with its arguments."""
 
     magics: dict[str, dict[str, str]]
     code: str
+    action: tuple[str, ...] = ()
 
 
 def read(code: str) -> Asked | None:
     """Take a cell's lines; None where it has none. Raises InvalidSpec for one that is not understood, or not at the top."""
     lines = code.split("\n")
     magics: dict[str, dict[str, str]] = {}
+    actions: list[tuple[str, ...]] = []
     top = 0
     for number, line in enumerate(lines):
         if match := _line(line):
-            magics.setdefault(match[1], {}).update(assignments(match[1], match[2]))
+            if found := _action(match[1], match[2]):
+                actions.append(found)
+            else:
+                magics.setdefault(match[1], {}).update(assignments(match[1], match[2]))
             top = number + 1
         elif not _QUIET.fullmatch(line):
             break
@@ -45,28 +52,53 @@ def read(code: str) -> Asked | None:
         raise InvalidSpec(
             f"cannot use %{name} here: a %{name} line has to be at the top of its cell", hint="move it up, or into a cell of its own"
         )
-    if not magics:
+    if len(actions) + len(magics) > 1 and actions:
+        raise InvalidSpec(f"cannot use %container {actions[0][0]} here: no other %container or %limits line can stand beside it")
+    if not magics and not actions:
         return None
+    action = actions[0] if actions else ()
     if _is_other_magic(rest):  # %%time has to come first in what the cell kernel gets
-        return Asked(magics, "\n".join(rest))
-    return Asked(magics, "\n".join([f"# {line}" if _line(line) else line for line in lines[:top]] + rest))
+        return Asked(magics, "\n".join(rest), action)
+    return Asked(magics, "\n".join([f"# {line}" if _line(line) else line for line in lines[:top]] + rest), action)
+
+
+def alone(code: str) -> tuple[str, ...]:
+    """The action of a cell that asks for nothing else; empty where there is none, or it is not understood."""
+    match = _line(code.strip())
+    try:
+        return _action(match[1], match[2]) if match else ()
+    except InvalidSpec:
+        return ()
+
+
+def _words(name: str, line: str) -> list[str]:
+    try:
+        return shlex.split(line, comments=True)
+    except ValueError as error:
+        raise InvalidSpec(f"cannot read %{name}{plain(line, most=_SHOWN)}: {error}", hint="close the quotation mark") from error
+
+
+def _action(name: str, line: str) -> tuple[str, ...]:
+    words = _words(name, line)
+    return tuple(words) if name == "container" and words and words[0] in ACTIONS else ()
 
 
 def assignments(name: str, line: str) -> dict[str, str]:
     """The key=value words of a line, quoted as in a shell; what may be said several times is joined. Raises InvalidSpec."""
-    try:
-        words = shlex.split(line, comments=True)
-    except ValueError as error:
-        raise InvalidSpec(f"cannot read %{name}{plain(line, most=_SHOWN)}: {error}", hint="close the quotation mark") from error
     texts: dict[str, str] = {}
-    for word in words:
+    for word in _words(name, line):
         key, equals, text = word.removeprefix("--").partition("=")
         if not equals:
-            raise InvalidSpec(f"cannot use {plain(word, most=_SHOWN)}: not a key=value", hint=f"write %{name} memory=512m cpus=1.5")
+            raise InvalidSpec(f"cannot use {plain(word, most=_SHOWN)}: not a key=value", hint=_usage(name))
         if key not in config.KEYS:
             raise config.unknown(key)
         texts[key] = f"{texts[key]} {text}" if key in texts and key in config.REPEATED else text
     return texts
+
+
+def _usage(name: str) -> str:
+    usage = f"write %{name} memory=512m cpus=1.5"
+    return f"{usage}, or one of {', '.join(ACTIONS)}" if name == "container" else usage
 
 
 def _line(line: str) -> re.Match[str] | None:

@@ -1,0 +1,63 @@
+"""A container of which an image is made, for a cell that waits for it: `%container commit NAME`.
+
+    python -m cellhold_kernel.committing CONTAINER NAME
+
+is the process that does it, and says in a line of JSON what came of it.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import sys
+from typing import Any
+
+from cellhold import quantity
+from cellhold_kernel.tail import plain
+from cellhold_kernel.working import Work
+
+
+class Commit(Work):
+    """One commit. The container is frozen meanwhile."""
+
+    undone = "nothing was committed"
+
+    def __init__(self, container: str, name: str) -> None:
+        """Start it."""
+        self._container, self._name = container, name
+        self._made: tuple[str, int] | None = None
+        super().__init__("cellhold_kernel.committing", [container, name])
+
+    def _note(self, said: dict[str, Any]) -> None:
+        self._made = plain(str(said["image"])), int(said["layer_bytes"])
+
+    def text(self) -> str:
+        """What is being made, or was."""
+        if self._made is None:
+            return f"making image {plain(self._name)} of container {self._container} ({self.seconds:.0f} s)"
+        image, size = self._made
+        return f"container {self._container} is now image {image}, with a new layer of {quantity.size(size)} (compressed)"
+
+    def html(self) -> str:
+        """The same."""
+        return f"<div>{html.escape(self.text())}</div>"
+
+
+def main() -> int:
+    """The process."""
+    from cellhold import committing  # noqa: PLC0415  # what the host kernel does without
+    from cellhold.errors import CellholdError  # noqa: PLC0415
+    from cellhold.store.home import open_home  # noqa: PLC0415
+
+    container, name = sys.argv[1:]
+    try:
+        image = committing.commit(container, name, open_home())
+        said: dict[str, object] = {"image": name, "layer_bytes": image.manifest.layers[-1].size_bytes}
+    except CellholdError as error:
+        said = {"error": type(error).__name__, "sentence": str(error), "hint": error.hint}
+    print(json.dumps(said), flush=True)  # noqa: T201  # what a program reads
+    return 1 if "error" in said else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
