@@ -14,7 +14,7 @@ from cellhold import __version__
 from cellhold_kernel.wire import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from cellhold.errors import CellholdError
     from cellhold_kernel.front import Front
@@ -76,6 +76,11 @@ class Answers:
         """What the cell kernel is, for one that is paused."""
         with self._at_work(message):
             self._front.reply(channel, message, {**self.known_info, "status": "ok"})
+
+    def comms(self, channel: str, message: Message, known: Mapping[str, Any]) -> None:
+        """The comms that there are, where the cell kernel cannot say which it has."""
+        with self._at_work(message):
+            self._front.reply(channel, message, {"status": "ok", "comms": known})
 
     def question(self, channel: str, message: Message, *, error: CellholdError) -> None:
         """What can be said without a cell kernel; error: why there is none. What is no request (a comm's message) gets no reply."""

@@ -73,7 +73,7 @@ def serve(given: Arguments, create: Callable[[Spec], Box], *, rules: Path = poli
         signer = wire.Signer(asked.key, asked.signature_scheme)
         front = Front(asked, signer)
         closing.callback(front.close)
-        kernel = HostKernel(front, session, loop, signer)
+        kernel = HostKernel(front, session, loop, signer, notebook())
         closing.callback(kernel.close)
         loop.run(kernel.tick)
     return kernel.status

@@ -52,6 +52,7 @@ class CellWatch:
         self.number = number
         self.reached: Diagnosis | None = None  # the limit for which it was interrupted
         self.is_killed = False
+        self.result = "ok"  # its reply's status
         self._kernel = kernel
         self._limits = limits
         self._output_bytes = 0

@@ -28,10 +28,12 @@ from cellhold_kernel.progress import Progress
 from cellhold_kernel.requests import Requests
 from cellhold_kernel.tail import plain
 from cellhold_kernel.usage import UsageMeter
+from cellhold_kernel.widgets import saved
 from cellhold_kernel.zmtp import MESSAGE_MOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from cellhold.outcome import Outcome
     from cellhold_kernel.cellkernel import CellKernel
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from cellhold_kernel.magics.lines import Asked
     from cellhold_kernel.requests import Fates, Request
     from cellhold_kernel.session import Session
+    from cellhold_kernel.widgets.comms import Comms
+    from cellhold_kernel.widgets.panel import Panel
     from cellhold_kernel.working import Work
 
 _MAGICS = (b"%container", b"%limits", b"%%dockerfile")
@@ -64,10 +68,11 @@ _STATES = ("busy", "idle", "starting")  # the others ("dead", "restarting") are 
 class HostKernel:
     """Relays between a front and a session's containers. `status` is what the process is to exit with."""
 
-    def __init__(self, front: Front, session: Session, loop: Loop, signer: wire.Signer) -> None:
-        """Wait for what Jupyter sends; nothing is started yet."""
+    def __init__(self, front: Front, session: Session, loop: Loop, signer: wire.Signer, notebook: Path | None = None) -> None:
+        """Wait for what Jupyter sends; nothing is started yet. notebook: its file, where that is known."""
         self.status = 0
         self._front = front
+        self._notebook = notebook
         self._session = session
         self._loop = loop
         self._signer = signer
@@ -81,6 +86,8 @@ class HostKernel:
         self._watch: CellWatch | None = None  # the cell that runs in the main shell
         self._seen: Counters | None = None  # the present container's, before its first cell and after each
         self._controls = Controls(session)
+        self._panel: Panel | None = None  # from the first time that somebody wants it
+        self._comms: Comms | None = None
         self._answers = Answers(front)
         self._meter = UsageMeter()
         self._flow = Flow(front, session, loop)
@@ -102,6 +109,7 @@ class HostKernel:
             self._session.tick() if self._deadline is None else self._deadline - time.monotonic(),
             self._look_at_cell() if self._deadline is None else None,
             self._controls.tick(),
+            self._panel.tick() if self._panel is not None else None,
             self._flow.regulate(is_crowded=crowded),
             self._look_at_sockets(),
             self._progress.catch_up(),
@@ -147,6 +155,8 @@ class HostKernel:
         """The cell that asked for the container is told, or every cell if there is none now."""
         if self._session.current is None:
             self._session.failure = error
+        if self._panel is not None:
+            self._panel.say(str(error))
         if self._replacing is not None:
             message, _ = self._replacing
             self._replacing = None
@@ -157,6 +167,8 @@ class HostKernel:
         """Killed: the cell is told and a fresh container made. Ended by itself: so does this process, with the same status."""
         self._drain(kernel)
         order = self._controls.ended()
+        if self._panel is not None:
+            self._panel.container_ended(outcome)
         if self._deadline is None and order is not None and not self._session.is_coming:
             self._stopped(kernel, order, outcome)
         elif self._deadline is None and (diagnosis.is_survived(outcome) or self._session.is_coming):
@@ -225,6 +237,8 @@ class HostKernel:
                 told = diagnosis.of_overdue(watch.reached)
             for request in fates.ran:
                 number = request.count or self._answers.cells + 1
+                if self._panel is not None:
+                    self._panel.refresh(parent=request.message.header)
                 self._answers.killed(request.channel, request.message, name=told.name, lines=told.lines, count=number)
             self._notice = diagnosis.of_past(told) if fates.ran else told
             fates.ran.clear()
@@ -247,6 +261,8 @@ class HostKernel:
                 continue  # ipykernel drops such as well
             if message.type == "kernel_info_request" and self._is_paused():
                 self._answers.info(channel, message)
+            elif message.type.startswith("comm_") and self._is_for_panel(channel, message):
+                continue
             elif channel == "control":
                 self._control(message)
             elif message.header.get("subshell_id") and self._session.current is not None:
@@ -275,6 +291,27 @@ class HostKernel:
             self._pass_on("control", message)
         else:
             self._hold("control", message)
+
+    def _is_for_panel(self, channel: str, message: wire.Message) -> bool:
+        """Whether a message about comms is dealt with: it is for one of ours, or only we can answer it."""
+        if message.type == "comm_info_request" and self._panel is None and saved.has_panel(self._notebook):
+            self._want_panel()
+        if self._comms is None:
+            return False
+        if message.type == "comm_info_request" and (self._is_paused() or not (self._session.current or self._session.is_coming)):
+            self._answers.comms(channel, message, self._comms.known(message.content))
+            return True
+        return self._comms.takes(message)
+
+    def _want_panel(self) -> Panel:
+        if self._panel is None:
+            from cellhold_kernel.widgets.comms import Comms  # noqa: PLC0415  # most notebooks do without
+            from cellhold_kernel.widgets.panel import Panel  # noqa: PLC0415
+
+            self._comms = Comms(self._front, self._signer)
+            self._panel = Panel(self._comms, self._front, self._session, self._controls, self._loop)
+            self._comms.knows(self._panel)
+        return self._panel
 
     def _urgent(self, message: wire.Message) -> tuple[str, ...]:
         """What a cell asks to be done to the container, and nothing else, while another cell runs: it would wait for that one."""
@@ -362,19 +399,26 @@ class HostKernel:
             return
         if message.type in _OURS or (message.type == "status" and message.content_up_to(_READ_MOST).get("execution_state") not in _STATES):
             return
+        if self._comms is not None and self._comms.forges(message):
+            return
         if self._watch is not None and message.parent_id == self._watch.message_id and self._is_left_out(self._watch, message):
             return
         self._front.pass_on(message)
         if message.type == "execute_input" and self._signer.verify(message):
-            count = message.content_up_to(_READ_MOST).get("execution_count")
-            if isinstance(count, int) and 0 <= count < 1 << 53:
-                self._answers.cells = count
-                request = self._requests.started(message.parent_id, count)
-                if request is not None and request.on_main_shell and self._seen is not None:
-                    self._watch = CellWatch(message.parent_id, count, kernel, self._session.cell_limits, self._seen)
-            if message.parent_id in self._outputs:
-                for kind, content in self._outputs.pop(message.parent_id):
-                    self._front.publish(kind, content, parent=message.parent)
+            self._began(kernel, message)
+
+    def _began(self, kernel: CellKernel, message: wire.Message) -> None:
+        """A cell runs: watch it, and publish what we have to say in it."""
+        count = message.content_up_to(_READ_MOST).get("execution_count")
+        if isinstance(count, int) and 0 <= count < 1 << 53:
+            self._answers.cells = count
+            request = self._requests.started(message.parent_id, count)
+            if request is not None and request.on_main_shell and self._seen is not None:
+                self._watch = CellWatch(message.parent_id, count, kernel, self._session.cell_limits, self._seen)
+                if self._panel is not None:
+                    self._panel.cell_began(count, self._seen.usage)
+        for kind, content in self._outputs.pop(message.parent_id, ()):
+            self._front.publish(kind, content, parent=message.parent)
 
     def _asked(self, message: wire.Message) -> None:
         """A cell's input(): only for somebody whose cell runs."""
@@ -408,6 +452,14 @@ class HostKernel:
             return
         if request.message.type == "kernel_info_request":
             self._answers.known_info = content
+        if request.message.type == "comm_info_request" and self._comms is not None:
+            told = message.content
+            comms = told["comms"] if isinstance(told.get("comms"), dict) else {}
+            merged = {**told, "comms": {**comms, **self._comms.known(request.message.content)}}
+            self._front.send(channel, self._signer.with_content(message, merged))
+            return
+        if self._watch is not None and request.message.id == self._watch.message_id:
+            self._watch.result = str(content.get("status"))
         self._front.send(channel, message.frames)
         self._follow(request, failed=content.get("status") == "error")
 
@@ -430,6 +482,8 @@ class HostKernel:
             for told in watch.met():
                 self._front.publish(*_warning(told), parent=message.parent)
             self._seen = watch.seen
+            if self._panel is not None:
+                self._panel.cell_ended(watch.result, parent=message.parent)
         return False
 
     def _look_at_cell(self) -> float | None:
@@ -454,7 +508,7 @@ class HostKernel:
 
     def _asks_us(self, message: wire.Message) -> bool:
         """Do what a cell's %container and %limits lines, or its %%dockerfile, ask for; False where it has none."""
-        from cellhold_kernel.magics import container, dockerfile, limits, lines, showing  # noqa: PLC0415  # imported when a cell asks
+        from cellhold_kernel.magics import container, dockerfile, limits, lines  # noqa: PLC0415  # imported when a cell asks
 
         code = str(message.content.get("code", ""))
         try:
@@ -476,7 +530,7 @@ class HostKernel:
                 return True
             outputs: list[tuple[str, dict[str, Any]]] = []
             if asked.action:
-                outputs.append(_display(showing.shown(self._session, asked.action)))
+                outputs += self._shown(message, asked.action)
             if wanted is not None:
                 outputs.append(_display(container.shown(self._session)))
             if changed:
@@ -489,15 +543,24 @@ class HostKernel:
         self._finish(message, outputs, asked.code)
         return True
 
+    def _shown(self, message: wire.Message, action: tuple[str, ...]) -> list[tuple[str, dict[str, Any]]]:
+        from cellhold_kernel.magics import showing  # noqa: PLC0415  # as above
+
+        if action != ("panel",):
+            return [_display(showing.shown(self._session, action))]
+        panel = self._want_panel()
+        if self._comms is not None:
+            self._comms.open(panel, parent=message.header)
+        return panel.outputs()
+
     def _act(self, message: wire.Message, action: tuple[str, ...], code: str) -> None:
         """Do to the container what a cell asks for. code: for the cell kernel, once there is one again."""
-        from cellhold_kernel.magics import showing  # noqa: PLC0415  # as above
-        from cellhold_kernel.magics.lines import SHOWING, Asked  # noqa: PLC0415
+        from cellhold_kernel.magics.lines import SHOWING, Asked  # noqa: PLC0415  # as above
 
         word, *arguments = action
         try:
             if word in SHOWING:
-                self._answers.cell(message, [_display(showing.shown(self._session, action))], _OK)
+                self._answers.cell(message, self._shown(message, action), _OK)
                 return
             if word == controls.COMMIT:
                 self._begin_work(message, self._controls.commit(arguments), code)
@@ -552,6 +615,8 @@ class HostKernel:
     def close(self) -> None:
         """End what works for cells, the container included."""
         self._end_work()
+        if self._panel is not None:
+            self._panel.close()
         self._session.close()
 
     def _answer(self, channel: str, message: wire.Message) -> None:

@@ -77,7 +77,7 @@ def layers(image: StoredImage, home: Home) -> list[Layer]:
     """All layers of an image, the lowest first."""
     stack = lookup(image, home)
     told = {entry.layer: entry for entry in description.by_layer(image, home)}
-    images, containers = _sharers(home)
+    images, containers = sharers(home)
     return [
         Layer(
             number=number + 1,
@@ -129,7 +129,7 @@ def wasted(layers: Sequence[Layer]) -> list[Change]:
     return sorted(hiding, key=lambda change: -change.hidden_bytes)
 
 
-def _sharers(home: Home) -> tuple[Counter[Digest], Counter[Digest]]:
+def sharers(home: Home) -> tuple[Counter[Digest], Counter[Digest]]:
     """How many images, and how many containers, have each layer."""
     images = Counter(chain for image in stored.every(home) for chain in image.chain_ids)
     records = filter(None, map(record.read, home.containers.iterdir()))

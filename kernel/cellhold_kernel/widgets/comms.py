@@ -1,0 +1,105 @@
+"""Comms that the host kernel owns: widgets that answer whatever the container does. Version 2 of the widget protocol, by hand.
+
+A message from the container that carries one of their ids is dropped: what runs in there cannot draw over them, nor press their buttons.
+https://ipywidgets.readthedocs.io/en/stable/ (jupyter-widgets/schema/messages.md)
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cellhold_kernel.front import Front
+    from cellhold_kernel.wire import Message, Signer
+
+TARGET = "jupyter.widget"
+CONTROL = "jupyter.widget.control"  # asks for all states at once; refused, front ends ask each comm for its own
+_VERSION = "2.1.0"
+_SEARCHED_MOST = 4 << 20  # bytes of a message of the container's that are looked through for our ids
+
+
+class Widget(Protocol):
+    """A model. id: of its comm, fixed, so that a notebook that is opened again finds it."""
+
+    id: str
+
+    def state(self) -> dict[str, Any]:
+        """All of its synchronised state."""
+
+    def said(self, content: Mapping[str, Any]) -> None:
+        """A view has sent this."""
+
+
+class Comms:
+    """Those of one kernel."""
+
+    def __init__(self, front: Front, signer: Signer) -> None:
+        """None yet."""
+        self._front = front
+        self._signer = signer
+        self._widgets: dict[str, Widget] = {}
+        self._parent: Mapping[str, Any] = {}
+
+    def open(self, widget: Widget, *, parent: Mapping[str, Any]) -> None:
+        """Let front ends know of it."""
+        self._widgets[widget.id] = widget
+        data = {"state": widget.state(), "buffer_paths": []}
+        content = {"comm_id": widget.id, "target_name": TARGET, "data": data}
+        self._front.send(
+            "iopub", self._signer.make("comm_open", content, parent=parent, metadata={"version": _VERSION}, identities=(b"comm_open",))
+        )
+
+    def knows(self, widget: Widget) -> None:
+        """It is there, without having been opened: front ends that ask are told."""
+        self._widgets[widget.id] = widget
+
+    def takes(self, message: Message) -> bool:
+        """Whether a front end's message is for one of ours, or asks for the states of all: then it has been dealt with."""
+        if not self._widgets or message.type not in ("comm_open", "comm_msg", "comm_close"):
+            return False
+        comm_id, is_open = message.content.get("comm_id"), message.type == "comm_open"
+        if not (comm_id in self._widgets or (is_open and message.content.get("target_name") == CONTROL)):
+            return False
+        self._front.publish("status", {"execution_state": "busy"}, parent=message.header)
+        self._parent = message.header
+        if is_open:
+            self._front.publish("comm_close", {"comm_id": comm_id, "data": {}}, parent=message.header)
+        elif message.type == "comm_msg":
+            self._received(self._widgets[str(comm_id)], message.content.get("data"))
+        self._parent = {}
+        self._front.publish("status", {"execution_state": "idle"}, parent=message.header)
+        return True
+
+    def _received(self, widget: Widget, data: Any) -> None:
+        method = data.get("method") if isinstance(data, dict) else None
+        if method == "request_state":
+            self._send(widget.id, {"method": "update", "state": widget.state(), "buffer_paths": []})
+        elif method == "custom" and isinstance(data.get("content"), dict):
+            widget.said(data["content"])
+
+    def send(self, widget: Widget, content: Mapping[str, Any]) -> None:
+        """To all views of it."""
+        self._send(widget.id, {"method": "custom", "content": content})
+
+    def _send(self, comm_id: str, data: Mapping[str, Any]) -> None:
+        self._front.publish("comm_msg", {"comm_id": comm_id, "data": data}, parent=self._parent)
+
+    def known(self, content: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+        """What a comm_info_request with that content is told of ours."""
+        wanted = content.get("target_name")
+        return {name: {"target_name": TARGET} for name in self._widgets} if wanted in (None, "", TARGET) else {}
+
+    def forges(self, message: Message) -> bool:
+        """Whether a message of the container's is about one of ours."""
+        if not self._widgets or not message.type.startswith("comm_"):
+            return False
+        raw = bytes(message.signed[3][:_SEARCHED_MOST])
+        if len(message.signed[3]) <= _SEARCHED_MOST and not (b"\\u" in raw or any(name.encode() in raw for name in self._widgets)):
+            return False
+        try:
+            return json.loads(bytes(message.signed[3])).get("comm_id") in self._widgets
+        except (ValueError, AttributeError, TypeError, RecursionError):
+            return True  # no message that anybody could mean

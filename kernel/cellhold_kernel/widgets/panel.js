@@ -1,0 +1,492 @@
+// The container panel: one module, no dependency. It draws what the host kernel sends, and asks it for what a button says.
+//
+//   host -> view   {t: "full", ...}  everything      {t: "s", s: [sample, ...]}  new samples      {t: "state", ...}  what has changed
+//                  {t: "ack", id, ok, text}          what became of a click
+//   view -> host   {do: "hello" | "awake" | "asleep", view}          {do: "act", id, action, arguments}
+//
+// A sample is [seconds, cores, memory, memory without page cache, bytes read/s, written/s, processes, writable layer, throttled, paused];
+// null is "not measured", never 0.
+
+const SVG = "http://www.w3.org/2000/svg";
+const WIDTH = 330, HEIGHT = 132, LEFT = 8, TOP = 22, RIGHT = 8, BOTTOM = 26;
+const POINTS = 300;
+const WINDOWS = [[60, "1 min"], [300, "5 min"], [3600, "1 h"]];
+const ICONS = { created: "○", running: "▶", paused: "‖", stopped: "■", removed: "✕" };
+const WORDS = { created: "starting" };
+const CONFIRM = { kill: "kill it?", restart: "lose its files?", remove: "remove it?" };
+const PLACES = { created: [50, 26], running: [176, 26], paused: [302, 26], stopped: [176, 92], removed: [50, 92] };
+const MOVES = [
+  ["created", "running", "start"], ["running", "paused", "pause"], ["paused", "running", "unpause"],
+  ["running", "stopped", "stop · kill"], ["stopped", "running", "start"], ["stopped", "removed", "remove"],
+];
+const MARKS = { oom: "✖ OOM kill", pids: "⊘ fork refused", ended: "■ ended", started: "▶ started" };
+
+let serial = 0;
+
+function add(parent, kind, attributes = {}, text = null) {
+  const isSvg = kind.startsWith("svg:");
+  const element = isSvg ? document.createElementNS(SVG, kind.slice(4)) : document.createElement(kind);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  if (text !== null) element.textContent = text;
+  parent?.append(element);
+  return element;
+}
+
+// ------------------------------------------------------------------------------------------------------------------------- values
+
+function bytes(value) {
+  if (value === null || value === undefined) return "not measured";
+  for (const [unit, factor] of [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]]) {
+    if (value >= factor) return `${(value / factor).toFixed(value >= 100 * factor ? 0 : 1)} ${unit}`;
+  }
+  return `${Math.round(value)} bytes`;
+}
+const cores = (value) => (value === null ? "not measured" : value.toFixed(2));
+const count = (value) => (value === null ? "not measured" : String(Math.round(value)));
+const rate = (value) => (value === null ? "not measured" : `${bytes(value)}/s`);
+const seconds = (value) => (value === null ? "–" : value < 60 ? `${value.toFixed(1)} s` : `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`);
+
+function against(now, limit, show, unit) {
+  if (now === null) return "not measured";
+  const suffix = unit ? ` ${unit}` : "";
+  return limit ? `${show(now)} / ${show(limit)}${suffix} (${Math.round((100 * now) / limit)} %)` : `${show(now)}${suffix}, no limit`;
+}
+
+const CHARTS = [
+  { key: "cpu", name: "CPU", at: 1, limit: "cpus", show: cores, unit: "cores", floor: 0.1, throttled: true },
+  { key: "memory", name: "Memory", at: 2, area: 3, limit: "memory", show: bytes, floor: 1 << 20, note: "line: all · area: without page cache" },
+  { key: "io", name: "Block I/O", at: (s) => (s[4] === null ? null : s[4] + s[5]), show: rate, floor: 1 << 16, note: "read and written" },
+  { key: "pids", name: "Processes", at: 6, limit: "pids", show: count, floor: 4 },
+  { key: "disk", name: "Writable layer", at: 7, limit: "disk", show: bytes, floor: 1 << 16 },
+];
+
+// ------------------------------------------------------------------------------------------------------------------------- charts
+
+class Chart {
+  constructor(parent, kind) {
+    this.kind = kind;
+    this.figure = add(parent, "figure", { tabindex: 0, class: "ch-chart", "data-chart": kind.key });
+    this.hatch = `ch-hatch-${kind.key}-${++serial}`;
+  }
+
+  value(sample) {
+    return typeof this.kind.at === "function" ? this.kind.at(sample) : sample[this.kind.at];
+  }
+
+  draw(data, samples, begin, end) {
+    const { kind } = this;
+    const limit = kind.limit ? data.limits[kind.limit] : null;
+    const known = samples.map((sample) => this.value(sample)).filter((value) => value !== null);
+    const now = known.length ? known[known.length - 1] : null;
+    const peak = known.length ? Math.max(...known) : null;
+    const top = Math.max((limit ?? 0) * 1.12, (peak ?? 0) * 1.08, kind.floor);
+    const width = WIDTH - LEFT - RIGHT, height = HEIGHT - TOP - BOTTOM;
+    const x = (time) => (LEFT + (width * (time - begin)) / (end - begin)).toFixed(1);
+    const y = (value) => (TOP + height * (1 - value / top)).toFixed(1);
+    const svg = add(null, "svg:svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "aria-hidden": "true" });
+    const pattern = add(add(svg, "svg:defs"), "svg:pattern", {
+      id: this.hatch, width: 5, height: 5, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)",
+    });
+    add(pattern, "svg:line", { x1: 0, y1: 0, x2: 0, y2: 5, class: "ch-hatch" });
+    data.cells.filter((cell) => (cell.end ?? end) > begin && cell.begin < end).forEach((cell, index) => {
+      const from = Math.max(cell.begin, begin), to = Math.min(cell.end ?? end, end);
+      add(svg, "svg:rect", { x: x(from), y: TOP, width: Math.max(x(to) - x(from), 1), height, class: `ch-cell${index % 2}` });
+      if (x(to) - x(from) > 14) add(svg, "svg:text", { x: (+x(from) + +x(to)) / 2, y: TOP + height + 10, class: "ch-small", "text-anchor": "middle" }, `[${cell.number}]`);
+    });
+    if (kind.throttled) for (const [from, to] of bands(samples, 8)) {
+      add(svg, "svg:rect", { x: x(from), y: TOP, width: Math.max(x(to) - x(from), 1), height, fill: `url(#${this.hatch})`, class: "ch-throttled" });
+    }
+    for (const [from, to] of bands(samples, 9)) {
+      add(svg, "svg:rect", { x: x(from), y: TOP, width: Math.max(x(to) - x(from), 1), height, class: "ch-paused" });
+      add(svg, "svg:text", { x: (+x(from) + +x(to)) / 2, y: TOP + height / 2 + 4, class: "ch-mark", "text-anchor": "middle" }, "‖");
+    }
+    add(svg, "svg:rect", { x: LEFT, y: TOP, width, height, class: "ch-frame" });
+    if (limit) {
+      add(svg, "svg:line", { x1: LEFT, x2: LEFT + width, y1: y(limit), y2: y(limit), class: "ch-limit" });
+      add(svg, "svg:text", { x: LEFT + 3, y: +y(limit) - 2.5, class: "ch-small ch-limit-text" }, `limit ${kind.show(limit)}`);
+    }
+    if (kind.area) for (const run of runs(samples, (sample) => sample[kind.area])) {
+      const points = run.map(([time, value]) => `${x(time)},${y(value)}`);
+      add(svg, "svg:polygon", { points: [`${x(run[0][0])},${y(0)}`, ...points, `${x(run.at(-1)[0])},${y(0)}`].join(" "), class: "ch-area" });
+    }
+    for (const run of runs(samples, (sample) => this.value(sample))) {
+      add(svg, "svg:polyline", { points: run.map(([time, value]) => `${x(time)},${y(value)}`).join(" "), class: "ch-line" });
+    }
+    const shown = data.marks.filter((mark) => mark.time > begin && (mark.kind !== "pids" || kind.key === "pids") && (mark.kind !== "oom" || kind.key === "memory"));
+    for (const mark of shown) {
+      add(svg, "svg:line", { x1: x(mark.time), x2: x(mark.time), y1: TOP, y2: TOP + height, class: `ch-event ch-${mark.kind}` });
+      const late = x(mark.time) > WIDTH / 2;
+      if (mark.kind === "oom" || mark.kind === "pids") {
+        add(svg, "svg:text", { x: +x(mark.time) + (late ? -3 : 3), y: TOP + height - 4, class: "ch-mark", "text-anchor": late ? "end" : "start" }, MARKS[mark.kind]);
+      }
+    }
+    add(svg, "svg:text", { x: LEFT, y: 13, class: "ch-name" }, kind.name);
+    add(svg, "svg:text", { x: LEFT + width, y: 13, class: "ch-now", "text-anchor": "end" }, against(now, limit, kind.show, kind.unit));
+    add(svg, "svg:text", { x: LEFT, y: HEIGHT - 4, class: "ch-small" }, `−${seconds(end - begin).replace(".0", "")}`);
+    const throttled = kind.throttled ? share(samples, 8) : null;
+    const note = throttled ? `▨ held back by the limit: ${Math.round(100 * throttled)} %` : kind.note ?? "";
+    add(svg, "svg:text", { x: LEFT + width, y: HEIGHT - 4, class: "ch-small", "text-anchor": "end" }, note);
+    this.figure.replaceChildren(svg);
+    const events = shown.filter((mark) => mark.kind in MARKS).map((mark) => mark.text).join(" ");
+    const says = `${kind.name}: now ${against(now, limit, kind.show, kind.unit)}${peak === null ? "" : `, peak ${kind.show(peak)}`}. ${events}`;
+    this.figure.setAttribute("aria-label", says.trim());
+  }
+}
+
+function bands(samples, at) {
+  const found = [];
+  samples.forEach((sample, index) => {
+    if (!sample[at]) return;
+    const from = index ? samples[index - 1][0] : sample[0];
+    const last = found.at(-1);
+    if (last && last[1] >= from - 0.01) last[1] = sample[0];
+    else found.push([from, sample[0]]);
+  });
+  return found;
+}
+
+function share(samples, at) {
+  const known = samples.filter((sample) => sample[at] !== null);
+  return known.length ? known.reduce((sum, sample) => sum + sample[at], 0) / known.length : null;
+}
+
+function runs(samples, value) {
+  const found = [];
+  let run = [];
+  for (const sample of samples) {
+    const known = value(sample);
+    if (known === null) {
+      if (run.length) found.push(run);
+      run = [];
+    } else run.push([sample[0], known]);
+  }
+  if (run.length) found.push(run);
+  return found.filter((one) => one.length > 1);
+}
+
+function thinned(samples) {
+  const each = Math.ceil(samples.length / POINTS);
+  if (each < 2) return samples;
+  const kept = [];
+  for (let index = 0; index < samples.length; index += each) {
+    const group = samples.slice(index, index + each);
+    kept.push(group[0].map((_, at) => (at === 0 ? group.at(-1)[0] : group.reduce((most, one) => (one[at] === null ? most : Math.max(most ?? one[at], one[at])), null))));
+  }
+  return kept;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------- the states
+
+function diagram(parent, state) {
+  const svg = add(parent, "svg:svg", { viewBox: "0 0 352 118", role: "img", class: "ch-states", "aria-label": `Lifecycle: the container is ${WORDS[state] ?? state}` });
+  const arrow = `ch-arrow-${++serial}`;
+  const marker = add(add(svg, "svg:defs"), "svg:marker", { id: arrow, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 6, markerHeight: 6, orient: "auto" });
+  add(marker, "svg:path", { d: "M0 0L8 4L0 8z", class: "ch-arrow" });
+  for (const [from, to, words] of MOVES) {
+    const [x1, y1] = PLACES[from], [x2, y2] = PLACES[to];
+    const length = Math.hypot(x2 - x1, y2 - y1), ux = (x2 - x1) / length, uy = (y2 - y1) / length;
+    const both = MOVES.some(([a, b]) => a === to && b === from), aside = both ? 6 : 0, far = Math.abs(ux) * 40 + Math.abs(uy) * 14;
+    const on = from === state ? " on" : "";
+    add(svg, "svg:line", {
+      x1: x1 + ux * far - uy * aside, y1: y1 + uy * far + ux * aside, x2: x2 - ux * far - uy * aside, y2: y2 - uy * far + ux * aside,
+      class: `ch-edge${on}`, "marker-end": `url(#${arrow})`,
+    });
+    const upright = Math.abs(uy) > 0.5;
+    add(svg, "svg:text", {
+      x: (x1 + x2) / 2 + (upright ? (uy > 0 ? -11 : 11) : 0), y: (y1 + y2) / 2 + (upright ? 3 : ux > 0 ? (both ? 17 : -5) : both ? -10 : -5),
+      class: `ch-small${on}`, "text-anchor": upright ? (uy > 0 ? "end" : "start") : "middle",
+    }, words);
+  }
+  for (const [name, [x, y]] of Object.entries(PLACES)) {
+    const on = name === state ? ` on ${name}` : "";
+    add(svg, "svg:rect", { x: x - 38, y: y - 12, width: 76, height: 24, rx: 5, class: `ch-node${on}` });
+    add(svg, "svg:text", { x, y: y + 4, class: `ch-node-text${on}`, "text-anchor": "middle" }, `${ICONS[name]} ${WORDS[name] ?? name}`);
+  }
+}
+
+class Buttons {
+  constructor(parent, act) {
+    this.act = act;
+    this.bar = add(parent, "div", { class: "ch-bar", role: "toolbar", "aria-label": "Container actions" });
+    this.buttons = {};
+    this.bar.addEventListener("keydown", (event) => this.move(event));
+  }
+
+  show(actions) {
+    for (const [action, why] of Object.entries(actions)) {
+      const button = (this.buttons[action] ??= this.make(action));
+      button.setAttribute("aria-disabled", String(why !== null));
+      button.title = why === null ? action : `${action}: ${why}`;
+      if (why === null) button.removeAttribute("aria-description");
+      else button.setAttribute("aria-description", why);
+      if (why !== null) this.ask(button, action, false);
+    }
+  }
+
+  make(action) {
+    const button = add(this.bar, "button", { type: "button", class: `ch-button${action in CONFIRM ? " danger" : ""}`, "data-action": action }, action);
+    button.tabIndex = this.bar.children.length === 1 ? 0 : -1;
+    button.addEventListener("click", () => this.click(button, action));
+    return button;
+  }
+
+  click(button, action) {
+    if (button.getAttribute("aria-disabled") === "true") return;
+    if (action in CONFIRM && !button.dataset.asked) {
+      this.ask(button, action, true);
+      return;
+    }
+    this.ask(button, action, false);
+    this.act(action);
+  }
+
+  ask(button, action, asks) {
+    clearTimeout(button.timer);
+    button.textContent = asks ? CONFIRM[action] : action;
+    if (asks) {
+      button.dataset.asked = "1";
+      button.timer = setTimeout(() => this.ask(button, action, false), 4000);
+    } else delete button.dataset.asked;
+  }
+
+  move(event) {
+    const all = [...this.bar.children];
+    const at = all.indexOf(document.activeElement);
+    const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: all.length - 1 }[event.key];
+    if (at < 0 || next === undefined) return;
+    event.preventDefault();
+    event.stopPropagation();
+    for (const one of all) one.tabIndex = -1;
+    const chosen = all[(next + all.length) % all.length];
+    chosen.tabIndex = 0;
+    chosen.focus();
+  }
+}
+
+// ----------------------------------------------------------------------------------------------------------------- layers and cells
+
+function layers(parent, data) {
+  parent.replaceChildren();
+  const tree = add(parent, "ul", { class: "ch-layers", "aria-label": "Layers, the topmost first" });
+  const writable = { name: "writable", size: data.disk, text: "what this container has written", shared: "its own", own: true };
+  const all = [writable, ...data.layers];
+  const most = Math.max(1, ...all.map((layer) => layer.size ?? 0));
+  for (const layer of all) {
+    const row = add(tree, "li", { class: `ch-layer${layer.own ? " own" : ""}` });
+    add(row, "span", { class: "ch-digest" }, layer.name);
+    const bar = add(row, "span", { class: "ch-size", "aria-hidden": "true" });
+    add(bar, "i").style.width = `${Math.max(2, 100 * Math.sqrt((layer.size ?? 0) / most))}%`;
+    add(row, "span", { class: "ch-number" }, layer.size === null ? "not measured" : bytes(layer.size));
+    add(row, "span", { class: "ch-instruction", title: layer.text }, layer.text);
+    add(row, "span", { class: "ch-number" }, layer.shared);
+  }
+}
+
+const COLUMNS = [
+  ["cell", (cell) => `[${cell.number}]`], ["wall", (cell) => seconds(cell.wall)], ["CPU", (cell) => seconds(cell.cpu)],
+  ["held back", (cell) => seconds(cell.throttled)], ["memory peak", (cell) => (cell.peak === null ? "–" : bytes(cell.peak))],
+  ["read / written", (cell) => (cell.read === null ? "–" : `${bytes(cell.read)} / ${bytes(cell.written)}`)], ["result", (cell) => cell.result],
+];
+
+function table(parent, cells) {
+  parent.replaceChildren();
+  const drawn = add(parent, "table", { class: "ch-table" });
+  add(drawn, "caption", {}, "Cells");
+  const head = add(add(drawn, "thead"), "tr");
+  for (const [name] of COLUMNS) add(head, "th", { scope: "col" }, name);
+  const body = add(drawn, "tbody");
+  for (const cell of cells.slice(-8)) {
+    const row = add(body, "tr");
+    COLUMNS.forEach(([, text], index) => add(row, index ? "td" : "th", index ? {} : { scope: "row" }, text(cell)));
+  }
+}
+
+function story(parent, steps) {
+  parent.replaceChildren();
+  const whole = Math.max(...steps.map((step) => step.at + step.took), 1e-6);
+  const list = add(parent, "ol", { class: "ch-steps" });
+  for (const step of steps) {
+    const row = add(list, "li");
+    add(row, "span", { class: "ch-digest" }, step.name);
+    const line = add(row, "span", { class: "ch-span", "aria-hidden": "true" });
+    const bar = add(line, "i");
+    bar.style.marginLeft = `${(97 * step.at) / whole}%`;
+    bar.style.width = `${Math.max(0.7, (97 * step.took) / whole)}%`;
+    add(row, "span", { class: "ch-number" }, `${(1000 * step.took).toFixed(2)} ms`);
+    add(row, "span", { class: "ch-instruction", title: step.detail }, step.detail);
+  }
+}
+
+// --------------------------------------------------------------------------------------------------------------------------- panel
+
+class Panel {
+  constructor(model, root) {
+    this.model = model;
+    this.view = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
+    this.data = null;
+    this.window = 300;
+    this.waiting = new Map();
+    this.root = root;
+    root.classList.add("ch");
+    root.setAttribute("role", "group");
+    root.setAttribute("aria-label", "Container");
+    const head = add(root, "div", { class: "ch-head" });
+    this.title = add(head, "b", {}, "container");
+    this.badge = add(head, "span", { class: "ch-badge" }, "…");
+    this.about = add(head, "span", { class: "ch-about" });
+    const top = add(root, "div", { class: "ch-row" });
+    const life = add(top, "section", { class: "ch-life", "aria-label": "Lifecycle" });
+    this.states = add(life, "div");
+    this.buttons = new Buttons(life, (action) => this.act(action));
+    this.name = add(life, "form", { class: "ch-commit", hidden: "" });
+    this.field = add(this.name, "input", { type: "text", placeholder: "NAME:TAG", "aria-label": "Name of the image" });
+    add(this.name, "button", { type: "submit", class: "ch-button" }, "make the image");
+    this.name.addEventListener("submit", (event) => this.commit(event));
+    this.says = add(life, "div", { class: "ch-says", role: "status", "aria-live": "polite" });
+    this.stack = add(top, "section", { class: "ch-stack", "aria-label": "Layers" });
+    const choice = add(root, "div", { class: "ch-windows", role: "group", "aria-label": "Time shown" });
+    for (const [length, words] of WINDOWS) {
+      const button = add(choice, "button", { type: "button", class: "ch-button", "aria-pressed": String(length === this.window) }, words);
+      button.addEventListener("click", () => {
+        this.window = length;
+        for (const one of choice.children) one.setAttribute("aria-pressed", String(one === button));
+        this.draw();
+      });
+    }
+    const grid = add(root, "div", { class: "ch-charts", role: "group", "aria-label": "Resource use against limits" });
+    this.charts = CHARTS.map((kind) => new Chart(grid, kind));
+    this.cells = add(root, "div", { class: "ch-cells" });
+    const details = add(root, "details", { class: "ch-story" });
+    add(details, "summary", {}, "How this container was made");
+    this.steps = add(details, "div");
+    this.listen();
+  }
+
+  listen() {
+    this.hear = (message) => this.receive(message);
+    this.model.on("msg:custom", this.hear);
+    this.seen = false;
+    this.observer = new IntersectionObserver((entries) => this.look(entries.at(-1).isIntersecting));
+    this.observer.observe(this.root);
+    this.change = () => this.look(this.onScreen);
+    document.addEventListener("visibilitychange", this.change);
+    this.beat = setInterval(() => this.seen && this.tell({ do: "awake" }), 10000);
+    this.tell({ do: "hello" });
+  }
+
+  look(onScreen) {
+    this.onScreen = onScreen;
+    const seen = onScreen && document.visibilityState === "visible";
+    if (seen === this.seen) return;
+    this.seen = seen;
+    this.tell({ do: seen ? "hello" : "asleep" });
+  }
+
+  close() {
+    this.tell({ do: "asleep" });
+    this.model.off("msg:custom", this.hear);
+    this.observer.disconnect();
+    document.removeEventListener("visibilitychange", this.change);
+    clearInterval(this.beat);
+  }
+
+  tell(content) {
+    this.model.send({ ...content, view: this.view });
+  }
+
+  act(action, ...words) {
+    if (action === "commit" && !words.length) {
+      this.name.hidden = !this.name.hidden;
+      if (!this.name.hidden) this.field.focus();
+      return;
+    }
+    const id = `${this.view}-${++serial}`;
+    this.waiting.set(id, action);
+    this.say(`${action} …`);
+    this.tell({ do: "act", id, action, arguments: words });
+  }
+
+  commit(event) {
+    event.preventDefault();
+    if (!this.field.value.trim()) return;
+    this.name.hidden = true;
+    this.act("commit", this.field.value.trim());
+  }
+
+  say(text) {
+    this.says.textContent = text;
+  }
+
+  receive(message) {
+    if (message.t === "full") {
+      this.data = message;
+      this.whole();
+    } else if (!this.data) return;
+    else if (message.t === "s") {
+      this.data.samples.push(...message.s);
+      const oldest = message.s.at(-1)[0] - 3700;
+      while (this.data.samples.length && this.data.samples[0][0] < oldest) this.data.samples.shift();
+      if ("disk" in message) this.data.disk = message.disk;
+      this.soon();
+    } else if (message.t === "state") {
+      Object.assign(this.data, message.changed);
+      this.whole();
+    } else if (message.t === "ack" && this.waiting.delete(message.id)) this.say(message.text);
+  }
+
+  whole() {
+    const { data } = this;
+    const state = data.state;
+    this.title.textContent = data.id ? `container ${data.id}` : "no container";
+    this.badge.textContent = `${ICONS[state]} ${WORDS[state] ?? state}`;
+    this.badge.className = `ch-badge ${state}`;
+    this.about.textContent = data.about;
+    this.states.replaceChildren();
+    diagram(this.states, state);
+    this.buttons.show(data.actions);
+    if (data.says && data.says !== this.said) {
+      this.said = data.says;
+      this.say(data.says);
+    }
+    table(this.cells, data.cells);
+    story(this.steps, data.steps);
+    this.draw();
+  }
+
+  soon() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      this.draw();
+    });
+  }
+
+  draw() {
+    if (!this.data) return;
+    const { samples } = this.data;
+    const end = samples.length ? samples.at(-1)[0] : Date.now() / 1000;
+    const begin = end - this.window;
+    const shown = thinned(samples.filter((sample) => sample[0] >= begin));
+    for (const chart of this.charts) chart.draw(this.data, shown, begin, end);
+    layers(this.stack, this.data);
+  }
+}
+
+// The picture for front ends without this panel stands in the next output: while the panel lives, it is hidden.
+function hidePicture(root) {
+  const output = root.closest(".jp-OutputArea-child");
+  const next = output?.nextElementSibling;
+  if (next?.querySelector("img") && !next.querySelector(".ch")) next.classList.add("ch-static-hidden");
+  return () => next?.classList.remove("ch-static-hidden");
+}
+
+export default {
+  render({ model, el }) {
+    const panel = new Panel(model, el);
+    const timer = setInterval(() => el.isConnected && (panel.show ??= hidePicture(el)) && clearInterval(timer), 500);
+    return () => {
+      clearInterval(timer);
+      panel.show?.();
+      panel.close();
+    };
+  },
+};

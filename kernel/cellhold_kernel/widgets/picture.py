@@ -1,0 +1,166 @@
+"""The panel as a picture: what notebooks show where no panel runs. Drawn by matplotlib, in a process of its own.
+
+    python -m cellhold_kernel.widgets.picture
+
+reads a snapshot (`Panel.snapshot`) as JSON from each line of its standard input, and writes the PNG in base64 as a line.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_FIRST_SECONDS = 5.0  # matplotlib takes 1 to load
+_LARGEST = 4 << 20
+USE, LIMIT, AREA, HELD, OOM = "#0072b2", "#b84a00", "#56b4e9", "#e69f00", "#cc79a7"
+_WINDOW_SECONDS = 300
+
+
+class Painter:
+    """The process, from the first picture on."""
+
+    def __init__(self) -> None:
+        """Not started yet."""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def paint(self, shown: Mapping[str, Any], *, patience: float) -> str | None:
+        """The PNG in base64; None where that takes longer (seconds), or where there is no matplotlib."""
+        if self._process is None:
+            command = [sys.executable, "-P", "-m", "cellhold_kernel.widgets.picture"]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+            )
+            patience = max(patience, _FIRST_SECONDS)
+        try:
+            return self._painted(self._process, shown, time.monotonic() + patience)
+        except (OSError, ValueError):
+            return None
+
+    @staticmethod
+    def _painted(process: subprocess.Popen[bytes], shown: Mapping[str, Any], until: float) -> str | None:
+        assert process.stdin is not None  # noqa: S101  # for mypy: they are pipes
+        assert process.stdout is not None  # noqa: S101
+        process.stdin.write(json.dumps(shown).encode() + b"\n")
+        process.stdin.flush()
+        line = b""
+        while not line.endswith(b"\n"):
+            if not select.select([process.stdout], [], [], max(until - time.monotonic(), 0))[0]:
+                return None
+            chunk = os.read(process.stdout.fileno(), 1 << 16)
+            line += chunk
+            if not chunk or len(line) > _LARGEST:
+                return None
+        *_late, picture = line.split()  # one that came too late is dropped
+        return picture.decode("ascii")
+
+    def close(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.kill()
+            with suppress(OSError):
+                self._process.communicate()
+            self._process = None
+
+
+def main() -> None:
+    """The process."""
+    draw = drawer()
+    for line in sys.stdin:
+        print(base64.b64encode(draw(json.loads(line))).decode("ascii"), flush=True)  # noqa: T201  # what a program reads
+
+
+def drawer() -> Callable[[Mapping[str, Any]], bytes]:
+    """A function that draws a snapshot as a PNG."""
+    import matplotlib as mpl  # noqa: PLC0415  # 40 MB, in the one process that needs it
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    def draw(shown: Mapping[str, Any]) -> bytes:
+        figure, axes = plt.subplots(1, 4, figsize=(11, 2.2), dpi=80, layout="constrained")
+        end = shown["samples"][-1][0] if shown["samples"] else time.time()
+        samples = [sample for sample in shown["samples"] if sample[0] >= end - _WINDOW_SECONDS]
+        begin = min(samples[0][0] if samples else end, end - 10)
+        limits = shown["limits"]
+        mebibyte = 1 << 20
+        for axis, (name, at, limit, factor, unit) in zip(
+            axes,
+            [
+                ("CPU", 1, limits["cpus"], 1, "cores"),
+                ("Memory", 2, limits["memory"], mebibyte, "MiB"),
+                ("Processes", 6, limits["pids"], 1, ""),
+                ("Writable layer", 7, limits["disk"], mebibyte, "MiB"),
+            ],
+            strict=True,
+        ):
+            _chart(axis, samples, end, begin, name=name, at=at, limit=limit and limit / factor, factor=factor, unit=unit)
+            _cells(axis, shown, end, begin)
+            for mark in shown["marks"]:
+                if mark["time"] >= begin and mark["kind"] == "oom":
+                    axis.axvline(mark["time"] - end, color=OOM, linewidth=1.6)
+        figure.suptitle(f"container {shown['id']} [{shown['state']}], {shown['about']}"[:140], fontsize=9, x=0.01, ha="left")
+        made = BytesIO()
+        figure.savefig(made, format="png")
+        plt.close(figure)
+        return made.getvalue()
+
+    return draw
+
+
+def _chart(  # noqa: PLR0913  # a chart's properties
+    axis: Any,
+    samples: Sequence[Sequence[Any]],
+    end: float,
+    begin: float,
+    *,
+    name: str,
+    at: int,
+    limit: float | None,
+    factor: int,
+    unit: str,
+) -> None:
+    known = [(sample[0] - end, sample[at] / factor) for sample in samples if sample[at] is not None]
+    now = f"{known[-1][1]:.2f}".rstrip("0").rstrip(".") if known else "not measured"
+    against = f" / {limit:g}" if limit and known else ""
+    axis.set_title(f"{name}  {now}{against} {unit if known else ''}", fontsize=8, loc="left")
+    axis.tick_params(labelsize=7)
+    axis.set_xlim(begin - end, 0)
+    if known:
+        axis.plot(*zip(*known, strict=True), color=USE, linewidth=1.3)
+    if at == 2:  # noqa: PLR2004  # memory: what of it is no page cache
+        part = [(sample[0] - end, sample[3] / factor) for sample in samples if sample[3] is not None]
+        if part:
+            axis.fill_between(*zip(*part, strict=True), color=AREA, alpha=0.3, linewidth=0)
+    if limit:
+        axis.axhline(limit, color=LIMIT, linestyle="--", linewidth=1)
+    top = max([limit or 0, *(value for _, value in known)], default=1)
+    axis.set_ylim(0, top * 1.12 or 1)
+    if at == 1:
+        for sample, last in zip(samples[1:], samples, strict=False):
+            if sample[8]:
+                axis.axvspan(last[0] - end, sample[0] - end, color=HELD, alpha=0.25, linewidth=0)
+    for sample, last in zip(samples[1:], samples, strict=False):
+        if sample[9]:
+            axis.axvspan(last[0] - end, sample[0] - end, color="#888888", alpha=0.3, linewidth=0)
+
+
+def _cells(axis: Any, shown: Mapping[str, Any], end: float, begin: float) -> None:
+    for number, cell in enumerate(shown["cells"]):
+        last = cell["end"] or end
+        if last > begin:
+            axis.axvspan(max(cell["begin"], begin) - end, last - end, color="#000000", alpha=0.05 if number % 2 else 0.09, linewidth=0)
+
+
+if __name__ == "__main__":
+    main()

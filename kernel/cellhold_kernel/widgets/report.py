@@ -1,0 +1,55 @@
+"""The panel as text: what a saved notebook, a terminal and a screen reader get."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cellhold import quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_CELLS = 8
+_AT = {"cpu": 1, "memory": 2, "pids": 6, "disk": 7}
+
+
+def text(shown: Mapping[str, Any]) -> str:
+    """shown: what the views get (`Panel.snapshot`)."""
+    name = f"container {shown['id']}" if shown["id"] else "no container"
+    lines = [f"{name} [{shown['state']}], {shown['about']}", *_uses(shown)]
+    marks = [mark["text"] for mark in shown["marks"] if mark["kind"] in ("oom", "pids")]
+    lines += [f"  ✖ {words}" for words in marks[-3:]]
+    cells = shown["cells"][-_CELLS:]
+    if cells:
+        lines.append("cells")
+        lines += [f"  {_cell(cell)}" for cell in cells]
+    return "\n".join(lines)
+
+
+def _uses(shown: Mapping[str, Any]) -> Iterator[str]:
+    samples, limits = shown["samples"], shown["limits"]
+    for name, title, limit, tell in (
+        ("cpu", "CPU", limits["cpus"], lambda value: f"{value:.2f} cores"),
+        ("memory", "memory", limits["memory"], quantity.size),
+        ("pids", "processes", limits["pids"], str),
+        ("disk", "writable layer", limits["disk"], quantity.size),
+    ):
+        known = [sample[_AT[name]] for sample in samples if sample[_AT[name]] is not None]
+        if not known:
+            yield f"  {title:<16}not measured"
+            continue
+        share = f" ({100 * known[-1] / limit:.0f} %)" if limit else ""
+        yield f"  {title:<16}{tell(known[-1])} of {tell(limit) if limit else 'no limit'}{share}, peak {tell(max(known))}"
+
+
+def _cell(cell: Mapping[str, Any]) -> str:
+    told = [f"[{cell['number']}] {cell['result']}"]
+    if cell["wall"] is not None:
+        told.append(f"{cell['wall']:.1f} s")
+    if cell["cpu"] is not None:
+        told.append(f"{cell['cpu']:.1f} s of CPU")
+    if cell["throttled"]:
+        told.append(f"held back {cell['throttled']:.1f} s")
+    if cell["peak"] is not None:
+        told.append(f"memory peak {quantity.size(cell['peak'])}")
+    return ", ".join(told)

@@ -1,0 +1,219 @@
+"""What a container uses, over time and by cell: one sampler, however many views there are.
+
+What is not measured is None, never 0.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from cellhold.cgroups.base import Usage
+from cellhold.errors import CellholdError
+from cellhold.lifecycle import State
+from cellhold.outcome import Why
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cellhold.outcome import Outcome
+    from cellhold_kernel.cellkernel import CellKernel
+
+Number = TypeVar("Number", int, float)
+
+RECENT = 1200  # samples: 5 minutes at 4 a second
+_HOUR = 900  # samples, one of each _THINNED
+_THINNED = 16
+_MARKS, _CELLS = 200, 200
+_THROTTLED_SHARE = 0.05  # of the time: less is noise
+
+
+class Sample(NamedTuple):
+    """At a moment (seconds since the epoch). cpu: processors in use; bytes, bytes per second; throttled, paused: 0 or 1."""
+
+    time: float
+    cpu: float | None
+    memory: int | None
+    working: int | None  # memory without page cache
+    read: float | None
+    written: float | None
+    pids: int | None
+    disk: int | None
+    throttled: int | None
+    paused: int
+
+
+class Mark(NamedTuple):
+    """Something that happened: oom, pids (a fork was refused), ended, started."""
+
+    time: float
+    kind: str
+    text: str
+
+
+@dataclass
+class CellUse:
+    """What one cell used. begin, end: seconds since the epoch; seconds and bytes; None: not measured."""
+
+    number: int
+    begin: float
+    end: float | None = None
+    wall: float | None = None
+    cpu: float | None = None
+    throttled: float | None = None
+    peak: int | None = None
+    read: int | None = None
+    written: int | None = None
+    result: str = "runs"
+    before: Usage = field(default_factory=Usage, repr=False)
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {name: value for name, value in asdict(self).items() if name != "before"}
+
+
+class Sampler:
+    """The samples, marks and cells of one notebook, whichever container it had."""
+
+    def __init__(self) -> None:
+        self.recent: deque[Sample] = deque(maxlen=RECENT)
+        self.hour: deque[Sample] = deque(maxlen=_HOUR)
+        self.marks: deque[Mark] = deque(maxlen=_MARKS)
+        self.cells: deque[CellUse] = deque(maxlen=_CELLS)
+        self._count = 0
+        self._kernel: CellKernel | None = None
+        self._last = (0.0, Usage())
+        self._oom_kills = self._refused = 0
+
+    def take(self, kernel: CellKernel | None) -> Sample:
+        """Take a sample now. kernel: the present container's, None where there is none."""
+        now = time.time()
+        if kernel is not self._kernel:
+            self._follow(kernel, now)
+        usage = _usage(kernel)
+        before, last = self._last
+        self._last = (now, usage)
+        passed = now - before if before else 0.0
+        throttled = _rate(usage.throttled_seconds, last.throttled_seconds, passed)
+        sample = Sample(
+            time=round(now, 2),
+            cpu=_rounded(_rate(usage.cpu_seconds, last.cpu_seconds, passed), 3),
+            memory=usage.memory_bytes,
+            working=None if usage.memory_bytes is None else usage.memory_bytes - (usage.memory_cache_bytes or 0),
+            read=_rounded(_rate(usage.io_read_bytes, last.io_read_bytes, passed), 0),
+            written=_rounded(_rate(usage.io_write_bytes, last.io_write_bytes, passed), 0),
+            pids=usage.pids,
+            disk=_disk(kernel),
+            throttled=None if throttled is None else int(throttled > _THROTTLED_SHARE),
+            paused=int(kernel is not None and kernel.box.state is State.PAUSED),
+        )
+        self._notice(usage, now)
+        self._keep(sample)
+        return sample
+
+    def _follow(self, kernel: CellKernel | None, now: float) -> None:
+        self._kernel, self._last = kernel, (0.0, Usage())
+        usage = _usage(kernel)
+        self._oom_kills, self._refused = usage.oom_kills, usage.pids_refused or 0
+        if kernel is not None:
+            self.marks.append(Mark(now, "started", f"Container {kernel.box.id} started."))
+
+    def _keep(self, sample: Sample) -> None:
+        self._count += 1
+        if self._count % _THINNED == 0:
+            self.hour.append(sample)
+        self.recent.append(sample)
+        if self.cells and self.cells[-1].end is None and sample.memory is not None:
+            cell = self.cells[-1]
+            cell.peak = max(cell.peak or 0, sample.memory)
+
+    def _notice(self, usage: Usage, now: float) -> None:
+        if (killed := usage.oom_kills - self._oom_kills) > 0:
+            self._oom_kills = usage.oom_kills
+            self._mark_oom(killed, now)
+        if (refused := (usage.pids_refused or 0) - self._refused) > 0:
+            self._refused = usage.pids_refused or 0
+            self.marks.append(Mark(now, "pids", f"{refused} new processes were refused{self._in_cell()}."))
+
+    def _mark_oom(self, killed: int, now: float) -> None:
+        what = "One process was" if killed == 1 else f"{killed} processes were"
+        self.marks.append(Mark(now, "oom", f"{what} killed at the memory limit{self._in_cell()}."))
+
+    def _in_cell(self) -> str:
+        return f" in cell {self.cells[-1].number}" if self.cells and self.cells[-1].end is None else ""
+
+    def samples(self) -> list[Sample]:
+        """An hour, the last minutes of it in full."""
+        first = self.recent[0].time if self.recent else 0.0
+        return [*(sample for sample in self.hour if sample.time < first), *self.recent]
+
+    # ------------------------------------------------------------------------------------------------------------------- cells
+
+    def cell_began(self, number: int, before: Usage) -> None:
+        """A cell runs. before: what its container had used before it."""
+        self.cell_ended("")
+        self.cells.append(CellUse(number=number, begin=time.time(), before=before))
+
+    def cell_ended(self, result: str, usage: Usage | None = None) -> None:
+        """The cell that runs has ended; usage: what its container has used now."""
+        if not self.cells or self.cells[-1].end is not None:
+            return
+        cell = self.cells[-1]
+        usage = usage or _usage(self._kernel)
+        cell.end, cell.result = time.time(), result
+        cell.wall = cell.end - cell.begin
+        cell.cpu = _less(usage.cpu_seconds, cell.before.cpu_seconds)
+        cell.throttled = _less(usage.throttled_seconds, cell.before.throttled_seconds)
+        cell.read = _less(usage.io_read_bytes, cell.before.io_read_bytes)
+        cell.written = _less(usage.io_write_bytes, cell.before.io_write_bytes)
+        peak, earlier = usage.memory_peak_bytes, cell.before.memory_peak_bytes
+        if peak is not None and (earlier is None or peak > earlier):
+            cell.peak = peak
+        elif cell.peak is None:
+            cell.peak = usage.memory_bytes
+
+    def container_ended(self, outcome: Outcome) -> None:
+        """The present container has ended."""
+        now = time.time()
+        if (killed := outcome.oom_kills - self._oom_kills) > 0:
+            self._oom_kills = outcome.oom_kills
+            self._mark_oom(killed, now)
+        self.marks.append(Mark(now, "ended", f"The container ended: {outcome.sentence()}."))
+        usage = Usage(cpu_seconds=outcome.cpu_seconds, memory_peak_bytes=outcome.memory_peak_bytes)
+        self.cell_ended("✖ OOM kill" if outcome.why is Why.MEMORY else f"✖ {outcome.sentence()}", usage)
+
+
+def _usage(kernel: CellKernel | None) -> Usage:
+    if kernel is not None:
+        with suppress(CellholdError, OSError):  # it is just going away
+            return kernel.box.usage()
+    return Usage()
+
+
+def _disk(kernel: CellKernel | None) -> int | None:
+    """What the writable layer takes; known where it has a file system of its own."""
+    if kernel is not None and kernel.spec.limits.disk_bytes:
+        with suppress(CellholdError, OSError):
+            free, total = kernel.box.writable_layer()
+            return total - free
+    return None
+
+
+def _rate(now: float | None, before: float | None, passed: float) -> float | None:
+    return None if now is None or before is None or passed <= 0 else max(now - before, 0.0) / passed
+
+
+def _less(now: Number | None, before: Number | None) -> Number | None:
+    return None if now is None else now if before is None else now - before
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def plain(samples: Sequence[Sample]) -> list[list[float | int | None]]:
+    """For JSON."""
+    return [list(sample) for sample in samples]

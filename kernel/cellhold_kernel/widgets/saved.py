@@ -1,0 +1,21 @@
+"""Whether a notebook has a panel in it: then it is served again as soon as the notebook is opened, without a cell being run."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MARK = b'"cellhold-panel"'
+_MOST_BYTES = 64 << 20
+
+
+def has_panel(notebook: Path | None) -> bool:
+    """Whether the saved file names the panel's model."""
+    if notebook is None:
+        return False
+    with suppress(OSError), notebook.open("rb") as file:
+        return _MARK in file.read(_MOST_BYTES)
+    return False
