@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +21,8 @@ pytestmark = pytest.mark.requires("root", "overlayfs", "cgroup-freezer", "cgroup
 
 PROMPT_MS = 3000  # half a second on a quiet machine, which the benchmark measures
 BUSY = "import time\nfor number in range(2000): print(number, flush=True); time.sleep(0.05)"
-CELLS = ["%container panel", BUSY, "held = bytearray(b'x') * (1 << 30)", "print(6 * 7)"]
+SHOW = "%container panel"
+CELLS = [SHOW, BUSY, "held = bytearray(b'x') * (1 << 30)", "print(6 * 7)"]
 
 
 def button(page: Page, action: str) -> Locator:
@@ -73,5 +77,81 @@ def test_buttons_answer_while_a_cell_runs_while_it_stands_still_and_after_it_die
         assert "killed at the memory limit in cell" in str(chart.get_attribute("aria-label"))
         assert "✖ OOM kill" in page.locator(".ch-table").inner_text()
         run_cell(page, 3)
-        page.locator(".jp-OutputArea-output", has_text="42").wait_for()
+        page.locator(".jp-OutputArea-output", has_text=re.compile(r"^42\s*$")).wait_for()
         page.screenshot(path=shots / f"{kind}-after-oom.png")
+
+
+def test_a_page_that_is_loaded_again_shows_it_live_without_running_a_cell(folder: Path, kernelspecs: Path) -> None:
+    write(folder / "demo.ipynb", CELLS, kernel="cellhold-panel")
+    with served("lab", folder, kernelspecs) as server, browser() as page:
+        open_notebook(page, server, "demo.ipynb")
+        run_cell(page, 0)
+        state(page, "running", 60_000)
+        page.keyboard.press("Control+s")
+        page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty")
+        page.reload()
+        state(page, "running", 60_000)
+        page.locator(".jp-OutputArea-output img").first.wait_for(state="hidden")  # the picture stands back
+        button(page, "pause").click()
+        state(page, "paused")
+        page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.shutdown()")
+    with served("lab", folder, kernelspecs) as server, browser() as page:  # another server, another kernel
+        open_notebook(page, server, "demo.ipynb")
+        state(page, "running", 60_000)
+        button(page, "pause").click()
+        state(page, "paused")
+
+
+def test_a_saved_notebook_shows_the_picture_without_a_kernel_or_a_network(folder: Path, kernelspecs: Path, shots: Path) -> None:
+    write(folder / "demo.ipynb", [SHOW, "sum(range(5_000_000))", CELLS[2], CELLS[3]], kernel="cellhold-panel")
+    command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "html", "--execute", "--allow-errors", "demo.ipynb"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, env={**os.environ, "JUPYTER_PATH": str(kernelspecs)})
+    with browser(offline=True) as page:
+        page.goto((folder / "demo.html").as_uri())
+        picture = page.locator(".jp-OutputArea-output img")
+        picture.wait_for()
+        assert picture.evaluate("image => image.naturalWidth") > 400
+        page.screenshot(path=shots / "saved.png", full_page=True)
+
+
+def test_it_is_fit_to_be_seen_dark_and_narrow(folder: Path, kernelspecs: Path, shots: Path) -> None:
+    write(folder / "demo.ipynb", CELLS, kernel="cellhold-panel")
+    with served("lab", folder, kernelspecs) as server, browser(width=1100) as page:
+        open_notebook(page, server, "demo.ipynb")
+        run_cell(page, 0)
+        state(page, "running", 60_000)
+        run_cell(page, 3)
+        page.wait_for_timeout(5000)
+        page.locator(".ch summary").click()
+        page.locator(".ch").screenshot(path=shots / "light.png")
+        page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+        page.wait_for_selector("body[data-jp-theme-light=false]", state="attached")
+        page.wait_for_timeout(500)
+        page.locator(".ch").screenshot(path=shots / "dark.png")
+        for width in (720, 480):
+            page.set_viewport_size({"width": width, "height": 1000})
+            page.wait_for_timeout(500)
+            panel = page.locator(".ch")
+            assert panel.evaluate("panel => panel.scrollWidth <= panel.clientWidth")  # nothing is cut off
+            panel.screenshot(path=shots / f"narrow-{width}.png")
+
+
+def test_it_can_be_used_with_the_keyboard_alone(folder: Path, kernelspecs: Path) -> None:
+    write(folder / "demo.ipynb", CELLS, kernel="cellhold-panel")
+    with served("lab", folder, kernelspecs) as server, browser() as page:
+        open_notebook(page, server, "demo.ipynb")
+        run_cell(page, 0)
+        state(page, "running", 60_000)
+        button(page, "start").focus()
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate("() => document.activeElement.dataset.action") == "pause"
+        page.keyboard.press("Enter")
+        state(page, "paused")
+        page.keyboard.press("End")
+        assert page.evaluate("() => document.activeElement.dataset.action") == "remove"
+        page.keyboard.press("Enter")  # not possible now: nothing happens
+        state(page, "paused")
+        tree = page.locator(".ch").aria_snapshot()
+        assert 'toolbar "Container actions"' in tree
+        assert 'img "Lifecycle: the container is paused"' in tree
+        assert re.search(r'figure "Memory: now [\d.]+ MiB / 256 MiB \(\d+ %\), peak', tree)

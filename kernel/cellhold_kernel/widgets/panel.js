@@ -10,6 +10,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 330, HEIGHT = 132, LEFT = 8, TOP = 22, RIGHT = 8, BOTTOM = 26;
 const POINTS = 300;
+const SHORTEST = 30; // seconds: the axis of a panel that has just been opened
 const WINDOWS = [[60, "1 min"], [300, "5 min"], [3600, "1 h"]];
 const ICONS = { created: "○", running: "▶", paused: "‖", stopped: "■", removed: "✕" };
 const WORDS = { created: "starting" };
@@ -45,6 +46,7 @@ const cores = (value) => (value === null ? "not measured" : value.toFixed(2));
 const count = (value) => (value === null ? "not measured" : String(Math.round(value)));
 const rate = (value) => (value === null ? "not measured" : `${bytes(value)}/s`);
 const seconds = (value) => (value === null ? "–" : value < 60 ? `${value.toFixed(1)} s` : `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`);
+const ago = (value) => (value < 60 ? `−${Math.round(value)} s` : `−${Math.round(value / 60)} min`);
 
 function against(now, limit, show, unit) {
   if (now === null) return "not measured";
@@ -122,7 +124,7 @@ class Chart {
     }
     add(svg, "svg:text", { x: LEFT, y: 13, class: "ch-name" }, kind.name);
     add(svg, "svg:text", { x: LEFT + width, y: 13, class: "ch-now", "text-anchor": "end" }, against(now, limit, kind.show, kind.unit));
-    add(svg, "svg:text", { x: LEFT, y: HEIGHT - 4, class: "ch-small" }, `−${seconds(end - begin).replace(".0", "")}`);
+    add(svg, "svg:text", { x: LEFT, y: HEIGHT - 4, class: "ch-small" }, ago(end - begin));
     const throttled = kind.throttled ? share(samples, 8) : null;
     const note = throttled ? `▨ held back by the limit: ${Math.round(100 * throttled)} %` : kind.note ?? "";
     add(svg, "svg:text", { x: LEFT + width, y: HEIGHT - 4, class: "ch-small", "text-anchor": "end" }, note);
@@ -276,7 +278,7 @@ function layers(parent, data) {
     add(row, "span", { class: "ch-digest" }, layer.name);
     const bar = add(row, "span", { class: "ch-size", "aria-hidden": "true" });
     add(bar, "i").style.width = `${Math.max(2, 100 * Math.sqrt((layer.size ?? 0) / most))}%`;
-    add(row, "span", { class: "ch-number" }, layer.size === null ? "not measured" : bytes(layer.size));
+    add(row, "span", { class: "ch-number" }, layer.size === null ? (layer.own ? "not measured" : "–") : bytes(layer.size));
     add(row, "span", { class: "ch-instruction", title: layer.text }, layer.text);
     add(row, "span", { class: "ch-number" }, layer.shared);
   }
@@ -464,7 +466,7 @@ class Panel {
     if (!this.data) return;
     const { samples } = this.data;
     const end = samples.length ? samples.at(-1)[0] : Date.now() / 1000;
-    const begin = end - this.window;
+    const begin = Math.max(end - this.window, Math.min(samples[0]?.[0] ?? end, end - SHORTEST));
     const shown = thinned(samples.filter((sample) => sample[0] >= begin));
     for (const chart of this.charts) chart.draw(this.data, shown, begin, end);
     layers(this.stack, this.data);

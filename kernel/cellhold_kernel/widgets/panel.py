@@ -37,7 +37,7 @@ ID = "cellhold-panel"
 STATIC = "cellhold-panel-picture"  # the display id of the second output
 SEEN_SECONDS, UNSEEN_SECONDS = 0.25, 1.0  # between two samples
 _FORGOTTEN_SECONDS = 25.0  # a view that says nothing any more is gone; they say something every 10
-_PAINT_SECONDS = 0.5  # what the end of a cell waits for its picture
+_PAINT_SECONDS = 5.0  # at most; a picture takes 0.2
 _WORDS_MOST, _WORD_MOST = 4, 300
 _VIEWS_MOST = 64
 _ANYWIDGET = ">=0.9.0 <1.0.0"

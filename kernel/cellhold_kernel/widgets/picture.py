@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_FIRST_SECONDS = 5.0  # matplotlib takes 1 to load
+_FIRST_SECONDS = 30.0  # matplotlib takes 1 to load, on a quiet machine
 _LARGEST = 4 << 20
 USE, LIMIT, AREA, HELD, OOM = "#0072b2", "#b84a00", "#56b4e9", "#e69f00", "#cc79a7"
 _WINDOW_SECONDS = 300

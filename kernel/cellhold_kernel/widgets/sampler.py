@@ -28,6 +28,7 @@ RECENT = 1200  # samples: 5 minutes at 4 a second
 _HOUR = 900  # samples, one of each _THINNED
 _THINNED = 16
 _MARKS, _CELLS = 200, 200
+_LEAST_SECONDS = 0.1  # between two samples: a rate over less than a scheduler's period is noise
 _THROTTLED_SHARE = 0.05  # of the time: less is noise
 
 
@@ -93,8 +94,10 @@ class Sampler:
         now = time.time()
         if kernel is not self._kernel:
             self._follow(kernel, now)
-        usage = _usage(kernel)
         before, last = self._last
+        if self.recent and now - before < _LEAST_SECONDS:
+            return self.recent[-1]
+        usage = _usage(kernel)
         self._last = (now, usage)
         passed = now - before if before else 0.0
         throttled = _rate(usage.throttled_seconds, last.throttled_seconds, passed)
@@ -157,12 +160,12 @@ class Sampler:
         self.cell_ended("")
         self.cells.append(CellUse(number=number, begin=time.time(), before=before))
 
-    def cell_ended(self, result: str, usage: Usage | None = None) -> None:
-        """The cell that runs has ended; usage: what its container has used now."""
+    def cell_ended(self, result: str) -> None:
+        """The cell that runs has ended."""
         if not self.cells or self.cells[-1].end is not None:
             return
         cell = self.cells[-1]
-        usage = usage or _usage(self._kernel)
+        usage = _usage(self._kernel)
         cell.end, cell.result = time.time(), result
         cell.wall = cell.end - cell.begin
         cell.cpu = _less(usage.cpu_seconds, cell.before.cpu_seconds)
@@ -182,8 +185,7 @@ class Sampler:
             self._oom_kills = outcome.oom_kills
             self._mark_oom(killed, now)
         self.marks.append(Mark(now, "ended", f"The container ended: {outcome.sentence()}."))
-        usage = Usage(cpu_seconds=outcome.cpu_seconds, memory_peak_bytes=outcome.memory_peak_bytes)
-        self.cell_ended("✖ OOM kill" if outcome.why is Why.MEMORY else f"✖ {outcome.sentence()}", usage)
+        self.cell_ended("✖ OOM kill" if outcome.why is Why.MEMORY else f"✖ {outcome.sentence()}")
 
 
 def _usage(kernel: CellKernel | None) -> Usage:

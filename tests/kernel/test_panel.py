@@ -1,0 +1,132 @@
+"""The panel as front ends speak with it: comms that the host kernel answers, whatever the container does; and its picture."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from jupyter_client.manager import KernelManager
+
+from kernels import PATIENCE, running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kernels import Notebook
+
+pytestmark = [pytest.mark.requires("root", "overlayfs", "cgroup-freezer"), pytest.mark.usefixtures("jupyter_path")]
+
+PANEL = "cellhold-panel"
+PNG = b"\x89PNG\r\n\x1a\n"
+SHOW = "%container panel"
+BUSY = "import time\nfor number in range(400): time.sleep(0.05)"
+FORGED = """
+import comm, ipykernel.comm
+theirs = ipykernel.comm.Comm(target_name="jupyter.widget", comm_id="cellhold-panel", data={"state": {"_esm": "evil"}})
+theirs.send({"method": "custom", "content": {"t": "ack", "text": "forged"}})
+own = ipykernel.comm.Comm(target_name="mine", comm_id="own-comm", data={})
+"""
+
+
+@pytest.fixture
+def notebook() -> Iterator[Notebook]:
+    with running(KernelManager(kernel_name="cellhold-small")) as opened:
+        yield opened
+
+
+def tell(notebook: Notebook, content: dict[str, Any]) -> None:
+    """Send what a view sends."""
+    data = {"method": "custom", "content": {"view": "test", **content}}
+    message = notebook.client.session.msg("comm_msg", {"comm_id": PANEL, "data": data})
+    notebook.client.shell_channel.send(message)
+
+
+def hear(notebook: Notebook, wanted: Callable[[dict[str, Any]], bool], *, method: str = "custom") -> dict[str, Any]:
+    """The next thing of that kind that views are told."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        message = notebook.client.get_iopub_msg(timeout=PATIENCE)
+        data = message["content"].get("data", {})
+        if message["msg_type"] == "comm_msg" and message["content"]["comm_id"] == PANEL and data["method"] == method:
+            said: dict[str, Any] = data["content"] if method == "custom" else data["state"]
+            if wanted(said):
+                return said
+    raise AssertionError("nothing came")
+
+
+def test_it_has_a_live_view_and_a_picture_that_is_never_older_than_the_last_cell(notebook: Notebook) -> None:
+    shown = notebook.run(SHOW)
+    live, still = shown.of("display_data")
+    assert live["data"]["application/vnd.jupyter.widget-view+json"]["model_id"] == PANEL
+    assert [content["comm_id"] for content in shown.of("comm_open")] == [PANEL]
+    assert base64.b64decode(still["data"]["image/png"]).startswith(PNG)
+    assert "[running], image host · memory 256 MiB" in still["data"]["text/plain"]
+    later = notebook.run("held = bytearray(b'x') * (60 << 20)")
+    update = later.of("update_display_data")[0]
+    assert update["transient"] == still["transient"]
+    assert "[2] ok" in update["data"]["text/plain"]
+    assert update["data"]["image/png"] != still["data"]["image/png"]
+    killed = notebook.run("bytearray(b'x') * (1 << 30)")
+    words = killed.of("update_display_data")[0]["data"]["text/plain"]
+    assert "✖ One process was killed at the memory limit in cell 3." in words
+    assert "[3] ✖ OOM kill" in words
+
+
+def test_views_are_answered_while_a_cell_runs_and_while_it_stands_still(notebook: Notebook) -> None:
+    notebook.run(SHOW)
+    busy = notebook.client.execute(BUSY)
+    tell(notebook, {"do": "hello"})
+    full = hear(notebook, lambda said: said["t"] == "full")
+    assert full["state"] == "running"
+    assert full["actions"]["unpause"] == "it is not paused"
+    assert full["limits"]["memory"] == 256 << 20
+    tell(notebook, {"do": "act", "id": "1", "action": "pause"})
+    assert hear(notebook, lambda said: said["t"] == "ack") | {"text": ""} == {"t": "ack", "id": "1", "ok": True, "text": ""}
+    first = hear(notebook, lambda said: said["t"] == "s" and said["s"][0][9] == 1)["s"][0]
+    second = hear(notebook, lambda said: said["t"] == "s")["s"][0]
+    assert 0.2 < second[0] - first[0] < 5
+    tell(notebook, {"do": "act", "id": "2", "action": "pause"})
+    refused = hear(notebook, lambda said: said["t"] == "ack")
+    assert (refused["ok"], refused["text"]) == (False, "cannot pause the container: it is paused already")
+    tell(notebook, {"do": "act", "id": "3", "action": "unpause"})
+    assert hear(notebook, lambda said: said["t"] == "ack")["ok"] is True
+    tell(notebook, {"do": "act", "id": "4", "action": "format the disk"})
+    assert "there is no such action" in hear(notebook, lambda said: said["t"] == "ack")["text"]
+    assert notebook.reply(busy)["content"]["status"] == "ok"
+
+
+def test_nothing_is_sent_while_nobody_looks(notebook: Notebook) -> None:
+    notebook.run(SHOW)
+    tell(notebook, {"do": "hello"})
+    hear(notebook, lambda said: said["t"] == "s")
+    tell(notebook, {"do": "asleep"})
+    time.sleep(1)
+    while notebook.client.iopub_channel.msg_ready():
+        notebook.client.get_iopub_msg(timeout=0)
+    time.sleep(1.5)
+    assert not notebook.client.iopub_channel.msg_ready()
+
+
+def test_front_ends_that_come_later_find_it_beside_the_containers_own(notebook: Notebook) -> None:
+    assert notebook.ask("comm_info_request", {}, "shell")["comms"] == {}
+    notebook.run(SHOW)
+    notebook.run("import ipykernel.comm; own = ipykernel.comm.Comm(target_name='mine', comm_id='own-comm')")
+    both = {PANEL: {"target_name": "jupyter.widget"}, "own-comm": {"target_name": "mine"}}
+    assert notebook.ask("comm_info_request", {}, "shell")["comms"] == both
+    assert notebook.ask("comm_info_request", {"target_name": "mine"}, "shell")["comms"] == {"own-comm": {"target_name": "mine"}}
+    message = notebook.client.session.msg("comm_msg", {"comm_id": PANEL, "data": {"method": "request_state"}})
+    notebook.client.shell_channel.send(message)
+    assert "class Panel" in hear(notebook, lambda _said: True, method="update")["_esm"]
+    notebook.run("%container pause")
+    assert set(notebook.ask("comm_info_request", {}, "shell")["comms"]) == {PANEL}
+    notebook.run("%container unpause")
+
+
+def test_the_container_cannot_speak_for_it(notebook: Notebook) -> None:
+    notebook.run(SHOW)
+    forged = notebook.run(FORGED)
+    assert forged.status == "ok", forged.error
+    assert [content["comm_id"] for content in forged.of("comm_open")] == ["own-comm"]
+    assert forged.of("comm_msg") == []
