@@ -294,7 +294,7 @@ class HostKernel:
 
     def _is_for_panel(self, channel: str, message: wire.Message) -> bool:
         """Whether a message about comms is dealt with: it is for one of ours, or only we can answer it."""
-        if message.type == "comm_info_request" and self._panel is None and saved.has_panel(self._notebook):
+        if self._panel is None and saved.asks_for_all(message) and saved.has_panel(self._notebook):
             self._want_panel()
         if self._comms is None:
             return False

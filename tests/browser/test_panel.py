@@ -81,25 +81,28 @@ def test_buttons_answer_while_a_cell_runs_while_it_stands_still_and_after_it_die
         page.screenshot(path=shots / f"{kind}-after-oom.png")
 
 
-def test_a_page_that_is_loaded_again_shows_it_live_without_running_a_cell(folder: Path, kernelspecs: Path) -> None:
+def test_a_notebook_that_is_opened_again_shows_it_live_without_running_a_cell(folder: Path, kernelspecs: Path) -> None:
     write(folder / "demo.ipynb", CELLS, kernel="cellhold-panel")
-    with served("lab", folder, kernelspecs) as server, browser() as page:
-        open_notebook(page, server, "demo.ipynb")
-        run_cell(page, 0)
-        state(page, "running", 60_000)
-        page.keyboard.press("Control+s")
-        page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty")
-        page.reload()
-        state(page, "running", 60_000)
-        page.locator(".jp-OutputArea-output img").first.wait_for(state="hidden")  # the picture stands back
-        button(page, "pause").click()
-        state(page, "paused")
-        page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.shutdown()")
-    with served("lab", folder, kernelspecs) as server, browser() as page:  # another server, another kernel
-        open_notebook(page, server, "demo.ipynb")
-        state(page, "running", 60_000)
-        button(page, "pause").click()
-        state(page, "paused")
+    with served("lab", folder, kernelspecs) as server:
+        with browser() as page:
+            open_notebook(page, server, "demo.ipynb")
+            run_cell(page, 0)
+            state(page, "running", 60_000)
+            page.keyboard.press("Control+s")
+            page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty")
+            page.reload()
+            state(page, "running", 60_000)
+            page.locator(".jp-OutputArea-output img").first.wait_for(state="hidden")  # the picture stands back
+            button(page, "pause").click()
+            state(page, "paused")
+            container = page.locator(".ch-head b").inner_text()
+            page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+        with browser() as page:  # another page, another kernel
+            open_notebook(page, server, "demo.ipynb")
+            state(page, "running", 60_000)
+            assert page.locator(".ch-head b").inner_text() != container
+            button(page, "pause").click()
+            state(page, "paused")
 
 
 def test_a_saved_notebook_shows_the_picture_without_a_kernel_or_a_network(folder: Path, kernelspecs: Path, shots: Path) -> None:
@@ -116,7 +119,7 @@ def test_a_saved_notebook_shows_the_picture_without_a_kernel_or_a_network(folder
 
 def test_it_is_fit_to_be_seen_dark_and_narrow(folder: Path, kernelspecs: Path, shots: Path) -> None:
     write(folder / "demo.ipynb", CELLS, kernel="cellhold-panel")
-    with served("lab", folder, kernelspecs) as server, browser(width=1100) as page:
+    with served("lab", folder, kernelspecs) as server, browser(width=1100, height=1900) as page:
         open_notebook(page, server, "demo.ipynb")
         run_cell(page, 0)
         state(page, "running", 60_000)
@@ -129,7 +132,7 @@ def test_it_is_fit_to_be_seen_dark_and_narrow(folder: Path, kernelspecs: Path, s
         page.wait_for_timeout(500)
         page.locator(".ch").screenshot(path=shots / "dark.png")
         for width in (720, 480):
-            page.set_viewport_size({"width": width, "height": 1000})
+            page.set_viewport_size({"width": width, "height": 2200})
             page.wait_for_timeout(500)
             panel = page.locator(".ch")
             assert panel.evaluate("panel => panel.scrollWidth <= panel.clientWidth")  # nothing is cut off

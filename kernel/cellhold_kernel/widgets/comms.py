@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cellhold_kernel.widgets import saved
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from cellhold_kernel.wire import Message, Signer
 
 TARGET = "jupyter.widget"
-CONTROL = "jupyter.widget.control"  # asks for all states at once; refused, front ends ask each comm for its own
 _VERSION = "2.1.0"
 _SEARCHED_MOST = 4 << 20  # bytes of a message of the container's that are looked through for our ids
 
@@ -61,11 +62,12 @@ class Comms:
         if not self._widgets or message.type not in ("comm_open", "comm_msg", "comm_close"):
             return False
         comm_id, is_open = message.content.get("comm_id"), message.type == "comm_open"
-        if not (comm_id in self._widgets or (is_open and message.content.get("target_name") == CONTROL)):
+        if not (comm_id in self._widgets or (is_open and saved.asks_for_all(message))):
             return False
         self._front.publish("status", {"execution_state": "busy"}, parent=message.header)
         self._parent = message.header
         if is_open:
+            # refused: front ends ask each comm for its own then, the container's as well
             self._front.publish("comm_close", {"comm_id": comm_id, "data": {}}, parent=message.header)
         elif message.type == "comm_msg":
             self._received(self._widgets[str(comm_id)], message.content.get("data"))

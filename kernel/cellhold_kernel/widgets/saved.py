@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cellhold_kernel.wire import Message
+
+CONTROL = "jupyter.widget.control"  # asks for all states at once
 _MARK = b'"cellhold-panel"'
 _MOST_BYTES = 64 << 20
+
+
+def asks_for_all(message: Message) -> bool:
+    """Whether a front end asks which comms there are, as it does when it opens a notebook."""
+    return message.type == "comm_info_request" or (message.type == "comm_open" and message.content.get("target_name") == CONTROL)
 
 
 def has_panel(notebook: Path | None) -> bool:
