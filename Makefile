@@ -13,13 +13,14 @@ AS_ROOT := $(IN_GUEST) -m v2 tests/system tests/kernel
 AS_USER := $(IN_GUEST) tests/vm tests/kernel/test_protocol.py
 unexport PYTHONDONTWRITEBYTECODE  # every container and every kernel starts a Python: it should find our modules compiled
 
-.PHONY: help demo lab test pytest guest test-vm test-vm-full lint bench clean debian-demo debian-test debian-bench debian-vm debian-vm-full
+.PHONY: help demo lab test pytest guest test-vm test-vm-full shots lint bench clean debian-demo debian-test debian-bench debian-vm debian-vm-full
 
 help:
 	@echo "make demo    install into $(VENV), run the first notebook in a container, print what its cells printed"
 	@echo "make lab     open the notebooks in JupyterLab"
 	@echo "make test    format, lint, types, architecture and all tests, those of cgroup v2 in a guest"
 	@echo "make test-vm those of the guest alone, as root and as an ordinary user"
+	@echo "make shots   screenshots of the panel, into tests/.shots"
 	@echo "make bench   measure against crun, runc and a plain ipykernel"
 	@echo "make clean   remove what these made"
 
@@ -43,6 +44,11 @@ guest: $(VENV)/.test | debian-vm
 test-vm: $(VENV)/.test | debian-vm
 	$(GUEST) $(AS_ROOT)
 	$(GUEST) --user $(AS_USER)
+
+# The panel's screenshots, to be looked at.
+shots: $(VENV)/.test
+	$(BIN)/python -m pytest -q tests/browser -k "seen or saved"
+	@ls $(CURDIR)/tests/.shots/*.png
 
 # An emulated machine: slower, but with the cpuset controller, pressure figures and time namespaces.
 test-vm-full: $(VENV)/.test | debian-vm debian-vm-full

@@ -168,6 +168,8 @@ class HostKernel:
         self._drain(kernel)
         order = self._controls.ended()
         if self._panel is not None:
+            if self._watch is None and self._seen is not None and self._requests.cell_runs():  # killed before it could say that it runs
+                self._panel.cell_began(self._answers.cells + 1, self._seen.usage)
             self._panel.container_ended(outcome)
         if self._deadline is None and order is not None and not self._session.is_coming:
             self._stopped(kernel, order, outcome)

@@ -22,6 +22,14 @@ pytestmark = pytest.mark.requires("root", "overlayfs", "cgroup-freezer", "cgroup
 PROMPT_MS = 3000  # half a second on a quiet machine, which the benchmark measures
 BUSY = "import time\nfor number in range(2000): print(number, flush=True); time.sleep(0.05)"
 SHOW = "%container panel"
+STORY = [
+    SHOW,
+    "import time\nuntil = time.time() + 6\nwhile time.time() < until: pass",
+    "held = bytearray(b'x') * (150 << 20); time.sleep(3)",
+    "import subprocess\nrunning = [subprocess.Popen(['sleep', '3']) for _ in range(30)]\nfor one in running: one.wait()",
+    "held = bytearray(b'x') * (1 << 30)",
+    "open('/data', 'wb').write(bytes(30 << 20))",
+]
 CELLS = [SHOW, BUSY, "held = bytearray(b'x') * (1 << 30)", "print(6 * 7)"]
 
 
@@ -117,22 +125,32 @@ def test_a_saved_notebook_shows_the_picture_without_a_kernel_or_a_network(folder
         page.screenshot(path=shots / "saved.png", full_page=True)
 
 
-def test_it_is_fit_to_be_seen_dark_and_narrow(folder: Path, kernelspecs: Path, shots: Path) -> None:
-    write(folder / "demo.ipynb", CELLS, kernel="cellhold-panel")
-    with served("lab", folder, kernelspecs) as server, browser(width=1100, height=1900) as page:
+def test_it_is_fit_to_be_seen_light_dark_and_narrow(folder: Path, kernelspecs: Path, shots: Path) -> None:
+    write(folder / "demo.ipynb", STORY, kernel="cellhold-panel")
+    with served("lab", folder, kernelspecs) as server, browser(width=1180, height=2000) as page:
         open_notebook(page, server, "demo.ipynb")
         run_cell(page, 0)
         state(page, "running", 60_000)
-        run_cell(page, 3)
-        page.wait_for_timeout(5000)
-        page.locator(".ch summary").click()
+        for number in range(1, len(STORY)):
+            run_cell(page, number)
+            page.locator(".ch-table tbody tr").nth(number).locator("td", has_text=re.compile("ok|OOM")).wait_for()
+        button(page, "pause").click()
+        state(page, "paused")
+        page.wait_for_timeout(3000)
+        page.locator(".ch").screenshot(path=shots / "paused.png")
+        button(page, "unpause").click()
+        state(page, "running")
+        page.wait_for_timeout(2000)
+        assert page.locator(".ch-chart[data-chart=cpu] .ch-throttled").count() >= 1
         page.locator(".ch").screenshot(path=shots / "light.png")
+        page.locator(".ch summary").click()
+        page.locator(".ch").screenshot(path=shots / "story.png")
         page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
         page.wait_for_selector("body[data-jp-theme-light=false]", state="attached")
         page.wait_for_timeout(500)
         page.locator(".ch").screenshot(path=shots / "dark.png")
         for width in (720, 480):
-            page.set_viewport_size({"width": width, "height": 2200})
+            page.set_viewport_size({"width": width, "height": 2600})
             page.wait_for_timeout(500)
             panel = page.locator(".ch")
             assert panel.evaluate("panel => panel.scrollWidth <= panel.clientWidth")  # nothing is cut off

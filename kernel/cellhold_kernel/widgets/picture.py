@@ -109,6 +109,10 @@ def drawer() -> Callable[[Mapping[str, Any]], bytes]:
             for mark in shown["marks"]:
                 if mark["time"] >= begin and mark["kind"] == "oom":
                     axis.axvline(mark["time"] - end, color=OOM, linewidth=1.6)
+                    if name == "Memory":
+                        axis.annotate(
+                            "✖ OOM kill", (mark["time"] - end, 0), xytext=(-3, 3), textcoords="offset points", fontsize=7, ha="right"
+                        )
         figure.suptitle(f"container {shown['id']} [{shown['state']}], {shown['about']}"[:140], fontsize=9, x=0.01, ha="left")
         made = BytesIO()
         figure.savefig(made, format="png")
@@ -136,6 +140,7 @@ def _chart(  # noqa: PLR0913  # a chart's properties
     axis.set_title(f"{name}  {now}{against} {unit if known else ''}", fontsize=8, loc="left")
     axis.tick_params(labelsize=7)
     axis.set_xlim(begin - end, 0)
+    axis.set_xlabel("seconds", fontsize=7)
     if known:
         axis.plot(*zip(*known, strict=True), color=USE, linewidth=1.3)
     if at == 2:  # noqa: PLR2004  # memory: what of it is no page cache

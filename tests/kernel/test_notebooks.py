@@ -1,0 +1,42 @@
+"""The notebooks of the tour, each run whole by the kernel that its readers will have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+
+pytestmark = [pytest.mark.requires("root", "overlayfs", "cgroup-memory", "disk-limit"), pytest.mark.usefixtures("jupyter_path")]
+
+
+def run(path: Path) -> list[Any]:
+    """Its code cells, with their outputs. Raises CellExecutionError where a cell fails that is not meant to."""
+    notebook_format: Any = nbformat  # it has no types
+    notebook = notebook_format.read(path, as_version=4)
+    NotebookClient(notebook, kernel_name="cellhold", timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_does_what_it_says(path: Path) -> None:
+    cells = run(path)
+    meant = [cell for cell in cells if "raises-exception" in cell.metadata.get("tags", ())]
+    assert meant
+    for cell in meant:
+        assert [output.ename for output in cell.outputs if output.output_type == "error"] == ["MemoryLimitExceeded"]
+    assert all(output.output_type != "error" for cell in cells if cell not in meant for output in cell.outputs)
+
+
+def test_the_panel_notebook_keeps_a_picture_of_its_end() -> None:
+    cells = run(next(path for path in NOTEBOOKS if path.stem == "01-the-panel"))
+    panel = next(cell for cell in cells if cell.source == "%container panel")
+    live, still = panel.outputs
+    assert live.data["application/vnd.jupyter.widget-view+json"]["model_id"] == "cellhold-panel"
+    assert still.data["image/png"]
+    assert "✖ One process was killed at the memory limit in cell" in still.data["text/plain"]
+    assert "✖ OOM kill" in still.data["text/plain"]
