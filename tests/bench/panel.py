@@ -71,9 +71,8 @@ def main(seconds: float) -> None:
         used, sizes = watched(notebook, seconds)
         ticks = len(sizes)
         share, bytes_each, each = used / seconds, sum(sizes) / ticks, 1000 * used / ticks
-        print(
-            f"\na panel that is looked at for {seconds:g} s: {ticks} ticks; opened in {1000 * open_panel:.0f} ms, the first picture included\n"
-        )
+        opened = f"opened in {1000 * open_panel:.0f} ms, the first picture included"
+        print(f"\na panel that is looked at for {seconds:g} s: {ticks} ticks; {opened}\n")
         for name, value, most, unit in (
             ("processor of the host kernel", 100 * share, 100 * MOST_SHARE, "%"),
             ("each tick", each, MOST_MILLISECONDS, "ms of processor"),
