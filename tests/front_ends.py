@@ -1,4 +1,4 @@
-"""Jupyter's front ends on loopback, and Debian's Chromium to look at them: JupyterLab and Notebook 7 as their users have them.
+"""Jupyter's front ends on loopback, and Debian's Chromium to look at them: JupyterLab, Notebook 7 and Voila as their users have them.
 
     with served("lab", folder) as server, browser() as page:
         open_notebook(page, server, "demo.ipynb")
@@ -38,7 +38,8 @@ PATIENCE_MS = 90_000  # a busy machine needs more than the 30 s that Playwright 
 _START_SECONDS = 90.0
 _CHROMIUM = "/usr/bin/chromium"
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-_PATHS = {"lab": "doc/tree", "notebook": "notebooks"}
+_PATHS = {"lab": "doc/tree", "notebook": "notebooks", "voila": "voila/render"}
+_READY_AT = {"lab": "api/status", "notebook": "api/status", "voila": ""}
 _QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}}
 # The toolbar says idle before there is a kernel, and keys pressed then are lost; the application itself tells the truth.
 _READY = """() => {
@@ -62,7 +63,7 @@ class Server:
 
 @contextmanager
 def served(kind: str, folder: Path, kernelspecs: Path) -> Iterator[Server]:
-    """A server of that kind ("lab", "notebook") for the notebooks in a folder. kernelspecs: a Jupyter data directory."""
+    """A server of that kind ("lab", "notebook", "voila") for the notebooks in a folder. kernelspecs: a Jupyter data directory."""
     home = Path(tempfile.mkdtemp(prefix="fe"))
     try:
         settings = home / "config/labconfig"
@@ -90,6 +91,18 @@ def _free_port() -> int:
 
 
 def _command(server: Server, folder: Path) -> list[str]:
+    if server.kind == "voila":
+        port = server.base.rpartition(":")[2]
+        return [
+            sys.executable,
+            "-m",
+            "voila",
+            str(folder),
+            f"--port={port}",
+            "--no-browser",
+            "--Voila.ip=127.0.0.1",
+            f"--token={server.token}",
+        ]
     flags = [
         f"--ServerApp.port={server.base.rpartition(':')[2]}",
         "--ServerApp.port_retries=0",
@@ -115,7 +128,7 @@ def _wait(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + _START_SECONDS
     while True:
         try:
-            urllib.request.urlopen(f"{server.base}/api/status?token={server.token}", timeout=2).read()  # noqa: S310  # loopback
+            urllib.request.urlopen(f"{server.base}/{_READY_AT[server.kind]}?token={server.token}", timeout=2).read()  # noqa: S310  # loopback
         except (urllib.error.URLError, OSError):
             if process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"the server does not come up: {log.read_text()[-2000:]}") from None

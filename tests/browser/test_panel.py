@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from front_ends import browser, open_notebook, run_cell, served, write
 
@@ -43,6 +44,12 @@ def state(page: Page, wanted: str, timeout: float = PROMPT_MS) -> None:
 
 def samples(page: Page) -> int:
     return len(page.locator(".ch-chart[data-chart=memory] polyline").first.get_attribute("points").split())  # type: ignore[union-attr]
+
+
+def everybody_can_use(page: Page) -> None:
+    """Ask axe-core: names, roles, contrasts."""
+    found = Axe().run(page, context=".ch")
+    assert found.violations_count == 0, found.generate_report()
 
 
 @pytest.mark.parametrize("kind", ["lab", "notebook"])
@@ -87,6 +94,16 @@ def test_buttons_answer_while_a_cell_runs_while_it_stands_still_and_after_it_die
         run_cell(page, 3)
         page.locator(".jp-OutputArea-output", has_text=re.compile(r"^42\s*$")).wait_for()
         page.screenshot(path=shots / f"{kind}-after-oom.png")
+
+
+def test_in_voila_a_page_is_the_panel_alone(folder: Path, kernelspecs: Path, shots: Path) -> None:
+    write(folder / "demo.ipynb", [SHOW, "held = bytearray(b'x') * (50 << 20)"], kernel="cellhold-panel")
+    with served("voila", folder, kernelspecs) as server, browser() as page:
+        page.goto(server.url("demo.ipynb"))
+        state(page, "running", 60_000)
+        button(page, "pause").click()
+        state(page, "paused")
+        page.screenshot(path=shots / "voila.png")
 
 
 def test_a_notebook_that_is_opened_again_shows_it_live_without_running_a_cell(folder: Path, kernelspecs: Path) -> None:
@@ -144,11 +161,13 @@ def test_it_is_fit_to_be_seen_light_dark_and_narrow(folder: Path, kernelspecs: P
         assert page.locator(".ch-chart[data-chart=cpu] .ch-throttled").count() >= 1
         page.locator(".ch").screenshot(path=shots / "light.png")
         page.locator(".ch summary").click()
+        everybody_can_use(page)
         page.locator(".ch").screenshot(path=shots / "story.png")
         page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
         page.wait_for_selector("body[data-jp-theme-light=false]", state="attached")
         page.wait_for_timeout(500)
         page.locator(".ch").screenshot(path=shots / "dark.png")
+        everybody_can_use(page)
         for width in (720, 480):
             page.set_viewport_size({"width": width, "height": 2600})
             page.wait_for_timeout(500)

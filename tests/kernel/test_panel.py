@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -130,3 +131,37 @@ def test_the_container_cannot_speak_for_it(notebook: Notebook) -> None:
     assert forged.status == "ok", forged.error
     assert [content["comm_id"] for content in forged.of("comm_open")] == ["own-comm"]
     assert forged.of("comm_msg") == []
+
+
+def test_layers_say_what_they_change_and_which_of_them_answers_for_a_path(notebook: Notebook, shell_image: str) -> None:
+    notebook.run(f"%container image={shell_image}")
+    notebook.run(SHOW)
+    tell(notebook, {"do": "hello"})
+    full = hear(notebook, lambda said: said["t"] == "full")
+    assert [layer["size"] is None for layer in full["layers"]] == [False] * len(full["layers"])
+    looked = hear(notebook, lambda said: said["t"] == "state" and any(layer["changes"] for layer in said["changed"].get("layers", ())))
+    assert [layer["changes"] for layer in looked["changed"]["layers"]][:2] == ["+2 ~0 -0", "+3 ~0 -0"]
+    for path, words in (("/etc/passwd", "has it"), ("/nonsuch", "does not have it")):
+        tell(notebook, {"do": "which", "path": path})
+        answer = hear(notebook, lambda said: said["t"] == "which")
+        assert answer["path"] == path
+        assert words in [said for _name, said in answer["steps"]]
+    notebook.run("mkdir /made; echo 1 > /made/one; echo 2 > /etc/passwd; rm /etc/group")
+    written = hear(notebook, lambda said: said["t"] == "state" and bool(said["changed"].get("written")))["changed"]["written"]
+    assert re.fullmatch(r"\+[23] ~2 -1", written["changes"])  # and a mount point
+    assert "/made/one (1)" in written["most"]
+    assert "+2 ~0 -0" not in notebook.run("%container layers").text  # that one costs nothing, whatever the image's size
+    assert "COPY --chmod=644" in notebook.run("%container layers").text
+
+
+def test_a_commit_by_button_is_answered_when_the_image_is_there(notebook: Notebook, shell_image: str) -> None:
+    notebook.run(f"%container image={shell_image}")
+    notebook.run("echo kept > /kept")
+    notebook.run(SHOW)
+    tell(notebook, {"do": "act", "id": "1", "action": "commit", "arguments": ["kept-by-panel:1"]})
+    made = hear(notebook, lambda said: said["t"] == "ack")
+    assert made["ok"], made["text"]
+    assert "is now image kept-by-panel:1, with a new layer of" in made["text"]
+    assert notebook.run("%container image=kept-by-panel:1\ncat /kept").text.endswith("kept\n")
+    again = notebook.run("%container commit kept-by-word:1")
+    assert "is now image kept-by-word:1" in str(again.of("update_display_data") + again.of("display_data"))

@@ -2,7 +2,8 @@
 //
 //   host -> view   {t: "full", ...}  everything      {t: "s", s: [sample, ...]}  new samples      {t: "state", ...}  what has changed
 //                  {t: "ack", id, ok, text}          what became of a click
-//   view -> host   {do: "hello" | "awake" | "asleep", view}          {do: "act", id, action, arguments}
+//                  {t: "which", path, steps}  which layer answers for a path
+//   view -> host   {do: "hello" | "awake" | "asleep", view}      {do: "act", id, action, arguments}      {do: "which", path}
 //
 // A sample is [seconds, cores, memory, memory without page cache, bytes read/s, written/s, processes, writable layer, throttled, paused];
 // null is "not measured", never 0.
@@ -270,18 +271,22 @@ class Buttons {
 function layers(parent, data) {
   parent.replaceChildren();
   const tree = add(parent, "ul", { class: "ch-layers", "aria-label": "Layers, the topmost first" });
-  const writable = { name: "writable", size: data.disk, text: "what this container has written", shared: "its own", own: true };
+  const most = data.written.most ?? [];
+  const text = most.length ? `most below ${most.join(", ")}` : "what this container has written";
+  const writable = { name: "writable", size: data.disk, text, changes: data.written.changes ?? "", shared: "its own", own: true };
   const all = [writable, ...data.layers];
-  const most = Math.max(1, ...all.map((layer) => layer.size ?? 0));
+  const largest = Math.max(1, ...all.map((layer) => layer.size ?? 0));
   for (const layer of all) {
     const row = add(tree, "li", { class: `ch-layer${layer.own ? " own" : ""}` });
     add(row, "span", { class: "ch-digest" }, layer.name);
     const bar = add(row, "span", { class: "ch-size", "aria-hidden": "true" });
-    add(bar, "i").style.width = `${Math.max(2, 100 * Math.sqrt((layer.size ?? 0) / most))}%`;
+    add(bar, "i").style.width = `${Math.max(2, 100 * Math.sqrt((layer.size ?? 0) / largest))}%`;
     add(row, "span", { class: "ch-number" }, layer.size === null ? (layer.own ? "not measured" : "–") : bytes(layer.size));
     add(row, "span", { class: "ch-instruction", title: layer.text }, layer.text);
+    add(row, "span", { class: "ch-number" }, layer.changes ?? "");
     add(row, "span", { class: "ch-number" }, layer.shared);
   }
+  if (data.waste) add(parent, "div", { class: "ch-waste", title: data.waste }, data.waste);
 }
 
 const COLUMNS = [
@@ -345,7 +350,13 @@ class Panel {
     add(this.name, "button", { type: "submit", class: "ch-button" }, "make the image");
     this.name.addEventListener("submit", (event) => this.commit(event));
     this.says = add(life, "div", { class: "ch-says", role: "status", "aria-live": "polite" });
-    this.stack = add(top, "section", { class: "ch-stack", "aria-label": "Layers" });
+    const below = add(top, "section", { class: "ch-stack", "aria-label": "Layers" });
+    this.stack = add(below, "div");
+    this.look = add(below, "form", { class: "ch-look" });
+    this.path = add(this.look, "input", { type: "text", placeholder: "/a/path of the image", "aria-label": "A path to look up in the layers" });
+    add(this.look, "button", { type: "submit", class: "ch-button" }, "which layer?");
+    this.answer = add(below, "ol", { class: "ch-answer", "aria-live": "polite", "aria-label": "Which layer answers" });
+    this.look.addEventListener("submit", (event) => this.which(event));
     const choice = add(root, "div", { class: "ch-windows", role: "group", "aria-label": "Time shown" });
     for (const [length, words] of WINDOWS) {
       const button = add(choice, "button", { type: "button", class: "ch-button", "aria-pressed": String(length === this.window) }, words);
@@ -368,15 +379,15 @@ class Panel {
     this.hear = (message) => this.receive(message);
     this.model.on("msg:custom", this.hear);
     this.seen = false;
-    this.observer = new IntersectionObserver((entries) => this.look(entries.at(-1).isIntersecting));
+    this.observer = new IntersectionObserver((entries) => this.notice(entries.at(-1).isIntersecting));
     this.observer.observe(this.root);
-    this.change = () => this.look(this.onScreen);
+    this.change = () => this.notice(this.onScreen);
     document.addEventListener("visibilitychange", this.change);
     this.beat = setInterval(() => this.seen && this.tell({ do: "awake" }), 10000);
     this.tell({ do: "hello" });
   }
 
-  look(onScreen) {
+  notice(onScreen) {
     this.onScreen = onScreen;
     const seen = onScreen && document.visibilityState === "visible";
     if (seen === this.seen) return;
@@ -415,6 +426,17 @@ class Panel {
     this.act("commit", this.field.value.trim());
   }
 
+  which(event) {
+    event.preventDefault();
+    if (this.path.value.trim()) this.tell({ do: "which", path: this.path.value.trim() });
+  }
+
+  answered({ path, steps, text }) {
+    this.answer.replaceChildren();
+    add(this.answer, "li", { class: "ch-instruction" }, steps.length ? path : text);
+    for (const [name, said] of steps) add(this.answer, "li", { class: said === "has it" ? "hit" : "" }, `${name} ${said}`);
+  }
+
   say(text) {
     this.says.textContent = text;
   }
@@ -433,7 +455,8 @@ class Panel {
     } else if (message.t === "state") {
       Object.assign(this.data, message.changed);
       this.whole();
-    } else if (message.t === "ack" && this.waiting.delete(message.id)) this.say(message.text);
+    } else if (message.t === "which") this.answered(message);
+    else if (message.t === "ack" && this.waiting.delete(message.id)) this.say(message.text);
   }
 
   whole() {
@@ -443,6 +466,7 @@ class Panel {
     this.badge.textContent = `${ICONS[state]} ${WORDS[state] ?? state}`;
     this.badge.className = `ch-badge ${state}`;
     this.about.textContent = data.about;
+    this.look.hidden = !data.layers.some((layer) => layer.size !== null);
     this.states.replaceChildren();
     diagram(this.states, state);
     this.buttons.show(data.actions);

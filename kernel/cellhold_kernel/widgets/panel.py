@@ -11,27 +11,28 @@ from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from cellhold import quantity
+from cellhold import image, quantity
 from cellhold.errors import CellholdError, InvalidSpec
 from cellhold_kernel import controls
 from cellhold_kernel.tail import plain
 from cellhold_kernel.widgets import report, sampler, stack
+from cellhold_kernel.widgets.looking import Look
 from cellhold_kernel.widgets.picture import Painter
 from cellhold_kernel.widgets.sampler import Sampler
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from cellhold.cgroups.base import Usage
     from cellhold.lifecycle import State
     from cellhold.outcome import Outcome
     from cellhold_kernel.cellkernel import CellKernel
-    from cellhold_kernel.committing import Commit
     from cellhold_kernel.controls import Controls
     from cellhold_kernel.front import Front
     from cellhold_kernel.loop import Loop
     from cellhold_kernel.session import Session
     from cellhold_kernel.widgets.comms import Comms
+    from cellhold_kernel.working import Work
 
 ID = "cellhold-panel"
 STATIC = "cellhold-panel-picture"  # the display id of the second output
@@ -40,6 +41,8 @@ _FORGOTTEN_SECONDS = 25.0  # a view that says nothing any more is gone; they say
 _PAINT_SECONDS = 5.0  # at most; a picture takes 0.2
 _WORDS_MOST, _WORD_MOST = 4, 300
 _VIEWS_MOST = 64
+_WORKS_MOST = 4
+_PATH_MOST = 4096
 _ANYWIDGET = ">=0.9.0 <1.0.0"
 
 
@@ -57,7 +60,9 @@ class Panel:
         self._head: dict[str, Any] = {}
         self._says = ""
         self._stack: tuple[CellKernel | None, list[stack.Layer]] = (None, [])
-        self._commits: list[Commit] = []
+        self._looked: dict[str, Any] = {}  # what a look into the layers gave
+        self._written: dict[str, Any] = {}  # what a look at what the container has written gave
+        self._works: list[Work] = []  # that somebody has asked for, or that looks into the layers
         self._painter = Painter()
         self._has_picture = False
 
@@ -105,6 +110,8 @@ class Panel:
             self._comms.send(self, {"t": "full", **self.snapshot()})
         elif do == "asleep":
             self._views.pop(view, None)
+        elif do == "which":
+            self._which(str(content.get("path"))[:_PATH_MOST])
         elif do == "act":
             self._act(str(content.get("id"))[:_WORD_MOST], content)
 
@@ -116,7 +123,8 @@ class Panel:
             if action not in controls.MOVES:
                 raise InvalidSpec(f"cannot {plain(action, most=40)} the container: there is no such action")
             if action == controls.COMMIT:
-                self._commit(asked, self._controls.commit(arguments))
+                work = self._controls.commit(arguments)
+                self._wait(work, lambda error: self._answer(asked, str(error or work.text()), ok=error is None))
                 return
             text = self._controls.perform(action, arguments) or f"{action}: under way"
             self._answer(asked, text, ok=True)
@@ -128,27 +136,67 @@ class Panel:
         self._says = text
         self._comms.send(self, {"t": "ack", "id": asked, "ok": ok, "text": text})
 
-    def _commit(self, asked: str, work: Commit) -> None:
-        self._commits.append(work)
-        self._loop.add(work.fileno(), partial(self._committed, asked, work))
+    def _wait(self, work: Work, then: Callable[[CellholdError | None], None]) -> None:
+        """Call `then` with the error, if there was one, once a process has done its work."""
+        self._works.append(work)
+        self._loop.add(work.fileno(), partial(self._worked, work, then))
 
-    def _committed(self, asked: str, work: Commit) -> None:
+    def _worked(self, work: Work, then: Callable[[CellholdError | None], None]) -> None:
+        failure = None
         try:
             if work.drain():
                 return
-            text, ok = work.text(), True
         except CellholdError as error:
-            text, ok = str(error), False
+            failure = error
         self._loop.remove(work.fileno())
         work.close()
-        self._commits.remove(work)
-        self._answer(asked, text, ok=ok)
+        self._works.remove(work)
+        then(failure)
+
+    def _which(self, path: str) -> None:
+        """Look a path up in the layers of the image."""
+        kernel = self._kernel
+        if kernel is None or not image.is_oci(kernel.box.spec.image) or len(self._works) >= _WORKS_MOST:
+            self._comms.send(self, {"t": "which", "path": path, "steps": [], "text": "only an image has layers to look into"})
+            return
+        look = Look("which", kernel.box.spec.image, path)
+
+        def tell(error: CellholdError | None) -> None:
+            self._comms.send(self, {"t": "which", "path": path, "steps": [], "text": str(error or ""), **look.found})
+
+        self._wait(look, tell)
+
+    def _look(self, kernel: CellKernel) -> None:
+        """Find out what the layers of its image change."""
+        self._looked, self._written = {}, {}
+        if image.is_oci(kernel.box.spec.image) and len(self._works) < _WORKS_MOST:
+            look = Look("layers", kernel.box.spec.image)
+
+            def tell(error: CellholdError | None) -> None:
+                if error is None and self._stack[0] is kernel:
+                    self._looked = look.found
+                    self._comms.send(self, {"t": "state", "changed": self._below()})
+
+            self._wait(look, tell)
+
+    def _look_at_written(self) -> None:
+        """Find out what the container has written, where somebody sees it."""
+        kernel = self._session.current
+        if kernel is not None and self._views and image.is_oci(kernel.box.spec.image) and len(self._works) < _WORKS_MOST:
+            look = Look("written", kernel.box.id)
+
+            def tell(error: CellholdError | None) -> None:
+                if error is None and self._stack[0] is kernel:
+                    self._written = look.found
+                    self._comms.send(self, {"t": "state", "changed": {"written": look.found}})
+
+            self._wait(look, tell)
 
     # ---------------------------------------------------------------------------------------------------------------- what there is
 
     def snapshot(self) -> dict[str, Any]:
         """All that a view shows, as JSON has it."""
-        return {**self._heading(), "samples": sampler.plain(self.sampler.samples()), "layers": self._layers(), "steps": self._steps()}
+        return {**self._heading(), "samples": sampler.plain(self.sampler.samples()), **self._below(), "steps": self._steps()}
 
     def _heading(self) -> dict[str, Any]:
         kernel = self._kernel
@@ -181,13 +229,19 @@ class Panel:
     def _kernel(self) -> CellKernel | None:
         return self._session.current or self._session.stopped
 
-    def _layers(self) -> list[dict[str, Any]]:
+    def _below(self) -> dict[str, Any]:
+        """The layers that the container's root lies on; what they change comes later."""
         kernel = self._kernel
         if kernel is None:
-            return []
+            return {"layers": [], "waste": "", "written": {}}
         if self._stack[0] is not kernel:
             self._stack = (kernel, stack.layers(kernel))
-        return [layer._asdict() for layer in self._stack[1]]
+            self._look(kernel)
+        changes = self._looked.get("changes") or [""] * len(self._stack[1])
+        layers = [{**layer._asdict(), "changes": text} for layer, text in zip(self._stack[1], changes, strict=False)]
+        waste, paths = self._looked.get("wasted_bytes"), self._looked.get("wasted", [])
+        told = f"{quantity.size(waste)} wasted, replaced or removed by a layer above: {', '.join(paths)}" if waste else ""
+        return {"layers": layers, "waste": told, "written": self._written}
 
     def _steps(self) -> list[dict[str, Any]]:
         kernel = self._kernel
@@ -223,7 +277,7 @@ class Panel:
         head = self._heading()
         changed = {name: value for name, value in head.items() if value != self._head.get(name) and name != "disk"}
         if "id" in changed:
-            changed |= {"layers": self._layers(), "steps": self._steps()}
+            changed |= {**self._below(), "steps": self._steps()}
         self._head = head
         if changed and self._views:
             self._comms.send(self, {"t": "state", "changed": changed})
@@ -235,6 +289,7 @@ class Panel:
     def cell_ended(self, result: str, *, parent: Mapping[str, Any]) -> None:
         """It has ended: where nobody looks at the live panel, the picture has to tell of it before the front end turns away."""
         self.sampler.cell_ended(result)
+        self._look_at_written()
         self.refresh(parent=parent)
 
     def container_ended(self, outcome: Outcome) -> None:
@@ -254,7 +309,7 @@ class Panel:
     def close(self) -> None:
         """End what works for it."""
         self._painter.close()
-        for work in self._commits:
+        for work in self._works:
             with suppress(CellholdError):
                 work.close()
 
