@@ -149,7 +149,7 @@ def test_layers_say_what_they_change_and_which_of_them_answers_for_a_path(notebo
     notebook.run("mkdir /made; echo 1 > /made/one; echo 2 > /etc/passwd; rm /etc/group")
     written = hear(notebook, lambda said: said["t"] == "state" and bool(said["changed"].get("written")))["changed"]["written"]
     assert re.fullmatch(r"\+[23] ~2 -1", written["changes"])  # and a mount point
-    assert "/made/one (1)" in written["most"]
+    assert {"/etc (2)", "/made (1)"} < set(written["most"])
     assert "+2 ~0 -0" not in notebook.run("%container layers").text  # that one costs nothing, whatever the image's size
     assert "COPY --chmod=644" in notebook.run("%container layers").text
 

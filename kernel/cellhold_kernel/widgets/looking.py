@@ -88,7 +88,7 @@ def written(home: Home, container: str) -> dict[str, Any]:
 
     changes = committing.diff(container, home)
     kinds = Counter(str(change.kind) for change in changes)
-    places = Counter("/".join(change.path.split("/")[:_DEEP]) for change in changes)
+    places = Counter("/".join(change.path.split("/")[:-1][:_DEEP]) or "/" for change in changes)
     most = [f"{plain(place, most=100)} ({count})" for place, count in places.most_common(_PLACES_MOST)]
     return {"changes": f"+{kinds['A']} ~{kinds['C']} -{kinds['D']}", "most": most}
 
