@@ -90,7 +90,7 @@ def test_buttons_answer_while_a_cell_runs_while_it_stands_still_and_after_it_die
         chart.locator("line.ch-oom").wait_for(timeout=PROMPT_MS, state="attached")
         assert chart.locator("line.ch-oom").count() == 1
         assert "killed at the memory limit in cell" in str(chart.get_attribute("aria-label"))
-        assert "✖ OOM kill" in page.locator(".ch-table").inner_text()
+        page.locator(".ch-table", has_text="✖ OOM kill").wait_for(timeout=PROMPT_MS)
         run_cell(page, 3)
         page.locator(".jp-OutputArea-output", has_text=re.compile(r"^42\s*$")).wait_for()
         page.screenshot(path=shots / f"{kind}-after-oom.png")
