@@ -16,13 +16,15 @@ from cellhold_kernel.diagnosis import GRACE_SECONDS, Diagnosis, doubled, names
 if TYPE_CHECKING:
     from cellhold.cgroups.base import Usage
     from cellhold_kernel.cellkernel import CellKernel
-    from cellhold_kernel.config import CellLimits
+    from cellhold_kernel.config import CellLimits, Guard
 
+_MORE_SHARE = 0.05  # of the memory limit
+_GUARD_SECONDS = 0.1  # between two looks at the memory of a cell
 _FULL_LEAST, _FULL_MOST, _FULL_SHARE = 64 << 10, 1 << 20, 128  # a file that no longer fits leaves up to its last write's size free
 
 
 class Due(NamedTuple):
-    """What is to be done to the cell now: "interrupt" or "kill"."""
+    """What is to be done to the cell now: "warn", "interrupt", "pause" or "kill"."""
 
     what: str
     why: Diagnosis
@@ -59,15 +61,20 @@ class CellWatch:
         self._began = time.monotonic()
         self._deadline = None if limits.seconds is None else self._began + limits.seconds
         self.seen = seen
+        self._guard = limits.guard
 
     # ------------------------------------------------------------------------------------------------------- kept here
 
     def left(self) -> float | None:
         """Seconds until something is due; None if nothing will be."""
-        return None if self._deadline is None else self._deadline - time.monotonic()
+        left = [] if self._deadline is None else [self._deadline - time.monotonic()]
+        return min([*left, *([_GUARD_SECONDS] if self._guard is not None else [])], default=None)
 
     def due(self) -> Due | None:
         """What its limits ask for now: first an interrupt, and the end of the container if that does not help."""
+        if self._guard is not None and (near := self._near(self._guard)) is not None:
+            self._guard = None
+            return near
         if self._deadline is None or time.monotonic() < self._deadline:
             return None
         if self.reached is not None:
@@ -76,6 +83,17 @@ class CellWatch:
         seconds = self._limits.seconds or 0.0
         sentence = f"cell {self.number} reached its time limit of {quantity.duration(seconds)}"
         return self._reach(Diagnosis("TimeLimitExceeded", sentence, f"%limits cell-time={seconds * 2:g}s raises the limit"))
+
+    def _near(self, guard: Guard) -> Due | None:
+        """Whether the cell comes near the memory limit; where it was near before, only a cell that takes more: others may free some."""
+        limit = self._kernel.spec.limits.memory_bytes
+        used, before = _working(_usage(self._kernel)), _working(self.seen.usage)
+        if limit is None or used < max(guard.share * limit, min(before + _MORE_SHARE * limit, limit)):
+            return None
+        done = {"warn": "", "interrupt": "; it was interrupted", "pause": "; the container is paused"}[guard.action]
+        sentence = f"cell {self.number} uses {quantity.size(used)} of the memory limit of {quantity.size(limit)}{done}"
+        goes_on = ", and %container unpause goes on" if guard.action == "pause" else ""
+        return Due(guard.action, Diagnosis("MemoryGuard", sentence, f"%limits memory={doubled(limit)} raises the limit{goes_on}"))
 
     def wrote(self, count: int) -> Due | None:
         """Count bytes of output; what to do if that is more than the limit. From then on its output `is_cut`."""
@@ -131,6 +149,11 @@ def _usage(kernel: CellKernel) -> Usage:
     from cellhold.cgroups.base import Usage  # noqa: PLC0415  # needed once in a blue moon
 
     return Usage()
+
+
+def _working(usage: Usage) -> int:
+    """Memory without page cache, which the kernel can take back."""
+    return (usage.memory_bytes or 0) - (usage.memory_cache_bytes or 0)
 
 
 def _full(kernel: CellKernel) -> str | None:

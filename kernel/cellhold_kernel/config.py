@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 METADATA = "cellhold"  # our key in a kernelspec's metadata, and in a notebook's
 UNLIMITED = "none"
+GUARDS = ("warn", "interrupt", "pause")
 _SHOWN = 64
 _KERNEL = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _LARGEST_NOTEBOOK = 256 << 20  # bytes
@@ -54,6 +55,13 @@ class Kind(IntEnum):
     MOUNTS = 2  # more of Spec.mounts; may be said several times in a line
     CELL = 3  # a limit of each cell, which the host kernel keeps (CellLimits); "none" lifts it
     PROGRAM = 4  # what runs in the container
+
+
+class Guard(NamedTuple):
+    """share: of the memory limit, 0 to 1; action: one of GUARDS."""
+
+    share: float
+    action: str
 
 
 class Key(NamedTuple):
@@ -121,6 +129,16 @@ def _kernel(text: str, key: str) -> str:
     return text.lower()
 
 
+def _guard(text: str, key: str) -> Guard:
+    share, colon, action = text.partition(":")
+    number = share.removesuffix("%")
+    if not (number.isascii() and number.isdecimal() and len(number) < 4 and 1 <= int(number) <= 99):  # noqa: PLR2004  # digits, per cent
+        raise InvalidSpec(f"cannot use {key}={text[:_SHOWN]}: not a share of the memory limit", hint=f"{key}=90% or {key}=90%:pause")
+    if colon and action not in GUARDS:
+        raise InvalidSpec(f"cannot use {key}={text[:_SHOWN]}: {action[:_SHOWN]!r} is nothing to do", hint=f"one of {', '.join(GUARDS)}")
+    return Guard(int(number) / 100, action or GUARDS[0])
+
+
 KEYS: dict[str, Key] = {
     "image": Key(
         "image", _image, "what to run in: host (this machine's files, read-only), a directory, or an OCI image: python:3.12-slim", Kind.SPEC
@@ -135,6 +153,9 @@ KEYS: dict[str, Key] = {
     "time": Key("seconds", _seconds, "wall time of the container: 30s, 1h"),
     "cell-time": Key("seconds", _seconds, "wall time of each cell: 30s, 1h", Kind.CELL),
     "output": Key("output_bytes", _size, "output of each cell: 10m", Kind.CELL),
+    "memory-guard": Key(
+        "guard", _guard, f"what to do when a cell comes near the memory limit: 90% (warn), 90%:pause; {', '.join(GUARDS)}", Kind.CELL
+    ),
     "network": Key("network", _text, f"its network: {', '.join(NETWORKS)}", Kind.SPEC),
     "storage": Key("storage", _text, f"where its own layer is kept: {', '.join(STORAGES)}", Kind.SPEC),
     "hostname": Key("hostname", _text, "its host name", Kind.SPEC),
@@ -142,6 +163,7 @@ KEYS: dict[str, Key] = {
     "volume": Key("mounts", _volumes, "more of the host: HOST:DIR[:ro|rw|O]", Kind.MOUNTS),
     "tmpfs": Key("mounts", _tmpfs, "an empty directory in memory: DIR[:size=SIZE]", Kind.MOUNTS),
 }
+_NO_CEILINGS = frozenset({"cpuset", "memory-guard"})
 REPEATED = frozenset({"volume", "tmpfs"})  # several in a line, and flags that may be given again
 
 
@@ -159,6 +181,7 @@ class CellLimits:
 
     seconds: float | None = None
     output_bytes: int | None = None
+    guard: Guard | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +225,8 @@ class Settings:
     def cell_limits(self, policy: Policy | None = None) -> CellLimits:
         """What each cell may use; raises as spec() does."""
         values = self._values(policy or Policy())
+        if values.get("memory-guard") and values.get("memory") is None:
+            raise InvalidSpec("cannot use memory-guard: there is no memory limit to come near to", hint="memory=512m memory-guard=90%")
         return CellLimits(**{KEYS[key].field: value for key, value in values.items() if KEYS[key].kind is Kind.CELL})
 
     def _values(self, policy: Policy) -> dict[str, Any]:
@@ -276,7 +301,7 @@ def _ceilings(policy: Policy) -> dict[str, str]:
     """The policy's ceilings of limits; swap is memory too: what may be had of both together, where it says only one."""
     ceilings = {key: text for key, text in policy.limits.items() if text != UNLIMITED}
     for key in ceilings:
-        if key not in KEYS or KEYS[key].kind not in (Kind.LIMIT, Kind.CELL) or key == "cpuset":
+        if key not in KEYS or KEYS[key].kind not in (Kind.LIMIT, Kind.CELL) or key in _NO_CEILINGS:
             raise InvalidSpec(
                 f"cannot use the policy {policy.path}: there is no ceiling {key}", hint="no container is made until it is right"
             )

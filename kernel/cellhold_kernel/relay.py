@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -502,9 +503,15 @@ class HostKernel:
             return
         if due.what == "kill":
             current.box.kill()
-        else:
-            self._front.publish(*_warning(due.why), parent=header)
+            return
+        self._front.publish(*_warning(due.why), parent=header)
+        if due.what == "interrupt" and current.interrupts_by_signal:
+            current.interrupt()
+        elif due.what == "interrupt":
             current.back.send("control", self._signer.make("interrupt_request", {}))
+        elif due.what == "pause":
+            with suppress(CellholdError):
+                current.box.pause()
 
     # ------------------------------------------------------------------------------------------------------------ answered here
 

@@ -103,6 +103,7 @@ def test_in_voila_a_page_is_the_panel_alone(folder: Path, kernelspecs: Path, sho
         state(page, "running", 60_000)
         button(page, "pause").click()
         state(page, "paused")
+        page.locator(".jp-OutputArea-output img").wait_for(state="hidden")
         page.screenshot(path=shots / "voila.png")
 
 

@@ -99,6 +99,8 @@ def test_when_a_part_of_the_container_is_killed_nothing_of_it_is_left(who: str) 
             victim = parent(victim)
         below = descendants(notebook.pid)
         forever = notebook.client.execute(FOREVER)
+        while notebook.client.get_iopub_msg(timeout=PATIENCE)["content"].get("code") != FOREVER:
+            pass  # a cell that was not heard to run would run in the fresh container
         os.kill(victim, signal.SIGKILL)
         if who == "launcher":  # nobody in the notebook did that: it goes on
             cell = notebook.collect(forever)

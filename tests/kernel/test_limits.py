@@ -150,6 +150,28 @@ def test_a_cell_that_takes_too_long_is_interrupted_and_one_that_ignores_it_kille
     assert told(limited.run("%limits cell-time=none")) == ""
 
 
+def test_a_guard_acts_before_a_cell_meets_the_memory_limit(limited: Notebook) -> None:
+    growing = "held = []\nimport time\nfor _ in range({}): held.append(bytearray(b'x') * (4 << 20)); time.sleep(0.02)"
+    assert "memory-guard 60%" in limited.run("%limits memory-guard=60%").text
+    warned = limited.run(growing.format(45))
+    assert warned.status == "ok", warned.error
+    assert f"MemoryGuard: cell {warned.count} uses 1" in told(warned)
+    assert "of the memory limit of 256 MiB\nhint: %limits memory=512m raises the limit" in told(warned)
+    limited.run("%limits memory-guard=60%:interrupt\ndel held")
+    stopped = limited.run(growing.format(1000))
+    assert stopped.reply["ename"] == "KeyboardInterrupt"
+    assert "; it was interrupted" in told(stopped)
+    limited.run("%limits memory-guard=60%:pause\ndel held")
+    paused = limited.client.execute(growing.format(45))
+    told_so = limited.client.get_iopub_msg(timeout=100)
+    while told_so["content"].get("name") != "stderr":
+        told_so = limited.client.get_iopub_msg(timeout=100)
+    assert "; the container is paused" in told_so["content"]["text"]
+    assert "goes on" in limited.run("%container unpause").text
+    assert limited.collect(paused).status == "ok"
+    limited.run("%limits memory-guard=none\ndel held")
+
+
 def test_limits_change_while_it_runs(limited: Notebook) -> None:
     limited.run("block = bytearray(100 << 20); kept = 3")
     files = "'/sys/fs/cgroup/memory/memory.limit_in_bytes', '/sys/fs/cgroup/memory.max'"  # cgroup v1's, and v2's

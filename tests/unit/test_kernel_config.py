@@ -143,3 +143,20 @@ def test_install_checks_before_it_writes(tmp_path: Path, name: str, texts: dict[
     with pytest.raises(InvalidSpec):
         install.install(tmp_path, name=name, texts=texts)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_memory_guard_is_a_share_and_something_to_do() -> None:
+    asked = Settings().over("", {"memory": "1g", "memory-guard": "85%:pause"})
+    assert asked.cell_limits().guard == (0.85, "pause")
+    assert Settings().over("", {"memory": "1g", "memory-guard": "90"}).cell_limits().guard == (0.9, "warn")
+
+
+@pytest.mark.parametrize("text", ["", "%", "0%", "100%", "9.5%", "1e1", "90%:explode", "90%:", "-5%", "٩%"])
+def test_a_memory_guard_that_means_nothing_is_refused(text: str) -> None:
+    with pytest.raises(InvalidSpec, match="cannot use memory-guard"):
+        Settings().over("", {"memory": "1g", "memory-guard": text}).cell_limits()
+
+
+def test_a_memory_guard_needs_a_memory_limit() -> None:
+    with pytest.raises(InvalidSpec, match="there is no memory limit to come near to"):
+        Settings().over("", {"memory-guard": "90%"}).cell_limits()

@@ -499,19 +499,23 @@ class Panel {
 
 // The picture for front ends without this panel stands in the next output: while the panel lives, it is hidden.
 function hidePicture(root) {
-  const output = root.closest(".jp-OutputArea-child");
-  const next = output?.nextElementSibling;
-  if (next?.querySelector("img") && !next.querySelector(".ch")) next.classList.add("ch-static-hidden");
-  return () => next?.classList.remove("ch-static-hidden");
+  const next = root.closest(".jp-OutputArea-child")?.nextElementSibling;
+  if (!next?.querySelector("img") || next.querySelector(".ch")) return null;
+  next.classList.add("ch-static-hidden");
+  return () => next.classList.remove("ch-static-hidden");
 }
 
 export default {
   render({ model, el }) {
     const panel = new Panel(model, el);
-    const timer = setInterval(() => el.isConnected && (panel.show ??= hidePicture(el)) && clearInterval(timer), 500);
+    let show = null;
+    const timer = setInterval(() => {
+      if (el.isConnected) show ??= hidePicture(el);
+      if (show) clearInterval(timer);
+    }, 500);
     return () => {
       clearInterval(timer);
-      panel.show?.();
+      show?.();
       panel.close();
     };
   },
