@@ -154,3 +154,37 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:  # another file system
         shutil.copy2(source, target)
+
+
+def furnish(who: Person, busybox_root: Path) -> None:
+    """Give it an image in its place, and a directory to share."""
+    shutil.copytree(busybox_root, who.place / "image", symlinks=True)
+    (who.place / "image").chmod(0o755)
+    (who.place / "image/bin/busybox").chmod(0o755)
+    for name in ("chown", "grep", "df"):
+        (who.place / "image/bin" / name).symlink_to("busybox")
+    (who.place / "shared").mkdir()
+    os.chown(who.place / "shared", who.uid, who.gid)
+
+
+def shell(who: Person, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    """A script in the directory image."""
+    return who.run("run", *flags, "--rootfs", str(who.place / "image"), "sh", "-c", script)
+
+
+@contextmanager
+def running(who: Person, script: str, stderr: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A container whose program has said "up"."""
+    words = who.cellhold("run", "--rootfs", str(who.place / "image"), "sh", "-c", script)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=stderr, **who.as_it()) as caller:
+        assert caller.stdout is not None
+        try:
+            assert caller.stdout.readline() == b"up\n"
+            yield caller
+        finally:
+            caller.kill()
+
+
+def launcher_of(caller: subprocess.Popen[bytes]) -> int:
+    """The pid of the launcher that a command has started."""
+    return int(Path(f"/proc/{caller.pid}/task/{caller.pid}/children").read_text().split()[0])

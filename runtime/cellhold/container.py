@@ -14,9 +14,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from cellhold import events, image, seccomp, starting, story
+from cellhold import events, image, overlaying, seccomp, starting, story
 from cellhold.cgroups.base import Usage
-from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed, NotSupported
+from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed, NotSupported, SetupFailed
 from cellhold.holdings import Holdings
 from cellhold.launch import deadline, launch
 from cellhold.lifecycle import Action, State, after
@@ -118,13 +118,13 @@ class Container:
         with self._home.written():
             todo = self._plan()
         self._started = time.monotonic()
-        self._channel = self._launch(todo, keep, stdin, stdout, stderr, *more)
         try:
-            started = starting.await_start(
-                self._channel, self._holdings.cgroup, self.name, todo["args"][0], oom_kills_before=self._before.oom_kills
-            )
+            try:
+                started = self._attempt(todo, keep, stdin, stdout, stderr, *more)
+            except SetupFailed as error:
+                todo["overlay_program"] = overlaying.instead(error, todo["writable"])
+                started = self._attempt(todo, keep, stdin, stdout, stderr, *more)
         except BaseException as error:
-            self._close_channel()
             self.state = State.STOPPED
             status = error.status if isinstance(error, CommandNotRun) else _NOT_MADE_STATUS
             self.outcome = Outcome(status=status, signal=None, why=Why.EXITED, seconds=time.monotonic() - self._started)
@@ -136,8 +136,19 @@ class Container:
         self.pid, self.state, self._running = started.pid, state, time.monotonic()
         self._write_record()
 
+    def _attempt(self, todo: Plan, keep: ExitStack | None, *stdio: int | None) -> starting.Started:
+        self._channel = self._launch(todo, keep, *stdio)
+        try:
+            return starting.await_start(
+                self._channel, self._holdings.cgroup, self.name, todo["args"][0], oom_kills_before=self._before.oom_kills
+            )
+        except BaseException:
+            self._close_channel()
+            raise
+
     def _plan(self) -> Plan:
         start = time.monotonic()
+        writable = self._holdings.storage.request()
         capabilities = DEFAULT if self.spec.capabilities is None else self.spec.capabilities
         program = seccomp.cached_program(capabilities, self._home.seccomp)
         self._tell(
@@ -149,8 +160,9 @@ class Container:
             hostname=self.hostname,
             init_layer=self._home.init_layer(),
             ids=self._holdings.ids,
-            writable=self._holdings.storage.request(),
+            writable=writable,
             mounted=starting.mount_points(),
+            overlay_program=overlaying.program(writable),
             views=self._holdings.cgroup.views(),
             seccomp=program,
             namespaces=starting.namespaces(),

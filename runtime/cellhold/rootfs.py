@@ -55,12 +55,14 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     rlimits: tuple[tuple[int, int, int], ...] = (),
     writable: Writable | None = None,
     mounted: tuple[str, ...] = (),
+    overlay_program: str | None = None,
 ) -> Plan:
     """The plan of a container.
 
     hostname: also in its /etc/hosts. init_layer: a directory of empty mount points. views: the cgroup file systems to show.
     seccomp: a compiled filter. namespaces: the ones this kernel has. rlimits: (resource number, soft, hard). writable: a layer that
     the launcher opens, which then has no device nodes either. mounted: the host's mount points, where they cannot be looked under.
+    overlay_program: fuse-overlayfs, where the kernel's overlay is refused.
     Raises NotSupported for an image that has one of them inside.
     """
     trees, overlays, binds = layers(image, init_layer, mounted, read_only=spec.read_only)
@@ -78,6 +80,7 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
         "writable": writable,
         "trees": trees,
         "overlays": overlays,
+        "overlay_program": overlay_program,
         "filesystems": filesystems(spec, has_terminal_group=ids.count > int(_TTY_GROUP)),
         "binds": binds,
         "files": files(hostname),

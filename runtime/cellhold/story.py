@@ -28,6 +28,7 @@ _TITLES = {
 def details(plan: Plan) -> dict[str, str]:
     """Step name -> what it does, in words, for the steps of the launcher and of PID 1."""
     new = [name for name, flag in NAMESPACES.items() if plan["namespaces"] & flag]
+    overlay = plan["overlay_program"] or "mount overlay"
     stacks = [f"{overlay['target']} of {len(overlay['lowers'])}" for overlay in plan["overlays"]]
     views = [view["directory"] or view["fstype"] for view in plan["views"]]
     kept = sorted(name.removeprefix("CAP_") for name, number in NUMBERS.items() if plan["bounding"] >> number & 1)
@@ -40,7 +41,7 @@ def details(plan: Plan) -> dict[str, str]:
         "cgroup.namespace": "unshare: its group looks like the root of the cgroup tree",
         "uts.hostname": f"sethostname {plan['hostname']}",
         "rootfs.stage": "a tmpfs that only PID 1 sees, to put the layers side by side",
-        "rootfs.overlay": f"mount overlay (layers): {', '.join(stacks)}; one writable layer on top, volatile",
+        "rootfs.overlay": f"{overlay} (layers): {', '.join(stacks)}; one writable layer on top, volatile",
         "rootfs.filesystems": "mount " + ", ".join(record["target"] for record in plan["filesystems"]),
         "rootfs.cgroup": f"mount /sys/fs/cgroup, read-only: {', '.join(views) or 'nothing'}",
         "rootfs.files": "bind " + ", ".join(plan["files"]),

@@ -198,16 +198,29 @@ SCRIPT = (
 )
 
 
-@pytest.fixture
-def stack(place: Path) -> tuple[Path, Path]:
-    """(upper, lower) of an overlay in which a program has worked."""
+@pytest.fixture(params=["kernel", "fuse-overlayfs", "fuse-overlayfs on an overlay"])
+def stack(place: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Path, Path]]:
+    """(upper, lower) of an overlay in which a program has worked. On another overlay no device node marks what was deleted."""
     lower = unpack(place / "lower", BASE)
-    for name in ("upper", "work", "merged"):
+    for name in ("disk", "under", "over", "scratch", "merged"):
         (place / name).mkdir(mode=0o755)
-    mount = f"mount -t overlay overlay -o userxattr,lowerdir={lower},upperdir={place}/upper,workdir={place}/work {place}/merged"
-    copy = f"cp -a {place}/merged {place}/expected"
-    subprocess.run(["unshare", "-m", "sh", "-ec", f"{mount}; (cd {place}/merged; {SCRIPT}); {copy}"], check=True)
-    return place / "upper", lower
+    nested = request.param.endswith("an overlay")
+    if nested:
+        under = f"lowerdir={place}/under,upperdir={place}/over,workdir={place}/scratch"
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", under, place / "disk"], check=True)
+    try:
+        upper, work = place / "disk/upper", place / "disk/work"
+        upper.mkdir(mode=0o755)
+        work.mkdir(mode=0o755)
+        layers = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        kernel = f"mount -t overlay overlay -o userxattr,{layers} {place}/merged"
+        mount = kernel if request.param == "kernel" else f"fuse-overlayfs -o {layers} {place}/merged"
+        work_in_it = f"{mount}; (cd {place}/merged; {SCRIPT}); cp -a {place}/merged {place}/expected; umount {place}/merged"
+        subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", work_in_it], check=True)
+        yield upper, lower
+    finally:
+        if nested:
+            subprocess.run(["umount", place / "disk"], check=True)
 
 
 def test_a_whole_stack_packed_is_what_the_container_saw(place: Path, stack: tuple[Path, Path]) -> None:

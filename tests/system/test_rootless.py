@@ -6,14 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from boxes import eventually
-from people import CHECKOUT, RANGE, person, virtual_environment
+from people import CHECKOUT, RANGE, furnish, launcher_of, person, running, shell, virtual_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,38 +63,6 @@ def _nothing_of_the_users_is_left(request: pytest.FixtureRequest) -> Iterator[No
     for who in people:
         assert eventually(lambda who=who: not who.processes()), who.processes()  # type: ignore[misc]  # the loop's own
         assert who.containers() == []
-
-
-def furnish(who: Person, busybox_root: Path) -> None:
-    shutil.copytree(busybox_root, who.place / "image", symlinks=True)
-    (who.place / "image").chmod(0o755)
-    (who.place / "image/bin/busybox").chmod(0o755)
-    for name in ("chown", "grep", "df"):
-        (who.place / "image/bin" / name).symlink_to("busybox")
-    (who.place / "shared").mkdir()
-    os.chown(who.place / "shared", who.uid, who.gid)
-
-
-def shell(who: Person, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
-    """A script in the directory image."""
-    return who.run("run", *flags, "--rootfs", str(who.place / "image"), "sh", "-c", script)
-
-
-@contextmanager
-def running(who: Person, script: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A container whose program has said "up"."""
-    words = who.cellhold("run", "--rootfs", str(who.place / "image"), "sh", "-c", script)
-    with subprocess.Popen(words, stdout=subprocess.PIPE, **who.as_it()) as caller:
-        assert caller.stdout is not None
-        try:
-            assert caller.stdout.readline() == b"up\n"
-            yield caller
-        finally:
-            caller.kill()
-
-
-def launcher_of(caller: subprocess.Popen[bytes]) -> int:
-    return int(Path(f"/proc/{caller.pid}/task/{caller.pid}/children").read_text().split()[0])
 
 
 def owners(directory: Path) -> dict[str, int]:
@@ -246,6 +213,17 @@ def test_when_both_are_killed_the_next_command_clears(ranged: Person) -> None:
     assert eventually(lambda: not ranged.processes())
     assert len(ranged.containers()) == 1
     assert shell(ranged, "true").returncode == 0
+    assert ranged.containers() == []
+
+
+def test_when_the_launcher_is_killed_its_container_ends_and_the_caller_is_told_and_clears(ranged: Person) -> None:
+    with running(ranged, f"{UNTIDY} sleep 600", stderr=subprocess.PIPE) as caller:
+        os.kill(launcher_of(caller), signal.SIGKILL)
+        assert caller.stderr is not None
+        told = caller.stderr.read().decode()
+        assert caller.wait(60) == 137
+    assert "launcher" in told
+    assert "Traceback" not in told
     assert ranged.containers() == []
 
 

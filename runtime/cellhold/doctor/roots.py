@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellhold.doctor.feature import Feature
+from cellhold import overlaying
+from cellhold.doctor.feature import Feature, MissingError
 from cellhold.doctor.trial import trial
+from cellhold.init.fuse import DEVICE, PROGRAM
 from cellhold.store.home import default_root
 from cellhold.store.subids import is_rootless
 
@@ -25,7 +27,25 @@ def store() -> Path:
 
 def _overlay() -> str:
     place = str(store())
-    trial("overlay", place)()
+    try:
+        trial("overlay", place)()
+    except MissingError as refused:
+        if not is_rootless():
+            raise
+        try:
+            _fuse_overlay()
+        except MissingError:
+            raise refused from None
+        return f"by {PROGRAM}, as the kernel refuses it in {place}: {refused}"
+    return f"tried in {place}"
+
+
+def _fuse_overlay() -> str:
+    place = str(store())
+    found = overlaying.find()
+    if found is None:
+        raise MissingError(f"{PROGRAM} is not installed, or {DEVICE} may not be opened")
+    trial("fuse_overlay", found, place)()
     return f"tried in {place}"
 
 
@@ -44,6 +64,12 @@ FEATURES = (
         attempt=_overlay,
         needed=True,
         remedy="load the overlay module (modprobe overlay); set CELLHOLD_HOME to a directory on ext4, xfs, btrfs or tmpfs",
+    ),
+    Feature(
+        name="fuse-overlayfs",
+        can="do so without root where the kernel refuses an overlay",
+        attempt=_fuse_overlay,
+        remedy=f"apt install {PROGRAM}; it takes a /dev/fuse that everybody may open",
     ),
     Feature(
         name="idmapped-mounts",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))  # -I: neither the environment nor the working directory says where we are
 
+from cellhold.init import fuse
 from cellhold.linux import mount, process
 
 if TYPE_CHECKING:
@@ -85,6 +86,26 @@ def _overlay(lower: str, upper: str, work: str) -> None:
     _own_mounts()
     layers: dict[str, str | None] = {"lowerdir": lower, "upperdir": upper, "workdir": work}
     os.close(mount.new_filesystem("overlay", layers | {"userxattr": None, "volatile": None}))
+
+
+def fuse_overlay(program: str, directory: str) -> None:
+    """The same by fuse-overlayfs."""
+    with tempfile.TemporaryDirectory(dir=directory) as place:
+        lower, upper, work = (f"{place}/{name}" for name in ("lower", "upper", "work"))
+        for name in (lower, upper, work):
+            Path(name).mkdir()
+        Path(lower, "file").touch()
+        _in_child(lambda: _fuse_overlay(program, lower, upper, work))
+
+
+def _fuse_overlay(program: str, lower: str, upper: str, work: str) -> None:
+    _own_mounts()
+    made = fuse.overlay(program, lowers=[lower], upper=upper, work=work)
+    try:
+        os.unlink("file", dir_fd=made.mount)
+    finally:
+        made.let_go()
+        made.bury()
 
 
 def idmap(directory: str) -> None:
@@ -188,6 +209,7 @@ TRIALS: dict[str, Callable[..., None]] = {
     "mount_api": mount_api,
     "proc": proc,
     "overlay": overlay,
+    "fuse_overlay": fuse_overlay,
     "idmap": idmap,
     "loop": loop,
     "rootless": rootless,

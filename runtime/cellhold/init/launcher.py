@@ -32,6 +32,7 @@ TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
     from typing import Any
 
+    from cellhold.init.fuse import Served
     from cellhold.init.plan import Plan
     from cellhold.init.prepare import Privileged
 
@@ -78,6 +79,7 @@ class Launcher:
         self.poll = select.poll()
         self.poll.register(control, select.POLLIN)
         self.watched: dict[int, Watched] = {}  # by every descriptor that is polled for it
+        self.serving: dict[int, Served] = {}  # overlays' processes by pidfd
         self.let_go = False  # whether the caller has closed a channel to one that ran, as it does when it dies
 
     def serve(self) -> bool:
@@ -89,6 +91,9 @@ class Launcher:
                         return self.end_all()
                 elif watched := self.watched.get(fd):
                     self.look(watched, fd)
+                elif served := self.serving.pop(fd, None):
+                    self.poll.unregister(fd)
+                    served.bury()
             self.enforce_deadlines()
 
     def patience(self) -> float | None:
@@ -119,10 +124,12 @@ class Launcher:
         storage, rest = rest[0], rest[1:]
         into, tasks = (rest[0], rest[1:]) if head[0] else (-1, rest)
         channel = _socket.socket(fileno=channel_fd)
+        overlays: list[Served] = []
         try:
             plan: Plan = marshal.loads(os.pread(plan_fd, os.fstat(plan_fd).st_size, 0))  # noqa: S302  # from our own caller
             storage = self.host.writable(plan, storage)
-            self.launch(plan, channel, lock, stdio, storage, into, tasks)
+            overlays = self.host.overlays(plan)
+            self.launch(plan, channel, lock, stdio, storage, into, tasks, [served.mount for served in overlays])
         except OSError as error:
             refused = Watched(-1, -1, channel, channel, lock)
             refused.tell("failed", "launch.clone", error.errno or 0, error.strerror or str(error))
@@ -132,10 +139,22 @@ class Launcher:
         finally:
             for fd in (plan_fd, *stdio, storage, *rest):
                 os.close(fd)
+            for served in overlays:
+                served.let_go()
+                self.serving[served.pidfd] = served
+                self.poll.register(served.pidfd, select.POLLIN)
         return True
 
     def launch(  # noqa: PLR0913, PLR0917  # the descriptors of one request
-        self, plan: Plan, channel: _socket.socket, lock: int, stdio: list[int], storage: int, into: int, tasks: list[int]
+        self,
+        plan: Plan,
+        channel: _socket.socket,
+        lock: int,
+        stdio: list[int],
+        storage: int,
+        into: int,
+        tasks: list[int],
+        overlays: list[int],
     ) -> None:
         """Clone PID 1, map its ids, prepare its trees, and let it go on."""
         started = time.monotonic()
@@ -158,7 +177,7 @@ class Launcher:
             for tree in plan["trees"]:
                 trees.append(self.host.tree(tree, pid))  # noqa: PERF401  # what is open already is closed when the next one fails
             trees.append(self.host.dev(pid))
-            prepare.send_descriptors(ours, trees)
+            prepare.send_descriptors(ours, [*overlays, *trees])
         except OSError as error:
             watched.tell("failed", "launch.prepare", error.errno or 0, error.strerror or str(error))
             pidfd_send_signal(pidfd, _SIGKILL)
@@ -231,6 +250,8 @@ class Launcher:
         for watched in left:
             os.waitpid(watched.pid, 0)
             os.close(watched.lock)
+        for served in self.serving.values():
+            served.bury()
         return bool(left) or self.let_go
 
 
@@ -242,10 +263,12 @@ def descend(plan: Plan, report: _socket.socket, stdio: list[int], storage: int, 
         if after - before > 1:
             process.close_range(before + 1, after - 1)
     _word, ancillary, _flags, _address = report.recvmsg(16, _socket.CMSG_SPACE(256 * _INT), _socket.MSG_CMSG_CLOEXEC)
-    trees = [fd for _level, _kind, data in ancillary for fd in unpack(f"{len(data) // _INT}i", data)]
-    if not trees:
+    mounts = [fd for _level, _kind, data in ancillary for fd in unpack(f"{len(data) // _INT}i", data)]
+    if not mounts:
         os._exit(125)  # the launcher is gone, or could not prepare
-    pid1.main(Becoming(plan, tasks=tasks, storage=storage, trees=trees[:-1], dev=trees[-1]), report, stdio)
+    overlays = len(plan["overlays"]) if plan["overlay_program"] else 0
+    trees, dev = mounts[overlays:-1], mounts[-1]
+    pid1.main(Becoming(plan, tasks=tasks, storage=storage, overlays=mounts[:overlays], trees=trees, dev=dev), report, stdio)
 
 
 def parse_timing(word: str) -> tuple[str, float, float]:

@@ -66,6 +66,7 @@ class Plan(TypedDict):
     writable: Writable | None  # None: the storage's descriptor is a mount already
     trees: list[Tree]
     overlays: list[Overlay]
+    overlay_program: str | None  # fuse-overlayfs, for whom the kernel's overlay is refused
     filesystems: list[FileSystem]
     binds: list[Bind]
     files: dict[str, str]  # path -> text: small files made for this container (/etc/hosts ...)

@@ -1,4 +1,4 @@
-"""What the launcher prepares for a clone: its writable layer, its ids, its stdio, its trees, its /dev.
+"""What the launcher prepares for a clone: its writable layer, its overlays, its ids, its stdio, its trees, its /dev.
 
 `Privileged` does it as root of the host. rootless.py has the other way, `Rootless`, with the same methods; which one it is was
 decided by who started the launcher, and nothing else of init/ asks.
@@ -16,6 +16,7 @@ from cellhold.linux import mount
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
+    from cellhold.init.fuse import Served
     from cellhold.init.plan import Plan, Tree
 
 _EINVAL = 22
@@ -35,6 +36,10 @@ class Privileged:
         if self._dev < 0:
             self._dev = make_dev()
         return storage
+
+    def overlays(self, _plan: Plan) -> list[Served]:
+        """None: PID 1 mounts the kernel's."""
+        return []
 
     def ids(self, plan: Plan, pid: int, stdio: list[int]) -> None:
         """Give the clone its ids, and its root the pipes that it gets as standard streams."""

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 
-from cellhold.init import launcher, prepare
+from cellhold.init import fuse, launcher, prepare
 from cellhold.linux import mount, process
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from cellhold.init.fuse import Served
     from cellhold.init.plan import Plan, Tree
 
     Rows = tuple[tuple[int, int, int], ...]  # (first id inside, first id on the host, how many)
@@ -53,6 +54,24 @@ class Rootless(prepare.Privileged):
                     os.mkdir(path, 0o755, dir_fd=fd)
         os.close(storage)
         return fd
+
+    def overlays(self, plan: Plan) -> list[Served]:
+        """Those of the plan by the program that it names; where it names none, PID 1 mounts the kernel's."""
+        program, writable = plan["overlay_program"], plan["writable"]
+        if program is None or writable is None:
+            return []
+        made: list[Served] = []
+        try:
+            for number, wanted in enumerate(plan["overlays"]):
+                pair = f"{writable['path']}/{number}"
+                lowers = [plan["trees"][lower]["path"] for lower in wanted["lowers"]]
+                made.append(fuse.overlay(program, lowers=lowers, upper=f"{pair}/upper", work=f"{pair}/work"))
+        except OSError:
+            for one in made:
+                one.let_go()
+                one.bury()
+            raise
+        return made
 
     def ids(self, _plan: Plan, pid: int, _stdio: list[int]) -> None:
         """The clone has our ids; its root is the caller, to whom the pipes belong already."""

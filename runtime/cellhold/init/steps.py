@@ -31,11 +31,14 @@ _CAP_KILL, _CAP_SETGID, _CAP_SETUID = 5, 6, 7
 class Becoming:
     """The container as far as it has come: the plan, the descriptors handed over, and the new root once there is one."""
 
-    def __init__(self, plan: Plan, *, tasks: list[int], storage: int, trees: list[int], dev: int) -> None:
-        """Take the plan; the descriptors are v1 `tasks` files, the storage's detached mount, the prepared trees and /dev."""
+    def __init__(  # noqa: PLR0913  # what was handed over
+        self, plan: Plan, *, tasks: list[int], storage: int, overlays: list[int], trees: list[int], dev: int
+    ) -> None:
+        """Take the plan; the descriptors: v1 `tasks` files, and detached mounts: storage, overlays made already, trees, /dev."""
         self.plan = plan
         self.tasks = tasks
         self.storage = storage
+        self.overlays = overlays
         self.trees = trees
         self.dev = dev
         self.root = -1
@@ -84,6 +87,9 @@ def mount_overlays(now: Becoming) -> None:
 
     `userxattr`: whiteouts and opaque marks that work in a user namespace. `volatile`: never sync a layer that is thrown away.
     """
+    if now.overlays:
+        attach_overlays(now)
+        return
     for number, overlay in enumerate(now.plan["overlays"]):
         lowers = ":".join(str(lower) for lower in overlay["lowers"])
         directories = f"lowerdir={lowers},upperdir={_WRITABLE}/{number}/upper,workdir={_WRITABLE}/{number}/work"
@@ -97,6 +103,16 @@ def mount_overlays(now: Becoming) -> None:
         clone = mount.open_tree(mount.AT_FDCWD, name)
         mount.umount2(name)
         move(clone, target(now.root, overlay["target"], directory=True))
+
+
+def attach_overlays(now: Becoming) -> None:
+    """The same, where the launcher has had them made by a program: the kernel's are refused (fuse.py)."""
+    for overlay, made in zip(now.plan["overlays"], now.overlays, strict=True):
+        if overlay["target"] == "/":
+            move(made, os.open(_ROOT, _TREE_FLAGS))
+            now.root = os.open(_ROOT, os.O_PATH | os.O_DIRECTORY)
+        else:
+            move(made, target(now.root, overlay["target"], directory=True))
 
 
 def mount_filesystems(now: Becoming) -> None:

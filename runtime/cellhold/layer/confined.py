@@ -153,8 +153,9 @@ def layer(path: Path) -> Layer:
 def failure(words: Sequence[str], what: str) -> Exception:
     """The error for what the child has said in place of what was expected; `what`: "unpack the layer"."""
     kind, text = words[0], words[1] if len(words) > 1 else ""
-    if kind == "refused":
-        return ImageRefused(f"cannot {what}: {text}", hint=(words[2] if len(words) > 2 else "") or None)  # noqa: PLR2004  # hint
+    if kind in {"refused", "unsupported"}:
+        error = ImageRefused if kind == "refused" else NotSupported
+        return error(f"cannot {what}: {text}", hint=(words[2] if len(words) > 2 else "") or None)  # noqa: PLR2004  # hint
     if kind == "failed" and text.isdecimal() and int(text):
         return OSError(int(text), f"cannot {what}: {os.strerror(int(text))}")
     if kind == "unable":

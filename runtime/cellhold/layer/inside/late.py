@@ -136,5 +136,4 @@ def hide_all(place: Place, lowers: list[int]) -> None:
             if below is not None:
                 place.nodes.hide(below)
             elif place.facts(root, name) is None:
-                place.nodes.count()
-                os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=place.nodes.fd(root))
+                place.nodes.white_out(root, name)

@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from typing import Self
 
 _MOST_LINKS = 40
+# fuse-overlayfs marks an opaque directory by an attribute of its own and by files. Where it may make no device node, as on another overlay,
+# a whiteout is an empty file with a prefix and this mode (fuse-overlayfs 1.10, main.c); it lets nobody else make such names.
+_OPAQUES = {OPAQUE.decode(), "user.fuseoverlayfs.opaque"}
+_OPAQUE_MARKS = {b".wh..wh..opq", b".wh..opq"}
+_PREFIX = b".wh."
+_MARK = stat.S_IFREG | 0o700
+_WHITEOUT = os.stat_result((stat.S_IFCHR,) + (0,) * 9, {"st_rdev": 0})
 
 
 class Merged:
@@ -20,6 +27,7 @@ class Merged:
     def __init__(self, fds: list[int]) -> None:
         """Take over the opened directories."""
         self.fds = fds
+        self._marked: set[bytes] | None = None
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -46,13 +54,28 @@ class Merged:
             facts = facts_of(fd, name)
             if facts is not None:
                 return facts, fd
+            if fd == self.fds[0] and name in self.marked():
+                return _WHITEOUT, fd
         return None, -1
+
+    def marked(self) -> set[bytes]:
+        """The names that a mark of fuse-overlayfs hides, in the topmost layer: it makes writable ones only."""
+        if self._marked is None:
+            found = (os.fsencode(name) for name in os.listdir(self.fds[0]) if name.startswith(".wh."))
+            self._marked = {name.removeprefix(_PREFIX) for name in found if name not in _OPAQUE_MARKS and self._is_mark(name)}
+        return self._marked
+
+    def _is_mark(self, name: bytes) -> bool:
+        facts = facts_of(self.fds[0], name)
+        return facts is not None and (facts.st_mode, facts.st_size) == (_MARK, 0)
 
     def enter(self, name: bytes) -> Merged | None:
         """The directory of that name; None if what shows through is none."""
         found: list[int] = []
         for fd in self.fds:
             facts = facts_of(fd, name)
+            if facts is None and fd == self.fds[0] and name in self.marked():
+                break
             if facts is None:
                 continue
             if not stat.S_ISDIR(facts.st_mode):
@@ -68,7 +91,9 @@ class Merged:
 
     def all_names(self) -> list[bytes]:
         """All names in all layers, sorted; whiteouts among them."""
-        return sorted({os.fsencode(name) for fd in self.fds for name in os.listdir(fd)})
+        marked = self.marked()
+        names = {os.fsencode(name) for fd in self.fds for name in os.listdir(fd)}
+        return sorted((names - _OPAQUE_MARKS - {_PREFIX + name for name in marked}) | marked)
 
 
 def of(layers: list[int]) -> Merged:
@@ -129,6 +154,6 @@ def facts_of(directory: int, name: bytes) -> os.stat_result | None:
 def is_opaque(directory: int) -> bool:
     """Whether it hides the lower layers' directory of the same path."""
     try:
-        return os.getxattr(directory, OPAQUE) == b"y"
+        return any(os.getxattr(directory, name) == b"y" for name in os.listxattr(directory) if name in _OPAQUES)
     except OSError:
         return False

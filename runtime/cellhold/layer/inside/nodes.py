@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
-from cellhold.errors import ImageRefused
+from cellhold.errors import ImageRefused, NotSupported
 from cellhold.layer.inside.names import shown
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
@@ -166,6 +166,17 @@ class Nodes:
             node.opaque = True
             if node is not self.root:
                 os.setxattr(self.fd(node), OPAQUE, b"y")
+
+    def white_out(self, above: Node, name: bytes) -> None:
+        """Hide a name of the lower layers: overlayfs's mark. Raises FileExistsError, and NotSupported on a file system that takes none."""
+        try:
+            os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=self.fd(above))
+        except PermissionError:
+            raise NotSupported(
+                "it deletes a file, and the store's file system takes no mark of that (an overlay, most likely)",
+                hint="set CELLHOLD_HOME to a directory on ext4, xfs, btrfs or tmpfs",
+            ) from None
+        self.count()
 
     def all(self) -> Iterator[Node]:
         """Every directory of the layer, the root first."""

@@ -18,7 +18,7 @@ import select
 import traceback
 from importlib import import_module
 
-from cellhold.errors import ImageRefused
+from cellhold.errors import ImageRefused, NotSupported
 from cellhold.init import prepare, rootless
 from cellhold.layer.inside import walls
 from cellhold.layer.inside.decompression import MAGIC_BYTES, chosen
@@ -232,6 +232,8 @@ def descend(job: Job, report: _socket.socket) -> NoReturn:
         import_module(PROGRAMS[job["what"]]).run(job, trees, told)
     except ImageRefused as error:
         told.say("refused", str(error), error.hint or "")
+    except NotSupported as error:
+        told.say("unsupported", str(error), error.hint or "")
     except MemoryError:
         told.say("refused", f"it needs more than {job['memory_bytes'] >> 20} MiB of memory to be read", "")
     except OSError as error:

@@ -1,0 +1,78 @@
+"""Overlays by fuse-overlayfs(1), for whom the kernel's is refused: an upper directory on an overlay or NFS, a kernel that lets only root.
+
+Called by rootless.py, in the launcher's user namespace. The mount is made here and never attached there: once the container's mount
+namespace is gone, so is the mount, and with it the process that serves it, whoever else was killed before.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cellhold.linux import mount
+from cellhold.linux.pidfd import pidfd_send_signal
+
+TYPE_CHECKING = False  # importing typing would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROGRAM = "fuse-overlayfs"
+DEVICE = "/dev/fuse"
+_SIGKILL = 9
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Served:
+    """A mounted overlay: its detached mount, and the process that serves it with a pidfd, which is readable when that has ended."""
+
+    __slots__ = ("mount", "pid", "pidfd")
+
+    def __init__(self, mount_fd: int, pid: int) -> None:
+        """Take over the descriptor."""
+        self.mount = mount_fd
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+
+    def let_go(self) -> None:
+        """Close the mount: it lives on where it was attached, or ends."""
+        os.close(self.mount)
+
+    def bury(self) -> None:
+        """Reap the process, which has ended or ends now."""
+        pidfd_send_signal(self.pidfd, _SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.pidfd)
+
+
+def overlay(program: str, *, lowers: Sequence[str], upper: str, work: str) -> Served:
+    """Start `program` for read-only directories, topmost first, and the two of a writable layer. Raises OSError.
+
+    Directories are handed over as descriptors, since a path may hold what means something else in an option. `volatile`: as with the
+    kernel's, nothing is synced. Permissions are the kernel's business, by the modes and owners that the program tells.
+    """
+    opened = [os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)]
+    try:
+        options: dict[str, str | None] = {
+            "fd": str(opened[0]),
+            "rootmode": "40000",
+            "user_id": "0",
+            "group_id": "0",
+            "allow_other": None,
+            "default_permissions": None,
+        }
+        made = mount.new_filesystem("fuse", options, attributes=mount.MOUNT_ATTR_NODEV, source=PROGRAM)
+        try:
+            for path in (*lowers, upper, work):
+                opened.append(os.open(path, _DIRECTORY))  # noqa: PERF401  # what is open already is closed when the next one fails
+            first = max(opened) + 1  # of the program's own: no descriptor is written over before it was handed over
+            numbers = [f"/proc/self/fd/{first + place}" for place in range(1, len(opened))]
+            words = f"lowerdir={':'.join(numbers[:-2])},upperdir={numbers[-2]},workdir={numbers[-1]},volatile"
+            arguments = [program, "-f", "-o", words, f"/dev/fd/{first}"]  # libfuse's way to hand over what is mounted (fuse.h)
+            moves = [(os.POSIX_SPAWN_DUP2, fd, first + place) for place, fd in enumerate(opened)]
+            quiet = [(os.POSIX_SPAWN_DUP2, 0, 2)]  # what it has to say about options is nobody's who runs a container
+            return Served(made, os.posix_spawn(program, arguments, {}, file_actions=moves + quiet))
+        except OSError:
+            os.close(made)
+            raise
+    finally:
+        for fd in opened:
+            os.close(fd)

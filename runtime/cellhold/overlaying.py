@@ -1,0 +1,54 @@
+"""Who overlays the layers of a container without root: the kernel, or fuse-overlayfs(1) where the kernel refuses.
+
+Found out by the first container that is refused, and remembered: asking before each one would cost as much as half a start. The kernel
+refuses an upper directory on an overlay (Cellhold inside a container) or on NFS, and a kernel's owner may leave it to root.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from cellhold.errors import NotSupported
+from cellhold.init.fuse import DEVICE, PROGRAM
+
+if TYPE_CHECKING:
+    from cellhold.errors import SetupFailed
+    from cellhold.init.plan import Writable
+
+_FIXED_PATH = "/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin"  # never the caller's PATH
+_STEP = "rootfs.overlay"
+_refused: set[int] = set()  # devices on which writable layers lie
+
+
+def program(writable: Writable | None) -> str | None:
+    """What overlays the layers under a writable one that the launcher opens; None: the kernel, as far as is known."""
+    return find() if _device(writable) in _refused else None
+
+
+def instead(error: SetupFailed, writable: Writable | None) -> str:
+    """The program to try after the kernel has refused; raises `error` again if it was not that, and NotSupported without a program."""
+    device = _device(writable)
+    if writable is None or device is None or error.step != _STEP or device in _refused:
+        raise error
+    found = find()
+    if found is None:
+        raise NotSupported(
+            f"cannot overlay layers in {writable['path']}: the kernel refuses ({os.strerror(error.errno)})",
+            hint=f"apt install {PROGRAM}, which does it instead where {DEVICE} may be opened; or set CELLHOLD_HOME to a directory on ext4",
+        ) from error
+    _refused.add(device)
+    return found
+
+
+def _device(writable: Writable | None) -> int | None:
+    """That of a directory: a tmpfs has no path, which the program needs, and no kernel has been seen that refuses one."""
+    return None if writable is None or writable["path"] is None else os.stat(writable["path"]).st_dev
+
+
+def find() -> str | None:
+    """The program's path; None: it is not installed, or may not be used."""
+    if not os.access(DEVICE, os.R_OK | os.W_OK):
+        return None
+    return shutil.which(PROGRAM, path=_FIXED_PATH)
