@@ -38,7 +38,10 @@ def nested(busybox_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """A user whose home is on an overlay, as that of somebody inside a container is."""
     disk = tmp_path_factory.mktemp("disk")
     with person("n", subordinate=True) as who:
-        home = who.place / "home"
+        home = who.place / f"popen-{os.environ.get('PYTEST_XDIST_WORKER', 'gw0')}/home"  # a mount of this worker's (leaks.py)
+        home.mkdir(parents=True)
+        (who.place / "home").rmdir()
+        (who.place / "home").symlink_to(home)
         subprocess.run(["mount", "-t", "tmpfs", "none", disk], check=True)
         try:
             for name in ("lower", "upper", "work"):

@@ -222,7 +222,7 @@ def test_when_the_launcher_is_killed_its_container_ends_and_the_caller_is_told_a
         assert caller.stderr is not None
         told = caller.stderr.read().decode()
         assert caller.wait(60) == 137
-    assert "launcher" in told
+    assert "ended together with the process that watched it" in told
     assert "Traceback" not in told
     assert ranged.containers() == []
 

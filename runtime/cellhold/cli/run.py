@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _SIGNALED = 128
-_HINTS = {Why.MEMORY: "raise --memory, or use less", Why.TIME: "raise --time"}
+_HINTS = {Why.MEMORY: "raise --memory, or use less", Why.TIME: "raise --time", Why.LOST: "run it again; what it wrote is gone"}
 
 
 def add(commands: Any) -> None:
@@ -51,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.trace:
                 say(story.text(container.timings) + "\n")
     if outcome.why in _HINTS:
-        say(f"cellhold: container {container.name} was {outcome.sentence()}\nhint: {_HINTS[outcome.why]}\n")
+        was = "" if outcome.why is Why.LOST else "was "
+        say(f"cellhold: container {container.name} {was}{outcome.sentence()}\nhint: {_HINTS[outcome.why]}\n")
     elif outcome.oom_kills:
         names = f" ({', '.join(outcome.oom_victims)})" if outcome.oom_victims else ""
         say(f"cellhold: {outcome.oom_kills} of its processes{names} reached the memory limit and were killed; the program went on\n")
