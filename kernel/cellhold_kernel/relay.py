@@ -29,7 +29,8 @@ from cellhold_kernel.progress import Progress
 from cellhold_kernel.requests import Requests
 from cellhold_kernel.tail import plain
 from cellhold_kernel.usage import UsageMeter
-from cellhold_kernel.widgets import saved
+from cellhold_kernel.widgets import door
+from cellhold_kernel.widgets.door import Door
 from cellhold_kernel.zmtp import MESSAGE_MOST
 
 if TYPE_CHECKING:
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
     from cellhold_kernel.magics.lines import Asked
     from cellhold_kernel.requests import Fates, Request
     from cellhold_kernel.session import Session
-    from cellhold_kernel.widgets.comms import Comms
-    from cellhold_kernel.widgets.panel import Panel
     from cellhold_kernel.working import Work
 
 _MAGICS = (b"%container", b"%limits", b"%%dockerfile")
@@ -73,7 +72,6 @@ class HostKernel:
         """Wait for what Jupyter sends; nothing is started yet. notebook: its file, where that is known."""
         self.status = 0
         self._front = front
-        self._notebook = notebook
         self._session = session
         self._loop = loop
         self._signer = signer
@@ -87,8 +85,7 @@ class HostKernel:
         self._watch: CellWatch | None = None  # the cell that runs in the main shell
         self._seen: Counters | None = None  # the present container's, before its first cell and after each
         self._controls = Controls(session)
-        self._panel: Panel | None = None  # from the first time that somebody wants it
-        self._comms: Comms | None = None
+        self._panel = Door(front, signer, session, self._controls, loop, notebook)
         self._answers = Answers(front)
         self._meter = UsageMeter()
         self._flow = Flow(front, session, loop)
@@ -110,7 +107,7 @@ class HostKernel:
             self._session.tick() if self._deadline is None else self._deadline - time.monotonic(),
             self._look_at_cell() if self._deadline is None else None,
             self._controls.tick(),
-            self._panel.tick() if self._panel is not None else None,
+            self._panel.tick(),
             self._flow.regulate(is_crowded=crowded),
             self._look_at_sockets(),
             self._progress.catch_up(),
@@ -156,8 +153,7 @@ class HostKernel:
         """The cell that asked for the container is told, or every cell if there is none now."""
         if self._session.current is None:
             self._session.failure = error
-        if self._panel is not None:
-            self._panel.say(str(error))
+        self._panel.say(str(error))
         if self._replacing is not None:
             message, _ = self._replacing
             self._replacing = None
@@ -168,10 +164,9 @@ class HostKernel:
         """Killed: the cell is told and a fresh container made. Ended by itself: so does this process, with the same status."""
         self._drain(kernel)
         order = self._controls.ended()
-        if self._panel is not None:
-            if self._watch is None and self._seen is not None and self._requests.cell_runs():  # killed before it could say that it runs
-                self._panel.cell_began(self._answers.cells + 1, self._seen.usage)
-            self._panel.container_ended(outcome)
+        if self._watch is None and self._seen is not None and self._requests.cell_runs():  # killed before it could say that it runs
+            self._panel.cell_began(self._answers.cells + 1, self._seen.usage)
+        self._panel.container_ended(outcome)
         if self._deadline is None and order is not None and not self._session.is_coming:
             self._stopped(kernel, order, outcome)
         elif self._deadline is None and (diagnosis.is_survived(outcome) or self._session.is_coming):
@@ -240,8 +235,7 @@ class HostKernel:
                 told = diagnosis.of_overdue(watch.reached)
             for request in fates.ran:
                 number = request.count or self._answers.cells + 1
-                if self._panel is not None:
-                    self._panel.refresh(parent=request.message.header)
+                self._panel.refresh(parent=request.message.header)
                 self._answers.killed(request.channel, request.message, name=told.name, lines=told.lines, count=number)
             self._notice = diagnosis.of_past(told) if fates.ran else told
             fates.ran.clear()
@@ -297,24 +291,12 @@ class HostKernel:
 
     def _is_for_panel(self, channel: str, message: wire.Message) -> bool:
         """Whether a message about comms is dealt with: it is for one of ours, or only we can answer it."""
-        if self._panel is None and saved.asks_for_all(message) and saved.has_panel(self._notebook):
-            self._want_panel()
-        if self._comms is None:
+        if not self._panel.looks_at(message):
             return False
         if message.type == "comm_info_request" and (self._is_paused() or not (self._session.current or self._session.is_coming)):
-            self._answers.comms(channel, message, self._comms.known(message.content))
+            self._answers.comms(channel, message, self._panel.known(message.content))
             return True
-        return self._comms.takes(message)
-
-    def _want_panel(self) -> Panel:
-        if self._panel is None:
-            from cellhold_kernel.widgets.comms import Comms  # noqa: PLC0415  # most notebooks do without
-            from cellhold_kernel.widgets.panel import Panel  # noqa: PLC0415
-
-            self._comms = Comms(self._front, self._signer)
-            self._panel = Panel(self._comms, self._front, self._session, self._controls, self._loop)
-            self._comms.knows(self._panel)
-        return self._panel
+        return self._panel.takes(message)
 
     def _urgent(self, message: wire.Message) -> tuple[str, ...]:
         """What a cell asks to be done to the container, and nothing else, while another cell runs: it would wait for that one."""
@@ -402,7 +384,7 @@ class HostKernel:
             return
         if message.type in _OURS or (message.type == "status" and message.content_up_to(_READ_MOST).get("execution_state") not in _STATES):
             return
-        if self._comms is not None and self._comms.forges(message):
+        if self._panel.forges(message):
             return
         if self._watch is not None and message.parent_id == self._watch.message_id and self._is_left_out(self._watch, message):
             return
@@ -418,8 +400,7 @@ class HostKernel:
             request = self._requests.started(message.parent_id, count)
             if request is not None and request.on_main_shell and self._seen is not None:
                 self._watch = CellWatch(message.parent_id, count, kernel, self._session.cell_limits, self._seen)
-                if self._panel is not None:
-                    self._panel.cell_began(count, self._seen.usage)
+                self._panel.cell_began(count, self._seen.usage)
         for kind, content in self._outputs.pop(message.parent_id, ()):
             self._front.publish(kind, content, parent=message.parent)
 
@@ -455,11 +436,10 @@ class HostKernel:
             return
         if request.message.type == "kernel_info_request":
             self._answers.known_info = content
-        if request.message.type == "comm_info_request" and self._comms is not None:
+        if request.message.type == "comm_info_request" and (ours := self._panel.known(request.message.content)):
             told = message.content
             comms = told["comms"] if isinstance(told.get("comms"), dict) else {}
-            merged = {**told, "comms": {**comms, **self._comms.known(request.message.content)}}
-            self._front.send(channel, self._signer.with_content(message, merged))
+            self._front.send(channel, self._signer.with_content(message, {**told, "comms": {**comms, **ours}}))
             return
         if self._watch is not None and request.message.id == self._watch.message_id:
             self._watch.result = str(content.get("status"))
@@ -485,8 +465,7 @@ class HostKernel:
             for told in watch.met():
                 self._front.publish(*_warning(told), parent=message.parent)
             self._seen = watch.seen
-            if self._panel is not None:
-                self._panel.cell_ended(watch.result, parent=message.parent)
+            self._panel.cell_ended(watch.result, parent=message.parent)
         return False
 
     def _look_at_cell(self) -> float | None:
@@ -555,12 +534,9 @@ class HostKernel:
     def _shown(self, message: wire.Message, action: tuple[str, ...]) -> list[tuple[str, dict[str, Any]]]:
         from cellhold_kernel.magics import showing  # noqa: PLC0415  # as above
 
-        if action != ("panel",):
-            return [_display(showing.shown(self._session, action))]
-        panel = self._want_panel()
-        if self._comms is not None:
-            self._comms.open(panel, parent=message.header)
-        return panel.outputs()
+        if action[0] in {door.PANEL, door.FOOTER}:
+            return self._panel.shown(action, parent=message.header)
+        return [_display(showing.shown(self._session, action))]
 
     def _act(self, message: wire.Message, action: tuple[str, ...], code: str) -> None:
         """Do to the container what a cell asks for. code: for the cell kernel, once there is one again."""
@@ -624,8 +600,7 @@ class HostKernel:
     def close(self) -> None:
         """End what works for cells, the container included."""
         self._end_work()
-        if self._panel is not None:
-            self._panel.close()
+        self._panel.close()
         self._session.close()
 
     def _answer(self, channel: str, message: wire.Message) -> None:

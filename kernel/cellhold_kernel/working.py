@@ -37,6 +37,8 @@ class Work(ABC):
 
     def __init__(self, module: str, arguments: Sequence[str], *, given: bytes = b"") -> None:
         """Start `python -m module`; given: its standard input. -P: we are in the notebook's folder, and nothing of it is imported here."""
+        if any("\0" in word for word in arguments):
+            raise InvalidSpec(f"cannot use {plain(next(word for word in arguments if chr(0) in word), most=80)}: it has a NUL in it")
         self._began = time.monotonic()
         self._rest = b""
         self._error: dict[str, Any] = {}

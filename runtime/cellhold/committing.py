@@ -8,18 +8,18 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from cellhold import cgroups
+from cellhold import cgroups, image
 from cellhold.digest import Digest
 from cellhold.errors import CellholdError, ImageNotFound, NotAllowed
 from cellhold.image import arrival, layer_arrival, layer_making, stored, writing
 from cellhold.image.config import History
 from cellhold.image.reference import Reference
-from cellhold.layer.pack import Packing, changes
+from cellhold.layer.pack import CHANGES_MOST, Comparison, Packing, compare
 from cellhold.storage import live
 from cellhold.store import ids, record, subids
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from cellhold.image.layer_making import MadeLayer
+    from cellhold.image.model import Stack
     from cellhold.image.stored import StoredImage
-    from cellhold.layer.pack import Change
     from cellhold.store.home import Home
     from cellhold.store.record import Record
     from cellhold.store.subids import Ids
@@ -37,21 +37,38 @@ if TYPE_CHECKING:
 _PACKAGE_PARENT = str(Path(__file__).parents[1])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """What a container has written, to be read now: its upper directory, the layers below it, topmost first, and whose files they are."""
+class Overlaid(NamedTuple):
+    """One overlay of a container. target: where it is; upper: what was written there; lowers: the layers below, topmost first."""
 
+    target: str
     upper: Path
     lowers: tuple[Path, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What a container has written, to be read now: overlay by overlay, the root's first, and whose files they are."""
+
+    overlays: tuple[Overlaid, ...]
     ids: Ids
-    more: tuple[tuple[str, Path], ...] = ()  # below the root, other overlays: where, and their upper directories
 
 
-def diff(container: str, home: Home) -> list[Change]:
-    """What the container has added, changed and deleted, by path. Raises ContainerNotFound, NotSupported."""
-    known = _found(container, home, whole=True)
+def diff(container: str, home: Home, *, most: int = CHANGES_MOST) -> Comparison:
+    """What the container has added, changed and deleted, by path. most: how many changes to list, in each overlay.
+
+    Raises ContainerNotFound, NotSupported.
+    """
+    known = record.find(container, home.containers)
     with home.used(), written(known, home, pause=False) as found:
-        return sorted(changes(found.upper, found.lowers, ids=found.ids, seccomp=layer_arrival.filtered(home)))
+        seccomp = layer_arrival.filtered(home)
+        compared = [
+            (one.target.rstrip("/"), compare(one.upper, one.lowers, ids=found.ids, seccomp=seccomp, most=most)) for one in found.overlays
+        ]
+    return Comparison(
+        changes=tuple(sorted(replace(change, path=at + change.path) for at, one in compared for change in one.changes)),
+        unlisted=sum(one.unlisted for _at, one in compared),
+        size_bytes=sum(one.size_bytes for _at, one in compared),
+    )
 
 
 def commit(  # noqa: PLR0913  # docker's options
@@ -83,7 +100,13 @@ def export(container: str, to: BinaryIO, home: Home, *, pause: bool = True) -> N
     with (
         home.used(),
         written(known, home, pause=pause) as found,
-        Packing(found.upper, lowers=found.lowers, ids=found.ids, compression="none", seccomp=layer_arrival.filtered(home)) as packing,
+        Packing(
+            found.overlays[0].upper,
+            lowers=found.overlays[0].lowers,
+            ids=found.ids,
+            compression="none",
+            seccomp=layer_arrival.filtered(home),
+        ) as packing,
     ):
         to.writelines(packing)
 
@@ -91,20 +114,22 @@ def export(container: str, to: BinaryIO, home: Home, *, pause: bool = True) -> N
 def as_layer(found: Written, home: Home, *, below: Sequence[Digest], mtime_limit_seconds: int | None = None) -> MadeLayer:
     """What was written as a layer on top of those with the diff ids `below`. Raises ImageRefused, NotSupported, OSError."""
     seccomp = layer_arrival.filtered(home)
-    with Packing(found.upper, more=found.more, ids=found.ids, mtime_limit_seconds=mtime_limit_seconds, seccomp=seccomp) as packing:
+    root, *below_it = found.overlays
+    more = [(one.target.strip("/"), one.upper) for one in below_it]
+    with Packing(root.upper, more=more, ids=found.ids, mtime_limit_seconds=mtime_limit_seconds, seccomp=seccomp) as packing:
         return layer_making.make(packing, home, below=below)
 
 
 def _found(container: str, home: Home, *, whole: bool = False) -> Record:
     known = record.find(container, home.containers)
-    if whole and len(known.overlays) > 1:
+    if whole and len(known.overlays) > 1 and known.layers:
         raise NotAllowed(
-            f"cannot compare container {known.name} with its image: {known.image} is built on this machine's own files (FROM host)",
+            f"cannot export container {known.name}: {known.image} is built on this machine's own files (FROM host)",
             hint="cellhold commit makes a layer of what it has written, and cellhold layers shows that",
         )
     if not known.layers:
         raise NotAllowed(
-            f"cannot look at what container {known.name} has written: it is of {known.image}, which is no OCI image",
+            f"cannot make an image of container {known.name}: it is of {known.image}, which is no OCI image",
             hint="cellhold run IMAGE, or %container image=IMAGE, with an image that `cellhold images` lists",
         )
     return known
@@ -120,12 +145,19 @@ def written(known: Record, home: Home, *, pause: bool) -> Iterator[Written]:
         if pause:
             closing.enter_context(frozen(known))
         storage = home.container(known.id) / "storage"
-        first, *more = [
-            (target.strip("/"), closing.enter_context(live.upper(storage, container=known.name, number=number)))
+        lowers = {stack.target: stack.layers for stack in _stacks(known, home)}
+        overlays = tuple(
+            Overlaid(target, closing.enter_context(live.upper(storage, container=known.name, number=number)), lowers.get(target, ()))
             for number, target in enumerate(known.overlays)
-        ]
-        lowers = tuple(home.layers.tree(chain) for chain in _chains(known))
-        yield Written(upper=first[1], lowers=lowers, ids=_ids(known, home), more=tuple(more))
+        )
+        yield Written(overlays=overlays, ids=_ids(known, home))
+
+
+def _stacks(known: Record, home: Home) -> tuple[Stack, ...]:
+    """The layers that it was made of: by their names in the store, or what a directory or this machine has now."""
+    if not known.layers:
+        return image.find(known.image, home).stacks
+    return stored.stacks(tuple(map(home.layers.tree, _chains(known))), home, on_host=len(known.overlays) > 1)
 
 
 @contextmanager
@@ -168,12 +200,12 @@ def _ids(known: Record, home: Home) -> Ids:
 def _base(known: Record, home: Home) -> StoredImage:
     """The image that it is made of: by its layers, since the name may be another one's by now."""
     chains = tuple(reversed(_chains(known)))
-    found = [image for image in stored.every(home) if image.chain_ids == chains]
+    found = [one for one in stored.every(home) if one.chain_ids == chains]
     if not found:
         raise ImageNotFound(
             f"cannot commit container {known.name}: its image {known.image} is not here any more", hint=f"cellhold pull {known.image}"
         )
-    return next((image for image in found if stored.name_as(known.image, image)), found[0])
+    return next((one for one in found if stored.name_as(known.image, one)), found[0])
 
 
 def _chains(known: Record) -> list[Digest]:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from cellhold import events, image, overlaying, seccomp, starting, story
+from cellhold import calls, events, image, overlaying, seccomp, starting, story
 from cellhold.cgroups.base import Usage
 from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed, NotSupported, SetupFailed
 from cellhold.holdings import Holdings
@@ -130,9 +130,10 @@ class Container:
             self.outcome = Outcome(status=status, signal=None, why=Why.EXITED, seconds=time.monotonic() - self._started)
             self._write_record()
             raise
-        words = story.details(todo)
+        words, made = story.details(todo), calls.calls(todo)
         for name, begin, seconds in started.timings:
-            self._tell(events.Step(name, words.get(name, ""), begin, seconds, "host" if name.startswith("launch.") else "container"))
+            where = "host" if name.startswith("launch.") else "container"
+            self._tell(events.Step(name, words.get(name, ""), begin, seconds, where, made.get(name, ())))
         self.pid, self.state, self._running = started.pid, state, time.monotonic()
         self._write_record()
 

@@ -128,7 +128,7 @@ class Holdings:
         start = time.monotonic()
         words: list[str] = []
         yield words
-        self._tell(events.Step(name, "; ".join(words), start, time.monotonic() - start))
+        self._tell(events.Step(name, "; ".join(words), start, time.monotonic() - start, calls=tuple(words)))
 
 
 def make_group(name: str, limits: Limits) -> tuple[cgroups.Cgroup, Limits]:

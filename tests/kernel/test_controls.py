@@ -120,5 +120,5 @@ def test_what_is_shown_without_a_browser(notebook: Notebook) -> None:
     assert layers[0].startswith("writable")
     assert layers[-1].startswith("host")
     refused = notebook.run("%container commit host-copy:1")
-    assert "cannot look at what container" in refused.error
+    assert "cannot make an image of container" in refused.error
     assert "needs one" in notebook.run("%container commit").error

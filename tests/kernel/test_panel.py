@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import base64
-import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from jupyter_client.manager import KernelManager
 
-from kernels import PATIENCE, running
+from kernels import running
+from views import PANEL, hear, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from kernels import Notebook
 
 pytestmark = [pytest.mark.requires("root", "overlayfs", "cgroup-freezer"), pytest.mark.usefixtures("jupyter_path")]
 
-PANEL = "cellhold-panel"
 PNG = b"\x89PNG\r\n\x1a\n"
 SHOW = "%container panel"
 BUSY = "import time\nfor number in range(400): time.sleep(0.05)"
@@ -35,26 +34,6 @@ own = ipykernel.comm.Comm(target_name="mine", comm_id="own-comm", data={})
 def notebook() -> Iterator[Notebook]:
     with running(KernelManager(kernel_name="cellhold-small")) as opened:
         yield opened
-
-
-def tell(notebook: Notebook, content: dict[str, Any]) -> None:
-    """Send what a view sends."""
-    data = {"method": "custom", "content": {"view": "test", **content}}
-    message = notebook.client.session.msg("comm_msg", {"comm_id": PANEL, "data": data})
-    notebook.client.shell_channel.send(message)
-
-
-def hear(notebook: Notebook, wanted: Callable[[dict[str, Any]], bool], *, method: str = "custom") -> dict[str, Any]:
-    """The next thing of that kind that views are told."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        message = notebook.client.get_iopub_msg(timeout=PATIENCE)
-        data = message["content"].get("data", {})
-        if message["msg_type"] == "comm_msg" and message["content"]["comm_id"] == PANEL and data["method"] == method:
-            said: dict[str, Any] = data["content"] if method == "custom" else data["state"]
-            if wanted(said):
-                return said
-    raise AssertionError("nothing came")
 
 
 def test_it_has_a_live_view_and_a_picture_that_is_never_older_than_the_last_cell(notebook: Notebook) -> None:
@@ -131,27 +110,6 @@ def test_the_container_cannot_speak_for_it(notebook: Notebook) -> None:
     assert forged.status == "ok", forged.error
     assert [content["comm_id"] for content in forged.of("comm_open")] == ["own-comm"]
     assert forged.of("comm_msg") == []
-
-
-def test_layers_say_what_they_change_and_which_of_them_answers_for_a_path(notebook: Notebook, shell_image: str) -> None:
-    notebook.run(f"%container image={shell_image}")
-    notebook.run(SHOW)
-    tell(notebook, {"do": "hello"})
-    full = hear(notebook, lambda said: said["t"] == "full")
-    assert [layer["size"] is None for layer in full["layers"]] == [False] * len(full["layers"])
-    looked = hear(notebook, lambda said: said["t"] == "state" and any(layer["changes"] for layer in said["changed"].get("layers", ())))
-    assert [layer["changes"] for layer in looked["changed"]["layers"]][:2] == ["+2 ~0 -0", "+3 ~0 -0"]
-    for path, words in (("/etc/passwd", "has it"), ("/nonsuch", "does not have it")):
-        tell(notebook, {"do": "which", "path": path})
-        answer = hear(notebook, lambda said: said["t"] == "which")
-        assert answer["path"] == path
-        assert words in [said for _name, said in answer["steps"]]
-    notebook.run("mkdir /made; echo 1 > /made/one; echo 2 > /etc/passwd; rm /etc/group")
-    written = hear(notebook, lambda said: said["t"] == "state" and bool(said["changed"].get("written")))["changed"]["written"]
-    assert re.fullmatch(r"\+[23] ~2 -1", written["changes"])  # and a mount point
-    assert {"/etc (2)", "/made (1)"} < set(written["most"])
-    assert "+2 ~0 -0" not in notebook.run("%container layers").text  # that one costs nothing, whatever the image's size
-    assert "COPY --chmod=644" in notebook.run("%container layers").text
 
 
 def test_a_commit_by_button_is_answered_when_the_image_is_there(notebook: Notebook, shell_image: str) -> None:

@@ -68,7 +68,7 @@ def box(request: pytest.FixtureRequest, image: str) -> Iterator[Container]:
 
 
 def test_a_diff_is_dockers(box: Container, home: Home) -> None:
-    told = {change.path: change.kind for change in committing.diff("writer", home)}
+    told = {change.path: change.kind for change in committing.diff("writer", home).changes}
     assert told == {"/added": "A", "/etc": "C", "/etc/passwd": "D", "/etc/group": "C", "/d": "A", "/d/f": "A"}
     assert committing.diff(box.id[:6], home) == committing.diff("writer", home)
 
@@ -123,7 +123,7 @@ def test_what_cannot_be_looked_at_is_a_sentence(image: str, home: Home) -> None:
         pytest.raises(NotSupported, match="container memory has written: its layer"),
     ):
         committing.diff("memory", home)
-    with running(hosts), pytest.raises(NotAllowed, match="container hosts has written: it is of host, which is no OCI image"):
+    with running(hosts), pytest.raises(NotAllowed, match="cannot make an image of container hosts: it is of host, which is no OCI image"):
         committing.commit("hosts", "x:1", home)
     with running(replace(spec, name="fine")), pytest.raises(InvalidSpec, match="no upper case"):
         committing.commit("fine", "Wrong:1", home)

@@ -17,7 +17,7 @@ import zstandard
 
 from cellhold.errors import ImageRefused
 from cellhold.layer.bounds import Bounds
-from cellhold.layer.pack import Packing, changes
+from cellhold.layer.pack import Packing, compare
 from cellhold.layer.unpack import Unpacking
 from cellhold.seccomp.cache import cached_program
 from cellhold.store import ids, subids, tree
@@ -241,7 +241,7 @@ def test_a_layer_of_what_was_written_shows_the_same_over_the_same_layers(place: 
 
 def test_changes_are_those_of_docker_diff(stack: tuple[Path, Path]) -> None:
     upper, lower = stack
-    found = [(change.kind, change.path) for change in changes(upper, [lower])]
+    found = [(change.kind, change.path) for change in compare(upper, [lower]).changes]
     assert sorted(found) == sorted(
         [
             ("C", "/d"),
@@ -263,4 +263,4 @@ def test_changes_are_those_of_docker_diff(stack: tuple[Path, Path]) -> None:
 
 def test_over_nothing_everything_is_added(place: Path) -> None:
     layer = unpack(place / "layer", Tar().add("d/f").add(".wh.gone"))
-    assert [(change.kind, change.path) for change in changes(layer, [])] == [("A", "/d"), ("A", "/d/f")]
+    assert [(change.kind, change.path) for change in compare(layer, []).changes] == [("A", "/d"), ("A", "/d/f")]

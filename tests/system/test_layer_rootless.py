@@ -44,9 +44,9 @@ except CellholdError as error:
 PACK = """
 import sys
 from pathlib import Path
-from cellhold.layer.pack import Packing, changes
+from cellhold.layer.pack import Packing, compare
 tree, *lowers = map(Path, sys.argv[1:])
-print(*(f"{change.kind} {change.path}" for change in changes(tree, lowers)), sep="\\n", file=sys.stderr)
+print(*(f"{change.kind} {change.path}" for change in compare(tree, lowers).changes), sep="\\n", file=sys.stderr)
 with Packing(tree, compression="none") as packing:
     sys.stdout.buffer.write(b"".join(packing))
 """

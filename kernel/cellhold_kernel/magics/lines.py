@@ -17,7 +17,7 @@ from cellhold_kernel import config
 from cellhold_kernel.tail import plain
 
 NAMES = ("container", "limits")
-SHOWING = ("panel", "usage", "layers", "trace")
+SHOWING = ("panel", "footer", "usage", "layers", "trace")
 ACTIONS = ("start", "pause", "unpause", "stop", "kill", "restart", "remove", "commit", *SHOWING)
 _LINE = re.compile(rf"%({'|'.join(NAMES)})(?![\w.])(.*)")
 _QUIET = re.compile(r"\s*(?:#.*)?")

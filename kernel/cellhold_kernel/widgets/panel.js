@@ -2,14 +2,18 @@
 //
 //   host -> view   {t: "full", ...}  everything      {t: "s", s: [sample, ...]}  new samples      {t: "state", ...}  what has changed
 //                  {t: "ack", id, ok, text}          what became of a click
-//                  {t: "which", path, steps}  which layer answers for a path
-//   view -> host   {do: "hello" | "awake" | "asleep", view}      {do: "act", id, action, arguments}      {do: "which", path}
+//                  {t: "which", path, steps}  which layer answers for a path      {t: "browse", layer, path, entries}  what one has there
+//                  {t: "compare", other, paths}  how the image differs from another
+//   view -> host   {do: "hello" | "awake" | "asleep", view}      {do: "act", id, action, arguments}
+//                  {do: "which", path}      {do: "browse", layer, path}      {do: "compare", other}
 //
-// A sample is [seconds, cores, memory, memory without page cache, bytes read/s, written/s, processes, writable layer, throttled, paused];
-// null is "not measured", never 0.
+// A sample is [seconds, cores, memory, memory without page cache, bytes read/s, written/s, processes, writable layer, throttled, paused,
+// and the shares of time in which tasks waited for processors, memory, I/O]; null is "not measured", never 0.
+// The model's `parts` says what of all that is drawn.
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 330, HEIGHT = 132, LEFT = 8, TOP = 22, RIGHT = 8, BOTTOM = 26;
+const PRESSURE = 16; // how high a pressure of 100 % is drawn
 const POINTS = 300;
 const SHORTEST = 30; // seconds: the axis of a panel that has just been opened
 const WINDOWS = [[60, "1 min"], [300, "5 min"], [3600, "1 h"]];
@@ -21,6 +25,8 @@ const MOVES = [
   ["created", "running", "start"], ["running", "paused", "pause"], ["paused", "running", "unpause"],
   ["running", "stopped", "stop · kill"], ["stopped", "running", "start"], ["stopped", "removed", "remove"],
 ];
+const SIGNALS = ["KILL", "TERM", "INT", "HUP", "QUIT", "USR1", "USR2"];
+const KINDS = { A: ["+", "added"], C: ["~", "changed"], D: ["−", "deleted"] };
 const MARKS = { oom: "✖ OOM kill", pids: "⊘ fork refused", ended: "■ ended", started: "▶ started" };
 
 let serial = 0;
@@ -56,9 +62,9 @@ function against(now, limit, show, unit) {
 }
 
 const CHARTS = [
-  { key: "cpu", name: "CPU", at: 1, limit: "cpus", show: cores, unit: "cores", floor: 0.1, throttled: true },
-  { key: "memory", name: "Memory", at: 2, area: 3, limit: "memory", show: bytes, floor: 1 << 20, note: "line: all · area: without page cache" },
-  { key: "io", name: "Block I/O", at: (s) => (s[4] === null ? null : s[4] + s[5]), show: rate, floor: 1 << 16, note: "read and written" },
+  { key: "cpu", name: "CPU", at: 1, limit: "cpus", show: cores, unit: "cores", floor: 0.1, throttled: true, wait: 10 },
+  { key: "memory", name: "Memory", at: 2, area: 3, limit: "memory", show: bytes, floor: 1 << 20, wait: 11, note: "area: without page cache" },
+  { key: "io", name: "Block I/O", at: (s) => (s[4] === null ? null : s[4] + s[5]), show: rate, floor: 1 << 16, wait: 12, note: "read and written" },
   { key: "pids", name: "Processes", at: 6, limit: "pids", show: count, floor: 4 },
   { key: "disk", name: "Writable layer", at: 7, limit: "disk", show: bytes, floor: 1 << 16 },
 ];
@@ -103,6 +109,10 @@ class Chart {
       add(svg, "svg:rect", { x: x(from), y: TOP, width: Math.max(x(to) - x(from), 1), height, class: "ch-paused" });
       add(svg, "svg:text", { x: (+x(from) + +x(to)) / 2, y: TOP + height / 2 + 4, class: "ch-mark", "text-anchor": "middle" }, "‖");
     }
+    if (kind.wait) for (const run of runs(samples, (sample) => sample[kind.wait] ?? null)) {
+      const points = run.map(([time, value]) => `${x(time)},${(TOP + height - PRESSURE * Math.min(value, 1)).toFixed(1)}`);
+      add(svg, "svg:polygon", { points: [`${x(run[0][0])},${TOP + height}`, ...points, `${x(run.at(-1)[0])},${TOP + height}`].join(" "), class: "ch-pressure" });
+    }
     add(svg, "svg:rect", { x: LEFT, y: TOP, width, height, class: "ch-frame" });
     if (limit) {
       add(svg, "svg:line", { x1: LEFT, x2: LEFT + width, y1: y(limit), y2: y(limit), class: "ch-limit" });
@@ -127,11 +137,13 @@ class Chart {
     add(svg, "svg:text", { x: LEFT + width, y: 13, class: "ch-now", "text-anchor": "end" }, against(now, limit, kind.show, kind.unit));
     add(svg, "svg:text", { x: LEFT, y: HEIGHT - 4, class: "ch-small" }, ago(end - begin));
     const throttled = kind.throttled ? share(samples, 8) : null;
-    const note = throttled ? `▨ held back by the limit: ${Math.round(100 * throttled)} %` : kind.note ?? "";
+    const wait = kind.wait ? samples.at(-1)?.[kind.wait] ?? null : null;
+    const notes = [throttled ? `▨ held back by the limit: ${Math.round(100 * throttled)} %` : kind.note, wait === null ? null : `▁ pressure ${Math.round(100 * wait)} %`];
+    const note = notes.filter(Boolean).join(" · ");
     add(svg, "svg:text", { x: LEFT + width, y: HEIGHT - 4, class: "ch-small", "text-anchor": "end" }, note);
     this.figure.replaceChildren(svg);
     const events = shown.filter((mark) => mark.kind in MARKS).map((mark) => mark.text).join(" ");
-    const says = `${kind.name}: now ${against(now, limit, kind.show, kind.unit)}${peak === null ? "" : `, peak ${kind.show(peak)}`}. ${events}`;
+    const says = `${kind.name}: now ${against(now, limit, kind.show, kind.unit)}${peak === null ? "" : `, peak ${kind.show(peak)}`}. ${note} ${events}`;
     this.figure.setAttribute("aria-label", says.trim());
   }
 }
@@ -208,8 +220,9 @@ function diagram(parent, state) {
 }
 
 class Buttons {
-  constructor(parent, act) {
+  constructor(parent, act, only = null) {
     this.act = act;
+    this.only = only;
     this.bar = add(parent, "div", { class: "ch-bar", role: "toolbar", "aria-label": "Container actions" });
     this.buttons = {};
     this.bar.addEventListener("keydown", (event) => this.move(event));
@@ -217,6 +230,7 @@ class Buttons {
 
   show(actions) {
     for (const [action, why] of Object.entries(actions)) {
+      if (this.only && !this.only.includes(action)) continue;
       const button = (this.buttons[action] ??= this.make(action));
       button.setAttribute("aria-disabled", String(why !== null));
       button.title = why === null ? action : `${action}: ${why}`;
@@ -224,23 +238,29 @@ class Buttons {
       else button.setAttribute("aria-description", why);
       if (why !== null) this.ask(button, action, false);
     }
+    if (this.signal) this.signal.disabled = actions.kill !== null;
   }
 
   make(action) {
     const button = add(this.bar, "button", { type: "button", class: `ch-button${action in CONFIRM ? " danger" : ""}`, "data-action": action }, action);
-    button.tabIndex = this.bar.children.length === 1 ? 0 : -1;
+    button.tabIndex = Object.keys(this.buttons).length ? -1 : 0;
     button.addEventListener("click", () => this.click(button, action));
+    if (action === "kill" && !this.only) {
+      this.signal = add(this.bar, "select", { class: "ch-signal", "aria-label": "Signal that kill sends", title: "the signal that kill sends" });
+      for (const name of SIGNALS) add(this.signal, "option", { value: name }, name);
+    }
     return button;
   }
 
   click(button, action) {
     if (button.getAttribute("aria-disabled") === "true") return;
-    if (action in CONFIRM && !button.dataset.asked) {
+    const signal = action === "kill" ? this.signal?.value ?? "KILL" : null;
+    if (action in CONFIRM && !button.dataset.asked && (signal === null || signal === "KILL")) {
       this.ask(button, action, true);
       return;
     }
     this.ask(button, action, false);
-    this.act(action);
+    this.act(action, ...(signal === null || signal === "KILL" ? [] : [signal]));
   }
 
   ask(button, action, asks) {
@@ -253,7 +273,8 @@ class Buttons {
   }
 
   move(event) {
-    const all = [...this.bar.children];
+    if (event.target === this.signal) return;
+    const all = [...this.bar.querySelectorAll("button")];
     const at = all.indexOf(document.activeElement);
     const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: all.length - 1 }[event.key];
     if (at < 0 || next === undefined) return;
@@ -268,31 +289,161 @@ class Buttons {
 
 // ----------------------------------------------------------------------------------------------------------------- layers and cells
 
-function layers(parent, data) {
-  parent.replaceChildren();
-  const tree = add(parent, "ul", { class: "ch-layers", "aria-label": "Layers, the topmost first" });
-  const most = data.written.most ?? [];
-  const text = most.length ? `most below ${most.join(", ")}` : "what this container has written";
-  const writable = { name: "writable", size: data.disk, text, changes: data.written.changes ?? "", shared: "its own", own: true };
-  const all = [writable, ...data.layers];
-  const largest = Math.max(1, ...all.map((layer) => layer.size ?? 0));
-  for (const layer of all) {
-    const row = add(tree, "li", { class: `ch-layer${layer.own ? " own" : ""}` });
+const counts = (found) => `+${found.added} ~${found.changed} −${found.deleted}`;
+const of = (kind) => KINDS[kind] ?? ["", "there for what is in it"];
+
+// Rows of [kind, path, bytes] as a list. after: what a row's text goes on with.
+function paths(parent, rows, unlisted, after = () => "") {
+  const list = add(parent, "ul", { class: "ch-paths" });
+  for (const row of rows) {
+    const [sign, words] = of(row[0]);
+    const item = add(list, "li", { title: `${words}: ${row[1]}` });
+    add(item, "b", { "aria-label": words }, sign);
+    add(item, "span", { class: "ch-instruction" }, row[1]);
+    add(item, "span", { class: "ch-number" }, row[2] ? bytes(row[2]) : "");
+    add(item, "span", { class: "ch-note" }, after(row));
+  }
+  if (unlisted) add(list, "li", {}, `… and ${unlisted} more`);
+}
+
+class LayerStack {
+  constructor(parent, ask) {
+    this.ask = ask;
+    this.tree = add(parent, "ul", { class: "ch-layers", "aria-label": "Layers, the topmost first" });
+    this.waste = add(parent, "div", { class: "ch-waste" });
+    this.look = add(parent, "form", { class: "ch-look" });
+    this.text = add(this.look, "input", { type: "text", placeholder: "/a/path, or an image to compare with", "aria-label": "A path of the image, or an image to compare it with" });
+    add(this.look, "button", { type: "submit", class: "ch-button", title: "which of the layers answers for the path" }, "which layer?");
+    this.compare = add(this.look, "button", { type: "button", class: "ch-button", title: "what this image has that the other has not: a name, or a number of its own lowest layers" }, "compare");
+    this.answer = add(parent, "div", { class: "ch-answer", "aria-live": "polite" });
+    this.look.addEventListener("submit", (event) => this.asked(event, { do: "which", path: this.text.value.trim() }));
+    this.compare.addEventListener("click", (event) => this.asked(event, { do: "compare", other: this.text.value.trim() }));
+  }
+
+  asked(event, question) {
+    event.preventDefault();
+    if (this.text.value.trim()) this.ask(question);
+  }
+
+  show(data) {
+    const { disk, layers, written } = data;
+    const known = JSON.stringify([layers, written, data.waste, data.limits.disk]);
+    if (known !== this.known) this.draw(data);
+    this.known = known;
+    const size = disk ?? written.bytes ?? null;
+    const limit = data.limits.disk;
+    this.size.textContent = size === null ? "not measured" : limit ? `${bytes(size)} / ${bytes(limit)}` : bytes(size);
+    const largest = Math.max(1, size ?? 0, ...layers.map((layer) => layer.size ?? 0));
+    this.bars.forEach(([bar, own]) => (bar.style.width = `${Math.max(2, 100 * Math.sqrt((own ?? size ?? 0) / largest))}%`));
+  }
+
+  draw(data) {
+    const open = new Set([...this.tree.querySelectorAll("details[open]")].map((one) => one.dataset.layer));
+    this.tree.replaceChildren();
+    this.bars = [];
+    const { layers, written } = data;
+    const most = (written.most ?? []).map(([place, size]) => `${place} ${bytes(size)}`);
+    const text = most.length ? `most below ${most.join(", ")}` : "what this container has written";
+    const own = this.row({ name: "writable", text, changes: "added" in written ? counts(written) : "", shared: "its own", own: true });
+    this.size = own.querySelector(".ch-of");
+    if (written.paths?.length) {
+      const cells = data.cells.filter((cell) => cell.end);
+      const cellOf = (time) => cells.find((cell, at) => time > (cells[at - 1]?.end ?? 0) && time <= cell.end + 0.01);
+      this.more(own, "written", "what it has written: the files of a commit", open, (parent) =>
+        paths(parent, written.paths, written.unlisted, ([kind, , , time]) => {
+          const cell = time ? cellOf(time) : null;
+          const what = kind === "C" ? "copied up" : kind === "D" ? "whiteout" : "";
+          return [what, cell ? `cell [${cell.number}]` : ""].filter(Boolean).join(" · ");
+        }));
+    }
+    layers.forEach((layer, index) => {
+      const row = this.row(layer);
+      if (layer.size !== null) this.more(row, String(layers.length - index), `the files of ${layer.name}`, open, (parent) => this.browse(parent, layers.length - index, ""));
+    });
+    this.waste.textContent = data.waste;
+    this.waste.title = data.waste;
+    this.waste.hidden = !data.waste;
+    this.look.hidden = !layers.some((layer) => layer.size !== null);
+  }
+
+  row(layer) {
+    const item = add(this.tree, "li", { class: layer.own ? "own" : "" });
+    const row = add(item, "div", { class: "ch-layer" });
     add(row, "span", { class: "ch-digest" }, layer.name);
     const bar = add(row, "span", { class: "ch-size", "aria-hidden": "true" });
-    add(bar, "i").style.width = `${Math.max(2, 100 * Math.sqrt((layer.size ?? 0) / largest))}%`;
-    add(row, "span", { class: "ch-number" }, layer.size === null ? (layer.own ? "not measured" : "–") : bytes(layer.size));
+    this.bars.push([add(bar, "i"), layer.own ? null : layer.size ?? 0]);
+    add(row, "span", { class: "ch-number ch-of" }, layer.own ? "" : layer.size === null ? "not measured" : bytes(layer.size));
     add(row, "span", { class: "ch-instruction", title: layer.text }, layer.text);
     add(row, "span", { class: "ch-number" }, layer.changes ?? "");
     add(row, "span", { class: "ch-number" }, layer.shared);
+    return item;
   }
-  if (data.waste) add(parent, "div", { class: "ch-waste", title: data.waste }, data.waste);
+
+  // A part that is filled when it is opened.
+  more(item, key, words, open, fill) {
+    const details = add(item, "details", { class: "ch-files", "data-layer": key });
+    add(details, "summary", {}, words);
+    const inside = add(details, "div");
+    details.addEventListener("toggle", () => details.open && !inside.childNodes.length && fill(inside));
+    if (open.has(key)) details.open = true;
+  }
+
+  browse(parent, layer, path) {
+    parent.dataset.browse = `${layer}:${path}`;
+    parent.textContent = "…";
+    this.ask({ do: "browse", layer: String(layer), path });
+  }
+
+  browsed({ layer, path, entries, unlisted, text }) {
+    for (const parent of this.tree.querySelectorAll("[data-browse]")) {
+      if (parent.dataset.browse !== `${layer}:${path}`) continue;
+      delete parent.dataset.browse;
+      parent.replaceChildren();
+      if (!entries) {
+        parent.textContent = text;
+        continue;
+      }
+      const list = add(parent, "ul", { class: "ch-paths" });
+      for (const [kind, name, size, isDirectory] of entries) {
+        const [sign, words] = of(kind);
+        const item = add(list, "li", { title: words });
+        add(item, "b", { "aria-label": words }, sign);
+        if (isDirectory) {
+          const details = add(item, "details");
+          add(details, "summary", { class: "ch-instruction" }, `${name}/`);
+          const inside = add(details, "div");
+          details.addEventListener("toggle", () => details.open && !inside.childNodes.length && this.browse(inside, layer, path ? `${path}/${name}` : name));
+        } else {
+          add(item, "span", { class: "ch-instruction" }, name);
+          add(item, "span", { class: "ch-number" }, kind === "D" ? "whiteout" : bytes(size));
+        }
+      }
+      if (!entries.length) add(list, "li", {}, "nothing");
+      if (unlisted) add(list, "li", {}, `… and ${unlisted} more`);
+    }
+  }
+
+  answered({ path, steps, text }) {
+    this.answer.replaceChildren();
+    const list = add(this.answer, "ol", { class: "ch-which", "aria-label": "Which layer answers" });
+    add(list, "li", { class: "ch-instruction" }, steps?.length ? path : text);
+    for (const [name, said] of steps ?? []) add(list, "li", { class: said === "has it" ? "hit" : "" }, `${name} ${said}`);
+  }
+
+  compared({ other, paths: rows, unlisted, text, ...found }) {
+    this.answer.replaceChildren();
+    const against = /^\d+$/.test(other) ? `its own lowest ${other} layers` : other;
+    add(this.answer, "div", {}, rows ? `against ${against}: ${counts(found)}` : text);
+    if (rows?.length) paths(this.answer, rows, unlisted);
+  }
 }
 
 const COLUMNS = [
   ["cell", (cell) => `[${cell.number}]`], ["wall", (cell) => seconds(cell.wall)], ["CPU", (cell) => seconds(cell.cpu)],
   ["held back", (cell) => seconds(cell.throttled)], ["memory peak", (cell) => (cell.peak === null ? "–" : bytes(cell.peak))],
-  ["read / written", (cell) => (cell.read === null ? "–" : `${bytes(cell.read)} / ${bytes(cell.written)}`)], ["result", (cell) => cell.result],
+  ["change", (cell) => (cell.memory_change === null ? "–" : `${cell.memory_change < 0 ? "−" : "+"}${bytes(Math.abs(cell.memory_change))}`)],
+  ["read / written", (cell) => (cell.read === null ? "–" : `${bytes(cell.read)} / ${bytes(cell.written)}`)],
+  ["files", (cell) => (cell.files === null ? "–" : String(cell.files))], ["result", (cell) => cell.result],
 ];
 
 function table(parent, cells) {
@@ -314,13 +465,23 @@ function story(parent, steps) {
   const list = add(parent, "ol", { class: "ch-steps" });
   for (const step of steps) {
     const row = add(list, "li");
-    add(row, "span", { class: "ch-digest" }, step.name);
+    const name = add(row, "span", { class: "ch-digest" });
+    const calls = add(null, "pre", { class: "ch-calls", hidden: "" }, (step.calls ?? []).join("\n"));
+    if (step.calls?.length) {
+      const button = add(name, "button", { type: "button", class: "ch-open", "aria-expanded": "false", title: "its system calls" }, `▸ ${step.name}`);
+      button.addEventListener("click", () => {
+        calls.hidden = !calls.hidden;
+        button.setAttribute("aria-expanded", String(!calls.hidden));
+        button.textContent = `${calls.hidden ? "▸" : "▾"} ${step.name}`;
+      });
+    } else name.textContent = step.name;
     const line = add(row, "span", { class: "ch-span", "aria-hidden": "true" });
     const bar = add(line, "i");
     bar.style.marginLeft = `${(97 * step.at) / whole}%`;
     bar.style.width = `${Math.max(0.7, (97 * step.took) / whole)}%`;
     add(row, "span", { class: "ch-number" }, `${(1000 * step.took).toFixed(2)} ms`);
     add(row, "span", { class: "ch-instruction", title: step.detail }, step.detail);
+    if (step.calls?.length) row.append(calls);
   }
 }
 
@@ -341,23 +502,38 @@ class Panel {
     this.title = add(head, "b", {}, "container");
     this.badge = add(head, "span", { class: "ch-badge" }, "…");
     this.about = add(head, "span", { class: "ch-about" });
+    const parts = new Set(model.get("parts") ?? []);
+    root.classList.toggle("ch-compact", parts.has("few"));
     const top = add(root, "div", { class: "ch-row" });
-    const life = add(top, "section", { class: "ch-life", "aria-label": "Lifecycle" });
+    if (parts.has("life")) this.buildLife(add(top, "section", { class: "ch-life", "aria-label": "Lifecycle" }));
+    if (parts.has("actions")) this.buttons = new Buttons(top, (...words) => this.act(...words), ["pause", "unpause", "stop", "restart"]);
+    if (parts.has("layers")) this.stack = new LayerStack(add(top, "section", { class: "ch-stack", "aria-label": "Layers" }), (question) => this.tell(question));
+    if (!this.says) this.says = add(root, "div", { class: "ch-says", role: "status", "aria-live": "polite" });
+    if (parts.has("charts")) this.buildWindows(add(root, "div", { class: "ch-windows", role: "group", "aria-label": "Time shown" }));
+    const kinds = parts.has("charts") ? CHARTS : parts.has("few") ? CHARTS.slice(0, 2) : [];
+    const grid = kinds.length ? add(root, "div", { class: "ch-charts", role: "group", "aria-label": "Resource use against limits" }) : null;
+    this.charts = kinds.map((kind) => new Chart(grid, kind));
+    if (parts.has("cells")) this.cells = add(root, "div", { class: "ch-cells" });
+    if (parts.has("story")) {
+      const details = add(root, "details", { class: "ch-story" });
+      add(details, "summary", {}, "How this container was made");
+      this.steps = add(details, "div");
+    }
+    this.listen();
+  }
+
+  buildLife(life) {
     this.states = add(life, "div");
-    this.buttons = new Buttons(life, (action) => this.act(action));
+    this.buttons = new Buttons(life, (...words) => this.act(...words));
     this.name = add(life, "form", { class: "ch-commit", hidden: "" });
     this.field = add(this.name, "input", { type: "text", placeholder: "NAME:TAG", "aria-label": "Name of the image" });
     add(this.name, "button", { type: "submit", class: "ch-button" }, "make the image");
+    this.preview = add(this.name, "div", { class: "ch-preview" });
     this.name.addEventListener("submit", (event) => this.commit(event));
     this.says = add(life, "div", { class: "ch-says", role: "status", "aria-live": "polite" });
-    const below = add(top, "section", { class: "ch-stack", "aria-label": "Layers" });
-    this.stack = add(below, "div");
-    this.look = add(below, "form", { class: "ch-look" });
-    this.path = add(this.look, "input", { type: "text", placeholder: "/a/path of the image", "aria-label": "A path to look up in the layers" });
-    add(this.look, "button", { type: "submit", class: "ch-button" }, "which layer?");
-    this.answer = add(below, "ol", { class: "ch-answer", "aria-live": "polite", "aria-label": "Which layer answers" });
-    this.look.addEventListener("submit", (event) => this.which(event));
-    const choice = add(root, "div", { class: "ch-windows", role: "group", "aria-label": "Time shown" });
+  }
+
+  buildWindows(choice) {
     for (const [length, words] of WINDOWS) {
       const button = add(choice, "button", { type: "button", class: "ch-button", "aria-pressed": String(length === this.window) }, words);
       button.addEventListener("click", () => {
@@ -366,13 +542,6 @@ class Panel {
         this.draw();
       });
     }
-    const grid = add(root, "div", { class: "ch-charts", role: "group", "aria-label": "Resource use against limits" });
-    this.charts = CHARTS.map((kind) => new Chart(grid, kind));
-    this.cells = add(root, "div", { class: "ch-cells" });
-    const details = add(root, "details", { class: "ch-story" });
-    add(details, "summary", {}, "How this container was made");
-    this.steps = add(details, "div");
-    this.listen();
   }
 
   listen() {
@@ -410,6 +579,8 @@ class Panel {
   act(action, ...words) {
     if (action === "commit" && !words.length) {
       this.name.hidden = !this.name.hidden;
+      const { written } = this.data;
+      this.preview.textContent = "added" in written ? `its top layer would hold ${counts(written)}, ${bytes(written.bytes)} of files` : "";
       if (!this.name.hidden) this.field.focus();
       return;
     }
@@ -424,17 +595,6 @@ class Panel {
     if (!this.field.value.trim()) return;
     this.name.hidden = true;
     this.act("commit", this.field.value.trim());
-  }
-
-  which(event) {
-    event.preventDefault();
-    if (this.path.value.trim()) this.tell({ do: "which", path: this.path.value.trim() });
-  }
-
-  answered({ path, steps, text }) {
-    this.answer.replaceChildren();
-    add(this.answer, "li", { class: "ch-instruction" }, steps.length ? path : text);
-    for (const [name, said] of steps) add(this.answer, "li", { class: said === "has it" ? "hit" : "" }, `${name} ${said}`);
   }
 
   say(text) {
@@ -455,7 +615,9 @@ class Panel {
     } else if (message.t === "state") {
       Object.assign(this.data, message.changed);
       this.whole();
-    } else if (message.t === "which") this.answered(message);
+    } else if (message.t === "which") this.stack?.answered(message);
+    else if (message.t === "browse") this.stack?.browsed(message);
+    else if (message.t === "compare") this.stack?.compared(message);
     else if (message.t === "ack" && this.waiting.delete(message.id)) this.say(message.text);
   }
 
@@ -466,16 +628,17 @@ class Panel {
     this.badge.textContent = `${ICONS[state]} ${WORDS[state] ?? state}`;
     this.badge.className = `ch-badge ${state}`;
     this.about.textContent = data.about;
-    this.look.hidden = !data.layers.some((layer) => layer.size !== null);
-    this.states.replaceChildren();
-    diagram(this.states, state);
-    this.buttons.show(data.actions);
+    if (this.states) {
+      this.states.replaceChildren();
+      diagram(this.states, state);
+    }
+    this.buttons?.show(data.actions);
     if (data.says && data.says !== this.said) {
       this.said = data.says;
       this.say(data.says);
     }
-    table(this.cells, data.cells);
-    story(this.steps, data.steps);
+    if (this.cells) table(this.cells, data.cells);
+    if (this.steps && data.steps !== this.told) story(this.steps, (this.told = data.steps));
     this.draw();
   }
 
@@ -493,7 +656,7 @@ class Panel {
     const begin = Math.max(end - this.window, Math.min(samples[0]?.[0] ?? end, end - SHORTEST));
     const shown = thinned(samples.filter((sample) => sample[0] >= begin));
     for (const chart of this.charts) chart.draw(this.data, shown, begin, end);
-    layers(this.stack, this.data);
+    this.stack?.show(this.data);
   }
 }
 

@@ -6,22 +6,20 @@ Nothing is sent while nobody looks: views say when they are seen, and again now 
 from __future__ import annotations
 
 import time
-from contextlib import suppress
-from functools import partial
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from cellhold import image, quantity
+from cellhold import quantity
 from cellhold.errors import CellholdError, InvalidSpec
 from cellhold_kernel import controls
 from cellhold_kernel.tail import plain
 from cellhold_kernel.widgets import report, sampler, stack
-from cellhold_kernel.widgets.looking import Look
+from cellhold_kernel.widgets.faces import KINDS, Face
+from cellhold_kernel.widgets.looks import ASKED, Looks
 from cellhold_kernel.widgets.picture import Painter
 from cellhold_kernel.widgets.sampler import Sampler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from cellhold.cgroups.base import Usage
     from cellhold.lifecycle import State
@@ -32,64 +30,51 @@ if TYPE_CHECKING:
     from cellhold_kernel.loop import Loop
     from cellhold_kernel.session import Session
     from cellhold_kernel.widgets.comms import Comms
-    from cellhold_kernel.working import Work
 
-ID = "cellhold-panel"
 STATIC = "cellhold-panel-picture"  # the display id of the second output
 SEEN_SECONDS, UNSEEN_SECONDS = 0.25, 1.0  # between two samples
 _FORGOTTEN_SECONDS = 25.0  # a view that says nothing any more is gone; they say something every 10
 _PAINT_SECONDS = 5.0  # at most; a picture takes 0.2
 _WORDS_MOST, _WORD_MOST = 4, 300
 _VIEWS_MOST = 64
-_WORKS_MOST = 4
 _PATH_MOST = 4096
-_ANYWIDGET = ">=0.9.0 <1.0.0"
 
 
 class Panel:
-    """One kernel's."""
-
-    id = ID
+    """One kernel's. has_footer: whether each cell gets a line about what it has used."""
 
     def __init__(self, comms: Comms, front: Front, session: Session, controls: Controls, loop: Loop) -> None:
         """Begin to sample; whoever wants to see it says hello."""
         self.sampler = Sampler()
-        self._comms, self._front, self._session, self._controls, self._loop = comms, front, session, controls, loop
-        self._views: dict[str, float] = {}  # that are seen, and when they last said so
+        self.faces = {name: Face(name, self) for name in KINDS}
+        self.has_footer = False
+        self._comms, self._front, self._session, self._controls = comms, front, session, controls
+        self._views: dict[tuple[str, str], float] = {}  # face and view, that are seen, and when they last said so
         self._due = 0.0
         self._head: dict[str, Any] = {}
         self._says = ""
-        self._stack: tuple[CellKernel | None, list[stack.Layer]] = (None, [])
-        self._looked: dict[str, Any] = {}  # what a look into the layers gave
-        self._written: dict[str, Any] = {}  # what a look at what the container has written gave
-        self._works: list[Work] = []  # that somebody has asked for, or that looks into the layers
+        self._looks = Looks(loop)
         self._painter = Painter()
         self._has_picture = False
 
-    # ---------------------------------------------------------------------------------------------------------------- the model
+    # ---------------------------------------------------------------------------------------------------------------- in a notebook
 
-    def state(self) -> dict[str, Any]:
-        """An anywidget's: the module that draws it."""
-        here = resources.files("cellhold_kernel.widgets")
-        module = {"_module": "anywidget", "_module_version": _ANYWIDGET}
-        return {
-            **{f"_model{key}": value for key, value in {**module, "_name": "AnyModel"}.items()},
-            **{f"_view{key}": value for key, value in {**module, "_name": "AnyView"}.items()},
-            "_view_count": None,
-            "_dom_classes": [],
-            "_anywidget_id": "cellhold_kernel.widgets.Panel",
-            "_esm": (here / "panel.js").read_text(encoding="utf-8"),
-            "_css": (here / "panel.css").read_text(encoding="utf-8"),
-        }
-
-    def outputs(self) -> list[tuple[str, dict[str, Any]]]:
-        """What `%container panel` shows: the live view, and the picture for where nothing lives."""
+    def outputs(self, name: str) -> list[tuple[str, dict[str, Any]]]:
+        """What `%container panel` shows: a live face, and for where nothing lives its text, and a picture if that says something."""
         self._sample()
-        view = {"application/vnd.jupyter.widget-view+json": {"version_major": 2, "version_minor": 0, "model_id": ID}}
-        words = report.text(self.snapshot())
+        face = self.faces[name]
+        view = {"application/vnd.jupyter.widget-view+json": {"version_major": 2, "version_minor": 0, "model_id": face.id}}
+        live = {"data": {**view, "text/plain": self._text(name)}, "metadata": {}, "transient": {}}
+        if not face.kind.has_picture:
+            return [("display_data", live)]
         self._has_picture = True
-        live = {"data": {**view, "text/plain": words}, "metadata": {}, "transient": {}}
         return [("display_data", live), ("display_data", self._picture(patience=_PAINT_SECONDS))]
+
+    def _text(self, name: str) -> str:
+        kernel = self._kernel
+        if name == "layers" and kernel is not None:
+            return stack.text(kernel)
+        return report.text(self.snapshot())
 
     def _picture(self, *, patience: float) -> dict[str, Any]:
         shown = self.snapshot()
@@ -100,22 +85,27 @@ class Panel:
 
     # ---------------------------------------------------------------------------------------------------------------- from views
 
-    def said(self, content: Mapping[str, Any]) -> None:
-        """See comms.Widget."""
-        view, do = str(content.get("view"))[:_WORD_MOST], content.get("do")
+    def said(self, face: Face, content: Mapping[str, Any]) -> None:
+        """A view of the face has sent this (panel.js)."""
+        view, do = (face.id, str(content.get("view"))[:_WORD_MOST]), content.get("do")
         if do in ("hello", "awake") and (view in self._views or len(self._views) < _VIEWS_MOST):
             self._views[view] = time.monotonic()
             self._due = 0.0
         if do == "hello":
-            self._comms.send(self, {"t": "full", **self.snapshot()})
+            self._comms.send(face, {"t": "full", **self.snapshot()})
         elif do == "asleep":
             self._views.pop(view, None)
-        elif do == "which":
-            self._which(str(content.get("path"))[:_PATH_MOST])
+        elif do in ASKED:
+            self._find(face, str(do), content)
         elif do == "act":
-            self._act(str(content.get("id"))[:_WORD_MOST], content)
+            self._act(face, str(content.get("id"))[:_WORD_MOST], content)
 
-    def _act(self, asked: str, content: Mapping[str, Any]) -> None:
+    def _find(self, face: Face, what: str, content: Mapping[str, Any]) -> None:
+        words = [str(content.get(name))[:_PATH_MOST] for name in ASKED[what]]
+        asked = dict(zip(ASKED[what], words, strict=True))
+        self._looks.ask(self._kernel, what, words, lambda found: self._comms.send(face, {"t": what, **asked, **found}))
+
+    def _act(self, face: Face, asked: str, content: Mapping[str, Any]) -> None:
         action = str(content.get("action"))
         words = content.get("arguments")
         arguments = [str(word)[:_WORD_MOST] for word in words[:_WORDS_MOST]] if isinstance(words, list) else []
@@ -124,73 +114,17 @@ class Panel:
                 raise InvalidSpec(f"cannot {plain(action, most=40)} the container: there is no such action")
             if action == controls.COMMIT:
                 work = self._controls.commit(arguments)
-                self._wait(work, lambda error: self._answer(asked, str(error or work.text()), ok=error is None))
+                self._looks.wait(work, lambda error: self._answer(face, asked, str(error or work.text()), ok=error is None))
                 return
             text = self._controls.perform(action, arguments) or f"{action}: under way"
-            self._answer(asked, text, ok=True)
+            self._answer(face, asked, text, ok=True)
         except CellholdError as error:
-            self._answer(asked, str(error), ok=False)
+            self._answer(face, asked, str(error), ok=False)
         self._tell_changes()
 
-    def _answer(self, asked: str, text: str, *, ok: bool) -> None:
+    def _answer(self, face: Face, asked: str, text: str, *, ok: bool) -> None:
         self._says = text
-        self._comms.send(self, {"t": "ack", "id": asked, "ok": ok, "text": text})
-
-    def _wait(self, work: Work, then: Callable[[CellholdError | None], None]) -> None:
-        """Call `then` with the error, if there was one, once a process has done its work."""
-        self._works.append(work)
-        self._loop.add(work.fileno(), partial(self._worked, work, then))
-
-    def _worked(self, work: Work, then: Callable[[CellholdError | None], None]) -> None:
-        failure = None
-        try:
-            if work.drain():
-                return
-        except CellholdError as error:
-            failure = error
-        self._loop.remove(work.fileno())
-        work.close()
-        self._works.remove(work)
-        then(failure)
-
-    def _which(self, path: str) -> None:
-        """Look a path up in the layers of the image."""
-        kernel = self._kernel
-        if kernel is None or not image.is_oci(kernel.box.spec.image) or len(self._works) >= _WORKS_MOST:
-            self._comms.send(self, {"t": "which", "path": path, "steps": [], "text": "only an image has layers to look into"})
-            return
-        look = Look("which", kernel.box.spec.image, path)
-
-        def tell(error: CellholdError | None) -> None:
-            self._comms.send(self, {"t": "which", "path": path, "steps": [], "text": str(error or ""), **look.found})
-
-        self._wait(look, tell)
-
-    def _look(self, kernel: CellKernel) -> None:
-        """Find out what the layers of its image change."""
-        self._looked, self._written = {}, {}
-        if image.is_oci(kernel.box.spec.image) and len(self._works) < _WORKS_MOST:
-            look = Look("layers", kernel.box.spec.image)
-
-            def tell(error: CellholdError | None) -> None:
-                if error is None and self._stack[0] is kernel:
-                    self._looked = look.found
-                    self._comms.send(self, {"t": "state", "changed": self._below()})
-
-            self._wait(look, tell)
-
-    def _look_at_written(self) -> None:
-        """Find out what the container has written, where somebody sees it."""
-        kernel = self._session.current
-        if kernel is not None and self._views and image.is_oci(kernel.box.spec.image) and len(self._works) < _WORKS_MOST:
-            look = Look("written", kernel.box.id)
-
-            def tell(error: CellholdError | None) -> None:
-                if error is None and self._stack[0] is kernel:
-                    self._written = look.found
-                    self._comms.send(self, {"t": "state", "changed": {"written": look.found}})
-
-            self._wait(look, tell)
+        self._comms.send(face, {"t": "ack", "id": asked, "ok": ok, "text": text})
 
     # ---------------------------------------------------------------------------------------------------------------- what there is
 
@@ -230,25 +164,18 @@ class Panel:
         return self._session.current or self._session.stopped
 
     def _below(self) -> dict[str, Any]:
-        """The layers that the container's root lies on; what they change comes later."""
-        kernel = self._kernel
-        if kernel is None:
-            return {"layers": [], "waste": "", "written": {}}
-        if self._stack[0] is not kernel:
-            self._stack = (kernel, stack.layers(kernel))
-            self._look(kernel)
-        changes = self._looked.get("changes") or [""] * len(self._stack[1])
-        layers = [{**layer._asdict(), "changes": text} for layer, text in zip(self._stack[1], changes, strict=False)]
-        waste, paths = self._looked.get("wasted_bytes"), self._looked.get("wasted", [])
-        told = f"{quantity.size(waste)} wasted, replaced or removed by a layer above: {', '.join(paths)}" if waste else ""
-        return {"layers": layers, "waste": told, "written": self._written}
+        self._looks.follow(self._kernel, self._tell_below)
+        return self._looks.shown()
+
+    def _tell_below(self) -> None:
+        self._tell({"t": "state", "changed": self._looks.shown()})
 
     def _steps(self) -> list[dict[str, Any]]:
         kernel = self._kernel
         steps = kernel.box.timings if kernel is not None else []
         begin = min((step.start for step in steps), default=0.0)
         return [
-            {"name": step.name, "detail": step.detail[:_WORD_MOST], "at": step.start - begin, "took": step.seconds}
+            {"name": step.name, "detail": step.detail[:_WORD_MOST], "calls": step.calls, "at": step.start - begin, "took": step.seconds}
             for step in steps
             if step.name != "program.wait"  # which is the container's life, not how it was made
         ]
@@ -267,10 +194,17 @@ class Panel:
         self._sample()
         return interval
 
+    def _tell(self, content: Mapping[str, Any]) -> None:
+        """Say it to every face that is seen."""
+        seen = {face for face, _view in self._views}
+        for face in self.faces.values():
+            if face.id in seen:
+                self._comms.send(face, content)
+
     def _sample(self) -> None:
         sample = self.sampler.take(self._session.current)
         if self._views:
-            self._comms.send(self, {"t": "s", "s": [list(sample)], "disk": sample.disk})
+            self._tell({"t": "s", "s": [list(sample)], "disk": sample.disk})
             self._tell_changes()
 
     def _tell_changes(self) -> None:
@@ -279,8 +213,8 @@ class Panel:
         if "id" in changed:
             changed |= {**self._below(), "steps": self._steps()}
         self._head = head
-        if changed and self._views:
-            self._comms.send(self, {"t": "state", "changed": changed})
+        if changed:
+            self._tell({"t": "state", "changed": changed})
 
     def cell_began(self, number: int, before: Usage) -> None:
         """A cell runs."""
@@ -289,8 +223,19 @@ class Panel:
     def cell_ended(self, result: str, *, parent: Mapping[str, Any]) -> None:
         """It has ended: where nobody looks at the live panel, the picture has to tell of it before the front end turns away."""
         self.sampler.cell_ended(result)
-        self._look_at_written()
+        if self.has_footer and (line := report.footer([cell.plain() for cell in self.sampler.cells][-1:])) is not None:
+            self._front.publish("display_data", {"data": {"text/plain": line}, "metadata": {}, "transient": {}}, parent=parent)
+        kernel = self._session.current
+        if kernel is not None and self._views:
+            number = self.sampler.cells[-1].number if self.sampler.cells else None
+            self._looks.look_at_written(kernel, lambda: self._wrote(number))
         self.refresh(parent=parent)
+
+    def _wrote(self, number: int | None) -> None:
+        """It is known what the container has written by the end of a cell."""
+        self.sampler.wrote(number, self._looks.times)
+        self._tell_below()
+        self._tell_changes()
 
     def container_ended(self, outcome: Outcome) -> None:
         """The present container has ended."""
@@ -309,9 +254,7 @@ class Panel:
     def close(self) -> None:
         """End what works for it."""
         self._painter.close()
-        for work in self._works:
-            with suppress(CellholdError):
-                work.close()
+        self._looks.close()
 
 
 def _about(kernel: CellKernel | None) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cellhold import quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 _CELLS = 8
 _AT = {"cpu": 1, "memory": 2, "pids": 6, "disk": 7}
@@ -42,6 +42,11 @@ def _uses(shown: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {title:<16}{tell(known[-1])} of {tell(limit) if limit else 'no limit'}{share}, peak {tell(max(known))}"
 
 
+def footer(cells: Sequence[Mapping[str, Any]]) -> str | None:
+    """The line under the cell that has just ended."""
+    return f"⏱ {_cell(cells[-1])}" if cells else None
+
+
 def _cell(cell: Mapping[str, Any]) -> str:
     told = [f"[{cell['number']}] {cell['result']}"]
     if cell["wall"] is not None:
@@ -52,4 +57,10 @@ def _cell(cell: Mapping[str, Any]) -> str:
         told.append(f"held back {cell['throttled']:.1f} s")
     if cell["peak"] is not None:
         told.append(f"memory peak {quantity.size(cell['peak'])}")
+    if cell["memory_change"]:
+        told.append(f"{'+' if cell['memory_change'] > 0 else '-'}{quantity.size(abs(cell['memory_change']))} at its end")
+    if cell["read"] or cell["written"]:
+        told.append(f"{quantity.size(cell['read'] or 0)} read, {quantity.size(cell['written'] or 0)} written")
+    if cell["files"] is not None:
+        told.append(f"{cell['files']} files changed")
     return ", ".join(told)

@@ -29,6 +29,7 @@ _HOUR = 900  # samples, one of each _THINNED
 _THINNED = 16
 _MARKS, _CELLS = 200, 200
 _LEAST_SECONDS = 0.1  # between two samples: a rate over less than a scheduler's period is noise
+_CLOCK_SECONDS = 0.01  # the kernel's clock for files goes in ticks
 _THROTTLED_SHARE = 0.05  # of the time: less is noise
 
 
@@ -45,6 +46,9 @@ class Sample(NamedTuple):
     disk: int | None
     throttled: int | None
     paused: int
+    cpu_wait: float | None  # share of the last 10 s in which some task waited (pressure stall information)
+    memory_wait: float | None
+    io_wait: float | None
 
 
 class Mark(NamedTuple):
@@ -68,6 +72,8 @@ class CellUse:
     peak: int | None = None
     read: int | None = None
     written: int | None = None
+    memory_change: int | None = None
+    files: int | None = None  # that it has made or changed
     result: str = "runs"
     before: Usage = field(default_factory=Usage, repr=False)
 
@@ -112,6 +118,7 @@ class Sampler:
             disk=_disk(kernel),
             throttled=None if throttled is None else int(throttled > _THROTTLED_SHARE),
             paused=int(kernel is not None and kernel.box.state is State.PAUSED),
+            **{f"{what}_wait": _rounded((usage.pressure or {}).get(what), 3) for what in ("cpu", "memory", "io")},
         )
         self._notice(usage, now)
         self._keep(sample)
@@ -172,11 +179,20 @@ class Sampler:
         cell.throttled = _less(usage.throttled_seconds, cell.before.throttled_seconds)
         cell.read = _less(usage.io_read_bytes, cell.before.io_read_bytes)
         cell.written = _less(usage.io_write_bytes, cell.before.io_write_bytes)
+        cell.memory_change = None if cell.before.memory_bytes is None else _less(usage.memory_bytes, cell.before.memory_bytes)
         peak, earlier = usage.memory_peak_bytes, cell.before.memory_peak_bytes
         if peak is not None and (earlier is None or peak > earlier):
             cell.peak = peak
         elif cell.peak is None:
             cell.peak = usage.memory_bytes
+
+    def wrote(self, number: int | None, times: Sequence[float]) -> None:
+        """The moments at which what there is of files was changed last: those of that cell belong to it."""
+        earlier = 0.0
+        for cell in self.cells:
+            if cell.number == number and cell.end is not None:
+                cell.files = sum(earlier < moment <= cell.end + _CLOCK_SECONDS for moment in times)
+            earlier = cell.end or earlier
 
     def container_ended(self, outcome: Outcome) -> None:
         """The present container has ended."""

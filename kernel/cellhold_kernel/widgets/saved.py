@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.wire import Message
 
 CONTROL = "jupyter.widget.control"  # asks for all states at once
-_MARK = b'"cellhold-panel"'
+_MARK = re.compile(rb'"model_id": ?"cellhold-(\w+)"')
 _MOST_BYTES = 64 << 20
 
 
@@ -20,10 +21,10 @@ def asks_for_all(message: Message) -> bool:
     return message.type == "comm_info_request" or (message.type == "comm_open" and message.content.get("target_name") == CONTROL)
 
 
-def has_panel(notebook: Path | None) -> bool:
-    """Whether the saved file names the panel's model."""
+def faces(notebook: Path | None) -> set[str]:
+    """The names that the saved file has of faces of the panel (faces.py)."""
     if notebook is None:
-        return False
+        return set()
     with suppress(OSError), notebook.open("rb") as file:
-        return _MARK in file.read(_MOST_BYTES)
-    return False
+        return {name.decode() for name in _MARK.findall(file.read(_MOST_BYTES))}
+    return set()

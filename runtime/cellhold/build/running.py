@@ -73,7 +73,7 @@ def run(  # noqa: PLR0913  # a step, where it happens, and who is told
         outcome = container.wait()
         output.drained()
         if outcome.status:
-            raise _failure(outcome, limits, output, found.upper)
+            raise _failure(outcome, limits, output, found.overlays[0].upper)
         layer = committing.as_layer(found, home, below=state.diff_ids, mtime_limit_seconds=mtime_limit_seconds)
     return layer if layer.entries > _ROOT_ONLY else None
 

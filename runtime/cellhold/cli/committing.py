@@ -39,7 +39,7 @@ def diff(arguments: argparse.Namespace) -> int:
     """List the changes."""
     from cellhold import committing  # noqa: PLC0415  # what only images need is not loaded for containers
 
-    for change in committing.diff(arguments.container, open_home()):
+    for change in committing.diff(arguments.container, open_home()).changes:
         print(f"{change.kind} {table.printable(change.path)}")
     return 0
 

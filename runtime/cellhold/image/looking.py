@@ -110,6 +110,27 @@ def changes(stack: Lookup, number: int) -> Iterator[Change]:
             yield _change(Kind.CHANGED, found, 0)
 
 
+def compare(one: Lookup, other: Lookup) -> Iterator[Change]:
+    """What `other` shows that `one` does not show, or shows otherwise, by path; a file is another one if its size, mode, link or time is.
+
+    Of stacks that begin with the same layers only the rest is looked at. hidden_bytes: of what `one` shows there.
+    """
+    same = next((n for n, (a, b) in enumerate(zip(one.trees, other.trees, strict=False)) if a != b), min(len(one.trees), len(other.trees)))
+    for path in sorted({path for stack in (one, other) for layer in stack.contents[same:] for path in layer if path}):
+        before, after = one.seen(path, len(one.trees)), other.seen(path, len(other.trees))
+        if after is None:
+            if before is not None:
+                yield _change(Kind.REMOVED, before, before.size_bytes)
+        elif before is None:
+            yield _change(Kind.ADDED, after, 0)
+        elif _facts(before) != _facts(after):
+            yield _change(Kind.CHANGED, after, before.size_bytes)
+
+
+def _facts(found: Found) -> tuple[object, ...]:
+    return (found.mode, found.link) if found.is_directory else (found.mode, found.link, found.size_bytes, found.mtime)
+
+
 def _change(kind: Kind, found: Found, hidden_bytes: int) -> Change:
     return Change(kind=kind, path=f"/{found.path}", size_bytes=found.size_bytes, hidden_bytes=hidden_bytes, is_directory=found.is_directory)
 

@@ -36,12 +36,12 @@ class Lookup:
 
     def __init__(self, trees: Sequence[Path]) -> None:
         """trees: the directories of the layers."""
-        self._trees = trees
+        self.trees = trees
 
     @cached_property
     def contents(self) -> list[dict[str, Found]]:
         """What is in each layer, by path below the root."""
-        return [{found.path: found for found in survey(tree)} for tree in self._trees]
+        return [{found.path: found for found in survey(tree)} for tree in self.trees]
 
     def which(self, path: str) -> Answer:
         """Which layer answers for `path`, links followed as in a container. Raises InvalidSpec for a path that is none."""

@@ -42,7 +42,7 @@ _SIGKILL = 9
 _SIGNALED = 128
 _INT = 4
 _PF_EXITING = 0x4  # linux/sched.h
-_DYING_SECONDS = 5.0
+_DYING_SECONDS = 60.0  # a machine that stands still for seconds has been seen
 
 
 class Watched:

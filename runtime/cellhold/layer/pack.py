@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 256 << 10
 _WHAT = "pack the tree"
+CHANGES_MOST = 2_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,29 +109,62 @@ class Packing:
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Change:
-    """path: absolute, as the container sees it; kind: "A" added, "C" changed, "D" deleted, as `docker diff` has it."""
+    """path: absolute, as the container sees it; kind: "A" added, "C" changed, "D" deleted, as `docker diff` has it.
+
+    size_bytes: what is at the path itself takes of the disk; a file with several names has its size at the first of them. changed: when it
+    was last (st_ctime), seconds since the epoch; 0.0 of what is deleted.
+    """
 
     path: str
     kind: str
+    size_bytes: int
+    changed: float
+    is_directory: bool
 
 
-def changes(
-    tree: Path, lowers: Sequence[Path], *, ids: Ids | None = None, bounds: Bounds | None = None, seccomp: bytes = b""
-) -> Iterator[Change]:
-    """What `tree` (see Packing) changes over `lowers`, topmost first; a directory before what is in it.
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What a tree changes. changes: a directory before what is in it; unlisted: how many more; size_bytes: of all of it, as du(1)."""
+
+    changes: tuple[Change, ...]
+    unlisted: int
+    size_bytes: int
+
+
+def compare(  # noqa: PLR0913  # see Packing
+    tree: Path,
+    lowers: Sequence[Path],
+    *,
+    ids: Ids | None = None,
+    bounds: Bounds | None = None,
+    seccomp: bytes = b"",
+    most: int = CHANGES_MOST,
+) -> Comparison:
+    """What `tree` (see Packing) changes over `lowers`, topmost first. most: how many changes to list.
 
     Names are as hostile as the tree: bytes that are no UTF-8 are surrogates in them (os.fsencode() gives the bytes), and a terminal wants
     them escaped. Raises ImageRefused, NotSupported, OSError.
     """
-    with _reader(tree, lowers, ids, bounds, seccomp, says="changes", compression="none", mtime_limit_seconds=-1) as child:
-        rest = b""
+    listed, rest = [], b""
+    with _reader(tree, lowers, ids, bounds, seccomp, says="changes", compression="none", mtime_limit_seconds=-1, most=most) as child:
         while data := child.data.recv(_CHUNK_BYTES):
             *records, rest = (rest + data).split(b"\0")
-            for record in records:
-                yield Change(kind=os.fsdecode(record[:1]), path=os.fsdecode(record[1:]))
+            listed += [_change(record) for record in records]
         words = child.words()
         if words[0] != "done" or rest:
             raise confined.failure(words, "compare the layer")
+    return Comparison(changes=tuple(listed), unlisted=int(words[2]), size_bytes=int(words[1]))
+
+
+def _change(record: bytes) -> Change:
+    size, changed, is_directory, path = record[1:].split(b" ", 3)
+    return Change(
+        kind=os.fsdecode(record[:1]),
+        path=os.fsdecode(path),
+        size_bytes=int(size),
+        changed=int(changed) / 1e9,
+        is_directory=is_directory == b"1",
+    )
 
 
 def _reader(  # noqa: PLR0913  # see Packing
@@ -144,10 +178,11 @@ def _reader(  # noqa: PLR0913  # see Packing
     compression: str,
     mtime_limit_seconds: int,
     more: Sequence[tuple[str, Path]] = (),
+    most: int = 0,
 ) -> confined.Confined:
     base = None if ids is None or ids.base == 0 else ids.base  # without root they are the user's own, in every tree
     below = "\0".join(target for target, _path in more)
-    options = {"says": says, "compression": compression, "mtime_limit_seconds": mtime_limit_seconds, "below": below}
+    options = {"says": says, "compression": compression, "mtime_limit_seconds": mtime_limit_seconds, "below": below, "most": most}
     job = confined.job("pack", tree, bounds=bounds or Bounds(), seccomp=seccomp, base=base, **options)
     job["lowers"] = [confined.layer(path) for path in lowers] + [{**job["tree"], "path": os.path.abspath(path)} for _target, path in more]
     return confined.Confined(job)

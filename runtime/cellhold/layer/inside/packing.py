@@ -12,7 +12,7 @@ import stat
 from cellhold.errors import ImageRefused
 from cellhold.layer.inside import merged, walls, writer
 from cellhold.layer.inside.attributes import is_kept
-from cellhold.layer.inside.changes import changes
+from cellhold.layer.inside.changes import Disk, changes
 from cellhold.layer.inside.names import shown
 from cellhold.layer.inside.nodes import DIRECTORY, is_whiteout
 from cellhold.layer.inside.output import CHUNK_BYTES, Output
@@ -37,10 +37,13 @@ def run(job: Job, trees: list[int], told: Report) -> None:
     output = Output(0, str(options["compression"]))
     walls.no_more_processes()
     if options["says"] == "changes":
-        for kind, path in changes(layers[0], layers[1:], depth=job["bounds"]["depth"]):
-            output.write(kind + path + b"\0")
+        disk, listed, most = Disk(), 0, int(options["most"])
+        for kind, path, size, facts in changes(layers[0], layers[1:], depth=job["bounds"]["depth"], disk=disk):
+            listed += 1
+            if listed <= most:
+                output.write(b"%s%d %d %d %s\0" % (kind, size, *((0, 0) if facts is None else described(facts)), path))
         output.close()
-        told.say("done")
+        told.say("done", str(disk.total), str(max(listed - most, 0)))
         return
     packing = Packing(output, depth=job["bounds"]["depth"], whole=options["says"] == "whole", newest=int(options["mtime_limit_seconds"]))
     with merged.of(layers if options["says"] == "whole" else layers[:1]) as root:
@@ -51,6 +54,11 @@ def run(job: Job, trees: list[int], told: Report) -> None:
     output.write(writer.END)
     output.close()
     told.say("done", output.hash.hexdigest(), str(output.count), str(packing.entries), str(packing.left_out))
+
+
+def described(facts: os.stat_result) -> tuple[int, int]:
+    """(when it was changed last, in nanoseconds; whether it is a directory)."""
+    return facts.st_ctime_ns, stat.S_ISDIR(facts.st_mode)
 
 
 class Packing:

@@ -1,0 +1,61 @@
+"""The widgets that people put into a notebook: the panel, whole, compact or in parts. Each is a face of the one model (panel.py).
+
+A face's id is fixed, so that a notebook that is opened again finds it; `parts` says what panel.js draws.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cellhold_kernel.widgets.panel import Panel
+
+_ANYWIDGET = ">=0.9.0 <1.0.0"
+
+
+class Kind(NamedTuple):
+    """parts: of panel.js, from top to bottom; has_picture: whether a picture says much of what it shows."""
+
+    parts: tuple[str, ...]
+    has_picture: bool
+
+
+KINDS = {
+    "panel": Kind(("life", "layers", "charts", "cells", "story"), has_picture=True),
+    "compact": Kind(("actions", "few"), has_picture=True),
+    "layers": Kind(("layers",), has_picture=False),  # LayerStack
+    "monitor": Kind(("charts", "cells"), has_picture=True),  # ResourceMonitor
+    "controls": Kind(("life", "story"), has_picture=False),  # LifecycleControls
+}
+
+
+class Face:
+    """One widget, as comms.Widget."""
+
+    def __init__(self, name: str, panel: Panel) -> None:
+        """name: of KINDS."""
+        self.id = f"cellhold-{name}"
+        self.kind = KINDS[name]
+        self._panel = panel
+
+    def state(self) -> dict[str, Any]:
+        """An anywidget's: the module that draws it, and which parts."""
+        here = resources.files("cellhold_kernel.widgets")
+        module = {"_module": "anywidget", "_module_version": _ANYWIDGET}
+        return {
+            **{f"_model{key}": value for key, value in {**module, "_name": "AnyModel"}.items()},
+            **{f"_view{key}": value for key, value in {**module, "_name": "AnyView"}.items()},
+            "_view_count": None,
+            "_dom_classes": [],
+            "_anywidget_id": "cellhold_kernel.widgets.Panel",
+            "_esm": (here / "panel.js").read_text(encoding="utf-8"),
+            "_css": (here / "panel.css").read_text(encoding="utf-8"),
+            "parts": list(self.kind.parts),
+        }
+
+    def said(self, content: Mapping[str, Any]) -> None:
+        """A view has sent this."""
+        self._panel.said(self, content)
