@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from cellhold_kernel import install
 from front_ends import browser, open_notebook, run_cell, served, write
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ CELLS = [SHOW, BUSY, "held = bytearray(b'x') * (1 << 30)", "print(6 * 7)"]
 
 def button(page: Page, action: str) -> Locator:
     return page.locator(f".ch button[data-action={action}]")
+
+
+def button_of(page: Page, words: str) -> Locator:
+    return page.locator(".ch").get_by_role("button", name=words)
 
 
 def state(page: Page, wanted: str, timeout: float = PROMPT_MS) -> None:
@@ -161,7 +166,11 @@ def test_it_is_fit_to_be_seen_light_dark_and_narrow(folder: Path, kernelspecs: P
         page.wait_for_timeout(2000)
         assert page.locator(".ch-chart[data-chart=cpu] .ch-throttled").count() >= 1
         page.locator(".ch").screenshot(path=shots / "light.png")
-        page.locator(".ch summary").click()
+        page.locator(".ch-files[data-layer=written] summary").click()
+        page.locator(".ch-paths li", has_text="/data").get_by_text("cell [1]").wait_for()
+        page.locator(".ch-story > summary").click()
+        page.locator(".ch-open", has_text="rootfs.overlay").click()
+        page.locator(".ch-calls", has_text='mount("overlay", "/"').wait_for()
         everybody_can_use(page)
         page.locator(".ch").screenshot(path=shots / "story.png")
         page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
@@ -196,3 +205,54 @@ def test_it_can_be_used_with_the_keyboard_alone(folder: Path, kernelspecs: Path)
         assert 'toolbar "Container actions"' in tree
         assert 'img "Lifecycle: the container is paused"' in tree
         assert re.search(r'figure "Memory: now [\d.]+ MiB / 256 MiB \(\d+ %\), peak', tree)
+
+
+def test_layers_are_looked_into_and_compared(folder: Path, kernelspecs: Path, shots: Path, shell_image: str) -> None:
+    install.install(kernelspecs, name="cellhold-image", texts={"image": shell_image, "memory": "256m"})
+    write(
+        folder / "demo.ipynb",
+        [SHOW, "echo 1 > /etc/passwd; rm /etc/group; mkdir /made; head -c 300000 /dev/zero > /made/file"],
+        kernel="cellhold-image",
+    )
+    with served("lab", folder, kernelspecs) as server, browser(width=1180, height=1400) as page:
+        open_notebook(page, server, "demo.ipynb")
+        run_cell(page, 0)
+        state(page, "running", 60_000)
+        run_cell(page, 1)
+        page.locator(".ch-files[data-layer=written] summary").click()
+        written = page.locator(".ch-files[data-layer=written] .ch-paths li")
+        written.filter(has_text="/etc/passwd").get_by_text("copied up · cell [2]").wait_for()
+        written.filter(has_text="/etc/group").get_by_text("whiteout").wait_for()
+        page.locator(".ch-files[data-layer='1'] > summary").click()
+        page.locator(".ch-files[data-layer='1'] summary", has_text="bin/").click()
+        page.locator(".ch-paths li li", has_text="busybox").first.wait_for()
+        field = page.get_by_label("A path of the image, or an image to compare it with")
+        field.fill("/bin/sh")
+        field.press("Enter")
+        page.locator(".ch-which li.hit").wait_for()
+        field.fill("1")
+        button_of(page, "compare").click()
+        page.locator(".ch-answer", has_text="against its own lowest 1 layers: +").wait_for()
+        button(page, "commit").click()
+        page.get_by_text("its top layer would hold +").wait_for()
+        everybody_can_use(page)
+        page.locator(".ch").screenshot(path=shots / "layers.png")
+
+
+def test_each_part_is_a_widget_of_its_own_and_there_is_a_compact_one(folder: Path, kernelspecs: Path, shots: Path) -> None:
+    kinds = ("compact", "layers", "monitor", "controls")
+    write(folder / "demo.ipynb", [f"%container panel {kind}" for kind in kinds], kernel="cellhold-panel")
+    with served("lab", folder, kernelspecs) as server, browser(width=900, height=2000) as page:
+        open_notebook(page, server, "demo.ipynb")
+        for number, kind in enumerate(kinds):
+            run_cell(page, number)
+            page.locator(".ch").nth(number).locator(".ch-badge", has_text="running").wait_for(timeout=60_000)
+            page.locator(".ch").nth(number).screenshot(path=shots / f"{kind}.png")
+        compact, layers, monitor, controls = (page.locator(".ch").nth(number) for number in range(len(kinds)))
+        assert [part.locator(".ch-chart").count() for part in (compact, layers, monitor, controls)] == [2, 0, 5, 0]
+        assert [part.locator(".ch-layers").count() for part in (compact, layers, monitor, controls)] == [0, 1, 0, 0]
+        assert [part.locator(".ch-states").count() for part in (compact, layers, monitor, controls)] == [0, 0, 0, 1]
+        compact.locator("button[data-action=pause]").click()
+        for part in (compact, layers, monitor, controls):
+            part.locator(".ch-badge", has_text="paused").wait_for(timeout=PROMPT_MS)
+        everybody_can_use(page)

@@ -31,6 +31,13 @@ const MARKS = { oom: "✖ OOM kill", pids: "⊘ fork refused", ended: "■ ended
 
 let serial = 0;
 
+// A field to type into: its keys are its own, and not the notebook's.
+function field(parent, attributes) {
+  const input = add(parent, "input", { type: "text", "data-lm-suppress-shortcuts": "true", ...attributes });
+  input.addEventListener("keydown", (event) => event.stopPropagation());
+  return input;
+}
+
 function add(parent, kind, attributes = {}, text = null) {
   const isSvg = kind.startsWith("svg:");
   const element = isSvg ? document.createElementNS(SVG, kind.slice(4)) : document.createElement(kind);
@@ -116,7 +123,8 @@ class Chart {
     add(svg, "svg:rect", { x: LEFT, y: TOP, width, height, class: "ch-frame" });
     if (limit) {
       add(svg, "svg:line", { x1: LEFT, x2: LEFT + width, y1: y(limit), y2: y(limit), class: "ch-limit" });
-      add(svg, "svg:text", { x: LEFT + 3, y: +y(limit) - 2.5, class: "ch-small ch-limit-text" }, `limit ${kind.show(limit)}`);
+      const above = +y(limit) - 2.5;
+      add(svg, "svg:text", { x: LEFT + 3, y: above < TOP + 9 ? +y(limit) + 9 : above, class: "ch-small ch-limit-text" }, `limit ${kind.show(limit)}`);
     }
     if (kind.area) for (const run of runs(samples, (sample) => sample[kind.area])) {
       const points = run.map(([time, value]) => `${x(time)},${y(value)}`);
@@ -138,7 +146,8 @@ class Chart {
     add(svg, "svg:text", { x: LEFT, y: HEIGHT - 4, class: "ch-small" }, ago(end - begin));
     const throttled = kind.throttled ? share(samples, 8) : null;
     const wait = kind.wait ? samples.at(-1)?.[kind.wait] ?? null : null;
-    const notes = [throttled ? `▨ held back by the limit: ${Math.round(100 * throttled)} %` : kind.note, wait === null ? null : `▁ pressure ${Math.round(100 * wait)} %`];
+    const after = kind.key === "disk" && !limit && now !== null ? "measured after each cell" : null;
+    const notes = [after, throttled ? `▨ held back by the limit: ${Math.round(100 * throttled)} %` : kind.note, wait === null ? null : `▁ pressure ${Math.round(100 * wait)} %`];
     const note = notes.filter(Boolean).join(" · ");
     add(svg, "svg:text", { x: LEFT + width, y: HEIGHT - 4, class: "ch-small", "text-anchor": "end" }, note);
     this.figure.replaceChildren(svg);
@@ -294,7 +303,7 @@ const of = (kind) => KINDS[kind] ?? ["", "there for what is in it"];
 
 // Rows of [kind, path, bytes] as a list. after: what a row's text goes on with.
 function paths(parent, rows, unlisted, after = () => "") {
-  const list = add(parent, "ul", { class: "ch-paths" });
+  const list = add(parent, "ul", { class: "ch-paths", tabindex: 0 }); // which may scroll
   for (const row of rows) {
     const [sign, words] = of(row[0]);
     const item = add(list, "li", { title: `${words}: ${row[1]}` });
@@ -312,7 +321,7 @@ class LayerStack {
     this.tree = add(parent, "ul", { class: "ch-layers", "aria-label": "Layers, the topmost first" });
     this.waste = add(parent, "div", { class: "ch-waste" });
     this.look = add(parent, "form", { class: "ch-look" });
-    this.text = add(this.look, "input", { type: "text", placeholder: "/a/path, or an image to compare with", "aria-label": "A path of the image, or an image to compare it with" });
+    this.text = field(this.look, { placeholder: "/a/path, or an image to compare with", "aria-label": "A path of the image, or an image to compare it with" });
     add(this.look, "button", { type: "submit", class: "ch-button", title: "which of the layers answers for the path" }, "which layer?");
     this.compare = add(this.look, "button", { type: "button", class: "ch-button", title: "what this image has that the other has not: a name, or a number of its own lowest layers" }, "compare");
     this.answer = add(parent, "div", { class: "ch-answer", "aria-live": "polite" });
@@ -526,7 +535,7 @@ class Panel {
     this.states = add(life, "div");
     this.buttons = new Buttons(life, (...words) => this.act(...words));
     this.name = add(life, "form", { class: "ch-commit", hidden: "" });
-    this.field = add(this.name, "input", { type: "text", placeholder: "NAME:TAG", "aria-label": "Name of the image" });
+    this.field = field(this.name, { placeholder: "NAME:TAG", "aria-label": "Name of the image" });
     add(this.name, "button", { type: "submit", class: "ch-button" }, "make the image");
     this.preview = add(this.name, "div", { class: "ch-preview" });
     this.name.addEventListener("submit", (event) => this.commit(event));

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.loop import Loop
     from cellhold_kernel.session import Session
     from cellhold_kernel.widgets.comms import Comms
+    from cellhold_kernel.widgets.sampler import CellUse
 
 STATIC = "cellhold-panel-picture"  # the display id of the second output
 SEEN_SECONDS, UNSEEN_SECONDS = 0.25, 1.0  # between two samples
@@ -226,14 +227,14 @@ class Panel:
         if self.has_footer and (line := report.footer([cell.plain() for cell in self.sampler.cells][-1:])) is not None:
             self._front.publish("display_data", {"data": {"text/plain": line}, "metadata": {}, "transient": {}}, parent=parent)
         kernel = self._session.current
-        if kernel is not None and self._views:
-            number = self.sampler.cells[-1].number if self.sampler.cells else None
-            self._looks.look_at_written(kernel, lambda: self._wrote(number))
+        if kernel is not None and self._views and self.sampler.cells:
+            last = self.sampler.cells[-1]
+            self._looks.look_at_written(kernel, lambda: self._wrote(last))
         self.refresh(parent=parent)
 
-    def _wrote(self, number: int | None) -> None:
-        """It is known what the container has written by the end of a cell."""
-        self.sampler.wrote(number, self._looks.times)
+    def _wrote(self, last: CellUse) -> None:
+        """It is known what the container has written by the end of that cell."""
+        self.sampler.wrote(last, self._looks.times, self._looks.written["bytes"])
         self._tell_below()
         self._tell_changes()
 

@@ -94,6 +94,7 @@ class Sampler:
         self._kernel: CellKernel | None = None
         self._last = (0.0, Usage())
         self._oom_kills = self._refused = 0
+        self._written: int | None = None  # bytes of the writable layer, by the last look at all of it
 
     def take(self, kernel: CellKernel | None) -> Sample:
         """Take a sample now. kernel: the present container's, None where there is none."""
@@ -115,7 +116,7 @@ class Sampler:
             read=_rounded(_rate(usage.io_read_bytes, last.io_read_bytes, passed), 0),
             written=_rounded(_rate(usage.io_write_bytes, last.io_write_bytes, passed), 0),
             pids=usage.pids,
-            disk=_disk(kernel),
+            disk=_disk(kernel) or self._written,
             throttled=None if throttled is None else int(throttled > _THROTTLED_SHARE),
             paused=int(kernel is not None and kernel.box.state is State.PAUSED),
             **{f"{what}_wait": _rounded((usage.pressure or {}).get(what), 3) for what in ("cpu", "memory", "io")},
@@ -125,7 +126,7 @@ class Sampler:
         return sample
 
     def _follow(self, kernel: CellKernel | None, now: float) -> None:
-        self._kernel, self._last = kernel, (0.0, Usage())
+        self._kernel, self._last, self._written = kernel, (0.0, Usage()), None
         usage = _usage(kernel)
         self._oom_kills, self._refused = usage.oom_kills, usage.pids_refused or 0
         if kernel is not None:
@@ -186,11 +187,12 @@ class Sampler:
         elif cell.peak is None:
             cell.peak = usage.memory_bytes
 
-    def wrote(self, number: int | None, times: Sequence[float]) -> None:
-        """The moments at which what there is of files was changed last: those of that cell belong to it."""
+    def wrote(self, last: CellUse, times: Sequence[float], size_bytes: int) -> None:
+        """What the writable layer takes, and when what there is in it was changed last: since the cell before `last` it was that one."""
+        self._written = size_bytes
         earlier = 0.0
         for cell in self.cells:
-            if cell.number == number and cell.end is not None:
+            if cell is last and cell.end is not None:
                 cell.files = sum(earlier < moment <= cell.end + _CLOCK_SECONDS for moment in times)
             earlier = cell.end or earlier
 
