@@ -25,5 +25,21 @@ The process that Jupyter starts is the *host kernel*. It makes the container, re
     magics/           the lines of a cell that are for the host kernel
     install.py        `cellhold kernel install|list|remove`
 
-Importing this package imports nothing: how soon the container starts depends on it.
+Importing this package imports nothing: how soon the container starts depends on it. `ContainerPanel`, for notebooks of other kernels,
+is found when it is asked for (widgets/alone.py).
 """
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cellhold_kernel.widgets.alone import ContainerPanel
+
+__all__ = ["ContainerPanel"]
+
+
+def __getattr__(name: str) -> object:
+    """The one name that importing this package does not define (PEP 562)."""
+    if name != "ContainerPanel":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from cellhold_kernel.widgets.alone import ContainerPanel  # noqa: PLC0415  # the host kernel does without
+
+    return ContainerPanel

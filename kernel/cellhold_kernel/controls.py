@@ -142,7 +142,7 @@ class Controls:
         return f"container {kernel.box.id} goes on"
 
     def _stop(self, arguments: Sequence[str], message: Message | None) -> None:
-        grace = parse_seconds(arguments[0], key="stop") if arguments else GRACE_SECONDS
+        grace = GRACE_SECONDS if not arguments else 0.0 if arguments[0] == "0" else parse_seconds(arguments[0], key="stop")
         _no_more("stop", arguments[1:])
         kernel = self._session.current
         assert kernel is not None  # noqa: S101  # as above

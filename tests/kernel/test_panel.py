@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,28 @@ def test_views_are_answered_while_a_cell_runs_and_while_it_stands_still(notebook
     tell(notebook, {"do": "act", "id": "4", "action": "format the disk"})
     assert "there is no such action" in hear(notebook, lambda said: said["t"] == "ack")["text"]
     assert notebook.reply(busy)["content"]["status"] == "ok"
+
+
+def test_a_line_under_each_cell_says_what_it_has_used_to_who_wants_that(notebook: Notebook) -> None:
+    assert notebook.run("1").of("display_data") == []
+    assert notebook.run("%container footer on").text.startswith("each cell is followed by a line about what it has used\n⏱ [2] ok")
+    line = notebook.run("held = bytearray(b'x') * (60 << 20)").text
+    assert re.fullmatch(r"⏱ \[3\] ok, \d+\.\d s, \d+\.\d s of CPU.*, memory peak \d+(\.\d)? MiB, \+\d+(\.\d)? MiB at its end.*", line)
+    assert notebook.run("1 / 0").text.startswith("⏱ [4] error")
+    assert notebook.run("%container footer off").text == "cells end as they are\n"
+    assert notebook.run("1").of("display_data") == []
+    assert "cannot use %container footer maybe: there is no such thing" in notebook.run("%container footer maybe").error
+
+
+def test_faces_are_named_and_each_is_a_widget_of_its_own(notebook: Notebook) -> None:
+    for name in ("compact", "layers", "monitor", "controls"):
+        shown = notebook.run(f"%container panel {name}")
+        live = shown.of("display_data")[0]
+        assert live["data"]["application/vnd.jupyter.widget-view+json"]["model_id"] == f"cellhold-{name}"
+        assert live["data"]["text/plain"]
+    comms = notebook.ask("comm_info_request", {}, "shell")["comms"]
+    assert set(comms) == {"cellhold-compact", "cellhold-layers", "cellhold-monitor", "cellhold-controls"}
+    assert "one of panel, compact, layers, monitor, controls" in notebook.run("%container panel nonsuch").error
 
 
 def test_nothing_is_sent_while_nobody_looks(notebook: Notebook) -> None:

@@ -69,6 +69,17 @@ def test_a_limit_that_is_met_gives_one_mark(clock: Any) -> None:
     assert taken.cells[-1].result == "✖ OOM kill"
 
 
+def test_a_kill_that_is_seen_before_its_cell_has_said_that_it_runs_is_that_cells(clock: Any) -> None:
+    counted, taken = Counted(), Sampler()
+    taken.take(counted.kernel)
+    clock.now += 1
+    counted.used = Usage(memory_bytes=MEBIBYTE, oom_kills=1)
+    taken.take(counted.kernel)
+    taken.cell_began(2, Usage())
+    taken.container_ended(Outcome(status=137, signal=9, why=Why.MEMORY, seconds=1.0, oom_kills=1, memory_limit_bytes=MEBIBYTE))
+    assert [mark.text for mark in taken.marks if mark.kind == "oom"] == ["One process was killed at the memory limit in cell 2."]
+
+
 def test_a_cell_has_what_was_used_between_its_begin_and_its_end(clock: Any) -> None:
     counted, taken = Counted(), Sampler()
     taken.take(counted.kernel)

@@ -202,6 +202,9 @@ class Sampler:
         if (killed := outcome.oom_kills - self._oom_kills) > 0:
             self._oom_kills = outcome.oom_kills
             self._mark_oom(killed, now)
+        elif self.marks and self.marks[-1].kind == "oom" and " in cell " not in self.marks[-1].text:
+            # a sample saw it, before the cell's begin was told: that is told only now
+            self.marks[-1] = self.marks[-1]._replace(text=f"{self.marks[-1].text.removesuffix('.')}{self._in_cell()}.")
         self.marks.append(Mark(now, "ended", f"The container ended: {outcome.sentence()}."))
         self.cell_ended("✖ OOM kill" if outcome.why is Why.MEMORY else f"✖ {outcome.sentence()}")
 

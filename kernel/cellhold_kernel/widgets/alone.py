@@ -1,0 +1,155 @@
+"""The panel of a container that a plain Python notebook on the host has made: a widget of that notebook's own kernel.
+
+    from cellhold import Container, Spec
+    from cellhold_kernel import ContainerPanel
+
+    box = Container.create(Spec(image="host", args=("sleep", "1000")))
+    box.start()
+    panel = ContainerPanel(box)       # shown when it is the last line of a cell
+    panel.df()                        # what was measured
+
+It lives in that kernel's event loop, and so stands still while a cell runs there; the panel of a Cellhold notebook does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets
+
+from cellhold.lifecycle import State
+from cellhold_kernel.controls import Controls
+from cellhold_kernel.widgets import report
+from cellhold_kernel.widgets.faces import KINDS
+from cellhold_kernel.widgets.panel import Panel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cellhold.container import Container
+    from cellhold.errors import CellholdError
+    from cellhold.spec import Spec
+
+_GRACE_SECONDS = 2.0  # of a restart: the event loop stands still meanwhile
+
+
+class ContainerPanel(anywidget.AnyWidget):
+    """container: any that this process has made; one that was not started yet is shown as stopped. kind: of faces.KINDS.
+
+    Raises KeyError for a kind that there is not.
+    """
+
+    parts = traitlets.List(traitlets.Unicode()).tag(sync=True)
+
+    def __init__(self, container: Container, kind: str = "panel") -> None:
+        """Begin to sample."""
+        self._held = _Held(container)  # as much of a Session as panel and controls ask for
+        held: Any = self._held
+        self._controls = Controls(held)
+        mine: Any = self, None, held, self._controls, _Loop()
+        self._panel = Panel(*mine)
+        self._face = self._panel.faces[kind]
+        drawn = self._face.state()
+        super().__init__(_esm=drawn["_esm"], _css=drawn["_css"], parts=list(KINDS[kind].parts))
+        self.on_msg(lambda _widget, content, _buffers: self._panel.said(self._face, content))
+        self._tick()
+
+    def send(self, *said: Any) -> None:
+        """To the views: as Comms.send, for the panel, and as ipywidgets has it."""
+        *_face, content = said
+        super().send(content)
+
+    def _tick(self) -> None:
+        ended = self._held.container.outcome is None and self._held.container.state in _ALIVE and self._held.container.poll()
+        if ended:
+            self._controls.ended()
+            self._panel.container_ended(ended)
+        due = [self._panel.tick(), self._controls.tick()]
+        with suppress(RuntimeError):  # no loop: samples are taken when somebody asks
+            asyncio.get_running_loop().call_later(min(seconds for seconds in due if seconds is not None), self._tick)
+
+    def records(self) -> list[dict[str, Any]]:
+        """What was measured, the oldest first: dictionaries of sampler.Sample's fields; None is "not measured"."""
+        current: Any = self._held.current
+        self._panel.sampler.take(current)
+        return [sample._asdict() for sample in self._panel.sampler.samples()]
+
+    def df(self) -> Any:
+        """The same as a pandas.DataFrame with the time as its index; where there is no pandas, the records."""
+        try:
+            pandas: Any = import_module("pandas")  # no dependency of ours
+        except ImportError:
+            return self.records()
+        frame = pandas.DataFrame(self.records())
+        return frame.set_index(pandas.to_datetime(frame.pop("time"), unit="s"))
+
+    def __str__(self) -> str:
+        """What it shows, in words."""
+        return report.text(self._panel.snapshot())
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        shown = super()._repr_mimebundle_(**options)
+        if shown is None:
+            return None
+        data, metadata = shown
+        return {**data, "text/plain": str(self)}, metadata
+
+    def close(self) -> None:
+        """End what works for it; the container goes on."""
+        self._panel.close()
+        super().close()
+
+
+_ALIVE = (State.RUNNING, State.PAUSED)
+
+
+class _Held:
+    """A container in the place of a notebook's session."""
+
+    is_coming = False
+    settings = None
+    failure: CellholdError | None = None
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+
+    @property
+    def box(self) -> Container:
+        return self.container
+
+    @property
+    def spec(self) -> Spec:
+        return self.container.spec
+
+    @property
+    def current(self) -> _Held | None:
+        return self if self.container.state in _ALIVE else None
+
+    @property
+    def stopped(self) -> _Held | None:
+        return self if self.container.state in (State.CREATED, State.STOPPED) else None
+
+    def resume(self) -> None:
+        self.container.start()
+
+    def begin(self, _settings: None) -> None:
+        if self.current is not None:
+            self.container.stop(_GRACE_SECONDS)
+        self.container.start()
+
+    def remove_stopped(self) -> None:
+        self.container.remove()
+
+
+class _Loop:
+    """The notebook's event loop, as the panel's looks use it."""
+
+    def add(self, descriptor: int, work: Callable[[], None]) -> None:
+        asyncio.get_running_loop().add_reader(descriptor, work)
+
+    def remove(self, descriptor: int) -> None:
+        asyncio.get_running_loop().remove_reader(descriptor)

@@ -1,0 +1,88 @@
+"""ContainerPanel: the panel of a container that a plain Python notebook on the host has made."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import KernelManager
+
+from kernels import PATIENCE, running, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kernels import Notebook
+
+pytestmark = [pytest.mark.requires("root", "overlayfs", "cgroup-freezer"), pytest.mark.usefixtures("jupyter_path")]
+
+MAKE = """
+from cellhold import Container, Limits, Spec
+from cellhold_kernel import ContainerPanel
+box = Container.create(Spec(image="host", args=("sh", "-c", "while :; do :; done"), limits=Limits(cpus=0.5, memory_bytes=64 << 20)))
+box.start()
+panel = ContainerPanel(box)
+panel
+"""
+
+
+@pytest.fixture
+def notebook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Notebook]:
+    """Of a plain ipykernel on the host."""
+    manager = KernelManager()
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    monkeypatch.setattr(manager, "_kernel_spec", KernelSpec(argv=command, display_name="plain", language="python"))
+    with running(manager) as opened:
+        yield opened
+        opened.run("panel.close(); box.remove(force=True)")
+
+
+def view(made: Any) -> str:
+    return str(made["data"]["application/vnd.jupyter.widget-view+json"]["model_id"])
+
+
+def say(notebook: Notebook, model: str, **content: Any) -> None:
+    data = {"method": "custom", "content": {"view": "test", **content}}
+    notebook.client.shell_channel.send(notebook.client.session.msg("comm_msg", {"comm_id": model, "data": data}))
+
+
+def test_it_shows_the_container_and_its_buttons_act_on_it(notebook: Notebook) -> None:
+    made = notebook.run(MAKE).of("execute_result")[0]
+    assert "[running], image host · memory 64 MiB · 0.5 cpus" in made["data"]["text/plain"]
+    model = view(made)
+    say(notebook, model, do="hello")
+    say(notebook, model, do="act", id="1", action="pause")
+    assert until(lambda: notebook.run("print(box.state)").text == "paused\n")
+    say(notebook, model, do="act", id="2", action="unpause")
+    say(notebook, model, do="act", id="3", action="kill")
+    assert until(lambda: notebook.run("print(box.state, panel)").text.startswith("stopped"))
+    say(notebook, model, do="act", id="4", action="start")
+    assert until(lambda: notebook.run("print(box.state)").text == "running\n")
+    assert "cannot" not in notebook.run("print(panel._panel._says)").text
+    say(notebook, model, do="act", id="5", action="remove")
+    assert "cannot remove the container: it runs: stop it first" in notebook.run("print(panel._panel._says)").text
+
+
+def test_what_was_measured_is_there_as_records_and_as_a_data_frame(notebook: Notebook) -> None:
+    notebook.run(MAKE)
+    end = time.monotonic() + PATIENCE
+    while len(json.loads(notebook.run("import json; print(json.dumps(panel.records()))").text)) < 5:
+        assert time.monotonic() < end
+        time.sleep(1)
+    records = json.loads(notebook.run("print(json.dumps(panel.records()))").text)
+    assert records[0]["cpu"] is None  # not measured yet
+    assert 0.3 < records[-1]["cpu"] < 0.7
+    assert records[-1]["memory"] > 0
+    assert notebook.run("print(panel.df()['cpu'].between(0.2, 0.8).sum() >= 3)").text == "True\n"
+    assert notebook.run("print(panel.df().index.dtype)").text.startswith("datetime64")
+
+
+def test_parts_are_chosen_by_name(notebook: Notebook) -> None:
+    notebook.run(MAKE)
+    assert view(notebook.run("monitor = ContainerPanel(box, 'monitor'); monitor").of("execute_result")[0])
+    assert notebook.run("print(monitor.parts)").text == "['charts', 'cells']\n"
+    assert notebook.run("ContainerPanel(box, 'nonsuch')").status == "error"

@@ -1,0 +1,114 @@
+"""The panel's numbers are those of the cgroup's files; a cell that is held back, or killed, is shown so."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from jupyter_client.manager import KernelManager
+
+from kernels import running
+from views import hear, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kernels import Notebook
+
+pytestmark = [pytest.mark.requires("root", "overlayfs", "cgroup-freezer", "cgroup-memory"), pytest.mark.usefixtures("jupyter_path")]
+
+ALLOWED = 0.02  # 2 %
+CGROUPS = Path("/sys/fs/cgroup")
+FILES = {  # of v1, of v2, where there are both
+    "memory": ("memory/cellhold/{}/memory.usage_in_bytes", "cellhold/{}/memory.current"),
+    "pids": ("pids/cellhold/{}/pids.current", "cellhold/{}/pids.current"),
+    "cpu": ("cpuacct/cellhold/{}/cpuacct.usage", "unified/cellhold/{}/cpu.stat", "cellhold/{}/cpu.stat"),
+}
+HELD, THROTTLED, MEMORY, PIDS = 9, 8, 2, 6
+SPIN = "import time\nuntil = time.time() + {}\nwhile time.time() < until: pass"
+
+
+@pytest.fixture
+def notebook() -> Iterator[Notebook]:
+    with running(KernelManager(kernel_name="cellhold-small")) as opened:
+        yield opened
+
+
+def seen(notebook: Notebook) -> str:
+    """The id of the container of a notebook whose panel somebody sees."""
+    notebook.run("%container panel")
+    tell(notebook, {"do": "hello"})
+    return str(hear(notebook, lambda said: said["t"] == "full")["id"])
+
+
+def figure(container: str, what: str) -> float:
+    """A figure as the kernel has it: bytes, processes, seconds."""
+    text = next(path for name in FILES[what] if (path := CGROUPS / name.format(container)).exists()).read_text()
+    if what != "cpu":
+        return float(text)
+    return float(text.split()[1]) / 1e6 if text.startswith("usage_usec") else float(text) / 1e9
+
+
+def sample(notebook: Notebook) -> list[Any]:
+    found: list[Any] = hear(notebook, lambda said: said["t"] == "s")["s"][-1]
+    return found
+
+
+def test_memory_and_processes_are_those_of_the_files(notebook: Notebook) -> None:
+    container = seen(notebook)
+    notebook.run("import subprocess\nheld = bytearray(b'x') * (100 << 20)\nmore = [subprocess.Popen(['sleep', '1000']) for _ in range(5)]")
+    time.sleep(1)
+    while notebook.client.iopub_channel.msg_ready():
+        notebook.client.get_iopub_msg(timeout=0)
+    shown = sample(notebook)
+    assert shown[MEMORY] == pytest.approx(figure(container, "memory"), rel=ALLOWED)
+    assert shown[PIDS] == figure(container, "pids")
+
+
+def test_a_cells_processor_time_is_that_of_the_file(notebook: Notebook) -> None:
+    container = seen(notebook)
+    notebook.run("1")
+    before = figure(container, "cpu")
+    notebook.run(SPIN.format(4))
+    used = figure(container, "cpu") - before
+    cells = hear(
+        notebook, lambda said: said["t"] == "state" and any(cell["cpu"] and cell["cpu"] > 1 for cell in said["changed"].get("cells", ()))
+    )
+    assert cells["changed"]["cells"][-1]["cpu"] == pytest.approx(used, rel=ALLOWED)
+
+
+def test_half_a_processor_shows_a_band_over_the_cell_that_wants_a_whole_one(notebook: Notebook) -> None:
+    notebook.run("%limits cpus=0.5")
+    seen(notebook)
+    busy = notebook.client.execute(SPIN.format(6))
+    samples: list[list[Any]] = []
+    begun = time.time()
+    while time.time() < begun + 5.5:
+        samples.append(sample(notebook))
+    notebook.reply(busy)
+    inside = [one for one in samples if one[0] > begun + 0.5]
+    assert len(inside) >= 10
+    assert sum(one[THROTTLED] for one in inside) >= 0.8 * len(inside)
+
+
+def test_a_kill_at_the_memory_limit_is_one_mark(notebook: Notebook) -> None:
+    seen(notebook)
+    notebook.run("bytearray(b'x') * (1 << 30)")
+    notebook.run("1")
+    tell(notebook, {"do": "hello"})
+    full = hear(notebook, lambda said: said["t"] == "full")
+    assert [mark["text"] for mark in full["marks"] if mark["kind"] == "oom"] == ["One process was killed at the memory limit in cell 2."]
+    assert [cell["result"] for cell in full["cells"]].count("✖ OOM kill") == 1
+
+
+def test_what_is_not_measured_is_not_a_number(notebook: Notebook) -> None:
+    seen(notebook)
+    notebook.run("%container pause")
+    notebook.run("%container unpause")
+    notebook.run("%container stop")
+    tell(notebook, {"do": "hello"})
+    full = hear(notebook, lambda said: said["t"] == "full" and said["state"] == "stopped")
+    assert full["samples"][-1][1:8] == [None] * 7 or hear(notebook, lambda said: said["t"] == "s" and said["s"][-1][1:8] == [None] * 7)
+    assert "CPU             not measured" not in notebook.run("%container panel").text  # it was, while it ran
