@@ -282,8 +282,6 @@ class HostKernel:
             if self._requests.cell_runs():  # a kernel that waits for a cell might end by it
                 self._session.current.interrupt()
             self._answers.ok("control", message)
-        elif message.type == "usage_request" and self._session.current is not None:
-            self._answers.say(message, self._meter.read(self._session.current))
         elif self._session.current is not None:
             self._pass_on("control", message)
         else:
@@ -344,6 +342,9 @@ class HostKernel:
                 self._held.appendleft((channel, message))
             else:
                 self._answer(channel, message)
+            return
+        if channel == "control" and message.type == "usage_request":
+            self._answers.say(message, self._meter.read(current))
             return
         if message.type == "execute_request" and self._notice is not None and not is_silent(message):
             self._say(message, *_warning(self._notice))

@@ -256,3 +256,22 @@ def test_each_part_is_a_widget_of_its_own_and_there_is_a_compact_one(folder: Pat
         for part in (compact, layers, monitor, controls):
             part.locator(".ch-badge", has_text="paused").wait_for(timeout=PROMPT_MS)
         everybody_can_use(page)
+
+
+def test_the_sidebar_of_jupyter_resource_usage_shows_the_containers_numbers(folder: Path, kernelspecs: Path, shots: Path) -> None:
+    write(
+        folder / "demo.ipynb", ["held = bytearray(b'x') * (100 << 20)\nimport socket; print(socket.gethostname())"], kernel="cellhold-panel"
+    )
+    with served("lab", folder, kernelspecs) as server, browser() as page:
+        open_notebook(page, server, "demo.ipynb")
+        run_cell(page, 0)
+        name = page.locator(".jp-OutputArea-output", has_text=re.compile("^[0-9a-f]{12}")).first.inner_text().strip()
+        page.get_by_title("Kernel Usage").first.click()
+        sidebar = page.locator(".jp-KernelUsage-view")
+        sidebar.get_by_text(f"Kernel Host: {name}").wait_for()
+        sidebar.get_by_text(re.compile(r"Memory: 1\d\d(\.\d+)? MB")).wait_for()  # not the host's
+        page.screenshot(path=shots / "sidebar.png")
+        words = sidebar.inner_text()
+        assert "Total: 256.00 MB" in words
+        assert "NaN" not in words
+        assert "undefined" not in words

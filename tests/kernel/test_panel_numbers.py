@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from jupyter_client.manager import KernelManager
 
-from kernels import running
+from kernels import PATIENCE, running
 from views import hear, tell
 
 if TYPE_CHECKING:
@@ -112,3 +112,18 @@ def test_what_is_not_measured_is_not_a_number(notebook: Notebook) -> None:
     full = hear(notebook, lambda said: said["t"] == "full" and said["state"] == "stopped")
     assert full["samples"][-1][1:8] == [None] * 7 or hear(notebook, lambda said: said["t"] == "s" and said["s"][-1][1:8] == [None] * 7)
     assert "CPU             not measured" not in notebook.run("%container panel").text  # it was, while it ran
+
+
+def test_who_asks_for_the_usage_while_the_container_comes_up_gets_the_containers(jupyter_path: Path) -> None:
+    del jupyter_path
+    manager = KernelManager(kernel_name="cellhold-small")
+    manager.start_kernel()
+    client = manager.blocking_client()
+    client.start_channels()
+    try:
+        client.control_channel.send(client.session.msg("usage_request", {}))
+        usage = client.control_channel.get_msg(timeout=PATIENCE)["content"]
+        assert (usage["pid"], usage["memory_limit"]) == (1, 256 << 20)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
