@@ -85,6 +85,9 @@ class StandIn:
             )
         return self.outcome
 
+    def calls(self) -> dict[str, tuple[str, ...]]:
+        return {}
+
     def usage(self) -> Usage:
         return Usage(memory_bytes=50 << 20, pids=7, cpu_seconds=0.25)
 

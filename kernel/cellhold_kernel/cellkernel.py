@@ -50,6 +50,9 @@ class Box(Protocol):
     def poll(self) -> Outcome | None:
         """How it ended, or None."""
 
+    def calls(self) -> dict[str, tuple[str, ...]]:
+        """See Container.calls."""
+
     def usage(self) -> Usage:
         """What it has used so far."""
 

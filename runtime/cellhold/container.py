@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from cellhold import calls, events, image, overlaying, seccomp, starting, story
+from cellhold import events, image, overlaying, seccomp, starting, story
 from cellhold.cgroups.base import Usage
 from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed, NotSupported, SetupFailed
 from cellhold.holdings import Holdings
@@ -67,6 +67,7 @@ class Container:
         self._receiving = threading.RLock()
         self._started = self._running = 0.0
         self._last_usage: Usage | None = None
+        self._done: Plan | None = None  # of the last start
         self._before = Usage()  # what earlier runs had used: the group goes on counting
 
     @classmethod
@@ -130,10 +131,10 @@ class Container:
             self.outcome = Outcome(status=status, signal=None, why=Why.EXITED, seconds=time.monotonic() - self._started)
             self._write_record()
             raise
-        words, made = story.details(todo), calls.calls(todo)
+        words = story.details(todo)
         for name, begin, seconds in started.timings:
-            where = "host" if name.startswith("launch.") else "container"
-            self._tell(events.Step(name, words.get(name, ""), begin, seconds, where, made.get(name, ())))
+            self._tell(events.Step(name, words.get(name, ""), begin, seconds, "host" if name.startswith("launch.") else "container"))
+        self._done = todo
         self.pid, self.state, self._running = started.pid, state, time.monotonic()
         self._write_record()
 
@@ -318,6 +319,12 @@ class Container:
                 )
         self._holdings.cgroup.update(limits)
         self.spec = replace(self.spec, limits=limits)
+
+    def calls(self) -> dict[str, tuple[str, ...]]:
+        """The system calls behind the steps of its last start, by their names, as strace(1) would print them; none before the first."""
+        from cellhold.calls import calls  # noqa: PLC0415  # imported when somebody asks, not at every start
+
+        return {} if self._done is None else calls(self._done)
 
     def usage(self) -> Usage:
         """What it has used; after its end, what it had used then."""

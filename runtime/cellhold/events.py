@@ -18,17 +18,13 @@ if TYPE_CHECKING:
 
 
 class Step(NamedTuple):
-    """One thing that was done: name "rootfs.pivot", detail for people, start and duration in seconds, who did it.
-
-    calls: its system calls and the files it wrote, as strace(1) would print them, where that is known.
-    """
+    """One thing that was done: name "rootfs.pivot", detail for people, start and duration in seconds, and who did it."""
 
     name: str
     detail: str
     start: float
     seconds: float
     where: str = "host"
-    calls: tuple[str, ...] = ()
 
 
 _listeners: list[Callable[[Step], None]] = []

@@ -128,7 +128,7 @@ class Holdings:
         start = time.monotonic()
         words: list[str] = []
         yield words
-        self._tell(events.Step(name, "; ".join(words), start, time.monotonic() - start, calls=tuple(words)))
+        self._tell(events.Step(name, "; ".join(words), start, time.monotonic() - start))
 
 
 def make_group(name: str, limits: Limits) -> tuple[cgroups.Cgroup, Limits]:

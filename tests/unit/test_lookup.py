@@ -10,7 +10,7 @@ import pytest
 
 from cellhold.cli.looking import tree
 from cellhold.errors import ImageNotFound, InvalidSpec
-from cellhold.image.looking import Change, Kind, changes
+from cellhold.image.looking import Change, Kind, changes, compare
 from cellhold.image.lookup import Lookup
 from cellhold.store.survey import survey
 
@@ -149,3 +149,18 @@ def test_changes_are_shown_below_the_directories_that_lead_to_them() -> None:
   C       b  1 KiB"""
     assert "\n".join(tree(found, None)) == shown
     assert list(tree(found, 1)) == ["    etc/", "  D   old", "  ... and 4 more (--all)"]
+
+
+def test_two_stacks_differ_in_what_a_container_of_each_would_see(stack: Lookup, tmp_path: Path) -> None:
+    lower = Lookup(stack.trees[:1])
+    found = {change.path: str(change.kind) for change in compare(lower, stack)}
+    assert found["/etc/a"] == "C"
+    assert found["/etc/b"] == "D"
+    assert found["/var/x/y"] == "D"  # hidden by an opaque directory
+    assert found["/var/x/new"] == "A"
+    assert {change.path: str(change.kind) for change in compare(stack, lower)} == {
+        path: {"A": "D", "D": "A", "C": "C"}[kind] for path, kind in found.items()
+    }
+    assert list(compare(stack, Lookup(stack.trees))) == []
+    other = Lookup([layer(tmp_path / "other", {"etc/a": b"one", "bin": "usr/bin"})])
+    assert {change.path for change in compare(lower, other) if change.kind is Kind.CHANGED} == set()

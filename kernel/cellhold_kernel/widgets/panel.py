@@ -175,8 +175,15 @@ class Panel:
         kernel = self._kernel
         steps = kernel.box.timings if kernel is not None else []
         begin = min((step.start for step in steps), default=0.0)
+        calls = kernel.box.calls() if kernel is not None else {}
         return [
-            {"name": step.name, "detail": step.detail[:_WORD_MOST], "calls": step.calls, "at": step.start - begin, "took": step.seconds}
+            {
+                "name": step.name,
+                "detail": step.detail[:_WORD_MOST],
+                "calls": calls.get(step.name) or (step.detail.split("; ") if "; " in step.detail else ()),
+                "at": step.start - begin,
+                "took": step.seconds,
+            }
             for step in steps
             if step.name != "program.wait"  # which is the container's life, not how it was made
         ]

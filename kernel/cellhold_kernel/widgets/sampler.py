@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cellhold.cgroups.base import Usage
@@ -79,7 +79,7 @@ class CellUse:
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
-        return {name: value for name, value in asdict(self).items() if name != "before"}
+        return {name: value for name, value in vars(self).items() if name != "before"}
 
 
 class Sampler:
