@@ -9,7 +9,7 @@ from cellhold import quantity
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_CELLS = 8
+_CELLS = 20
 _AT = {"cpu": 1, "memory": 2, "pids": 6, "disk": 7}
 
 

@@ -113,10 +113,9 @@ def changes(stack: Lookup, number: int) -> Iterator[Change]:
 def compare(one: Lookup, other: Lookup) -> Iterator[Change]:
     """What `other` shows that `one` does not show, or shows otherwise, by path; a file is another one if its size, mode, link or time is.
 
-    Of stacks that begin with the same layers only the rest is looked at. hidden_bytes: of what `one` shows there.
+    hidden_bytes: of what `one` shows there.
     """
-    same = next((n for n, (a, b) in enumerate(zip(one.trees, other.trees, strict=False)) if a != b), min(len(one.trees), len(other.trees)))
-    for path in sorted({path for stack in (one, other) for layer in stack.contents[same:] for path in layer if path}):
+    for path in sorted({path for stack in (one, other) for layer in stack.contents for path in layer if path}):
         before, after = one.seen(path, len(one.trees)), other.seen(path, len(other.trees))
         if after is None:
             if before is not None:
