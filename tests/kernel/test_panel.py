@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import time
 from typing import TYPE_CHECKING
@@ -76,6 +77,32 @@ def test_views_are_answered_while_a_cell_runs_and_while_it_stands_still(notebook
     tell(notebook, {"do": "act", "id": "4", "action": "format the disk"})
     assert "there is no such action" in hear(notebook, lambda said: said["t"] == "ack")["text"]
     assert notebook.reply(busy)["content"]["status"] == "ok"
+
+
+def test_a_tick_is_small_however_many_cells_there_were(notebook: Notebook) -> None:
+    notebook.run(SHOW)
+    for number in range(30):
+        notebook.run(str(number))
+    tell(notebook, {"do": "hello"})
+    hear(notebook, lambda said: said["t"] == "full" and len(said["cells"]) == 31)
+    busy = notebook.client.execute(
+        "held = []\nfor _ in range(40): held.append(bytearray(b'x') * (1 << 20)); time.sleep(0.05)".replace("held", "import time; held", 1)
+    )
+    sizes = [len(json.dumps(hear(notebook, lambda said: said["t"] in {"s", "state"}))) for _ in range(8)]
+    assert max(sizes) < 1000
+    assert notebook.reply(busy)["content"]["status"] == "ok"
+
+
+def test_a_cell_says_that_it_stood_still(notebook: Notebook) -> None:
+    notebook.run(SHOW)
+    tell(notebook, {"do": "hello"})
+    busy = notebook.client.execute(BUSY.replace("400", "40"))
+    hear(notebook, lambda said: said["t"] == "state" and any(cell["result"] == "runs" for cell in said["changed"].get("cells", ())))
+    tell(notebook, {"do": "act", "id": "1", "action": "pause"})
+    hear(notebook, lambda said: said["t"] == "state" and any(cell["paused"] > 1 for cell in said["changed"].get("cells", ())))
+    tell(notebook, {"do": "act", "id": "2", "action": "unpause"})
+    assert notebook.reply(busy)["content"]["status"] == "ok"
+    assert re.search(r"\[2\] ok, .*stood still \d+\.\d s", notebook.run("%container panel").text)
 
 
 def test_a_line_under_each_cell_says_what_it_has_used_to_who_wants_that(notebook: Notebook) -> None:

@@ -15,6 +15,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 330, HEIGHT = 132, LEFT = 8, TOP = 22, RIGHT = 8, BOTTOM = 26;
 const PRESSURE = 16; // how high a pressure of 100 % is drawn
 const POINTS = 300;
+const CELLS = 200;
 const SHORTEST = 30; // seconds: the axis of a panel that has just been opened
 const WINDOWS = [[60, "1 min"], [300, "5 min"], [3600, "1 h"]];
 const ICONS = { created: "○", running: "▶", paused: "‖", stopped: "■", removed: "✕" };
@@ -452,10 +453,10 @@ const COLUMNS = [
   ["held back", (cell) => seconds(cell.throttled)], ["memory peak", (cell) => (cell.peak === null ? "–" : bytes(cell.peak))],
   ["change", (cell) => (cell.memory_change === null ? "–" : `${cell.memory_change < 0 ? "−" : "+"}${bytes(Math.abs(cell.memory_change))}`)],
   ["read / written", (cell) => (cell.read === null ? "–" : `${bytes(cell.read)} / ${bytes(cell.written)}`)],
-  ["files", (cell) => (cell.files === null ? "–" : String(cell.files))], ["result", (cell) => cell.result],
+  ["files", (cell) => (cell.files === null ? "–" : String(cell.files))], ["result", (cell, state) => (cell.end === null && state === "paused" ? "‖ stands still" : cell.result) + (cell.paused ? ` · stood still ${seconds(cell.paused)}` : "")],
 ];
 
-function table(parent, cells) {
+function table(parent, cells, state) {
   parent.replaceChildren();
   const drawn = add(parent, "table", { class: "ch-table" });
   add(drawn, "caption", {}, "Cells");
@@ -464,7 +465,7 @@ function table(parent, cells) {
   const body = add(drawn, "tbody");
   for (const cell of cells.slice(-8)) {
     const row = add(body, "tr");
-    COLUMNS.forEach(([, text], index) => add(row, index ? "td" : "th", index ? {} : { scope: "row" }, text(cell)));
+    COLUMNS.forEach(([, text], index) => add(row, index ? "td" : "th", index ? {} : { scope: "row" }, text(cell, state)));
   }
 }
 
@@ -622,7 +623,9 @@ class Panel {
       if ("disk" in message) this.data.disk = message.disk;
       this.soon();
     } else if (message.t === "state") {
-      Object.assign(this.data, message.changed);
+      const { cells = [], ...rest } = message.changed; // of the cells, those that have changed
+      const known = new Map([...this.data.cells, ...cells].map((cell) => [cell.begin, cell]));
+      Object.assign(this.data, rest, { cells: [...known.values()].slice(-CELLS) });
       this.whole();
     } else if (message.t === "which") this.stack?.answered(message);
     else if (message.t === "browse") this.stack?.browsed(message);
@@ -634,7 +637,8 @@ class Panel {
     const { data } = this;
     const state = data.state;
     this.title.textContent = data.id ? `container ${data.id}` : "no container";
-    this.badge.textContent = `${ICONS[state]} ${WORDS[state] ?? state}`;
+    const stopping = data.stopping === null || data.stopping === undefined ? "" : ` · stopping, killed in ${data.stopping} s`;
+    this.badge.textContent = `${ICONS[state]} ${WORDS[state] ?? state}${stopping}`;
     this.badge.className = `ch-badge ${state}`;
     this.about.textContent = data.about;
     if (this.states) {
@@ -646,7 +650,7 @@ class Panel {
       this.said = data.says;
       this.say(data.says);
     }
-    if (this.cells) table(this.cells, data.cells);
+    if (this.cells) table(this.cells, data.cells, state);
     if (this.steps && data.steps !== this.told) story(this.steps, (this.told = data.steps));
     this.draw();
   }

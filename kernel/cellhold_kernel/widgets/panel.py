@@ -89,6 +89,8 @@ class Panel:
     def said(self, face: Face, content: Mapping[str, Any]) -> None:
         """A view of the face has sent this (panel.js)."""
         view, do = (face.id, str(content.get("view"))[:_WORD_MOST]), content.get("do")
+        if do == "hello":
+            self._tell_changes()  # to the others: this one gets all, and from then on what changes
         if do in ("hello", "awake") and (view in self._views or len(self._views) < _VIEWS_MOST):
             self._views[view] = time.monotonic()
             self._due = 0.0
@@ -148,6 +150,7 @@ class Panel:
                 "pids": limits.pids if limits else None,
                 "disk": limits.disk_bytes if limits else None,
             },
+            "stopping": None if (left := self._controls.grace_left) is None else round(left),
             "actions": {action: self._reason(action, state) for action in controls.MOVES},
             "marks": [mark._asdict() for mark in self.sampler.marks],
             "cells": [cell.plain() for cell in self.sampler.cells],
@@ -218,6 +221,9 @@ class Panel:
     def _tell_changes(self) -> None:
         head = self._heading()
         changed = {name: value for name, value in head.items() if value != self._head.get(name) and name != "disk"}
+        if "cells" in changed:  # those that have changed: there can be hundreds, and the one that runs changes at each tick
+            known = {cell["begin"]: cell for cell in self._head.get("cells", ())}
+            changed["cells"] = [cell for cell in head["cells"] if known.get(cell["begin"]) != cell]
         if "id" in changed:
             changed |= {**self._below(), "steps": self._steps()}
         self._head = head

@@ -53,6 +53,8 @@ def _cell(cell: Mapping[str, Any]) -> str:
         told.append(f"{cell['wall']:.1f} s")
     if cell["cpu"] is not None:
         told.append(f"{cell['cpu']:.1f} s of CPU")
+    if cell["paused"]:
+        told.append(f"stood still {cell['paused']:.1f} s")
     if cell["throttled"]:
         told.append(f"held back {cell['throttled']:.1f} s")
     if cell["peak"] is not None:

@@ -74,6 +74,7 @@ class CellUse:
     written: int | None = None
     memory_change: int | None = None
     files: int | None = None  # that it has made or changed
+    paused: float = 0.0  # that it stood still
     result: str = "runs"
     before: Usage = field(default_factory=Usage, repr=False)
 
@@ -140,6 +141,8 @@ class Sampler:
         if self.cells and self.cells[-1].end is None and sample.memory is not None:
             cell = self.cells[-1]
             cell.peak = max(cell.peak or 0, sample.memory)
+            if sample.paused:
+                cell.paused = round(cell.paused + sample.time - max(self.recent[-2].time if len(self.recent) > 1 else 0.0, cell.begin), 2)
 
     def _notice(self, usage: Usage, now: float) -> None:
         if (killed := usage.oom_kills - self._oom_kills) > 0:
