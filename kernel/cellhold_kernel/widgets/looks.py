@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from cellhold_kernel.working import Work
 
 _WORKS_MOST = 4
-ASKED = {"which": ("path",), "browse": ("layer", "path"), "compare": ("other",)}  # what a view may ask for, and the words it says
+COMPARE = "compare"
+ASKED = {"which": ("path",), "browse": ("layer", "path"), COMPARE: ("other",)}  # what a view may ask for, and the words it says
 
 
 class Looks:

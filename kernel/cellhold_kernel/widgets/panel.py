@@ -14,7 +14,7 @@ from cellhold_kernel import controls
 from cellhold_kernel.tail import plain
 from cellhold_kernel.widgets import report, sampler, stack
 from cellhold_kernel.widgets.faces import KINDS, Face
-from cellhold_kernel.widgets.looks import ASKED, Looks
+from cellhold_kernel.widgets.looks import ASKED, COMPARE, Looks
 from cellhold_kernel.widgets.picture import Painter
 from cellhold_kernel.widgets.sampler import Sampler
 
@@ -88,7 +88,7 @@ class Panel:
 
     def said(self, face: Face, content: Mapping[str, Any]) -> None:
         """A view of the face has sent this (panel.js)."""
-        view, do = (face.id, str(content.get("view"))[:_WORD_MOST]), content.get("do")
+        view, do = (face.id, str(content.get("view"))[:_WORD_MOST]), str(content.get("do"))
         if do == "hello":
             self._tell_changes()  # to the others: this one gets all, and from then on what changes
         if do in ("hello", "awake") and (view in self._views or len(self._views) < _VIEWS_MOST):
@@ -99,13 +99,19 @@ class Panel:
         elif do == "asleep":
             self._views.pop(view, None)
         elif do in ASKED:
-            self._find(face, str(do), content)
+            self._find(face, do, content)
         elif do == "act":
             self._act(face, str(content.get("id"))[:_WORD_MOST], content)
 
     def _find(self, face: Face, what: str, content: Mapping[str, Any]) -> None:
         words = [str(content.get(name))[:_PATH_MOST] for name in ASKED[what]]
         asked = dict(zip(ASKED[what], words, strict=True))
+        if what == COMPARE and not words[0].isdecimal():
+            try:
+                self._session.policy().check_image(words[0])  # or a notebook could look into what it may not run
+            except CellholdError as error:
+                self._comms.send(face, {"t": what, **asked, "text": str(error)})
+                return
         self._looks.ask(self._kernel, what, words, lambda found: self._comms.send(face, {"t": what, **asked, **found}))
 
     def _act(self, face: Face, asked: str, content: Mapping[str, Any]) -> None:
