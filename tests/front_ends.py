@@ -151,8 +151,14 @@ def browser(*, width: int = 1200, height: int = 1000, dark: bool = False, offlin
             offline=offline,
         )
         context.set_default_timeout(PATIENCE_MS)
+        page = context.pages[0] if context.pages else context.new_page()
+        heard: list[str] = []
+        page.on("console", lambda said: heard.append(said.text[:300]))
         try:
-            yield context.pages[0] if context.pages else context.new_page()
+            yield page
+        except Exception as error:
+            error.add_note(f"the page said: {heard[-20:]}\nit showed: {page.locator('body').inner_text()[-3000:]}")
+            raise
         finally:
             context.close()
 

@@ -57,7 +57,7 @@ def test_an_action_stands_alone(code: str) -> None:
 def test_a_word_that_is_no_action_is_told_which_there_are() -> None:
     with pytest.raises(InvalidSpec, match="cannot use paus: not a key=value") as refused:
         read("%container paus")
-    assert "or one of start, pause, unpause, stop, kill, restart, remove, commit, panel, usage" in str(refused.value.hint)
+    assert "or one of start, pause, unpause, stop, kill, restart, remove, commit, panel, footer, usage" in str(refused.value.hint)
 
 
 def test_both_magics_may_stand_at_the_top() -> None:
