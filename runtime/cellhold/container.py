@@ -319,6 +319,7 @@ class Container:
                 )
         self._holdings.cgroup.update(limits)
         self.spec = replace(self.spec, limits=limits)
+        self._write_record()
 
     def calls(self) -> dict[str, tuple[str, ...]]:
         """The system calls behind the steps of its last start, by their names, as strace(1) would print them; none before the first."""
@@ -393,4 +394,4 @@ class Container:
 
     def _write_record(self) -> None:
         with self._home.written():
-            self._holdings.write(self.state, self.pid, self.outcome)
+            self._holdings.write(self.state, self.pid, self.outcome, self.spec.limits)

@@ -16,7 +16,7 @@ from cellhold import cgroups, events, launch, storage
 from cellhold.cgroups.absent import Absent
 from cellhold.errors import CellholdError, NotSupported
 from cellhold.store import ids, locks, subids
-from cellhold.store.record import Record
+from cellhold.store.record import Record, birth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from cellhold.outcome import Outcome
     from cellhold.spec import Limits, Spec
     from cellhold.store.home import Home
+
+
+_NUMBERS = ("memory_bytes", "cpus", "pids", "disk_bytes", "seconds")  # of the limits, what a record has
 
 
 class Holdings:
@@ -103,9 +106,12 @@ class Holdings:
             self.directory.rmdir()
         os.close(self.lock)
 
-    def write(self, state: State, pid: int | None, outcome: Outcome | None) -> None:
+    def write(self, state: State, pid: int | None, outcome: Outcome | None, limits: Limits) -> None:
         """Bring the record up to date."""
+        if pid is not None and pid != self.record.pid:
+            self.record.started, self.record.born = time.time(), birth(pid)
         self.record.state, self.record.pid = state, pid
+        self.record.limits = {name: getattr(limits, name) for name in _NUMBERS}
         if outcome is not None:
             self.record.status, self.record.why = outcome.status, outcome.why
         self.record.write(self.directory)

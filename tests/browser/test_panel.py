@@ -178,7 +178,7 @@ def test_it_is_fit_to_be_seen_light_dark_and_narrow(folder: Path, kernelspecs: P
         page.wait_for_timeout(500)
         page.locator(".ch").screenshot(path=shots / "dark.png")
         everybody_can_use(page)
-        for width in (720, 480):
+        for width in (720, 460):
             page.set_viewport_size({"width": width, "height": 2600})
             page.wait_for_timeout(500)
             panel = page.locator(".ch")

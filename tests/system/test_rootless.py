@@ -227,6 +227,19 @@ def test_when_the_launcher_is_killed_its_container_ends_and_the_caller_is_told_a
     assert ranged.containers() == []
 
 
+def test_containers_are_listed_and_ended_by_their_user_alone(ranged: Person, single: Person) -> None:
+    with running(ranged, "trap 'exit 5' TERM; echo up; while :; do sleep 1; done") as caller:
+        name = ranged.run("ps", "-q").stdout.strip()
+        assert name in ranged.run("ps").stdout
+        assert single.run("ps", "-a", "-q").stdout == ""
+        assert f"cannot find container '{name}'" in single.run("kill", name).stderr
+        assert ranged.run("stop", name).stdout == f"{name}\n"
+        assert caller.wait(60) == 5
+    with running(ranged, "echo up; sleep 600") as caller:
+        assert ranged.run("kill", ranged.run("ps", "-q").stdout.strip()).returncode == 0
+        assert caller.wait(60) == 137
+
+
 def test_nothing_of_the_callers_environment_or_descriptors_is_inside(single: Person) -> None:
     ran = shell(single, "env; for f in /proc/self/fd/*; do echo $f; done; cat /proc/1/environ /proc/1/maps; ls /proc/1/fd /proc/1/root")
     assert "JUPYTER_TOKEN" not in ran.stdout

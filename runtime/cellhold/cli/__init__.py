@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FAILED = 125
 MODULES = {  # of this package, in the order of --help; the commands that each adds
     "run": ("run",),
+    "containers": ("ps", "stats", "stop", "kill"),
     "building": ("build", "builder"),
     "transfer": ("pull", "push"),
     "archives": ("load", "save", "import"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold.cli import table
 from cellhold.cli.copying import say
-from cellhold.errors import CellholdError
+from cellhold.errors import CellholdError, ContainerNotFound
 from cellhold.quantity import ago, size
 from cellhold.store.home import open_home
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from cellhold.image.naming import Removed
     from cellhold.image.stored import StoredImage
+    from cellhold.store.home import Home
 
 FAILED = 1  # docker's, where some of several went wrong
 _NONE = "<none>"
@@ -27,7 +28,7 @@ _LONGEST_TEXT = 45
 def add(commands: Any) -> None:
     """Add the commands as docker's short ones (images, rmi); image.py has them as `image ls` and so on too."""
     add_list(commands, "images")
-    add_inspect(commands, "inspect")
+    add_inspect(commands, "inspect", containers=True)
     add_history(commands)
     add_tag(commands)
     add_remove(commands, "rmi")
@@ -42,11 +43,14 @@ def add_list(commands: Any, name: str) -> None:
     command.set_defaults(run=show_list)
 
 
-def add_inspect(commands: Any, name: str) -> None:
-    """inspect, image inspect."""
-    command = commands.add_parser(name, help="all that is known of images, as JSON", description="Print what is known of images, as JSON.")
-    command.add_argument("image", nargs="+", metavar="IMAGE")
-    command.set_defaults(run=inspect)
+def add_inspect(commands: Any, name: str, *, containers: bool = False) -> None:
+    """inspect (of containers, too), image inspect."""
+    what = "containers and images" if containers else "images"
+    command = commands.add_parser(
+        name, help=f"all that is known of {what}, as JSON", description=f"Print what is known of {what}, as JSON."
+    )
+    command.add_argument("image", nargs="+", metavar="NAME")
+    command.set_defaults(run=inspect, containers=containers)
 
 
 def add_history(commands: Any) -> None:
@@ -115,6 +119,17 @@ def _rows(image: StoredImage, home: Any, *, in_full: bool) -> list[dict[str, str
     return [{"repository": repository, "tag": tag, **common} for repository, _colon, tag in named]
 
 
+def _container(name: str, home: Home) -> dict[str, Any] | None:
+    """What is known of the container of that name, as docker looks for those first."""
+    from cellhold.cli import containers  # noqa: PLC0415  # as below
+    from cellhold.store import record  # noqa: PLC0415
+
+    try:
+        return containers.inspected(record.find(name, home.containers))
+    except ContainerNotFound:
+        return None
+
+
 def inspect(arguments: argparse.Namespace) -> int:
     """Print a list with an object for each that is here; a sentence for each that is not, and status 1."""
     from cellhold.image import description, stored  # noqa: PLC0415
@@ -123,7 +138,8 @@ def inspect(arguments: argparse.Namespace) -> int:
     found, status = [], 0
     for name in arguments.image:
         try:
-            found.append(description.inspected(stored.find(name, home), home))
+            known = _container(name, home) if arguments.containers else None
+            found.append(known or description.inspected(stored.find(name, home), home))
         except CellholdError as error:
             say(f"cellhold: {error}\n")
             status = FAILED

@@ -23,8 +23,9 @@ _PRIVATE = partial(os.open, mode=0o600)
 
 @dataclass(kw_only=True)
 class Record:
-    """One container. created: seconds since the epoch; state, status and why as in cellhold.lifecycle and cellhold.outcome.
+    """One container. created, started: seconds since the epoch; state, status and why as in cellhold.lifecycle and cellhold.outcome.
 
+    limits: the numbers among those that hold, by the names of cellhold.spec.Limits.
     overlays: where its overlays are mounted, the root's first. layers: the chain ids of the unpacked layers that it is mounted from, the
     topmost first; no other of its image's are needed.
     """
@@ -38,6 +39,9 @@ class Record:
     pid: int | None = None
     status: int | None = None
     why: str | None = None
+    started: float | None = None
+    born: int | None = None  # when PID 1 began, in the kernel's ticks since boot: its number may be another's by now
+    limits: dict[str, float | None] = field(default_factory=dict)
     layers: list[str] = field(default_factory=list)
     overlays: list[str] = field(default_factory=lambda: ["/"])
 
@@ -58,6 +62,15 @@ def find(text: str, containers: Path) -> Record:
         return named[0]
     reason = f"{len(named)} containers have ids that begin so" if named else "there is no such container"
     raise ContainerNotFound(f"cannot find container {text[:_SHOWN]!r}: {reason}", hint="in a notebook %container tells the id")
+
+
+def birth(pid: int) -> int | None:
+    """When a process began, in ticks since boot (proc_pid_stat(5), field starttime); None if there is none of that number."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b") ")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None
 
 
 def read(directory: Path) -> Record | None:

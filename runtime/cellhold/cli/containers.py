@@ -1,0 +1,207 @@
+"""cellhold ps, stats, stop, kill: the containers that there are, whoever made them of this user's processes; notebooks' too."""
+
+from __future__ import annotations
+
+import signal
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from cellhold import containers
+from cellhold.cli import table
+from cellhold.cli.copying import say
+from cellhold.errors import CellholdError, InvalidSpec
+from cellhold.outcome import Why
+from cellhold.quantity import ago, parse_seconds, size
+from cellhold.store import record
+from cellhold.store.home import open_home
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from cellhold.cgroups.base import Usage
+    from cellhold.store.record import Record
+
+FAILED = 1  # docker's, where some of several went wrong
+_LONGEST_COMMAND = 20
+_GRACE = "10"
+_TICK_SECONDS = 1.0
+_UNKNOWN = "--"  # docker's, for what is not known
+
+
+def add(commands: Any) -> None:
+    """Add the commands and their flags."""
+    listing = commands.add_parser("ps", help="list containers", description="List the containers that run; with --all every one.")
+    listing.add_argument("-a", "--all", action="store_true", help="those that do not run, too")
+    listing.add_argument("-q", "--quiet", action="store_true", help="print only ids")
+    _add_form(listing)
+    listing.set_defaults(run=show_list)
+    using = commands.add_parser("stats", help="what containers use", description="Show what containers use, again and again.")
+    using.add_argument("container", nargs="*", metavar="CONTAINER", help="default: all that run")
+    using.add_argument("--no-stream", action="store_true", help="once")
+    _add_form(using)
+    using.set_defaults(run=stats)
+    stopping = commands.add_parser("stop", help="end containers", description="Send SIGTERM, and SIGKILL after a while.")
+    stopping.add_argument("container", nargs="+", metavar="CONTAINER")
+    stopping.add_argument("-t", "--time", "--timeout", metavar="SECONDS", default=_GRACE, help=f"how long to wait (default: {_GRACE})")
+    stopping.set_defaults(run=stop)
+    killing = commands.add_parser("kill", help="send containers a signal", description="Send SIGKILL, or another signal.")
+    killing.add_argument("container", nargs="+", metavar="CONTAINER")
+    killing.add_argument("-s", "--signal", metavar="SIGNAL", default="KILL", help="name or number (default: KILL)")
+    killing.set_defaults(run=kill)
+
+
+def _add_form(command: Any) -> None:
+    command.add_argument("--format", choices=("table", "json"), default="table", help="json: one object a line")
+    command.add_argument("--no-trunc", action="store_true", help="commands in full")
+
+
+def show_list(arguments: argparse.Namespace) -> int:
+    """A row for each."""
+    known = [one for one in containers.listed(open_home()) if arguments.all or containers.is_alive(one)]
+    if arguments.quiet:
+        print("\n".join(one.id for one in known), end="\n" if known else "")
+        return 0
+    rows = [_row(one, in_full=arguments.no_trunc) for one in known]
+    table.show(rows, ["container_id", "image", "command", "created", "status", "names"], form=arguments.format)
+    return 0
+
+
+def _row(known: Record, *, in_full: bool) -> dict[str, str]:
+    command = " ".join(known.args)
+    if not in_full and len(command) > _LONGEST_COMMAND:
+        command = f"{command[: _LONGEST_COMMAND - 1]}…"
+    return {
+        "container_id": known.id,
+        "image": known.image,
+        "command": f'"{command}"',
+        "created": ago(time.time() - known.created),
+        "status": status(known),
+        "names": known.name,
+    }
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def status(known: Record) -> str:
+    """As docker says it: "Up 5 minutes (Paused)", "Exited (137)", "Created"."""
+    if containers.is_alive(known):
+        since = ago(time.time() - (known.started or known.created)).removesuffix(" ago")
+        return f"Up {since}{' (Paused)' if known.state == 'paused' else ''}"
+    return "Created" if known.status is None else f"Exited ({known.status})"
+
+
+def stats(arguments: argparse.Namespace) -> int:
+    """Print what they use; until interrupted, unless --no-stream."""
+    home = open_home()
+    wanted = [record.find(text, home.containers) for text in arguments.container]
+    before = _measured(wanted or _running())
+    while True:
+        time.sleep(_TICK_SECONDS)
+        chosen = wanted or _running()
+        now = _measured(chosen)
+        rows = [_use(one, before.get(one.id), now[one.id]) for one in chosen if one.id in now]
+        if not arguments.no_stream and arguments.format == "table":
+            print("\033[2J\033[H", end="")
+        columns = ["container_id", "name", "cpu_%", "mem_usage_/_limit", "mem_%", "block_i/o", "pids"]
+        table.show(rows, columns, form=arguments.format)
+        if arguments.no_stream:
+            return 0
+        before = now
+
+
+def _running() -> list[Record]:
+    return [one for one in containers.listed(open_home()) if containers.is_alive(one)]
+
+
+def _measured(chosen: list[Record]) -> dict[str, tuple[float, Usage]]:
+    found = {}
+    for one in chosen:
+        try:
+            found[one.id] = (time.monotonic(), containers.usage(one))
+        except CellholdError:  # it has just ended, or has no group
+            continue
+    return found
+
+
+def _use(known: Record, before: tuple[float, Usage] | None, now: tuple[float, Usage]) -> dict[str, str]:
+    moment, used = now
+    limit, memory = known.limits.get("memory_bytes"), used.memory_bytes
+    share = _UNKNOWN
+    if before is not None and used.cpu_seconds is not None and before[1].cpu_seconds is not None:
+        share = f"{100 * (used.cpu_seconds - before[1].cpu_seconds) / (moment - before[0]):.2f}%"
+    moved = _UNKNOWN if used.io_read_bytes is None else f"{size(used.io_read_bytes)} / {size(used.io_write_bytes or 0)}"
+    return {
+        "container_id": known.id,
+        "name": known.name,
+        "cpu_%": share,
+        "mem_usage_/_limit": f"{_UNKNOWN if memory is None else size(memory)} / {size(int(limit)) if limit else _UNKNOWN}",
+        "mem_%": f"{100 * memory / limit:.2f}%" if memory is not None and limit else _UNKNOWN,
+        "block_i/o": moved,
+        "pids": _UNKNOWN if used.pids is None else str(used.pids),
+    }
+
+
+def stop(arguments: argparse.Namespace) -> int:
+    """End each; say its name as it was given."""
+    grace = 0.0 if arguments.time == "0" else parse_seconds(arguments.time, key="time")
+    return _each(arguments.container, lambda known: containers.stop(known, grace))
+
+
+def kill(arguments: argparse.Namespace) -> int:
+    """Send each the signal; say its name as it was given."""
+    number = _signal(arguments.signal)
+    return _each(arguments.container, lambda known: containers.send(known, number))
+
+
+def _each(texts: list[str], act: Callable[[Record], None]) -> int:
+    failed = 0
+    for text in texts:
+        try:
+            act(record.find(text, open_home().containers))
+        except CellholdError as error:
+            say(f"cellhold: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+            failed = FAILED
+        else:
+            print(text)
+    return failed
+
+
+def _signal(text: str) -> int:
+    name = text.upper()
+    for known in signal.Signals:
+        if name in {known.name, known.name.removeprefix("SIG"), str(known.value)}:
+            return known.value
+    raise InvalidSpec(f"cannot use signal={text[:40]}: there is no such signal", hint="KILL, TERM, INT or a number, for example")
+
+
+def inspected(known: Record) -> dict[str, Any]:
+    """The object that `docker container inspect` prints, as far as there is something to say."""
+    alive = containers.is_alive(known)
+    return {
+        "Id": known.id,
+        "Created": _moment(known.created).isoformat(),
+        "Path": known.args[0] if known.args else "",
+        "Args": known.args[1:],
+        "State": {
+            "Status": "exited" if known.state == "stopped" else known.state,
+            "Running": alive,
+            "Paused": known.state == "paused",
+            "OOMKilled": known.why == Why.MEMORY,
+            "Pid": known.pid or 0,
+            "ExitCode": known.status or 0,
+            "StartedAt": "" if known.started is None else _moment(known.started).isoformat(),
+        },
+        "Image": known.image,
+        "Name": f"/{known.name}",
+        "HostConfig": {
+            "Memory": int(known.limits.get("memory_bytes") or 0),
+            "NanoCpus": round((known.limits.get("cpus") or 0) * 1e9),
+            "PidsLimit": int(known.limits.get("pids") or 0),
+            "NetworkMode": "none",
+        },
+        "GraphDriver": {"Name": "overlay", "Data": {"Layers": known.layers}},
+    }
