@@ -8,6 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NOTEBOOK := notebooks/00-hello-container.ipynb
 CODE := runtime kernel tests tools
 GUEST := cd tests && ../$(BIN)/python -m vm
+AS_ROOT_TOO := $(if $(filter 0,$(shell id -u)),--allow-root)  # Jupyter refuses root otherwise, who is at home here
 IN_GUEST := $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider
 AS_ROOT := $(IN_GUEST) -m v2 tests/system tests/kernel
 AS_USER := $(IN_GUEST) tests/vm tests/kernel/test_protocol.py
@@ -28,7 +29,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python tools/demo.py $(NOTEBOOK)
 
 lab: $(VENV)/.lab
-	$(BIN)/jupyter lab $(NOTEBOOK)
+	$(BIN)/jupyter lab $(AS_ROOT_TOO) $(NOTEBOOK)
 
 test: $(VENV)/.test
 	$(MAKE) --jobs=3 lint pytest guest

@@ -101,7 +101,7 @@ def test_a_cell_says_that_it_stood_still(notebook: Notebook) -> None:
     tell(notebook, {"do": "act", "id": "1", "action": "pause"})
     hear(notebook, lambda said: said["t"] == "state" and any(cell["paused"] > 1 for cell in said["changed"].get("cells", ())))
     tell(notebook, {"do": "act", "id": "2", "action": "unpause"})
-    assert notebook.reply(busy)["content"]["status"] == "ok"
+    assert notebook.collect(busy).status == "ok"  # its end is told on iopub
     assert re.search(r"\[2\] ok, .*stood still \d+\.\d s", notebook.run("%container panel").text)
 
 
