@@ -107,10 +107,10 @@ def test_a_cell_says_that_it_stood_still(notebook: Notebook) -> None:
 
 def test_a_line_under_each_cell_says_what_it_has_used_to_who_wants_that(notebook: Notebook) -> None:
     assert notebook.run("1").of("display_data") == []
-    assert notebook.run("%container footer on").text.startswith("each cell is followed by a line about what it has used\n⏱ [2] ok")
+    assert notebook.run("%container footer on").text.startswith("each cell is followed by a line about what it has used\n└ [2] ok")
     line = notebook.run("held = bytearray(b'x') * (60 << 20)").text
-    assert re.fullmatch(r"⏱ \[3\] ok, \d+\.\d s, \d+\.\d s of CPU.*, memory peak \d+(\.\d)? MiB, \+\d+(\.\d)? MiB at its end.*", line)
-    assert notebook.run("1 / 0").text.startswith("⏱ [4] error")
+    assert re.fullmatch(r"└ \[3\] ok, \d+\.\d s, \d+\.\d s of CPU.*, memory peak \d+(\.\d)? MiB, change \+\d+(\.\d)? MiB.*", line)
+    assert notebook.run("1 / 0").text.startswith("└ [4] error")
     assert notebook.run("%container footer off").text == "cells end as they are\n"
     assert notebook.run("1").of("display_data") == []
     assert "cannot use %container footer maybe: there is no such thing" in notebook.run("%container footer maybe").error

@@ -140,6 +140,7 @@ def _chart(  # noqa: PLR0913  # a chart's properties
     axis.set_title(f"{name}  {now}{against} {unit if known else ''}", fontsize=8, loc="left")
     axis.tick_params(labelsize=7)
     axis.set_xlim(begin - end, 0)
+    axis.locator_params(axis="x", nbins=4, integer=True)
     axis.set_xlabel("seconds", fontsize=7)
     if known:
         axis.plot(*zip(*known, strict=True), color=USE, linewidth=1.3)

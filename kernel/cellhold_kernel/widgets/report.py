@@ -44,7 +44,7 @@ def _uses(shown: Mapping[str, Any]) -> Iterator[str]:
 
 def footer(cells: Sequence[Mapping[str, Any]]) -> str | None:
     """The line under the cell that has just ended."""
-    return f"⏱ {_cell(cells[-1])}" if cells else None
+    return f"└ {_cell(cells[-1])}" if cells else None
 
 
 def _cell(cell: Mapping[str, Any]) -> str:
@@ -60,7 +60,7 @@ def _cell(cell: Mapping[str, Any]) -> str:
     if cell["peak"] is not None:
         told.append(f"memory peak {quantity.size(cell['peak'])}")
     if cell["memory_change"]:
-        told.append(f"{'+' if cell['memory_change'] > 0 else '-'}{quantity.size(abs(cell['memory_change']))} at its end")
+        told.append(f"change {'+' if cell['memory_change'] > 0 else '-'}{quantity.size(abs(cell['memory_change']))}")
     if cell["read"] or cell["written"]:
         told.append(f"{quantity.size(cell['read'] or 0)} read, {quantity.size(cell['written'] or 0)} written")
     if cell["files"] is not None:
