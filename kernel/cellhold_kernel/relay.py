@@ -458,6 +458,8 @@ class HostKernel:
 
     def _is_left_out(self, watch: CellWatch, message: wire.Message) -> bool:
         """Look at what the watched cell publishes: whether it is more output than it may have. At its end, tell the limits that it met."""
+        if message.type == "error":
+            watch.result = message.type  # the reply says so, too, on another socket: before this one's "idle" or after it
         if message.type in _OUTPUT:
             self._enforce(watch.wrote(wire.size_of(message.frames)), message.parent)
             return watch.is_cut
