@@ -48,7 +48,7 @@ test-vm: $(VENV)/.test | debian-vm
 
 # The panel's screenshots, to be looked at.
 shots: $(VENV)/.test
-	$(BIN)/python -m pytest -q tests/browser -k "seen or saved"
+	$(BIN)/python -m pytest -q tests/browser -k "seen or saved or layers or part"
 	@ls $(CURDIR)/tests/.shots/*.png
 
 # An emulated machine: slower, but with the cpuset controller, pressure figures and time namespaces.

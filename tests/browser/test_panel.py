@@ -247,7 +247,7 @@ def test_each_part_is_a_widget_of_its_own_and_there_is_a_compact_one(folder: Pat
         for number, kind in enumerate(kinds):
             run_cell(page, number)
             page.locator(".ch").nth(number).locator(".ch-badge", has_text="running").wait_for(timeout=60_000)
-            page.locator(".ch").nth(number).screenshot(path=shots / f"{kind}.png")
+            page.locator(".ch").nth(number).screenshot(path=shots / f"part-{kind}.png")
         compact, layers, monitor, controls = (page.locator(".ch").nth(number) for number in range(len(kinds)))
         assert [part.locator(".ch-chart").count() for part in (compact, layers, monitor, controls)] == [2, 0, 5, 0]
         assert [part.locator(".ch-layers").count() for part in (compact, layers, monitor, controls)] == [0, 1, 0, 0]
