@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError, InvalidSpec, NotAllowed
 from cellhold.lifecycle import TABLE, Action, State
-from cellhold.quantity import parse_seconds
+from cellhold.quantity import parse_seconds, parse_signal
 from cellhold_kernel.diagnosis import Diagnosis
 from cellhold_kernel.tail import plain
 
@@ -142,7 +142,7 @@ class Controls:
         return f"container {kernel.box.id} goes on"
 
     def _stop(self, arguments: Sequence[str], message: Message | None) -> None:
-        grace = GRACE_SECONDS if not arguments else 0.0 if arguments[0] == "0" else parse_seconds(arguments[0], key="stop")
+        grace = parse_seconds(arguments[0], key="stop", or_none=True) if arguments else GRACE_SECONDS
         _no_more("stop", arguments[1:])
         kernel = self._session.current
         assert kernel is not None  # noqa: S101  # as above
@@ -153,7 +153,7 @@ class Controls:
             kernel.box.unpause()
 
     def _kill(self, arguments: Sequence[str], message: Message | None) -> str | None:
-        number = _signal(arguments[0]) if arguments else signal.SIGKILL
+        number = parse_signal(arguments[0]) if arguments else signal.SIGKILL
         _no_more("kill", arguments[1:])
         kernel = self._session.current
         assert kernel is not None  # noqa: S101  # as above
@@ -215,14 +215,6 @@ def stopped() -> CellholdError:
         "cannot run the cell: the container is stopped",
         hint="%container start goes on with its files, %container restart makes a fresh one",
     )
-
-
-def _signal(text: str) -> signal.Signals:
-    name = text.upper()
-    for known in signal.Signals:
-        if name in (known.name, known.name.removeprefix("SIG"), str(known.value)):
-            return known
-    raise InvalidSpec(f"cannot use kill {plain(text, most=40)}: no such signal", hint="%container kill SIGINT, for example")
 
 
 def _no_more(action: str, arguments: Sequence[str]) -> None:

@@ -29,7 +29,7 @@ from cellhold_kernel.progress import Progress
 from cellhold_kernel.requests import Requests
 from cellhold_kernel.tail import plain
 from cellhold_kernel.usage import UsageMeter
-from cellhold_kernel.widgets import door
+from cellhold_kernel.widgets import door, saved
 from cellhold_kernel.widgets.door import Door
 from cellhold_kernel.zmtp import MESSAGE_MOST
 
@@ -385,7 +385,7 @@ class HostKernel:
             return
         if message.type in _OURS or (message.type == "status" and message.content_up_to(_READ_MOST).get("execution_state") not in _STATES):
             return
-        if self._panel.forges(message):
+        if saved.forges(message):
             return
         if self._watch is not None and message.parent_id == self._watch.message_id and self._is_left_out(self._watch, message):
             return

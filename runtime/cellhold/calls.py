@@ -28,9 +28,9 @@ def calls(plan: Plan) -> dict[str, tuple[str, ...]]:
         "launch.map-ids": [
             f'write("/proc/PID/{table}", "{" ".join(map(str, row))}")' for table in ("uid_map", "gid_map") for row in plan["id_rows"]
         ],
-        "launch.trees": [line for tree in plan["trees"] for line in _tree(tree)],
+        "launch.trees": [line for tree in plan["trees"] for line in _tree(tree, as_root=plan["writable"] is None)],
         "cgroup.join": ['write("tasks", "0")  in each v1 hierarchy; on v2 clone3 has put it into its group'],
-        "user.root": ["setresgid(0, 0, 0)", "setresuid(0, 0, 0)", "setgroups(0, [])"],
+        "user.root": ["setresgid(0, 0, 0)", "setresuid(0, 0, 0)", *(["setgroups(0, [])"] if plan["id_count"] > 1 else [])],
         "cgroup.namespace": ["unshare(CLONE_NEWCGROUP)"],
         "uts.hostname": [f'sethostname("{plan["hostname"]}")'],
         "rootfs.stage": ['fsmount(tmpfs) -> move_mount("/tmp")', *(f'move_mount(tree {n} -> "/tmp/{n}")' for n in _staged(plan))],
@@ -76,10 +76,10 @@ def _staged(plan: Plan) -> list[int]:
     return sorted({lower for overlay in plan["overlays"] for lower in overlay["lowers"]})
 
 
-def _tree(tree: Tree) -> Iterator[str]:
+def _tree(tree: Tree, *, as_root: bool) -> Iterator[str]:
     recursive = "|AT_RECURSIVE" if tree["recursive"] else ""
     yield f'open_tree(AT_FDCWD, "{tree["path"]}", OPEN_TREE_CLONE{recursive})'
-    shifted = "|MOUNT_ATTR_IDMAP, userns of PID 1" if tree["idmap"] else ""
+    shifted = "|MOUNT_ATTR_IDMAP, userns of PID 1" if tree["idmap"] and as_root else ""
     yield f"mount_setattr({_names(tree['attributes'], _ATTRIBUTES)}{shifted})"
 
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cellhold import cgroups
-from cellhold.errors import NotAllowed
+from cellhold.errors import ContainerNotFound, NotAllowed
 from cellhold.linux.pidfd import pidfd_send_signal
 from cellhold.store import record
 
@@ -32,6 +32,14 @@ def listed(home: Home) -> list[Record]:
     """Those that somebody has, the newest first; what a crash left is not among them."""
     found = (record.read(directory) for directory in home.containers.iterdir() if is_held(directory))
     return sorted((known for known in found if known is not None), key=lambda known: -known.created)
+
+
+def find(text: str, home: Home) -> Record:
+    """The container of that name, or whose id begins so; not what a crash left of one. Raises ContainerNotFound."""
+    known = record.find(text, home.containers)
+    if not is_held(home.container(known.id)):
+        raise ContainerNotFound(f"cannot find container {known.name!r}: the process that had it is gone, and it with it")
+    return known
 
 
 def is_held(directory: Path) -> bool:

@@ -6,6 +6,7 @@ Sizes are binary (512m = 512 MiB), as docker reads them. Digits are ASCII digits
 from __future__ import annotations
 
 import re
+import signal
 
 from cellhold.errors import InvalidSpec
 
@@ -47,8 +48,19 @@ def parse_count(text: str, *, key: str, minimum: int = 1) -> int:
     return int(text)
 
 
-def parse_seconds(text: str, *, key: str) -> float:
-    """Seconds of a duration such as "30s", "1.5", "10m", "1h30m"; raises InvalidSpec."""
+def parse_signal(text: str) -> signal.Signals:
+    """A signal by name, with or without SIG, or by number; raises InvalidSpec."""
+    name = text.upper()
+    for known in signal.Signals:
+        if name in {known.name, known.name.removeprefix("SIG"), str(known.value)}:
+            return known
+    raise InvalidSpec(f"cannot use kill {text[:_LONGEST]}: no such signal", hint="KILL, TERM, INT or a number, for example")
+
+
+def parse_seconds(text: str, *, key: str, or_none: bool = False) -> float:
+    """Seconds of a duration such as "30s", "1.5", "10m", "1h30m"; or_none: "0", too. Raises InvalidSpec."""
+    if or_none and text == "0":
+        return 0.0
     match = _TIME.fullmatch(text.strip()) if len(text) <= _LONGEST else None
     seconds = int(match[1] or 0) * 3600 + int(match[2] or 0) * 60 + float(match[3] or 0) if match else 0.0
     if seconds <= 0:

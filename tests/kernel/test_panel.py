@@ -154,6 +154,11 @@ def test_front_ends_that_come_later_find_it_beside_the_containers_own(notebook: 
     notebook.run("%container unpause")
 
 
+def test_the_container_cannot_be_there_first(notebook: Notebook) -> None:
+    for forged in (FORGED, FORGED.replace("cellhold-panel", "cellhold-layers")):
+        assert [content["comm_id"] for content in notebook.run(forged).of("comm_open")] == ["own-comm"]
+
+
 def test_the_container_cannot_speak_for_it(notebook: Notebook) -> None:
     notebook.run(SHOW)
     forged = notebook.run(FORGED)

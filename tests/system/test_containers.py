@@ -162,5 +162,5 @@ def test_some_of_several_may_be_wrong(action: str) -> None:
 
 
 def test_words_that_mean_nothing_are_told() -> None:
-    assert "there is no such signal" in command("kill", "--signal", "SIGNONSENSE", "x").stderr
+    assert "cannot use kill SIGNONSENSE: no such signal" in command("kill", "--signal", "SIGNONSENSE", "x").stderr
     assert "cannot use time=soon" in command("stop", "--time", "soon", "x").stderr

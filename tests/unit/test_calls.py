@@ -37,6 +37,7 @@ def test_they_are_what_the_plan_says() -> None:
     assert made["launch.clone"][0].startswith("clone3({flags=CLONE_NEW")
     assert made["launch.map-ids"][0] == 'write("/proc/PID/uid_map", "0 1073741824 65536")'
     assert 'open_tree(AT_FDCWD, "/top", OPEN_TREE_CLONE)' in made["launch.trees"]
+    assert "mount_setattr(MOUNT_ATTR_RDONLY|MOUNT_ATTR_NODEV|MOUNT_ATTR_IDMAP, userns of PID 1)" in made["launch.trees"]
     assert made["uts.hostname"] == ('sethostname("box")',)
     layers = "lowerdir=0:1:2,upperdir=writable/0/upper,workdir=writable/0/work"
     assert made["rootfs.overlay"] == (f'mount("overlay", "/", "overlay", 0, "{layers},userxattr,volatile")',)

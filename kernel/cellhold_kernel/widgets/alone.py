@@ -57,6 +57,7 @@ class ContainerPanel(anywidget.AnyWidget):
         drawn = self._face.state()
         super().__init__(_esm=drawn["_esm"], _css=drawn["_css"], parts=list(KINDS[kind].parts))
         self.on_msg(lambda _widget, content, _buffers: self._panel.said(self._face, content))
+        self._next: asyncio.TimerHandle | None = None
         self._tick()
 
     def send(self, *said: Any) -> None:
@@ -71,7 +72,7 @@ class ContainerPanel(anywidget.AnyWidget):
             self._panel.container_ended(ended)
         due = [self._panel.tick(), self._controls.tick()]
         with suppress(RuntimeError):  # no loop: samples are taken when somebody asks
-            asyncio.get_running_loop().call_later(min(seconds for seconds in due if seconds is not None), self._tick)
+            self._next = asyncio.get_running_loop().call_later(min(seconds for seconds in due if seconds is not None), self._tick)
 
     def records(self) -> list[dict[str, Any]]:
         """What was measured, the oldest first: dictionaries of sampler.Sample's fields; None is "not measured"."""
@@ -101,6 +102,8 @@ class ContainerPanel(anywidget.AnyWidget):
 
     def close(self) -> None:
         """End what works for it; the container goes on."""
+        if self._next is not None:
+            self._next.cancel()
         self._panel.close()
         super().close()
 
@@ -153,7 +156,8 @@ class _Loop:
     """The notebook's event loop, as the panel's looks use it."""
 
     def add(self, descriptor: int, work: Callable[[], None]) -> None:
-        asyncio.get_running_loop().add_reader(descriptor, work)
+        with suppress(RuntimeError):  # as above
+            asyncio.get_running_loop().add_reader(descriptor, work)
 
     def remove(self, descriptor: int) -> None:
         asyncio.get_running_loop().remove_reader(descriptor)

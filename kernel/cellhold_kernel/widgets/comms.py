@@ -6,7 +6,6 @@ https://ipywidgets.readthedocs.io/en/stable/ (jupyter-widgets/schema/messages.md
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cellhold_kernel.widgets import saved
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 TARGET = "jupyter.widget"
 _VERSION = "2.1.0"
-_SEARCHED_MOST = 4 << 20  # bytes of a message of the container's that are looked through for our ids
 
 
 class Widget(Protocol):
@@ -93,15 +91,3 @@ class Comms:
         """What a comm_info_request with that content is told of ours."""
         wanted = content.get("target_name")
         return {name: {"target_name": TARGET} for name in self._widgets} if wanted in (None, "", TARGET) else {}
-
-    def forges(self, message: Message) -> bool:
-        """Whether a message of the container's is about one of ours."""
-        if not self._widgets or not message.type.startswith("comm_"):
-            return False
-        raw = bytes(message.signed[3][:_SEARCHED_MOST])
-        if len(message.signed[3]) <= _SEARCHED_MOST and not (b"\\u" in raw or any(name.encode() in raw for name in self._widgets)):
-            return False
-        try:
-            return json.loads(bytes(message.signed[3])).get("comm_id") in self._widgets
-        except (ValueError, AttributeError, TypeError, RecursionError):
-            return True  # no message that anybody could mean

@@ -83,10 +83,6 @@ class Door:
         """Our part of the answer to a comm_info_request with that content."""
         return {} if self._comms is None else self._comms.known(content)
 
-    def forges(self, message: Message) -> bool:
-        """Whether a message of the container's is about one of ours."""
-        return self._comms is not None and self._comms.forges(message)
-
     def tick(self) -> float | None:
         """What is due; gives the seconds until something is due again."""
         return None if self._panel is None else self._panel.tick()

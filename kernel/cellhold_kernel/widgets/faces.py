@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cellhold_kernel.widgets.saved import PREFIX
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -37,7 +39,7 @@ class Face:
 
     def __init__(self, name: str, panel: Panel) -> None:
         """name: of KINDS."""
-        self.id = f"cellhold-{name}"
+        self.id = f"{PREFIX}{name}"
         self.kind = KINDS[name]
         self._panel = panel
 

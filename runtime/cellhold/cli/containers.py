@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import sys
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from cellhold import containers
 from cellhold.cli import table
 from cellhold.cli.copying import say
-from cellhold.errors import CellholdError, InvalidSpec
+from cellhold.errors import CellholdError
 from cellhold.outcome import Why
-from cellhold.quantity import ago, parse_seconds, size
-from cellhold.store import record
+from cellhold.quantity import ago, parse_seconds, parse_signal, size
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -97,14 +96,14 @@ def status(known: Record) -> str:
 def stats(arguments: argparse.Namespace) -> int:
     """Print what they use; until interrupted, unless --no-stream."""
     home = open_home()
-    wanted = [record.find(text, home.containers) for text in arguments.container]
+    wanted = [containers.find(text, home) for text in arguments.container]
     before = _measured(wanted or _running())
     while True:
         time.sleep(_TICK_SECONDS)
         chosen = wanted or _running()
         now = _measured(chosen)
         rows = [_use(one, before.get(one.id), now[one.id]) for one in chosen if one.id in now]
-        if not arguments.no_stream and arguments.format == "table":
+        if not arguments.no_stream and arguments.format == "table" and sys.stdout.isatty():
             print("\033[2J\033[H", end="")
         columns = ["container_id", "name", "cpu_%", "mem_usage_/_limit", "mem_%", "block_i/o", "pids"]
         table.show(rows, columns, form=arguments.format)
@@ -147,13 +146,13 @@ def _use(known: Record, before: tuple[float, Usage] | None, now: tuple[float, Us
 
 def stop(arguments: argparse.Namespace) -> int:
     """End each; say its name as it was given."""
-    grace = 0.0 if arguments.time == "0" else parse_seconds(arguments.time, key="time")
+    grace = parse_seconds(arguments.time, key="time", or_none=True)
     return _each(arguments.container, lambda known: containers.stop(known, grace))
 
 
 def kill(arguments: argparse.Namespace) -> int:
     """Send each the signal; say its name as it was given."""
-    number = _signal(arguments.signal)
+    number = parse_signal(arguments.signal)
     return _each(arguments.container, lambda known: containers.send(known, number))
 
 
@@ -161,21 +160,13 @@ def _each(texts: list[str], act: Callable[[Record], None]) -> int:
     failed = 0
     for text in texts:
         try:
-            act(record.find(text, open_home().containers))
+            act(containers.find(text, open_home()))
         except CellholdError as error:
             say(f"cellhold: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
             failed = FAILED
         else:
             print(text)
     return failed
-
-
-def _signal(text: str) -> int:
-    name = text.upper()
-    for known in signal.Signals:
-        if name in {known.name, known.name.removeprefix("SIG"), str(known.value)}:
-            return known.value
-    raise InvalidSpec(f"cannot use signal={text[:40]}: there is no such signal", hint="KILL, TERM, INT or a number, for example")
 
 
 def inspected(known: Record) -> dict[str, Any]:

@@ -121,11 +121,11 @@ def _rows(image: StoredImage, home: Any, *, in_full: bool) -> list[dict[str, str
 
 def _container(name: str, home: Home) -> dict[str, Any] | None:
     """What is known of the container of that name, as docker looks for those first."""
-    from cellhold.cli import containers  # noqa: PLC0415  # as below
-    from cellhold.store import record  # noqa: PLC0415
+    from cellhold import containers  # noqa: PLC0415  # as below
+    from cellhold.cli.containers import inspected  # noqa: PLC0415
 
     try:
-        return containers.inspected(record.find(name, home.containers))
+        return inspected(containers.find(name, home))
     except ContainerNotFound:
         return None
 
