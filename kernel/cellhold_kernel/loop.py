@@ -6,6 +6,7 @@ somebody asked for that: `listen`).
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Loop:
         while self.running:
             seconds = tick()
             again, self._again = self._again, {}
-            timeout = None if seconds is None else max(0, round(seconds * 1000))
+            timeout = None if seconds is None else max(0, ceil(seconds * 1000))  # down, the rest would be rounds of no time at all
             polled = [(source, events) for source, events in self._events.items() if events]
             ready = zmq_poll(polled, (-1 if timeout is None else timeout) if self.running and not again else 0)
             for source in again | dict.fromkeys(source for source, _event in ready):

@@ -8,7 +8,7 @@ from cellhold.cgroups import counters
 from cellhold.cgroups.base import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
 def v1(read: Callable[[str, str], str | None]) -> Usage:
@@ -29,12 +29,11 @@ def v1(read: Callable[[str, str], str | None]) -> Usage:
     )
 
 
-def v2(read: Callable[[str], str | None]) -> Usage:
-    """From the one directory of v2: read(file). Processor time and pressure are there without any controller."""
+def v2(read: Callable[[str], str | None], waits: Mapping[str, float]) -> Usage:
+    """From the one directory of v2: read(file). Processor time is there without any controller. waits: what pressure() gives."""
     cpu = counters.flat(read("cpu.stat"))
     memory = counters.flat(read("memory.stat"))
     moved = counters.io_v2(read("io.stat"))
-    waits = {what: counters.pressure(read(f"{what}.pressure")) for what in ("cpu", "memory", "io")}
     return Usage(
         cpu_seconds=counters.scaled(cpu.get("usage_usec"), 1e-6),
         throttled_seconds=counters.scaled(cpu.get("throttled_usec"), 1e-6),
@@ -46,8 +45,14 @@ def v2(read: Callable[[str], str | None]) -> Usage:
         io_read_bytes=moved[0] if moved else None,
         io_write_bytes=moved[1] if moved else None,
         oom_kills=counters.flat(read("memory.events")).get("oom_kill", 0),
-        pressure={what: share for what, share in waits.items() if share is not None} or None,
+        pressure=dict(waits) or None,
     )
+
+
+def pressure(read: Callable[[str], str | None]) -> dict[str, float]:
+    """The shares of the last 10 s in which some task waited, as far as this kernel knows them; no controller is needed."""
+    shares = {what: counters.pressure(read(f"{what}.pressure")) for what in ("cpu", "memory", "io")}
+    return {what: share for what, share in shares.items() if share is not None}
 
 
 def held_bytes(usage: Usage) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _ALWAYS = frozenset({"memory", "pids", "cpu"})  # for the counters, with or without limits
 _ON_REQUEST = frozenset({"cpuset", "io"})
 _FREEZING = 10.0  # seconds; a process in an uninterruptible sleep stops only after it
+_PRESSURE_SECONDS = 2.0  # the kernel works out its averages no oftener (PSI_FREQ), and reading them is the dearest of all
 
 
 class V2:
@@ -39,6 +41,8 @@ class V2:
         self.controllers: frozenset[str] = frozenset()
         self._made: tuple[Write, ...] = ()
         self._devices = ""
+        self._waits: dict[str, float] = {}
+        self._waits_due = 0.0
 
     @classmethod
     def create(cls, path: str, limits: Limits, mount: str, *, name: str = "") -> V2:
@@ -105,7 +109,10 @@ class V2:
 
     def usage(self) -> Usage:
         """Read the counters; those of a controller that is not here are None."""
-        return usage.v2(self._read)
+        now = time.monotonic()
+        if now >= self._waits_due:
+            self._waits, self._waits_due = usage.pressure(self._read), now + _PRESSURE_SECONDS
+        return usage.v2(self._counted, self._waits)
 
     @property
     def can_freeze(self) -> bool:
@@ -149,6 +156,11 @@ class V2:
 
     def _read(self, file: str) -> str | None:
         return files.read(f"{self.directory}/{file}")
+
+    def _counted(self, file: str) -> str | None:
+        """A file of counters: the processor's are always there, others with their controller, and are not tried for in vain."""
+        controller = file.partition(".")[0]
+        return self._read(file) if controller == "cpu" or controller in self.controllers else None
 
     def _present(self) -> frozenset[str]:
         return frozenset((self._read("cgroup.controllers") or "").split())
