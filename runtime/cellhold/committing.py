@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from cellhold.image.layer_making import MadeLayer
-    from cellhold.image.model import Stack
     from cellhold.image.stored import StoredImage
     from cellhold.store.home import Home
     from cellhold.store.record import Record
@@ -145,19 +144,12 @@ def written(known: Record, home: Home, *, pause: bool) -> Iterator[Written]:
         if pause:
             closing.enter_context(frozen(known))
         storage = home.container(known.id) / "storage"
-        lowers = {stack.target: stack.layers for stack in _stacks(known, home)}
+        lowers = {stack.target: stack.layers for stack in image.stacks_of(known, home)}
         overlays = tuple(
             Overlaid(target, closing.enter_context(live.upper(storage, container=known.name, number=number)), lowers.get(target, ()))
             for number, target in enumerate(known.overlays)
         )
         yield Written(overlays=overlays, ids=_ids(known, home))
-
-
-def _stacks(known: Record, home: Home) -> tuple[Stack, ...]:
-    """The layers that it was made of: by their names in the store, or what a directory or this machine has now."""
-    if not known.layers:
-        return image.find(known.image, home).stacks
-    return stored.stacks(tuple(map(home.layers.tree, _chains(known))), home, on_host=len(known.overlays) > 1)
 
 
 @contextmanager

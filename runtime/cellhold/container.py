@@ -14,28 +14,33 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from cellhold import events, image, overlaying, seccomp, starting, story
+from cellhold import events, image, overlaying, seccomp, starting, story, volumes
 from cellhold.cgroups.base import Usage
 from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed, NotSupported, SetupFailed
 from cellhold.holdings import Holdings
+from cellhold.image.model import Image
 from cellhold.launch import deadline, launch
 from cellhold.lifecycle import Action, State, after
 from cellhold.linux.capabilities import DEFAULT
 from cellhold.linux.kmsg import oom_victims
 from cellhold.outcome import Outcome, Why
 from cellhold.rootfs import plan
+from cellhold.store import specs
 from cellhold.store.home import open_home
 from cellhold.sweep import sweep_once
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import socket
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from cellhold.image.model import Image
+    from cellhold.entering import Entered
     from cellhold.init.plan import Plan
     from cellhold.launch import Channel
+    from cellhold.monitoring import Attached
     from cellhold.spec import Limits, Spec
     from cellhold.store.home import Home
+    from cellhold.store.record import Record
 
 _LOST_STATUS = 128 + signal.SIGKILL
 _NOT_MADE_STATUS = 125  # as docker has it
@@ -58,17 +63,7 @@ class Container:
         self.pid: int | None = None
         self._home = home
         self._holdings = Holdings(spec, found, home, tell=self._tell)
-        self.spec = replace(spec, limits=self._holdings.limits)
-        self.id = self._holdings.id
-        self.name = spec.name or self.id
-        self.hostname = spec.hostname or self.id
-        self._channel: Channel | None = None
-        self._killed = self._timed_out = False
-        self._receiving = threading.RLock()
-        self._started = self._running = 0.0
-        self._last_usage: Usage | None = None
-        self._done: Plan | None = None  # of the last start
-        self._before = Usage()  # what earlier runs had used: the group goes on counting
+        self._prepare()
 
     @classmethod
     def create(cls, spec: Spec, *, home: Home | None = None, found: Image | None = None) -> Self:
@@ -89,9 +84,52 @@ class Container:
             )
             spec = found.completed(spec)
             starting.check(spec)
+            spec = volumes.claimed(spec, home)
             made = cls(spec, home, found)
             made.timings.insert(0, step)
             return made
+
+    @classmethod
+    def reopened(cls, known: Record, lock: int, home: Home) -> Self:
+        """A container that is kept and does not run, to start it. lock: on its directory; this object's from now on.
+
+        Raises SetupFailed, NotSupported (a limit that this host cannot enforce any more).
+        """
+        self = cls.__new__(cls)
+        self.spec = specs.spec(known.spec)
+        self.image = Image(name=known.image, stacks=image.stacks_of(known, home), env={})
+        self.state, self.outcome, self.timings, self.pid = State(known.state), None, [], None
+        self._home = home
+        self._holdings = Holdings.reopened(known, lock, self.spec, home, tell=self._tell)
+        self._prepare()
+        return self
+
+    def _prepare(self) -> None:
+        self.spec = replace(self.spec, limits=self._holdings.limits)
+        self.id = self._holdings.id
+        self.name = self._holdings.record.name
+        self.hostname = self.spec.hostname or self.id
+        self._channel: Channel | None = None
+        self._killed = self._timed_out = False
+        self._receiving = threading.RLock()
+        self._started = self._running = 0.0
+        self._last_usage: Usage | None = None
+        self._done: Plan | None = None  # of the last start
+        self._before = Usage()  # what earlier runs had used: the group goes on counting
+
+    def keep(self, *, auto_remove: bool = False) -> None:
+        """Let the container outlive this process and its end, until somebody removes it (auto_remove: until its end), as `docker create`.
+
+        It is to be started by start_kept(); close() lets go of it.
+        """
+        self.spec = replace(self.spec, env={**self.image.env, **self.spec.env})  # the image may be another one by then
+        with self._home.written():
+            self._holdings.keep(self.spec, auto_remove=auto_remove)
+
+    def close(self) -> None:
+        """Let go of a container that is kept and was not started."""
+        self._close_channel()
+        self._holdings.remove()
 
     def start(
         self,
@@ -108,6 +146,38 @@ class Container:
         closed the writable layer can be looked at, also when the program has ended; close it before remove().
         Raises SetupFailed with the step that failed, CommandNotRun (126, 127), or NotAllowed.
         """
+        self._start(lambda todo: self._attempt(todo, (stdin, stdout, stderr, *more), keep=keep))
+
+    def start_kept(self, *, attach: bool = False, once: bool = False) -> Attached | None:
+        """Start the program of a container that is kept, and let go of it: this object is good for nothing any more.
+
+        attach: give what monitoring.attach() does, from the first byte on. once: its standard input ends with the attached one's.
+        Raises what start() does; then the container is as it was before.
+        """
+        from cellhold import monitoring  # noqa: PLC0415  # a notebook's container has no use for it
+
+        with ExitStack() as closing:
+            attached: list[Attached] = []
+
+            def attempt(todo: Plan) -> starting.Started:
+                monitor = closing.enter_context(
+                    monitoring.Monitor(self.id, self._home, lock=self._holdings.lock, stdin=self.spec.stdin, terminal=self.spec.terminal)
+                )
+                self._monitor = monitor
+                if attach:
+                    attached[:] = [monitoring.attach(self._holdings.directory, once=once)]
+                return self._attempt(todo, monitor.stdio, by=monitor.control)
+
+            self._start(attempt)
+            assert self._channel is not None  # noqa: S101  # for mypy: it has just started
+            if attached and self._channel.terminal >= 0:
+                attached = [monitoring.Attached(attached[0].socket, os.dup(self._channel.terminal))]
+            self._monitor.let_go()
+            self._close_channel()
+            self._holdings.let_go()
+        return attached[0] if attached else None
+
+    def _start(self, attempt: Callable[[Plan], starting.Started]) -> None:
         state = after(self.state, Action.START, container=self.name)
         if not self.spec.args:
             raise InvalidSpec(f"cannot start container {self.name}: no command given, and the image names none")
@@ -121,10 +191,10 @@ class Container:
         self._started = time.monotonic()
         try:
             try:
-                started = self._attempt(todo, keep, stdin, stdout, stderr, *more)
+                started = attempt(todo)
             except SetupFailed as error:
                 todo["overlay_program"] = overlaying.instead(error, todo["writable"])
-                started = self._attempt(todo, keep, stdin, stdout, stderr, *more)
+                started = attempt(todo)
         except BaseException as error:
             self.state = State.STOPPED
             status = error.status if isinstance(error, CommandNotRun) else _NOT_MADE_STATUS
@@ -138,8 +208,10 @@ class Container:
         self.pid, self.state, self._running = started.pid, state, time.monotonic()
         self._write_record()
 
-    def _attempt(self, todo: Plan, keep: ExitStack | None, *stdio: int | None) -> starting.Started:
-        self._channel = self._launch(todo, keep, *stdio)
+    def _attempt(
+        self, todo: Plan, stdio: Sequence[int | None], *, keep: ExitStack | None = None, by: socket.socket | None = None
+    ) -> starting.Started:
+        self._channel = self._launch(todo, keep, stdio, by)
         try:
             return starting.await_start(
                 self._channel, self._holdings.cgroup, self.name, todo["args"][0], oom_kills_before=self._before.oom_kills
@@ -157,7 +229,7 @@ class Container:
             events.Step("seccomp.compile", f"docker's default profile: {len(program) // 8} instructions", start, time.monotonic() - start)
         )
         return plan(
-            self.spec,
+            volumes.placed(self.spec, self._home),
             self.image,
             hostname=self.hostname,
             init_layer=self._home.init_layer(),
@@ -171,7 +243,7 @@ class Container:
             rlimits=starting.clamped(self.spec.limits.rlimits),
         )
 
-    def _launch(self, todo: Plan, keep: ExitStack | None, *wanted: int | None) -> Channel:
+    def _launch(self, todo: Plan, keep: ExitStack | None, wanted: Sequence[int | None], by: socket.socket | None) -> Channel:
         with ExitStack() as closing:
             null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             closing.callback(os.close, null)
@@ -183,7 +255,7 @@ class Container:
             join = self._holdings.cgroup.join()
             for fd in (*join.tasks, *((join.into,) if join.into >= 0 else ())):
                 closing.callback(os.close, fd)
-            return launch(todo, lock=self._holdings.lock, stdio=stdio, storage=writable, join=join)
+            return launch(todo, lock=self._holdings.lock, stdio=stdio, storage=writable, join=join, by=by)
 
     def fileno(self) -> int:
         """A descriptor to poll: readable when poll() may have news. Raises NotAllowed unless it runs."""
@@ -286,6 +358,30 @@ class Container:
             self.kill(signal.SIGKILL)
             return self.wait()
 
+    def exec(  # noqa: PLR0913  # docker's flags
+        self,
+        *args: str,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        user: str | None = None,
+        terminal: bool = False,
+    ) -> Entered:
+        """Start one more process in it, and return once it is exec'd. stdin, stdout, stderr: descriptors; None is /dev/null.
+
+        env: added to the program's own. cwd, user: None = the program's. terminal: it gets one instead of the descriptors.
+        Raises NotAllowed unless it runs, CommandNotRun (126, 127), SetupFailed, InvalidSpec.
+        """
+        from cellhold import entering  # noqa: PLC0415  # a notebook's container has no use for it
+
+        self.poll()
+        entering.check(self.state, self.name)
+        asked = entering.request(args, env=env, cwd=cwd, user=user, terminal=terminal)
+        assert self._channel is not None  # noqa: S101  # for mypy: it runs
+        return entering.enter(self._channel.socket, asked, (stdin, stdout, stderr), name=self.name)
+
     def pause(self) -> None:
         """Freeze every process where it is. Raises NotAllowed unless it runs."""
         if self.state is State.RUNNING:
@@ -359,6 +455,7 @@ class Container:
         start = time.monotonic()
         self._close_channel()
         self._holdings.remove()
+        volumes.remove_anonymous(self._holdings.record, self._home)
         self._tell(events.Step("container.remove", "its group, writable layer, ids and directory", start, time.monotonic() - start))
         self.state = state
 

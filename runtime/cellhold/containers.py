@@ -1,7 +1,7 @@
 """The containers that there are, seen from any process: who lives, what each uses, and a signal to it.
 
-A container belongs to the process that made it, which writes its record (store/record.py) and holds a lock on its directory. Nothing here
-changes either: an end is noticed, and told, by whom it belongs to.
+A container belongs to the process that made it, which writes its record (store/record.py) and holds a lock on its directory: its end is
+noticed, and told, by whom it belongs to. One that is kept is nobody's (detached.py): whoever looks first writes down an end that nobody saw.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cellhold import cgroups
-from cellhold.errors import ContainerNotFound, NotAllowed
+from cellhold.errors import CellholdError, ContainerNotFound, NotAllowed
 from cellhold.linux.pidfd import pidfd_send_signal
-from cellhold.store import record
+from cellhold.store import journal, record
+from cellhold.sweep import UNDER_WAY, clear
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,20 +26,31 @@ if TYPE_CHECKING:
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 
-_ALIVE = ("running", "paused")
-
 
 def listed(home: Home) -> list[Record]:
-    """Those that somebody has, the newest first; what a crash left is not among them."""
-    found = (record.read(directory) for directory in home.containers.iterdir() if is_held(directory))
+    """Those that somebody has, or that are kept, the newest first; what a crash left is not among them."""
+    found = (_present(directory) for directory in home.containers.iterdir())
     return sorted((known for known in found if known is not None), key=lambda known: -known.created)
 
 
 def find(text: str, home: Home) -> Record:
     """The container of that name, or whose id begins so; not what a crash left of one. Raises ContainerNotFound."""
     known = record.find(text, home.containers)
-    if not is_held(home.container(known.id)):
+    present = _present(home.container(known.id))
+    if present is None:
         raise ContainerNotFound(f"cannot find container {known.name!r}: the process that had it is gone, and it with it")
+    return present
+
+
+def _present(directory: Path) -> Record | None:
+    """The record of one that is there; None of what a crash left, which is cleared by the next that is made."""
+    known = record.read(directory)
+    if known is None or (not known.kept and not is_held(directory)):
+        return None
+    if known.kept and known.state in UNDER_WAY and not is_held(directory):
+        with suppress(CellholdError, OSError):
+            clear(directory)
+        return record.read(directory)
     return known
 
 
@@ -57,11 +69,6 @@ def is_held(directory: Path) -> bool:
     return False
 
 
-def is_alive(known: Record) -> bool:
-    """Whether its program runs, or is paused, by the record."""
-    return known.state in _ALIVE and known.pid is not None
-
-
 def usage(known: Record) -> Usage:
     """What its group has used. Raises NotAllowed where it has none, or none any more."""
     return cgroups.existing(known.id).usage()
@@ -69,7 +76,7 @@ def usage(known: Record) -> Usage:
 
 def send(known: Record, number: int) -> None:
     """Send a signal to its program; SIGKILL to all of its processes. Raises NotAllowed unless it runs."""
-    if not is_alive(known):
+    if not known.is_alive:
         raise NotAllowed(f"cannot kill container {known.name}: it does not run")
     if number == signal.SIGKILL:
         with suppress(NotAllowed):  # it has no group: PID 1 takes the others with it
@@ -84,13 +91,13 @@ def send(known: Record, number: int) -> None:
         os.close(pidfd)
 
 
-def stop(known: Record, grace_seconds: float) -> None:
-    """SIGTERM, and SIGKILL after so many seconds; returns when PID 1 is gone. Raises NotAllowed unless it runs."""
-    if not is_alive(known):
+def stop(known: Record, grace_seconds: float, *, number: int = signal.SIGTERM) -> None:
+    """A signal, and SIGKILL after so many seconds; returns when PID 1 is gone. Raises NotAllowed unless it runs."""
+    if not known.is_alive:
         raise NotAllowed(f"cannot stop container {known.name}: it does not run")
     pidfd = _opened(known)
     try:
-        pidfd_send_signal(pidfd, signal.SIGTERM)
+        pidfd_send_signal(pidfd, number)
         if known.state == "paused":
             cgroups.existing(known.id).thaw()
         if not _has_ended(pidfd, grace_seconds):
@@ -98,6 +105,22 @@ def stop(known: Record, grace_seconds: float) -> None:
             _has_ended(pidfd, None)
     finally:
         os.close(pidfd)
+
+
+def await_end(known: Record, seconds: float | None) -> None:
+    """Wait until PID 1 is gone, so many seconds at most; not where it is gone already."""
+    with suppress(NotAllowed):
+        pidfd = _opened(known)
+        try:
+            _has_ended(pidfd, seconds)
+        finally:
+            os.close(pidfd)
+
+
+def last_status(known: Record, home: Home) -> int:
+    """The status of one that is removed by now, as the journal has it; 0 where that does not say."""
+    ends = [event for event in journal.read(home.root) if event["id"] == known.id and event["action"] == "die"]
+    return int(ends[-1]["attributes"]["exitCode"]) if ends else 0
 
 
 def _opened(known: Record) -> int:

@@ -5,6 +5,7 @@
     ├── NotSupported              this host cannot do it: `cellhold doctor` says why
     ├── ImageNotFound             no such image, directory or bundle
     ├── ContainerNotFound         no container of that name or id
+    ├── VolumeNotFound            no volume of that name
     ├── ImageRefused              what a registry or an archive gave is no sound image: nothing of it was kept
     ├── RegistryFailed            the registry cannot be reached, or refuses; `status` is its HTTP status
     ├── NotAllowed                the container's state does not permit the action
@@ -43,6 +44,10 @@ class ImageNotFound(CellholdError):
 
 class ContainerNotFound(CellholdError):
     """No container of that name or id."""
+
+
+class VolumeNotFound(CellholdError):
+    """No volume of that name."""
 
 
 class ImageRefused(CellholdError):

@@ -10,13 +10,13 @@ import os
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from cellhold import cgroups, events, launch, storage
+from cellhold import cgroups, events, launch, storage, volumes
 from cellhold.cgroups.absent import Absent
-from cellhold.errors import CellholdError, NotSupported
-from cellhold.store import ids, locks, subids
-from cellhold.store.record import Record, birth
+from cellhold.errors import CellholdError, NotSupported, SetupFailed
+from cellhold.store import ids, locks, specs, subids
+from cellhold.store.record import Record, birth, changing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cellhold.store.home import Home
 
 
-_NUMBERS = ("memory_bytes", "cpus", "pids", "disk_bytes", "seconds")  # of the limits, what a record has
+NUMBERS = ("memory_bytes", "cpus", "pids", "disk_bytes", "seconds")  # of the limits, what a record has
 
 
 class Holdings:
@@ -41,8 +41,22 @@ class Holdings:
         """
         self._tell = tell
         self._undo = ExitStack()
+        self._try(lambda: self._make(spec, image, home))
+
+    @classmethod
+    def reopened(cls, known: Record, lock: int, spec: Spec, home: Home, *, tell: Callable[[events.Step], None]) -> Self:
+        """Those of a container that is kept and does not run, with its group made anew. lock: on its directory, ours from now on.
+
+        Raises as __init__ does; what the container has stays.
+        """
+        self = cls.__new__(cls)
+        self._tell, self._undo = tell, ExitStack()
+        self._try(lambda: self._reopen(known, lock, spec, home))
+        return self
+
+    def _try(self, make: Callable[[], None]) -> None:
         try:
-            self._make(spec, image, home)
+            make()
         except BaseException as error:
             try:
                 self._undo.close()
@@ -62,27 +76,47 @@ class Holdings:
                 created=time.time(),
                 layers=[str(chain) for chain in image.chain_ids],
                 overlays=[stack.target for stack in image.stacks],
+                volumes=volumes.names(spec),
             )
             self.record.write(self.directory)
             words.append(str(self.directory))
         with self._step("ids.claim") as words:
             self.ids = self._claim_ids(home)
             words.append(self.ids.describe())
+        self._make_group(spec)
+        with self._step("storage.create") as words:
+            self.storage = self._storage(len(image.stacks), spec, home)
+            self._undo.callback(self.storage.remove)
+            words.append(self.storage.describe())
+
+    def _reopen(self, known: Record, lock: int, spec: Spec, home: Home) -> None:
+        self.lock = lock
+        self._undo.callback(os.close, lock)
+        self.id, self.record, self.directory = known.id, known, home.container(known.id)
+        if subids.is_rootless():
+            self.ids = subids.delegation().ids
+        elif (base := ids.claimed_by(home.ids, self.id)) is not None:
+            self.ids = subids.own(base)
+        else:
+            raise SetupFailed(f"cannot start container {known.name}: its range of ids is lost", step="ids.claim", hint="remove it")
+        self._make_group(spec)
+        self.storage = self._storage(len(known.overlays), spec, home)
+
+    def _make_group(self, spec: Spec) -> None:
         with self._step("cgroup.create") as words:
             self.cgroup, self.limits = make_group(self.id, spec.limits)
             self._undo.callback(self.cgroup.remove)
             words.extend(self.cgroup.describe())
-        with self._step("storage.create") as words:
-            self.storage = storage.create(
-                self.directory / "storage",
-                overlays=len(image.stacks) + sum(entry.kind == "overlay" for entry in spec.mounts),
-                owner=self.ids.owner,
-                limit_bytes=spec.limits.disk_bytes,
-                kind=spec.storage,
-                templates=home.templates,
-            )
-            self._undo.callback(self.storage.remove)
-            words.append(self.storage.describe())
+
+    def _storage(self, overlays: int, spec: Spec, home: Home) -> storage.Storage:
+        return storage.create(
+            self.directory / "storage",
+            overlays=overlays + sum(entry.kind == "overlay" for entry in spec.mounts),
+            owner=self.ids.owner,
+            limit_bytes=spec.limits.disk_bytes,
+            kind=spec.storage,
+            templates=home.templates,
+        )
 
     def _claim_ids(self, home: Home) -> subids.Ids:
         """A range of its own; without root the user's, which all containers of a user share."""
@@ -108,16 +142,40 @@ class Holdings:
 
     def write(self, state: State, pid: int | None, outcome: Outcome | None, limits: Limits) -> None:
         """Bring the record up to date."""
+        if self.record.kept:  # others may have changed it meanwhile
+            with changing(self.directory) as known:
+                self.record = known
+                self._write(state, pid, outcome, limits)
+        else:
+            self._write(state, pid, outcome, limits)
+            self.record.write(self.directory)
+
+    def _write(self, state: State, pid: int | None, outcome: Outcome | None, limits: Limits) -> None:
         if pid is not None and pid != self.record.pid:
             self.record.started, self.record.born = time.time(), birth(pid)
         self.record.state, self.record.pid = state, pid
-        self.record.limits = {name: getattr(limits, name) for name in _NUMBERS}
+        self.record.limits = {name: getattr(limits, name) for name in NUMBERS}
         if outcome is not None:
-            self.record.status, self.record.why = outcome.status, outcome.why
+            self.record.status, self.record.why, self.record.oom_kills = outcome.status, outcome.why, outcome.oom_kills
+            self.record.finished = time.time()
+
+    def keep(self, spec: Spec, *, auto_remove: bool) -> None:
+        """From now on the container is nobody's: it stays as it is, but for the group, when we let go of it."""
+        self.record.kept, self.record.spec, self.record.auto_remove = True, specs.plain(spec), auto_remove
+        self.record.limits = {name: getattr(self.limits, name) for name in NUMBERS}
         self.record.write(self.directory)
+        self._undo.pop_all()
+        self._undo.callback(os.close, self.lock)
+        self._undo.callback(self.cgroup.remove)
+
+    def let_go(self) -> None:
+        """It runs, and others see to it now."""
+        self._undo.pop_all()
+        os.close(self.lock)
+        _held.discard(self)
 
     def remove(self) -> None:
-        """Give everything back; a second time there is nothing to do."""
+        """Give everything back; a second time there is nothing to do. Of a container that is kept, its group."""
         try:
             self._undo.close()
         finally:

@@ -25,6 +25,8 @@ from cellhold.store import subids
 from cellhold.store.home import default_root
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cellhold.cgroups.base import Join
     from cellhold.init.plan import Plan
 
@@ -45,24 +47,7 @@ class Resident:
         """
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.owner = os.getpid()
-        package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        code = f"import sys; sys.path.append({package!r}); {_program()}"
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        moves = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1), (os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)]
-        environment = {"CELLHOLD_HOME": str(default_root())}  # for the sweep after us; it may not know who we are
-        try:
-            self.pid = os.posix_spawn(
-                sys.executable,
-                [sys.executable, "-I", "-S", "-c", code],
-                environment,
-                file_actions=moves,
-                setsid=True,
-                setsigmask=(),
-                setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
-            )
-        finally:
-            os.close(null)
-            theirs.close()
+        self.pid = spawn(_program(), theirs, default_root())
 
     def end(self) -> None:
         """Close the control socket, which ends it and whatever it still watches, and reap it."""
@@ -70,6 +55,28 @@ class Resident:
         if os.getpid() == self.owner:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self.pid, 0)
+
+
+def spawn(program: str, control: socket.socket, home: Path) -> int:
+    """Start a small Python with `control`, which is closed here, as its descriptor 3, and nothing else of ours; its pid."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    code = f"import sys; sys.path.append({package!r}); {program}"
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    moves = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1), (os.POSIX_SPAWN_DUP2, control.fileno(), 3)]
+    environment = {"CELLHOLD_HOME": str(home)}  # for what comes after us; it may not know who we are
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", "-c", code],
+            environment,
+            file_actions=moves,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+        )
+    finally:
+        os.close(null)
+        control.close()
 
 
 def _program() -> str:
@@ -117,12 +124,12 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class Channel:
-    """A container's life as the launcher tells it: tuples, as init/launcher.py lists them; and the pidfd of its PID 1."""
+    """A container's life as the launcher tells it: tuples, as init/launcher.py lists them; the pidfd of its PID 1, its terminal's other end."""
 
     def __init__(self, end: socket.socket) -> None:
         """Wrap our end of the pair; the launcher holds the other."""
         self.socket = end
-        self.pidfd = -1
+        self.pidfd = self.terminal = -1
         self._closing = threading.RLock()
 
     def receive(self, timeout: float | None = None) -> tuple[Any, ...] | None:
@@ -133,13 +140,13 @@ class Channel:
             return None
         fds = array.array("i")
         try:
-            data, ancillary, _flags, _address = self.socket.recvmsg(_MESSAGE, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, _flags, _address = self.socket.recvmsg(_MESSAGE, socket.CMSG_SPACE(2 * 4), socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:  # it was killed with something of ours unread
             return ("lost",)
         for _level, _kind, packed in ancillary:
             fds.frombytes(packed)
         if fds:
-            self.pidfd = fds[0]
+            self.pidfd, self.terminal = [*fds, -1][:2]
         return marshal.loads(data) if data else ("lost",)  # noqa: S302  # from our own launcher
 
     def signal(self, number: int) -> None:
@@ -152,14 +159,16 @@ class Channel:
         """Close our end (a container that still runs is killed by that) and the pidfd."""
         self.socket.close()
         with self._closing:
-            pidfd, self.pidfd = self.pidfd, -1
-            if pidfd >= 0:
-                os.close(pidfd)
+            held, self.pidfd, self.terminal = (self.pidfd, self.terminal), -1, -1
+            for fd in held:
+                if fd >= 0:
+                    os.close(fd)
 
 
-def launch(plan: Plan, *, lock: int, stdio: tuple[int, ...], storage: int, join: Join) -> Channel:
+def launch(plan: Plan, *, lock: int, stdio: tuple[int, ...], storage: int, join: Join, by: socket.socket | None = None) -> Channel:
     """Ask for a container; all descriptors stay the caller's. stdio: what become the program's 0, 1, 2 and so on.
 
+    by: the control socket of another launcher than this process's own.
     Raises SetupFailed if the launcher cannot be reached twice in a row, or a descriptor is none.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -168,6 +177,9 @@ def launch(plan: Plan, *, lock: int, stdio: tuple[int, ...], storage: int, join:
         os.write(plan_fd, marshal.dumps(dict(plan)))
         into = (join.into,) if join.into >= 0 else ()
         fds = [plan_fd, theirs.fileno(), lock, *stdio, storage, *into, *join.tasks]
+        if by is not None:
+            socket.send_fds(by, [bytes([len(into), len(stdio)])], fds)
+            return Channel(ours)
         for last in (False, True):
             launcher = resident()
             try:

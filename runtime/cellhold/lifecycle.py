@@ -23,6 +23,7 @@ class State(StrEnum):
     CREATED = "created"
     RUNNING = "running"
     PAUSED = "paused"
+    RESTARTING = "restarting"  # stopped, and to be started again by its restart policy
     STOPPED = "stopped"
     REMOVED = "removed"
 
@@ -39,16 +40,23 @@ class Action(StrEnum):
     REMOVE = "remove"
 
 
-_C, _R, _P, _S, _X = State
-_GONE = "it was removed"
+_C, _R, _P, _A, _S, _X = State
+_GONE, _AGAIN = "it was removed", "it is about to be started again"
 TABLE: dict[Action, dict[State, State | str]] = {
-    Action.START: {_C: _R, _R: "it runs already", _P: "it is paused: unpause it instead", _S: _R, _X: _GONE},
-    Action.PAUSE: {_C: "it was never started", _R: _P, _P: "it is paused already", _S: "it is stopped", _X: _GONE},
-    Action.UNPAUSE: {_C: "it was never started", _R: "it is not paused", _P: _R, _S: "it is stopped", _X: _GONE},
-    Action.STOP: {_C: "it was never started", _R: _S, _P: _S, _S: _S, _X: _GONE},
-    Action.KILL: {_C: "it was never started", _R: _S, _P: _S, _S: "it is stopped", _X: _GONE},
-    Action.END: {_C: "it was never started", _R: _S, _P: _S, _S: _S, _X: _GONE},
-    Action.REMOVE: {_C: _X, _R: "it runs: stop it first", _P: "it is paused: stop it first", _S: _X, _X: _X},
+    Action.START: {_C: _R, _R: "it runs already", _P: "it is paused: unpause it instead", _A: _AGAIN, _S: _R, _X: _GONE},
+    Action.PAUSE: {_C: "it was never started", _R: _P, _P: "it is paused already", _A: _AGAIN, _S: "it is stopped", _X: _GONE},
+    Action.UNPAUSE: {_C: "it was never started", _R: "it is not paused", _P: _R, _A: _AGAIN, _S: "it is stopped", _X: _GONE},
+    Action.STOP: {_C: "it was never started", _R: _S, _P: _S, _A: _S, _S: _S, _X: _GONE},
+    Action.KILL: {_C: "it was never started", _R: _S, _P: _S, _A: _AGAIN, _S: "it is stopped", _X: _GONE},
+    Action.END: {_C: "it was never started", _R: _S, _P: _S, _A: _S, _S: _S, _X: _GONE},
+    Action.REMOVE: {
+        _C: _X,
+        _R: "it runs: stop it first",
+        _P: "it is paused: stop it first",
+        _A: f"{_AGAIN}: stop it first",
+        _S: _X,
+        _X: _X,
+    },
 }
 
 

@@ -39,6 +39,7 @@ NAMESPACES = {
     "time": process.CLONE_NEWTIME,
 }
 _TTY_GROUP = "5"  # Debian's, as docker mounts devpts
+TERMINAL = (24, 80)  # rows and columns of a new one; whoever looks at it sets its own
 _OOM_SCORE = 100  # the program goes before PID 1 when memory runs out, so that somebody is left to tell
 
 
@@ -69,7 +70,7 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     overlays += [throw_away(entry, trees, mounted) for entry in ordered(spec) if entry.kind == "overlay"]
     if writable is not None:
         binds += [device(f"/dev/{name}", trees) for name in DEVICES]
-    binds += [bind(entry, trees) for entry in ordered(spec) if entry.kind == "bind"]
+    binds += [bind(entry, trees) for entry in ordered(spec) if entry.kind in ("bind", "volume")]
     keep = mask(DEFAULT if spec.capabilities is None else spec.capabilities)
     return {
         "hostname": hostname,
@@ -83,7 +84,7 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
         "overlay_program": overlay_program,
         "filesystems": filesystems(spec, has_terminal_group=ids.count > int(_TTY_GROUP)),
         "binds": binds,
-        "files": files(hostname),
+        "files": files(hostname, spec.hosts),
         "views": [{"fstype": view.fstype, "option": view.option, "directory": view.directory} for view in views],
         "masked": [*MASKED, *(f"{entry.target}/{path}" for entry in spec.mounts for path in entry.hidden)],
         "read_only_paths": list(READ_ONLY),
@@ -91,9 +92,11 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
         "bounding": keep,
         "seccomp": seccomp,
         "user": "0:0" if spec.user is None else spec.user,
+        "groups": list(spec.groups),
+        "terminal": TERMINAL if spec.terminal else None,
         "cwd": spec.cwd or "/",
         "args": list(spec.args),
-        "env": {**image.env, "HOSTNAME": hostname, **spec.env},
+        "env": {**image.env, "HOSTNAME": hostname, **({"TERM": "xterm"} if spec.terminal else {}), **spec.env},
         "oom_score_adj": _OOM_SCORE,
         "seconds": spec.limits.seconds,
     }
@@ -115,7 +118,7 @@ def layers(image: Image, init_layer: Path, mounted: tuple[str, ...], *, read_onl
                     hint="unmount that, copy the image without it, or run as root",
                 )
             trees.append({"path": str(stack.layers[0]), "idmap": True, "attributes": _RDONLY | _NODEV, "recursive": True})
-            binds.append({"target": stack.target, "tree": len(trees) - 1, "directory": True})
+            binds.append({"target": stack.target, "tree": len(trees) - 1, "directory": True, "populate": False})
             continue
         directories = (init_layer, *stack.layers) if stack.target == "/" else stack.layers
         first = len(trees)
@@ -143,7 +146,7 @@ def throw_away(entry: Mount, trees: list[Tree], mounted: tuple[str, ...]) -> Ove
 
 def filesystems(spec: Spec, *, has_terminal_group: bool = True) -> list[FileSystem]:
     """New instances of the kernel's file systems, then the user's tmpfs; a parent comes before what lies in it."""
-    shm = {"mode": "1777", **size_option(spec.limits.memory_bytes)}
+    shm = {"mode": "1777", **size_option(spec.shm_bytes or spec.limits.memory_bytes)}
     terminals: dict[str, str | None] = {"newinstance": None, "ptmxmode": "0666", "mode": "0620"}
     if has_terminal_group:
         terminals["gid"] = _TTY_GROUP
@@ -159,7 +162,10 @@ def filesystems(spec: Spec, *, has_terminal_group: bool = True) -> list[FileSyst
         {
             "target": entry.target,
             "fstype": "tmpfs",
-            "options": {"mode": "1777", **size_option(entry.size_bytes or spec.limits.memory_bytes)},
+            "options": {
+                "mode": f"{0o1777 if entry.mode is None else entry.mode:o}",
+                **size_option(entry.size_bytes or spec.limits.memory_bytes),
+            },
             "attributes": _NOSUID | _NODEV | (_RDONLY if entry.read_only else 0),
         }
         for entry in ordered(spec)
@@ -189,16 +195,22 @@ def bind(entry: Mount, trees: list[Tree]) -> Bind:
             "recursive": False,
         }
     )
-    return {"target": entry.target, "tree": len(trees) - 1, "directory": Path(source).is_dir()}
+    return {
+        "target": entry.target,
+        "tree": len(trees) - 1,
+        "directory": Path(source).is_dir(),
+        "populate": entry.kind == "volume" and not entry.read_only,
+    }
 
 
 def device(path: str, trees: list[Tree]) -> Bind:
     """A device node of the host at the same path; its tree is appended to `trees`."""
     trees.append({"path": path, "idmap": False, "attributes": _NOSUID | _NOEXEC, "recursive": False})
-    return {"target": path, "tree": len(trees) - 1, "directory": False}
+    return {"target": path, "tree": len(trees) - 1, "directory": False, "populate": False}
 
 
-def files(hostname: str) -> dict[str, str]:
-    """The files that docker makes for every container too; without a network there is no name server."""
+def files(hostname: str, more: tuple[tuple[str, str], ...] = ()) -> dict[str, str]:
+    """The files that docker makes for every container too; without a network there is no name server. more: names and their addresses."""
     hosts = f"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    hosts += "".join(f"{address}\t{name}\n" for name, address in more)
     return {"/etc/hosts": hosts, "/etc/hostname": f"{hostname}\n", "/etc/resolv.conf": "# network none: there is no name server\n"}

@@ -25,6 +25,7 @@ PIDS_DEFAULT = 2048  # podman's: a fork bomb ends there
 _HOSTNAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
 _CPUSET = re.compile(r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*", re.ASCII)
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
+RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::([1-9]\d{0,5}))?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,8 @@ class Mount:
     """Something of the host, or an empty tmpfs, at a path of the container.
 
     kind: "bind" (source: an absolute host path), "overlay" (a bind of a directory whose changes stay in the container and go with
-    it: podman's ":O") or "tmpfs" (size_bytes: None = the memory limit decides). target: absolute.
+    it: podman's ":O"), "volume" (source: its name, "" for an anonymous one) or "tmpfs" (size_bytes: None = the memory limit decides;
+    mode: None = 1777). target: absolute.
     as_root: a bind shows the host owner's ids as the container's (uid 0 is uid 0), so that files made belong to the host's user;
     without it the ids stay what they are on disk and are mostly unmapped inside.
     hidden: paths below the target that are covered, so that nothing of them can be seen (".ssh").
@@ -111,14 +113,15 @@ class Mount:
     source: str | None = None
     read_only: bool = False
     size_bytes: int | None = None
+    mode: int | None = None
     as_root: bool = True
     hidden: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise InvalidSpec for paths that cannot be mounted or mounted on."""
-        if self.kind not in ("bind", "overlay", "tmpfs"):
-            raise InvalidSpec(f"cannot mount type={self.kind}: not a known kind", hint="bind, overlay or tmpfs")
-        for what, path in (("target", self.target), ("source", self.source)):
+        if self.kind not in ("bind", "overlay", "tmpfs", "volume"):
+            raise InvalidSpec(f"cannot mount type={self.kind}: not a known kind", hint="bind, volume, overlay or tmpfs")
+        for what, path in (("target", self.target), ("source", None if self.kind == "volume" else self.source)):
             if path is not None and (not path.startswith("/") or "\0" in path):
                 raise InvalidSpec(f"cannot mount {path!r}: the {what} is not an absolute path", hint="write it from the root: /data")
         if not {*self.target.split("/")} - {"", "."} or ".." in self.target.split("/"):
@@ -136,6 +139,10 @@ class Spec:
     (None, and ()). env: added to the image's; nothing of the caller's environment gets in. user: "uid", "uid:gid" or names of the image's
     /etc/passwd; None = the image's. cwd: None = the image's. capabilities: None = the default set, else exactly these ("CAP_CHOWN").
     network: "none" (loopback only). storage: "disk" or "tmpfs" (pages count against the memory limit).
+    groups: more groups of the user (ids or names). hosts: (name, address) for its /etc/hosts. shm_bytes: of /dev/shm, None = the memory
+    limit. terminal: its standard streams are a terminal of its own. stdin: they stay open for whoever attaches.
+    stop_signal, stop_seconds: what stop() sends, and waits before SIGKILL; None = the image's, else SIGTERM, and 10. restart: docker's
+    policy ("no", "always", "unless-stopped", "on-failure[:TIMES]"), for a container that is kept. labels: for people and programs.
     """
 
     image: str = "host"
@@ -152,6 +159,15 @@ class Spec:
     storage: str = "disk"
     read_only: bool = False
     capabilities: frozenset[str] | None = None
+    groups: tuple[str, ...] = ()
+    hosts: tuple[tuple[str, str], ...] = ()
+    shm_bytes: int | None = None
+    terminal: bool = False
+    stdin: bool = False
+    stop_signal: int | None = None
+    stop_seconds: float | None = None
+    restart: str = "no"
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         """Raise InvalidSpec for what can be seen to be wrong without asking the host."""
@@ -161,8 +177,10 @@ class Spec:
             raise InvalidSpec(f"cannot use storage={self.storage}: not a kind of storage", hint="storage=disk or storage=tmpfs")
         if self.hostname is not None and not _HOSTNAME.fullmatch(self.hostname):
             raise InvalidSpec(f"cannot use hostname={self.hostname!r}: up to 64 letters, digits, dots and hyphens")
-        if self.name is not None and not _NAME.fullmatch(self.name):
-            raise InvalidSpec(f"cannot use name={self.name!r}: letters, digits, '_', '.' and '-', beginning with a letter or digit")
+        if self.name is not None:
+            check_name(self.name)
+        if not RESTART.fullmatch(self.restart):
+            raise InvalidSpec(f"cannot use restart={self.restart!r}: no, always, unless-stopped, on-failure or on-failure:TIMES")
         if self.cwd is not None and not self.cwd.startswith("/"):
             raise InvalidSpec(f"cannot use workdir={self.cwd!r}: not an absolute path", hint="write it from the root: /work")
         for key in self.env:
@@ -175,3 +193,9 @@ class Spec:
     def with_limits(self, **limits: object) -> Spec:
         """This spec with some limits replaced; raises InvalidSpec as Limits does."""
         return replace(self, limits=replace(self.limits, **limits))  # type: ignore[arg-type]  # checked by Limits
+
+
+def check_name(name: str) -> None:
+    """Raise InvalidSpec for what no container, and no volume, can be called."""
+    if not _NAME.fullmatch(name):
+        raise InvalidSpec(f"cannot use name={name!r}: letters, digits, '_', '.' and '-', beginning with a letter or digit")

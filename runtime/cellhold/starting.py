@@ -41,7 +41,7 @@ def check(spec: Spec) -> None:
             hint=subids.REMEDY.format(user=subids.user_name(os.geteuid())),
         )
     for entry in spec.mounts:
-        if entry.source is not None and not os.path.exists(entry.source):
+        if entry.kind != "volume" and entry.source is not None and not os.path.exists(entry.source):
             raise InvalidSpec(f"cannot bind {entry.source} to {entry.target}: no such file or directory on the host")
         if entry.kind == "overlay" and not os.path.isdir(str(entry.source)):
             raise InvalidSpec(f"cannot lay {entry.source} under {entry.target}: not a directory", hint="bind it: :ro or :rw")

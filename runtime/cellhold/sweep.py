@@ -1,4 +1,4 @@
-"""Clear what a crash left: containers whose runner is gone.
+"""Clear what a crash left: containers whose runner is gone. One that is kept (store/record.py) is settled: written down as ended.
 
 Called once by every process before its first container, by the launcher when its caller has died, and by hand in tests.
 
@@ -11,17 +11,26 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cellhold import cgroups
-from cellhold.errors import CellholdError
-from cellhold.store import ids, removal
+from cellhold import cgroups, volumes
+from cellhold.errors import CellholdError, NotAllowed
+from cellhold.lifecycle import State
+from cellhold.outcome import Why
+from cellhold.store import ids, journal, record, removal
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cellhold.store.home import Home
+    from cellhold.store.record import Record
+
+ENDED, SOCKET = "ended", "socket"  # files that a monitor has in the container's directory (init/monitor.py, monitoring.py)
+UNDER_WAY = (State.RUNNING, State.PAUSED, State.RESTARTING)
 
 _swept: set[Path] = set()
 
@@ -49,10 +58,55 @@ def clear(directory: Path) -> bool:
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        known = record.read(directory)
+        if known is not None and known.kept:
+            settle(directory)
+            return False
+        if known is None and record.is_of_later_version(directory):
+            return False
         cgroups.remove_leftover(directory.name)
         removal.remove(directory)
+        if known is not None:
+            volumes.remove_anonymous(known, open_home(directory.parent.parent))
     except (OSError, CellholdError):
         return False
     finally:
         os.close(lock)
     return True
+
+
+def settle(directory: Path) -> Record:
+    """Write down how a container that is kept has ended, if it has and nobody did; gives its record. Whoever calls has its lock.
+
+    Raises OSError, ContainerNotFound, and CellholdError where a process of it does not go away.
+    """
+    with record.changing(directory) as known:
+        if known.state not in UNDER_WAY:
+            return known
+        oom_kills = 0
+        with suppress(NotAllowed):  # there is no group
+            oom_kills = cgroups.existing(known.id).usage().oom_kills
+        cgroups.remove_leftover(known.id)
+        if known.pid is not None:
+            ended = _ended(directory)
+            status, number, late = ended or (128 + signal.SIGKILL, signal.SIGKILL, 0)
+            why = Why.LOST if ended is None else Why.TIME if late else Why.KILLED if known.stopping else Why.EXITED
+            if why is Why.EXITED and oom_kills and number == signal.SIGKILL:
+                why = Why.MEMORY
+            known.status, known.why, known.oom_kills, known.finished = status, why, oom_kills, time.time()
+            journal.tell(directory.parent.parent, "die", known, exitCode=status)
+            if why is Why.MEMORY:
+                journal.tell(directory.parent.parent, "oom", known)
+        known.state, known.pid = State.STOPPED, None
+        for name in (ENDED, SOCKET):
+            (directory / name).unlink(missing_ok=True)
+        return known
+
+
+def _ended(directory: Path) -> tuple[int, int, int] | None:
+    """Status, signal and whether its time was up, as its monitor has told; None where that was killed."""
+    try:
+        status, number, late = (directory / ENDED).read_text(encoding="ascii").split()
+        return int(status), int(number), int(late)
+    except (OSError, ValueError):
+        return None

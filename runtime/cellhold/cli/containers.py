@@ -58,7 +58,7 @@ def _add_form(command: Any) -> None:
 
 def show_list(arguments: argparse.Namespace) -> int:
     """A row for each."""
-    known = [one for one in containers.listed(open_home()) if arguments.all or containers.is_alive(one)]
+    known = [one for one in containers.listed(open_home()) if arguments.all or one.is_alive]
     if arguments.quiet:
         print("\n".join(one.id for one in known), end="\n" if known else "")
         return 0
@@ -87,7 +87,7 @@ def _moment(seconds: float) -> datetime:
 
 def status(known: Record) -> str:
     """As docker says it: "Up 5 minutes (Paused)", "Exited (137)", "Created"."""
-    if containers.is_alive(known):
+    if known.is_alive:
         since = ago(time.time() - (known.started or known.created)).removesuffix(" ago")
         return f"Up {since}{' (Paused)' if known.state == 'paused' else ''}"
     return "Created" if known.status is None else f"Exited ({known.status})"
@@ -113,7 +113,7 @@ def stats(arguments: argparse.Namespace) -> int:
 
 
 def _running() -> list[Record]:
-    return [one for one in containers.listed(open_home()) if containers.is_alive(one)]
+    return [one for one in containers.listed(open_home()) if one.is_alive]
 
 
 def _measured(chosen: list[Record]) -> dict[str, tuple[float, Usage]]:
@@ -171,7 +171,7 @@ def _each(texts: list[str], act: Callable[[Record], None]) -> int:
 
 def inspected(known: Record) -> dict[str, Any]:
     """The object that `docker container inspect` prints, as far as there is something to say."""
-    alive = containers.is_alive(known)
+    alive = known.is_alive
     return {
         "Id": known.id,
         "Created": _moment(known.created).isoformat(),

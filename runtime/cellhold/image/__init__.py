@@ -15,8 +15,9 @@ from cellhold.image import directory, host
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
-    from cellhold.image.model import Image
+    from cellhold.image.model import Image, Stack
     from cellhold.store.home import Home
+    from cellhold.store.record import Record
 
 
 def is_oci(name: str) -> bool:
@@ -45,3 +46,16 @@ def find(name: str, home: Home) -> Image:
     from cellhold.image import stored  # noqa: PLC0415  # JSON, dates and references take as long to load as the host image to start
 
     return stored.prepared(stored.find(name, home), home, name=name)
+
+
+def stacks_of(known: Record, home: Home) -> tuple[Stack, ...]:
+    """The layers that a container was made of: those in the store by their names, or what a directory or this machine has now.
+
+    Raises ImageNotFound.
+    """
+    if not known.layers:
+        return find(known.image, home).stacks
+    from cellhold.digest import Digest  # noqa: PLC0415  # as above
+    from cellhold.image import stored  # noqa: PLC0415
+
+    return stored.stacks(tuple(home.layers.tree(Digest.parse(text)) for text in known.layers), home, on_host=len(known.overlays) > 1)

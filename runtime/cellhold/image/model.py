@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from cellhold.spec import Mount
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -28,7 +30,8 @@ class Stack:
 class Image:
     """stacks: the first is the root, the others lie over parts of it. python: the interpreter to run a cell kernel with, if known.
 
-    entrypoint, args, cwd, user: as in the config of an OCI image (its Entrypoint, Cmd, WorkingDir and User). chain_ids: of the unpacked
+    entrypoint, args, cwd, user: as in the config of an OCI image (its Entrypoint, Cmd, WorkingDir and User). volumes: paths that are to be
+    volumes. stop_signal: None where it does not say. labels: the image's. chain_ids: of the unpacked
     layers of the store that it is made of, topmost first.
     """
 
@@ -39,6 +42,9 @@ class Image:
     entrypoint: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     user: str = ""
+    volumes: tuple[str, ...] = ()
+    stop_signal: int | None = None
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     python: str | None = None
     chain_ids: tuple[Digest, ...] = ()
 
@@ -47,4 +53,15 @@ class Image:
         entrypoint = self.entrypoint if spec.entrypoint is None else spec.entrypoint
         args = spec.args or (self.args if spec.entrypoint is None else ())  # docker: another entrypoint makes the image's Cmd void
         user = self.user or "0:0" if spec.user is None else spec.user  # one that is asked for and empty is refused: a variable was not set
-        return replace(spec, entrypoint=(), args=(*entrypoint, *args), user=user, cwd=spec.cwd or self.cwd)
+        taken = {entry.target.rstrip("/") for entry in spec.mounts}
+        more = tuple(Mount(kind="volume", source="", target=path) for path in self.volumes if path.rstrip("/") not in taken)
+        return replace(
+            spec,
+            entrypoint=(),
+            args=(*entrypoint, *args),
+            user=user,
+            cwd=spec.cwd or self.cwd,
+            mounts=(*spec.mounts, *more),
+            stop_signal=spec.stop_signal or self.stop_signal,
+            labels={**self.labels, **spec.labels},
+        )

@@ -13,6 +13,7 @@ from cellhold.errors import ImageNotFound, ImageRefused, InvalidSpec, NotAllowed
 from cellhold.image import config, host, manifest, stack
 from cellhold.image.model import DEFAULT_PATH, Image, Stack
 from cellhold.image.reference import Reference
+from cellhold.quantity import parse_signal
 from cellhold.store.names import Entry
 
 if TYPE_CHECKING:
@@ -139,6 +140,9 @@ def prepared(stored: StoredImage, home: Home, *, name: str) -> Image:
         entrypoint=stored.config.entrypoint or (),
         args=stored.config.cmd or (),
         user=stored.config.user,
+        volumes=tuple(path for path in stored.config.volumes if path.startswith("/") and path.strip("/.")),
+        stop_signal=_signal(stored.config.stop_signal),
+        labels=stored.config.labels,
         chain_ids=topmost_first,
     )
 
@@ -185,6 +189,14 @@ def _numbered(text: str, home: Home, table: Table) -> Digest | None:
 def _variable(text: str) -> tuple[str, str]:
     name, _, value = text.partition("=")
     return name, value
+
+
+def _signal(text: str | None) -> int | None:
+    """The image's stop signal; what is none is as if it said nothing."""
+    try:
+        return None if text is None else parse_signal(text)
+    except InvalidSpec:
+        return None
 
 
 def _directory(path: str) -> str:

@@ -8,8 +8,9 @@ fork its threads. It ends when the caller does, takes its containers with it, an
 
 A request's descriptors: the plan (a memfd), the channel, the container's lock, the program's own from 0 on (as many as the second byte
 says), the storage, the v2 group (only if the first byte is 1), then v1 `tasks` files. The channel carries ("started", pid, timings)
-with a pidfd, ("failed", step, errno, text), ("notrun", status, text), ("timeout",), ("ended", status, signal). Closing the channel
-kills the container.
+with a pidfd and the other end of the program's terminal if it has one, ("failed", step, errno, text), ("notrun", status, text),
+("timeout",), ("ended", status, signal). What the caller sends on it goes on to PID 1, with its descriptors. Closing the channel kills
+the container.
 """
 
 from __future__ import annotations
@@ -81,20 +82,28 @@ class Launcher:
         self.watched: dict[int, Watched] = {}  # by every descriptor that is polled for it
         self.serving: dict[int, Served] = {}  # overlays' processes by pidfd
         self.let_go = False  # whether the caller has closed a channel to one that ran, as it does when it dies
+        self.left: bool | None = None  # once there is nothing more to serve: whether there was something to sweep up
 
     def serve(self) -> bool:
         """Work until the caller closes its end, then kill what is left; True if there was something left to sweep up."""
-        while True:
-            for fd, _events in self.poll.poll(self.patience()):
+        while self.left is None:
+            for fd, events in self.poll.poll(self.patience()):
                 if fd == self.control.fileno():
                     if not self.request():
-                        return self.end_all()
+                        self.left = self.end_all()
+                        break
                 elif watched := self.watched.get(fd):
                     self.look(watched, fd)
                 elif served := self.serving.pop(fd, None):
                     self.poll.unregister(fd)
                     served.bury()
+                else:
+                    self.attend(fd, events)
             self.enforce_deadlines()
+        return self.left
+
+    def attend(self, fd: int, events: int) -> None:
+        """Something else that is polled for is ready: nothing else is, here."""
 
     def patience(self) -> float | None:
         """Milliseconds until the next deadline."""
@@ -111,13 +120,10 @@ class Launcher:
 
     def request(self) -> bool:
         """Take one request; False when the caller has gone."""
-        head, ancillary, flags, _address = self.control.recvmsg(16, _socket.CMSG_SPACE(MOST_DESCRIPTORS * _INT), _socket.MSG_CMSG_CLOEXEC)
-        fds = [fd for _level, _kind, data in ancillary for fd in unpack(f"{len(data) // _INT}i", data[: len(data) // _INT * _INT])]
+        head, fds = received(self.control)
         if not head:
             return False
-        if flags & _socket.MSG_CTRUNC:  # we have no room for more descriptors; the caller sees its channel close
-            for fd in fds:
-                os.close(fd)
+        if not fds:  # there was no room for more descriptors; the caller sees its channel close
             return True
         plan_fd, channel_fd, lock, *rest = fds
         stdio, rest = rest[: head[1]], rest[head[1] :]
@@ -167,7 +173,7 @@ class Launcher:
         cloned = time.monotonic()
         self.watched |= dict.fromkeys((pidfd, ours.fileno(), channel.fileno()), watched)
         self.poll.register(ours, select.POLLIN)
-        self.poll.register(channel, select.POLLHUP)
+        self.poll.register(channel, select.POLLIN)
         self.poll.register(pidfd, select.POLLIN)
         watched.seconds = plan["seconds"]
         trees: list[int] = []
@@ -198,21 +204,40 @@ class Launcher:
         elif fd == watched.pidfd:
             self.hear(watched)
             self.bury(watched)
-        elif fd == watched.channel.fileno():
+        elif fd == watched.channel.fileno() and not self.pass_on(watched, watched.channel):
             self.forget(fd)
             self.let_go = True
             pidfd_send_signal(watched.pidfd, _SIGKILL)
+
+    def pass_on(self, watched: Watched, channel: _socket.socket) -> bool:
+        """Hand what was asked on the channel on to PID 1 (pid1.py); False if the channel was closed."""
+        words, fds = received(channel)
+        if fds:
+            self.ask(watched, fds)
+        return bool(words)
+
+    def ask(self, watched: Watched, fds: list[int]) -> None:
+        """Hand PID 1 descriptors, which are closed here."""
+        try:
+            prepare.send_descriptors(watched.report, fds)
+        except OSError:  # it is just ending, or does not keep up: who asked sees that nobody has the other ends
+            return
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     def hear(self, watched: Watched) -> None:
         """Pass reports of PID 1 on."""
         while True:
             try:
-                words = watched.report.recv(16384, _socket.MSG_DONTWAIT).decode(errors="replace").split("\t")
+                told, terminal = received(watched.report, _socket.MSG_DONTWAIT)
             except OSError:
                 return
+            words = told.decode(errors="replace").split("\t")
             if words[0] == "ready":
                 timings = watched.timings + [parse_timing(word) for word in words[1:]]
-                watched.tell("started", watched.pid, timings, fds=(watched.pidfd,))
+                watched.tell("started", watched.pid, timings, fds=(watched.pidfd, *terminal))
+                self.began(watched, terminal)
                 if watched.seconds is not None:
                     watched.deadline = time.monotonic() + watched.seconds
             elif words[0] == "failed":
@@ -225,11 +250,17 @@ class Launcher:
                 self.forget(watched.report.fileno())
                 return
 
+    def began(self, watched: Watched, terminal: list[int]) -> None:
+        """The program is exec'd; the other end of its terminal is the caller's by now."""
+        for fd in terminal:
+            os.close(fd)
+
     def bury(self, watched: Watched) -> None:
         """Reap PID 1 and tell the end: what it reported, or the signal that ended it first."""
         _pid, status = os.waitpid(watched.pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        watched.tell("ended", *(watched.ended or ((_SIGNALED - code, -code) if code < 0 else (code, 0))))
+        watched.ended = watched.ended or ((_SIGNALED - code, -code) if code < 0 else (code, 0))
+        watched.tell("ended", *watched.ended)
         for fd in (watched.report.fileno(), watched.pidfd, watched.channel.fileno()):
             self.forget(fd)
         watched.report.close()
@@ -253,6 +284,19 @@ class Launcher:
         for served in self.serving.values():
             served.bury()
         return bool(left) or self.let_go
+
+
+def received(channel: _socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:
+    """The next message and its descriptors; none of them where there was not room for all."""
+    words, ancillary, flags, _address = channel.recvmsg(
+        16384, _socket.CMSG_SPACE(MOST_DESCRIPTORS * _INT), _socket.MSG_CMSG_CLOEXEC | flags
+    )
+    fds = [fd for _level, _kind, data in ancillary for fd in unpack(f"{len(data) // _INT}i", data[: len(data) // _INT * _INT])]
+    if flags & _socket.MSG_CTRUNC:
+        for fd in fds:
+            os.close(fd)
+        return words, []
+    return words, fds
 
 
 def descend(plan: Plan, report: _socket.socket, stdio: list[int], storage: int, tasks: list[int]) -> None:

@@ -4,34 +4,39 @@ A signal goes on to the program; one that was queued with the value TO_GROUP (li
 as a terminal's Ctrl-C does.
 
 Reports are lines of text, tab-separated, one message each, on a SOCK_SEQPACKET pair whose other end is the launcher's:
-    ready  name:start:seconds ...       all steps done, the program is exec'd
+    ready  name:start:seconds ...       all steps done, the program is exec'd; with the other end of its terminal if it has one
     failed step errno text              a step failed; nothing runs
     notrun status text                  126 or 127: the program could not be started
     exited status signal                the program ended
 When that socket closes, the launcher is gone, and PID 1 ends: the kernel then kills every process of the container.
+
+What comes on it asks for one more process in here (`docker exec`), as descriptors: what differs from the program's plan (a memfd),
+a channel of its own for the same reports, and its 0, 1, 2 and so on, none for a terminal. On that channel a signal is a byte.
 """
 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the C half of signal: the other half costs an import of enum, 4 ms
+import _socket
 import errno
 import fcntl
 import gc
+import marshal
 import os
 import select
 import time
-from struct import unpack_from
+from struct import pack, unpack, unpack_from
 
-from cellhold.init import program
+from cellhold.init import program, terminal
 from cellhold.init.steps import STEPS
 from cellhold.linux import process
 from cellhold.linux.pidfd import SI_QUEUE, TO_GROUP
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
-    import _socket
     from typing import NoReturn
 
+    from cellhold.init.plan import Plan
     from cellhold.init.steps import Becoming
 
 _SIGKILL, _SIGPIPE, _SIGCHLD, _SIGSTOP, _SIGXFSZ = 9, 13, 17, 19, 25
@@ -47,12 +52,15 @@ def main(now: Becoming, report: _socket.socket, stdio: list[int]) -> NoReturn:
         _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL_SIGNALS)
         timings = perform(now, report)
         started = time.monotonic()
-        pid = start(now, report, stdio)
-        timings.append(f"program.exec:{started:.6f}:{time.monotonic() - started:.6f}")
-        report.send("\t".join(["ready", *timings]).encode())
-        for fd in stdio:
-            os.close(fd)
-        status = watch(pid, report)
+        pid, words, master = start(now.plan, stdio)
+        if words:
+            report.send(words)
+        else:
+            timings.append(f"program.exec:{started:.6f}:{time.monotonic() - started:.6f}")
+            tell(report, "\t".join(["ready", *timings]), master)
+            for fd in stdio:
+                os.close(fd)
+            status = Watch(now.plan, pid, report).until_the_end()
     except SystemExit:
         pass
     except BaseException as error:  # noqa: BLE001  # the border: whatever it is, it must be told and must not return
@@ -82,40 +90,55 @@ def tell_failure(report: _socket.socket, step: str, error: BaseException) -> Non
     report.send(f"failed\t{step}\t{number}\t{text}"[:4096].encode())
 
 
-def start(now: Becoming, report: _socket.socket, stdio: list[int]) -> int:
-    """Fork the program and wait until it is exec'd: the close-on-exec pipe ends without a word, or says why not."""
+def tell(report: _socket.socket, words: str, fd: int) -> None:
+    """Send a report, and the descriptor if there is one, which is closed."""
+    ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack("i", fd))] if fd >= 0 else []
+    report.sendmsg([words.encode()], ancillary)
+    if fd >= 0:
+        os.close(fd)
+
+
+def start(plan: Plan, stdio: list[int]) -> tuple[int, bytes, int]:
+    """Fork a process and wait until it is exec'd: the close-on-exec pipe ends without a word, or says why not.
+
+    Gives its pid, those words, and the other end of its terminal, -1 without one.
+    """
+    master, slave = terminal.opened(*plan["terminal"]) if plan["terminal"] else (-1, -1)
     told, tell = os.pipe2(os.O_CLOEXEC)
     gc.freeze()
     pid = os.fork()
     if pid == 0:
         os.close(told)
-        run(now, tell, stdio)
+        run(plan, tell, stdio if slave < 0 else [slave] * 3)
     os.close(tell)
+    if slave >= 0:
+        os.close(slave)
     words = b""
     while part := os.read(told, 4096):
         words += part
     os.close(told)
     if words:
         os.waitpid(pid, 0)
-        report.send(words)
-        raise SystemExit
-    return pid
+        if master >= 0:
+            os.close(master)
+            master = -1
+    return pid, words, master
 
 
-def run(now: Becoming, tell: int, stdio: list[int]) -> NoReturn:
+def run(plan: Plan, tell: int, stdio: list[int]) -> NoReturn:
     """The child: become the program; what fails before or at the exec is written to `tell`."""
     stage = "program.prepare"
     tell, *stdio = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, len(stdio)) for fd in (tell, *stdio))  # none has a number that another gets
     try:
         for number in (_SIGPIPE, _SIGXFSZ):  # Python ignores these two, and an ignored signal stays so over exec
             _signal.signal(number, _signal.SIG_DFL)
-        program.become(now.plan)
+        program.become(plan, terminal=stdio[0] if plan["terminal"] else -1)
         for number, fd in enumerate(stdio):
             os.dup2(fd, number, inheritable=True)
         process.close_on_exec(len(stdio))
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _ALL_SIGNALS)
         stage = "program.exec"
-        program.execute(now.plan)
+        program.execute(plan)
     except OSError as error:
         if stage == "program.exec":
             missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
@@ -128,30 +151,103 @@ def run(now: Becoming, tell: int, stdio: list[int]) -> NoReturn:
     os._exit(127)
 
 
-def watch(program_pid: int, report: _socket.socket) -> int:
-    """Reap and forward until the program ends or the launcher is gone; the status to exit with."""
-    signals = process.signalfd(_ALL_SIGNALS)
-    poll = select.poll()
-    poll.register(signals, select.POLLIN)
-    poll.register(report, select.POLLHUP)
-    while True:
-        for fd, _events in poll.poll():
-            if fd != signals:
-                return 128 + _SIGKILL
-            number, code, value = unpack_from(_SIGINFO_WORDS, os.read(signals, _SIGINFO_SIZE))
-            if number != _SIGCHLD:
-                (os.killpg if (code, value) == (SI_QUEUE, TO_GROUP) else os.kill)(program_pid, number)
-                continue
-            code = reap(program_pid)
-            if code is None:
-                continue
-            report.send(f"exited\t{code if code >= 0 else 128 - code}\t{max(-code, 0)}".encode())
-            return code if code >= 0 else 128 - code
+class Watch:
+    """What PID 1 does as long as the program runs."""
+
+    def __init__(self, plan: Plan, program_pid: int, report: _socket.socket) -> None:
+        """Signals are blocked."""
+        self.plan, self.program_pid, self.report = plan, program_pid, report
+        self.entered: dict[int, _socket.socket] = {}  # the channels of those that came later, by pid
+        self.signals = process.signalfd(_ALL_SIGNALS)
+        self.poll = select.poll()
+        self.poll.register(self.signals, select.POLLIN)
+        self.poll.register(report, select.POLLIN)
+
+    def until_the_end(self) -> int:
+        """Reap and forward until the program ends or the launcher is gone; the status to exit with."""
+        while True:
+            for fd, _events in self.poll.poll():
+                if fd == self.report.fileno():
+                    if not self.asked():
+                        return 128 + _SIGKILL
+                elif fd != self.signals:
+                    self.obey(fd)
+                elif (code := self.signalled()) is not None:
+                    status = code if code >= 0 else 128 - code
+                    self.report.send(f"exited\t{status}\t{max(-code, 0)}".encode())
+                    return status
+
+    def signalled(self) -> int | None:
+        """Take a signal; the program's exit code (negative: a signal) once it has ended."""
+        number, code, value = unpack_from(_SIGINFO_WORDS, os.read(self.signals, _SIGINFO_SIZE))
+        if number != _SIGCHLD:
+            (os.killpg if (code, value) == (SI_QUEUE, TO_GROUP) else os.kill)(self.program_pid, number)
+            return None
+        ended = reaped()
+        for pid in self.entered.keys() & ended.keys():
+            channel = self.entered.pop(pid)
+            self.silence(channel.fileno())
+            send(channel, f"exited\t{ended[pid] if ended[pid] >= 0 else 128 - ended[pid]}\t{max(-ended[pid], 0)}".encode())
+            channel.close()
+        return ended.get(self.program_pid)
+
+    def asked(self) -> bool:
+        """Start what the launcher passes on; False once the launcher is gone."""
+        words, ancillary, _flags, _address = self.report.recvmsg(16, _socket.CMSG_SPACE(64 * 4), _socket.MSG_CMSG_CLOEXEC)
+        fds = [fd for _level, _kind, data in ancillary for fd in unpack(f"{len(data) // 4}i", data)]
+        if not fds:
+            return bool(words)
+        wanted, channel_fd, *stdio = fds
+        channel = _socket.socket(fileno=channel_fd)
+        try:
+            plan: Plan = {**self.plan, **marshal.loads(os.pread(wanted, os.fstat(wanted).st_size, 0))}  # noqa: S302  # from our own caller
+            plan["env"] = {**self.plan["env"], **plan["env"]}
+            pid, failure, master = start(plan, stdio)
+            if failure:
+                channel.send(failure)
+                channel.close()
+            else:
+                self.entered[pid] = channel
+                self.poll.register(channel, select.POLLIN)
+                tell(channel, "ready", master)
+        except Exception as error:  # noqa: BLE001  # who asked is told; the container goes on
+            send(channel, f"failed\tprogram.enter\t0\t{error}"[:4096].encode(errors="replace"))
+        finally:
+            for fd in (wanted, *stdio):
+                os.close(fd)
+        return True
+
+    def obey(self, fd: int) -> None:
+        """Pass a signal on to the process that the channel is of; who asked for it may also be gone."""
+        pid, channel = next((pid, channel) for pid, channel in self.entered.items() if channel.fileno() == fd)
+        try:
+            number = channel.recv(1)
+        except OSError:
+            number = b""
+        if number:
+            os.kill(pid, number[0])
+        else:
+            self.silence(fd)
+
+    def silence(self, fd: int) -> None:
+        """Poll it no more."""
+        try:
+            self.poll.unregister(fd)
+        except KeyError:
+            return
 
 
-def reap(program_pid: int) -> int | None:
-    """Collect every ended child; the program's exit code (negative: a signal) once it is among them."""
-    ended = None
+def send(channel: _socket.socket, words: bytes) -> None:
+    """Send it if somebody is there."""
+    try:
+        channel.send(words, _socket.MSG_DONTWAIT)
+    except OSError:
+        return
+
+
+def reaped() -> dict[int, int]:
+    """Collect every ended child: exit codes (negative: a signal) by pid."""
+    ended: dict[int, int] = {}
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -159,5 +255,4 @@ def reap(program_pid: int) -> int | None:
             return ended
         if pid == 0:
             return ended
-        if pid == program_pid:
-            ended = os.waitstatus_to_exitcode(status)
+        ended[pid] = os.waitstatus_to_exitcode(status)

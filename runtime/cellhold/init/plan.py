@@ -37,6 +37,7 @@ class Bind(TypedDict):
     target: str
     tree: int
     directory: bool
+    populate: bool  # an empty one gets what the image has there
 
 
 class View(TypedDict):
@@ -77,8 +78,10 @@ class Plan(TypedDict):
     bounding: int  # capability bits that the program may have
     seccomp: bytes
     user: str
+    groups: list[str]  # more of them, ids or names
+    terminal: tuple[int, int] | None  # rows and columns; None: the streams are descriptors
     cwd: str
     args: list[str]
     env: dict[str, str]
-    oom_score_adj: int
+    oom_score_adj: int  # 0: as it is
     seconds: float | None  # wall time after which the launcher kills it

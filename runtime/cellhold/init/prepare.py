@@ -101,9 +101,9 @@ def shifted(fd: int, pid: int, *, recursive: bool) -> int:
     return fd
 
 
-def send_descriptors(to: _socket.socket, fds: list[int]) -> None:
+def send_descriptors(to: _socket.socket, fds: list[int], words: bytes = b"go") -> None:
     """Send all in one message: it is the clone's go as well."""
-    to.sendmsg([b"go"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))])
+    to.sendmsg([words], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))] if fds else [])
 
 
 def make_dev() -> int:

@@ -6,6 +6,7 @@ import os
 import resource
 import stat
 
+from cellhold.init import terminal as terminals
 from cellhold.linux import process
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
@@ -20,17 +21,21 @@ class NoSuchUser(Exception):
     """The image's /etc/passwd or /etc/group does not know the name."""
 
 
-def become(plan: Plan) -> None:
-    """Turn this process into the program, up to the exec; raises OSError or NoSuchUser."""
+def become(plan: Plan, *, terminal: int = -1) -> None:
+    """Turn this process into the program, up to the exec; raises OSError or NoSuchUser. terminal: what is to control its session."""
     os.setsid()
     uid, gid, groups, home = resolve(plan["user"])
+    groups += [group_id(group) for group in plan["groups"]]
     for number, soft, hard in plan["rlimits"]:
         resource.setrlimit(number, (soft, hard))
-    raise_oom_score(plan["oom_score_adj"])
+    if plan["oom_score_adj"]:
+        raise_oom_score(plan["oom_score_adj"])
     if plan["id_count"] == 1:  # the kernel lets nobody call setgroups(2) there, and no other group means anything
         groups = []
     if outside := [number for number in (uid, gid, *groups) if number >= plan["id_count"]]:  # 4294967295 would mean "leave it root"
         raise NoSuchUser(f"id {outside[0]} is not one of the container's {plan['id_count']} ids")
+    if terminal >= 0:
+        terminals.control(terminal, uid)
     make_directory(plan["cwd"])
     if plan["id_count"] > 1:
         os.setgroups(groups)
@@ -96,11 +101,16 @@ def resolve(user: str) -> tuple[int, int, list[int], str]:
     gid = int(row[3]) if row else 0
     groups = [int(entry[2]) for entry in table("/etc/group", 4) if row and row[0] in entry[3].split(",")]
     if group:
-        entry = next((entry for entry in table("/etc/group", 4) if group in (entry[0], entry[2])), None)
-        if entry is None and not is_number(group):
-            raise NoSuchUser(f"no group {group} in the image's /etc/group")
-        gid = int(entry[2]) if entry else int(group)
+        gid = group_id(group)
     return uid, gid, groups, row[5] if row else "/"
+
+
+def group_id(group: str) -> int:
+    """The id of a group by name or number; raises NoSuchUser."""
+    entry = next((entry for entry in table("/etc/group", 4) if group in (entry[0], entry[2])), None)
+    if entry is None and not is_number(group):
+        raise NoSuchUser(f"no group {group} in the image's /etc/group")
+    return int(entry[2]) if entry else int(group)
 
 
 def is_number(text: str) -> bool:

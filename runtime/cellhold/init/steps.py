@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
+from cellhold.init.populate import populate
 from cellhold.linux import mount, process
 from cellhold.linux.netdevice import set_up
 
@@ -161,7 +162,10 @@ def bind_files(now: Becoming) -> None:
 def bind_volumes(now: Becoming) -> None:
     """What the user asked to see of the host."""
     for bind in now.plan["binds"]:
-        move(now.trees[bind["tree"]], target(now.root, bind["target"], directory=bind["directory"]))
+        place = target(now.root, bind["target"], directory=bind["directory"])
+        if bind["populate"]:
+            populate(place, now.trees[bind["tree"]])
+        move(now.trees[bind["tree"]], place)
 
 
 def pivot(now: Becoming) -> None:

@@ -4,6 +4,9 @@ HOME/                     CELLHOLD_HOME, else /var/lib/cellhold as root, else ~/
     containers/ID/        one container: locked (flock on the directory) by whoever runs it
         record.json       what it is and what became of it (store/record.py)
         storage/          its writable layer (storage.py)
+        log               what a container that is kept has said (init/log.py); log.1, log.2: older
+    volumes/NAME/         a volume (cellhold/volumes.py)
+    events                what happened to containers (store/journal.py)
     ids/NUMBER            a claim on a range of subordinate ids: the file's text is the container's id (store/ids.py)
     images/NAME-KEY/      what an image that is no OCI image needs on disk; `host` keeps its skeleton here
     images.json           the OCI images and their names (store/names.py)
@@ -36,7 +39,7 @@ from cellhold.store.names import Names
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PARTS = ("containers", "ids", "images", "blobs", "layers", "templates", "seccomp")
+_PARTS = ("containers", "ids", "images", "blobs", "layers", "templates", "seccomp", "volumes")
 _UNWRITABLE = {
     errno.ENOSPC: "free space on its disk",
     errno.EDQUOT: "delete files of yours on its disk",
@@ -56,6 +59,11 @@ class Home:
     def containers(self) -> Path:
         """See above."""
         return self.root / "containers"
+
+    @property
+    def volumes(self) -> Path:
+        """See above."""
+        return self.root / "volumes"
 
     @property
     def ids(self) -> Path:

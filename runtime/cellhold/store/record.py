@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cellhold.errors import ContainerNotFound
+from cellhold.errors import ContainerNotFound, NotSupported
+from cellhold.store import locks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+VERSION = 1  # of the form; a record of a later one is left alone
+_LOCK = "record.lock"
 _SHOWN = 80
 _PRIVATE = partial(os.open, mode=0o600)
 
@@ -28,6 +33,9 @@ class Record:
     limits: the numbers among those that hold, by the names of cellhold.spec.Limits.
     overlays: where its overlays are mounted, the root's first. layers: the chain ids of the unpacked layers that it is mounted from, the
     topmost first; no other of its image's are needed.
+
+    kept: it is nobody's, and stays until it is removed; then `spec` is what it was made by (store/specs.py), auto_remove says that it goes
+    with its end (docker's --rm), stopping that somebody has asked it to end, restarts how often its policy has started it again.
     """
 
     id: str
@@ -44,6 +52,21 @@ class Record:
     limits: dict[str, float | None] = field(default_factory=dict)
     layers: list[str] = field(default_factory=list)
     overlays: list[str] = field(default_factory=lambda: ["/"])
+    volumes: list[str] = field(default_factory=list)  # the names of those that it has, whether it runs or not
+    kept: bool = False
+    spec: dict[str, Any] = field(default_factory=dict)
+    auto_remove: bool = False
+    stopping: bool = False
+    restarts: int = 0
+    finished: float | None = None
+    oom_kills: int = 0
+    health: dict[str, Any] = field(default_factory=dict)
+    version: int = VERSION
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its program runs, or is paused, by the record."""
+        return self.state in ("running", "paused") and self.pid is not None
 
     def write(self, directory: Path) -> None:
         """Put it into the container's directory."""
@@ -74,8 +97,39 @@ def birth(pid: int) -> int | None:
 
 
 def read(directory: Path) -> Record | None:
-    """The record in a container's directory; None if there is none, or half of one."""
+    """The record in a container's directory; None if there is none, or half of one, or one of a later version of this program."""
     try:
-        return Record(**json.loads((directory / "record.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        found = json.loads((directory / "record.json").read_text(encoding="utf-8"))
+        return Record(**found) if found.get("version", VERSION) <= VERSION else None
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
+
+
+def is_of_later_version(directory: Path) -> bool:
+    """Whether a later version of this program has written what is there, so that this one must not touch it."""
+    try:
+        found = json.loads((directory / "record.json").read_text(encoding="utf-8"))
+        return bool(found["version"] > VERSION)
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
+@contextmanager
+def changing(directory: Path) -> Iterator[Record]:
+    """Change the record of a container that is kept, while no other process does: it is read, and written when the block is through.
+
+    Raises ContainerNotFound where it is gone by now.
+    """
+    if not directory.is_dir():
+        raise ContainerNotFound(f"cannot find container {directory.name}: it has just been removed")
+    path = directory / _LOCK
+    with locks.held(path, locks.file(path)):
+        found = read(directory)
+        if found is None and is_of_later_version(directory):
+            raise NotSupported(f"cannot change container {directory.name}: a later version of Cellhold has made it", hint="use that one")
+        if found is None:
+            raise ContainerNotFound(f"cannot find container {directory.name}: it has just been removed")
+        before = {one.name: getattr(found, one.name) for one in fields(found)}
+        yield found
+        if vars(found) != before:
+            found.write(directory)

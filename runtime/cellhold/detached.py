@@ -1,0 +1,341 @@
+"""Detached containers: they outlive whoever made them, and anybody of their user can do with them what docker does.
+
+Each has a record (store/record.py) that tells the truth, and while it runs a monitor (init/monitor.py). The lock on its directory is held by
+the monitor, or by whoever is just starting or removing it; the record is changed under a lock of its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Self
+
+from cellhold import cgroups, containers, entering, monitoring, volumes
+from cellhold.container import Container
+from cellhold.errors import CellholdError, InvalidSpec, NotAllowed, NotSupported
+from cellhold.holdings import NUMBERS
+from cellhold.lifecycle import Action, State, after
+from cellhold.spec import check_name
+from cellhold.store import ids, journal, locks, record, removal, specs, subids
+from cellhold.store.home import open_home
+from cellhold.sweep import settle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pathlib import Path
+
+    from cellhold.cgroups.base import Usage
+    from cellhold.entering import Entered
+    from cellhold.monitoring import Attached
+    from cellhold.spec import Limits, Spec
+    from cellhold.store.home import Home
+    from cellhold.store.record import Record
+
+GRACE_SECONDS = 10.0
+_LOOK_SECONDS = 0.01
+_PATIENCE_SECONDS = 10.0  # for somebody who is just starting, settling or looking at it
+
+
+class Detached:
+    """A container by its id: every call finds the truth on disk, so that any number of these, in any processes, may be used at once."""
+
+    def __init__(self, container_id: str, home: Home | None = None) -> None:
+        """The one of that id; find() looks for names."""
+        self.id = container_id
+        self._home = home or open_home()
+
+    @classmethod
+    def create(cls, spec: Spec, *, auto_remove: bool = False, home: Home | None = None) -> Self:
+        """Make one, as `docker create`. auto_remove: it goes with its end.
+
+        Raises what Container.create() does, and InvalidSpec for a name that another one has.
+        """
+        home = home or open_home()
+        with _named(spec.name, home):
+            container = Container.create(spec, home=home)
+            try:
+                container.keep(auto_remove=auto_remove)
+            except BaseException:
+                container.remove()
+                raise
+            container.close()
+        made = cls(container.id, home)
+        journal.tell(home.root, "create", made.record)
+        return made
+
+    @classmethod
+    def find(cls, text: str, home: Home | None = None) -> Self:
+        """The one of that name, or whose id begins so. Raises ContainerNotFound, or NotAllowed for one that is another process's own."""
+        home = home or open_home()
+        known = containers.find(text, home)
+        if not known.kept:
+            raise NotAllowed(
+                f"cannot use container {known.name}: it belongs to the process that has it, and ends with it",
+                hint="that process can; `cellhold stop`, `kill`, `inspect`, `stats`, `diff` and `commit` work from anywhere",
+            )
+        return cls(known.id, home)
+
+    # ------------------------------------------------------------------------------------------------------------------- what it is
+
+    @property
+    def record(self) -> Record:
+        """What is known of it now. Raises ContainerNotFound where it was removed."""
+        return containers.find(self.id, self._home)
+
+    @property
+    def name(self) -> str:
+        """What it is called now."""
+        return self.record.name
+
+    @property
+    def state(self) -> State:
+        """Its state now; REMOVED where it is gone."""
+        try:
+            return State(self.record.state)
+        except CellholdError:
+            return State.REMOVED
+
+    @property
+    def spec(self) -> Spec:
+        """What it was made by."""
+        return specs.spec(self.record.spec)
+
+    def usage(self) -> Usage:
+        """What its group has used in this run. Raises NotAllowed unless it runs."""
+        return containers.usage(self.record)
+
+    # ------------------------------------------------------------------------------------------------------------------- the lifecycle
+
+    def start(self, *, attach: bool = False, once: bool = False) -> Attached | None:
+        """Start it; one that runs already is left as it is, as docker has it. attach, once: as Container.start_kept().
+
+        Raises SetupFailed, CommandNotRun, NotSupported, NotAllowed (it is paused).
+        """
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while (lock := self._lock()) is None:
+            known = self.record
+            if known.state == State.RUNNING:
+                return None
+            if known.state in (State.PAUSED, State.RESTARTING) or time.monotonic() > until:
+                after(State(known.state), Action.START, container=known.name)
+                raise NotAllowed(f"cannot start container {known.name}: another process is about to", hint="try again")
+            time.sleep(_LOOK_SECONDS)
+        try:
+            settle(self._directory)
+            with record.changing(self._directory) as known:
+                known.stopping, known.restarts = False, 0
+            container = Container.reopened(known, os.dup(lock), self._home)
+            try:
+                attached = container.start_kept(attach=attach, once=once)
+            except BaseException:
+                container.close()
+                raise
+        finally:
+            os.close(lock)
+        journal.tell(self._home.root, "start", known)
+        return attached
+
+    def stop(self, grace_seconds: float | None = None) -> int:
+        """Its stop signal, and SIGKILL after the grace period (None: as it was made with); its status. One that does not run is left so."""
+        known = self.record
+        if State(known.state) in (State.STOPPED, State.CREATED):
+            after(State(known.state), Action.STOP, container=known.name)
+            return known.status or 0
+        with record.changing(self._directory) as known:
+            known.stopping = True
+        spec = specs.spec(known.spec)
+        grace = grace_seconds if grace_seconds is not None else GRACE_SECONDS if spec.stop_seconds is None else spec.stop_seconds
+        with suppress(NotAllowed):  # it has ended by itself meanwhile, or waits to be started again
+            containers.stop(known, grace, number=spec.stop_signal or signal.SIGTERM)
+        status = self.wait()
+        journal.tell(self._home.root, "stop", known)
+        return status
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send its program a signal; SIGKILL ends all of its processes. Raises NotAllowed unless it runs."""
+        known = self.record
+        after(State(known.state), Action.KILL, container=known.name)
+        if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+            with record.changing(self._directory) as known:
+                known.stopping = True
+        containers.send(known, number)
+        journal.tell(self._home.root, "kill", known, signal=number)
+
+    def restart(self, grace_seconds: float | None = None) -> None:
+        """Stop it if it runs, and start it again."""
+        if self.state in (State.RUNNING, State.PAUSED, State.RESTARTING):
+            self.stop(grace_seconds)
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze every process where it is. Raises NotAllowed unless it runs."""
+        self._freeze(Action.PAUSE)
+
+    def unpause(self) -> None:
+        """Let it go on. Raises NotAllowed unless it is paused."""
+        self._freeze(Action.UNPAUSE)
+
+    def _freeze(self, action: Action) -> None:
+        containers.find(self.id, self._home)  # and settle it, if it has ended
+        with record.changing(self._directory) as known:
+            state = after(State(known.state), action, container=known.name)
+            group = cgroups.existing(known.id)
+            if action is Action.PAUSE:
+                group.freeze()
+            else:
+                group.thaw()
+            known.state = state
+        journal.tell(self._home.root, str(action), known)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it does not run; its status. timeout: seconds. Raises TimeoutError; ContainerNotFound if it is removed meanwhile."""
+        known = self.record
+        until = None if timeout is None else time.monotonic() + timeout
+        while known.state in (State.RUNNING, State.PAUSED, State.RESTARTING):
+            if until is not None and time.monotonic() > until:
+                raise TimeoutError(f"container {known.name} still runs")
+            containers.await_end(known, None if until is None else max(until - time.monotonic(), 0))
+            time.sleep(_LOOK_SECONDS)
+            try:
+                known = self.record
+            except CellholdError:
+                if known.auto_remove:
+                    return containers.last_status(known, self._home)
+                raise
+        return known.status or 0
+
+    def rename(self, name: str) -> None:
+        """Call it something else. Raises InvalidSpec for a name that is none, or that another one has."""
+        check_name(name)
+        with _named(name, self._home, not_of=self.id), record.changing(self._directory) as known:
+            before, known.name = known.name, name
+        journal.tell(self._home.root, "rename", known, oldName=before)
+
+    def update(self, limits: Limits | None = None, *, restart: str | None = None) -> None:
+        """New limits, at once where it runs, and another restart policy. Raises what Container.update() does."""
+        containers.find(self.id, self._home)
+        with record.changing(self._directory) as known:
+            spec = specs.spec(known.spec)
+            if limits is not None:
+                check_update(spec.limits, limits, known)
+                if known.is_alive:
+                    cgroups.existing(known.id).update(limits)
+                known.spec["limits"] = specs.plain_limits(limits)
+                known.limits = {name: getattr(limits, name) for name in NUMBERS}
+            if restart is not None:
+                known.spec["restart"] = restart
+                specs.spec(known.spec)
+        journal.tell(self._home.root, "update", known)
+
+    def remove(self, *, force: bool = False, with_volumes: bool = False) -> None:
+        """Remove it and all that it has; force: kill it first if it runs; with_volumes: its anonymous volumes, too.
+
+        Raises NotAllowed if it runs.
+        """
+        known = self.record
+        if State(known.state) not in (State.CREATED, State.STOPPED):
+            if not force:
+                after(State(known.state), Action.REMOVE, container=known.name)
+            with record.changing(self._directory) as known:
+                known.stopping = True
+            with suppress(NotAllowed):
+                containers.send(known, signal.SIGKILL)
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while (lock := self._lock()) is None:
+            if not self._directory.exists():  # --rm, or another one was faster
+                return
+            if time.monotonic() > until:
+                raise NotAllowed(f"cannot remove container {known.name}: another process has it", hint="try again")
+            time.sleep(_LOOK_SECONDS)
+        try:
+            clear(settle(self._directory), lock, self._home, with_volumes=with_volumes)
+        finally:
+            os.close(lock)
+
+    # ------------------------------------------------------------------------------------------------------------------- inside
+
+    def exec(  # noqa: PLR0913  # docker's flags
+        self,
+        *args: str,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        user: str | None = None,
+        terminal: bool = False,
+    ) -> Entered:
+        """Start one more process in it, as Container.exec(). Raises NotAllowed unless it runs, CommandNotRun, SetupFailed."""
+        known = self.record
+        entering.check(State(known.state), known.name)
+        asked = entering.request(args, env=env, cwd=cwd, user=user, terminal=terminal)
+        with monitoring.connected(self._directory) as client:
+            return entering.enter(client, asked, (stdin, stdout, stderr), name=known.name)
+
+    def attach(self, *, once: bool = False) -> Attached:
+        """See what it writes from now on, and write to it. Raises NotAllowed unless it runs."""
+        known = self.record
+        entering.check(State(known.state), known.name, "attach to")
+        return monitoring.attach(self._directory, once=once)
+
+    @property
+    def _directory(self) -> Path:
+        return self._home.container(self.id)
+
+    def _lock(self) -> int | None:
+        """The lock on its directory, a descriptor; None where somebody has it."""
+        try:
+            fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        return fd
+
+
+def check_update(present: Limits, wanted: Limits, known: Record) -> None:
+    """Raise NotSupported for what is fixed: disk when it is made, time and ulimits while it runs."""
+    for name, fixed in (("disk_bytes", True), ("seconds", known.is_alive), ("rlimits", known.is_alive)):
+        if fixed and getattr(present, name) != getattr(wanted, name):
+            raise NotSupported(
+                f"cannot update {name}={getattr(wanted, name)} of container {known.name}: it cannot be changed any more",
+                hint="make a new container with that limit",
+            )
+
+
+def clear(known: Record, lock: int, home: Home, *, with_volumes: bool = True) -> None:
+    """Remove what a container has that does not run. lock: on its directory, the caller's. Raises OSError."""
+    del lock
+    journal.tell(home.root, "destroy", known)
+    directory = home.container(known.id)
+    base = None if subids.is_rootless() else ids.claimed_by(home.ids, known.id)
+    cgroups.remove_leftover(known.id)
+    with suppress(FileNotFoundError):
+        removal.remove(directory)
+    if base is not None:
+        ids.release(home.ids, base)
+    if with_volumes:
+        volumes.remove_anonymous(known, home)
+
+
+@contextmanager
+def _named(name: str | None, home: Home, *, not_of: str = "") -> Iterator[None]:
+    """Keep others from taking the name meanwhile. Raises InvalidSpec where one has it."""
+    if name is None:
+        yield
+        return
+    path = home.root / "containers.lock"
+    with locks.held(path, locks.file(path)):
+        for other in containers.listed(home):
+            if name in (other.name, other.id) and other.id != not_of:
+                raise InvalidSpec(
+                    f"cannot use name={name}: container {other.id} has it", hint=f"cellhold rm {name}, cellhold rename, or another name"
+                )
+        yield

@@ -1,0 +1,258 @@
+"""The monitor: the launcher of one container that outlives whoever started it. It keeps the log, and serves those who attach.
+
+Two processes, as small as the launcher. The keeper waits for the other one, outside of any user namespace, and then becomes
+`cellhold.aftermath`, a whole Python, which writes down how the container ended and starts it again where its policy says so. The monitor
+proper is the launcher (launcher.py) with one container. The lock on the container's directory is held by both.
+
+    starter --(control: what is kept, then one request as to the launcher, then LET_GO)--> monitor
+    client  --(the container's socket: ATTACH, or a request for PID 1 with its descriptors)--> monitor
+    client  <--(GREETING with what its standard input is written to; then pieces of output, the stream's number first)--  monitor
+
+Until it is let go of, the starter's end is the container's. Output that a client has not taken yet holds up the program, as a pipe would.
+"""
+
+from __future__ import annotations
+
+import _socket
+import marshal
+import os
+import select
+import sys
+import time
+
+from cellhold.init import launcher, prepare, rootless
+from cellhold.init.log import Log
+from cellhold.linux import process
+from cellhold.linux.pidfd import pidfd_send_signal
+
+TYPE_CHECKING = False  # importing typing would cost more than the rest
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from cellhold.init.launcher import Watched
+    from cellhold.init.prepare import Privileged
+    from cellhold.init.rootless import Rows
+
+LET_GO = b"let go"
+ATTACH, ATTACH_ONCE, GREETING = b"attach", b"attach once", b"\0"  # once: nobody else is to write to its standard input
+STDOUT, STDERR = 1, 2
+_ENDED = "ended"  # the file that says how (sweep.py reads it): status, signal, whether the time was up
+_PIECE = 32768
+_SIGKILL = 9
+_MOST_CLIENTS = 64
+_LAST_SECONDS = 10.0  # that a client has to take the last piece once the container has ended
+
+
+class Monitor(launcher.Launcher):
+    """The loop of the launcher, with one container, its output and its clients."""
+
+    def __init__(
+        self, control: _socket.socket, host: Privileged, directory: str, listening: int, *, stdin: int, outputs: dict[int, int]
+    ) -> None:
+        """directory: the container's. stdin: what its standard input is written to, -1 for none. outputs: descriptor -> stream."""
+        super().__init__(control, host)
+        self.directory = directory
+        self.log = Log(f"{directory}/log")
+        self.listening = _socket.socket(fileno=listening)
+        self.stdin = stdin
+        self.outputs = outputs
+        self.clients: dict[int, _socket.socket] = {}
+        self.waiting: dict[int, bytes] = {}  # clients that have no room for the last piece, which is here
+        self.one: Watched | None = None
+        self.is_let_go = self.has_begun = self.is_held_up = False
+        self.over: float | None = None  # since when
+        self.poll.register(listening, select.POLLIN)
+        for fd in outputs:
+            self.poll.register(fd, select.POLLIN)
+
+    def request(self) -> bool:
+        """The one request, or that from now on the container is nobody's but ours."""
+        if self.one is None:
+            going_on = super().request()
+            self.one = next(iter(self.watched.values()), None)
+            return going_on
+        words = self.control.recv(16)
+        self.poll.unregister(self.control)
+        if words != LET_GO:
+            self.control.close()
+            pidfd_send_signal(self.one.pidfd, _SIGKILL)
+        self.is_let_go = True
+        return True
+
+    def look(self, watched: Watched, fd: int) -> None:
+        """As the launcher; but what the starter does with its channel is of no interest once it has let go."""
+        if fd == watched.channel.fileno() and self.is_let_go:
+            self.forget(fd)
+        else:
+            super().look(watched, fd)
+
+    def began(self, watched: Watched, terminal: list[int]) -> None:
+        """The program runs: its terminal, if it has one, is read here."""
+        self.has_begun = True
+        for fd in terminal:
+            self.stdin = fd
+            self.outputs[fd] = STDOUT
+            self.poll.register(fd, select.POLLIN)
+
+    def bury(self, watched: Watched) -> None:
+        """It has ended: what is left is what it has said."""
+        late = watched.seconds is not None and watched.deadline is None
+        super().bury(watched)
+        if self.has_begun:
+            status, number = watched.ended or (0, 0)
+            write(self.directory, _ENDED, f"{status} {number} {int(late)}")
+        self.over = time.monotonic()
+        self.finish()
+
+    def patience(self) -> float | None:
+        """Milliseconds until something has to be done without being told."""
+        return super().patience() if self.over is None else 1000 * _LAST_SECONDS
+
+    def enforce_deadlines(self) -> None:
+        """As the launcher; and turn away who does not take the last piece."""
+        super().enforce_deadlines()
+        if self.over is not None and time.monotonic() > self.over + _LAST_SECONDS:
+            for fd in tuple(self.waiting):
+                self.dismiss(fd)
+            self.finish()
+
+    def finish(self) -> None:
+        """End when the program has, and all that it said is written down and taken."""
+        if self.over is not None and not (self.has_begun and (self.outputs or self.waiting)):
+            self.left = self.has_begun
+
+    def attend(self, fd: int, events: int) -> None:
+        """A client that comes, one that asks, takes or goes, or a piece of output."""
+        if fd == self.listening.fileno():
+            self.welcome()
+        elif fd in self.clients:
+            if fd in self.waiting:
+                self.give(fd, self.waiting.pop(fd))
+                self.hold_up()
+            elif events & ~select.POLLOUT:
+                self.hear_client(fd)
+        elif fd in self.outputs and not self.waiting:
+            self.copy(fd)
+        self.finish()
+
+    def welcome(self) -> None:
+        """A new client; nobody else than our own user gets as far as this socket."""
+        fd, _address = self.listening._accept()  # accept() is the other half's, that costs an import of enum
+        client = _socket.socket(fileno=fd)
+        if len(self.clients) >= _MOST_CLIENTS:
+            client.close()
+            return
+        self.clients[client.fileno()] = client
+        self.poll.register(client, select.POLLIN)
+
+    def hear_client(self, fd: int) -> None:
+        """It wants to see the output, or something from PID 1, or is gone."""
+        client = self.clients[fd]
+        try:
+            words, fds = launcher.received(client)
+        except OSError:
+            words, fds = b"", []
+        if not words:
+            self.dismiss(fd)
+        elif words in (ATTACH, ATTACH_ONCE):
+            prepare.send_descriptors(client, [self.stdin] if self.stdin >= 0 else [], GREETING)
+            if words == ATTACH_ONCE and self.stdin >= 0 and self.stdin not in self.outputs:
+                os.close(self.stdin)
+                self.stdin = -1
+        elif self.one is not None and fds:
+            self.ask(self.one, fds)
+
+    def copy(self, fd: int) -> None:
+        """Take a piece of output, write it down, and pass it on to the clients."""
+        try:
+            piece = os.read(fd, _PIECE)
+        except OSError:  # of a terminal, that nobody has open any more
+            piece = b""
+        if not piece:  # never while it is held up
+            self.poll.unregister(fd)
+            del self.outputs[fd]
+            if fd != self.stdin:
+                os.close(fd)
+            return
+        self.log.write(self.outputs[fd], piece)
+        for client in tuple(self.clients):
+            self.give(client, bytes([self.outputs[fd]]) + piece)
+        self.hold_up()
+
+    def give(self, fd: int, message: bytes) -> None:
+        """Send a client a piece; what it has no room for waits."""
+        try:
+            self.clients[fd].send(message, _socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            self.waiting[fd] = message
+            self.poll.modify(fd, select.POLLOUT)
+        except OSError:
+            self.dismiss(fd)
+        else:
+            self.poll.modify(fd, select.POLLIN)
+
+    def hold_up(self) -> None:
+        """Read output only while nobody waits for room."""
+        if self.is_held_up != bool(self.waiting):
+            self.is_held_up = bool(self.waiting)
+            for fd in self.outputs:
+                if self.is_held_up:
+                    self.poll.unregister(fd)
+                else:
+                    self.poll.register(fd, select.POLLIN)
+
+    def dismiss(self, fd: int) -> None:
+        """A client is gone."""
+        self.poll.unregister(fd)
+        self.waiting.pop(fd, None)
+        self.clients.pop(fd).close()
+        self.hold_up()
+
+
+def write(directory: str, name: str, text: str) -> None:
+    """Put a small file there, whole."""
+    fd = os.open(f"{directory}/{name}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+    os.rename(f"{directory}/{name}.new", f"{directory}/{name}")
+
+
+def main(ids: tuple[Rows, Rows, tuple[str, str] | None] | None) -> NoReturn:
+    """The keeper's and the monitor's program. ids: rootless.enter()'s arguments; None as root."""
+    launcher.begin()
+    control = _socket.socket(fileno=3)
+    words, fds = launcher.received(control)
+    if not words:
+        os._exit(0)
+    kept = marshal.loads(words)  # noqa: S302  # from our own starter
+    lock = fds[0]
+    prepare.set_title(b"cellhold-monitor")
+    pid = os.fork()
+    if pid:
+        keep(pid, kept, lock)
+    refused = None
+    if ids is not None:
+        try:
+            rootless.enter(*ids)
+        except OSError as error:
+            refused = error
+    host = prepare.Privileged() if ids is None else rootless.Rootless(ids[0], ids[1], refused)
+    _lock, listening, stdin, *outputs = fds
+    streams = dict(zip(outputs, (STDOUT, STDERR), strict=False))
+    watching = Monitor(control, host, kept["directory"], listening, stdin=stdin if kept["stdin"] else -1, outputs=streams)
+    os._exit(int(watching.serve()))
+
+
+def keep(pid: int, kept: dict[str, str], lock: int) -> NoReturn:
+    """Wait for the monitor; where a program ran, see to its end."""
+    process.close_range(3, lock - 1)
+    process.close_range(lock + 1, 1 << 30)
+    _pid, status = os.waitpid(pid, 0)
+    if status == 0:  # nothing ever ran: the starter knows
+        os._exit(0)
+    os.set_inheritable(lock, True)
+    path = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    code = f"import sys; sys.path.append({path!r}); from cellhold.aftermath import main; main({kept['id']!r}, {lock})"
+    os.execv(sys.executable, [sys.executable, "-I", "-c", code])

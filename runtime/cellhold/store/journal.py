@@ -1,0 +1,46 @@
+"""What happened to containers, a line each, as `docker events` tells it: written by whoever did or noticed it, read by `cellhold events`.
+
+HOME/events, one JSON object a line: time (seconds since the epoch), type, action, id, and attributes. Bounded: a file that has grown
+too large becomes `events.1`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cellhold.store.record import Record
+
+NAME = "events"
+MOST_BYTES = 1 << 20
+
+
+def tell(root: Path, action: str, known: Record, **more: Any) -> None:
+    """Add a line about a container. A disk that is full costs the line."""
+    labels = known.spec.get("labels", {})
+    attributes = {**labels, "image": known.image, "name": known.name, **{name: str(value) for name, value in more.items()}}
+    line = json.dumps({"time": time.time(), "type": "container", "action": action, "id": known.id, "attributes": attributes})
+    with suppress(OSError):
+        path = root / NAME
+        with open(
+            os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "w", encoding="utf-8"
+        ) as file:
+            file.write(f"{line}\n")  # one write(2), so that lines of several processes do not mix
+            if file.tell() > MOST_BYTES:
+                os.replace(path, path.with_name(f"{NAME}.1"))
+
+
+def read(root: Path) -> Iterator[dict[str, Any]]:
+    """Those that are there, the oldest first."""
+    for name in (f"{NAME}.1", NAME):
+        with suppress(OSError):
+            for line in (root / name).read_text(encoding="utf-8").splitlines():
+                with suppress(ValueError):
+                    yield json.loads(line)

@@ -1,0 +1,56 @@
+"""A Spec as JSON has it, in the record of a container that is kept, and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from cellhold.spec import IoLimit, Limits, Mount, Spec
+
+
+def plain(spec: Spec) -> dict[str, Any]:
+    """For JSON: dictionaries, lists, texts and numbers."""
+    mappings = {"env": dict(spec.env), "labels": dict(spec.labels)}
+    return {
+        **{name: value for name, value in vars(spec).items() if name not in ("env", "labels", "limits", "mounts", "capabilities")},
+        **mappings,
+        "capabilities": None if spec.capabilities is None else sorted(spec.capabilities),
+        "limits": plain_limits(spec.limits),
+        "mounts": [asdict(entry) for entry in spec.mounts],
+    }
+
+
+def plain_limits(limits: Limits) -> dict[str, Any]:
+    """The same of the limits alone."""
+    return {
+        **vars(limits),
+        "io": [asdict(entry) for entry in limits.io],
+        "rlimits": {name: list(pair) for name, pair in limits.rlimits.items()},
+    }
+
+
+def spec(text: dict[str, Any]) -> Spec:
+    """What plain() was given. Raises InvalidSpec, TypeError or ValueError for anything else."""
+    tuples = ("args", "groups")
+    return Spec(
+        **{
+            **text,
+            **{name: tuple(text[name]) for name in tuples},
+            "entrypoint": None if text["entrypoint"] is None else tuple(text["entrypoint"]),
+            "hosts": tuple((name, address) for name, address in text["hosts"]),
+            "capabilities": None if text["capabilities"] is None else frozenset(text["capabilities"]),
+            "limits": limits(text["limits"]),
+            "mounts": tuple(Mount(**{**entry, "hidden": tuple(entry["hidden"])}) for entry in text["mounts"]),
+        }
+    )
+
+
+def limits(text: dict[str, Any]) -> Limits:
+    """What plain_limits() was given."""
+    return Limits(
+        **{
+            **text,
+            "io": tuple(IoLimit(**entry) for entry in text["io"]),
+            "rlimits": {name: (soft, hard) for name, (soft, hard) in text["rlimits"].items()},
+        }
+    )
