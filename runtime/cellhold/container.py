@@ -335,6 +335,12 @@ class Container:
             self._holdings.cgroup.kill()
             self._holdings.cgroup.thaw()
 
+    def terminal(self) -> int:
+        """Our end of its terminal, a descriptor that stays the container's. Raises NotAllowed unless it runs and has one."""
+        if self._channel is None or self._channel.terminal < 0:
+            raise NotAllowed(f"cannot look at the terminal of container {self.name}: it does not run, or has none")
+        return self._channel.terminal
+
     def signal_fd(self) -> int:
         """A pidfd of its PID 1, the caller's own from now on, for a process of the caller's to signal it (linux/pidfd.py) while it runs.
 

@@ -1,7 +1,8 @@
 """The containers that there are, seen from any process: who lives, what each uses, and a signal to it.
 
-A container belongs to the process that made it, which writes its record (store/record.py) and holds a lock on its directory: its end is
-noticed, and told, by whom it belongs to. One that is kept is nobody's (detached.py): whoever looks first writes down an end that nobody saw.
+A container belongs to the process that made it, which writes its record (store/record.py) and holds a lock on its directory: its end
+is noticed, and told, by whom it belongs to. One that is kept is nobody's (detached.py): whoever looks first writes down an end that
+nobody saw.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import select
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold import cgroups
 from cellhold.errors import CellholdError, ContainerNotFound, NotAllowed
@@ -72,6 +73,55 @@ def is_held(directory: Path) -> bool:
 def usage(known: Record) -> Usage:
     """What its group has used. Raises NotAllowed where it has none, or none any more."""
     return cgroups.existing(known.id).usage()
+
+
+class Process(NamedTuple):
+    """One of a container's, as the host sees it. uid: on the host; seconds: of processor time; args: its command line."""
+
+    pid: int
+    parent: int
+    uid: int
+    seconds: float
+    args: str
+
+
+def processes(known: Record) -> list[Process]:
+    """Those that it has now, by number. Raises NotAllowed unless it runs."""
+    if not known.is_alive:
+        raise NotAllowed(f"cannot look at the processes of container {known.name}: it does not run")
+    found = []
+    for pid in _below(known.pid or 0):
+        with suppress(OSError, IndexError, ValueError):  # it has just ended
+            found.append(_process(pid))
+    return found
+
+
+def _below(pid: int) -> list[int]:
+    """All processes below PID 1, which is ours."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with suppress(OSError, IndexError, ValueError):
+                children.setdefault(_process(int(name)).parent, []).append(int(name))
+    found, left = [], [pid]
+    while left:
+        below = sorted(children.get(left.pop(), ()))
+        found += below
+        left += below
+    return sorted(found)
+
+
+def _process(pid: int) -> Process:
+    place = f"/proc/{pid}"
+    with open(f"{place}/stat", "rb") as file:
+        comm, _, rest = file.read().partition(b" (")[2].rpartition(b") ")
+    fields = rest.split()
+    with open(f"{place}/cmdline", "rb") as file:
+        args = file.read().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+    ticks = int(fields[11]) + int(fields[12])
+    return Process(
+        pid, int(fields[1]), os.stat(place).st_uid, ticks / os.sysconf("SC_CLK_TCK"), args or f"[{comm.decode(errors='replace')}]"
+    )
 
 
 def send(known: Record, number: int) -> None:

@@ -25,7 +25,6 @@ from cellhold.sweep import settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
     from pathlib import Path
 
     from cellhold.cgroups.base import Usage

@@ -44,6 +44,13 @@ class Entered:
         with suppress(OSError):
             self._channel.send(bytes([number]))
 
+    def poll(self) -> int | None:
+        """Its status, or None as long as it runs."""
+        try:
+            return self.wait(0)
+        except (TimeoutError, BlockingIOError):
+            return None
+
     def wait(self, timeout: float | None = None) -> int:
         """Its status, once it has ended; 137 where the container has. timeout: seconds. Raises TimeoutError."""
         if self.status is None:

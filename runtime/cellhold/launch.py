@@ -124,7 +124,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class Channel:
-    """A container's life as the launcher tells it: tuples, as init/launcher.py lists them; the pidfd of its PID 1, its terminal's other end."""
+    """A container's life as the launcher tells it: tuples, as init/launcher.py lists them; PID 1's pidfd, its terminal's other end."""
 
     def __init__(self, end: socket.socket) -> None:
         """Wrap our end of the pair; the launcher holds the other."""
@@ -165,7 +165,9 @@ class Channel:
                     os.close(fd)
 
 
-def launch(plan: Plan, *, lock: int, stdio: tuple[int, ...], storage: int, join: Join, by: socket.socket | None = None) -> Channel:
+def launch(  # noqa: PLR0913  # what is handed over
+    plan: Plan, *, lock: int, stdio: tuple[int, ...], storage: int, join: Join, by: socket.socket | None = None
+) -> Channel:
     """Ask for a container; all descriptors stay the caller's. stdio: what become the program's 0, 1, 2 and so on.
 
     by: the control socket of another launcher than this process's own.

@@ -175,10 +175,13 @@ class Spec:
             raise InvalidSpec(f"cannot use network={self.network}: this version has no such network", hint="network=none (loopback only)")
         if self.storage not in STORAGES:
             raise InvalidSpec(f"cannot use storage={self.storage}: not a kind of storage", hint="storage=disk or storage=tmpfs")
-        if self.hostname is not None and not _HOSTNAME.fullmatch(self.hostname):
-            raise InvalidSpec(f"cannot use hostname={self.hostname!r}: up to 64 letters, digits, dots and hyphens")
+        if self.hostname is not None:
+            check_hostname(self.hostname)
         if self.name is not None:
             check_name(self.name)
+        self._check_words()
+
+    def _check_words(self) -> None:
         if not RESTART.fullmatch(self.restart):
             raise InvalidSpec(f"cannot use restart={self.restart!r}: no, always, unless-stopped, on-failure or on-failure:TIMES")
         if self.cwd is not None and not self.cwd.startswith("/"):
@@ -186,7 +189,7 @@ class Spec:
         for key in self.env:
             if not key or "=" in key or "\0" in key or "\0" in self.env[key]:
                 raise InvalidSpec(f"cannot use env {key!r}: not a name of an environment variable")
-        for arg in (*(self.entrypoint or ()), *self.args):
+        for arg in (*(self.entrypoint or ()), *self.args, *self.groups, self.cwd or "", self.user or ""):
             if "\0" in arg:
                 raise InvalidSpec(f"cannot run {arg!r}: an argument holds a NUL byte")
 
@@ -199,3 +202,10 @@ def check_name(name: str) -> None:
     """Raise InvalidSpec for what no container, and no volume, can be called."""
     if not _NAME.fullmatch(name):
         raise InvalidSpec(f"cannot use name={name!r}: letters, digits, '_', '.' and '-', beginning with a letter or digit")
+
+
+def check_hostname(name: str) -> str:
+    """The name; raises InvalidSpec for what no host can be called."""
+    if not _HOSTNAME.fullmatch(name):
+        raise InvalidSpec(f"cannot use hostname={name!r}: up to 64 letters, digits, dots and hyphens")
+    return name

@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 
 FAILED = 125
 MODULES = {  # of this package, in the order of --help; the commands that each adds
-    "run": ("run",),
-    "containers": ("ps", "stats", "stop", "kill"),
+    "run": ("run", "create"),
+    "lifecycle": ("start", "stop", "restart", "kill", "pause", "unpause", "wait", "rm", "rename", "update"),
+    "inside": ("exec", "attach", "top"),
+    "containers": ("ps", "stats"),
+    "telling": ("logs", "events"),
+    "volume": ("volume",),
+    "system": ("system", "info"),
     "building": ("build", "builder"),
     "transfer": ("pull", "push"),
     "archives": ("load", "save", "import"),

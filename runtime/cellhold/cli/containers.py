@@ -1,4 +1,4 @@
-"""cellhold ps, stats, stop, kill: the containers that there are, whoever made them of this user's processes; notebooks' too."""
+"""cellhold ps, stats, and inspect's words: the containers that there are, whoever made them of this user's processes; notebooks' too."""
 
 from __future__ import annotations
 
@@ -9,22 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold import containers
 from cellhold.cli import table
-from cellhold.cli.copying import say
 from cellhold.errors import CellholdError
 from cellhold.outcome import Why
-from cellhold.quantity import ago, parse_seconds, parse_signal, size
+from cellhold.quantity import ago, size
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
     from cellhold.cgroups.base import Usage
     from cellhold.store.record import Record
 
-FAILED = 1  # docker's, where some of several went wrong
 _LONGEST_COMMAND = 20
-_GRACE = "10"
 _TICK_SECONDS = 1.0
 _UNKNOWN = "--"  # docker's, for what is not known
 
@@ -41,14 +37,6 @@ def add(commands: Any) -> None:
     using.add_argument("--no-stream", action="store_true", help="once")
     _add_form(using)
     using.set_defaults(run=stats)
-    stopping = commands.add_parser("stop", help="end containers", description="Send SIGTERM, and SIGKILL after a while.")
-    stopping.add_argument("container", nargs="+", metavar="CONTAINER")
-    stopping.add_argument("-t", "--time", "--timeout", metavar="SECONDS", default=_GRACE, help=f"how long to wait (default: {_GRACE})")
-    stopping.set_defaults(run=stop)
-    killing = commands.add_parser("kill", help="send containers a signal", description="Send SIGKILL, or another signal.")
-    killing.add_argument("container", nargs="+", metavar="CONTAINER")
-    killing.add_argument("-s", "--signal", metavar="SIGNAL", default="KILL", help="name or number (default: KILL)")
-    killing.set_defaults(run=kill)
 
 
 def _add_form(command: Any) -> None:
@@ -142,31 +130,6 @@ def _use(known: Record, before: tuple[float, Usage] | None, now: tuple[float, Us
         "block_i/o": moved,
         "pids": _UNKNOWN if used.pids is None else str(used.pids),
     }
-
-
-def stop(arguments: argparse.Namespace) -> int:
-    """End each; say its name as it was given."""
-    grace = parse_seconds(arguments.time, key="time", or_none=True)
-    return _each(arguments.container, lambda known: containers.stop(known, grace))
-
-
-def kill(arguments: argparse.Namespace) -> int:
-    """Send each the signal; say its name as it was given."""
-    number = parse_signal(arguments.signal)
-    return _each(arguments.container, lambda known: containers.send(known, number))
-
-
-def _each(texts: list[str], act: Callable[[Record], None]) -> int:
-    failed = 0
-    for text in texts:
-        try:
-            act(containers.find(text, open_home()))
-        except CellholdError as error:
-            say(f"cellhold: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
-            failed = FAILED
-        else:
-            print(text)
-    return failed
 
 
 def inspected(known: Record) -> dict[str, Any]:

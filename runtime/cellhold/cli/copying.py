@@ -10,22 +10,36 @@ from errno import EPIPE
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Self
+    from collections.abc import Callable
+    from typing import Protocol, Self
 
-    from cellhold.container import Container
+    class Process(Protocol):
+        """What can be waited for: a container, or a process in one."""
+
+        def fileno(self) -> int:
+            """A descriptor that is readable when poll() may have news."""
+
+        def poll(self) -> object:
+            """None as long as it runs."""
+
 
 _CHUNK = 65536
 STDIN, STDOUT, STDERR = 0, 1, 2
 
 
 class Feed:
-    """Our standard input on its way into the container: one piece at a time, never waiting for a program that does not read it."""
+    """Our standard input on its way into the container: one piece at a time, never waiting for a program that does not read it.
 
-    def __init__(self) -> None:
-        """Make the pipe; `reading` is the container's end."""
-        self.reading, self._writing = os.pipe2(os.O_CLOEXEC)
+    keys: at these, typed one after the other, `is_detached` is set, and they are not passed on.
+    """
+
+    def __init__(self, writing: int, *, keys: bytes = b"") -> None:
+        """writing: a descriptor that leads into the container, closed here."""
+        self._writing = writing
         os.set_blocking(self._writing, False)
         self._piece = b""
+        self._keys, self._typed = keys, b""
+        self.is_detached = False
 
     def awaited(self) -> tuple[int, int] | None:
         """What to poll for next; None once it is closed."""
@@ -41,11 +55,24 @@ class Feed:
             elif not (piece := os.read(STDIN, _CHUNK)):
                 self.close()
             else:
-                self._piece = piece
+                self._piece = self._without_keys(piece) if self._keys else piece
         except BlockingIOError:
             return
         except OSError:  # the program reads no more, or there is nothing to read from
             self.close()
+
+    def _without_keys(self, piece: bytes) -> bytes:
+        """What is to be passed on; the beginning of the keys waits for what follows."""
+        piece, self._typed = self._typed + piece, b""
+        before, found, _after = piece.partition(self._keys)
+        if found:
+            self.is_detached = True
+            return before
+        for length in range(len(self._keys) - 1, 0, -1):
+            if piece.endswith(self._keys[:length]):
+                self._typed = piece[-length:]
+                return piece[:-length]
+        return piece
 
     def close(self) -> None:
         """Close our end; the program sees the end of its input."""
@@ -86,20 +113,24 @@ class Streams:
 
     def __init__(self, *, interactive: bool) -> None:
         """Make them."""
-        self.feed = Feed() if interactive else None
+        self._stdin: int | None = None
+        self.feed: Feed | None = None
+        if interactive:
+            self._stdin, writing = os.pipe2(os.O_CLOEXEC)
+            self.feed = Feed(writing)
         self.outputs = (Output(STDOUT), Output(STDERR))
 
-    def start(self, container: Container) -> None:
-        """Start the container on them."""
+    def start(self, start: Callable[..., object]) -> None:
+        """Call `start` with the other ends as stdin, stdout and stderr."""
         theirs = [output.writing for output in self.outputs]
-        stdin = None if self.feed is None else self.feed.reading
+        stdin, self._stdin = self._stdin, None
         try:
-            container.start(stdin=stdin, stdout=theirs[0], stderr=theirs[1])
+            start(stdin=stdin, stdout=theirs[0], stderr=theirs[1])
         finally:
             for fd in (*theirs, *(() if stdin is None else (stdin,))):
                 os.close(fd)
 
-    def copy(self, container: Container) -> None:
+    def copy(self, process: Process) -> None:
         """Copy until both outputs are at their end."""
         ended = False
         while left := {output.reading: output for output in self.outputs if output.reading >= 0}:
@@ -107,7 +138,7 @@ class Streams:
             for reading in left:
                 poll.register(reading, select.POLLIN)
             if not ended:
-                poll.register(container.fileno(), select.POLLIN)
+                poll.register(process.fileno(), select.POLLIN)
             awaited = self.feed.awaited() if self.feed else None
             if awaited is not None:
                 poll.register(*awaited)
@@ -116,7 +147,7 @@ class Streams:
                     left[fd].go_on()
                 elif self.feed and awaited and fd == awaited[0]:
                     self.feed.go_on()
-            ended = ended or container.poll() is not None
+            ended = ended or process.poll() is not None
 
     def __enter__(self) -> Self:
         """These."""
@@ -127,6 +158,8 @@ class Streams:
         for end in (*self.outputs, self.feed):
             if end is not None:
                 end.close()
+        if self._stdin is not None:
+            os.close(self._stdin)
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 from cellhold import bundle
 from cellhold.errors import InvalidSpec
 from cellhold.linux.capabilities import DEFAULT, mask
-from cellhold.quantity import parse_count, parse_cpus, parse_seconds, parse_size
-from cellhold.spec import PIDS_DEFAULT, IoLimit, Limits, Spec
-from cellhold.volumes import tmpfs, volume
+from cellhold.quantity import parse_count, parse_cpus, parse_seconds, parse_signal, parse_size
+from cellhold.spec import PIDS_DEFAULT, IoLimit, Limits, Spec, check_hostname
+from cellhold.volumes import mount, tmpfs, volume
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
+    from cellhold.spec import Mount
 
-_NOT_GIVEN: tuple[Any, ...] = (None, [], False, "none", "disk")  # the defaults below
+_NOT_GIVEN: tuple[Any, ...] = (None, [], False, "none", "disk", "no", "auto")  # the defaults below
 
 
 def add(command: Any) -> None:
@@ -31,26 +33,46 @@ def add(command: Any) -> None:
     walls.add_argument(
         "-e", "--env", metavar="NAME[=VALUE]", action="append", default=[], help="environment; without a value, the caller's"
     )
+    walls.add_argument("--env-file", metavar="FILE", action="append", default=[], help="a file of NAME=VALUE lines")
+    walls.add_argument("-l", "--label", metavar="NAME[=VALUE]", action="append", default=[], help="a note on it, for people and programs")
     walls.add_argument("-w", "--workdir", metavar="DIR", help="working directory, made if missing")
     walls.add_argument("-u", "--user", metavar="USER[:GROUP]", help="ids, or names of the image's /etc/passwd (default: the image's)")
+    walls.add_argument("--group-add", metavar="GROUP", action="append", default=[], help="one more group of the user")
+    walls.add_argument("--add-host", metavar="NAME:IP", action="append", default=[], help="a line of its /etc/hosts")
     walls.add_argument("--entrypoint", metavar="PROGRAM", help='run before the arguments, instead of the image\'s; "" for none')
     walls.add_argument(
         "-v",
         "--volume",
-        metavar="HOST:DIR[:ro|rw|O]",
+        metavar="[HOST:|NAME:]DIR[:ro|rw|O]",
         action="append",
         default=[],
-        help="show a directory or file of the host; O: changes are thrown away",
+        help="show a directory or file of the host (O: changes are thrown away), or a volume, made if missing",
     )
-    walls.add_argument("--tmpfs", metavar="DIR[:size=SIZE]", action="append", default=[], help="an empty file system in memory")
+    walls.add_argument(
+        "--mount", metavar="type=...,target=DIR,...", action="append", default=[], help="the same, or a tmpfs, in more words"
+    )
+    walls.add_argument("--shm-size", metavar="SIZE", help="of /dev/shm (default: the memory limit)")
+    walls.add_argument("--tmpfs", metavar="DIR[:size=SIZE,mode=MODE]", action="append", default=[], help="an empty file system in memory")
     walls.add_argument(
         "--storage", choices=("disk", "tmpfs"), default="disk", help="where the writable layer lies (tmpfs counts as memory)"
     )
     walls.add_argument("--read-only", action="store_true", help="no writable root file system")
     walls.add_argument("--cap-drop", metavar="CAP", action="append", default=[], help="a capability to take away, or ALL")
     walls.add_argument("--cap-add", metavar="CAP", action="append", default=[], help="one to give (inside its own user namespace only)")
+    walls.add_argument(
+        "--security-opt", metavar="OPT", action="append", default=[], help="no-new-privileges: always so; others are refused"
+    )
+    walls.add_argument("--userns", metavar="MODE", default="auto", help="auto: ids of its own (the only one)")
     walls.add_argument("--rootfs", metavar="DIR", help="a directory as the root file system, instead of IMAGE")
     walls.add_argument("--bundle", metavar="DIR", help="an OCI bundle (config.json and its root file system), instead of IMAGE")
+
+    life = command.add_argument_group("its life")
+    life.add_argument("-t", "--tty", action="store_true", help="its standard streams are a terminal")
+    life.add_argument("--init", action="store_true", help="always so: its PID 1 is ours, forwards signals and reaps")
+    life.add_argument("--stop-signal", metavar="SIGNAL", help="what stop sends (default: the image's, else TERM)")
+    life.add_argument("--stop-timeout", metavar="SECONDS", help="that stop waits before SIGKILL (default: 10)")
+    life.add_argument("--restart", metavar="POLICY", default="no", help="no, always, unless-stopped, on-failure[:TIMES] (default: no)")
+    life.add_argument("--cidfile", metavar="FILE", help="write its id there, to a file that is not there yet")
 
 
 def add_limits(command: Any) -> None:
@@ -75,6 +97,7 @@ def spec(arguments: argparse.Namespace) -> Spec:
     if arguments.bundle:
         refuse_beside_bundle(arguments)
         return bundle.spec(Path(arguments.bundle))
+    check_security(arguments)
     words = list(arguments.command)
     if not arguments.rootfs and not words:
         raise InvalidSpec("cannot run: no image given", hint="cellhold run host true, or --rootfs DIR COMMAND")
@@ -83,13 +106,22 @@ def spec(arguments: argparse.Namespace) -> Spec:
         image=image,
         entrypoint=None if arguments.entrypoint is None else (arguments.entrypoint,) if arguments.entrypoint else (),
         args=tuple(words),
-        env=environment(arguments.env),
+        env={**dict(variable for path in arguments.env_file for variable in env_file(path)), **environment(arguments.env)},
         cwd=arguments.workdir,
         user=arguments.user,
         hostname=arguments.hostname,
         name=arguments.name,
         limits=limits(arguments),
-        mounts=(*(volume(text) for text in arguments.volume), *(tmpfs(text) for text in arguments.tmpfs)),
+        mounts=mounts(arguments),
+        groups=tuple(arguments.group_add),
+        hosts=tuple(map(host, arguments.add_host)),
+        shm_bytes=None if arguments.shm_size is None else parse_size(arguments.shm_size, key="shm-size"),
+        labels=dict(label(text) for text in arguments.label),
+        terminal=arguments.tty,
+        stdin=arguments.interactive,
+        stop_signal=None if arguments.stop_signal is None else parse_signal(arguments.stop_signal),
+        stop_seconds=None if arguments.stop_timeout is None else parse_seconds(arguments.stop_timeout, key="stop-timeout", or_none=True),
+        restart=arguments.restart,
         network=arguments.network,
         storage=arguments.storage,
         read_only=arguments.read_only,
@@ -97,9 +129,64 @@ def spec(arguments: argparse.Namespace) -> Spec:
     )
 
 
+def mounts(arguments: argparse.Namespace) -> tuple[Mount, ...]:
+    """-v, --mount and --tmpfs. Raises InvalidSpec, also for two at one place."""
+    found = (*map(volume, arguments.volume), *map(mount, arguments.mount), *map(tmpfs, arguments.tmpfs))
+    targets = [entry.target.rstrip("/") for entry in found]
+    if twice := [target for target in targets if targets.count(target) > 1]:
+        raise InvalidSpec(f"cannot mount twice on {twice[0]}")
+    return found
+
+
+def host(text: str) -> tuple[str, str]:
+    """NAME:IP as (name, address); raises InvalidSpec."""
+    name, _, address = text.partition(":")
+    try:
+        return check_hostname(name), str(ipaddress.ip_address(address.strip("[]")))
+    except ValueError as error:
+        raise InvalidSpec(f"cannot use add-host={text!r}: not NAME:IP", hint="db:10.0.0.2, for example") from error
+
+
+def label(text: str) -> tuple[str, str]:
+    """NAME[=VALUE]; raises InvalidSpec for none."""
+    name, _, value = text.partition("=")
+    if not name or "\0" in text:
+        raise InvalidSpec(f"cannot use label={text!r}: not NAME or NAME=VALUE")
+    return name, value
+
+
+def env_file(path: str) -> Iterator[tuple[str, str]]:
+    """The lines of an --env-file: NAME=VALUE, NAME for the caller's own value, # for people. Raises InvalidSpec."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSpec(f"cannot read env-file={path}: {getattr(error, 'strerror', None) or 'it is no text'}") from error
+    for line in lines:
+        words = line.lstrip()
+        if words and not words.startswith("#"):
+            if " " in words.partition("=")[0].rstrip():
+                raise InvalidSpec(f"cannot use env-file={path}: {words[:40]!r} is not NAME=VALUE")
+            yield from environment([words]).items()
+
+
+def check_security(arguments: argparse.Namespace) -> None:
+    """Raise InvalidSpec for what would make the walls other than they are: nothing that was asked for is dropped in silence."""
+    for option in arguments.security_opt:
+        name = option.partition("=")[0].partition(":")[0]
+        if name not in ("no-new-privileges", "label") or option.endswith(("=false", ":false")):
+            raise InvalidSpec(
+                f"cannot use security-opt={option}: the filter of system calls and no_new_privs are always on",
+                hint="leave it out; --cap-add gives capabilities inside of its own user namespace",
+            )
+    if arguments.userns not in ("auto", "private"):
+        raise InvalidSpec(
+            f"cannot use userns={arguments.userns}: every container has ids of its own", hint="--userns auto, or leave it out"
+        )
+
+
 def refuse_beside_bundle(arguments: argparse.Namespace) -> None:
     """Raise InvalidSpec for what would be ignored: a limit or a wall that was asked for is never dropped."""
-    ours = {"bundle", "run", "rm", "interactive", "trace", "pull"}
+    ours = {"bundle", "run", "rm", "interactive", "trace", "pull", "detach", "cidfile", "detach_keys"}
     given = [name for name, value in vars(arguments).items() if name not in ours and value not in _NOT_GIVEN]
     if given:
         name = "a command" if given[0] == "command" else f"--{given[0].replace('_', '-')}"

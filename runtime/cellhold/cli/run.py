@@ -1,62 +1,148 @@
-"""cellhold run: one container, its output copied to ours, its status ours."""
+"""cellhold run, create: a container; its output copied to ours, its status ours.
+
+With --rm it is ours alone, and ends with us; without it, it is kept until it is removed, as docker has it, and has a monitor while it runs.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from cellhold import story
-from cellhold.cli import options, transfer
+from cellhold.cli import options, terminal, transfer
+from cellhold.cli.attaching import FORWARDED, HINTS
 from cellhold.cli.copying import Streams, say
 from cellhold.container import Container
-from cellhold.errors import NotAllowed
+from cellhold.errors import CellholdError, InvalidSpec, NotAllowed
 from cellhold.outcome import Why
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from cellhold.detached import Detached
     from cellhold.outcome import Outcome
+    from cellhold.spec import Spec
 
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _SIGNALED = 128
-_HINTS = {Why.MEMORY: "raise --memory, or use less", Why.TIME: "raise --time", Why.LOST: "run it again; what it wrote is gone"}
 
 
 def add(commands: Any) -> None:
-    """Add the command and its flags."""
+    """Add the commands and their flags."""
     command = commands.add_parser("run", help="run a program in a fresh container", description="Run a program in a fresh container.")
-    command.add_argument("--rm", action="store_true", help="remove it when it ends (always so in this version)")
+    command.add_argument("--rm", action="store_true", help="remove it when it ends; it ends with this command, unless -d")
+    command.add_argument("-d", "--detach", action="store_true", help="let it run on its own, and print its id")
+    command.add_argument(
+        "--detach-keys", metavar="KEYS", default=terminal.KEYS, help=f"with -it: leave it running (default: {terminal.KEYS})"
+    )
+    command.add_argument("--trace", action="store_true", help="with --rm: tell every step, with its time, on standard error")
+    _add_rest(command)
+    command.set_defaults(run=run)
+    making = commands.add_parser("create", help="make a container, to be started later", description="Make a container, and print its id.")
+    making.add_argument("--rm", action="store_true", help="remove it when it ends")
+    _add_rest(making)
+    making.set_defaults(run=create)
+
+
+def _add_rest(command: Any) -> None:
     command.add_argument("-i", "--interactive", action="store_true", help="give it our standard input")
-    command.add_argument("--trace", action="store_true", help="tell every step, with its time, on standard error")
     command.add_argument(
         "--pull", choices=("always", "missing", "never"), default="missing", help="when to get the image (default: missing)"
     )
     options.add(command)
     command.add_argument("command", nargs="...", metavar="IMAGE [COMMAND [ARG ...]]", help="image=host: this machine's own programs")
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it, and return the program's status."""
+    if arguments.rm and arguments.restart != "no":
+        raise InvalidSpec(f"cannot use --restart {arguments.restart} with --rm: it is removed when it ends", hint="leave one of them out")
+    if arguments.tty and arguments.interactive and not arguments.detach and not os.isatty(0):
+        raise InvalidSpec("cannot use -it: our standard input is not a terminal", hint="-i alone passes it on as it is")
     spec = options.spec(arguments)
     transfer.pull_for_run(spec.image, arguments.pull)
-    with unwinding():
-        container = Container.create(spec)
-        try:
-            outcome = follow(container, interactive=arguments.interactive)
-        finally:
-            container.remove(force=True)
-            if arguments.trace:
-                say(story.text(container.timings) + "\n")
-    if outcome.why in _HINTS:
+    with unwinding(), _id_file(arguments.cidfile) as tell_id:
+        if arguments.rm and not arguments.detach:
+            return _run_own(spec, arguments, tell_id)
+        from cellhold.cli.attaching import follow as follow_detached  # noqa: PLC0415  # what --rm does without
+        from cellhold.cli.attaching import tell_end  # noqa: PLC0415
+        from cellhold.detached import Detached  # noqa: PLC0415
+
+        keys = terminal.detach_keys(arguments.detach_keys)
+        box = Detached.create(spec, auto_remove=arguments.rm)
+        tell_id(box.id)
+        attached = _started(box, attach=not arguments.detach, once=arguments.interactive, keep=not arguments.rm)
+        if attached is None:
+            print(box.id, flush=True)
+            return 0
+        status = follow_detached(box, attached, interactive=arguments.interactive, has_terminal=arguments.tty, keys=keys)
+        with suppress(CellholdError):
+            tell_end(box.record)
+        return status
+
+
+def _started(box: Detached, *, attach: bool, once: bool, keep: bool) -> Any:
+    try:
+        return box.start(attach=attach, once=once)
+    except BaseException:
+        if not keep:
+            box.remove(force=True)
+        raise
+
+
+def create(arguments: argparse.Namespace) -> int:
+    """Make it, and print its id."""
+    from cellhold.detached import Detached  # noqa: PLC0415  # as above
+
+    spec = options.spec(arguments)
+    transfer.pull_for_run(spec.image, arguments.pull)
+    with unwinding(), _id_file(arguments.cidfile) as tell_id:
+        box = Detached.create(spec, auto_remove=arguments.rm)
+        tell_id(box.id)
+        print(box.id, flush=True)
+    return 0
+
+
+@contextmanager
+def _id_file(path: str | None) -> Iterator[Any]:
+    """A function that writes the id to the file, which is not there yet and is taken now. Raises InvalidSpec."""
+    if path is None:
+        yield lambda _id: None
+        return
+    try:
+        file = open(path, "x", encoding="ascii")  # noqa: SIM115  # closed by the block below
+    except OSError as error:
+        raise InvalidSpec(f"cannot use cidfile={path}: {error.strerror}", hint="name a file that is not there yet") from error
+    with file:
+        yield lambda text: print(text, end="", file=file, flush=True)
+    if not os.path.getsize(path):
+        os.unlink(path)
+
+
+def _run_own(spec: Spec, arguments: argparse.Namespace, tell_id: Any) -> int:
+    container = Container.create(spec)
+    try:
+        tell_id(container.id)
+        outcome = _follow_terminal(container, arguments) if spec.terminal else follow(container, interactive=arguments.interactive)
+    finally:
+        container.remove(force=True)
+        if arguments.trace:
+            say(story.text(container.timings) + "\n")
+    if outcome.why in HINTS:
         was = "" if outcome.why is Why.LOST else "was "
-        say(f"cellhold: container {container.name} {was}{outcome.sentence()}\nhint: {_HINTS[outcome.why]}\n")
+        say(f"cellhold: container {container.name} {was}{outcome.sentence()}\nhint: {HINTS[outcome.why]}\n")
     elif outcome.oom_kills:
         names = f" ({', '.join(outcome.oom_victims)})" if outcome.oom_victims else ""
         say(f"cellhold: {outcome.oom_kills} of its processes{names} reached the memory limit and were killed; the program went on\n")
     return outcome.status
+
+
+def _follow_terminal(container: Container, arguments: argparse.Namespace) -> Outcome:
+    container.start()
+    terminal.copy(container.terminal(), interactive=arguments.interactive)
+    return container.wait()
 
 
 @contextmanager
@@ -68,7 +154,7 @@ def unwinding() -> Iterator[None]:
             signal.signal(each, lambda _number, _frame: None)  # once is enough: what takes it back is not to be cut off
         raise SystemExit(_SIGNALED + number)
 
-    taken = [number for number in _FORWARDED if signal.getsignal(number) is signal.SIG_DFL]
+    taken = [number for number in FORWARDED if signal.getsignal(number) is signal.SIG_DFL]
     with ExitStack() as closing:
         for number in taken:
             closing.callback(signal.signal, number, signal.signal(number, unwind))
@@ -79,8 +165,8 @@ def follow(container: Container, *, interactive: bool) -> Outcome:
     """Start it and copy bytes both ways until it has ended and all its output is here. Signals to us are signals to it."""
     with ExitStack() as closing:
         streams = closing.enter_context(Streams(interactive=interactive))
-        streams.start(container)
-        for number in _FORWARDED:
+        streams.start(container.start)
+        for number in FORWARDED:
             before = signal.signal(number, lambda number, _frame: forward(container, number))
             closing.callback(signal.signal, number, before)
         streams.copy(container)

@@ -137,7 +137,7 @@ class Monitor(launcher.Launcher):
 
     def welcome(self) -> None:
         """A new client; nobody else than our own user gets as far as this socket."""
-        fd, _address = self.listening._accept()  # accept() is the other half's, that costs an import of enum
+        fd, _address = self.listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001  # accept() is the other half's, that costs an import of enum
         client = _socket.socket(fileno=fd)
         if len(self.clients) >= _MOST_CLIENTS:
             client.close()

@@ -1,0 +1,95 @@
+"""A detached container's output on ours, and our input into it, until it ends or we have had enough of it."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+
+from cellhold.cli import terminal
+from cellhold.cli.copying import Feed, say, write_all
+from cellhold.errors import CellholdError
+from cellhold.outcome import Why
+
+if TYPE_CHECKING:
+    from cellhold.detached import Detached
+    from cellhold.monitoring import Attached
+    from cellhold.store.record import Record
+
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+HINTS = {Why.MEMORY: "raise --memory, or use less", Why.TIME: "raise --time", Why.LOST: "run it again; what it wrote is gone"}
+_MESSAGE = 65537
+
+
+def follow(  # noqa: PLR0913  # docker's flags
+    box: Detached, attached: Attached, *, interactive: bool, has_terminal: bool, keys: bytes, proxy: bool = True
+) -> int:
+    """Copy until it has ended, and give its status; 0 when the person has detached. proxy: signals to us are signals to it."""
+    with ExitStack() as closing:
+        closing.callback(attached.socket.close)
+        feed = None
+        if attached.stdin >= 0:
+            if interactive:
+                feed = Feed(os.dup(attached.stdin), keys=keys if has_terminal else b"")
+                closing.callback(feed.close)
+            if has_terminal:
+                closing.callback(os.close, attached.stdin)
+                closing.enter_context(terminal.raw(attached.stdin))
+            else:
+                os.close(attached.stdin)
+        if proxy and not has_terminal:
+            for number in FORWARDED:
+                before = signal.signal(number, lambda number, _frame: _forward(box, number))
+                closing.callback(signal.signal, number, before)
+        if not _copied(attached, feed):
+            return 0
+        return box.wait()
+
+
+def _copied(attached: Attached, feed: Feed | None) -> bool:
+    """Copy to the end; False when the person has detached."""
+    while True:
+        poll = select.poll()
+        poll.register(attached.socket, select.POLLIN)
+        awaited = feed.awaited() if feed else None
+        if awaited is not None:
+            poll.register(*awaited)
+        for fd, _events in poll.poll():
+            if feed and awaited and fd == awaited[0]:
+                feed.go_on()
+                if feed.is_detached:
+                    return False
+            elif fd == attached.socket.fileno() and not _took(attached):
+                return True
+
+
+def _took(attached: Attached) -> bool:
+    try:
+        message = attached.socket.recv(_MESSAGE)
+    except ConnectionResetError:
+        return False
+    if not message:
+        return False
+    with suppress(OSError):  # whoever read ours has had enough
+        write_all(message[0], message[1:])
+    return True
+
+
+def _forward(box: Detached, number: int) -> None:
+    with suppress(CellholdError):
+        box.kill(number)
+
+
+def tell_end(known: Record) -> None:
+    """Say why it ended, where that was not its program's own doing."""
+    why = Why(known.why) if known.why else Why.EXITED
+    if why in HINTS:
+        limit = known.limits.get("memory_bytes")
+        reason = {
+            Why.MEMORY: f"killed: it reached {'its memory limit' if limit else 'the memory of the host'}",
+            Why.TIME: "killed: it reached its wall-time limit",
+            Why.LOST: "ended together with the process that watched it",
+        }[why]
+        say(f"cellhold: container {known.name} {'' if why is Why.LOST else 'was '}{reason}\nhint: {HINTS[why]}\n")

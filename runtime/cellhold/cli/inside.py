@@ -1,0 +1,100 @@
+"""cellhold exec, attach, top: what goes on in a container that runs."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from cellhold import containers
+from cellhold.cli import options, table, terminal
+from cellhold.cli.attaching import FORWARDED, follow, tell_end
+from cellhold.cli.copying import Streams
+from cellhold.detached import Detached
+from cellhold.errors import InvalidSpec
+from cellhold.store.home import open_home
+
+if TYPE_CHECKING:
+    import argparse
+
+    from cellhold.entering import Entered
+
+
+def add(commands: Any) -> None:
+    """Add the commands and their flags."""
+    entering = commands.add_parser("exec", help="run one more program in a container", description="Run one more program in a container.")
+    entering.add_argument("-d", "--detach", action="store_true", help="do not wait for it")
+    entering.add_argument("-i", "--interactive", action="store_true", help="give it our standard input")
+    entering.add_argument("-t", "--tty", action="store_true", help="its standard streams are a terminal")
+    entering.add_argument("-u", "--user", metavar="USER[:GROUP]", help="default: the container's")
+    entering.add_argument("-w", "--workdir", metavar="DIR", help="default: the container's")
+    entering.add_argument("-e", "--env", metavar="NAME[=VALUE]", action="append", default=[], help="added to the container's")
+    entering.add_argument("container", metavar="CONTAINER")
+    entering.add_argument("command", nargs="...", metavar="COMMAND [ARG ...]")
+    entering.set_defaults(run=execute)
+    attaching = commands.add_parser("attach", help="see what a container writes", description="See what a container writes, from now on.")
+    attaching.add_argument("--no-stdin", action="store_true", help="keep our standard input")
+    attaching.add_argument("--detach-keys", metavar="KEYS", default=terminal.KEYS, help=f"leave it running (default: {terminal.KEYS})")
+    attaching.add_argument("--sig-proxy", choices=("true", "false"), default="true", help="signals to us are signals to it (default: true)")
+    attaching.add_argument("container", metavar="CONTAINER")
+    attaching.set_defaults(run=attach)
+    looking = commands.add_parser("top", help="the processes of a container", description="List the processes of a container.")
+    looking.add_argument("container", metavar="CONTAINER")
+    looking.set_defaults(run=top)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run it, and return its status."""
+    if arguments.tty and arguments.interactive and not sys.stdin.isatty():
+        raise InvalidSpec("cannot use -it: our standard input is not a terminal", hint="-i alone passes it on as it is")
+    box = Detached.find(arguments.container)
+    asked = {"env": options.environment(arguments.env), "cwd": arguments.workdir, "user": arguments.user, "terminal": arguments.tty}
+    if arguments.detach:
+        box.exec(*arguments.command, **asked).close()
+        return 0
+    if arguments.tty:
+        with box.exec(*arguments.command, **asked) as process:
+            terminal.copy(process.terminal, interactive=arguments.interactive)
+            return process.wait()
+    entered: list[Entered] = []
+    with ExitStack() as closing:
+        streams = closing.enter_context(Streams(interactive=arguments.interactive))
+        streams.start(lambda **stdio: entered.append(closing.enter_context(box.exec(*arguments.command, **asked, **stdio))))
+        for number in FORWARDED:
+            before = signal.signal(number, lambda number, _frame: entered[0].kill(number))
+            closing.callback(signal.signal, number, before)
+        streams.copy(entered[0])
+        return entered[0].wait()
+
+
+def attach(arguments: argparse.Namespace) -> int:
+    """Copy until it ends, and return its status."""
+    box = Detached.find(arguments.container)
+    spec = box.spec
+    status = follow(
+        box,
+        box.attach(),
+        interactive=not arguments.no_stdin and spec.stdin,
+        has_terminal=spec.terminal,
+        keys=terminal.detach_keys(arguments.detach_keys),
+        proxy=arguments.sig_proxy == "true",
+    )
+    tell_end(box.record)
+    return status
+
+
+def top(arguments: argparse.Namespace) -> int:
+    """A row for each, with the host's numbers."""
+    rows = [
+        {
+            "uid": str(one.uid),
+            "pid": str(one.pid),
+            "ppid": str(one.parent),
+            "time": f"{int(one.seconds) // 3600:02d}:{int(one.seconds) // 60 % 60:02d}:{int(one.seconds) % 60:02d}",
+            "cmd": one.args,
+        }
+        for one in containers.processes(containers.find(arguments.container, open_home()))
+    ]
+    table.show(rows, ["uid", "pid", "ppid", "time", "cmd"], form="table")
+    return 0

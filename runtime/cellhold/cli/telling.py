@@ -1,0 +1,120 @@
+"""cellhold logs, events: what containers have said, and what has happened to them."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from cellhold import logs
+from cellhold.cli.copying import write_all
+from cellhold.detached import Detached
+from cellhold.errors import InvalidSpec
+from cellhold.quantity import parse_count, parse_seconds
+from cellhold.store import journal
+from cellhold.store.home import open_home
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+_LOOK_SECONDS = 0.2
+
+
+def add(commands: Any) -> None:
+    """Add the commands and their flags."""
+    saying = commands.add_parser("logs", help="what a container has said", description="Show what a container has written.")
+    saying.add_argument("-f", "--follow", action="store_true", help="and what it writes, until it ends")
+    saying.add_argument("-n", "--tail", metavar="N", default="all", help="only the last lines (default: all)")
+    saying.add_argument("--since", metavar="TIME", help="2026-11-29T08:00:00Z, seconds since the epoch, or 10m for ten minutes ago")
+    saying.add_argument("--until", metavar="TIME", help="likewise")
+    saying.add_argument("-t", "--timestamps", action="store_true", help="when each line came")
+    saying.add_argument("container", metavar="CONTAINER")
+    saying.set_defaults(run=show_logs)
+    happening = commands.add_parser("events", help="what happens to containers", description="Tell what happens to containers, as it does.")
+    happening.add_argument("--since", metavar="TIME", help="from then on; without it, from now on")
+    happening.add_argument("--until", metavar="TIME", help="to then, and end")
+    happening.add_argument("-f", "--filter", metavar="KEY=VALUE", action="append", default=[], help="container=, event=, image= or label=")
+    happening.add_argument("--format", choices=("text", "json"), default="text", help="json: one object a line")
+    happening.set_defaults(run=show_events)
+
+
+def moment(text: str, *, key: str) -> float:
+    """Seconds since the epoch, of a time or a span before now. Raises InvalidSpec."""
+    if text.replace(".", "", 1).isdecimal() and len(text.partition(".")[0]) > len("1000000"):
+        return float(text)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            return time.time() - parse_seconds(text, key=key)
+        except InvalidSpec as error:
+            raise InvalidSpec(f"cannot use {key}={text}: neither a time nor a span", hint="2026-11-29T08:00:00Z, or 10m") from error
+    return (found if found.tzinfo else found.astimezone()).timestamp()
+
+
+def show_logs(arguments: argparse.Namespace) -> int:
+    """Print the lines, each on the stream that it came by."""
+    box = Detached.find(arguments.container)
+    tail = None if arguments.tail == "all" else parse_count(arguments.tail, key="tail", minimum=0)
+    since = None if arguments.since is None else moment(arguments.since, key="since")
+    until = None if arguments.until is None else moment(arguments.until, key="until")
+    for line in logs.lines(box, tail=tail, since=since, until=until, follow=arguments.follow):
+        stamp = line.moment.encode() + b" " if arguments.timestamps else b""
+        write_all(line.stream, stamp + line.text)
+    return 0
+
+
+def show_events(arguments: argparse.Namespace) -> int:
+    """Print them; until interrupted, or --until."""
+    now = time.time()
+    since = now if arguments.since is None else moment(arguments.since, key="since")
+    until = None if arguments.until is None else moment(arguments.until, key="until")
+    wanted = [_filter(text) for text in arguments.filter]
+    for event in _events(since, until):
+        if all(_matches(event, key, [value for other, value in wanted if other == key]) for key, _value in wanted):
+            print(json.dumps(event) if arguments.format == "json" else _told(event), flush=True)
+    return 0
+
+
+def _events(since: float, until: float | None) -> Iterator[dict[str, Any]]:
+    root, last = open_home().root, 0.0
+    while True:
+        for event in list(journal.read(root)):
+            if event["time"] > last and event["time"] >= since and (until is None or event["time"] <= until):
+                last = event["time"]
+                yield event
+        if until is not None and time.time() >= until:
+            return
+        time.sleep(_LOOK_SECONDS)
+
+
+def _filter(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or key not in ("container", "event", "image", "label", "type"):
+        raise InvalidSpec(f"cannot use filter={text}: not container=, event=, image=, label= or type=")
+    return key, value
+
+
+def _matches(event: dict[str, Any], key: str, values: list[str]) -> bool:
+    """Whether one of the values is what the event has there: docker's rule for a filter that is given again."""
+    attributes = event["attributes"]
+    if key == "label":
+        return any(
+            attributes.get(value.partition("=")[0]) in (value.partition("=")[2], *([] if "=" in value else attributes.values()))
+            for value in values
+        )
+    has = {
+        "container": (event["id"], attributes["name"]),
+        "event": (event["action"],),
+        "image": (attributes["image"],),
+        "type": (event["type"],),
+    }
+    return any(value in has[key] for value in values)
+
+
+def _told(event: dict[str, Any]) -> str:
+    attributes = ", ".join(f"{name}={value}" for name, value in event["attributes"].items())
+    when = datetime.fromtimestamp(event["time"], UTC).astimezone().isoformat(timespec="microseconds")
+    return f"{when} {event['type']} {event['action']} {event['id']} ({attributes})"
