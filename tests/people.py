@@ -169,13 +169,13 @@ def furnish(who: Person, busybox_root: Path) -> None:
 
 def shell(who: Person, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
     """A script in the directory image."""
-    return who.run("run", *flags, "--rootfs", str(who.place / "image"), "sh", "-c", script)
+    return who.run("run", "--rm", *flags, "--rootfs", str(who.place / "image"), "sh", "-c", script)
 
 
 @contextmanager
 def running(who: Person, script: str, stderr: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """A container whose program has said "up"."""
-    words = who.cellhold("run", "--rootfs", str(who.place / "image"), "sh", "-c", script)
+    words = who.cellhold("run", "--rm", "--rootfs", str(who.place / "image"), "sh", "-c", script)
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=stderr, **who.as_it()) as caller:
         assert caller.stdout is not None
         try:

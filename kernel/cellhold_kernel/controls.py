@@ -29,7 +29,7 @@ GRACE_SECONDS = 10.0  # docker's, between SIGTERM and SIGKILL
 RESTART, COMMIT = "restart", "commit"
 _SIGNAL_SECONDS = 2.0  # a container that ends so soon after a signal has ended by it
 FRESH = Diagnosis("note", "the container was removed", "this one is fresh, its variables and files are gone")
-_C, _R, _P, _S, _X = State
+_C, _R, _P, _A, _S, _X = State
 _COMING, _GONE = "it is being started", "it was removed: start a fresh one"
 MOVES: dict[str, dict[State, State | str]] = {
     "start": {**TABLE[Action.START], _C: _COMING, _X: _R},
@@ -37,8 +37,8 @@ MOVES: dict[str, dict[State, State | str]] = {
     "unpause": {**TABLE[Action.UNPAUSE], _C: _COMING, _X: _GONE},
     "stop": {**TABLE[Action.STOP], _C: _COMING, _S: "it is stopped", _X: _GONE},
     "kill": {**TABLE[Action.KILL], _C: _COMING, _X: _GONE},
-    RESTART: {_C: _COMING, _R: _R, _P: _R, _S: _R, _X: _GONE},
-    COMMIT: {_C: _COMING, _R: _R, _P: _P, _S: _S, _X: _GONE},
+    RESTART: {_C: _COMING, _R: _R, _P: _R, _A: _COMING, _S: _R, _X: _GONE},
+    COMMIT: {_C: _COMING, _R: _R, _P: _P, _A: _COMING, _S: _S, _X: _GONE},
     "remove": {**TABLE[Action.REMOVE], _C: _COMING, _X: "it was removed"},
 }
 

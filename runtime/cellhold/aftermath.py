@@ -12,8 +12,6 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cellhold import detached
-from cellhold.container import Container
 from cellhold.errors import CellholdError
 from cellhold.lifecycle import State
 from cellhold.spec import RESTART
@@ -35,21 +33,41 @@ def main(container_id: str, lock: int) -> None:
     home = open_home()
     directory = home.container(container_id)
     with suppress(CellholdError, OSError):  # what cannot be done now the next command does (sweep.py)
-        known = settle(directory)
-        while is_due(known):
-            if not _waited(known, home):
-                return
-            try:
-                Container.reopened(record.read(directory) or known, os.dup(lock), home).start_kept()
-            except (CellholdError, OSError):  # it counts as a run that failed at once
-                with record.changing(directory) as known:
-                    known.restarts += 1
-                    known.started = known.finished = time.time()
-                continue
-            journal.tell(home.root, "start", known)
-            return
-        if known.auto_remove:
+        known = settle(directory, is_due=is_due)
+        while known.state == State.RESTARTING:
+            known = _again(known, lock, home)
+        if known.state == State.STOPPED and known.auto_remove:
+            from cellhold import detached  # noqa: PLC0415  # most ends only have to be written down
+
             detached.clear(known, lock, home)
+
+
+def _again(known: Record, lock: int, home: Home) -> Record:
+    """Wait as long as the policy has it, and start it, unless somebody has stopped it meanwhile; gives its record."""
+    from cellhold.container import Container  # noqa: PLC0415  # as above
+
+    directory = home.container(known.id)
+    ran = (known.finished or 0.0) - (known.started or 0.0)
+    with record.changing(directory) as known:
+        known.restarts = 1 if ran > _STABLE_SECONDS else known.restarts + 1
+    until = time.monotonic() + min(_FIRST_SECONDS * 2 ** min(known.restarts - 1, 20), _LONGEST_SECONDS)
+    while time.monotonic() < until and not known.stopping:
+        time.sleep(_LOOK_SECONDS)
+        known = record.read(directory) or known
+    with record.changing(directory) as known:
+        if known.stopping:
+            known.state = State.STOPPED
+            return known
+    try:
+        Container.reopened(known, os.dup(lock), home).start_kept()
+    except (CellholdError, OSError):  # it counts as a run that failed at once
+        with record.changing(directory) as known:
+            known.started = known.finished = time.time()
+            known.state = State.STOPPED
+            known.state = State.RESTARTING if is_due(known) else State.STOPPED
+    else:
+        journal.tell(home.root, "start", known)
+    return record.read(directory) or known
 
 
 def is_due(known: Record) -> bool:
@@ -61,21 +79,3 @@ def is_due(known: Record) -> bool:
     if policy.startswith("on-failure"):
         return bool(known.status) and (times is None or times[1] is None or known.restarts < int(times[1]))
     return True
-
-
-def _waited(known: Record, home: Home) -> bool:
-    """Wait as long as the policy has it; False if somebody has stopped it meanwhile."""
-    directory = home.container(known.id)
-    ran = (known.finished or 0.0) - (known.started or 0.0)
-    with record.changing(directory) as changed:
-        changed.restarts = 1 if ran > _STABLE_SECONDS else changed.restarts + 1
-        changed.state = State.RESTARTING
-        again = changed.restarts - 1
-    until = time.monotonic() + min(_FIRST_SECONDS * 2 ** min(again, 20), _LONGEST_SECONDS)
-    while time.monotonic() < until:
-        time.sleep(_LOOK_SECONDS)
-        if (record.read(directory) or known).stopping:
-            break
-    with record.changing(directory) as changed:
-        changed.state = State.STOPPED
-        return not changed.stopping

@@ -99,6 +99,8 @@ class Container:
         self.spec = specs.spec(known.spec)
         self.image = Image(name=known.image, stacks=image.stacks_of(known, home), env={})
         self.state, self.outcome, self.timings, self.pid = State(known.state), None, [], None
+        if self.state is State.RESTARTING:  # it is us who start it again
+            self.state = State.STOPPED
         self._home = home
         self._holdings = Holdings.reopened(known, lock, self.spec, home, tell=self._tell)
         self._prepare()

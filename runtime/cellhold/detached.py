@@ -21,7 +21,7 @@ from cellhold.lifecycle import Action, State, after
 from cellhold.spec import check_name
 from cellhold.store import ids, journal, locks, record, removal, specs, subids
 from cellhold.store.home import open_home
-from cellhold.sweep import settle
+from cellhold.sweep import UNDER_WAY, settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -148,11 +148,16 @@ class Detached:
             known.stopping = True
         spec = specs.spec(known.spec)
         grace = grace_seconds if grace_seconds is not None else GRACE_SECONDS if spec.stop_seconds is None else spec.stop_seconds
-        with suppress(NotAllowed):  # it has ended by itself meanwhile, or waits to be started again
-            containers.stop(known, grace, number=spec.stop_signal or signal.SIGTERM)
-        status = self.wait()
+        while State(known.state) in UNDER_WAY:  # also one that was just being started again
+            with suppress(NotAllowed):  # it has ended by itself meanwhile
+                containers.stop(known, grace, number=spec.stop_signal or signal.SIGTERM)
+            time.sleep(_LOOK_SECONDS)
+            try:
+                known = self.record
+            except CellholdError:  # --rm
+                return containers.last_status(known, self._home)
         journal.tell(self._home.root, "stop", known)
-        return status
+        return known.status or 0
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send its program a signal; SIGKILL ends all of its processes. Raises NotAllowed unless it runs."""
@@ -166,7 +171,7 @@ class Detached:
 
     def restart(self, grace_seconds: float | None = None) -> None:
         """Stop it if it runs, and start it again."""
-        if self.state in (State.RUNNING, State.PAUSED, State.RESTARTING):
+        if self.state in UNDER_WAY:
             self.stop(grace_seconds)
         self.start()
 
@@ -194,7 +199,7 @@ class Detached:
         """Wait until it does not run; its status. timeout: seconds. Raises TimeoutError; ContainerNotFound if it is removed meanwhile."""
         known = self.record
         until = None if timeout is None else time.monotonic() + timeout
-        while known.state in (State.RUNNING, State.PAUSED, State.RESTARTING):
+        while known.state in UNDER_WAY:
             if until is not None and time.monotonic() > until:
                 raise TimeoutError(f"container {known.name} still runs")
             containers.await_end(known, None if until is None else max(until - time.monotonic(), 0))

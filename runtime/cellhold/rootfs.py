@@ -166,7 +166,7 @@ def filesystems(spec: Spec, *, has_terminal_group: bool = True) -> list[FileSyst
                 "mode": f"{0o1777 if entry.mode is None else entry.mode:o}",
                 **size_option(entry.size_bytes or spec.limits.memory_bytes),
             },
-            "attributes": _NOSUID | _NODEV | (_RDONLY if entry.read_only else 0),
+            "attributes": _NOSUID | _NODEV | (_RDONLY if entry.read_only else 0) | (_NOEXEC if entry.no_exec else 0),
         }
         for entry in ordered(spec)
         if entry.kind == "tmpfs"

@@ -102,7 +102,7 @@ class Mount:
 
     kind: "bind" (source: an absolute host path), "overlay" (a bind of a directory whose changes stay in the container and go with
     it: podman's ":O"), "volume" (source: its name, "" for an anonymous one) or "tmpfs" (size_bytes: None = the memory limit decides;
-    mode: None = 1777). target: absolute.
+    mode: None = 1777; no_exec: no program can be run from it). target: absolute.
     as_root: a bind shows the host owner's ids as the container's (uid 0 is uid 0), so that files made belong to the host's user;
     without it the ids stay what they are on disk and are mostly unmapped inside.
     hidden: paths below the target that are covered, so that nothing of them can be seen (".ssh").
@@ -114,6 +114,7 @@ class Mount:
     read_only: bool = False
     size_bytes: int | None = None
     mode: int | None = None
+    no_exec: bool = False
     as_root: bool = True
     hidden: tuple[str, ...] = ()
 

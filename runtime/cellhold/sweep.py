@@ -24,6 +24,7 @@ from cellhold.store import ids, journal, record, removal
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from cellhold.store.home import Home
@@ -75,9 +76,10 @@ def clear(directory: Path) -> bool:
     return True
 
 
-def settle(directory: Path) -> Record:
+def settle(directory: Path, *, is_due: Callable[[Record], bool] = lambda _known: False) -> Record:
     """Write down how a container that is kept has ended, if it has and nobody did; gives its record. Whoever calls has its lock.
 
+    is_due: whether it is to be started again by the caller, who holds the lock until then.
     Raises OSError, ContainerNotFound, and CellholdError where a process of it does not go away.
     """
     with record.changing(directory) as known:
@@ -98,6 +100,8 @@ def settle(directory: Path) -> Record:
             if why is Why.MEMORY:
                 journal.tell(directory.parent.parent, "oom", known)
         known.state, known.pid = State.STOPPED, None
+        if is_due(known):
+            known.state = State.RESTARTING
         for name in (ENDED, SOCKET):
             (directory / name).unlink(missing_ok=True)
         return known

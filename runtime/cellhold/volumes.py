@@ -228,8 +228,10 @@ def tmpfs(text: str) -> Mount:
             values["mode"] = _mode(value)
         elif name in ("ro", "rw"):
             values["read_only"] = name == "ro"
-        elif name not in ("nosuid", "nodev", "noexec", "exec"):  # docker's habit; two of them are so anyway
-            raise InvalidSpec(f"cannot use tmpfs={text}: option {name} is not known", hint="size=64m, mode=1777, ro or rw")
+        elif name in ("exec", "noexec"):
+            values["no_exec"] = name == "noexec"
+        elif name not in ("nosuid", "nodev"):  # it is so anyway
+            raise InvalidSpec(f"cannot use tmpfs={text}: option {name} is not known", hint="size=64m, mode=1777, noexec, ro or rw")
     return Mount(kind="tmpfs", target=target, **values)
 
 

@@ -47,10 +47,10 @@ def built(tmp_path: Path, home: Home) -> Home:
 def test_what_a_step_wrote_anywhere_is_there_and_what_it_removed_is_gone(built: Home, capfd: pytest.CaptureFixture[str]) -> None:
     assert stored.find(NAME, built).on_host
     capfd.readouterr()
-    assert main(["run", NAME]) == 0
+    assert main(["run", "--rm", NAME]) == 0
     assert capfd.readouterr().out == "made\nroot\none\n"
-    assert main(["run", NAME, "sh", "-c", "test ! -e /usr/bin/yes && test -e /usr/bin/ls"]) == 0
-    assert main(["run", "host", "test", "-e", "/usr/local/bin/made"]) == 1
+    assert main(["run", "--rm", NAME, "sh", "-c", "test ! -e /usr/bin/yes && test -e /usr/bin/ls"]) == 0
+    assert main(["run", "--rm", "host", "test", "-e", "/usr/local/bin/made"]) == 1
 
 
 def test_it_is_sent_nowhere(built: Home, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

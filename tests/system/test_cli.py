@@ -29,7 +29,7 @@ def running(*words: str, ignored: int | None = None, **streams: int) -> Iterator
             signal.signal(ignored, signal.SIG_IGN)
 
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
-    with subprocess.Popen(cellhold("run", *words), env=environment(), preexec_fn=ignore, **pipes) as process:  # noqa: PLW1509  # one thread
+    with subprocess.Popen(cellhold("run", "--rm", *words), env=environment(), preexec_fn=ignore, **pipes) as process:  # noqa: PLW1509  # one thread
         try:
             yield process
         finally:
@@ -41,7 +41,7 @@ def running(*words: str, ignored: int | None = None, **streams: int) -> Iterator
 
 @pytest.mark.requires("cgroup-memory")
 def test_too_much_memory_is_137_and_says_the_limit_and_what_to_do() -> None:
-    ran = command("run", "--memory", "64m", "host", "python3", "-c", "x=bytearray(200<<20)")
+    ran = command("run", "--rm", "--memory", "64m", "host", "python3", "-c", "x=bytearray(200<<20)")
     assert ran.returncode == 137
     assert "was killed: it reached its memory limit of 64 MiB (peak " in ran.stderr
     assert "\nhint: raise --memory" in ran.stderr
@@ -50,22 +50,22 @@ def test_too_much_memory_is_137_and_says_the_limit_and_what_to_do() -> None:
 @pytest.mark.requires("cgroup-pids")
 def test_a_fork_bomb_is_held_by_the_pids_limit() -> None:
     bomb = "import os, time\nn = 0\ntry:\n  while os.fork() or time.sleep(60): n += 1\nexcept OSError as error: print(n, error.errno)"
-    ran = command("run", "--pids-limit", "16", "host", "python3", "-c", bomb)
+    ran = command("run", "--rm", "--pids-limit", "16", "host", "python3", "-c", bomb)
     assert (ran.returncode, ran.stdout) == (0, "14 11\n")  # PID 1, the program, and 14 more; EAGAIN
 
 
 def test_without_a_network_there_is_only_lo() -> None:
-    assert command("run", "--network", "none", "host", "ls", "/sys/class/net").stdout == "lo\n"
+    assert command("run", "--rm", "--network", "none", "host", "ls", "/sys/class/net").stdout == "lo\n"
 
 
 def test_time_ends_it_and_says_so() -> None:
-    ran = command("run", "--time", "1s", "host", "sleep", "30")
+    ran = command("run", "--rm", "--time", "1s", "host", "sleep", "30")
     assert ran.returncode == 137
     assert "was killed: it reached its wall-time limit of 1s\nhint: raise --time" in ran.stderr
 
 
 def test_the_trace_reads_like_a_story_with_every_chapter() -> None:
-    ran = command("run", "--trace", "host", "true")
+    ran = command("run", "--rm", "--trace", "host", "true")
     assert ran.returncode == 0
     titles = [line for line in ran.stderr.splitlines() if line and not line.startswith(" ")]
     assert [title.split(" ")[:3] for title in titles] == [
@@ -114,7 +114,7 @@ def test_the_trace_reads_like_a_story_with_every_chapter() -> None:
     ],
 )
 def test_the_status_is_dockers_and_what_is_wrong_is_one_sentence(words: list[str], status: int, sentence: str) -> None:
-    ran = command("run", *words)
+    ran = command("run", "--rm", *words)
     assert (ran.returncode, ran.stdout) == (status, "")
     assert "Traceback" not in ran.stderr
     assert sentence in ran.stderr
@@ -125,7 +125,7 @@ def test_the_status_is_dockers_and_what_is_wrong_is_one_sentence(words: list[str
 
 
 def test_an_image_that_is_not_here_is_pulled_and_what_keeps_it_from_that_is_told() -> None:
-    ran = command("run", "127.0.0.1:1/nonsuch", "true")
+    ran = command("run", "--rm", "127.0.0.1:1/nonsuch", "true")
     assert (ran.returncode, ran.stdout) == (125, "")
     first, second, hint = ran.stderr.splitlines()
     assert first == "Unable to find image '127.0.0.1:1/nonsuch' locally"
@@ -134,7 +134,7 @@ def test_an_image_that_is_not_here_is_pulled_and_what_keeps_it_from_that_is_told
 
 
 def test_a_child_that_met_the_memory_limit_is_mentioned_though_the_program_went_on() -> None:
-    ran = command("run", "--memory", "64m", "host", "sh", "-c", 'python3 -c "x=bytearray(200<<20)"; exit 3')
+    ran = command("run", "--rm", "--memory", "64m", "host", "sh", "-c", 'python3 -c "x=bytearray(200<<20)"; exit 3')
     assert ran.returncode in (3, 137)  # a shell may be killed with it; 3 is the rule
     assert "memory limit" in ran.stderr
 
@@ -154,7 +154,7 @@ def test_flags_reach_the_container(busybox_root: Path, tmp_path: Path) -> None:
     script = "hostname; echo $A; busybox pwd; id -u; cat /v/in; busybox df -k /t | busybox tail -n1; ulimit -n; touch /x"
     flags = f"--hostname box -e A=b -w /tmp -u 1000 -v {tmp_path}:/v:ro --tmpfs /t:size=1m --ulimit nofile=99999999 --read-only"
     tmp_path.chmod(0o755)
-    ran = command("run", *flags.split(), "--rootfs", str(busybox_root), "sh", "-c", script)
+    ran = command("run", "--rm", *flags.split(), "--rootfs", str(busybox_root), "sh", "-c", script)
     lines = ran.stdout.splitlines()
     assert lines[:4] == ["box", "b", "/tmp", "1000"], ran.stderr
     assert lines[4] == "volume"
@@ -163,13 +163,13 @@ def test_flags_reach_the_container(busybox_root: Path, tmp_path: Path) -> None:
 
 
 def test_a_working_directory_cannot_be_made_on_a_read_only_root_and_that_is_said(busybox_root: Path) -> None:
-    ran = command("run", "--read-only", "-w", "/w", "--rootfs", str(busybox_root), "true")
+    ran = command("run", "--rm", "--read-only", "-w", "/w", "--rootfs", str(busybox_root), "true")
     assert ran.returncode == 125
     assert "Read-only file system" in ran.stderr
 
 
 def test_without_capabilities_root_can_do_little(busybox_root: Path) -> None:
-    ran = command("run", "--cap-drop", "ALL", "--rootfs", str(busybox_root), "sh", "-c", "busybox chown 5 /etc/passwd || id -u")
+    ran = command("run", "--rm", "--cap-drop", "ALL", "--rootfs", str(busybox_root), "sh", "-c", "busybox chown 5 /etc/passwd || id -u")
     assert ran.stdout == "0\n"
     assert "not permitted" in ran.stderr
 
@@ -184,7 +184,7 @@ def test_a_bundle_runs(busybox_root: Path, tmp_path: Path) -> None:
         "linux": {"resources": {"memory": {"limit": 64 * MIB}}},
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
-    ran = command("run", "--bundle", str(tmp_path))
+    ran = command("run", "--rm", "--bundle", str(tmp_path))
     assert (ran.returncode, ran.stdout) == (4, "b\n1000\nbundled\n"), ran.stderr
 
 
@@ -192,23 +192,23 @@ def test_a_bundle_runs(busybox_root: Path, tmp_path: Path) -> None:
 
 
 def test_standard_input_is_given_only_when_asked_for(busybox_root: Path) -> None:
-    assert command("run", "-i", "--rootfs", str(busybox_root), "cat", input="hello").stdout == "hello"
-    assert not command("run", "--rootfs", str(busybox_root), "cat", input="hello").stdout
+    assert command("run", "--rm", "-i", "--rootfs", str(busybox_root), "cat", input="hello").stdout == "hello"
+    assert not command("run", "--rm", "--rootfs", str(busybox_root), "cat", input="hello").stdout
 
 
 def test_much_input_and_much_output_at_once_do_not_wait_for_each_other(busybox_root: Path) -> None:
     data = "x" * 99 + "\n"
     script = "busybox yes | busybox head -c 1000000; busybox wc -c"
-    ran = command("run", "-i", "--rootfs", str(busybox_root), "sh", "-c", script, input=data * 10000)
+    ran = command("run", "--rm", "-i", "--rootfs", str(busybox_root), "sh", "-c", script, input=data * 10000)
     assert ran.stdout.endswith("1000000\n")
     assert len(ran.stdout) == 1000000 + len("1000000\n")
 
 
 def test_input_that_nobody_reads_does_not_keep_it(busybox_root: Path) -> None:
-    assert command("run", "-i", "--rootfs", str(busybox_root), "true", input="x" * MIB).returncode == 0
+    assert command("run", "--rm", "-i", "--rootfs", str(busybox_root), "true", input="x" * MIB).returncode == 0
     reading, writing = os.pipe()  # a terminal where nobody types
     try:
-        assert command("run", "-i", "--rootfs", str(busybox_root), "true", stdin=reading).returncode == 0
+        assert command("run", "--rm", "-i", "--rootfs", str(busybox_root), "true", stdin=reading).returncode == 0
     finally:
         os.close(reading)
         os.close(writing)
@@ -233,7 +233,7 @@ def test_a_full_disk_for_its_output_is_one_sentence(busybox_root: Path) -> None:
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_standard_streams_are_as_if_nobody_listened(busybox_root: Path, closed: str) -> None:
     line = f'"$@" {closed}'
-    words = cellhold("run", "--rootfs", str(busybox_root), "sh", "-c", "echo out; echo err >&2; exit 5")
+    words = cellhold("run", "--rm", "--rootfs", str(busybox_root), "sh", "-c", "echo out; echo err >&2; exit 5")
     ran = subprocess.run(
         ["sh", "-c", line, "sh", *words], env=environment(), capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
     )

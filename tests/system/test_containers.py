@@ -30,7 +30,7 @@ STUBBORN = "trap '' TERM; echo up; while :; do sleep 1; done"
 @contextmanager
 def elsewhere(name: str, script: str, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
     """A container that another process has, whose script has said "up"."""
-    words = cellhold("run", "--name", name, *flags, "host", "sh", "-c", script)
+    words = cellhold("run", "--rm", "--name", name, *flags, "host", "sh", "-c", script)
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
         assert process.stdout is not None
         try:

@@ -266,7 +266,7 @@ def small_disk(place: Path) -> Iterator[Path]:
 
 def run_from(store: Path) -> tuple[int, str, list[Path]]:
     """`cellhold run host true` with that store: status, standard error, what is left of containers and half-made images."""
-    words = [sys.executable, "-m", "cellhold.cli", "run", "host", "true"]
+    words = [sys.executable, "-m", "cellhold.cli", "run", "--rm", "host", "true"]
     ran = subprocess.run(words, env=environment() | {"CELLHOLD_HOME": str(store)}, capture_output=True, text=True, check=False)
     left = [*store.glob("containers/*"), *store.glob("ids/*"), *store.glob("images/*.new")]
     return ran.returncode, ran.stderr, left

@@ -79,7 +79,7 @@ def test_the_layers_are_overlaid_and_others_of_the_containers_users_can_write(ne
 
 def test_every_tree_of_the_host_image_is_writable_and_stays_as_it_is(nested: Person) -> None:
     ran = nested.run(
-        "run", "host", "sh", "-c", "python3 -c 'print(6 * 7)'; touch /usr/new /etc/new && grep -c ^fuse-overlayfs /proc/mounts"
+        "run", "--rm", "host", "sh", "-c", "python3 -c 'print(6 * 7)'; touch /usr/new /etc/new && grep -c ^fuse-overlayfs /proc/mounts"
     )
     assert ran.stdout.split()[0] == "42", ran.stderr
     assert int(ran.stdout.split()[1]) >= 2
@@ -91,7 +91,7 @@ def test_what_was_written_and_deleted_is_told_and_committed(nested: Person) -> N
     subprocess.run(["tar", "-C", nested.place / "image", "-cf", image, "."], check=True)
     assert nested.run("import", str(image), "tools:1").returncode == 0
     script = "rm /bin/df; mkdir /kept; echo kept > /kept/file; ln /kept/file /kept/link; echo up; sleep 60"
-    words = nested.cellhold("run", "--name", "box", "tools:1", "/bin/sh", "-c", script)
+    words = nested.cellhold("run", "--rm", "--name", "box", "tools:1", "/bin/sh", "-c", script)
     with subprocess.Popen(words, stdout=subprocess.PIPE, **nested.as_it()) as caller:
         assert caller.stdout is not None
         try:

@@ -206,7 +206,7 @@ def test_a_pull_that_is_killed_is_in_nobodys_way(home: Home, reference: str, mom
 
 
 def test_the_commands_say_what_docker_says(home: Home, reference: str, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", reference, "/bin/echo", "ran"]) == 0
+    assert main(["run", "--rm", reference, "/bin/echo", "ran"]) == 0
     out, err = capfd.readouterr()
     assert out == "ran\n"
     assert f"Unable to find image '{reference}' locally" in err
@@ -226,7 +226,7 @@ def test_the_commands_say_what_docker_says(home: Home, reference: str, capfd: py
     capfd.readouterr()
     assert main(["rmi", reference]) == 0
     assert capfd.readouterr().out.startswith(f"Untagged: {reference}\nDeleted: sha256:")
-    assert main(["run", "--pull", "never", reference, "/bin/true"]) == 125
+    assert main(["run", "--rm", "--pull", "never", reference, "/bin/true"]) == 125
     assert "it is not here" in capfd.readouterr().err
 
 

@@ -111,7 +111,7 @@ def test_what_other_users_of_the_container_wrote_is_removed_with_it(ranged: Pers
 
 def test_the_host_image_runs_this_machines_programs_and_shows_no_secret(anybody: Person) -> None:
     script = "python3 -c 'print(6 * 7)'; cat /etc/shadow; ls -A /home /root; touch /usr/new /etc/new && echo written"
-    ran = anybody.run("run", "host", "sh", "-c", script)
+    ran = anybody.run("run", "--rm", "host", "sh", "-c", script)
     assert "42\n" in ran.stdout, ran.stderr
     assert ran.stdout.endswith("written\n")
     assert "/etc/shadow: No such file" in ran.stderr
@@ -129,14 +129,14 @@ def test_the_host_image_runs_this_machines_programs_and_shows_no_secret(anybody:
     ],
 )
 def test_the_status_is_the_programs_or_dockers(single: Person, words: tuple[str, ...], status: int) -> None:
-    assert single.run("run", "--rootfs", str(single.place / "image"), *words).returncode == status
+    assert single.run("run", "--rm", "--rootfs", str(single.place / "image"), *words).returncode == status
 
 
 def test_images_are_pulled_run_committed_and_removed(anybody: Person, busybox_image: Image, registry: Registry, peers: Peers) -> None:
     reference = peers.push(busybox_image, registry.reference("busybox:1"))
     assert anybody.run("pull", "--quiet", reference).stdout.strip() == reference
     look = "id -u; stat -c %u /bin/busybox; echo kept > /kept; echo up; sleep 100"
-    words = anybody.cellhold("run", "--name", "box", reference, "/bin/sh", "-c", look)
+    words = anybody.cellhold("run", "--rm", "--name", "box", reference, "/bin/sh", "-c", look)
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, **anybody.as_it()) as caller:
         assert caller.stdout is not None
         try:
@@ -146,7 +146,7 @@ def test_images_are_pulled_run_committed_and_removed(anybody: Person, busybox_im
             assert committed.stderr == ""
         finally:
             caller.kill()
-    assert anybody.run("run", "mine:1", "/bin/cat", "/kept").stdout == "kept\n"
+    assert anybody.run("run", "--rm", "mine:1", "/bin/cat", "/kept").stdout == "kept\n"
     assert "kept" in anybody.run("which", "mine:1", "/kept").stdout
     removed = anybody.run("rmi", "--force", "mine:1", reference)
     assert removed.returncode == 0, removed.stderr
@@ -164,7 +164,7 @@ def test_an_image_that_the_user_may_not_look_into_is_refused_by_name(single: Per
     (private / "image").mkdir(parents=True)
     private.chmod(0o700)
     for image, reason in ((private, "you may not look into that directory"), (private / "image", "no such directory")):
-        ran = single.run("run", "--rootfs", str(image), "true")
+        ran = single.run("run", "--rm", "--rootfs", str(image), "true")
         assert ran.returncode == 125
         assert f"cannot use image={image}: {reason}" in ran.stderr
 
@@ -276,7 +276,7 @@ def test_an_image_with_something_mounted_inside_is_refused_and_a_bind_of_it_show
     mounted = f"mount -t tmpfs none {image}/var && touch {image}/var/inside && {become}"
     refused, bound = (
         subprocess.run(
-            ["unshare", "--mount", "sh", "-c", mounted + " ".join(single.cellhold("run", *words))],
+            ["unshare", "--mount", "sh", "-c", mounted + " ".join(single.cellhold("run", "--rm", *words))],
             capture_output=True, text=True, check=False, env=single.as_it()["env"], cwd=single.place,
         )
         for words in (("--rootfs", str(image), "true"), ("-v", f"{image}:/v", "host", "ls", "/v/var", "/v/bin/busybox"))

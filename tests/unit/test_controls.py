@@ -16,7 +16,7 @@ from cellhold_kernel.magics import lines
 if TYPE_CHECKING:
     from cellhold_kernel.session import Session
 
-C, R, P, S, X = State.CREATED, State.RUNNING, State.PAUSED, State.STOPPED, State.REMOVED
+STATES = C, R, P, S, X = State.CREATED, State.RUNNING, State.PAUSED, State.STOPPED, State.REMOVED  # a notebook's has no restart policy
 POSSIBLE = {
     C: set(),
     R: {"pause", "stop", "kill", "restart", "commit"},
@@ -37,13 +37,13 @@ def in_state(state: State) -> Session:
     )
 
 
-@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("state", STATES)
 def test_what_is_possible_in_each_state(state: State) -> None:
     assert state_of(in_state(state)) is state
     assert {action for action in MOVES if reason(action, state) is None} == POSSIBLE[state]
 
 
-@pytest.mark.parametrize(("state", "action"), [(state, action) for state, action in product(State, MOVES) if action not in POSSIBLE[state]])
+@pytest.mark.parametrize(("state", "action"), [(state, action) for state, action in product(STATES, MOVES) if action not in POSSIBLE[state]])
 def test_everything_else_is_refused_with_the_tables_reason(state: State, action: str) -> None:
     controls = Controls(in_state(state))
     with pytest.raises(NotAllowed) as refused:

@@ -9,7 +9,7 @@ import pytest
 from cellhold.errors import NotAllowed
 from cellhold.lifecycle import TABLE, Action, State, after
 
-C, R, P, S, X = State.CREATED, State.RUNNING, State.PAUSED, State.STOPPED, State.REMOVED
+C, R, P, A, S, X = State
 
 MOVES = {
     (C, Action.START): R,
@@ -19,11 +19,13 @@ MOVES = {
     (R, Action.STOP): S,
     (P, Action.STOP): S,
     (S, Action.STOP): S,
+    (A, Action.STOP): S,
     (R, Action.KILL): S,
     (P, Action.KILL): S,
     (R, Action.END): S,
     (P, Action.END): S,
     (S, Action.END): S,
+    (A, Action.END): S,
     (C, Action.REMOVE): X,
     (S, Action.REMOVE): X,
     (X, Action.REMOVE): X,
@@ -38,6 +40,7 @@ REASONS = {
     (S, Action.KILL): "it is stopped",
     (R, Action.REMOVE): "it runs: stop it first",
     (P, Action.REMOVE): "it is paused: stop it first",
+    (A, Action.REMOVE): "it is about to be started again: stop it first",
 }
 
 
@@ -52,7 +55,7 @@ def test_a_move_leads_to_the_next_state(state: State, action: Action) -> None:
 
 @pytest.mark.parametrize(("state", "action"), sorted(set(product(State, Action)) - MOVES.keys()))
 def test_every_other_move_is_refused_with_the_reason(state: State, action: Action) -> None:
-    never = {State.CREATED: "it was never started", State.REMOVED: "it was removed"}
+    never = {State.RESTARTING: "it is about to be started again", State.CREATED: "it was never started", State.REMOVED: "it was removed"}
     with pytest.raises(NotAllowed) as refused:
         after(state, action, container="box")
     assert str(refused.value) == f"cannot {action} container box: {REASONS.get((state, action)) or never[state]}"

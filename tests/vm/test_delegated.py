@@ -32,13 +32,13 @@ def cellhold(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_container_over_its_memory_limit_is_killed_and_told() -> None:
-    ran = cellhold("run", "--memory", "64m", "host", "python3", "-c", "x = bytearray(200 << 20)")
+    ran = cellhold("run", "--rm", "--memory", "64m", "host", "python3", "-c", "x = bytearray(200 << 20)")
     assert ran.returncode == 137, ran.stderr
     assert "memory limit of 64 MiB" in ran.stderr
 
 
 def test_processes_are_refused_at_the_limit() -> None:
-    ran = cellhold("run", "--pids-limit", "16", "host", "python3", "-c", FORKS)
+    ran = cellhold("run", "--rm", "--pids-limit", "16", "host", "python3", "-c", FORKS)
     assert (ran.returncode, ran.stdout) == (0, "[Errno 11] Resource temporarily unavailable\n"), ran.stderr
 
 
@@ -63,7 +63,7 @@ def test_it_can_be_paused_and_goes_on() -> None:
 
 
 def test_a_limit_without_a_controller_is_refused() -> None:
-    ran = cellhold("run", "--cpuset-cpus", "0", "host", "true")
+    ran = cellhold("run", "--rm", "--cpuset-cpus", "0", "host", "true")
     assert ran.returncode in {0, 125}  # 0 in a guest that has the controller
     assert ran.returncode == 0 or "cpuset" in ran.stderr
 

@@ -78,6 +78,8 @@ def status(known: Record) -> str:
     if known.is_alive:
         since = ago(time.time() - (known.started or known.created)).removesuffix(" ago")
         return f"Up {since}{' (Paused)' if known.state == 'paused' else ''}"
+    if known.state == "restarting":
+        return f"Restarting ({known.status})"
     return "Created" if known.status is None else f"Exited ({known.status})"
 
 

@@ -59,6 +59,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Run it, and return the program's status."""
     if arguments.rm and arguments.restart != "no":
         raise InvalidSpec(f"cannot use --restart {arguments.restart} with --rm: it is removed when it ends", hint="leave one of them out")
+    if arguments.trace and (arguments.detach or not arguments.rm):
+        raise InvalidSpec(
+            "cannot use --trace without --rm, or with -d: the story ends with this command's", hint="cellhold run --rm --trace ..."
+        )
     if arguments.tty and arguments.interactive and not arguments.detach and not os.isatty(0):
         raise InvalidSpec("cannot use -it: our standard input is not a terminal", hint="-i alone passes it on as it is")
     spec = options.spec(arguments)

@@ -1,8 +1,8 @@
 """The monitor: the launcher of one container that outlives whoever started it. It keeps the log, and serves those who attach.
 
-Two processes, as small as the launcher. The keeper waits for the other one, outside of any user namespace, and then becomes
-`cellhold.aftermath`, a whole Python, which writes down how the container ended and starts it again where its policy says so. The monitor
-proper is the launcher (launcher.py) with one container. The lock on the container's directory is held by both.
+Two processes. The keeper, a shell, waits for the other one, outside of any user namespace, and then becomes `cellhold.aftermath`, a whole
+Python, which writes down how the container ended and starts it again where its policy says so. The monitor proper is the launcher
+(launcher.py) with one container. The lock on the container's directory is held by both.
 
     starter --(control: what is kept, then one request as to the launcher, then LET_GO)--> monitor
     client  --(the container's socket: ATTACH, or a request for PID 1 with its descriptors)--> monitor
@@ -20,7 +20,7 @@ import select
 import sys
 import time
 
-from cellhold.init import launcher, prepare, rootless
+from cellhold.init import launcher, prepare
 from cellhold.init.log import Log
 from cellhold.linux import process
 from cellhold.linux.pidfd import pidfd_send_signal
@@ -228,31 +228,39 @@ def main(ids: tuple[Rows, Rows, tuple[str, str] | None] | None) -> NoReturn:
         os._exit(0)
     kept = marshal.loads(words)  # noqa: S302  # from our own starter
     lock = fds[0]
+    os.dup2(
+        os.open(f"{kept['directory']}/errors", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), 2
+    )  # not the starter's terminal
+    waiting, telling = os.pipe()
+    if os.fork():
+        keep(kept["id"], lock, waiting)
+    os.close(waiting)
     prepare.set_title(b"cellhold-monitor")
-    pid = os.fork()
-    if pid:
-        keep(pid, kept, lock)
-    refused = None
-    if ids is not None:
-        try:
-            rootless.enter(*ids)
-        except OSError as error:
-            refused = error
-    host = prepare.Privileged() if ids is None else rootless.Rootless(ids[0], ids[1], refused)
+    host = prepare.Privileged() if ids is None else _rootless(*ids)
     _lock, listening, stdin, *outputs = fds
     streams = dict(zip(outputs, (STDOUT, STDERR), strict=False))
     watching = Monitor(control, host, kept["directory"], listening, stdin=stdin if kept["stdin"] else -1, outputs=streams)
-    os._exit(int(watching.serve()))
+    os.write(telling, b"%d\n" % watching.serve())
+    os._exit(0)
 
 
-def keep(pid: int, kept: dict[str, str], lock: int) -> NoReturn:
-    """Wait for the monitor; where a program ran, see to its end."""
-    process.close_range(3, lock - 1)
-    process.close_range(lock + 1, 1 << 30)
-    _pid, status = os.waitpid(pid, 0)
-    if status == 0:  # nothing ever ran: the starter knows
-        os._exit(0)
-    os.set_inheritable(lock, True)
+def _rootless(uids: Rows, gids: Rows, helpers: tuple[str, str] | None) -> Privileged:
+    """Become root of a user namespace; where there is none, the request is answered with the reason."""
+    from cellhold.init import rootless  # noqa: PLC0415  # it stays in memory as long as the container runs
+
+    try:
+        rootless.enter(uids, gids, helpers)
+    except OSError as error:
+        return rootless.Rootless(uids, gids, error)
+    return rootless.Rootless(uids, gids, None)
+
+
+def keep(container_id: str, lock: int, waiting: int) -> NoReturn:
+    """Wait until the monitor says whether a program ran, or is gone; where one ran, see to its end. A shell takes a tenth of our memory."""
     path = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    code = f"import sys; sys.path.append({path!r}); from cellhold.aftermath import main; main({kept['id']!r}, {lock})"
-    os.execv(sys.executable, [sys.executable, "-I", "-c", code])
+    code = f"import sys; sys.path.append({path!r}); from cellhold.aftermath import main; main({container_id!r}, {lock})"
+    process.close_on_exec(3)
+    os.dup2(waiting, 3)
+    os.set_inheritable(lock, True)
+    wait = 'read -r ran <&3 || ran=1; [ "$ran" = 0 ] || exec "$@" 3<&-'
+    os.execv("/bin/sh", ["cellhold-keeper", "-c", wait, "cellhold-keeper", sys.executable, "-I", "-c", code])
