@@ -384,7 +384,8 @@ class Container:
         """
         from cellhold import entering  # noqa: PLC0415  # a notebook's container has no use for it
 
-        self.poll()
+        if self.state is State.RUNNING:
+            self.poll()
         entering.check(self.state, self.name)
         asked = entering.request(args, env=env, cwd=cwd, user=user, terminal=terminal)
         assert self._channel is not None  # noqa: S101  # for mypy: it runs

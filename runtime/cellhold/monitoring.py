@@ -42,10 +42,11 @@ class Monitor:
             theirs_in, ours_in = self._pipe(ours) if stdin and not terminal else (null, null)
             outputs = [] if terminal else [self._pipe(ours, reading=True) for _stream in (1, 2)]
             self.stdio = (null, null, null) if terminal else (theirs_in, *(writing for writing, _reading in outputs))
-            launch.spawn(_program(), theirs, home.root)
+            pid = launch.spawn(_program(), theirs, home.root)
             kept = {"id": container_id, "directory": str(home.container(container_id)), "stdin": stdin and not terminal}
             fds = [lock, listening.fileno(), ours_in, *(reading for _writing, reading in outputs)]
             socket.send_fds(self.control, [marshal.dumps(kept)], fds)
+            os.waitpid(pid, 0)  # it has forked, and is not the one that stays
 
     def _pipe(self, ours: ExitStack, *, reading: bool = False) -> tuple[int, int]:
         """The program's end, and the monitor's. reading: by the monitor."""

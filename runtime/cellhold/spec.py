@@ -24,7 +24,7 @@ CPUS_MINIMUM = 0.01  # the kernel's smallest quota, 1 ms of 100 ms
 PIDS_DEFAULT = 2048  # podman's: a fork bomb ends there
 _HOSTNAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
 _CPUSET = re.compile(r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*", re.ASCII)
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::([1-9]\d{0,5}))?", re.ASCII)
 
 

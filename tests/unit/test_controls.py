@@ -43,7 +43,9 @@ def test_what_is_possible_in_each_state(state: State) -> None:
     assert {action for action in MOVES if reason(action, state) is None} == POSSIBLE[state]
 
 
-@pytest.mark.parametrize(("state", "action"), [(state, action) for state, action in product(STATES, MOVES) if action not in POSSIBLE[state]])
+@pytest.mark.parametrize(
+    ("state", "action"), [(state, action) for state, action in product(STATES, MOVES) if action not in POSSIBLE[state]]
+)
 def test_everything_else_is_refused_with_the_tables_reason(state: State, action: str) -> None:
     controls = Controls(in_state(state))
     with pytest.raises(NotAllowed) as refused:

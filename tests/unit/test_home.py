@@ -16,7 +16,16 @@ from cellhold.store.home import default_root, open_home
 def test_it_is_made_with_all_its_parts_for_its_owner_only(tmp_path: Path) -> None:
     home = open_home(tmp_path / "deep" / "store")
     assert stat.S_IMODE(home.root.stat().st_mode) == 0o700
-    assert {part.name for part in home.root.iterdir()} == {"blobs", "containers", "ids", "images", "layers", "templates", "seccomp", "volumes"}
+    assert {part.name for part in home.root.iterdir()} == {
+        "blobs",
+        "containers",
+        "ids",
+        "images",
+        "layers",
+        "templates",
+        "seccomp",
+        "volumes",
+    }
     assert {stat.S_IMODE(part.stat().st_mode) for part in home.root.iterdir()} == {0o700}
     assert open_home(home.root) == home
 

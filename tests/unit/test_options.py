@@ -61,7 +61,7 @@ def test_minus_one_means_no_limit_where_docker_says_so() -> None:
         ("--ulimit nofile=x host x", "ulimit=x"),
         ("--volume da/ta:/data host x", "volume=da/ta:/data"),
         ("--volume :/data host x", "volume=:/data"),
-        ("--volume -x:/data host x", "name='-x'"),
+        ("--volume=-x:/data host x", "name='-x'"),
         ("--volume tmp host x", "'tmp'"),
         ("--volume /a:/b --tmpfs /b host x", "twice on /b"),
         ("--mount type=bind,source=/a host x", "no target"),

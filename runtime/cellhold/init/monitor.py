@@ -149,7 +149,9 @@ class Monitor(launcher.Launcher):
         """It wants to see the output, or something from PID 1, or is gone."""
         client = self.clients[fd]
         try:
-            words, fds = launcher.received(client)
+            words, fds = launcher.received(client, _socket.MSG_DONTWAIT)
+        except BlockingIOError:  # the event was of one that had this number before
+            return
         except OSError:
             words, fds = b"", []
         if not words:
@@ -222,6 +224,8 @@ def write(directory: str, name: str, text: str) -> None:
 def main(ids: tuple[Rows, Rows, tuple[str, str] | None] | None) -> NoReturn:
     """The keeper's and the monitor's program. ids: rootless.enter()'s arguments; None as root."""
     launcher.begin()
+    if os.fork():  # the starter waits for this one; who stays is nobody's child
+        os._exit(0)
     control = _socket.socket(fileno=3)
     words, fds = launcher.received(control)
     if not words:

@@ -218,16 +218,19 @@ class Watch:
         return True
 
     def obey(self, fd: int) -> None:
-        """Pass a signal on to the process that the channel is of; who asked for it may also be gone."""
-        pid, channel = next((pid, channel) for pid, channel in self.entered.items() if channel.fileno() == fd)
-        try:
-            number = channel.recv(1)
-        except OSError:
-            number = b""
-        if number:
-            os.kill(pid, number[0])
-        else:
-            self.silence(fd)
+        """Pass a signal on to the process that the channel is of, unless it has just ended; who asked for it may also be gone."""
+        for pid, channel in self.entered.items():
+            if channel.fileno() == fd:
+                try:
+                    number = channel.recv(1, _socket.MSG_DONTWAIT)
+                except BlockingIOError:  # the event was of one that had this number before
+                    continue
+                except OSError:
+                    number = b""
+                if number:
+                    os.kill(pid, number[0])
+                else:
+                    self.silence(fd)
 
     def silence(self, fd: int) -> None:
         """Poll it no more."""
