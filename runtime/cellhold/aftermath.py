@@ -39,7 +39,7 @@ def main(container_id: str, lock: int) -> None:
         if known.state == State.STOPPED and known.auto_remove:
             from cellhold import detached  # noqa: PLC0415  # most ends only have to be written down
 
-            detached.clear(known, lock, home)
+            detached.clear(known, home)
 
 
 def _again(known: Record, lock: int, home: Home) -> Record:
@@ -48,26 +48,25 @@ def _again(known: Record, lock: int, home: Home) -> Record:
 
     directory = home.container(known.id)
     ran = (known.finished or 0.0) - (known.started or 0.0)
-    with record.changing(directory) as known:
-        known.restarts = 1 if ran > _STABLE_SECONDS else known.restarts + 1
-    until = time.monotonic() + min(_FIRST_SECONDS * 2 ** min(known.restarts - 1, 20), _LONGEST_SECONDS)
-    while time.monotonic() < until and not known.stopping:
+    with record.changing(directory) as now:
+        now.restarts = 1 if ran > _STABLE_SECONDS else now.restarts + 1
+    until = time.monotonic() + min(_FIRST_SECONDS * 2 ** min(now.restarts - 1, 20), _LONGEST_SECONDS)
+    while time.monotonic() < until and not (record.read(directory) or now).stopping:
         time.sleep(_LOOK_SECONDS)
-        known = record.read(directory) or known
-    with record.changing(directory) as known:
-        if known.stopping:
-            known.state = State.STOPPED
-            return known
+    with record.changing(directory) as now:
+        if now.stopping:
+            now.state = State.STOPPED
+            return now
     try:
-        Container.reopened(known, os.dup(lock), home).start_kept()
+        Container.reopened(now, os.dup(lock), home).start_kept()
     except (CellholdError, OSError):  # it counts as a run that failed at once
-        with record.changing(directory) as known:
-            known.started = known.finished = time.time()
-            known.state = State.STOPPED
-            known.state = State.RESTARTING if is_due(known) else State.STOPPED
+        with record.changing(directory) as now:
+            now.started = now.finished = time.time()
+            now.state = State.STOPPED
+            now.state = State.RESTARTING if is_due(now) else State.STOPPED
     else:
-        journal.tell(home.root, "start", known)
-    return record.read(directory) or known
+        journal.tell(home.root, "start", now)
+    return record.read(directory) or now
 
 
 def is_due(known: Record) -> bool:

@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
@@ -31,7 +31,7 @@ from cellhold.sweep import sweep_once
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from cellhold.entering import Entered
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 _LOST_STATUS = 128 + signal.SIGKILL
 _NOT_MADE_STATUS = 125  # as docker has it
+_HELD_SECONDS = 10.0  # that killing a container without a program takes at most
 
 
 class Container:
@@ -119,6 +120,26 @@ class Container:
         self._done: Plan | None = None  # of the last start
         self._before = Usage()  # what earlier runs had used: the group goes on counting
 
+    @contextmanager
+    def held(self) -> Iterator[socket.socket]:
+        """Put it together without its program, for others to look into (entering.py), by the channel that this gives. Its record stays."""
+        self._holdings.storage.prepare_restart()
+        todo = self._plan()
+        todo["args"] = []
+        try:
+            self._attempt(todo, (None, None, None))
+        except SetupFailed as error:
+            todo["overlay_program"] = overlaying.instead(error, todo["writable"])
+            self._attempt(todo, (None, None, None))
+        assert self._channel is not None  # noqa: S101  # for mypy: it has just started
+        try:
+            yield self._channel.socket
+        finally:
+            self._holdings.cgroup.kill()
+            while (message := self._channel.receive(_HELD_SECONDS)) is not None and message[0] not in ("ended", "lost"):
+                pass
+            self._close_channel()
+
     def keep(self, *, auto_remove: bool = False) -> None:
         """Let the container outlive this process and its end, until somebody removes it (auto_remove: until its end), as `docker create`.
 
@@ -183,7 +204,7 @@ class Container:
         state = after(self.state, Action.START, container=self.name)
         if not self.spec.args:
             raise InvalidSpec(f"cannot start container {self.name}: no command given, and the image names none")
-        if self.state is State.STOPPED:
+        if self.state is State.STOPPED or self._holdings.record.kept:  # one that is kept may have been held, or half started
             self._holdings.storage.prepare_restart()
             self._before = self._holdings.cgroup.usage()
         self._killed = self._timed_out = False
@@ -216,7 +237,7 @@ class Container:
         self._channel = self._launch(todo, keep, stdio, by)
         try:
             return starting.await_start(
-                self._channel, self._holdings.cgroup, self.name, todo["args"][0], oom_kills_before=self._before.oom_kills
+                self._channel, self._holdings.cgroup, self.name, " ".join(todo["args"][:1]), oom_kills_before=self._before.oom_kills
             )
         except BaseException:
             self._close_channel()

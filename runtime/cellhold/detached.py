@@ -1,7 +1,7 @@
 """Detached containers: they outlive whoever made them, and anybody of their user can do with them what docker does.
 
-Each has a record (store/record.py) that tells the truth, and while it runs a monitor (init/monitor.py). The lock on its directory is held by
-the monitor, or by whoever is just starting or removing it; the record is changed under a lock of its own.
+Each has a record (store/record.py) that tells the truth, and while it runs a monitor (init/monitor.py). The lock on its directory is held
+by the monitor, or by whoever is just starting or removing it; the record is changed under a lock of its own.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import os
 import signal
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from cellhold import cgroups, containers, entering, monitoring, volumes
 from cellhold.container import Container
-from cellhold.errors import CellholdError, InvalidSpec, NotAllowed, NotSupported
+from cellhold.errors import CellholdError, ContainerNotFound, InvalidSpec, NotAllowed, NotSupported
 from cellhold.holdings import NUMBERS
 from cellhold.lifecycle import Action, State, after
 from cellhold.spec import check_name
@@ -24,7 +24,7 @@ from cellhold.store.home import open_home
 from cellhold.sweep import UNDER_WAY, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from cellhold.cgroups.base import Usage
@@ -248,15 +248,13 @@ class Detached:
                 known.stopping = True
             with suppress(NotAllowed):
                 containers.send(known, signal.SIGKILL)
-        until = time.monotonic() + _PATIENCE_SECONDS
-        while (lock := self._lock()) is None:
-            if not self._directory.exists():  # --rm, or another one was faster
-                return
-            if time.monotonic() > until:
-                raise NotAllowed(f"cannot remove container {known.name}: another process has it", hint="try again")
-            time.sleep(_LOOK_SECONDS)
         try:
-            clear(settle(self._directory), lock, self._home, with_volumes=with_volumes)
+            lock = self._awaited_lock("remove")
+        except ContainerNotFound:  # --rm, or another one was faster
+            return
+        try:
+            with suppress(ContainerNotFound):  # as above
+                clear(settle(self._directory), self._home, with_volumes=with_volumes)
         finally:
             os.close(lock)
 
@@ -280,11 +278,47 @@ class Detached:
         with monitoring.connected(self._directory) as client:
             return entering.enter(client, asked, (stdin, stdout, stderr), name=known.name)
 
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[dict[str, Any], Sequence[int | None]], Entered]]:
+        """For copying.py: a function that asks its PID 1, as entering.enter() does, for a process of ours.
+
+        One that does not run is put together for that, without its program. Raises NotAllowed (it is paused, or just being started).
+        """
+        known = self.record
+        if known.state not in (State.CREATED, State.STOPPED):
+            entering.check(State(known.state), known.name, "copy from or to")
+            with monitoring.connected(self._directory) as client:
+                yield lambda asked, stdio: entering.enter(client, asked, stdio, name=known.name)
+            return
+        lock = self._awaited_lock("copy from or to")
+        try:
+            container = Container.reopened(settle(self._directory), os.dup(lock), self._home)
+            try:
+                with container.held() as through:
+                    yield lambda asked, stdio: entering.enter(through, asked, stdio, name=known.name)
+            finally:
+                container.close()
+        finally:
+            os.close(lock)
+
     def attach(self, *, once: bool = False) -> Attached:
         """See what it writes from now on, and write to it. Raises NotAllowed unless it runs."""
         known = self.record
         entering.check(State(known.state), known.name, "attach to")
         return monitoring.attach(self._directory, once=once)
+
+    def _awaited_lock(self, what: str) -> int:
+        """The lock, once whoever has it is through: one that has just ended is being written down, or is looked at.
+
+        Raises NotAllowed after a while, ContainerNotFound where it is removed meanwhile.
+        """
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while (lock := self._lock()) is None:
+            known = self.record
+            if time.monotonic() > until:
+                raise NotAllowed(f"cannot {what} container {known.name}: another process has it", hint="try again")
+            time.sleep(_LOOK_SECONDS)
+        return lock
 
     @property
     def _directory(self) -> Path:
@@ -314,9 +348,8 @@ def check_update(present: Limits, wanted: Limits, known: Record) -> None:
             )
 
 
-def clear(known: Record, lock: int, home: Home, *, with_volumes: bool = True) -> None:
-    """Remove what a container has that does not run. lock: on its directory, the caller's. Raises OSError."""
-    del lock
+def clear(known: Record, home: Home, *, with_volumes: bool = True) -> None:
+    """Remove what a container has that does not run; the caller has the lock on its directory. Raises OSError."""
     journal.tell(home.root, "destroy", known)
     directory = home.container(known.id)
     base = None if subids.is_rootless() else ids.claimed_by(home.ids, known.id)

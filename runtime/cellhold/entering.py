@@ -124,7 +124,7 @@ def enter(through: socket.socket, asked: dict[str, Any], stdio: Sequence[int | N
                 socket.send_fds(through, [b"enter"], [wanted, theirs.fileno(), *fds])
             except OSError as error:
                 raise NotAllowed(f"cannot exec in container {name}: it has just ended") from error
-        _await(entered, ours, asked["args"][0], name)
+        _await(entered, ours, " ".join(asked["args"][:1]), name)
     except BaseException:
         entered.close()
         raise

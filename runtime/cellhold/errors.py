@@ -11,6 +11,7 @@
     ├── NotAllowed                the container's state does not permit the action
     ├── SetupFailed               a step of making the container failed; `step` and `errno` say which and why
     ├── CommandNotRun             the container was made, its program could not be started; `status` is 126 or 127
+    ├── CopyFailed                a file could not be copied to or from a container
     └── BuildFailed               a program of a build (RUN) failed; `status` is its exit status, `last` the last lines that it wrote
 
 The text reads *cannot VERB OBJECT: REASON* and holds the refused value. System calls that fail where nobody expected it stay
@@ -84,6 +85,10 @@ class CommandNotRun(CellholdError):
     def __init__(self, sentence: str, *, status: int, hint: str | None = None) -> None:
         super().__init__(sentence, hint=hint)
         self.status = status
+
+
+class CopyFailed(CellholdError):
+    """Something could not be copied into or out of a container; what was copied before it stays."""
 
 
 class BuildFailed(CellholdError):

@@ -37,7 +37,7 @@ class Line(NamedTuple):
         return datetime.fromisoformat(self.moment).timestamp()
 
 
-def lines(
+def lines(  # noqa: PLR0913  # docker's flags
     box: Detached,
     *,
     tail: int | None = None,

@@ -129,7 +129,7 @@ def test_mount_s_three_kinds(busybox_root: Path, tmp_path: Path) -> None:
         *("--mount", "type=tmpfs,target=/mem,tmpfs-size=1m,tmpfs-mode=700"),
         *("--tmpfs", "/run:rw,noexec,nosuid,size=64k"),
     ]
-    script = "cat /bound/f; echo x > /bound/f; echo x > /vol/f && busybox stat -c %a /mem; busybox cp /bin/busybox /mem/b && /mem/b echo runs; busybox grep -c ' /run .*noexec' /proc/mounts"
+    script = "cat /bound/f; echo x > /bound/f; echo x > /vol/f && busybox stat -c %a /mem; busybox grep -c ' /run .*noexec' /proc/mounts"
     ran = command("run", "--rm", *words, "--rootfs", str(busybox_root), "sh", "-c", script)
     assert ran.stdout.startswith("bound700\n")
     assert ran.stdout.endswith("1\n")

@@ -25,7 +25,7 @@ FAILED = 125
 MODULES = {  # of this package, in the order of --help; the commands that each adds
     "run": ("run", "create"),
     "lifecycle": ("start", "stop", "restart", "kill", "pause", "unpause", "wait", "rm", "rename", "update"),
-    "inside": ("exec", "attach", "top"),
+    "inside": ("exec", "attach", "top", "cp"),
     "containers": ("ps", "stats"),
     "telling": ("logs", "events"),
     "volume": ("volume",),

@@ -1,4 +1,4 @@
-"""cellhold exec, attach, top: what goes on in a container that runs."""
+"""cellhold exec, attach, top, cp: what goes on in a container that runs."""
 
 from __future__ import annotations
 
@@ -42,6 +42,15 @@ def add(commands: Any) -> None:
     looking = commands.add_parser("top", help="the processes of a container", description="List the processes of a container.")
     looking.add_argument("container", metavar="CONTAINER")
     looking.set_defaults(run=top)
+    copies = commands.add_parser(
+        "cp", help="copy files to or from a container", description="Copy files to or from a container; - is a tar."
+    )
+    copies.add_argument("-a", "--archive", action="store_true", help="keep owners, and set-user-id bits")
+    copies.add_argument("-L", "--follow-link", action="store_true", help="where the source is a link, copy what it leads to")
+    copies.add_argument("-q", "--quiet", action="store_true", help="say nothing (we never do)")
+    copies.add_argument("source", metavar="[CONTAINER:]SOURCE")
+    copies.add_argument("target", metavar="[CONTAINER:]TARGET")
+    copies.set_defaults(run=copy)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -98,3 +107,32 @@ def top(arguments: argparse.Namespace) -> int:
     ]
     table.show(rows, ["uid", "pid", "ppid", "time", "cmd"], form="table")
     return 0
+
+
+def copy(arguments: argparse.Namespace) -> int:
+    """Copy one way or the other."""
+    from cellhold import copying  # noqa: PLC0415  # what other commands do without
+
+    (ours, source), (theirs, target) = _place(arguments.source), _place(arguments.target)
+    follow, owners = arguments.follow_link, arguments.archive
+    if (ours is None) == (theirs is None):
+        raise InvalidSpec(
+            "cannot copy: one of the two has to be in a container", hint="cellhold cp CONTAINER:PATH PATH, or the other way round"
+        )
+    if theirs is not None:
+        box = Detached.find(theirs)
+        if source == "-":
+            copying.into_from_tar(box, sys.stdin.buffer, target, owners=owners)
+        else:
+            copying.into(box, source, target, follow=follow, owners=owners)
+    elif target == "-":
+        copying.out_as_tar(Detached.find(str(ours)), source, sys.stdout.buffer, follow=follow)
+    else:
+        copying.out(Detached.find(str(ours)), source, target, follow=follow, owners=owners)
+    return 0
+
+
+def _place(text: str) -> tuple[str | None, str]:
+    """(container, path) of CONTAINER:PATH; (None, path) of what begins like a path, or has no colon."""
+    name, colon, path = text.partition(":")
+    return (None, text) if not colon or text.startswith(("/", ".")) else (name, path or "/")

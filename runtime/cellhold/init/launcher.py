@@ -237,7 +237,7 @@ class Launcher:
             if words[0] == "ready":
                 timings = watched.timings + [parse_timing(word) for word in words[1:]]
                 watched.tell("started", watched.pid, timings, fds=(watched.pidfd, *terminal))
-                self.began(watched, terminal)
+                self.began(terminal)
                 if watched.seconds is not None:
                     watched.deadline = time.monotonic() + watched.seconds
             elif words[0] == "failed":
@@ -250,7 +250,7 @@ class Launcher:
                 self.forget(watched.report.fileno())
                 return
 
-    def began(self, watched: Watched, terminal: list[int]) -> None:
+    def began(self, terminal: list[int]) -> None:
         """The program is exec'd; the other end of its terminal is the caller's by now."""
         for fd in terminal:
             os.close(fd)

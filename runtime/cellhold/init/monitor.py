@@ -46,7 +46,7 @@ _LAST_SECONDS = 10.0  # that a client has to take the last piece once the contai
 class Monitor(launcher.Launcher):
     """The loop of the launcher, with one container, its output and its clients."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it works with
         self, control: _socket.socket, host: Privileged, directory: str, listening: int, *, stdin: int, outputs: dict[int, int]
     ) -> None:
         """directory: the container's. stdin: what its standard input is written to, -1 for none. outputs: descriptor -> stream."""
@@ -86,7 +86,7 @@ class Monitor(launcher.Launcher):
         else:
             super().look(watched, fd)
 
-    def began(self, watched: Watched, terminal: list[int]) -> None:
+    def began(self, terminal: list[int]) -> None:
         """The program runs: its terminal, if it has one, is read here."""
         self.has_begun = True
         for fd in terminal:

@@ -12,6 +12,7 @@ When that socket closes, the launcher is gone, and PID 1 ends: the kernel then k
 
 What comes on it asks for one more process in here (`docker exec`), as descriptors: what differs from the program's plan (a memfd),
 a channel of its own for the same reports, and its 0, 1, 2 and so on, none for a terminal. On that channel a signal is a byte.
+With "carry" in the plan the process is one of ours (carry.py). A plan without args has no program: PID 1 waits until it is killed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import select
 import time
 from struct import pack, unpack, unpack_from
 
-from cellhold.init import program, terminal
+from cellhold.init import carry, program, terminal
 from cellhold.init.steps import STEPS
 from cellhold.linux import process
 from cellhold.linux.pidfd import SI_QUEUE, TO_GROUP
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 _SIGKILL, _SIGPIPE, _SIGCHLD, _SIGSTOP, _SIGXFSZ = 9, 13, 17, 19, 25
 _ALL_SIGNALS = tuple(number for number in range(1, 65) if number not in (_SIGKILL, _SIGSTOP, 32, 33))  # 32, 33: libc's own
 _SIGINFO_SIZE = 128
+_NOBODY = 0
 _SIGINFO_WORDS = "I4xi32xi"  # signalfd(2): the number, ssi_code, ssi_int
 
 
@@ -52,7 +54,7 @@ def main(now: Becoming, report: _socket.socket, stdio: list[int]) -> NoReturn:
         _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL_SIGNALS)
         timings = perform(now, report)
         started = time.monotonic()
-        pid, words, master = start(now.plan, stdio)
+        pid, words, master = start(now.plan, stdio) if now.plan["args"] else (_NOBODY, b"", -1)
         if words:
             report.send(words)
         else:
@@ -151,6 +153,18 @@ def run(plan: Plan, tell: int, stdio: list[int]) -> NoReturn:
     os._exit(127)
 
 
+def carrying(plan: Plan, stdio: list[int]) -> int:
+    """Fork a process of ours that copies files; it stays as closed to others as PID 1 is."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            status = carry.serve(plan["carry"], stdio)
+        finally:
+            os._exit(status)
+    return pid
+
+
 class Watch:
     """What PID 1 does as long as the program runs."""
 
@@ -181,7 +195,8 @@ class Watch:
         """Take a signal; the program's exit code (negative: a signal) once it has ended."""
         number, code, value = unpack_from(_SIGINFO_WORDS, os.read(self.signals, _SIGINFO_SIZE))
         if number != _SIGCHLD:
-            (os.killpg if (code, value) == (SI_QUEUE, TO_GROUP) else os.kill)(self.program_pid, number)
+            if self.program_pid != _NOBODY:
+                (os.killpg if (code, value) == (SI_QUEUE, TO_GROUP) else os.kill)(self.program_pid, number)
             return None
         ended = reaped()
         for pid in self.entered.keys() & ended.keys():
@@ -202,7 +217,7 @@ class Watch:
         try:
             plan: Plan = {**self.plan, **marshal.loads(os.pread(wanted, os.fstat(wanted).st_size, 0))}  # noqa: S302  # from our own caller
             plan["env"] = {**self.plan["env"], **plan["env"]}
-            pid, failure, master = start(plan, stdio)
+            pid, failure, master = start(plan, stdio) if "carry" not in plan else (carrying(plan, stdio), b"", -1)
             if failure:
                 channel.send(failure)
                 channel.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class Tree(TypedDict):
@@ -85,3 +85,4 @@ class Plan(TypedDict):
     env: dict[str, str]
     oom_score_adj: int  # 0: as it is
     seconds: float | None  # wall time after which the launcher kills it
+    carry: NotRequired[dict[str, object]]  # of a process that copies files (init/carry.py)
