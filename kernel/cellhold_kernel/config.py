@@ -251,7 +251,7 @@ class Settings:
             raise _not_the_notebooks(f"image={spec.image}", f"--image {spec.image}", "images", policy)
         for mount in values.get("volume", ()):
             policy.check_volume(mount)
-            if self._trust("volume") < Trust.HOST and not policy.names_volume(mount):
+            if self._trust("volume") < (Trust.CELL if mount.kind == "volume" else Trust.HOST) and not policy.names_volume(mount):
                 text = self.said["volume"].text
                 raise _not_the_notebooks(f"volume={text}", f"--volume {text}", "volumes", policy)
         if values.get("mount") == "rw" and self._trust("mount") < Trust.CELL:

@@ -54,6 +54,8 @@ class Policy:
 
     def names_volume(self, mount: Mount) -> bool:
         """Whether the list of volumes is there and has a directory that this one is, or lies in; writable only where it says so."""
+        if mount.kind == "volume":
+            return str(mount.source) in (entry.partition(":")[0] for entry in self.volumes or ())
         source = Path(str(mount.source)).resolve()
         for entry in self.volumes or ():
             directory, _, way = entry.partition(":")

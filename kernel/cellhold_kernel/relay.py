@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.session import Session
     from cellhold_kernel.working import Work
 
-_MAGICS = (b"%container", b"%limits", b"%%dockerfile")
+_MAGICS = (b"%container", b"%limits", b"%%dockerfile", b"%%run")
 _OUTPUT = frozenset({"stream", "display_data", "update_display_data", "execute_result"})
 _SHUTDOWN_SECONDS = 1.5
 _DRAIN_SECONDS = 0.5
@@ -498,13 +498,13 @@ class HostKernel:
     # ------------------------------------------------------------------------------------------------------------ answered here
 
     def _asks_us(self, message: wire.Message) -> bool:
-        """Do what a cell's %container and %limits lines, or its %%dockerfile, ask for; False where it has none."""
-        from cellhold_kernel.magics import container, dockerfile, limits, lines  # noqa: PLC0415  # imported when a cell asks
+        """Do what a cell's %container and %limits lines, or its %%dockerfile or %%run, ask for; False where it has none."""
+        from cellhold_kernel.magics import cells, container, limits, lines  # noqa: PLC0415  # imported when a cell asks
 
         code = str(message.content.get("code", ""))
         try:
-            if (image := dockerfile.read(code)) is not None:
-                self._begin_work(message, dockerfile.start(self._session, image), f"# %%dockerfile {image.name}")
+            if (begun := cells.begun(self._session, code)) is not None:
+                self._begin_work(message, *begun)
                 return True
             asked = lines.read(code)
             if asked is None:
@@ -580,8 +580,13 @@ class HostKernel:
     def _worked(self, message: wire.Message, work: Work, code: str) -> None:
         """The work has said something, or has ended."""
         try:
-            goes_on = work.drain()
-            self._progress.show(message, work, now=not goes_on)
+            try:
+                goes_on = work.drain()
+            finally:
+                for output in work.said():
+                    self._front.publish(*output, parent=message.header)
+            if work.shows_progress or not goes_on:
+                self._progress.show(message, work, now=not goes_on)
             if goes_on:
                 return
             self._end_work()

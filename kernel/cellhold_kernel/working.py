@@ -34,6 +34,7 @@ class Work(ABC):
     """One such process; `close` ends it. seconds: since it began. undone: what an interrupt leaves undone, in words."""
 
     undone = ""
+    shows_progress = True  # while it goes on; in the end in any case
 
     def __init__(self, module: str, arguments: Sequence[str], *, given: bytes = b"") -> None:
         """Start `python -m module`; given: its standard input. -P: we are in the notebook's folder, and nothing of it is imported here."""
@@ -68,6 +69,10 @@ class Work(ABC):
     @abstractmethod
     def _note(self, said: dict[str, Any]) -> None:
         """Take in what it says; a KeyError, ValueError or TypeError is a line that means nothing."""
+
+    def said(self) -> list[tuple[str, dict[str, Any]]]:
+        """What it has for the cell's output since the last time, as messages."""
+        return []
 
     @property
     def seconds(self) -> float:
