@@ -70,6 +70,7 @@ bench: $(VENV)/.test debian-bench
 	cd tests && ../$(BIN)/python -m bench.shell
 	cd tests && ../$(BIN)/python -m bench.builds
 	cd tests && ../$(BIN)/python -m bench.panel
+	cd tests && ../$(BIN)/python -m bench.detached
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

@@ -126,7 +126,7 @@ def main(rounds: int) -> None:
         work = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="chb", dir="/var/tmp")))
         work.chmod(0o755)  # the peers' root is a stranger here, and has to walk through it
         os.environ["CELLHOLD_HOME"] = str(work / "home")
-        closing.callback(_remove_v1_groups)
+        closing.callback(remove_v1_groups)
         closing.callback(launch.shutdown)
         everybody = contestants(peers.make_root(work / "root"), work)
         results = measure.interleaved({name: measure.timed(run) for name, run in everybody.items()}, rounds)
@@ -134,7 +134,8 @@ def main(rounds: int) -> None:
     measure.show("container", results, [pair for pair in pairs if pair[1] in results])
 
 
-def _remove_v1_groups() -> None:
+def remove_v1_groups() -> None:
+    """What the peers have left of their groups."""
     for top in Path("/sys/fs/cgroup").glob(f"*{peers.GROUP}"):
         peers.remove_groups(top)
 
