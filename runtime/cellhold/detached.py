@@ -349,13 +349,17 @@ def check_update(present: Limits, wanted: Limits, known: Record) -> None:
 
 
 def clear(known: Record, home: Home, *, with_volumes: bool = True) -> None:
-    """Remove what a container has that does not run; the caller has the lock on its directory. Raises OSError."""
-    journal.tell(home.root, "destroy", known)
+    """Remove what a container has that does not run; the caller has the lock on its directory. Raises OSError.
+
+    First it is kept no more: if this is cut off, it is a crash's leftover, and the next sweep goes on.
+    """
     directory = home.container(known.id)
+    with record.changing(directory) as now:
+        now.kept = False
+    journal.tell(home.root, "destroy", known)
     base = None if subids.is_rootless() else ids.claimed_by(home.ids, known.id)
     cgroups.remove_leftover(known.id)
-    with suppress(FileNotFoundError):
-        removal.remove(directory)
+    removal.remove(directory)
     if base is not None:
         ids.release(home.ids, base)
     if with_volumes:

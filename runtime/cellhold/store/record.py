@@ -105,6 +105,13 @@ def read(directory: Path) -> Record | None:
         return None
 
 
+def _opened(path: Path) -> int:
+    try:
+        return locks.file(path)()
+    except FileNotFoundError:
+        raise ContainerNotFound(f"cannot find container {path.parent.name}: it has just been removed") from None
+
+
 def is_of_later_version(directory: Path) -> bool:
     """Whether a later version of this program has written what is there, so that this one must not touch it."""
     try:
@@ -120,10 +127,8 @@ def changing(directory: Path) -> Iterator[Record]:
 
     Raises ContainerNotFound where it is gone by now.
     """
-    if not directory.is_dir():
-        raise ContainerNotFound(f"cannot find container {directory.name}: it has just been removed")
     path = directory / _LOCK
-    with locks.held(path, locks.file(path)):
+    with locks.held(path, lambda: _opened(path)):
         found = read(directory)
         if found is None and is_of_later_version(directory):
             raise NotSupported(f"cannot change container {directory.name}: a later version of Cellhold has made it", hint="use that one")
