@@ -6,6 +6,8 @@
         box.start()
         print(box.wait().sentence())
 
+A Container ends with the process that made it. `Detached` ones outlive it; `Image` and `Volume` are what they are made of and keep.
+
 This package knows nothing of Jupyter (that is `cellhold_kernel`). It imports nothing by itself: the program that becomes the
 container starts from here too, and its start-up time is every container's.
 """
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cellhold.container import Container as Container
+    from cellhold.detached import Detached as Detached
     from cellhold.errors import CellholdError as CellholdError
+    from cellhold.objects import Image as Image
+    from cellhold.objects import Volume as Volume
     from cellhold.outcome import Outcome as Outcome
     from cellhold.spec import Limits as Limits
     from cellhold.spec import Mount as Mount
@@ -27,6 +32,9 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Container": "cellhold.container",
+    "Detached": "cellhold.detached",
+    "Image": "cellhold.objects",
+    "Volume": "cellhold.objects",
     "CellholdError": "cellhold.errors",
     "Outcome": "cellhold.outcome",
     "Limits": "cellhold.spec",

@@ -11,9 +11,10 @@ import os
 import signal
 import time
 from contextlib import contextmanager, suppress
+from html import escape
 from typing import TYPE_CHECKING, Any, Self
 
-from cellhold import cgroups, containers, entering, monitoring, volumes
+from cellhold import cgroups, containers, displays, entering, logs, monitoring, volumes
 from cellhold.container import Container
 from cellhold.errors import CellholdError, ContainerNotFound, InvalidSpec, NotAllowed, NotSupported
 from cellhold.holdings import NUMBERS
@@ -106,6 +107,22 @@ class Detached:
     def usage(self) -> Usage:
         """What its group has used in this run. Raises NotAllowed unless it runs."""
         return containers.usage(self.record)
+
+    def logs(self) -> str:
+        """What it has written so far, both streams. For more see logs.lines()."""
+        return b"".join(line.text for line in logs.lines(self, home=self._home)).decode(errors="replace")
+
+    def __repr__(self) -> str:
+        """Its name, image and states, the present one marked."""
+        try:
+            known = self.record
+        except CellholdError:
+            return f"container {self.id}: {displays.lifecycle_text(State.REMOVED)}"
+        return f"container {known.name} of {known.image}: {displays.lifecycle_text(State(known.state))}{_ending(known)}"
+
+    def _repr_html_(self) -> str:
+        title = escape(repr(self).partition(":")[0])
+        return f"<div>{title}</div>{displays.lifecycle_html(self.state)}"
 
     # ------------------------------------------------------------------------------------------------------------------- the lifecycle
 
@@ -336,6 +353,11 @@ class Detached:
             os.close(fd)
             return None
         return fd
+
+
+def _ending(known: Record) -> str:
+    """How its last run ended, in words."""
+    return "" if known.is_alive or known.status is None else f", {known.why} with status {known.status}"
 
 
 def check_update(present: Limits, wanted: Limits, known: Record) -> None:

@@ -15,10 +15,19 @@ from cellhold.store.home import open_home
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from typing import BinaryIO
+    from typing import BinaryIO, Protocol
 
-    from cellhold.detached import Detached
     from cellhold.store.home import Home
+
+    class Speaker(Protocol):
+        """A container as far as its log is concerned."""
+
+        id: str
+
+        @property
+        def state(self) -> State:
+            """Whether more may come."""
+
 
 _LOOK_SECONDS = 0.05
 _STREAMS = {b"stdout": 1, b"stderr": 2}
@@ -38,7 +47,7 @@ class Line(NamedTuple):
 
 
 def lines(  # noqa: PLR0913  # docker's flags
-    box: Detached,
+    box: Speaker,
     *,
     tail: int | None = None,
     since: float | None = None,
@@ -64,7 +73,7 @@ def _within(found: Iterator[Line] | list[Line], until: float | None) -> Iterator
         yield line
 
 
-def _followed(box: Detached, directory: Path, file: BinaryIO) -> Iterator[Line]:
+def _followed(box: Speaker, directory: Path, file: BinaryIO) -> Iterator[Line]:
     while True:
         ends = box.state not in (State.RUNNING, State.PAUSED, State.RESTARTING)
         yield from _parsed(file)

@@ -232,7 +232,7 @@ OUTCOMES: dict[str, Any] = {
 def test_no_promise_is_broken_and_nothing_is_left(busybox_root: Path) -> None:
     Lifecycle.image = str(busybox_root)
     told.clear()
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis
+    run_state_machine_as_test(
         Lifecycle,
         settings=settings(
             max_examples=ROUNDS,
