@@ -35,10 +35,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from cellhold.entering import Entered
+    from cellhold.init.health import Check
     from cellhold.init.plan import Plan
     from cellhold.launch import Channel
     from cellhold.monitoring import Attached
-    from cellhold.spec import Limits, Spec
+    from cellhold.spec import Health, Limits, Spec
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 
@@ -184,7 +185,14 @@ class Container:
 
             def attempt(todo: Plan) -> starting.Started:
                 monitor = closing.enter_context(
-                    monitoring.Monitor(self.id, self._home, lock=self._holdings.lock, stdin=self.spec.stdin, terminal=self.spec.terminal)
+                    monitoring.Monitor(
+                        self.id,
+                        self._home,
+                        lock=self._holdings.lock,
+                        stdin=self.spec.stdin,
+                        terminal=self.spec.terminal,
+                        check=_check(self.spec.health),
+                    )
                 )
                 self._monitor = monitor
                 if attach:
@@ -522,3 +530,16 @@ class Container:
     def _write_record(self) -> None:
         with self._home.written():
             self._holdings.write(self.state, self.pid, self.outcome, self.spec.limits)
+
+
+def _check(health: Health | None) -> Check | None:
+    """A healthcheck as the monitor has it."""
+    if health is None or not health.args:
+        return None
+    return {
+        "args": list(health.args),
+        "interval": health.interval_seconds,
+        "timeout": health.timeout_seconds,
+        "start_period": health.start_seconds,
+        "retries": health.retries,
+    }

@@ -124,6 +124,28 @@ def _process(pid: int) -> Process:
     )
 
 
+class Health(NamedTuple):
+    """What its healthcheck has told. status: "starting", "healthy" or "unhealthy"; failures: in a row; began: the last check, or 0."""
+
+    status: str
+    failures: int
+    began: float
+    last_status: int
+    output: str
+
+
+def health(known: Record, home: Home) -> Health | None:
+    """How it is, by its healthcheck; None where it has none, or does not run."""
+    if not known.is_alive or not known.kept or not (known.spec.get("health") or {}).get("args"):
+        return None
+    try:
+        text = (home.container(known.id) / "health").read_text(encoding="utf-8", errors="replace")
+        status, failures, began, last, output = text.split("\n", 4)
+        return Health(status, int(failures), float(began), int(last), output)
+    except (OSError, ValueError):
+        return Health("starting", 0, 0.0, 0, "")
+
+
 def send(known: Record, number: int) -> None:
     """Send a signal to its program; SIGKILL to all of its processes. Raises NotAllowed unless it runs."""
     if not known.is_alive:

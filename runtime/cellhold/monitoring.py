@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from cellhold.init.health import Check
     from cellhold.store.home import Home
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -29,8 +30,13 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class Monitor:
     """One that has been started and waits for its request. stdio: the program's ends of the pipes, closed by close()."""
 
-    def __init__(self, container_id: str, home: Home, *, lock: int, stdin: bool, terminal: bool) -> None:
-        """Start it. lock: on the container's directory. stdin: the program's standard input can be written to; else it is empty."""
+    def __init__(  # noqa: PLR0913  # what it works with
+        self, container_id: str, home: Home, *, lock: int, stdin: bool, terminal: bool, check: Check | None = None
+    ) -> None:
+        """Start it. lock: on the container's directory. stdin: the program's standard input can be written to; else it is empty.
+
+        check: its healthcheck.
+        """
         self._closing = ExitStack()
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._closing.callback(self.control.close)
@@ -43,7 +49,7 @@ class Monitor:
             outputs = [] if terminal else [self._pipe(ours, reading=True) for _stream in (1, 2)]
             self.stdio = (null, null, null) if terminal else (theirs_in, *(writing for writing, _reading in outputs))
             pid = launch.spawn(_program(), theirs, home.root)
-            kept = {"id": container_id, "directory": str(home.container(container_id)), "stdin": stdin and not terminal}
+            kept = {"id": container_id, "directory": str(home.container(container_id)), "stdin": stdin and not terminal, "check": check}
             fds = [lock, listening.fileno(), ours_in, *(reading for _writing, reading in outputs)]
             socket.send_fds(self.control, [marshal.dumps(kept)], fds)
             os.waitpid(pid, 0)  # it has forked, and is not the one that stays

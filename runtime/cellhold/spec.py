@@ -132,6 +132,20 @@ class Mount:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Health:
+    """A healthcheck: `args` is run now and then, and status 0 is healthy; () for none, whatever the image says. Docker's defaults.
+
+    seconds between two, and that one may take; start_seconds: in which failures do not count; retries: failures that make it unhealthy.
+    """
+
+    args: tuple[str, ...] = ()
+    interval_seconds: float = 30.0
+    timeout_seconds: float = 30.0
+    start_seconds: float = 0.0
+    retries: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spec:
     """A container to be: the image, what to run in it, and its walls.
 
@@ -144,6 +158,7 @@ class Spec:
     limit. terminal: its standard streams are a terminal of its own. stdin: they stay open for whoever attaches.
     stop_signal, stop_seconds: what stop() sends, and waits before SIGKILL; None = the image's, else SIGTERM, and 10. restart: docker's
     policy ("no", "always", "unless-stopped", "on-failure[:TIMES]"), for a container that is kept. labels: for people and programs.
+    health: None = the image's; checked where the container is kept.
     """
 
     image: str = "host"
@@ -169,6 +184,7 @@ class Spec:
     stop_seconds: float | None = None
     restart: str = "no"
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    health: Health | None = None
 
     def __post_init__(self) -> None:
         """Raise InvalidSpec for what can be seen to be wrong without asking the host."""

@@ -22,7 +22,7 @@ from cellhold.detached import Detached
 from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed
 from cellhold.lifecycle import State
 from cellhold.outcome import Why
-from cellhold.spec import Limits, Spec
+from cellhold.spec import Health, Limits, Spec
 from cellhold.store import record
 from cellhold.store.home import open_home
 from cellhold.sweep import sweep
@@ -292,6 +292,35 @@ def test_top_lists_what_runs_in_it(busybox_root: Path) -> None:
         assert eventually(
             lambda: {"sleep 77", "sleep 78"} <= {line.split(None, 4)[4] for line in command("top", "busy").stdout.splitlines()}
         )
+
+
+def test_a_healthcheck_is_run_and_told(busybox_root: Path) -> None:
+    check = Health(args=("sh", "-c", "echo looked; test -e /well"), interval_seconds=0.2, timeout_seconds=5, retries=2)
+    with box(busybox_root, "sleep 100", name="patient", health=check) as made:
+        made.start()
+
+        def told() -> tuple[str, int]:
+            found = json.loads(command("inspect", "patient").stdout)[0]["State"]["Health"]
+            return found["Status"], found["FailingStreak"]
+
+        assert eventually(lambda: told()[0] == "unhealthy" and told()[1] >= 2)
+        assert "(unhealthy)" in command("ps").stdout
+        assert command("exec", "patient", "sh", "-c", "echo > /well").returncode == 0
+        assert eventually(lambda: told() == ("healthy", 0))
+        last = json.loads(command("inspect", "patient").stdout)[0]["State"]["Health"]["Log"][0]
+        assert (last["ExitCode"], last["Output"]) == (0, "looked\n")
+
+
+def test_a_healthcheck_that_takes_too_long_or_cannot_run_fails(busybox_root: Path) -> None:
+    for args, status in ((("sleep", "100"), -1), (("nosuch",), 127)):
+        check = Health(args=args, interval_seconds=0.1, timeout_seconds=0.3, retries=1)
+        with box(busybox_root, "sleep 100", health=check) as made:
+            made.start()
+            assert eventually(lambda made=made: (told := containers.health(made.record, open_home())) and told.status == "unhealthy")  # type: ignore[misc]
+            found = containers.health(made.record, open_home())
+            assert found is not None
+            assert found.last_status == status
+            assert eventually(lambda made=made: "sleep 100" not in [one.args for one in containers.processes(made.record)][1:])  # type: ignore[misc]
 
 
 # --------------------------------------------------------------------------------------------------------------------- its log

@@ -35,7 +35,7 @@ pytestmark = [
 ]
 
 ROUNDS, STEPS = 50, 10
-NAMES = ("a", "b", "c")
+NAMES = ("x", "y", "z")  # no hexadecimal digits: an id that begins so would be meant
 SCRIPT = "n=$(($(cat /n 2>/dev/null || echo 0) + 1)); echo $n > /n; echo $n > /v/n; exec sleep 1000"
 WORKER = """
 import json, sys

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _LONGEST_COMMAND = 20
 _TICK_SECONDS = 1.0
+_HEALTH = {"starting": "health: starting"}  # docker's words in `ps`
 _UNKNOWN = "--"  # docker's, for what is not known
 
 
@@ -77,7 +78,9 @@ def status(known: Record) -> str:
     """As docker says it: "Up 5 minutes (Paused)", "Exited (137)", "Created"."""
     if known.is_alive:
         since = ago(time.time() - (known.started or known.created)).removesuffix(" ago")
-        return f"Up {since}{' (Paused)' if known.state == 'paused' else ''}"
+        told = containers.health(known, open_home())
+        how = " (Paused)" if known.state == "paused" else "" if told is None else f" ({_HEALTH.get(told.status, told.status)})"
+        return f"Up {since}{how}"
     if known.state == "restarting":
         return f"Restarting ({known.status})"
     return "Created" if known.status is None else f"Exited ({known.status})"
@@ -134,6 +137,11 @@ def _use(known: Record, before: tuple[float, Usage] | None, now: tuple[float, Us
     }
 
 
+def _health(told: containers.Health) -> dict[str, Any]:
+    last = {"Start": _moment(told.began).isoformat(), "ExitCode": told.last_status, "Output": told.output}
+    return {"Status": told.status, "FailingStreak": told.failures, "Log": [last] if told.began else []}
+
+
 def inspected(known: Record) -> dict[str, Any]:
     """The object that `docker container inspect` prints, as far as there is something to say."""
     alive = known.is_alive
@@ -149,6 +157,7 @@ def inspected(known: Record) -> dict[str, Any]:
             "OOMKilled": known.why == Why.MEMORY,
             "Pid": known.pid or 0,
             "ExitCode": known.status or 0,
+            **({} if (told := containers.health(known, open_home())) is None else {"Health": _health(told)}),
             "StartedAt": "" if known.started is None else _moment(known.started).isoformat(),
         },
         "Image": known.image,

@@ -11,7 +11,7 @@ from cellhold import bundle
 from cellhold.errors import InvalidSpec
 from cellhold.linux.capabilities import DEFAULT, mask
 from cellhold.quantity import parse_count, parse_cpus, parse_seconds, parse_signal, parse_size
-from cellhold.spec import PIDS_DEFAULT, IoLimit, Limits, Spec, check_hostname
+from cellhold.spec import PIDS_DEFAULT, Health, IoLimit, Limits, Spec, check_hostname
 from cellhold.volumes import mount, tmpfs, volume
 
 if TYPE_CHECKING:
@@ -72,6 +72,12 @@ def add(command: Any) -> None:
     life.add_argument("--stop-signal", metavar="SIGNAL", help="what stop sends (default: the image's, else TERM)")
     life.add_argument("--stop-timeout", metavar="SECONDS", help="that stop waits before SIGKILL (default: 10)")
     life.add_argument("--restart", metavar="POLICY", default="no", help="no, always, unless-stopped, on-failure[:TIMES] (default: no)")
+    life.add_argument("--health-cmd", metavar="COMMAND", help="run now and then by its shell: 0 is healthy (default: the image's)")
+    life.add_argument("--health-interval", metavar="TIME", help="between two checks (default: 30s)")
+    life.add_argument("--health-timeout", metavar="TIME", help="that one may take (default: 30s)")
+    life.add_argument("--health-start-period", metavar="TIME", help="in which failures do not count (default: none)")
+    life.add_argument("--health-retries", metavar="N", help="failures in a row that make it unhealthy (default: 3)")
+    life.add_argument("--no-healthcheck", action="store_true", help="none, whatever the image says")
     life.add_argument("--cidfile", metavar="FILE", help="write its id there, to a file that is not there yet")
 
 
@@ -122,6 +128,7 @@ def spec(arguments: argparse.Namespace) -> Spec:
         stop_signal=None if arguments.stop_signal is None else parse_signal(arguments.stop_signal),
         stop_seconds=None if arguments.stop_timeout is None else parse_seconds(arguments.stop_timeout, key="stop-timeout", or_none=True),
         restart=arguments.restart,
+        health=health(arguments),
         network=arguments.network,
         storage=arguments.storage,
         read_only=arguments.read_only,
@@ -182,6 +189,27 @@ def check_security(arguments: argparse.Namespace) -> None:
         raise InvalidSpec(
             f"cannot use userns={arguments.userns}: every container has ids of its own", hint="--userns auto, or leave it out"
         )
+
+
+def health(arguments: argparse.Namespace) -> Health | None:
+    """--health-cmd and its sisters; None for the image's."""
+    if arguments.no_healthcheck:
+        return Health()
+    times = {"interval": "interval_seconds", "timeout": "timeout_seconds", "start_period": "start_seconds"}
+    given: dict[str, Any] = {
+        field: parse_seconds(text, key=f"health-{flag.replace('_', '-')}")
+        for flag, field in times.items()
+        if (text := getattr(arguments, f"health_{flag}")) is not None
+    }
+    if arguments.health_retries is not None:
+        given["retries"] = parse_count(arguments.health_retries, key="health-retries")
+    if arguments.health_cmd is None:
+        if given:
+            raise InvalidSpec(
+                f"cannot use health-{next(iter(given)).partition('_')[0]}: there is no --health-cmd", hint="add --health-cmd COMMAND"
+            )
+        return None
+    return Health(args=("/bin/sh", "-c", arguments.health_cmd), **given)
 
 
 def refuse_beside_bundle(arguments: argparse.Namespace) -> None:

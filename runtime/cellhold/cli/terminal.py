@@ -48,7 +48,7 @@ def raw(master: int) -> Iterator[None]:
     resized = signal.signal(signal.SIGWINCH, resize)
     try:
         resize()
-        tty.setraw(STDIN)
+        tty.setraw(STDIN, termios.TCSANOW)  # what was typed already is for the program
         yield
     finally:
         termios.tcsetattr(STDIN, termios.TCSADRAIN, before)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellhold.digest import Digest
-    from cellhold.spec import Spec
+    from cellhold.spec import Health, Spec
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # docker's
 
@@ -31,7 +31,7 @@ class Image:
     """stacks: the first is the root, the others lie over parts of it. python: the interpreter to run a cell kernel with, if known.
 
     entrypoint, args, cwd, user: as in the config of an OCI image (its Entrypoint, Cmd, WorkingDir and User). volumes: paths that are to be
-    volumes. stop_signal: None where it does not say. labels: the image's. chain_ids: of the unpacked
+    volumes. stop_signal: None where it does not say. labels, health: the image's. chain_ids: of the unpacked
     layers of the store that it is made of, topmost first.
     """
 
@@ -45,6 +45,7 @@ class Image:
     volumes: tuple[str, ...] = ()
     stop_signal: int | None = None
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    health: Health | None = None
     python: str | None = None
     chain_ids: tuple[Digest, ...] = ()
 
@@ -63,5 +64,6 @@ class Image:
             cwd=spec.cwd or self.cwd,
             mounts=(*spec.mounts, *more),
             stop_signal=spec.stop_signal or self.stop_signal,
+            health=spec.health or self.health,
             labels={**self.labels, **spec.labels},
         )

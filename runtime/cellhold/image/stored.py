@@ -14,6 +14,7 @@ from cellhold.image import config, host, manifest, stack
 from cellhold.image.model import DEFAULT_PATH, Image, Stack
 from cellhold.image.reference import Reference
 from cellhold.quantity import parse_signal
+from cellhold.spec import Health
 from cellhold.store.names import Entry
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellhold.digest import Digest
-    from cellhold.image.config import Config
+    from cellhold.image.config import Config, Healthcheck
     from cellhold.image.manifest import Manifest
     from cellhold.store.home import Home
     from cellhold.store.names import Table
@@ -143,6 +144,7 @@ def prepared(stored: StoredImage, home: Home, *, name: str) -> Image:
         volumes=tuple(path for path in stored.config.volumes if path.startswith("/") and path.strip("/.")),
         stop_signal=_signal(stored.config.stop_signal),
         labels=stored.config.labels,
+        health=_health(stored.config.healthcheck),
         chain_ids=topmost_first,
     )
 
@@ -197,6 +199,21 @@ def _signal(text: str | None) -> int | None:
         return None if text is None else parse_signal(text)
     except InvalidSpec:
         return None
+
+
+def _health(check: Healthcheck | None) -> Health | None:
+    """The image's healthcheck; what it does not say is Docker's default."""
+    if check is None or not check.test:
+        return None
+    kind, *words = check.test
+    given = {
+        "interval_seconds": check.interval_seconds,
+        "timeout_seconds": check.timeout_seconds,
+        "start_seconds": check.start_period_seconds,
+        "retries": check.retries or None,
+    }
+    args = {"CMD": tuple(words), "CMD-SHELL": ("/bin/sh", "-c", *words[:1])}.get(kind, ())
+    return Health(args=args, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # by name
 
 
 def _directory(path: str) -> str:

@@ -21,6 +21,7 @@ import sys
 import time
 
 from cellhold.init import launcher, prepare
+from cellhold.init.health import Health
 from cellhold.init.log import Log
 from cellhold.linux import process
 from cellhold.linux.pidfd import pidfd_send_signal
@@ -29,6 +30,7 @@ TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from cellhold.init.health import Check
     from cellhold.init.launcher import Watched
     from cellhold.init.prepare import Privileged
     from cellhold.init.rootless import Rows
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 LET_GO = b"let go"
 ATTACH, ATTACH_ONCE, GREETING = b"attach", b"attach once", b"\0"  # once: nobody else is to write to its standard input
 STDOUT, STDERR = 1, 2
+_HEALTH = "health"  # the file that init/health.py describes
 _ENDED = "ended"  # the file that says how (sweep.py reads it): status, signal, whether the time was up
 _PIECE = 32768
 _SIGKILL = 9
@@ -47,9 +50,20 @@ class Monitor(launcher.Launcher):
     """The loop of the launcher, with one container, its output and its clients."""
 
     def __init__(  # noqa: PLR0913  # what it works with
-        self, control: _socket.socket, host: Privileged, directory: str, listening: int, *, stdin: int, outputs: dict[int, int]
+        self,
+        control: _socket.socket,
+        host: Privileged,
+        directory: str,
+        listening: int,
+        *,
+        stdin: int,
+        outputs: dict[int, int],
+        check: Check | None,
     ) -> None:
-        """directory: the container's. stdin: what its standard input is written to, -1 for none. outputs: descriptor -> stream."""
+        """directory: the container's. stdin: what its standard input is written to, -1 for none. outputs: descriptor -> stream.
+
+        check: its healthcheck.
+        """
         super().__init__(control, host)
         self.directory = directory
         self.log = Log(f"{directory}/log")
@@ -61,6 +75,8 @@ class Monitor(launcher.Launcher):
         self.one: Watched | None = None
         self.is_let_go = self.has_begun = self.is_held_up = False
         self.over: float | None = None  # since when
+        self.check = check
+        self.health: Health | None = None
         self.poll.register(listening, select.POLLIN)
         for fd in outputs:
             self.poll.register(fd, select.POLLIN)
@@ -89,10 +105,17 @@ class Monitor(launcher.Launcher):
     def began(self, terminal: list[int]) -> None:
         """The program runs: its terminal, if it has one, is read here."""
         self.has_begun = True
+        if self.check is not None:
+            self.health = Health(self.check, self.ask_one, lambda text: write(self.directory, _HEALTH, text))
         for fd in terminal:
             self.stdin = fd
             self.outputs[fd] = STDOUT
             self.poll.register(fd, select.POLLIN)
+
+    def ask_one(self, fds: list[int]) -> None:
+        """Hand PID 1 of the one container descriptors, which are closed here."""
+        if self.one is not None:
+            self.ask(self.one, fds)
 
     def bury(self, watched: Watched) -> None:
         """It has ended: what is left is what it has said."""
@@ -106,11 +129,22 @@ class Monitor(launcher.Launcher):
 
     def patience(self) -> float | None:
         """Milliseconds until something has to be done without being told."""
-        return super().patience() if self.over is None else 1000 * _LAST_SECONDS
+        if self.over is not None:
+            return 1000 * _LAST_SECONDS
+        others = super().patience()
+        if self.health is None:
+            return others
+        mine = max((self.health.due - time.monotonic()) * 1000, 0) + 1
+        return mine if others is None else min(mine, others)
 
     def enforce_deadlines(self) -> None:
         """As the launcher; and turn away who does not take the last piece."""
         super().enforce_deadlines()
+        if self.health is not None and self.over is None and time.monotonic() >= self.health.due:
+            for fd in self.health.descriptors():
+                self.silence(fd)
+            for fd in self.health.act():
+                self.poll.register(fd, select.POLLIN)
         if self.over is not None and time.monotonic() > self.over + _LAST_SECONDS:
             for fd in tuple(self.waiting):
                 self.dismiss(fd)
@@ -131,6 +165,11 @@ class Monitor(launcher.Launcher):
                 self.hold_up()
             elif events & ~select.POLLOUT:
                 self.hear_client(fd)
+        elif self.health is not None and self.health.is_mine(fd):
+            known = self.health.descriptors()
+            if not self.health.hear(fd):
+                for one in [fd] if self.health.is_mine(fd) else known:
+                    self.silence(one)
         elif fd in self.outputs and not self.waiting:
             self.copy(fd)
         self.finish()
@@ -203,6 +242,13 @@ class Monitor(launcher.Launcher):
                 else:
                     self.poll.register(fd, select.POLLIN)
 
+    def silence(self, fd: int) -> None:
+        """Poll it no more, if it was."""
+        try:
+            self.poll.unregister(fd)
+        except KeyError:
+            return
+
     def dismiss(self, fd: int) -> None:
         """A client is gone."""
         self.poll.unregister(fd)
@@ -243,7 +289,9 @@ def main(ids: tuple[Rows, Rows, tuple[str, str] | None] | None) -> NoReturn:
     host = prepare.Privileged() if ids is None else _rootless(*ids)
     _lock, listening, stdin, *outputs = fds
     streams = dict(zip(outputs, (STDOUT, STDERR), strict=False))
-    watching = Monitor(control, host, kept["directory"], listening, stdin=stdin if kept["stdin"] else -1, outputs=streams)
+    watching = Monitor(
+        control, host, kept["directory"], listening, stdin=stdin if kept["stdin"] else -1, outputs=streams, check=kept["check"]
+    )
     os.write(telling, b"%d\n" % watching.serve())
     os._exit(0)
 

@@ -1,0 +1,48 @@
+"""A Spec in a record: what is written is what is read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cellhold.spec import Health, IoLimit, Limits, Mount, Spec
+from cellhold.store import specs
+
+FULL = Spec(
+    image="debian:12",
+    entrypoint=("sh",),
+    args=("-c", "true", "\udcff"),
+    env={"A": "1"},
+    cwd="/w",
+    user="5:6",
+    hostname="h",
+    name="n",
+    limits=Limits(memory_bytes=1 << 30, cpus=1.5, io=(IoLimit(device="/dev/vda", read_bps=5),), rlimits={"nofile": (1, 2)}),
+    mounts=(Mount(kind="volume", source="v", target="/v"), Mount(kind="tmpfs", target="/t", size_bytes=1, mode=0o700, no_exec=True)),
+    capabilities=frozenset({"CAP_CHOWN"}),
+    groups=("7",),
+    hosts=(("db", "10.0.0.2"),),
+    terminal=True,
+    stdin=True,
+    stop_signal=2,
+    stop_seconds=1.5,
+    restart="on-failure:3",
+    labels={"who": "me"},
+    health=Health(args=("true",), retries=5),
+)
+
+
+@pytest.mark.parametrize("spec", [Spec(), FULL], ids=["nothing", "everything"])
+def test_what_is_written_is_read_again(spec: Spec) -> None:
+    assert specs.spec(json.loads(json.dumps(specs.plain(spec)))) == spec
+
+
+@pytest.mark.parametrize("wrong", [{"restart": "sometimes"}, {"name": "a b"}, {"limits": {}}, {"nonsense": 1}])
+def test_what_means_nothing_is_refused(wrong: dict[str, object]) -> None:
+    if wrong == {"limits": {}}:
+        with pytest.raises(KeyError):
+            specs.spec({**specs.plain(Spec()), **wrong})
+        return
+    with pytest.raises((ValueError, TypeError)):
+        specs.spec({**specs.plain(Spec()), **wrong})
