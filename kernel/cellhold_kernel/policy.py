@@ -46,6 +46,7 @@ class Policy:
     images: tuple[str, ...] | None = None
     networks: tuple[str, ...] | None = None
     volumes: tuple[str, ...] | None = None
+    detached: bool = True  # whether a cell may start a container that outlives it (%%run -d)
 
     def names_image(self, image: str) -> bool:
         """Whether the list of images is there and names this one; a directory by its real path."""
@@ -78,6 +79,11 @@ class Policy:
         if self.volumes is not None and not self.names_volume(mount):
             way = "ro" if mount.read_only else "O" if mount.kind == "overlay" else "rw"
             raise self.above(f"volume={mount.source}:{mount.target}:{way}", "volumes", self.volumes)
+
+    def check_detached(self) -> None:
+        """Raise NotAllowed where no container is to outlive its notebook."""
+        if not self.detached:
+            raise self.above("%%run -d", "detached", "false")
 
     def mount_within(self, way: str | None) -> str | None:
         """The way of showing the notebook's folder; None where nobody said anything and nothing is capped. Raises NotAllowed."""
@@ -121,7 +127,11 @@ def _policy(tables: dict[str, Any], path: Path) -> Policy:
     mount = ceilings.pop("mount", None)
     if mount is not None and mount not in WAYS:
         raise _broken(path, f"mount = {mount!r} is none of {', '.join(WAYS)}")
-    return Policy(path=path, defaults=_texts(defaults, path), limits=_texts(ceilings, path), mount=mount, **lists)
+    detached = ceilings.pop("detached", True)
+    if not isinstance(detached, bool):
+        raise _broken(path, f"detached = {detached!r} is neither true nor false")
+    limits = _texts(ceilings, path)
+    return Policy(path=path, defaults=_texts(defaults, path), limits=limits, mount=mount, detached=detached, **lists)
 
 
 def _table(tables: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
@@ -134,11 +144,14 @@ def _table(tables: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
 def _words(value: Any, name: str, path: Path) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
         raise _broken(path, f"{name} is no list of texts")
-    if name == "volumes" and (
-        wrong := [word for word in value if not os.path.isabs(word) or word.partition(":")[2] not in ("", "ro", "rw")]
-    ):
-        raise _broken(path, f"volumes: {wrong[0]!r} is no absolute directory, with or without :ro or :rw")
+    if name == "volumes" and (wrong := [word for word in value if not _is_volume(word)]):
+        raise _broken(path, f"volumes: {wrong[0]!r} is no absolute directory, with or without :ro or :rw, and no volume's name")
     return tuple(value)
+
+
+def _is_volume(word: str) -> bool:
+    place, _, way = word.partition(":")
+    return way in ("", "ro", "rw") and (os.path.isabs(place) or bool(place and "/" not in place and not place.startswith(".")))
 
 
 def _texts(table: dict[str, Any], path: Path) -> Mapping[str, str]:

@@ -42,8 +42,11 @@ class Line(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Since the epoch."""
-        return datetime.fromisoformat(self.moment).timestamp()
+        """Since the epoch; 0 where a full disk has left half a line."""
+        try:
+            return datetime.fromisoformat(self.moment).timestamp()
+        except ValueError:
+            return 0.0
 
 
 def lines(  # noqa: PLR0913  # docker's flags
@@ -104,5 +107,8 @@ def _parsed(file: BinaryIO) -> Iterator[Line]:
         if not raw.endswith(b"\n"):
             file.seek(-len(raw), os.SEEK_CUR)
             return
-        moment, stream, tag, text = raw.split(b" ", 3)
-        yield Line(moment.decode(), _STREAMS.get(stream, 1), text if tag == b"F" else text[:-1])
+        moment, _, rest = raw.partition(b" ")
+        stream, _, rest = rest.partition(b" ")
+        tag, _, text = rest.partition(b" ")
+        if stream in _STREAMS and moment.isascii():  # a disk that was full may have left half a line
+            yield Line(moment.decode(), _STREAMS[stream], text if tag == b"F" else text[:-1])

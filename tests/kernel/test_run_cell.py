@@ -179,6 +179,7 @@ def test_a_line_that_is_wrong_is_told(line: str, told: str) -> None:
         ("%%run /srv", {}, "image=/srv"),
         ("%%run busybox", {"images": ("debian:*",)}, "image=busybox"),
         ("%%run -v data:/d busybox", {"volumes": ("other",)}, "volume=data"),
+        ("%%run -d busybox", {"detached": False}, "cannot use %%run -d"),
         ("%%run --memory 1g busybox", {"limits": {"memory": "512m"}}, "memory=1g"),
     ],
 )

@@ -112,7 +112,9 @@ def test_what_is_within_the_ceilings_is_had(write: Callable[[str], Policy]) -> N
         ("ceilings = 1", "ceilings is no table"),
         ("[ceilings]\nmount = 'all'", "mount = 'all' is none of none, ro, rw"),
         ("[ceilings]\nimages = 'host'", "images is no list of texts"),
-        ("[ceilings]\nvolumes = ['data']", "volumes: 'data' is no absolute directory"),
+        ("[ceilings]\nvolumes = ['da/ta']", "volumes: 'da/ta' is no absolute directory"),
+        ("[ceilings]\nvolumes = ['data:rwx']", "volumes: 'data:rwx' is no absolute directory"),
+        ("[ceilings]\ndetached = 'no'", "detached = 'no' is neither true nor false"),
         ("[ceilings]\nmemory = true", "memory is neither a text nor a number"),
         ("[ceilings]\nmemory = '4gg'", "cannot use memory=4gg"),
         ("[ceilings]\nmemroy = '4g'", "there is no ceiling memroy"),
@@ -155,3 +157,12 @@ def test_its_folder_is_written_to_only_where_everybody_sees_it_asked_for(tmp_pat
 def test_who_spoke_last_is_who_is_trusted() -> None:
     with pytest.raises(NotAllowed):
         of(Trust.HOST, volume="/srv/data:/x").over("", {"volume": "/etc:/x"}, trust=Trust.METADATA).spec()
+
+
+def test_volumes_by_name_and_containers_that_stay_are_capped_too(write: Callable[[str], Policy]) -> None:
+    rules = write('[ceilings]\nvolumes = ["shared"]\ndetached = false')
+    assert of(volume="shared:/s").spec(rules).mounts[0].kind == "volume"
+    with pytest.raises(NotAllowed, match="volume=other"):
+        of(volume="other:/s").spec(rules)
+    with pytest.raises(NotAllowed, match="detached = false"):
+        rules.check_detached()

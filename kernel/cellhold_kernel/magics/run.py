@@ -103,6 +103,8 @@ def spec(session: Session, wanted: Wanted) -> Spec:
     if texts.get("pids") == "-1":
         texts["pids"] = "none"
     rules = session.policy()
+    if arguments.detach:
+        rules.check_detached()
     settings = session.settings.over("", {**texts, "image": image_name, "mount": "none"}, trust=Trust.CELL)
     within = replace(settings, said={key: said for key, said in settings.said.items() if KEYS[key].field != "mounts"}).spec(rules)
     flags = options.spec(arguments)

@@ -219,7 +219,7 @@ class Launcher:
     def ask(self, watched: Watched, fds: list[int]) -> None:
         """Hand PID 1 descriptors, which are closed here."""
         try:
-            prepare.send_descriptors(watched.report, fds)
+            prepare.send_descriptors(watched.report, fds, flags=_socket.MSG_DONTWAIT)  # a frozen PID 1 holds nobody up
         except OSError:  # it is just ending, or does not keep up: who asked sees that nobody has the other ends
             return
         finally:

@@ -196,12 +196,19 @@ class Monitor(launcher.Launcher):
         if not words:
             self.dismiss(fd)
         elif words in (ATTACH, ATTACH_ONCE):
-            prepare.send_descriptors(client, [self.stdin] if self.stdin >= 0 else [], GREETING)
+            self.greet(fd)
             if words == ATTACH_ONCE and self.stdin >= 0 and self.stdin not in self.outputs:
                 os.close(self.stdin)
                 self.stdin = -1
         elif self.one is not None and fds:
             self.ask(self.one, fds)
+
+    def greet(self, fd: int) -> None:
+        """Answer who attaches; a client that asks on and on without reading is turned away."""
+        try:
+            prepare.send_descriptors(self.clients[fd], [self.stdin] if self.stdin >= 0 else [], GREETING, _socket.MSG_DONTWAIT)
+        except OSError:
+            self.dismiss(fd)
 
     def copy(self, fd: int) -> None:
         """Take a piece of output, write it down, and pass it on to the clients."""

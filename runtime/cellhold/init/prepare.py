@@ -101,9 +101,9 @@ def shifted(fd: int, pid: int, *, recursive: bool) -> int:
     return fd
 
 
-def send_descriptors(to: _socket.socket, fds: list[int], words: bytes = b"go") -> None:
+def send_descriptors(to: _socket.socket, fds: list[int], words: bytes = b"go", flags: int = 0) -> None:
     """Send all in one message: it is the clone's go as well."""
-    to.sendmsg([words], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))] if fds else [])
+    to.sendmsg([words], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))] if fds else [], flags)
 
 
 def make_dev() -> int:
