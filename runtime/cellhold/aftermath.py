@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from cellhold.errors import CellholdError
 from cellhold.lifecycle import State
 from cellhold.spec import RESTART
-from cellhold.store import journal, record
+from cellhold.store import record
 from cellhold.store.home import open_home
 from cellhold.sweep import settle
 
@@ -64,8 +64,6 @@ def _again(known: Record, lock: int, home: Home) -> Record:
             now.started = now.finished = time.time()
             now.state = State.STOPPED
             now.state = State.RESTARTING if is_due(now) else State.STOPPED
-    else:
-        journal.tell(home.root, "start", now)
     return record.read(directory) or now
 
 

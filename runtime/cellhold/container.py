@@ -25,7 +25,7 @@ from cellhold.linux.capabilities import DEFAULT
 from cellhold.linux.kmsg import oom_victims
 from cellhold.outcome import Outcome, Why
 from cellhold.rootfs import plan
-from cellhold.store import specs
+from cellhold.store import journal, specs
 from cellhold.store.home import open_home
 from cellhold.sweep import sweep_once
 
@@ -89,6 +89,7 @@ class Container:
             spec = volumes.claimed(spec, home)
             made = cls(spec, home, found)
             made.timings.insert(0, step)
+            made._tell_others("create")
             return made
 
     @classmethod
@@ -238,6 +239,7 @@ class Container:
         self._done = todo
         self.pid, self.state, self._running = started.pid, state, time.monotonic()
         self._write_record()
+        self._tell_others("start")
 
     def _attempt(
         self, todo: Plan, stdio: Sequence[int | None], *, keep: ExitStack | None = None, by: socket.socket | None = None
@@ -355,6 +357,9 @@ class Container:
         self.state = after(self.state, Action.END, container=self.name)
         self.pid = None
         self._write_record()
+        self._tell_others("die", exitCode=status)
+        if why is Why.MEMORY:
+            self._tell_others("oom")
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal to the program (SIGKILL: to everything in the container). Raises NotAllowed unless it runs."""
@@ -494,6 +499,7 @@ class Container:
         self._close_channel()
         self._holdings.remove()
         volumes.remove_anonymous(self._holdings.record, self._home)
+        self._tell_others("destroy")
         self._tell(events.Step("container.remove", "its group, writable layer, ids and directory", start, time.monotonic() - start))
         self.state = state
 
@@ -521,6 +527,9 @@ class Container:
     def _tell(self, step: events.Step) -> None:
         self.timings.append(step)
         events.emit(step)
+
+    def _tell_others(self, action: str, **more: object) -> None:
+        journal.tell(self._home.root, action, self._holdings.record, **more)
 
     def _close_channel(self) -> None:
         if self._channel is not None:

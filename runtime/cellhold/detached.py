@@ -55,7 +55,7 @@ class Detached:
         Raises what Container.create() does, and InvalidSpec for a name that another one has.
         """
         home = home or open_home()
-        with _named(spec.name, home):
+        with named(spec.name, home):
             container = Container.create(spec, home=home)
             try:
                 container.keep(auto_remove=auto_remove)
@@ -63,9 +63,7 @@ class Detached:
                 container.remove()
                 raise
             container.close()
-        made = cls(container.id, home)
-        journal.tell(home.root, "create", made.record)
-        return made
+        return cls(container.id, home)
 
     @classmethod
     def find(cls, text: str, home: Home | None = None) -> Self:
@@ -152,7 +150,6 @@ class Detached:
                 raise
         finally:
             os.close(lock)
-        journal.tell(self._home.root, "start", known)
         return attached
 
     def stop(self, grace_seconds: float | None = None) -> int:
@@ -232,7 +229,7 @@ class Detached:
     def rename(self, name: str) -> None:
         """Call it something else. Raises InvalidSpec for a name that is none, or that another one has."""
         check_name(name)
-        with _named(name, self._home, not_of=self.id), record.changing(self._directory) as known:
+        with named(name, self._home, not_of=self.id), record.changing(self._directory) as known:
             before, known.name = known.name, name
         journal.tell(self._home.root, "rename", known, oldName=before)
 
@@ -389,7 +386,7 @@ def clear(known: Record, home: Home, *, with_volumes: bool = True) -> None:
 
 
 @contextmanager
-def _named(name: str | None, home: Home, *, not_of: str = "") -> Iterator[None]:
+def named(name: str | None, home: Home, *, not_of: str = "") -> Iterator[None]:
     """Keep others from taking the name meanwhile. Raises InvalidSpec where one has it."""
     if name is None:
         yield

@@ -224,6 +224,16 @@ def test_names_are_one_containers_only(busybox_root: Path) -> None:
     assert len(os.listdir(open_home().containers)) == 0
 
 
+def test_a_container_of_a_process_has_its_name_alone_and_is_told_of_too(busybox_root: Path) -> None:
+    with box(busybox_root, "true", name="taken"):
+        ran = command("run", "--rm", "--name", "taken", "--rootfs", str(busybox_root), "true")
+        assert (ran.returncode, "cannot use name=taken" in ran.stderr) == (125, True)
+    assert command("run", "--rm", "--name", "brief", "--rootfs", str(busybox_root), "sh", "-c", "exit 3").returncode == 3
+    events = command("events", "--since", "10m", "--until", "0.001s", "-f", "container=brief").stdout
+    assert [line.split()[2] for line in events.splitlines()] == ["create", "start", "die", "destroy"]
+    assert "exitCode=3" in events
+
+
 def test_limits_are_changed_while_it_runs(busybox_root: Path) -> None:
     with box(busybox_root, "sleep 100", limits=Limits(memory_bytes=64 * MIB)) as made:
         made.start()

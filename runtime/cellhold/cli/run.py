@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from cellhold import story
@@ -21,6 +21,7 @@ from cellhold.outcome import Why
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from cellhold.detached import Detached
     from cellhold.outcome import Outcome
@@ -126,7 +127,8 @@ def _id_file(path: str | None) -> Iterator[Any]:
 
 
 def _run_own(spec: Spec, arguments: argparse.Namespace, tell_id: Any) -> int:
-    container = Container.create(spec)
+    with _free(spec.name):
+        container = Container.create(spec)
     try:
         tell_id(container.id)
         outcome = _follow_terminal(container, arguments) if spec.terminal else follow(container, interactive=arguments.interactive)
@@ -141,6 +143,16 @@ def _run_own(spec: Spec, arguments: argparse.Namespace, tell_id: Any) -> int:
         names = f" ({', '.join(outcome.oom_victims)})" if outcome.oom_victims else ""
         say(f"cellhold: {outcome.oom_kills} of its processes{names} reached the memory limit and were killed; the program went on\n")
     return outcome.status
+
+
+def _free(name: str | None) -> AbstractContextManager[None]:
+    """Keep others from taking the name meanwhile. Raises InvalidSpec where one has it."""
+    if name is None:
+        return nullcontext()
+    from cellhold.detached import named  # noqa: PLC0415  # as above
+    from cellhold.store.home import open_home  # noqa: PLC0415
+
+    return named(name, open_home())
 
 
 def _follow_terminal(container: Container, arguments: argparse.Namespace) -> Outcome:

@@ -24,7 +24,7 @@ MOST_BYTES = 1 << 20
 
 def tell(root: Path, action: str, known: Record, **more: Any) -> None:
     """Add a line about a container. A disk that is full costs the line."""
-    labels = known.spec.get("labels", {})
+    labels = known.spec.get("labels") or {}
     attributes = {**labels, "image": known.image, "name": known.name, **{name: str(value) for name, value in more.items()}}
     line = json.dumps({"time": time.time(), "type": "container", "action": action, "id": known.id, "attributes": attributes})
     with suppress(OSError):
