@@ -43,7 +43,7 @@ def commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     install.add_argument("--display-name", help="its name in menus (default: made from the limits)")
     for key, word in config.KEYS.items():
         action = "append" if key in config.REPEATED else "store"
-        install.add_argument(f"--{key}", dest=_flag(key), metavar="VALUE", action=action, help=word.meaning)
+        install.add_argument(f"--{key}", dest=_flag(key), metavar="VALUE", action=action, help=word.meaning.replace("%", "%%"))
     install.add_argument("--cull-idle-timeout", metavar="TIME", help="let jupyter_server end kernels that were idle for so long: 30m, 8h")
     _where(install)
     install.set_defaults(run=_install)

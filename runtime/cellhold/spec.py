@@ -44,13 +44,15 @@ class Limits:
     """How much a container may use.
 
     memory_bytes: memory with page cache; memory_swap_bytes: memory plus swap (docker's meaning), None = no swap beyond the
-    memory limit, -1 = as much as the host has. cpus: processors' worth of time per second. cpuset: the processors it may run on
-    ("0-1,4"). pids: processes and threads. disk_bytes: what it may write to its own layer. seconds: wall time of one run.
-    rlimits: name without RLIMIT_ ("nofile") -> (soft, hard); clamped to what the host allows.
+    memory limit, -1 = as much as the host has. reservation_bytes: memory that is taken back last when the host's runs out. cpus:
+    processors' worth of time per second. cpuset: the processors it may run on ("0-1,4"). pids: processes and threads. disk_bytes: what it
+    may write to its own layer. seconds: wall time of one run. rlimits: name without RLIMIT_ ("nofile") -> (soft, hard); clamped to what the
+    host allows.
     """
 
     memory_bytes: int | None = None
     memory_swap_bytes: int | None = None
+    reservation_bytes: int | None = None
     cpus: float | None = None
     cpuset: str | None = None
     pids: int | None = PIDS_DEFAULT
@@ -77,6 +79,12 @@ class Limits:
                 raise InvalidSpec(
                     f"cannot use memory-swap={self.memory_swap_bytes}: memory and swap together are at least memory={self.memory_bytes}"
                 )
+
+        if self.reservation_bytes is not None and not 0 <= self.reservation_bytes <= (self.memory_bytes or BYTES_MAXIMUM):
+            raise InvalidSpec(
+                f"cannot use memory-reservation={self.reservation_bytes}: it is above the memory limit",
+                hint="reserve no more than --memory",
+            )
 
     def _check_processors(self) -> None:
         if self.cpus is not None and not CPUS_MINIMUM <= self.cpus < math.inf:

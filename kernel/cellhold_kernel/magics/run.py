@@ -131,4 +131,4 @@ def spec(session: Session, wanted: Wanted) -> Spec:
 
 def _limits(within: Limits, flags: Limits) -> Limits:
     """The notebook's words within the ceilings, and what only docker's flags say."""
-    return replace(within, io=flags.io, rlimits=flags.rlimits)
+    return replace(within, io=flags.io, rlimits=flags.rlimits, reservation_bytes=flags.reservation_bytes)

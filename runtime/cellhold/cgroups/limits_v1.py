@@ -46,6 +46,9 @@ def plan(limits: Limits, controllers: Collection[str], read: Callable[[str, str]
     if "memory" in controllers and (living or limits.memory_bytes is not None):
         present = read("memory", "memory.memsw.limit_in_bytes")
         writes += memory(limits, swap=present is not None, present_swap=counters.number(present) if living else None)
+    if "memory" in controllers and limits.reservation_bytes is not None:
+        text = size(limits.reservation_bytes)
+        writes.append(Write("memory", "memory.soft_limit_in_bytes", str(limits.reservation_bytes), f"memory-reservation={text}", text))
     if "cpu" in controllers and (living or limits.cpus is not None):
         writes.append(cpu(limits))
     if "pids" in controllers and (living or limits.pids is not None):

@@ -31,6 +31,9 @@ def plan(limits: Limits, controllers: Collection[str], read: Callable[[str], str
         writes.append(cpuset(limits, allowed=read("../cpuset.cpus.effective") or ""))
     if "memory" in controllers and (living or limits.memory_bytes is not None):
         writes += memory(limits, swap=read("memory.swap.max") is not None)
+    if "memory" in controllers and limits.reservation_bytes is not None:
+        text = size(limits.reservation_bytes)
+        writes.append(Write("memory", "memory.low", str(limits.reservation_bytes), f"memory-reservation={text}", text))
     if "cpu" in controllers and (living or limits.cpus is not None):
         writes.append(cpu(limits))
     if "pids" in controllers and (living or limits.pids is not None):

@@ -29,7 +29,8 @@ _NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 def asked(limits: Limits) -> dict[str, str]:
     """Controller -> the limit that needs it, as people write it. pids at its default is a courtesy, not a request."""
     wanted = {
-        "memory": limits.memory_bytes is not None and f"memory={size(limits.memory_bytes)}",
+        "memory": (limits.memory_bytes is not None and f"memory={size(limits.memory_bytes)}")
+        or (limits.reservation_bytes is not None and f"memory-reservation={size(limits.reservation_bytes)}"),
         "cpu": limits.cpus is not None and f"cpus={limits.cpus:g}",
         "cpuset": limits.cpuset is not None and f"cpuset={limits.cpuset}",
         "pids": limits.pids not in (None, PIDS_DEFAULT) and f"pids={limits.pids}",

@@ -38,6 +38,7 @@ MODULES = {  # of this package, in the order of --help; the commands that each a
     "image": ("image",),
     "looking": ("layers", "which"),
     "doctor": ("doctor",),
+    "completion": ("completion",),
 }
 
 

@@ -170,6 +170,7 @@ def _changed(present: Limits, arguments: argparse.Namespace) -> Limits:
     given = {
         "memory_bytes": arguments.memory,
         "memory_swap_bytes": arguments.memory_swap,
+        "reservation_bytes": arguments.memory_reservation,
         "cpus": arguments.cpus,
         "cpuset": arguments.cpuset_cpus,
         "pids": arguments.pids_limit,

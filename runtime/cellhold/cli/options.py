@@ -86,6 +86,7 @@ def add_limits(command: Any) -> None:
     limits = command.add_argument_group("limits (refused where this host cannot enforce them)")
     limits.add_argument("-m", "--memory", metavar="SIZE", help="memory, page cache included: 64m, 1.5g")
     limits.add_argument("--memory-swap", metavar="SIZE", help="memory and swap together, -1 for all swap (default: no swap)")
+    limits.add_argument("--memory-reservation", metavar="SIZE", help="memory that is taken back last when the host runs out")
     limits.add_argument("--cpus", metavar="N", help="processors' worth of time: 0.5, 2")
     limits.add_argument("--cpuset-cpus", metavar="LIST", help="processors it may run on: 0-1,3")
     limits.add_argument("--pids-limit", metavar="N", help=f"processes and threads, -1 for no limit (default: {PIDS_DEFAULT})")
@@ -227,6 +228,7 @@ def limits(arguments: argparse.Namespace) -> Limits:
     return Limits(
         memory_bytes=None if arguments.memory is None else parse_size(arguments.memory, key="memory"),
         memory_swap_bytes=None if swap is None else -1 if swap == "-1" else parse_size(swap, key="memory-swap"),
+        reservation_bytes=_size(arguments.memory_reservation, "memory-reservation"),
         cpus=None if arguments.cpus is None else parse_cpus(arguments.cpus, key="cpus"),
         cpuset=arguments.cpuset_cpus,
         pids=PIDS_DEFAULT if pids is None else None if pids == "-1" else parse_count(pids, key="pids-limit"),
@@ -235,6 +237,10 @@ def limits(arguments: argparse.Namespace) -> Limits:
         io=io_limits(arguments),
         rlimits=dict(ulimit(text) for text in arguments.ulimit),
     )
+
+
+def _size(text: str | None, key: str) -> int | None:
+    return None if text is None else parse_size(text, key=key)
 
 
 def io_limits(arguments: argparse.Namespace) -> tuple[IoLimit, ...]:

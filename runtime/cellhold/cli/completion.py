@@ -1,0 +1,29 @@
+"""cellhold completion: what a shell needs to complete our command line. `eval "$(cellhold completion bash)"`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+SHELLS = ("bash", "zsh", "tcsh")
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    command = commands.add_parser(
+        "completion", help="completion for a shell", description='For a shell: eval "$(cellhold completion bash)"'
+    )
+    command.add_argument("shell", choices=SHELLS)
+    command.set_defaults(run=completion)
+
+
+def completion(arguments: argparse.Namespace) -> int:
+    """Print the script."""
+    import shtab  # noqa: PLC0415  # what no other command needs
+
+    from cellhold.cli import parser  # noqa: PLC0415  # which imports this
+
+    print(shtab.complete(parser(), arguments.shell))
+    return 0
