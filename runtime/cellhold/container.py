@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from cellhold import events, image, overlaying, seccomp, starting, story, volumes
+from cellhold import containers, events, image, overlaying, seccomp, starting, story, volumes
 from cellhold.cgroups.base import Usage
 from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed, NotSupported, SetupFailed
 from cellhold.holdings import Holdings
@@ -479,13 +479,7 @@ class Container:
 
         Without root nobody may look into PID 1, and it raises NotAllowed as well.
         """
-        try:
-            layer = os.statvfs(f"/proc/{self.pid}/root")  # an overlay answers for its upper directory
-        except PermissionError as error:
-            raise NotAllowed(f"cannot look at the writable layer of container {self.name}: that takes root") from error
-        except OSError as error:
-            raise NotAllowed(f"cannot look at the writable layer of container {self.name}: it does not run") from error
-        return layer.f_bavail * layer.f_frsize, layer.f_blocks * layer.f_frsize
+        return containers.writable_layer(self.pid or 0, self.name)
 
     def remove(self, *, force: bool = False) -> None:
         """Remove the container and all it had; force: kill it first if it runs. Removing twice is no error."""

@@ -75,6 +75,20 @@ def usage(known: Record) -> Usage:
     return cgroups.existing(known.id).usage()
 
 
+def writable_layer(pid: int, name: str) -> tuple[int, int]:
+    """Bytes that the writable layer of the container with that PID 1 still takes, and in all.
+
+    Raises NotAllowed unless it runs, and without root.
+    """
+    try:
+        layer = os.statvfs(f"/proc/{pid}/root")  # an overlay answers for its upper directory
+    except PermissionError as error:
+        raise NotAllowed(f"cannot look at the writable layer of container {name}: that takes root") from error
+    except OSError as error:
+        raise NotAllowed(f"cannot look at the writable layer of container {name}: it does not run") from error
+    return layer.f_bavail * layer.f_frsize, layer.f_blocks * layer.f_frsize
+
+
 class Process(NamedTuple):
     """One of a container's, as the host sees it. uid: on the host; seconds: of processor time; args: its command line."""
 

@@ -19,6 +19,7 @@ from cellhold.container import Container
 from cellhold.errors import CellholdError, ContainerNotFound, InvalidSpec, NotAllowed, NotSupported
 from cellhold.holdings import NUMBERS
 from cellhold.lifecycle import Action, State, after
+from cellhold.outcome import Outcome, Why
 from cellhold.spec import check_name
 from cellhold.store import ids, journal, locks, record, removal, specs, subids
 from cellhold.store.home import open_home
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
 
     from cellhold.cgroups.base import Usage
     from cellhold.entering import Entered
+    from cellhold.events import Step
     from cellhold.monitoring import Attached
     from cellhold.spec import Limits, Spec
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 
 GRACE_SECONDS = 10.0
+_SIGNALED = 128
 _LOOK_SECONDS = 0.01
 _PATIENCE_SECONDS = 10.0  # for somebody who is just starting, settling or looking at it
 
@@ -46,6 +49,7 @@ class Detached:
     def __init__(self, container_id: str, home: Home | None = None) -> None:
         """The one of that id; find() looks for names."""
         self.id = container_id
+        self.timings: list[Step] = []
         self._home = home or open_home()
 
     @classmethod
@@ -105,6 +109,35 @@ class Detached:
     def usage(self) -> Usage:
         """What its group has used in this run. Raises NotAllowed unless it runs."""
         return containers.usage(self.record)
+
+    def writable_layer(self) -> tuple[int, int]:
+        """As Container's: bytes still free, and in all. Raises NotAllowed unless it runs, and without root."""
+        known = self.record
+        return containers.writable_layer(known.pid or 0, known.name)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How its last run ended; None while it runs, and before the first."""
+        known = self.record
+        if known.is_alive or known.status is None or known.why is None:
+            return None
+        return Outcome(
+            status=known.status,
+            signal=known.status - _SIGNALED if known.status > _SIGNALED else None,
+            why=Why(known.why),
+            seconds=(known.finished or 0.0) - (known.started or 0.0),
+            oom_kills=known.oom_kills,
+            memory_limit_bytes=self.spec.limits.memory_bytes,
+            time_limit_seconds=self.spec.limits.seconds,
+        )
+
+    def poll(self) -> Outcome | None:
+        """The same, as Container's."""
+        return self.outcome
+
+    def calls(self) -> dict[str, tuple[str, ...]]:
+        """As Container's: nothing is known of how another process has made it."""
+        return {}
 
     def logs(self) -> str:
         """What it has written so far, both streams. For more see logs.lines()."""

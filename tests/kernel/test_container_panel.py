@@ -11,6 +11,7 @@ import pytest
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 
+from boxes import command
 from kernels import PATIENCE, running, until
 
 if TYPE_CHECKING:
@@ -86,3 +87,18 @@ def test_parts_are_chosen_by_name(notebook: Notebook) -> None:
     assert view(notebook.run("monitor = ContainerPanel(box, 'monitor'); monitor").of("execute_result")[0])
     assert notebook.run("print(monitor.parts)").text == "['charts', 'cells']\n"
     assert notebook.run("ContainerPanel(box, 'nonsuch')").status == "error"
+
+
+def test_a_detached_container_of_anybody_is_shown_and_acted_on(notebook: Notebook) -> None:
+    code = MAKE.replace("Container.create(", "Detached.create(").replace("import Container,", "import Detached,")
+    made = notebook.run(code).of("execute_result")[0]
+    assert "[running], image host · memory 64 MiB · 0.5 cpus" in made["data"]["text/plain"]
+    model = view(made)
+    say(notebook, model, do="hello")
+    assert command("pause", notebook.run("print(box.id)").text.strip()).returncode == 0  # by another process
+    assert until(lambda: "[paused]" in notebook.run("print(panel)").text)
+    say(notebook, model, do="act", id="1", action="unpause")
+    assert until(lambda: notebook.run("print(box.state)").text == "running\n")
+    say(notebook, model, do="act", id="2", action="kill")
+    assert until(lambda: notebook.run("print(box.state, panel)").text.startswith("stopped"))
+    assert until(lambda: "The container ended: killed by user" in notebook.run("print(panel._panel.sampler.marks)").text)

@@ -1,4 +1,4 @@
-"""The panel of a container that a plain Python notebook on the host has made: a widget of that notebook's own kernel.
+"""The panel of a container that a plain Python notebook on the host has made, or of any detached one: a widget of that notebook's kernel.
 
     from cellhold import Container, Spec
     from cellhold_kernel import ContainerPanel
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cellhold.container import Container
+    from cellhold.detached import Detached
     from cellhold.errors import CellholdError
     from cellhold.spec import Spec
 
@@ -39,14 +40,14 @@ _GRACE_SECONDS = 2.0  # of a restart: the event loop stands still meanwhile
 
 
 class ContainerPanel(anywidget.AnyWidget):
-    """container: any that this process has made; one that was not started yet is shown as stopped. kind: of faces.KINDS.
+    """container: any that this process has made, or a Detached; one that was not started yet is shown as stopped. kind: of faces.KINDS.
 
     Raises KeyError for a kind that there is not.
     """
 
     parts = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
-    def __init__(self, container: Container, kind: str = "panel") -> None:
+    def __init__(self, container: Container | Detached, kind: str = "panel") -> None:
         """Begin to sample."""
         self._held = _Held(container)  # as much of a Session as panel and controls ask for
         held: Any = self._held
@@ -58,6 +59,7 @@ class ContainerPanel(anywidget.AnyWidget):
         super().__init__(_esm=drawn["_esm"], _css=drawn["_css"], parts=list(KINDS[kind].parts))
         self.on_msg(lambda _widget, content, _buffers: self._panel.said(self._face, content))
         self._next: asyncio.TimerHandle | None = None
+        self._was_alive = False
         self._tick()
 
     def send(self, *said: Any) -> None:
@@ -66,10 +68,10 @@ class ContainerPanel(anywidget.AnyWidget):
         super().send(content)
 
     def _tick(self) -> None:
-        ended = self._held.container.outcome is None and self._held.container.state in _ALIVE and self._held.container.poll()
-        if ended:
+        if self._was_alive and (ended := self._held.container.poll()):
             self._controls.ended()
             self._panel.container_ended(ended)
+        self._was_alive = self._held.container.state in _ALIVE
         due = [self._panel.tick(), self._controls.tick()]
         with suppress(RuntimeError):  # no loop: samples are taken when somebody asks
             self._next = asyncio.get_running_loop().call_later(min(seconds for seconds in due if seconds is not None), self._tick)
@@ -118,11 +120,11 @@ class _Held:
     settings = None
     failure: CellholdError | None = None
 
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: Container | Detached) -> None:
         self.container = container
 
     @property
-    def box(self) -> Container:
+    def box(self) -> Container | Detached:
         return self.container
 
     @property
