@@ -75,15 +75,19 @@ def _moment(seconds: float) -> datetime:
 
 
 def status(known: Record) -> str:
-    """As docker says it: "Up 5 minutes (Paused)", "Exited (137)", "Created"."""
+    """As docker says it: "Up 5 minutes (Paused)", "Exited (137) 2 hours ago", "Created"."""
     if known.is_alive:
         since = ago(time.time() - (known.started or known.created)).removesuffix(" ago")
         told = containers.health(known, open_home())
         how = " (Paused)" if known.state == "paused" else "" if told is None else f" ({_HEALTH.get(told.status, told.status)})"
         return f"Up {since}{how}"
     if known.state == "restarting":
-        return f"Restarting ({known.status})"
-    return "Created" if known.status is None else f"Exited ({known.status})"
+        return f"Restarting ({known.status}){_since(known.finished)}"
+    return "Created" if known.status is None else f"Exited ({known.status}){_since(known.finished)}"
+
+
+def _since(moment: float | None) -> str:
+    return "" if moment is None else f" {ago(time.time() - moment)}"
 
 
 def stats(arguments: argparse.Namespace) -> int:

@@ -84,7 +84,9 @@ def find(text: str, containers: Path) -> Record:
     if len(named) == 1:
         return named[0]
     reason = f"{len(named)} containers have ids that begin so" if named else "there is no such container"
-    raise ContainerNotFound(f"cannot find container {text[:_SHOWN]!r}: {reason}", hint="in a notebook %container tells the id")
+    raise ContainerNotFound(
+        f"cannot find container {text[:_SHOWN]!r}: {reason}", hint="cellhold ps -a lists them; in a notebook %container tells the id"
+    )
 
 
 def birth(pid: int) -> int | None:
