@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold import cgroups
 from cellhold.errors import CellholdError, ContainerNotFound, NotAllowed
+from cellhold.lifecycle import State
 from cellhold.linux.pidfd import pidfd_send_signal
+from cellhold.outcome import Why
 from cellhold.store import journal, record
 from cellhold.sweep import UNDER_WAY, clear
 
@@ -48,11 +50,14 @@ def _present(directory: Path) -> Record | None:
     known = record.read(directory)
     if known is None or (not known.kept and not is_held(directory)):
         return None
-    if known.kept and known.state in UNDER_WAY and not is_held(directory):
-        with suppress(CellholdError, OSError):
-            clear(directory)
-        return record.read(directory)
-    return known
+    if not known.kept or known.state not in UNDER_WAY or is_held(directory):
+        return known
+    with suppress(CellholdError, OSError):
+        clear(directory)
+    settled = record.read(directory)
+    if settled is not None and settled.state in UNDER_WAY and not is_held(directory):  # a full disk: it cannot be written down now
+        settled.state, settled.pid, settled.status, settled.why = State.STOPPED, None, 128 + signal.SIGKILL, Why.LOST
+    return settled
 
 
 def is_held(directory: Path) -> bool:

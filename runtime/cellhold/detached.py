@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cellhold import cgroups, containers, displays, entering, logs, monitoring, volumes
 from cellhold.container import Container
-from cellhold.errors import CellholdError, ContainerNotFound, InvalidSpec, NotAllowed, NotSupported
+from cellhold.errors import CellholdError, ContainerNotFound, InvalidSpec, NotAllowed, NotSupported, SetupFailed
 from cellhold.holdings import NUMBERS
 from cellhold.lifecycle import Action, State, after
 from cellhold.outcome import Outcome, Why
@@ -172,8 +172,9 @@ class Detached:
                 raise NotAllowed(f"cannot start container {known.name}: another process is about to", hint="try again")
             time.sleep(_LOOK_SECONDS)
         try:
-            settle(self._directory)
-            with record.changing(self._directory) as known:
+            with self._home.written():
+                settle(self._directory)
+            with self._changing() as known:
                 known.stopping, known.restarts = False, 0
             container = Container.reopened(known, os.dup(lock), self._home)
             try:
@@ -191,7 +192,7 @@ class Detached:
         if State(known.state) in (State.STOPPED, State.CREATED):
             after(State(known.state), Action.STOP, container=known.name)
             return known.status or 0
-        with record.changing(self._directory) as known:
+        with self._changing() as known:
             known.stopping = True
         spec = specs.spec(known.spec)
         grace = grace_seconds if grace_seconds is not None else GRACE_SECONDS if spec.stop_seconds is None else spec.stop_seconds
@@ -211,7 +212,7 @@ class Detached:
         known = self.record
         after(State(known.state), Action.KILL, container=known.name)
         if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
-            with record.changing(self._directory) as known:
+            with self._changing() as known:
                 known.stopping = True
         containers.send(known, number)
         journal.tell(self._home.root, "kill", known, signal=number)
@@ -232,7 +233,7 @@ class Detached:
 
     def _freeze(self, action: Action) -> None:
         containers.find(self.id, self._home)  # and settle it, if it has ended
-        with record.changing(self._directory) as known:
+        with self._changing() as known:
             state = after(State(known.state), action, container=known.name)
             group = cgroups.existing(known.id)
             if action is Action.PAUSE:
@@ -262,14 +263,14 @@ class Detached:
     def rename(self, name: str) -> None:
         """Call it something else. Raises InvalidSpec for a name that is none, or that another one has."""
         check_name(name)
-        with named(name, self._home, not_of=self.id), record.changing(self._directory) as known:
+        with named(name, self._home, not_of=self.id), self._changing() as known:
             before, known.name = known.name, name
         journal.tell(self._home.root, "rename", known, oldName=before)
 
     def update(self, limits: Limits | None = None, *, restart: str | None = None) -> None:
         """New limits, at once where it runs, and another restart policy. Raises what Container.update() does."""
         containers.find(self.id, self._home)
-        with record.changing(self._directory) as known:
+        with self._changing() as known:
             spec = specs.spec(known.spec)
             if limits is not None:
                 check_update(spec.limits, limits, known)
@@ -291,8 +292,8 @@ class Detached:
         if State(known.state) not in (State.CREATED, State.STOPPED):
             if not force:
                 after(State(known.state), Action.REMOVE, container=known.name)
-            with record.changing(self._directory) as known:
-                known.stopping = True
+            with suppress(SetupFailed), self._changing() as now:  # as in clear()
+                now.stopping = True
             with suppress(NotAllowed):
                 containers.send(known, signal.SIGKILL)
         try:
@@ -301,7 +302,9 @@ class Detached:
             return
         try:
             with suppress(ContainerNotFound):  # as above
-                clear(settle(self._directory), self._home, with_volumes=with_volumes)
+                with suppress(SetupFailed), self._home.written():  # as in clear()
+                    known = settle(self._directory)
+                clear(known, self._home, with_volumes=with_volumes)
         finally:
             os.close(lock)
 
@@ -367,6 +370,12 @@ class Detached:
             time.sleep(_LOOK_SECONDS)
         return lock
 
+    @contextmanager
+    def _changing(self) -> Iterator[Record]:
+        """Change the record. Raises SetupFailed on a full disk."""
+        with self._home.written(), record.changing(self._directory) as known:
+            yield known
+
     @property
     def _directory(self) -> Path:
         return self._home.container(self.id)
@@ -406,7 +415,7 @@ def clear(known: Record, home: Home, *, with_volumes: bool = True) -> None:
     First it is kept no more: if this is cut off, it is a crash's leftover, and the next sweep goes on.
     """
     directory = home.container(known.id)
-    with record.changing(directory) as now:
+    with suppress(SetupFailed), home.written(), record.changing(directory) as now:  # on a full disk, which this helps, it goes all the same
         now.kept = False
     journal.tell(home.root, "destroy", known)
     base = None if subids.is_rootless() else ids.claimed_by(home.ids, known.id)

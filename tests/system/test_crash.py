@@ -292,6 +292,39 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_left(tmp_path: Path, free_ki
         assert run_from(store) == (0, "", [])
 
 
+def test_a_full_disk_loses_no_container_that_is_kept(tmp_path: Path, busybox_root: Path) -> None:
+    with small_disk(tmp_path / "store") as store:
+
+        def does(*words: str) -> subprocess.CompletedProcess[str]:
+            line = [sys.executable, "-m", "cellhold.cli", *words]
+            ran = subprocess.run(line, env=environment() | {"CELLHOLD_HOME": str(store)}, capture_output=True, text=True, check=False)
+            assert "Traceback" not in ran.stderr
+            return ran
+
+        script = "test -e /f || echo hi > /f; cat /f; exec sleep 1000"
+        assert does("run", "-d", "--name", "kept", "--rootfs", str(busybox_root), "sh", "-c", script).returncode == 0
+        assert eventually(lambda: does("logs", "kept").stdout == "hi\n")
+        filler = store / "filler"
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        full = does("stop", "-t", "0", "kept")
+        assert (full.returncode, "No space left on device" in full.stderr) == (1, True)
+        assert does("kill", "--signal", "HUP", "kept").returncode == 0  # which is nothing to write down
+        assert eventually(lambda: "Exited (1" in does("ps", "-a").stdout)
+        assert "No space left on device" in does("start", "kept").stderr
+        filler.unlink()
+        assert does("start", "kept").returncode == 0
+        assert eventually(lambda: does("logs", "kept").stdout == "hi\nhi\n")
+        filler.write_bytes(b"")
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        assert does("rm", "-f", "kept").returncode == 0  # which gives space back
+        assert does("ps", "-aq").stdout == ""
+        filler.unlink()
+
+
 def test_a_read_only_store_is_one_sentence_and_nothing_is_left(tmp_path: Path) -> None:
     with small_disk(tmp_path / "store") as store:
         assert run_from(store) == (0, "", [])
