@@ -132,6 +132,19 @@ def test_the_status_is_the_programs_or_dockers(single: Person, words: tuple[str,
     assert single.run("run", "--rm", "--rootfs", str(single.place / "image"), *words).returncode == status
 
 
+def test_a_tar_whose_root_directory_is_somebody_s_is_imported(anybody: Person) -> None:
+    archive = anybody.place / "owned.tar"
+    words = ["tar", "--owner=1000", "--group=1000", "-C", str(anybody.place / "image"), "-cf", str(archive), "."]
+    subprocess.run(words, check=True)
+    archive.chmod(0o644)
+    made = anybody.run("import", str(archive), "owned:1")
+    assert made.returncode == 0, made.stderr
+    owner = anybody.run("run", "--rm", "owned:1", "/bin/busybox", "stat", "-c", "%u", "/bin/busybox")
+    assert owner.stdout == ("1000\n" if anybody.first else "0\n"), owner.stderr
+    assert anybody.run("rmi", "owned:1").returncode == 0
+    assert not os.listdir(anybody.store / "scratch")
+
+
 def test_images_are_pulled_run_committed_and_removed(anybody: Person, busybox_image: Image, registry: Registry, peers: Peers) -> None:
     reference = peers.push(busybox_image, registry.reference("busybox:1"))
     assert anybody.run("pull", "--quiet", reference).stdout.strip() == reference

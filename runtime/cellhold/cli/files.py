@@ -24,10 +24,11 @@ def reading(name: str | None) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
         return
     try:
-        with Path(str(name)).open("rb") as file:
-            yield file
+        file = Path(str(name)).open("rb")  # noqa: SIM115  # what goes wrong in the block below is not the file's
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise CellholdError(f"cannot read {name}: {os.strerror(error.errno or 0)}") from error
+    with file:
+        yield file
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from cellhold.digest import Digest
 from cellhold.image import config, layer_arrival, mediatypes
 from cellhold.image.descriptor import Descriptor
 from cellhold.layer.unpack import Unpacking
+from cellhold.store import inside, subids
 from cellhold.store.scratch import scratch
 
 if TYPE_CHECKING:
@@ -47,9 +48,19 @@ def make(tar: Iterable[bytes], home: Home, *, below: Sequence[Digest] = (), boun
         chain_id = config.chain_ids((*below, unpacked.diff_id))[-1]
         with home.layers.draft(chain_id) as draft:
             if draft is not None:
-                os.rename(place / "tree", draft.directory)
+                _moved(place / "tree", draft.directory)
                 draft.keep(layer_arrival.facts(unpacked, unpacked.diff_id, chains[-1] if chains else None))
     return MadeLayer(descriptor=descriptor, diff_id=unpacked.diff_id, entries=unpacked.entries)
+
+
+def _moved(tree: Path, to: Path) -> None:
+    """Rename a layer's tree. Its root may be a subordinate id's, whose ".." only who is root of those may change (rename(2), EACCES)."""
+    try:
+        os.rename(tree, to)
+    except PermissionError:
+        if not subids.is_rootless():
+            raise
+        inside.run(f"import os; os.rename({str(tree)!r}, {str(to)!r})")
 
 
 def _taken(tar: Iterable[bytes], place: Path, home: Home, below: Sequence[Path], bounds: Bounds | None) -> tuple[Descriptor, Unpacked]:
