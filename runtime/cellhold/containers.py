@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold import cgroups
+from cellhold.cgroups.absent import Absent
 from cellhold.errors import CellholdError, ContainerNotFound, NotAllowed
 from cellhold.lifecycle import State
 from cellhold.linux.pidfd import pidfd_send_signal
@@ -25,7 +26,7 @@ from cellhold.sweep import UNDER_WAY, clear
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cellhold.cgroups.base import Usage
+    from cellhold.cgroups.base import Cgroup, Usage
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 
@@ -73,6 +74,14 @@ def is_held(directory: Path) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def group(known: Record) -> Cgroup:
+    """The group of one that runs; one that was made without stands for it, and says what it cannot do."""
+    try:
+        return cgroups.existing(known.id)
+    except NotAllowed:
+        return Absent("it was made without: none was delegated to its user")
 
 
 def usage(known: Record) -> Usage:

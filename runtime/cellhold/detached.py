@@ -235,7 +235,7 @@ class Detached:
         containers.find(self.id, self._home)  # and settle it, if it has ended
         with self._changing() as known:
             state = after(State(known.state), action, container=known.name)
-            group = cgroups.existing(known.id)
+            group = containers.group(known)
             if action is Action.PAUSE:
                 group.freeze()
             else:
@@ -275,7 +275,7 @@ class Detached:
             if limits is not None:
                 check_update(spec.limits, limits, known)
                 if known.is_alive:
-                    cgroups.existing(known.id).update(limits)
+                    containers.group(known).update(limits)
                 known.spec["limits"] = specs.plain_limits(limits)
                 known.limits = {name: getattr(limits, name) for name in NUMBERS}
             if restart is not None:

@@ -40,6 +40,10 @@ def test_the_tour(anybody: Person) -> None:
     assert anybody.run("ps", "--format", "json").stdout.count('"names": "db"') == 1
     ran = anybody.run("exec", "db", "sh", "-c", "cat /data/f; busybox id -u; exit 3")
     assert (ran.returncode, ran.stdout) == (3, "kept\n0\n"), ran.stderr
+    paused = anybody.run("pause", "db")
+    assert (paused.returncode, "that takes a control group" in paused.stderr) == (1, True)
+    limited = anybody.run("update", "--memory", "64m", "db")
+    assert (limited.returncode, "cannot enforce memory=64 MiB" in limited.stderr) == (1, True)
     assert anybody.run("stop", "-t", "0", "db").returncode == 0
     assert anybody.run("start", "db").returncode == 0
     assert anybody.run("rm", "db").returncode == 1
