@@ -55,7 +55,8 @@ def limited(folder: Path, jupyter_path: Path) -> Iterator[Notebook]:
 @pytest.mark.usefixtures("jupyter_path")
 def test_the_notebook_that_meets_each_limit_goes_on_to_its_end() -> None:
     notebook_format: Any = nbformat  # it has no types
-    made: Any = NotebookClient(notebook_format.read(NOTEBOOK, as_version=4), allow_errors=True, kernel_name="cellhold").execute()
+    read = notebook_format.read(NOTEBOOK, as_version=4)
+    made: Any = NotebookClient(read, allow_errors=True, kernel_name="cellhold", iopub_timeout=60).execute()
     texts = ["".join(output.get("text", "") + output.get("ename", "") for output in cell.get("outputs", ())) for cell in made.cells]
     names = [
         "ProcessLimitReached",
@@ -65,6 +66,7 @@ def test_the_notebook_that_meets_each_limit_goes_on_to_its_end() -> None:
         "TimeLimitExceeded",
         "MemoryLimitExceeded",
     ]
+    assert not [name for name in names if not any(name in text for text in texts)], texts
     at = [next(number for number, text in enumerate(texts) if name in text) for name in names]
     assert at == sorted(at)
     assert [cell.outputs[-1].data["text/plain"] for cell in made.cells[-2:-1]] == ["False"]

@@ -19,7 +19,9 @@ def run(path: Path) -> list[Any]:
     notebook_format: Any = nbformat  # it has no types
     notebook = notebook_format.read(path, as_version=4)
     kernel = notebook.metadata.kernelspec.name
-    NotebookClient(notebook, kernel_name=kernel, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(
+        notebook, kernel_name=kernel, timeout=120, iopub_timeout=60, resources={"metadata": {"path": str(path.parent)}}
+    ).execute()
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
