@@ -38,13 +38,6 @@ def processor_seconds(pid: int) -> float:
     return sum(int(nanoseconds) for nanoseconds, *_ in threads) / 1e9
 
 
-def unwatched(notebook: Notebook, seconds: float) -> float:
-    """The share of a processor that it takes as it is, with the client's heartbeats."""
-    begun = processor_seconds(notebook.pid)
-    time.sleep(seconds)
-    return (processor_seconds(notebook.pid) - begun) / seconds
-
-
 def watched(notebook: Notebook, seconds: float) -> tuple[float, list[int]]:
     """Look at it for so long: processor seconds that took, and the bytes of each message (header, parent, metadata and content)."""
     tell(notebook, "hello")
@@ -72,14 +65,12 @@ def main(seconds: float) -> None:
         patch.setenv("JUPYTER_PATH", str(place / "jupyter"))
         install.install(place / "jupyter", name="bench-panel", texts={"memory": "256m", "cpus": "1", "pids": "64", "disk": "64m"})
         notebook = closing.enter_context(running(KernelManager(kernel_name="bench-panel")))
-        idle = unwatched(notebook, seconds / 2)
         open_panel = measure.timed(lambda: notebook.run("%container panel"))()
         used, sizes = watched(notebook, seconds)
         ticks = len(sizes)
-        share, bytes_each, each = used / seconds, sum(sizes) / ticks, 1000 * (used - idle * seconds) / ticks
+        share, bytes_each, each = used / seconds, sum(sizes) / ticks, 1000 * used / ticks
         opened = f"opened in {1000 * open_panel:.0f} ms, the first picture included"
         print(f"\na panel that is looked at for {seconds:g} s: {ticks} ticks; {opened}\n")
-        print(f"  processor of the host kernel before there was one: {100 * idle:.2f} %, not counted to the ticks")
         for name, value, most, unit in (
             ("processor of the host kernel", 100 * share, 100 * MOST_SHARE, "%"),
             ("each tick", each, MOST_MILLISECONDS, "ms of processor"),
