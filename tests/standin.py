@@ -88,7 +88,7 @@ class StandIn:
     def calls(self) -> dict[str, tuple[str, ...]]:
         return {}
 
-    def usage(self) -> Usage:
+    def usage(self, _read: object = None) -> Usage:
         return Usage(memory_bytes=50 << 20, pids=7, cpu_seconds=0.25)
 
     def oom_victims(self, last: int) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cellhold.cgroups.base import Usage
+    from cellhold.cgroups.files import Read
     from cellhold.events import Step
     from cellhold.lifecycle import State
     from cellhold.outcome import Outcome
@@ -53,8 +54,8 @@ class Box(Protocol):
     def calls(self) -> dict[str, tuple[str, ...]]:
         """See Container.calls."""
 
-    def usage(self) -> Usage:
-        """What it has used so far."""
+    def usage(self, read: Read = ...) -> Usage:
+        """What it has used so far. read: see Container.usage."""
 
     def oom_victims(self, last: int) -> tuple[str, ...]:
         """The names of its processes that were killed at the memory limit."""

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from cellhold import containers, events, image, overlaying, seccomp, starting, story, volumes
-from cellhold.cgroups.base import Usage
+from cellhold.cgroups import Usage, files
 from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed, NotSupported, SetupFailed
 from cellhold.holdings import Holdings
 from cellhold.image.model import Image
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from cellhold.cgroups.files import Read
     from cellhold.entering import Entered
     from cellhold.init.health import Check
     from cellhold.init.plan import Plan
@@ -466,9 +467,9 @@ class Container:
 
         return {} if self._done is None else calls(self._done)
 
-    def usage(self) -> Usage:
-        """What it has used; after its end, what it had used then."""
-        return self._last_usage or self._holdings.cgroup.usage()
+    def usage(self, read: Read = files.read) -> Usage:
+        """What it has used; after its end, what it had used then. read: cgroups.Kept().read for one who asks over and over."""
+        return self._last_usage or self._holdings.cgroup.usage(read)
 
     def oom_victims(self, last: int) -> tuple[str, ...]:
         """The names of the last so many of its processes that were killed at the memory limit; fewer where the host does not tell."""

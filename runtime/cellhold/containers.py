@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold import cgroups
+from cellhold.cgroups import files
 from cellhold.cgroups.absent import Absent
 from cellhold.errors import CellholdError, ContainerNotFound, NotAllowed
 from cellhold.lifecycle import State
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellhold.cgroups.base import Cgroup, Usage
+    from cellhold.cgroups.files import Read
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 
@@ -84,9 +86,9 @@ def group(known: Record) -> Cgroup:
         return Absent("it was made without: none was delegated to its user")
 
 
-def usage(known: Record) -> Usage:
+def usage(known: Record, read: Read = files.read) -> Usage:
     """What its group has used. Raises NotAllowed where it has none, or none any more."""
-    return cgroups.existing(known.id).usage()
+    return cgroups.existing(known.id).usage(read)
 
 
 def writable_layer(pid: int, name: str) -> tuple[int, int]:

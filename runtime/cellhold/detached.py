@@ -15,6 +15,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Self
 
 from cellhold import cgroups, containers, displays, entering, logs, monitoring, volumes
+from cellhold.cgroups import files
 from cellhold.container import Container
 from cellhold.errors import CellholdError, ContainerNotFound, InvalidSpec, NotAllowed, NotSupported, SetupFailed
 from cellhold.holdings import NUMBERS
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellhold.cgroups.base import Usage
+    from cellhold.cgroups.files import Read
     from cellhold.entering import Entered
     from cellhold.events import Step
     from cellhold.monitoring import Attached
@@ -106,9 +108,9 @@ class Detached:
         """What it was made by."""
         return specs.spec(self.record.spec)
 
-    def usage(self) -> Usage:
-        """What its group has used in this run. Raises NotAllowed unless it runs."""
-        return containers.usage(self.record)
+    def usage(self, read: Read = files.read) -> Usage:
+        """What its group has used in this run; read: as Container's. Raises NotAllowed unless it runs."""
+        return containers.usage(self.record, read)
 
     def writable_layer(self) -> tuple[int, int]:
         """As Container's: bytes still free, and in all. Raises NotAllowed unless it runs, and without root."""

@@ -92,6 +92,7 @@ def test_buttons_answer_while_a_cell_runs_while_it_stands_still_and_after_it_die
         run_cell(page, 2)
         page.locator(".jp-OutputArea-output", has_text="MemoryLimitExceeded").wait_for()
         chart = page.locator(".ch-chart[data-chart=memory]")
+        chart.scroll_into_view_if_needed()  # what is not seen is not told, and long outputs push the panel out of sight
         chart.locator("line.ch-oom").wait_for(timeout=PROMPT_MS, state="attached")
         assert chart.locator("line.ch-oom").count() == 1
         assert "killed at the memory limit in cell" in str(chart.get_attribute("aria-label"))

@@ -129,6 +129,23 @@ def test_usage_has_every_figure_in_bytes_and_seconds(tree: FakeCgroups) -> None:
     assert usage.pressure == (None if tree.layout == "v1" else {"cpu": 0.015, "memory": 0.015, "io": 0.015})
 
 
+def test_one_who_asks_over_and_over_gets_what_the_files_say_now(tree: FakeCgroups) -> None:
+    group = cgroups.create("a", LIMITS, **tree.where)
+    opened = len(os.listdir("/proc/self/fd"))
+    kept = cgroups.Kept()
+    assert group.usage(kept.read) == group.usage()
+    held = len(os.listdir("/proc/self/fd"))
+    assert held > opened
+    at = next(tree.root.glob("**/cellhold/a/pids.current"))
+    at.write_text("63\n")
+    assert group.usage(kept.read).pids == 63
+    assert len(os.listdir("/proc/self/fd")) == held
+    kept.close()
+    assert len(os.listdir("/proc/self/fd")) == opened
+    assert group.usage(kept.read).pids == 63  # opened again
+    kept.close()
+
+
 def test_usage_of_a_removed_group_is_empty_and_no_error(tree: FakeCgroups) -> None:
     group = cgroups.create("a", LIMITS, **tree.where)
     group.remove()

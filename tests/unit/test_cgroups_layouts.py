@@ -177,7 +177,9 @@ def test_a_cpuset_of_v1_starts_from_its_parents_memory_nodes(tmp_path: Path, mon
 
 
 def test_counters_take_what_kernels_write() -> None:
-    assert counters.flat("a 1\nb max\n\nc") == {"a": 1}
+    text = "a 1\nba 2\nb max\n\nc"
+    assert [counters.keyed(text, key) for key in ("a", "ba", "b", "c", "d")] == [1, 2, None, None, None]
+    assert counters.keyed(None, "a") is None
     assert counters.number("max") is None
     assert counters.pressure(None) is None
     assert counters.io_v1("254:0 Read 1\n8:0 Read 2\n8:0 Sync 5\nTotal 8") == (3, 0)

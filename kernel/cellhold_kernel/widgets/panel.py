@@ -273,6 +273,7 @@ class Panel:
 
     def close(self) -> None:
         """End what works for it."""
+        self.sampler.close()
         self._painter.close()
         self._looks.close()
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from cellhold.cgroups.base import Usage
+from cellhold.cgroups import Kept, Usage
 from cellhold.errors import CellholdError
 from cellhold.lifecycle import State
 from cellhold.outcome import Why
@@ -94,6 +94,7 @@ class Sampler:
         self._count = 0
         self._kernel: CellKernel | None = None
         self._last = (0.0, Usage())
+        self._files = Kept()
         self._oom_kills = self._refused = 0
         self._written: int | None = None  # bytes of the writable layer, by the last look at all of it
 
@@ -105,7 +106,7 @@ class Sampler:
         before, last = self._last
         if self.recent and now - before < _LEAST_SECONDS:
             return self.recent[-1]
-        usage = _usage(kernel)
+        usage = self._usage()
         self._last = (now, usage)
         passed = now - before if before else 0.0
         throttled = _rate(usage.throttled_seconds, last.throttled_seconds, passed)
@@ -128,7 +129,8 @@ class Sampler:
 
     def _follow(self, kernel: CellKernel | None, now: float) -> None:
         self._kernel, self._last, self._written = kernel, (0.0, Usage()), None
-        usage = _usage(kernel)
+        self._files.close()
+        usage = self._usage()
         self._oom_kills, self._refused = usage.oom_kills, usage.pids_refused or 0
         if kernel is not None:
             self.marks.append(Mark(now, "started", f"Container {kernel.box.id} started."))
@@ -164,6 +166,16 @@ class Sampler:
         first = self.recent[0].time if self.recent else 0.0
         return [*(sample for sample in self.hour if sample.time < first), *self.recent]
 
+    def close(self) -> None:
+        """Let go of the container's files."""
+        self._files.close()
+
+    def _usage(self) -> Usage:
+        if self._kernel is not None:
+            with suppress(CellholdError, OSError):  # it is just going away
+                return self._kernel.box.usage(self._files.read)
+        return Usage()
+
     # ------------------------------------------------------------------------------------------------------------------- cells
 
     def cell_began(self, number: int, before: Usage) -> None:
@@ -176,7 +188,7 @@ class Sampler:
         if not self.cells or self.cells[-1].end is not None:
             return
         cell = self.cells[-1]
-        usage = _usage(self._kernel)
+        usage = self._usage()
         cell.end, cell.result = time.time(), result
         cell.wall = cell.end - cell.begin
         cell.cpu = _less(usage.cpu_seconds, cell.before.cpu_seconds)
@@ -210,13 +222,6 @@ class Sampler:
             self.marks[-1] = self.marks[-1]._replace(text=f"{self.marks[-1].text.removesuffix('.')}{self._in_cell()}.")
         self.marks.append(Mark(now, "ended", f"The container ended: {outcome.sentence()}."))
         self.cell_ended("✖ OOM kill" if outcome.why is Why.MEMORY else f"✖ {outcome.sentence()}")
-
-
-def _usage(kernel: CellKernel | None) -> Usage:
-    if kernel is not None:
-        with suppress(CellholdError, OSError):  # it is just going away
-            return kernel.box.usage()
-    return Usage()
 
 
 def _disk(kernel: CellKernel | None) -> int | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellhold.cgroups import refusals
+from cellhold.cgroups import files, refusals
 from cellhold.cgroups.base import Join, Usage
 from cellhold.errors import NotSupported
 
@@ -50,7 +50,7 @@ class Absent:
         """Raise NotSupported for each limit of a group."""
         self.instead(limits, NotSupported(self._reason))
 
-    def usage(self) -> Usage:
+    def usage(self, _read: files.Read = files.read) -> Usage:
         """Nobody counts."""
         return Usage()
 

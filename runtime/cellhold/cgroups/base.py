@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from cellhold.cgroups import files
+
 if TYPE_CHECKING:
     from cellhold.spec import Limits
 
@@ -69,8 +71,8 @@ class Cgroup(Protocol):
     def update(self, limits: Limits) -> None:
         """Set new limits on the living group. Raises NotSupported (no controller) or InvalidSpec (memory below present use)."""
 
-    def usage(self) -> Usage:
-        """Read the counters."""
+    def usage(self, read: files.Read = files.read) -> Usage:
+        """Read the counters. read: Kept().read for one who does so over and over."""
 
     def freeze(self) -> None:
         """Stop every process of the group where it is; returns when all are."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 
-def flat(text: str | None) -> dict[str, int]:
-    """Lines of "key number", as in memory.stat, cpu.stat and memory.events; an absent file counts nothing."""
-    pairs = (line.split() for line in (text or "").splitlines())
-    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}  # noqa: PLR2004  # key and value
+def keyed(text: str | None, key: str) -> int | None:
+    """The number of one key among lines of "key number", as in memory.stat, cpu.stat and memory.events; None where it has none."""
+    _, found, rest = f"\n{text or ''}\n".partition(f"\n{key} ")
+    return number(rest.partition("\n")[0]) if found else None
 
 
 def number(text: str | None) -> int | None:

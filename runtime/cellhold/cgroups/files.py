@@ -7,9 +7,17 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Read = Callable[[str], str | None]  # what read() is
 
 _WRITE = os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC  # O_TRUNC does nothing to a pseudo file; it lets a plain directory stand in for one
 _READ = os.O_RDONLY | os.O_CLOEXEC
+_MOST = 1 << 16  # bytes
+_SHORT = 1 << 11  # bytes: the kernel fills a page as far as whole records go, so a part shorter than this is the last one
 _ABSENT = frozenset({errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP})  # no such file; the group went away; PSI switched off
 
 
@@ -59,16 +67,48 @@ def read(path: str) -> str | None:
         if error.errno in _ABSENT:
             return None
         raise
-    parts = []
     try:
-        while part := os.read(descriptor, 1 << 16):
+        return _text(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Kept:
+    """Pseudo files for one who reads them over and over: each is opened once, which is most of what reading it costs."""
+
+    def __init__(self) -> None:
+        """Nothing is open."""
+        self._open: dict[str, int] = {}
+
+    def read(self, path: str) -> str | None:
+        """As files.read."""
+        descriptor = self._open.get(path)
+        if descriptor is None:
+            try:
+                descriptor = self._open[path] = os.open(path, _READ)
+            except OSError as error:
+                if error.errno in _ABSENT:
+                    return None
+                raise
+        return _text(descriptor)
+
+    def close(self) -> None:
+        """Close them; what is read after it is opened again."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+
+def _text(descriptor: int) -> str | None:
+    parts: list[bytes] = []
+    try:
+        while part := os.pread(descriptor, _MOST, sum(map(len, parts))):
             parts.append(part)
+            if len(part) < _SHORT:
+                break
     except OSError as error:
         if error.errno not in _ABSENT:
             raise
         return None
-    finally:
-        os.close(descriptor)
     return b"".join(parts).decode().rstrip("\n")
 
 

@@ -10,7 +10,7 @@ import os
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
-from cellhold.cgroups import processes, refusals
+from cellhold.cgroups import files, processes, refusals
 from cellhold.cgroups.base import Join, Usage
 from cellhold.cgroups.v1 import ALWAYS, V1
 from cellhold.cgroups.v2 import V2
@@ -77,9 +77,9 @@ class Hybrid:
         self._v1.change(limits)
         self._v2.change(limits)
 
-    def usage(self) -> Usage:
+    def usage(self, read: files.Read = files.read) -> Usage:
         """v1's counters, and v2's where v1 has none."""
-        first, second = self._v1.usage(), self._v2.usage()
+        first, second = self._v1.usage(read), self._v2.usage(read)
         gaps = {field.name: getattr(second, field.name) for field in fields(Usage) if getattr(first, field.name) is None}
         return replace(first, **{**gaps, "oom_kills": first.oom_kills + second.oom_kills})
 

@@ -13,38 +13,37 @@ if TYPE_CHECKING:
 
 def v1(read: Callable[[str, str], str | None]) -> Usage:
     """From the hierarchies of v1: read(controller, file). Bytes moved are counted only where the group is in blkio."""
-    memory = counters.flat(read("memory", "memory.stat"))
+    memory = read("memory", "memory.stat")
     moved = counters.io_v1(read("io", "blkio.throttle.io_service_bytes_recursive"))
     return Usage(
         cpu_seconds=counters.scaled(counters.number(read("cpuacct", "cpuacct.usage")), 1e-9),
-        throttled_seconds=counters.scaled(counters.flat(read("cpu", "cpu.stat")).get("throttled_time"), 1e-9),
+        throttled_seconds=counters.scaled(counters.keyed(read("cpu", "cpu.stat"), "throttled_time"), 1e-9),
         memory_bytes=counters.number(read("memory", "memory.usage_in_bytes")),
-        memory_cache_bytes=memory["total_inactive_file"] + memory["total_active_file"] if "total_active_file" in memory else None,
+        memory_cache_bytes=_sum(memory, "total_inactive_file", "total_active_file"),
         memory_peak_bytes=counters.number(read("memory", "memory.max_usage_in_bytes")),
         pids=counters.number(read("pids", "pids.current")),
-        pids_refused=counters.flat(read("pids", "pids.events")).get("max"),
+        pids_refused=counters.keyed(read("pids", "pids.events"), "max"),
         io_read_bytes=moved[0] if moved else None,
         io_write_bytes=moved[1] if moved else None,
-        oom_kills=counters.flat(read("memory", "memory.oom_control")).get("oom_kill", 0),
+        oom_kills=counters.keyed(read("memory", "memory.oom_control"), "oom_kill") or 0,
     )
 
 
 def v2(read: Callable[[str], str | None], waits: Mapping[str, float]) -> Usage:
     """From the one directory of v2: read(file). Processor time is there without any controller. waits: what pressure() gives."""
-    cpu = counters.flat(read("cpu.stat"))
-    memory = counters.flat(read("memory.stat"))
+    cpu, memory = read("cpu.stat"), read("memory.stat")
     moved = counters.io_v2(read("io.stat"))
     return Usage(
-        cpu_seconds=counters.scaled(cpu.get("usage_usec"), 1e-6),
-        throttled_seconds=counters.scaled(cpu.get("throttled_usec"), 1e-6),
+        cpu_seconds=counters.scaled(counters.keyed(cpu, "usage_usec"), 1e-6),
+        throttled_seconds=counters.scaled(counters.keyed(cpu, "throttled_usec"), 1e-6),
         memory_bytes=counters.number(read("memory.current")),
-        memory_cache_bytes=memory["inactive_file"] + memory["active_file"] if "active_file" in memory else None,
+        memory_cache_bytes=_sum(memory, "inactive_file", "active_file"),
         memory_peak_bytes=counters.number(read("memory.peak")),
         pids=counters.number(read("pids.current")),
-        pids_refused=counters.flat(read("pids.events")).get("max"),
+        pids_refused=counters.keyed(read("pids.events"), "max"),
         io_read_bytes=moved[0] if moved else None,
         io_write_bytes=moved[1] if moved else None,
-        oom_kills=counters.flat(read("memory.events")).get("oom_kill", 0),
+        oom_kills=counters.keyed(read("memory.events"), "oom_kill") or 0,
         pressure=dict(waits) or None,
     )
 
@@ -53,6 +52,11 @@ def pressure(read: Callable[[str], str | None]) -> dict[str, float]:
     """The shares of the last 10 s in which some task waited, as far as this kernel knows them; no controller is needed."""
     shares = {what: counters.pressure(read(f"{what}.pressure")) for what in ("cpu", "memory", "io")}
     return {what: share for what, share in shares.items() if share is not None}
+
+
+def _sum(text: str | None, *keys: str) -> int | None:
+    numbers = [counters.keyed(text, key) for key in keys]
+    return None if None in numbers else sum(filter(None, numbers))
 
 
 def held_bytes(usage: Usage) -> int:

@@ -109,9 +109,9 @@ class V1:
                 processes.remove_all(added, patience=0)
             raise
 
-    def usage(self) -> Usage:
+    def usage(self, read: files.Read = files.read) -> Usage:
         """Read the counters."""
-        return usage.v1(self._read)
+        return usage.v1(lambda controller, file: read(f"{self._at[controller]}/{file}") if controller in self._at else None)
 
     def freeze(self) -> None:
         """Freeze, and ask again until the whole group is: a fork under way makes the kernel stop half-way (FREEZING)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cellhold.cgroups import counters, devices, files, limits_v2, places, processes, refusals, usage
@@ -107,12 +108,12 @@ class V2:
             if "memory" in self.controllers:
                 files.write(f"{self.directory}/memory.high", "max")
 
-    def usage(self) -> Usage:
+    def usage(self, read: files.Read = files.read) -> Usage:
         """Read the counters; those of a controller that is not here are None."""
         now = time.monotonic()
         if now >= self._waits_due:
-            self._waits, self._waits_due = usage.pressure(self._read), now + _PRESSURE_SECONDS
-        return usage.v2(self._counted, self._waits)
+            self._waits, self._waits_due = usage.pressure(lambda file: read(f"{self.directory}/{file}")), now + _PRESSURE_SECONDS
+        return usage.v2(partial(self._counted, read), self._waits)
 
     @property
     def can_freeze(self) -> bool:
@@ -125,7 +126,7 @@ class V2:
             files.write(f"{self.directory}/cgroup.freeze", "1")
         except FileNotFoundError as error:
             raise NotSupported(f"cannot pause {self.path}: this kernel has no cgroup.freeze (Linux 5.2)") from error
-        if not processes.wait_until(lambda: counters.flat(self._read("cgroup.events")).get("frozen") == 1, seconds=_FREEZING):
+        if not processes.wait_until(lambda: counters.keyed(self._read("cgroup.events"), "frozen") == 1, seconds=_FREEZING):
             self.thaw()
             raise CellholdError(f"cannot pause {self.path}: a process of it did not stop within {_FREEZING:g} s", hint="try again")
 
@@ -157,10 +158,10 @@ class V2:
     def _read(self, file: str) -> str | None:
         return files.read(f"{self.directory}/{file}")
 
-    def _counted(self, file: str) -> str | None:
+    def _counted(self, read: files.Read, file: str) -> str | None:
         """A file of counters: the processor's are always there, others with their controller, and are not tried for in vain."""
         controller = file.partition(".")[0]
-        return self._read(file) if controller == "cpu" or controller in self.controllers else None
+        return read(f"{self.directory}/{file}") if controller == "cpu" or controller in self.controllers else None
 
     def _present(self) -> frozenset[str]:
         return frozenset((self._read("cgroup.controllers") or "").split())
