@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from cellhold import cgroups, events, launch, storage, volumes
 from cellhold.cgroups.absent import Absent
+from cellhold.cgroups.devices import Device
 from cellhold.errors import CellholdError, NotSupported, SetupFailed
 from cellhold.store import ids, locks, specs, subids
 from cellhold.store.record import Record, birth, changing
@@ -104,7 +105,7 @@ class Holdings:
 
     def _make_group(self, spec: Spec) -> None:
         with self._step("cgroup.create") as words:
-            self.cgroup, self.limits = make_group(self.id, spec.limits)
+            self.cgroup, self.limits = make_group(self.id, spec.limits, tuple(Device.node(one.source, one.access) for one in spec.devices))
             self._undo.callback(self.cgroup.remove)
             words.extend(self.cgroup.describe())
 
@@ -195,13 +196,13 @@ class Holdings:
         self._tell(events.Step(name, "; ".join(words), start, time.monotonic() - start))
 
 
-def make_group(name: str, limits: Limits) -> tuple[cgroups.Cgroup, Limits]:
+def make_group(name: str, limits: Limits, devices: tuple[Device, ...] = ()) -> tuple[cgroups.Cgroup, Limits]:
     """The container's group, and the limits that hold; without root, where none was delegated, what asks for no limit goes without.
 
     Raises NotSupported, InvalidSpec, SetupFailed.
     """
     try:
-        return cgroups.create(name, limits), limits
+        return cgroups.create(name, limits, devices=devices), limits
     except NotSupported as error:
         if not subids.is_rootless():
             raise

@@ -69,7 +69,8 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     trees, overlays, binds = layers(image, init_layer, mounted, read_only=spec.read_only)
     overlays += [throw_away(entry, trees, mounted) for entry in ordered(spec) if entry.kind == "overlay"]
     if writable is not None:
-        binds += [device(f"/dev/{name}", trees) for name in DEVICES]
+        binds += [device(f"/dev/{name}", f"/dev/{name}", trees) for name in DEVICES]
+        binds += [device(one.source, one.target, trees) for one in spec.devices]
     binds += [bind(entry, trees) for entry in ordered(spec) if entry.kind in ("bind", "volume")]
     keep = mask(DEFAULT if spec.capabilities is None else spec.capabilities)
     return {
@@ -84,6 +85,7 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
         "overlay_program": overlay_program,
         "filesystems": filesystems(spec, has_terminal_group=ids.count > int(_TTY_GROUP)),
         "binds": binds,
+        "devices": [{"path": one.target.removeprefix("/dev/"), "source": one.source} for one in spec.devices],
         "files": files(hostname, spec.hosts),
         "views": [{"fstype": view.fstype, "option": view.option, "directory": view.directory} for view in views],
         "masked": [*MASKED, *(f"{entry.target}/{path}" for entry in spec.mounts for path in entry.hidden)],
@@ -203,10 +205,10 @@ def bind(entry: Mount, trees: list[Tree]) -> Bind:
     }
 
 
-def device(path: str, trees: list[Tree]) -> Bind:
-    """A device node of the host at the same path; its tree is appended to `trees`."""
-    trees.append({"path": path, "idmap": False, "attributes": _NOSUID | _NOEXEC, "recursive": False})
-    return {"target": path, "tree": len(trees) - 1, "directory": False, "populate": False}
+def device(source: str, target: str, trees: list[Tree]) -> Bind:
+    """A device node of the host; its tree is appended to `trees`."""
+    trees.append({"path": source, "idmap": False, "attributes": _NOSUID | _NOEXEC, "recursive": False})
+    return {"target": target, "tree": len(trees) - 1, "directory": False, "populate": False}
 
 
 def files(hostname: str, more: tuple[tuple[str, str], ...] = ()) -> dict[str, str]:

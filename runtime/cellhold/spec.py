@@ -25,6 +25,7 @@ PIDS_DEFAULT = 2048  # podman's: a fork bomb ends there
 _HOSTNAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
 _CPUSET = re.compile(r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*", re.ASCII)
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
+_DEVICE = re.compile(r"/dev(/[^/\0\n]+)+")
 RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::([1-9]\d{0,5}))?", re.ASCII)
 
 
@@ -140,6 +141,25 @@ class Mount:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Device:
+    """A device node of the host that the container may use beside the harmless ones.
+
+    source: its path on the host. target: its path in the container, below /dev. access: of "r" (read), "w" (write), "m" (make such a node).
+    """
+
+    source: str
+    target: str
+    access: str = "rwm"
+
+    def __post_init__(self) -> None:
+        """Raise InvalidSpec for what is no path of a node, and no access."""
+        if not _DEVICE.fullmatch(self.target) or ".." in self.target.split("/") or "\0" in self.source:
+            raise InvalidSpec(f"cannot use device={self.source}:{self.target}: a device lies below /dev", hint="/dev/fuse, for example")
+        if not self.access or set(self.access) - set("rwm"):
+            raise InvalidSpec(f"cannot use device={self.source} for {self.access!r}: not of r, w and m", hint="/dev/fuse:/dev/fuse:rw")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Health:
     """A healthcheck: `args` is run now and then, and status 0 is healthy; () for none, whatever the image says. Docker's defaults.
 
@@ -166,7 +186,7 @@ class Spec:
     limit. terminal: its standard streams are a terminal of its own. stdin: they stay open for whoever attaches.
     stop_signal, stop_seconds: what stop() sends, and waits before SIGKILL; None = the image's, else SIGTERM, and 10. restart: docker's
     policy ("no", "always", "unless-stopped", "on-failure[:TIMES]"), for a container that is kept. labels: for people and programs.
-    health: None = the image's; checked where the container is kept.
+    health: None = the image's; checked where the container is kept. devices: of the host, that it may use.
     """
 
     image: str = "host"
@@ -193,6 +213,7 @@ class Spec:
     restart: str = "no"
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     health: Health | None = None
+    devices: tuple[Device, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise InvalidSpec for what can be seen to be wrong without asking the host."""

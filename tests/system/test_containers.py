@@ -77,6 +77,22 @@ def test_ps_shows_what_is_paused_and_with_all_what_does_not_run() -> None:
         assert rows("ps", "-a")[0]["status"].startswith("Exited (137) ")
 
 
+def test_ps_filters_as_docker_does() -> None:
+    with elsewhere("first", "echo up; sleep 100"), elsewhere("second", "echo up; sleep 100"):
+
+        def names(*flags: str) -> list[str]:
+            return [row["names"] for row in rows("ps", *flags)]
+
+        assert names("--filter", "name=fir") == ["first"]
+        assert names("--filter", "name=fir", "--filter", "name=sec") == ["second", "first"]
+        assert names("--filter", "name=fir", "--filter", "status=paused") == []
+        assert names("--filter", f"id={known('second').id[:6]}", "--filter", "ancestor=host") == ["second"]
+        assert names("--filter", "label=nosuch") == []
+        refused = command("ps", "--filter", "colour=red")
+        assert refused.returncode == 125
+        assert "cannot use filter=colour=red: not id=, name=, label=" in refused.stderr
+
+
 def test_what_a_crash_left_is_no_container() -> None:
     with elsewhere("gone", "echo up; sleep 100") as process:
         left = known("gone")

@@ -7,19 +7,20 @@ from struct import iter_unpack, pack, unpack_from
 import pytest
 
 from cellhold.cgroups import devices, limits_v1
+from cellhold.errors import InvalidSpec
 
 MAKE, READ, WRITE = 1, 2, 4
 BLOCK, CHARACTER = 1, 2
 PROGRAM = list(iter_unpack("<BBhi", devices.program()))
 
 
-def allows(access: int, kind: int, major: int, minor: int) -> bool:
-    """Run the program on a struct bpf_cgroup_dev_ctx."""
+def allows(access: int, kind: int, major: int, minor: int, program: list[tuple[int, ...]] = PROGRAM) -> bool:
+    """Run a program on a struct bpf_cgroup_dev_ctx."""
     context = pack("<III", access << 16 | kind, major, minor)
     registers = [0] * 11
     at = 0
     while True:
-        code, pair, offset, operand = PROGRAM[at]
+        code, pair, offset, operand = program[at]
         source, target = pair >> 4, pair & 15
         at += 1
         if code == 0x61:
@@ -68,3 +69,21 @@ def test_null_can_be_used_and_the_kernels_log_and_disks_cannot() -> None:
     assert not allows(READ, CHARACTER, 1, 11)
     assert not allows(READ, BLOCK, 1, 3)
     assert allows(MAKE, BLOCK, 8, 0)
+
+
+def test_a_device_of_the_host_can_be_used_as_far_as_was_asked_for() -> None:
+    more = (devices.Device(10, 229, "/dev/fuse", "c", "rw"), devices.Device(8, 0, "/dev/sda", "b", "r"))
+    program = list(iter_unpack("<BBhi", devices.program((*devices.ALLOWED, *more))))
+    assert allows(READ | WRITE, CHARACTER, 10, 229, program)
+    assert not allows(READ, CHARACTER, 10, 230, program)
+    assert not allows(READ, BLOCK, 10, 229, program)
+    assert allows(READ, BLOCK, 8, 0, program)
+    assert not allows(WRITE, BLOCK, 8, 0, program)
+    assert not allows(READ | WRITE, BLOCK, 8, 0, program)
+    assert allows(READ | WRITE, CHARACTER, 136, 7, program)
+
+
+@pytest.mark.parametrize(("path", "told"), [("/dev/nosuch", "No such file"), ("/etc/passwd", "no device node")])
+def test_what_is_no_device_is_refused(path: str, told: str) -> None:
+    with pytest.raises(InvalidSpec, match=told):
+        devices.Device.node(path, "rw")

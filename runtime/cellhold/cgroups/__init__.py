@@ -22,6 +22,7 @@ from cellhold.errors import InvalidSpec, NotAllowed, NotSupported
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cellhold.cgroups.devices import Device
     from cellhold.cgroups.hierarchies import Hierarchies
     from cellhold.spec import Limits
 
@@ -30,21 +31,29 @@ __all__ = ["Cgroup", "Join", "Kept", "Usage", "View", "available", "create", "ex
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 
 
-def create(name: str, limits: Limits, *, root: Path = ROOT, parent: str | None = None, mountinfo: Path = MOUNTINFO) -> Cgroup:
+def create(  # noqa: PLR0913  # where the groups lie is given by tests alone
+    name: str,
+    limits: Limits,
+    *,
+    devices: tuple[Device, ...] = (),
+    root: Path = ROOT,
+    parent: str | None = None,
+    mountinfo: Path = MOUNTINFO,
+) -> Cgroup:
     """Make the group `parent/name`, in whatever cgroup version(s) this host has, with the limits set and nobody in it.
 
-    parent: below the mounts; None: where this user's groups lie. Raises NotSupported (no cgroups, not allowed to
-    make any, or a limit that this host cannot enforce), InvalidSpec (a value that it cannot) and SetupFailed (the name is taken);
-    nothing is left then.
+    devices: that it may use beside the harmless ones. parent: below the mounts; None: where this user's groups lie.
+    Raises NotSupported (no cgroups, not allowed to make any, or a limit that this host cannot enforce), InvalidSpec (a value that it
+    cannot) and SetupFailed (the name is taken); nothing is left then.
     """
     path = _path(name, parent)
     found = detect(root, mountinfo)
     if found.unified and found.v1:
-        return Hybrid.create(path, limits, found)
+        return Hybrid.create(path, limits, found, devices)
     if found.unified:
-        return V2.create(path, limits, found.unified, name=found.unified_name)
+        return V2.create(path, limits, found.unified, name=found.unified_name, more=devices)
     if found.v1:
-        return V1.create(path, limits, found.v1)
+        return V1.create(path, limits, found.v1, devices)
     raise NotSupported(f"cannot make cgroup {path}: no cgroup is mounted on {root}", hint="mount -t cgroup2 cgroup2 /sys/fs/cgroup")
 
 

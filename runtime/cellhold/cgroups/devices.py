@@ -11,19 +11,35 @@ its nodev mounts hold; `cellhold doctor` says so.
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import ExitStack
 from struct import pack
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
+from cellhold.errors import InvalidSpec
 from cellhold.linux import bpf
 
 
 class Device(NamedTuple):
-    """A character device that may be read and written; minor None: all of that major number."""
+    """A device that may be used; minor None: all of that major number. kind: c (character) or b (block); access: of r and w."""
 
     major: int
     minor: int | None
     name: str
+    kind: str = "c"
+    access: str = "rw"
+
+    @classmethod
+    def node(cls, path: str, access: str) -> Self:
+        """The one that a node of the host stands for. Raises InvalidSpec for what is none."""
+        try:
+            found = os.stat(path)
+        except OSError as error:
+            raise InvalidSpec(f"cannot use device={path}: {error.strerror}") from error
+        if not stat.S_ISCHR(found.st_mode) and not stat.S_ISBLK(found.st_mode):
+            raise InvalidSpec(f"cannot use device={path}: it is no device node", hint="-v shows files and directories of the host")
+        kind = "c" if stat.S_ISCHR(found.st_mode) else "b"
+        return cls(os.major(found.st_rdev), os.minor(found.st_rdev), path, kind, "".join(sorted({*access} & {*"rw"})))
 
 
 ALLOWED = (
@@ -39,12 +55,13 @@ ALLOWED = (
 NAMES = " ".join(device.name for device in ALLOWED)
 
 # linux/bpf.h: struct bpf_cgroup_dev_ctx {u32 access_type, major, minor}; access_type is access << 16 | kind.
-_CHARACTER, _MAKE, _USE = 2, 1, 2 | 4
+_KINDS, _MAKE, _READ, _WRITE = {"b": 1, "c": 2}, 1, 2, 4
+_USE = _READ | _WRITE
 _AT_ACCESS, _AT_MAJOR, _AT_MINOR = 0, 4, 8
 # Operation codes (Documentation/bpf/standardization/instruction-set.rst); K: the operand is in the instruction.
 _LOAD_WORD, _MOVE_K, _MOVE, _AND_K, _SHIFT_RIGHT_K, _EXIT = 0x61, 0xB7, 0xBF, 0x57, 0x77, 0x95
-_JUMP_EQUAL_K, _JUMP_NOT_EQUAL_K = 0x15, 0x55
-_RESULT, _CONTEXT, _ACCESS, _KIND, _MAJOR, _MINOR = 0, 1, 2, 3, 4, 5  # registers; the kernel fixes the first two
+_JUMP_NOT_EQUAL_K = 0x55
+_RESULT, _CONTEXT, _ACCESS, _KIND, _MAJOR, _MINOR, _MORE = 0, 1, 2, 3, 4, 5, 6  # registers; the kernel fixes the first two
 _ALLOW = ((_MOVE_K, _RESULT, 0, 0, 1), (_EXIT, 0, 0, 0, 0))
 _DENY = ((_MOVE_K, _RESULT, 0, 0, 0), (_EXIT, 0, 0, 0, 0))
 
@@ -61,11 +78,13 @@ def program(allowed: tuple[Device, ...] = ALLOWED) -> bytes:
         (_AND_K, _ACCESS, 0, 0, _USE),
         (_JUMP_NOT_EQUAL_K, _ACCESS, 0, 2, 0),  # only to make a node: any
         *_ALLOW,
-        (_JUMP_EQUAL_K, _KIND, 0, 2, _CHARACTER),
-        *_DENY,
     ]
     for device in allowed:
-        tests = [(_MAJOR, device.major), *([] if device.minor is None else [(_MINOR, device.minor)])]
+        tests = [(_KIND, _KINDS[device.kind]), (_MAJOR, device.major), *([] if device.minor is None else [(_MINOR, device.minor)])]
+        refused = (0 if "r" in device.access else _READ) | (0 if "w" in device.access else _WRITE)
+        if refused:
+            instructions += [(_MOVE, _MORE, _ACCESS, 0, 0), (_AND_K, _MORE, 0, 0, refused)]
+            tests.append((_MORE, 0))
         for number, (register, value) in enumerate(tests):
             left = len(tests) - number - 1 + len(_ALLOW)
             instructions.append((_JUMP_NOT_EQUAL_K, register, 0, left, value))
@@ -74,23 +93,23 @@ def program(allowed: tuple[Device, ...] = ALLOWED) -> bytes:
     return b"".join(pack("<BBhi", code, source << 4 | target, offset, operand) for code, target, source, offset, operand in instructions)
 
 
-def load() -> int:
+def load(allowed: tuple[Device, ...] = ALLOWED) -> int:
     """A descriptor of the program. Raises OSError: EPERM without CAP_BPF and CAP_NET_ADMIN, EINVAL or ENOSYS without CONFIG_CGROUP_BPF."""
-    return bpf.load(bpf.BPF_PROG_TYPE_CGROUP_DEVICE, program(), name="cellhold_dev")
+    return bpf.load(bpf.BPF_PROG_TYPE_CGROUP_DEVICE, program(allowed), name="cellhold_dev")
 
 
-def confine(directory: str) -> str:
-    """Attach the filter to a group of cgroup v2; what came of it, for `--trace`."""
+def confine(directory: str, more: tuple[Device, ...] = ()) -> str:
+    """Attach the filter to a group of cgroup v2; what came of it, for `--trace`. more: devices that may be used as well."""
     try:
-        _attach(directory)
+        _attach(directory, (*ALLOWED, *more))
     except OSError as error:
         return f"any that the user namespace and nodev mounts leave (no BPF program: {error.strerror})"
-    return f"{NAMES} (BPF program)"
+    return f"{' '.join([NAMES, *(device.name for device in more)])} (BPF program)"
 
 
-def _attach(directory: str) -> None:
+def _attach(directory: str, allowed: tuple[Device, ...]) -> None:
     with ExitStack() as opened:
-        filtering = load()
+        filtering = load(allowed)
         opened.callback(os.close, filtering)
         group = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         opened.callback(os.close, group)

@@ -17,6 +17,7 @@ from cellhold.cgroups.v2 import V2
 
 if TYPE_CHECKING:
     from cellhold.cgroups.base import View
+    from cellhold.cgroups.devices import Device
     from cellhold.cgroups.hierarchies import Hierarchies
     from cellhold.spec import Limits
 
@@ -31,8 +32,8 @@ class Hybrid:
         self._v2 = v2
 
     @classmethod
-    def create(cls, path: str, limits: Limits, hierarchies: Hierarchies) -> Hybrid:
-        """Make both; what one made is removed when the other cannot be."""
+    def create(cls, path: str, limits: Limits, hierarchies: Hierarchies, devices: tuple[Device, ...] = ()) -> Hybrid:
+        """Make both; devices: that it may use beside the harmless ones; what one made is removed when the other cannot be."""
         v2 = V2(path, hierarchies.unified or "", name=hierarchies.unified_name, may_change_root=False)
         v2.make(limits)
         try:
@@ -40,8 +41,8 @@ class Hybrid:
             v2.set(limits)
             needed = tuple(name for name in ALWAYS if name not in _BETTER_IN_V2) if v2.can_freeze else ALWAYS
             if "devices" not in hierarchies.v1:
-                v2.confine()
-            v1 = V1.make(path, limits, hierarchies.v1, controllers=needed)
+                v2.confine(devices)
+            v1 = V1.make(path, limits, hierarchies.v1, controllers=needed, devices=devices)
         except BaseException as error:
             processes.undo(v2.remove, error)
             raise

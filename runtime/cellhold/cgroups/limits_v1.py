@@ -26,19 +26,31 @@ def _number(device: devices.Device) -> str:
     return f"{device.major}:{'*' if device.minor is None else device.minor}"
 
 
+def _allowed(device: devices.Device) -> Write:
+    return Write("devices", "devices.allow", f"{device.kind} {_number(device)} {device.access}m", "devices", device.name)
+
+
 # devices.py's rule as text (m: make a node). Only for a new group: deny "a" asks for no children.
 DEVICES = (
     Write("devices", "devices.deny", "a", "devices"),
     *(Write("devices", "devices.allow", f"{kind} *:* m", "devices", "mknod") for kind in "bc"),
-    *(Write("devices", "devices.allow", f"c {_number(device)} rwm", "devices", device.name) for device in devices.ALLOWED),
+    *map(_allowed, devices.ALLOWED),
 )
 
 
-def plan(limits: Limits, controllers: Collection[str], read: Callable[[str, str], str | None], *, living: bool = False) -> list[Write]:
+def plan(
+    limits: Limits,
+    controllers: Collection[str],
+    read: Callable[[str, str], str | None],
+    *,
+    living: bool = False,
+    more: tuple[devices.Device, ...] = (),
+) -> list[Write]:
     """Every write, for the limits whose controller is in `controllers`; a table of devices comes last.
 
     read(controller, file): what the group's file says now. living: whether it had limits before; a new group has none, so None
-    needs no write there. Raises InvalidSpec and NotSupported for what the kernel would refuse or ignore.
+    needs no write there. more: devices of a new group beside those that all have.
+    Raises InvalidSpec and NotSupported for what the kernel would refuse or ignore.
     """
     writes: list[Write] = []
     if "cpuset" in controllers:
@@ -54,7 +66,7 @@ def plan(limits: Limits, controllers: Collection[str], read: Callable[[str, str]
     if "pids" in controllers and (living or limits.pids is not None):
         writes.append(pids(limits))
     if "devices" in controllers and not living:
-        writes += DEVICES
+        writes += [*DEVICES, *map(_allowed, more)]
     if "io" in controllers:
         tables = [read("io", file) or "" for file in THROTTLES.values()] if living else []
         writes += io(block.resolve(limits.io), present={line.split()[0] for table in tables for line in table.splitlines()})

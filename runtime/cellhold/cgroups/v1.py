@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cellhold.cgroups.base import Usage
+    from cellhold.cgroups.devices import Device
     from cellhold.cgroups.hierarchies import Hierarchy
     from cellhold.cgroups.writes import Write
     from cellhold.spec import Limits
@@ -35,19 +36,30 @@ class V1:
         self._made: tuple[Write, ...] = ()
 
     @classmethod
-    def create(cls, path: str, limits: Limits, mounts: Mapping[str, Hierarchy]) -> V1:
-        """Make it with its limits. Raises NotSupported for a limit whose controller is not mounted."""
+    def create(cls, path: str, limits: Limits, mounts: Mapping[str, Hierarchy], devices: tuple[Device, ...] = ()) -> V1:
+        """Make it with its limits; devices: that it may use beside the harmless ones.
+
+        Raises NotSupported for a limit whose controller is not mounted.
+        """
         refusals.require(limits, mounts.keys())
-        return cls.make(path, limits, mounts)
+        return cls.make(path, limits, mounts, devices=devices)
 
     @classmethod
-    def make(cls, path: str, limits: Limits, mounts: Mapping[str, Hierarchy], *, controllers: tuple[str, ...] = ALWAYS) -> V1:
+    def make(
+        cls,
+        path: str,
+        limits: Limits,
+        mounts: Mapping[str, Hierarchy],
+        *,
+        controllers: tuple[str, ...] = ALWAYS,
+        devices: tuple[Device, ...] = (),
+    ) -> V1:
         """Make it in `controllers` and those that the limits need, as far as they are mounted."""
         group = cls(path, mounts)
         try:
             for controller in (*controllers, *_on_request(limits)):
                 group._make(controller)
-            group._made = tuple(limits_v1.plan(limits, group._at, group._read))
+            group._made = tuple(limits_v1.plan(limits, group._at, group._read, more=devices))
             perform(group._made, group._at)
         except BaseException as error:
             processes.undo(group.remove, error)

@@ -46,14 +46,17 @@ class V2:
         self._waits_due = 0.0
 
     @classmethod
-    def create(cls, path: str, limits: Limits, mount: str, *, name: str = "") -> V2:
-        """Make it with its limits. Raises NotSupported for a limit whose controller the parents do not pass on."""
+    def create(cls, path: str, limits: Limits, mount: str, *, name: str = "", more: tuple[devices.Device, ...] = ()) -> V2:
+        """Make it with its limits; more: devices that it may use beside the harmless ones.
+
+        Raises NotSupported for a limit whose controller the parents do not pass on.
+        """
         group = cls(path, mount, name=name)
         group.make(limits)
         try:
             refusals.require(limits, group.controllers)
             group.set(limits)
-            group.confine()
+            group.confine(more)
         except BaseException as error:
             processes.undo(group.remove, error)
             raise
@@ -79,9 +82,9 @@ class V2:
         self._made = tuple(limits_v2.plan(limits, self.controllers, self._read))
         perform(self._made, self._at())
 
-    def confine(self) -> None:
+    def confine(self, more: tuple[devices.Device, ...] = ()) -> None:
         """Have the kernel refuse devices, where v1 does not: by a BPF program, as far as we may load one."""
-        self._devices = devices.confine(self.directory)
+        self._devices = devices.confine(self.directory, more)
 
     def join(self) -> Join:
         """The directory, for clone3(CLONE_INTO_CGROUP); with openat() also for its cgroup.procs."""

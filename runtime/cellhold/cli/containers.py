@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cellhold import containers
-from cellhold.cli import table
+from cellhold.cli import filters, table
 from cellhold.errors import CellholdError
 from cellhold.outcome import Why
 from cellhold.quantity import ago, size
@@ -16,10 +16,12 @@ from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from cellhold.cgroups.base import Usage
     from cellhold.store.record import Record
 
+_KEYS = ("id", "name", "label", "status", "exited", "ancestor", "volume", "health")
 _LONGEST_COMMAND = 20
 _TICK_SECONDS = 1.0
 _HEALTH = {"starting": "health: starting"}  # docker's words in `ps`
@@ -31,6 +33,7 @@ def add(commands: Any) -> None:
     listing = commands.add_parser("ps", help="list containers", description="List the containers that run; with --all every one.")
     listing.add_argument("-a", "--all", action="store_true", help="those that do not run, too")
     listing.add_argument("-q", "--quiet", action="store_true", help="print only ids")
+    filters.add(listing, _KEYS)
     _add_form(listing)
     listing.set_defaults(run=show_list)
     using = commands.add_parser("stats", help="what containers use", description="Show what containers use, again and again.")
@@ -47,13 +50,30 @@ def _add_form(command: Any) -> None:
 
 def show_list(arguments: argparse.Namespace) -> int:
     """A row for each."""
-    known = [one for one in containers.listed(open_home()) if arguments.all or one.is_alive]
+    wanted = filters.parsed(arguments.filter, _KEYS)
+    is_all = arguments.all or "status" in wanted or "exited" in wanted
+    known = [one for one in containers.listed(open_home()) if (is_all or one.is_alive) and filters.holds(wanted, _fits(one))]
     if arguments.quiet:
         print("\n".join(one.id for one in known), end="\n" if known else "")
         return 0
     rows = [_row(one, in_full=arguments.no_trunc) for one in known]
     table.show(rows, ["container_id", "image", "command", "created", "status", "names"], form=arguments.format)
     return 0
+
+
+def _fits(known: Record) -> dict[str, Callable[[str], bool]]:
+    state = "exited" if known.state == "stopped" else known.state
+    told = containers.health(known, open_home())
+    return {
+        "id": known.id.startswith,
+        "name": lambda value: value in known.name,
+        "label": lambda value: filters.has_label(known.spec.get("labels") or {}, value),
+        "status": state.__eq__,
+        "exited": lambda value: state == "exited" and str(known.status) == value,
+        "ancestor": known.image.__eq__,
+        "volume": known.volumes.__contains__,
+        "health": ("none" if told is None else told.status).__eq__,
+    }
 
 
 def _row(known: Record, *, in_full: bool) -> dict[str, str]:

@@ -11,7 +11,7 @@ from cellhold import bundle
 from cellhold.errors import InvalidSpec
 from cellhold.linux.capabilities import DEFAULT, mask
 from cellhold.quantity import parse_count, parse_cpus, parse_seconds, parse_signal, parse_size
-from cellhold.spec import PIDS_DEFAULT, Health, IoLimit, Limits, Spec, check_hostname
+from cellhold.spec import PIDS_DEFAULT, Device, Health, IoLimit, Limits, Spec, check_hostname
 from cellhold.volumes import mount, tmpfs, volume
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ def add(command: Any) -> None:
     )
     walls.add_argument(
         "--mount", metavar="type=...,target=DIR,...", action="append", default=[], help="the same, or a tmpfs, in more words"
+    )
+    walls.add_argument(
+        "--device", metavar="DEVICE[:PATH][:rwm]", action="append", default=[], help="a device node of the host that it may use"
     )
     walls.add_argument("--shm-size", metavar="SIZE", help="of /dev/shm (default: the memory limit)")
     walls.add_argument("--tmpfs", metavar="DIR[:size=SIZE,mode=MODE]", action="append", default=[], help="an empty file system in memory")
@@ -120,6 +123,7 @@ def spec(arguments: argparse.Namespace) -> Spec:
         name=arguments.name,
         limits=limits(arguments),
         mounts=mounts(arguments),
+        devices=tuple(map(device, arguments.device)),
         groups=tuple(arguments.group_add),
         hosts=tuple(map(host, arguments.add_host)),
         shm_bytes=None if arguments.shm_size is None else parse_size(arguments.shm_size, key="shm-size"),
@@ -137,6 +141,14 @@ def spec(arguments: argparse.Namespace) -> Spec:
     )
 
 
+def notes(arguments: argparse.Namespace) -> Iterator[str]:
+    """What is accepted and does nothing, in a sentence each."""
+    if any({"z", "Z"} & {*text.split(":")[-1].split(",")} for text in arguments.volume):
+        yield "volume options z and Z do nothing here: Cellhold sets no SELinux labels"
+    if any(option.startswith("label") for option in arguments.security_opt):
+        yield "security-opt label does nothing here: Cellhold sets no SELinux labels"
+
+
 def mounts(arguments: argparse.Namespace) -> tuple[Mount, ...]:
     """-v, --mount and --tmpfs. Raises InvalidSpec, also for two at one place."""
     found = (*map(volume, arguments.volume), *map(mount, arguments.mount), *map(tmpfs, arguments.tmpfs))
@@ -144,6 +156,15 @@ def mounts(arguments: argparse.Namespace) -> tuple[Mount, ...]:
     if twice := [target for target in targets if targets.count(target) > 1]:
         raise InvalidSpec(f"cannot mount twice on {twice[0]}")
     return found
+
+
+def device(text: str) -> Device:
+    """DEVICE[:PATH][:ACCESS]; raises InvalidSpec."""
+    source, *rest = text.split(":")
+    access = rest.pop() if rest and not rest[-1].startswith("/") else "rwm"
+    if len(rest) > 1 or not source.startswith("/"):
+        raise InvalidSpec(f"cannot use device={text!r}: not DEVICE[:PATH][:rwm]", hint="/dev/fuse, for example")
+    return Device(source=source, target=rest[0] if rest else source, access=access)
 
 
 def host(text: str) -> tuple[str, str]:

@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.tty and arguments.interactive and not arguments.detach and not os.isatty(0):
         raise InvalidSpec("cannot use -it: our standard input is not a terminal", hint="-i alone passes it on as it is")
-    spec = options.spec(arguments)
+    spec = _spec(arguments)
     transfer.pull_for_run(spec.image, arguments.pull)
     with unwinding(), _id_file(arguments.cidfile) as tell_id:
         if arguments.rm and not arguments.detach:
@@ -101,13 +101,19 @@ def create(arguments: argparse.Namespace) -> int:
     """Make it, and print its id."""
     from cellhold.detached import Detached  # noqa: PLC0415  # as above
 
-    spec = options.spec(arguments)
+    spec = _spec(arguments)
     transfer.pull_for_run(spec.image, arguments.pull)
     with unwinding(), _id_file(arguments.cidfile) as tell_id:
         box = Detached.create(spec, auto_remove=arguments.rm)
         tell_id(box.id)
         print(box.id, flush=True)
     return 0
+
+
+def _spec(arguments: argparse.Namespace) -> Spec:
+    for note in options.notes(arguments):
+        say(f"note: {note}\n")
+    return options.spec(arguments)
 
 
 @contextmanager

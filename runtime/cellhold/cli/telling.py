@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cellhold import logs
+from cellhold.cli import filters
 from cellhold.cli.copying import write_all
 from cellhold.detached import Detached
 from cellhold.errors import InvalidSpec
@@ -17,8 +18,9 @@ from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+_KEYS = ("container", "event", "image", "label", "type")
 _LOOK_SECONDS = 0.2
 
 
@@ -35,7 +37,7 @@ def add(commands: Any) -> None:
     happening = commands.add_parser("events", help="what happens to containers", description="Tell what happens to containers, as it does.")
     happening.add_argument("--since", metavar="TIME", help="from then on; without it, from now on")
     happening.add_argument("--until", metavar="TIME", help="to then, and end")
-    happening.add_argument("-f", "--filter", metavar="KEY=VALUE", action="append", default=[], help="container=, event=, image= or label=")
+    filters.add(happening, _KEYS)
     happening.add_argument("--format", choices=("text", "json"), default="text", help="json: one object a line")
     happening.set_defaults(run=show_events)
 
@@ -71,9 +73,9 @@ def show_events(arguments: argparse.Namespace) -> int:
     now = time.time()
     since = now if arguments.since is None else moment(arguments.since, key="since")
     until = None if arguments.until is None else moment(arguments.until, key="until")
-    wanted = [_filter(text) for text in arguments.filter]
+    wanted = filters.parsed(arguments.filter, _KEYS)
     for event in _events(since, until):
-        if all(_matches(event, key, [value for other, value in wanted if other == key]) for key, _value in wanted):
+        if filters.holds(wanted, _fits(event)):
             print(json.dumps(event) if arguments.format == "json" else _told(event), flush=True)
     return 0
 
@@ -90,28 +92,15 @@ def _events(since: float, until: float | None) -> Iterator[dict[str, Any]]:
         time.sleep(_LOOK_SECONDS)
 
 
-def _filter(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or key not in ("container", "event", "image", "label", "type"):
-        raise InvalidSpec(f"cannot use filter={text}: not container=, event=, image=, label= or type=")
-    return key, value
-
-
-def _matches(event: dict[str, Any], key: str, values: list[str]) -> bool:
-    """Whether one of the values is what the event has there: docker's rule for a filter that is given again."""
+def _fits(event: dict[str, Any]) -> dict[str, Callable[[str], bool]]:
     attributes = event["attributes"]
-    if key == "label":
-        return any(
-            attributes.get(value.partition("=")[0]) in (value.partition("=")[2], *([] if "=" in value else attributes.values()))
-            for value in values
-        )
-    has = {
-        "container": (event["id"], attributes["name"]),
-        "event": (event["action"],),
-        "image": (attributes["image"],),
-        "type": (event["type"],),
+    return {
+        "container": (event["id"], attributes["name"]).__contains__,
+        "event": event["action"].__eq__,
+        "image": attributes["image"].__eq__,
+        "label": lambda value: filters.has_label(attributes, value),
+        "type": event["type"].__eq__,
     }
-    return any(value in has[key] for value in values)
 
 
 def _told(event: dict[str, Any]) -> str:

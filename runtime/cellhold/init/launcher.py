@@ -182,7 +182,7 @@ class Launcher:
             mapped = time.monotonic()
             for tree in plan["trees"]:
                 trees.append(self.host.tree(tree, pid))  # noqa: PERF401  # what is open already is closed when the next one fails
-            trees.append(self.host.dev(pid))
+            trees.append(self.host.dev(plan, pid))
             prepare.send_descriptors(ours, [*overlays, *trees])
         except OSError as error:
             watched.tell("failed", "launch.prepare", error.errno or 0, error.strerror or str(error))

@@ -40,6 +40,13 @@ class Bind(TypedDict):
     populate: bool  # an empty one gets what the image has there
 
 
+class Node(TypedDict):
+    """A device node of the host's at a path below /dev."""
+
+    path: str
+    source: str
+
+
 class View(TypedDict):
     """A cgroup file system below /sys/fs/cgroup; see cellhold.cgroups.base.View."""
 
@@ -70,6 +77,7 @@ class Plan(TypedDict):
     overlay_program: str | None  # fuse-overlayfs, for whom the kernel's overlay is refused
     filesystems: list[FileSystem]
     binds: list[Bind]
+    devices: list[Node]  # beside those that every /dev has
     files: dict[str, str]  # path -> text: small files made for this container (/etc/hosts ...)
     views: list[View]
     masked: list[str]

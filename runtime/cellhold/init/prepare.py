@@ -17,7 +17,7 @@ from cellhold.linux import mount
 TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
     from cellhold.init.fuse import Served
-    from cellhold.init.plan import Plan, Tree
+    from cellhold.init.plan import Node, Plan, Tree
 
 _EINVAL = 22
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
@@ -51,9 +51,9 @@ class Privileged:
         """A tree of the host as a detached mount."""
         return tree(wanted, pid)
 
-    def dev(self, pid: int) -> int:
-        """What becomes the clone's /dev."""
-        return shifted(another_dev(self._dev), pid, recursive=False)
+    def dev(self, plan: Plan, pid: int) -> int:
+        """What becomes the clone's /dev: everybody's, or one of its own if it has devices of the host."""
+        return shifted(make_dev(plan["devices"]) if plan["devices"] else another_dev(self._dev), pid, recursive=False)
 
 
 def map_ids(pid: int, uids: str, gids: str) -> None:
@@ -106,14 +106,33 @@ def send_descriptors(to: _socket.socket, fds: list[int], words: bytes = b"go", f
     to.sendmsg([words], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))] if fds else [], flags)
 
 
-def make_dev() -> int:
-    """A read-only tmpfs with docker's device nodes, made once by the host's root and shown in every container as /dev."""
+def make_dev(more: list[Node] | tuple[()] = ()) -> int:
+    """A read-only tmpfs with docker's device nodes, made once by the host's root and shown in every container as /dev.
+
+    more: nodes of the host's to have as well, with their modes; they belong to the container's root.
+    """
     fd = mount.new_filesystem("tmpfs", {"mode": "755", "size": "64k"}, attributes=mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NOEXEC)
     for name, (major, minor) in DEVICES.items():
         os.mknod(name, 0o666 | stat.S_IFCHR, os.makedev(major, minor), dir_fd=fd)
         os.chmod(name, 0o666, dir_fd=fd)  # noqa: S103  # as everywhere: /dev/null is for all
+    for node in more:
+        found = os.stat(node["source"])
+        place_for(node["path"], fd)
+        os.mknod(node["path"], found.st_mode, found.st_rdev, dir_fd=fd)
+        os.chmod(node["path"], stat.S_IMODE(found.st_mode), dir_fd=fd)
     furnish_dev(fd)
     return fd
+
+
+def place_for(path: str, dev: int) -> None:
+    """Make the directories that a path below /dev needs."""
+    above = ""
+    for part in path.split("/")[:-1]:
+        above += f"{part}/"
+        try:
+            os.mkdir(above, 0o755, dir_fd=dev)
+        except FileExistsError:
+            continue
 
 
 def furnish_dev(fd: int) -> None:

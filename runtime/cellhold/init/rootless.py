@@ -90,10 +90,11 @@ class Rootless(prepare.Privileged):
                 raise
         return prepare.tree({**unshifted, "recursive": True}, pid)
 
-    def dev(self, _pid: int) -> int:
+    def dev(self, plan: Plan, _pid: int) -> int:
         """A tmpfs with an empty file for each device; the plan binds the host's nodes over them, as nobody but root makes any."""
         fd = mount.new_filesystem("tmpfs", {"mode": "755", "size": "64k"}, attributes=mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NOEXEC)
-        for name in prepare.DEVICES:
+        for name in (*prepare.DEVICES, *(node["path"] for node in plan["devices"])):
+            prepare.place_for(name, fd)
             os.mknod(name, 0o666, dir_fd=fd)
         prepare.furnish_dev(fd)
         return fd

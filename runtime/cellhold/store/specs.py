@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from cellhold.spec import Health, IoLimit, Limits, Mount, Spec
+from cellhold.spec import Device, Health, IoLimit, Limits, Mount, Spec
 
 
 def plain(spec: Spec) -> dict[str, Any]:
@@ -13,13 +13,16 @@ def plain(spec: Spec) -> dict[str, Any]:
     mappings = {"env": dict(spec.env), "labels": dict(spec.labels)}
     return {
         **{
-            name: value for name, value in vars(spec).items() if name not in ("env", "labels", "limits", "mounts", "capabilities", "health")
+            name: value
+            for name, value in vars(spec).items()
+            if name not in ("env", "labels", "limits", "mounts", "capabilities", "health", "devices")
         },
         **mappings,
         "capabilities": None if spec.capabilities is None else sorted(spec.capabilities),
         "limits": plain_limits(spec.limits),
         "mounts": [asdict(entry) for entry in spec.mounts],
         "health": None if spec.health is None else asdict(spec.health),
+        "devices": [asdict(entry) for entry in spec.devices],
     }
 
 
@@ -44,6 +47,7 @@ def spec(text: dict[str, Any]) -> Spec:
             "capabilities": None if text["capabilities"] is None else frozenset(text["capabilities"]),
             "limits": limits(text["limits"]),
             "health": None if text["health"] is None else Health(**{**text["health"], "args": tuple(text["health"]["args"])}),
+            "devices": tuple(Device(**entry) for entry in text["devices"]),
             "mounts": tuple(Mount(**{**entry, "hidden": tuple(entry["hidden"])}) for entry in text["mounts"]),
         }
     )
