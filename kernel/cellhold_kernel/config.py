@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellhold import quantity, volumes
 from cellhold.errors import CellholdError, InvalidSpec, NotAllowed
-from cellhold.spec import NETWORKS, STORAGES, Limits, Spec
+from cellhold.spec import STORAGES, Limits, Spec
 from cellhold_kernel.policy import PATH, Policy
 from cellhold_kernel.workspace import TARGET, WAYS
 
@@ -156,7 +156,7 @@ KEYS: dict[str, Key] = {
     "memory-guard": Key(
         "guard", _guard, f"what to do when a cell comes near the memory limit: 90% (warn), 90%:pause; {', '.join(GUARDS)}", Kind.CELL
     ),
-    "network": Key("network", _text, f"its network: {', '.join(NETWORKS)}", Kind.SPEC),
+    "network": Key("network", _text, "its network: none, bridge, or one of your own", Kind.SPEC),
     "storage": Key("storage", _text, f"where its own layer is kept: {', '.join(STORAGES)}", Kind.SPEC),
     "hostname": Key("hostname", _text, "its host name", Kind.SPEC),
     "mount": Key("mount", _way, f"the notebook's folder at {TARGET}: ro (changes stay in the container), rw, none", Kind.MOUNTS),

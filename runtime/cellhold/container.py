@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from cellhold import containers, events, image, overlaying, seccomp, starting, story, volumes
+from cellhold import containers, events, image, network, overlaying, seccomp, starting, story, volumes
 from cellhold.cgroups import Usage, files
-from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed, NotSupported, SetupFailed
+from cellhold.errors import CellholdError, CommandNotRun, InvalidSpec, NotAllowed, NotSupported, SetupFailed
 from cellhold.holdings import Holdings
 from cellhold.image.model import Image
 from cellhold.launch import deadline, launch
@@ -30,7 +31,6 @@ from cellhold.store.home import open_home
 from cellhold.sweep import sweep_once
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from cellhold.init.plan import Plan
     from cellhold.launch import Channel
     from cellhold.monitoring import Attached
+    from cellhold.network.joining import Joined
     from cellhold.spec import Health, Limits, Spec
     from cellhold.store.home import Home
     from cellhold.store.record import Record
@@ -87,6 +88,7 @@ class Container:
             )
             spec = found.completed(spec)
             starting.check(spec)
+            network.check(spec, home)
             spec = volumes.claimed(spec, home)
             made = cls(spec, home, found)
             made.timings.insert(0, step)
@@ -121,6 +123,7 @@ class Container:
         self._started = self._running = 0.0
         self._last_usage: Usage | None = None
         self._done: Plan | None = None  # of the last start
+        self._joined: Joined | None = None
         self._before = Usage()  # what earlier runs had used: the group goes on counting
 
     @contextmanager
@@ -219,10 +222,11 @@ class Container:
             self._before = self._holdings.cgroup.usage()
         self._killed = self._timed_out = False
         self.outcome = self._last_usage = None
-        with self._home.written():
-            todo = self._plan()
         self._started = time.monotonic()
         try:
+            self._join()
+            with self._home.written():
+                todo = self._plan()
             try:
                 started = attempt(todo)
             except SetupFailed as error:
@@ -232,6 +236,7 @@ class Container:
             self.state = State.STOPPED
             status = error.status if isinstance(error, CommandNotRun) else _NOT_MADE_STATUS
             self.outcome = Outcome(status=status, signal=None, why=Why.EXITED, seconds=time.monotonic() - self._started)
+            self._leave()
             self._write_record()
             raise
         words = story.details(todo)
@@ -245,14 +250,55 @@ class Container:
     def _attempt(
         self, todo: Plan, stdio: Sequence[int | None], *, keep: ExitStack | None = None, by: socket.socket | None = None
     ) -> starting.Started:
-        self._channel = self._launch(todo, keep, stdio, by)
+        with ExitStack() as closing:
+            gate: tuple[int, ...] = ()
+            if self._joined is not None:
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                gate = (theirs.fileno(),)
+                closing.callback(ours.close)
+                closing.callback(theirs.close)
+            self._channel = self._launch(todo, keep, (*stdio, *gate), by)
+            try:
+                refused = None
+                if self._joined is not None:
+                    theirs.close()
+                    refused = self._connect(ours)
+                try:
+                    return starting.await_start(
+                        self._channel, self._holdings.cgroup, self.name, " ".join(todo["args"][:1]), oom_kills_before=self._before.oom_kills
+                    )
+                except SetupFailed as error:
+                    raise refused or error from error
+            except BaseException:
+                self._close_channel()
+                raise
+
+    def _join(self) -> None:
+        """Take an address on its network, if it has one."""
+        start = time.monotonic()
+        self._joined = network.join(self.spec, self.id, self.name, self._home)
+        if self._joined is None:
+            return
+        words = f"{self._joined.lease.address} of {self._joined.network.subnet} on {self._joined.network.name}"
+        self._tell(events.Step("network.lease", words, start, time.monotonic() - start))
+
+    def _connect(self, gate: socket.socket) -> CellholdError | None:
+        """Connect it to its network; gives the error, which PID 1 sees by the gate that is closed then."""
+        assert self._joined is not None  # noqa: S101  # for mypy: the caller has seen to it
+        start = time.monotonic()
         try:
-            return starting.await_start(
-                self._channel, self._holdings.cgroup, self.name, " ".join(todo["args"][:1]), oom_kills_before=self._before.oom_kills
-            )
-        except BaseException:
-            self._close_channel()
-            raise
+            self._joined.connect(gate)
+        except CellholdError as error:
+            gate.close()
+            return error
+        words = f"a cable to {self._joined.network.bridge}; rules for {self._joined.network.name}"
+        self._tell(events.Step("network.connect", words, start, time.monotonic() - start))
+        return None
+
+    def _leave(self) -> None:
+        if self._joined is not None:
+            self._joined.release()
+            self._joined = None
 
     def _plan(self) -> Plan:
         start = time.monotonic()
@@ -275,6 +321,7 @@ class Container:
             seccomp=program,
             namespaces=starting.namespaces(),
             rlimits=starting.clamped(self.spec.limits.rlimits),
+            resolver=None if self._joined is None else self._joined.resolver,
         )
 
     def _launch(self, todo: Plan, keep: ExitStack | None, wanted: Sequence[int | None], by: socket.socket | None) -> Channel:
@@ -354,6 +401,7 @@ class Container:
             cpu_seconds=(usage.cpu_seconds or 0.0) - (self._before.cpu_seconds or 0.0),
             time_limit_seconds=limits.seconds,
         )
+        self._leave()
         self._tell(events.Step("program.wait", self.outcome.sentence(), self._running, time.monotonic() - self._running))
         self.state = after(self.state, Action.END, container=self.name)
         self.pid = None

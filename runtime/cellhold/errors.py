@@ -51,6 +51,10 @@ class VolumeNotFound(CellholdError):
     """No volume of that name."""
 
 
+class NetworkNotFound(CellholdError):
+    """No network of that name."""
+
+
 class ImageRefused(CellholdError):
     """Content that nobody trusts is not what it claims to be, or more than the bounds allow; the store is as it was."""
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from cellhold import cgroups, events, launch, storage, volumes
+from cellhold import cgroups, events, launch, network, storage, volumes
 from cellhold.cgroups.absent import Absent
 from cellhold.cgroups.devices import Device
 from cellhold.errors import CellholdError, NotSupported, SetupFailed
@@ -78,7 +78,10 @@ class Holdings:
                 layers=[str(chain) for chain in image.chain_ids],
                 overlays=[stack.target for stack in image.stacks],
                 volumes=volumes.names(spec),
+                networks=[] if spec.network == network.NONE else [spec.network],
             )
+            if self.record.networks:
+                self._undo.callback(network.release, self.id, home)
             self.record.write(self.directory)
             words.append(str(self.directory))
         with self._step("ids.claim") as words:

@@ -15,6 +15,8 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", re.ASCII)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _COUNT = re.compile(r"\d+", re.ASCII)
+_RATE = re.compile(r"(\d+(?:\.\d+)?)(k|m|g)?bit", re.ASCII)
+_BITS = {None: 1, "k": 10**3, "m": 10**6, "g": 10**9}
 _LONGEST = 32
 _LARGEST = 1 << 60  # bytes, an exbibyte: the kernel keeps limits as signed numbers of 64 bits, and some files wrap round
 
@@ -30,6 +32,14 @@ def parse_size(text: str, *, key: str) -> int:
     if match is None or count > _LARGEST:
         raise InvalidSpec(f"cannot use {key}={text[:_LONGEST]}: not a size", hint="write a number and a unit: 65536, 512k, 512m, 1.5g")
     return count
+
+
+def parse_rate(text: str, *, key: str) -> int:
+    """Bits per second of a rate such as "10mbit", "1.5gbit" or "800kbit", tc(8)'s words; raises InvalidSpec."""
+    match = _RATE.fullmatch(text.strip().lower()) if len(text) <= _LONGEST else None
+    if match is None:
+        raise InvalidSpec(f"cannot use {key}={text[:_LONGEST]}: not a rate", hint="write bits per second: 800kbit, 10mbit, 1.5gbit")
+    return int(float(match[1]) * _BITS[match[2]])
 
 
 def parse_cpus(text: str, *, key: str) -> float:

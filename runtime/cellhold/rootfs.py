@@ -40,6 +40,7 @@ NAMESPACES = {
 }
 _TTY_GROUP = "5"  # Debian's, as docker mounts devpts
 TERMINAL = (24, 80)  # rows and columns of a new one; whoever looks at it sets its own
+_NO_RESOLVER = "# network none: there is no name server\n"
 _OOM_SCORE = 100  # the program goes before PID 1 when memory runs out, so that somebody is left to tell
 
 
@@ -57,13 +58,14 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     writable: Writable | None = None,
     mounted: tuple[str, ...] = (),
     overlay_program: str | None = None,
+    resolver: str | None = None,
 ) -> Plan:
     """The plan of a container.
 
     hostname: also in its /etc/hosts. init_layer: a directory of empty mount points. views: the cgroup file systems to show.
     seccomp: a compiled filter. namespaces: the ones this kernel has. rlimits: (resource number, soft, hard). writable: a layer that
     the launcher opens, which then has no device nodes either. mounted: the host's mount points, where they cannot be looked under.
-    overlay_program: fuse-overlayfs, where the kernel's overlay is refused.
+    overlay_program: fuse-overlayfs, where the kernel's overlay is refused. resolver: the text of /etc/resolv.conf of one with a network.
     Raises NotSupported for an image that has one of them inside.
     """
     trees, overlays, binds = layers(image, init_layer, mounted, read_only=spec.read_only)
@@ -86,7 +88,8 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
         "filesystems": filesystems(spec, has_terminal_group=ids.count > int(_TTY_GROUP)),
         "binds": binds,
         "devices": [{"path": one.target.removeprefix("/dev/"), "source": one.source} for one in spec.devices],
-        "files": files(hostname, spec.hosts),
+        "gate": resolver is not None,
+        "files": files(hostname, spec.hosts, resolver),
         "views": [{"fstype": view.fstype, "option": view.option, "directory": view.directory} for view in views],
         "masked": [*MASKED, *(f"{entry.target}/{path}" for entry in spec.mounts for path in entry.hidden)],
         "read_only_paths": list(READ_ONLY),
@@ -211,8 +214,8 @@ def device(source: str, target: str, trees: list[Tree]) -> Bind:
     return {"target": target, "tree": len(trees) - 1, "directory": False, "populate": False}
 
 
-def files(hostname: str, more: tuple[tuple[str, str], ...] = ()) -> dict[str, str]:
-    """The files that docker makes for every container too; without a network there is no name server. more: names and their addresses."""
+def files(hostname: str, more: tuple[tuple[str, str], ...] = (), resolver: str | None = None) -> dict[str, str]:
+    """The files that docker makes for every container too. more: names and their addresses. resolver: the text of resolv.conf, if any."""
     hosts = f"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
     hosts += "".join(f"{address}\t{name}\n" for name, address in more)
-    return {"/etc/hosts": hosts, "/etc/hostname": f"{hostname}\n", "/etc/resolv.conf": "# network none: there is no name server\n"}
+    return {"/etc/hosts": hosts, "/etc/hostname": f"{hostname}\n", "/etc/resolv.conf": resolver or _NO_RESOLVER}

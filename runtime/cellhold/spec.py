@@ -16,10 +16,11 @@ from cellhold.errors import InvalidSpec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NETWORKS = ("none",)
+LOOPBACK = "127.0.0.1"
 STORAGES = ("disk", "tmpfs")
 BYTES_MAXIMUM = 1 << 60
 MEMORY_MINIMUM = 6 << 20  # docker's: below it a container cannot start
+BITS_MINIMUM = 8000  # a full-sized packet takes 1.5 s
 CPUS_MINIMUM = 0.01  # the kernel's smallest quota, 1 ms of 100 ms
 PIDS_DEFAULT = 2048  # podman's: a fork bomb ends there
 _HOSTNAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
@@ -47,8 +48,8 @@ class Limits:
     memory_bytes: memory with page cache; memory_swap_bytes: memory plus swap (docker's meaning), None = no swap beyond the
     memory limit, -1 = as much as the host has. reservation_bytes: memory that is taken back last when the host's runs out. cpus:
     processors' worth of time per second. cpuset: the processors it may run on ("0-1,4"). pids: processes and threads. disk_bytes: what it
-    may write to its own layer. seconds: wall time of one run. rlimits: name without RLIMIT_ ("nofile") -> (soft, hard); clamped to what the
-    host allows.
+    may write to its own layer. seconds: wall time of one run. ingress_bits, egress_bits: per second, over its network.
+    rlimits: name without RLIMIT_ ("nofile") -> (soft, hard); clamped to what the host allows.
     """
 
     memory_bytes: int | None = None
@@ -59,6 +60,8 @@ class Limits:
     pids: int | None = PIDS_DEFAULT
     disk_bytes: int | None = None
     seconds: float | None = None
+    ingress_bits: int | None = None
+    egress_bits: int | None = None
     io: tuple[IoLimit, ...] = ()
     rlimits: Mapping[str, tuple[int, int]] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -100,6 +103,9 @@ class Limits:
             raise InvalidSpec(f"cannot use time={self.seconds:g}: not a time above 0", hint="time=30s, for example")
         if self.disk_bytes is not None and self.disk_bytes < 1 << 20:
             raise InvalidSpec(f"cannot use disk={self.disk_bytes}: the smallest writable layer is 1m (1 MiB)", hint="disk=1g, for example")
+        for key, bits in (("net-ingress", self.ingress_bits), ("net-egress", self.egress_bits)):
+            if bits is not None and not BITS_MINIMUM <= bits <= BYTES_MAXIMUM:
+                raise InvalidSpec(f"cannot use {key}={bits}: the least is 8kbit (8000 bits per second)", hint=f"{key}=10mbit, for example")
         for name, (soft, hard) in self.rlimits.items():
             if soft > hard >= 0:
                 raise InvalidSpec(f"cannot use ulimit={name}={soft}:{hard}: the soft limit is above the hard one")
@@ -138,6 +144,16 @@ class Mount:
             raise InvalidSpec(f"cannot mount on {self.target}: the target has to lie below the root, without '..'")
         if self.kind != "tmpfs" and self.source is None:
             raise InvalidSpec(f"cannot bind to {self.target}: no source given")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """A port of the container that the host answers on. host: its number there, None = any that is free; address: of the host's."""
+
+    container: int
+    host: int | None = None
+    address: str = LOOPBACK
+    protocol: str = "tcp"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +197,9 @@ class Spec:
     name of an OCI image in the store ("python:3.12-slim"). entrypoint, then args: the program and its arguments; without them the image's
     (None, and ()). env: added to the image's; nothing of the caller's environment gets in. user: "uid", "uid:gid" or names of the image's
     /etc/passwd; None = the image's. cwd: None = the image's. capabilities: None = the default set, else exactly these ("CAP_CHOWN").
-    network: "none" (loopback only). storage: "disk" or "tmpfs" (pages count against the memory limit).
+    network: "none" (loopback only), or the name of a network ("bridge" is always there), on which the container is known by its name and
+    aliases. ports: published. egress: whom it may talk to (cellhold.network.egress), None = all.
+    storage: "disk" or "tmpfs" (pages count against the memory limit).
     groups: more groups of the user (ids or names). hosts: (name, address) for its /etc/hosts. shm_bytes: of /dev/shm, None = the memory
     limit. terminal: its standard streams are a terminal of its own. stdin: they stay open for whoever attaches.
     stop_signal, stop_seconds: what stop() sends, and waits before SIGKILL; None = the image's, else SIGTERM, and 10. restart: docker's
@@ -214,11 +232,13 @@ class Spec:
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     health: Health | None = None
     devices: tuple[Device, ...] = ()
+    ports: tuple[Port, ...] = ()
+    aliases: tuple[str, ...] = ()
+    egress: str | None = None
 
     def __post_init__(self) -> None:
         """Raise InvalidSpec for what can be seen to be wrong without asking the host."""
-        if self.network not in NETWORKS:
-            raise InvalidSpec(f"cannot use network={self.network}: this version has no such network", hint="network=none (loopback only)")
+        self._check_network()
         if self.storage not in STORAGES:
             raise InvalidSpec(f"cannot use storage={self.storage}: not a kind of storage", hint="storage=disk or storage=tmpfs")
         if self.hostname is not None:
@@ -226,6 +246,26 @@ class Spec:
         if self.name is not None:
             check_name(self.name)
         self._check_words()
+
+    def _check_network(self) -> None:
+        if self.network in ("host", "default") or self.network.startswith("container:"):
+            raise InvalidSpec(
+                f"cannot use network={self.network}: every container has a network namespace of its own",
+                hint="network=bridge and published ports, or network=none (loopback only)",
+            )
+        check_name(self.network)
+        for name in self.aliases:
+            check_hostname(name)
+        limits = self.limits
+        wanted = {
+            "ports": self.ports,
+            "an alias": self.aliases,
+            "egress": self.egress,
+            "net-ingress": limits.ingress_bits,
+            "net-egress": limits.egress_bits,
+        }
+        if self.network == "none" and (useless := next((name for name, value in wanted.items() if value), None)):
+            raise InvalidSpec(f"cannot use {useless} with network=none: there is nothing but loopback", hint="add network=bridge")
 
     def _check_words(self) -> None:
         if not RESTART.fullmatch(self.restart):

@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cellhold import cgroups, volumes
+from cellhold import cgroups, network, volumes
 from cellhold.errors import CellholdError, NotAllowed
 from cellhold.lifecycle import State
 from cellhold.outcome import Why
@@ -47,6 +47,7 @@ def sweep(home: Home | None = None) -> list[str]:
     """Clear every container that nobody runs; returns their ids."""
     home = home or open_home()
     swept = [entry.name for entry in home.containers.iterdir() if clear(entry)]
+    network.reclaim(home)
     ids.reclaim(home.ids, lambda owner: home.container(owner).exists())
     return swept
 
@@ -68,6 +69,8 @@ def clear(directory: Path) -> bool:
         cgroups.remove_leftover(directory.name)
         removal.remove(directory)
         if known is not None:
+            if known.networks:
+                network.release(known.id, open_home(directory.parent.parent))
             volumes.remove_anonymous(known, open_home(directory.parent.parent))
     except (OSError, CellholdError):
         return False
@@ -99,6 +102,8 @@ def settle(directory: Path, *, is_due: Callable[[Record], bool] = lambda _known:
             journal.tell(directory.parent.parent, "die", known, exitCode=status)
             if why is Why.MEMORY:
                 journal.tell(directory.parent.parent, "oom", known)
+        if known.networks:
+            network.release(known.id, open_home(directory.parent.parent))
         known.state, known.pid = State.STOPPED, None
         if is_due(known):
             known.state = State.RESTARTING

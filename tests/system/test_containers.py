@@ -51,7 +51,7 @@ def known(name: str) -> record.Record:
 
 
 def test_ps_lists_what_others_run_as_docker_does() -> None:
-    assert command("ps").stdout.split() == ["CONTAINER", "ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES"]
+    assert command("ps").stdout.split() == ["CONTAINER", "ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]
     with elsewhere("first", "echo up; sleep 100"), elsewhere("second", "echo up; sleep 100"):
         found = rows("ps")
         assert [row["names"] for row in found] == ["second", "first"]

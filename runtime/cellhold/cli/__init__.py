@@ -29,6 +29,7 @@ MODULES = {  # of this package, in the order of --help; the commands that each a
     "containers": ("ps", "stats"),
     "telling": ("logs", "events"),
     "volume": ("volume",),
+    "network": ("network",),
     "system": ("system", "info"),
     "building": ("build", "builder"),
     "transfer": ("pull", "push"),

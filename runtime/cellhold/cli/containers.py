@@ -7,9 +7,10 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cellhold import containers
+from cellhold import containers, network
 from cellhold.cli import filters, table
 from cellhold.errors import CellholdError
+from cellhold.network import ports
 from cellhold.outcome import Why
 from cellhold.quantity import ago, size
 from cellhold.store.home import open_home
@@ -57,7 +58,7 @@ def show_list(arguments: argparse.Namespace) -> int:
         print("\n".join(one.id for one in known), end="\n" if known else "")
         return 0
     rows = [_row(one, in_full=arguments.no_trunc) for one in known]
-    table.show(rows, ["container_id", "image", "command", "created", "status", "names"], form=arguments.format)
+    table.show(rows, ["container_id", "image", "command", "created", "status", "ports", "names"], form=arguments.format)
     return 0
 
 
@@ -86,6 +87,7 @@ def _row(known: Record, *, in_full: bool) -> dict[str, str]:
         "command": f'"{command}"',
         "created": ago(time.time() - known.created),
         "status": status(known),
+        "ports": ", ".join(ports.told(port) for lease in network.leases_of(known, open_home()) for port in lease.ports),
         "names": known.name,
     }
 
@@ -122,7 +124,7 @@ def stats(arguments: argparse.Namespace) -> int:
         rows = [_use(one, before.get(one.id), now[one.id]) for one in chosen if one.id in now]
         if not arguments.no_stream and arguments.format == "table" and sys.stdout.isatty():
             print("\033[2J\033[H", end="")
-        columns = ["container_id", "name", "cpu_%", "mem_usage_/_limit", "mem_%", "block_i/o", "pids"]
+        columns = ["container_id", "name", "cpu_%", "mem_usage_/_limit", "mem_%", "net_i/o", "block_i/o", "pids"]
         table.show(rows, columns, form=arguments.format)
         if arguments.no_stream:
             return 0
@@ -156,6 +158,9 @@ def _use(known: Record, before: tuple[float, Usage] | None, now: tuple[float, Us
         "cpu_%": share,
         "mem_usage_/_limit": f"{_UNKNOWN if memory is None else size(memory)} / {size(int(limit)) if limit else _UNKNOWN}",
         "mem_%": f"{100 * memory / limit:.2f}%" if memory is not None and limit else _UNKNOWN,
+        "net_i/o": _UNKNOWN
+        if (net := network.traffic(known, open_home())) is None
+        else f"{size(net.received_bytes)} / {size(net.sent_bytes)}",
         "block_i/o": moved,
         "pids": _UNKNOWN if used.pids is None else str(used.pids),
     }
@@ -190,7 +195,18 @@ def inspected(known: Record) -> dict[str, Any]:
             "Memory": int(known.limits.get("memory_bytes") or 0),
             "NanoCpus": round((known.limits.get("cpus") or 0) * 1e9),
             "PidsLimit": int(known.limits.get("pids") or 0),
-            "NetworkMode": "none",
+            "NetworkMode": known.networks[0] if known.networks else network.NONE,
+        },
+        "NetworkSettings": {
+            "Ports": {
+                f"{port.container}/{port.protocol}": [{"HostIp": port.address, "HostPort": str(port.host)}]
+                for lease in network.leases_of(known, open_home())
+                for port in lease.ports
+            },
+            "Networks": {
+                lease.network: {"IPAddress": lease.address, "MacAddress": lease.hardware_address, "Aliases": list(lease.names)}
+                for lease in network.leases_of(known, open_home())
+            },
         },
         "GraphDriver": {"Name": "overlay", "Data": {"Layers": known.layers}},
     }

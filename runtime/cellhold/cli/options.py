@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from cellhold import bundle
 from cellhold.errors import InvalidSpec
 from cellhold.linux.capabilities import DEFAULT, mask
-from cellhold.quantity import parse_count, parse_cpus, parse_seconds, parse_signal, parse_size
+from cellhold.network import ports
+from cellhold.quantity import parse_count, parse_cpus, parse_rate, parse_seconds, parse_signal, parse_size
 from cellhold.spec import PIDS_DEFAULT, Device, Health, IoLimit, Limits, Spec, check_hostname
 from cellhold.volumes import mount, tmpfs, volume
 
@@ -27,7 +28,23 @@ def add(command: Any) -> None:
     """Add the flags to a parser."""
     add_limits(command)
     walls = command.add_argument_group("what it sees")
-    walls.add_argument("--network", "--net", metavar="NET", default="none", help="none: loopback only (the only one yet)")
+    walls.add_argument(
+        "--network", "--net", metavar="NET", default="none", help="none (loopback only), bridge, or one of your own (default: none)"
+    )
+    walls.add_argument("--network-alias", metavar="NAME", action="append", default=[], help="one more name that others on it know it by")
+    walls.add_argument(
+        "-p",
+        "--publish",
+        metavar="[IP:][HOST:]PORT[/udp]",
+        action="append",
+        default=[],
+        help="answer for it on the host's loopback, or on IP",
+    )
+    walls.add_argument(
+        "--egress",
+        metavar="POLICY",
+        help="whom it may talk to: all, internet (public addresses), none, allow=NAME[:PORT],NETWORK (default: all)",
+    )
     walls.add_argument("--hostname", metavar="NAME", help="its host name (default: its id)")
     walls.add_argument("--name", metavar="NAME", help="a name for people")
     walls.add_argument(
@@ -95,6 +112,8 @@ def add_limits(command: Any) -> None:
     limits.add_argument("--pids-limit", metavar="N", help=f"processes and threads, -1 for no limit (default: {PIDS_DEFAULT})")
     limits.add_argument("--disk", metavar="SIZE", help="what it may write to its own layer")
     limits.add_argument("--time", metavar="TIME", help="wall time, then SIGKILL: 30s, 10m")
+    limits.add_argument("--net-ingress", metavar="RATE", help="what it may receive per second: 10mbit")
+    limits.add_argument("--net-egress", metavar="RATE", help="what it may send per second: 2mbit")
     limits.add_argument(
         "--ulimit", metavar="NAME=SOFT[:HARD]", action="append", default=[], help="a limit of setrlimit(2), cut to the host's"
     )
@@ -135,6 +154,9 @@ def spec(arguments: argparse.Namespace) -> Spec:
         restart=arguments.restart,
         health=health(arguments),
         network=arguments.network,
+        ports=tuple(port for text in arguments.publish for port in ports.parsed(text)),
+        aliases=tuple(arguments.network_alias),
+        egress=arguments.egress,
         storage=arguments.storage,
         read_only=arguments.read_only,
         capabilities=capabilities(arguments.cap_drop, arguments.cap_add),
@@ -255,6 +277,8 @@ def limits(arguments: argparse.Namespace) -> Limits:
         pids=PIDS_DEFAULT if pids is None else None if pids == "-1" else parse_count(pids, key="pids-limit"),
         disk_bytes=None if arguments.disk is None else parse_size(arguments.disk, key="disk"),
         seconds=None if arguments.time is None else parse_seconds(arguments.time, key="time"),
+        ingress_bits=None if arguments.net_ingress is None else parse_rate(arguments.net_ingress, key="net-ingress"),
+        egress_bits=None if arguments.net_egress is None else parse_rate(arguments.net_egress, key="net-egress"),
         io=io_limits(arguments),
         rlimits=dict(ulimit(text) for text in arguments.ulimit),
     )

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import cellhold
-from cellhold.doctor import confinement, limits, namespaces, privileges, roots
+from cellhold.doctor import confinement, limits, namespaces, networks, privileges, roots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cellhold.doctor.feature import Feature, Finding
 
 FEATURES: dict[str, Feature] = {
-    feature.name: feature for table in (privileges, namespaces, roots, confinement, limits) for feature in table.FEATURES
+    feature.name: feature for table in (privileges, namespaces, roots, confinement, limits, networks) for feature in table.FEATURES
 }
 
 

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))  # -I: neither the environment nor the working directory says where we are
 
+from cellhold.errors import CellholdError
 from cellhold.init import fuse
 from cellhold.linux import mount, process
+from cellhold.network import filters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +35,18 @@ KINDS = {
     "cgroup": process.CLONE_NEWCGROUP,
     "time": process.CLONE_NEWTIME,
 }
+_RULES = """
+table inet trial {
+  set refused { type ipv4_addr . inet_proto . inet_service; flags dynamic; counter; }
+  chain out { type filter hook output priority filter; oifname "ch-*" reject with icmpx admin-prohibited; }
+  chain in { type nat hook prerouting priority dstnat; fib daddr type local tcp dport 80 dnat ip to 10.87.0.2:80; }
+  chain nat { type nat hook postrouting priority srcnat; masquerade; }
+}
+table bridge trial {
+  set members { type ifname . ether_addr . ipv4_addr; }
+  chain in { type filter hook prerouting priority dstnat; iifname . ether saddr . ip saddr @members accept; }
+}
+"""
 _FIRST_ID, _IDS = 1 << 20, 1 << 16
 _NOBODY = 65534
 _LOOP_CTL_GET_FREE = 0x4C82  # linux/loop.h
@@ -146,6 +160,17 @@ def loop() -> None:
         pass
 
 
+def network() -> None:
+    """Fill a network namespace's packet filter with one of each kind of rule that networks are made of. Takes root."""
+    if os.geteuid():
+        raise PermissionError(errno.EPERM, "it takes root")
+    process.unshare(process.CLONE_NEWNET)
+    try:
+        filters.apply(_RULES)
+    except CellholdError as error:
+        raise OSError(errno.ENOTSUP, str(error)) from error
+
+
 def _as_anybody() -> int:
     return 0 if os.geteuid() == 0 else process.CLONE_NEWUSER
 
@@ -213,6 +238,7 @@ TRIALS: dict[str, Callable[..., None]] = {
     "idmap": idmap,
     "loop": loop,
     "rootless": rootless,
+    "network": network,
 }
 
 if __name__ == "__main__":

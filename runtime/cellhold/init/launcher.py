@@ -312,7 +312,8 @@ def descend(plan: Plan, report: _socket.socket, stdio: list[int], storage: int, 
         os._exit(125)  # the launcher is gone, or could not prepare
     overlays = len(plan["overlays"]) if plan["overlay_program"] else 0
     trees, dev = mounts[overlays:-1], mounts[-1]
-    pid1.main(Becoming(plan, tasks=tasks, storage=storage, overlays=mounts[:overlays], trees=trees, dev=dev), report, stdio)
+    gate = stdio.pop() if plan["gate"] else -1
+    pid1.main(Becoming(plan, tasks=tasks, storage=storage, overlays=mounts[:overlays], trees=trees, dev=dev, gate=gate), report, stdio)
 
 
 def parse_timing(word: str) -> tuple[str, float, float]:

@@ -6,10 +6,12 @@ opened beneath the new root with openat2(2), and mounts are moved onto what was 
 
 from __future__ import annotations
 
+import _socket
 import os
 import stat
 
 from cellhold.init.populate import populate
+from cellhold.init.prepare import send_descriptors
 from cellhold.linux import mount, process
 from cellhold.linux.netdevice import set_up
 
@@ -26,6 +28,7 @@ _TREE_FLAGS = os.O_PATH | os.O_NOFOLLOW
 _NO_LINKS = mount.RESOLVE_BENEATH | mount.RESOLVE_NO_SYMLINKS
 _IN_ROOT = mount.RESOLVE_IN_ROOT | mount.RESOLVE_NO_MAGICLINKS
 # What PID 1 itself needs beyond the program's set: signals to it, and to give the program another user (capabilities(7)).
+_ECONNABORTED = 103
 _CAP_KILL, _CAP_SETGID, _CAP_SETUID = 5, 6, 7
 
 
@@ -33,16 +36,30 @@ class Becoming:
     """The container as far as it has come: the plan, the descriptors handed over, and the new root once there is one."""
 
     def __init__(  # noqa: PLR0913  # what was handed over
-        self, plan: Plan, *, tasks: list[int], storage: int, overlays: list[int], trees: list[int], dev: int
+        self, plan: Plan, *, tasks: list[int], storage: int, overlays: list[int], trees: list[int], dev: int, gate: int
     ) -> None:
-        """Take the plan; the descriptors: v1 `tasks` files, and detached mounts: storage, overlays made already, trees, /dev."""
+        """Take the plan; the descriptors: v1 `tasks` files, and detached mounts: storage, overlays made already, trees, /dev.
+
+        gate: where the network comes from; -1 if there is none.
+        """
         self.plan = plan
         self.tasks = tasks
         self.storage = storage
         self.overlays = overlays
         self.trees = trees
         self.dev = dev
+        self.gate = gate
         self.root = -1
+
+
+def offer_network(now: Becoming) -> None:
+    """Hand out our network namespace, and the user namespace that it belongs to, for our caller to connect it while we go on."""
+    if now.gate < 0:
+        return
+    kinds = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("net", "user")]
+    send_descriptors(_socket.socket(fileno=os.dup(now.gate)), kinds, b"network")
+    for fd in kinds:
+        os.close(fd)
 
 
 def join_cgroups(now: Becoming) -> None:
@@ -206,8 +223,14 @@ def hide_paths(now: Becoming) -> None:
 
 
 def loopback(_now: Becoming) -> None:
-    """Bring lo up: the debugger of a kernel and many tests talk to 127.0.0.1. There is no other interface."""
+    """Bring lo up: the debugger of a kernel and many tests talk to 127.0.0.1. Without a network there is no other device."""
     set_up("lo")
+
+
+def await_network(now: Becoming) -> None:
+    """Wait until our caller has connected us; then the gate stays open as long as we live, for whom that tells our end."""
+    if now.gate >= 0 and not os.read(now.gate, 1):
+        raise ConnectionAbortedError(_ECONNABORTED, "the container was not connected")
 
 
 def drop_privileges(now: Becoming) -> None:
@@ -224,6 +247,7 @@ def filter_syscalls(now: Becoming) -> None:
 
 
 STEPS: tuple[tuple[str, Callable[[Becoming], None]], ...] = (
+    ("network.offer", offer_network),
     ("cgroup.join", join_cgroups),
     ("user.root", become_root),
     ("cgroup.namespace", unshare_cgroup),
@@ -237,6 +261,7 @@ STEPS: tuple[tuple[str, Callable[[Becoming], None]], ...] = (
     ("rootfs.pivot", pivot),
     ("rootfs.hide", hide_paths),
     ("network.loopback", loopback),
+    ("network.await", await_network),
     ("security.capabilities", drop_privileges),
     ("security.seccomp", filter_syscalls),
 )

@@ -35,6 +35,7 @@ _SFD_CLOEXEC = 0o2000000
 _CLOSE_RANGE_CLOEXEC = 4
 
 unshare = function("unshare", c_int)
+_setns = function("setns", c_int, c_int)
 _sethostname = function("sethostname", c_char_p, c_size_t)
 _prctl = function("prctl", c_int, c_ulong, c_ulong, c_ulong, c_ulong)
 _capset = function("capset", c_char_p, c_char_p)
@@ -88,6 +89,11 @@ def clone3(flags: int, *, cgroup_fd: int = -1) -> tuple[int, int]:
         return 0, -1
     _after_fork_parent()
     return pid, pidfd.value
+
+
+def setns(descriptor: int, kind: int) -> None:
+    """Move the calling thread into a namespace of that kind (CLONE_NEW*)."""
+    _setns(descriptor, kind)
 
 
 def sethostname(name: str) -> None:

@@ -6,6 +6,7 @@ HOME/                     CELLHOLD_HOME, else /var/lib/cellhold as root, else ~/
         storage/          its writable layer (storage.py)
         log               what a container that is kept has said (init/log.py); log.1, log.2: older
     volumes/NAME/         a volume (cellhold/volumes.py)
+    networks/NAME/        a network, and who is on it (cellhold/network/networks.py)
     events                what happened to containers (store/journal.py)
     ids/NUMBER            a claim on a range of subordinate ids: the file's text is the container's id (store/ids.py)
     images/NAME-KEY/      what an image that is no OCI image needs on disk; `host` keeps its skeleton here
@@ -39,7 +40,7 @@ from cellhold.store.names import Names
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PARTS = ("containers", "ids", "images", "blobs", "layers", "templates", "seccomp", "volumes")
+_PARTS = ("containers", "ids", "images", "blobs", "layers", "templates", "seccomp", "volumes", "networks")
 _UNWRITABLE = {
     errno.ENOSPC: "free space on its disk",
     errno.EDQUOT: "delete files of yours on its disk",
@@ -64,6 +65,11 @@ class Home:
     def volumes(self) -> Path:
         """See above."""
         return self.root / "volumes"
+
+    @property
+    def networks(self) -> Path:
+        """See above."""
+        return self.root / "networks"
 
     @property
     def ids(self) -> Path:
@@ -140,6 +146,13 @@ class Home:
     def locked(self) -> Iterator[None]:
         """Hold the store's one lock: for rare work that two processes must not do twice."""
         path = self.root / "lock"
+        with locks.held(path, locks.file(path)):
+            yield
+
+    @contextmanager
+    def networks_locked(self) -> Iterator[None]:
+        """Hold the lock on networks, leases and the rules made of them."""
+        path = self.networks / ".lock"
         with locks.held(path, locks.file(path)):
             yield
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from cellhold.spec import Device, Health, IoLimit, Limits, Mount, Spec
+from cellhold.spec import Device, Health, IoLimit, Limits, Mount, Port, Spec
 
 
 def plain(spec: Spec) -> dict[str, Any]:
@@ -15,7 +15,7 @@ def plain(spec: Spec) -> dict[str, Any]:
         **{
             name: value
             for name, value in vars(spec).items()
-            if name not in ("env", "labels", "limits", "mounts", "capabilities", "health", "devices")
+            if name not in ("env", "labels", "limits", "mounts", "capabilities", "health", "devices", "ports")
         },
         **mappings,
         "capabilities": None if spec.capabilities is None else sorted(spec.capabilities),
@@ -23,6 +23,7 @@ def plain(spec: Spec) -> dict[str, Any]:
         "mounts": [asdict(entry) for entry in spec.mounts],
         "health": None if spec.health is None else asdict(spec.health),
         "devices": [asdict(entry) for entry in spec.devices],
+        "ports": [asdict(entry) for entry in spec.ports],
     }
 
 
@@ -37,7 +38,7 @@ def plain_limits(limits: Limits) -> dict[str, Any]:
 
 def spec(text: dict[str, Any]) -> Spec:
     """What plain() was given. Raises InvalidSpec, TypeError or ValueError for anything else."""
-    tuples = ("args", "groups")
+    tuples = ("args", "groups", "aliases")
     return Spec(
         **{
             **text,
@@ -47,6 +48,7 @@ def spec(text: dict[str, Any]) -> Spec:
             "capabilities": None if text["capabilities"] is None else frozenset(text["capabilities"]),
             "limits": limits(text["limits"]),
             "health": None if text["health"] is None else Health(**{**text["health"], "args": tuple(text["health"]["args"])}),
+            "ports": tuple(Port(**entry) for entry in text["ports"]),
             "devices": tuple(Device(**entry) for entry in text["devices"]),
             "mounts": tuple(Mount(**{**entry, "hidden": tuple(entry["hidden"])}) for entry in text["mounts"]),
         }

@@ -1,0 +1,160 @@
+"""cellhold network: what containers are connected by."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from cellhold import containers
+from cellhold.cli import options, table
+from cellhold.cli.lifecycle import each
+from cellhold.network import joining, leases, networks
+from cellhold.store.home import open_home
+
+if TYPE_CHECKING:
+    import argparse
+
+_SHORT = 12
+
+
+def add(commands: Any) -> None:
+    """Add the command and its own commands."""
+    top = commands.add_parser(
+        "network",
+        help="networks: what containers are connected by",
+        description="Bridges of this host, each with a subnet; containers on one find each other by name, and nobody on another.",
+    )
+    words = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    making = words.add_parser("create", help="make one", description="Make a network, and print its id.")
+    making.add_argument("--subnet", metavar="SUBNET", help="10.99.0.0/24 (default: a free one)")
+    making.add_argument("--gateway", metavar="IP", help="this host's address on it (default: the first)")
+    making.add_argument("--internal", action="store_true", help="nothing beyond it can be reached")
+    making.add_argument(
+        "--dns", metavar="IP", action="append", default=[], help="a server that is asked for others' names (default: this host's)"
+    )
+    making.add_argument("-l", "--label", metavar="NAME[=VALUE]", action="append", default=[])
+    making.add_argument("name", metavar="NAME")
+    making.set_defaults(run=create)
+    listing = words.add_parser("ls", help="list them", description="List networks.")
+    listing.add_argument("-q", "--quiet", action="store_true", help="print only ids")
+    listing.add_argument("--format", choices=("table", "json"), default="table", help="json: one object a line")
+    listing.set_defaults(run=show_list)
+    looking = words.add_parser(
+        "inspect", help="all that is known of them", description="Print what is known of networks, and who is on them."
+    )
+    looking.add_argument("name", nargs="+", metavar="NAME")
+    looking.set_defaults(run=inspect)
+    removing = words.add_parser("rm", help="remove them", description="Remove networks that no container is on.")
+    removing.add_argument("name", nargs="+", metavar="NAME")
+    removing.set_defaults(run=remove)
+    pruning = words.add_parser("prune", help="remove those that no container is on", description="Remove networks that no container is on.")
+    pruning.add_argument("-f", "--force", action="store_true", help="do not ask (we never do)")
+    pruning.set_defaults(run=prune)
+    connecting = words.add_parser(
+        "connect", help="connect a running container", description="Connect a running container to one more network."
+    )
+    connecting.add_argument("--alias", metavar="NAME", action="append", default=[], help="one more name that others on it know it by")
+    connecting.add_argument("network", metavar="NETWORK")
+    connecting.add_argument("container", metavar="CONTAINER")
+    connecting.set_defaults(run=connect)
+    leaving = words.add_parser("disconnect", help="disconnect a running container", description="Take a running container off a network.")
+    leaving.add_argument("-f", "--force", action="store_true", help="no difference here")
+    leaving.add_argument("network", metavar="NETWORK")
+    leaving.add_argument("container", metavar="CONTAINER")
+    leaving.set_defaults(run=disconnect)
+
+
+def create(arguments: argparse.Namespace) -> int:
+    """Make it, and print its id."""
+    made = networks.create(
+        arguments.name,
+        open_home(),
+        subnet=arguments.subnet,
+        gateway=arguments.gateway,
+        internal=arguments.internal,
+        dns=arguments.dns,
+        labels=dict(map(options.label, arguments.label)),
+    )
+    print(made.id)
+    return 0
+
+
+def show_list(arguments: argparse.Namespace) -> int:
+    """A row for each."""
+    home = open_home()
+    networks.find(networks.DEFAULT, home)
+    found = networks.every(home)
+    if arguments.quiet:
+        print("\n".join(one.id for one in found))
+        return 0
+    rows = [
+        {
+            "network_id": one.id[:_SHORT],
+            "name": one.name,
+            "driver": "bridge",
+            "subnet": one.subnet,
+            "containers": str(len(leases.of(one, home))),
+        }
+        for one in found
+    ]
+    table.show(rows, ["network_id", "name", "driver", "subnet", "containers"], form=arguments.format)
+    return 0
+
+
+def inspect(arguments: argparse.Namespace) -> int:
+    """Print a list with an object for each."""
+    home = open_home()
+    print(json.dumps([inspected(networks.find(name, home)) for name in arguments.name], indent=4))
+    return 0
+
+
+def inspected(network: networks.Network) -> dict[str, Any]:
+    """The object that `docker network inspect` prints."""
+    return {
+        "Name": network.name,
+        "Id": network.id,
+        "Created": datetime.fromtimestamp(network.created, UTC).isoformat(),
+        "Scope": "local",
+        "Driver": "bridge",
+        "EnableIPv6": False,
+        "IPAM": {"Driver": "default", "Config": [{"Subnet": network.subnet, "Gateway": network.gateway}]},
+        "Internal": network.internal,
+        "Containers": {
+            lease.container: {
+                "Name": lease.names[0],
+                "MacAddress": lease.hardware_address,
+                "IPv4Address": f"{lease.address}/{network.prefix}",
+                "Aliases": list(lease.names[1:]),
+            }
+            for lease in leases.of(network, open_home())
+        },
+        "Options": {"com.docker.network.bridge.name": network.bridge},
+        "Labels": dict(network.labels),
+    }
+
+
+def remove(arguments: argparse.Namespace) -> int:
+    """Remove each."""
+    return each(arguments.name, lambda name: networks.remove(name, open_home()))
+
+
+def prune(_arguments: argparse.Namespace) -> int:
+    """Remove them, and say which."""
+    if gone := networks.prune(open_home()):
+        print("Deleted Networks:", *gone, sep="\n")
+    return 0
+
+
+def connect(arguments: argparse.Namespace) -> int:
+    """Give the container one more device."""
+    home = open_home()
+    joining.connect(containers.find(arguments.container, home), arguments.network, home, aliases=arguments.alias)
+    return 0
+
+
+def disconnect(arguments: argparse.Namespace) -> int:
+    """Take it away."""
+    home = open_home()
+    joining.disconnect(containers.find(arguments.container, home), arguments.network, home)
+    return 0

@@ -1,0 +1,98 @@
+"""What a container is connected to: nothing, or a bridge of the host's with an address of its own.
+
+    networks.py   networks as people know them: a name, a subnet, a bridge device; kept in the store
+    leases.py     who is on a network: addresses, names and published ports, given out under a lock
+    joining.py    a container's way onto its network and off it again; what the rest of Cellhold calls
+    links.py      devices, addresses, routes and rates, by rtnetlink
+    rules.py      what the host's packet filter does for all of them: one table, written anew from the leases
+    filters.py    nft(8), here and in a container's network namespace
+    egress.py     whom a container may talk to: rules in its own network namespace
+    naming.py     the name server of a network: containers' names, and everybody else's from the host's servers
+    ports.py      published ports as people write them
+
+The truth is in the store; devices and rules are made from it and can be made again. A container's end of the cable, and the rules in
+its namespace, go with the namespace, whoever was killed.
+
+What is here is loaded with every container; the rest only for one with a network.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from cellhold.network.joining import Joined
+    from cellhold.network.leases import Lease
+    from cellhold.spec import Spec
+    from cellhold.store.home import Home
+    from cellhold.store.record import Record
+
+NONE = "none"
+_HOSTS_COUNTS = (8, 0, 9, 1)  # in a line of /proc/net/dev: what the host's end of a cable sends is what the container receives
+
+
+class Traffic(NamedTuple):
+    """Bytes and packets."""
+
+    received_bytes: int
+    sent_bytes: int
+    received_packets: int
+    sent_packets: int
+
+
+def check(spec: Spec, home: Home) -> None:
+    """Raise what join() would, as far as it can be told before. Raises NetworkNotFound, NotSupported, InvalidSpec."""
+    if spec.network != NONE:
+        from cellhold.network import joining  # noqa: PLC0415  # as said above
+
+        joining.check(spec, home)
+
+
+def join(spec: Spec, container: str, name: str, home: Home) -> Joined | None:
+    """Take an address on its network, if it has one. Raises InvalidSpec (a port that is taken), NotAllowed, NetworkNotFound."""
+    if spec.network == NONE:
+        return None
+    from cellhold.network import joining  # noqa: PLC0415  # as said above
+
+    return joining.Joined(spec, container, name, home)
+
+
+def leases_of(known: Record, home: Home) -> list[Lease]:
+    """The places on networks that a container has while it runs, the first one's first."""
+    if not known.networks:
+        return []
+    from cellhold.network import leases  # noqa: PLC0415  # as said above
+
+    found = [lease for _network, lease in leases.every(home) if lease.container == known.id]
+    return sorted(found, key=lambda lease: lease.inside)
+
+
+def traffic(known: Record, home: Home) -> Traffic | None:
+    """What it has received and sent over all its networks in this run; None where it has none."""
+    found = leases_of(known, home)
+    if not found:
+        return None
+    counts = [0, 0, 0, 0]
+    with open("/proc/thread-self/net/dev", encoding="ascii") as file:  # of this thread's network namespace, as its devices are
+        for line in file:
+            name, colon, numbers = line.partition(":")
+            if colon and name.strip() in {lease.device for lease in found}:
+                words = numbers.split()
+                counts = [count + int(words[at]) for count, at in zip(counts, _HOSTS_COUNTS, strict=True)]
+    return Traffic(*counts)
+
+
+def release(container: str, home: Home) -> None:
+    """Take a container off its networks; a second time there is nothing to do."""
+    if any(home.networks.glob(f"*/leases/{container}")):
+        from cellhold.network import joining  # noqa: PLC0415  # as said above
+
+        joining.release(container, home)
+
+
+def reclaim(home: Home) -> None:
+    """Take those off that are no more: their process died in the middle."""
+    if any(home.networks.glob("*/naming.lock")):
+        from cellhold.network import joining  # noqa: PLC0415  # as said above
+
+        joining.reclaim(home)

@@ -1,0 +1,206 @@
+"""A container's way onto its network: an address first, then the cable and the rules while PID 1 makes the rest, and off it again.
+
+PID 1 hands its network namespace out over the gate, a socket pair, and waits there before it gives up its rights (init/steps.py).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cellhold.errors import CellholdError, InvalidSpec, NotAllowed, NotSupported, SetupFailed
+from cellhold.network import egress, filters, leases, links, naming, networks, rules
+from cellhold.store import record, subids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cellhold.network.leases import Lease
+    from cellhold.network.networks import Network
+    from cellhold.spec import Spec
+    from cellhold.store.home import Home
+    from cellhold.store.record import Record
+
+_SECONDS = 60.0  # longer than PID 1 takes to come up on a machine that still works
+_DANGEROUS = frozenset({"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_ADMIN"})
+
+
+def check(spec: Spec, home: Home) -> None:
+    """Raise what join() would, as far as it can be told before: no such network, no program, rights that undo the egress policy."""
+    if subids.is_rootless():
+        raise NotSupported(
+            f"cannot use network={spec.network} without root: this version connects only root's containers",
+            hint="network=none (loopback only)",
+        )
+    filters.library()
+    networks.find(spec.network, home)
+    policy = egress.parsed(spec.egress)
+    if policy.is_limited and spec.capabilities is not None and (given := sorted(_DANGEROUS & spec.capabilities)):
+        raise InvalidSpec(
+            f"cannot use egress={spec.egress} with {given[0]}: a program that has it can undo the policy", hint="leave one of them out"
+        )
+
+
+class Joined:
+    """A container's place on a network, from its lease on; connect() brings it up."""
+
+    def __init__(self, spec: Spec, container: str, name: str, home: Home) -> None:
+        """Take an address. Raises InvalidSpec (a port that is taken), NotAllowed (no address left), NetworkNotFound."""
+        self.network = networks.find(spec.network, home)
+        self._home = home
+        self._rates = (spec.limits.ingress_bits, spec.limits.egress_bits)
+        self._policy = egress.parsed(spec.egress)
+        with home.networks_locked():
+            leases.give_back(container, home)  # of a run whose end nobody saw
+            self.lease = leases.take(
+                self.network, home, container=container, names=(name, container, *spec.aliases), ports=spec.ports, policy=str(self._policy)
+            )
+
+    @property
+    def resolver(self) -> str:
+        """The text of /etc/resolv.conf."""
+        return f"nameserver {self.network.gateway}\n"
+
+    def connect(self, gate: socket.socket) -> None:
+        """Bring it up, in the namespace that comes through the gate, and open the gate. Raises SetupFailed, NotSupported."""
+        with ExitStack() as closing:
+            namespace = _handed_out(gate)
+            closing.callback(os.close, namespace)
+            with self._home.networks_locked():
+                cable = links.Cable(self.network, self.lease, namespace, rates=self._rates)
+                try:
+                    if self._policy.is_limited:
+                        _restrict(self._policy, self.network, namespace)
+                    rules.add(self.network, self.lease, self._home)
+                finally:
+                    cable.done()
+                naming.serve(self.network, self._home)
+            gate.send(b"1")
+
+    def release(self) -> None:
+        """Off it again."""
+        release(self.lease.container, self._home)
+
+
+def connect(known: Record, name: str, home: Home, *, aliases: Sequence[str] = ()) -> Lease:
+    """Connect a container that runs to one more network, until it ends. Raises NotAllowed, NetworkNotFound, SetupFailed."""
+    network = networks.find(name, home)
+    if not known.is_alive:
+        raise NotAllowed(
+            f"cannot connect container {known.name} to {name}: it does not run", hint=f"cellhold start {known.name}, then again"
+        )
+    if not known.networks:
+        raise NotAllowed(f"cannot connect container {known.name} to {name}: it was made with network=none", hint="make it with --network")
+    with ExitStack() as closing, home.networks_locked():
+        if any(lease.container == known.id for lease in leases.of(network, home)):
+            raise NotAllowed(f"cannot connect container {known.name} to {name}: it is on it")
+        namespace = os.open(f"/proc/{known.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        closing.callback(os.close, namespace)
+        policy = next((lease.policy for _network, lease in leases.every(home) if lease.container == known.id), "all")
+        lease = leases.take(network, home, container=known.id, names=(known.name, known.id, *aliases), ports=(), policy=policy)
+        try:
+            rules.add(network, lease, home)
+            links.Cable(network, lease, namespace, rates=(None, None)).done()
+            naming.serve(network, home)
+        except CellholdError:
+            leases.give_back(known.id, home, only=network)
+            raise
+        return lease
+
+
+def disconnect(known: Record, name: str, home: Home) -> None:
+    """Take a container that runs off a network. Raises NotAllowed where it is not on it, NetworkNotFound."""
+    network = networks.find(name, home)
+    with home.networks_locked():
+        lease = next((one for one in leases.of(network, home) if one.container == known.id), None)
+        if lease is None:
+            raise NotAllowed(f"cannot disconnect container {known.name} from {name}: it is not on it")
+        links.unplug(lease)
+        _tidy(leases.give_back(known.id, home, only=network), home)
+
+
+def refused(container: str, home: Home) -> list[egress.Refused]:
+    """What a container that runs wanted and did not get by its policy, the most often first. Raises NotAllowed where it has none."""
+    with _running(container, home) as (lease, namespace):
+        return egress.refused(namespace) if egress.parsed(lease.policy).is_limited else []
+
+
+def restrict(container: str, policy: egress.Policy, home: Home) -> None:
+    """Give a container that runs another policy; connections that there are go on. Raises NotAllowed where it is on no network."""
+    with home.networks_locked(), _running(container, home) as (lease, namespace):
+        _restrict(policy, networks.find(lease.network, home), namespace)
+        for network, one in list(leases.every(home)):
+            if one.container == container:
+                leases.put(replace(one, policy=str(policy)), network, home)
+        rules.write(home)
+
+
+def _restrict(policy: egress.Policy, network: Network, namespace: int) -> None:
+    script = egress.script(policy, network, has_neighbours=network.name != networks.DEFAULT, local=own_addresses())
+    filters.apply(script, namespace=namespace)
+
+
+@contextmanager
+def _running(container: str, home: Home) -> Iterator[tuple[Lease, int]]:
+    """The first lease of a container that runs, and a descriptor of its network namespace."""
+    known = record.read(home.container(container))
+    lease = next((one for _network, one in leases.every(home) if one.container == container), None)
+    if known is None or lease is None or not known.is_alive or record.birth(known.pid or 0) != known.born:
+        raise NotAllowed(f"cannot look at the network of container {container}: it does not run, or was made with network=none")
+    namespace = os.open(f"/proc/{known.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield lease, namespace
+    finally:
+        os.close(namespace)
+
+
+def own_addresses() -> list[str]:
+    """This host's, but loopback's: what the kernel routes to itself (proc_net_fib_trie)."""
+    found, address = [], ""
+    with open("/proc/thread-self/net/fib_trie", encoding="ascii") as file:
+        for line in file:
+            words = line.split()
+            if words[0] == "|--":
+                address = words[1]
+            elif words[:3] == ["/32", "host", "LOCAL"] and not address.startswith("127."):
+                found.append(address)
+    return sorted(set(found))
+
+
+def release(container: str, home: Home) -> None:
+    """Take a container off its networks; a second time there is nothing to do. Its cable goes with its namespace, by and by."""
+    with home.networks_locked():
+        _tidy(leases.give_back(container, home), home)
+
+
+def reclaim(home: Home) -> None:
+    """Take those off that are no more, or do not run: their process died in the middle."""
+    with home.networks_locked():
+        gone = {lease.container for _network, lease in leases.every(home) if not home.container(lease.container).exists()}
+        for container in gone:
+            leases.give_back(container, home)
+        naming.clear(home)
+
+
+def _tidy(left: Sequence[Network], home: Home) -> None:
+    """What a container leaves in the rules its network's name server takes away; where that was killed, we do."""
+    with suppress(CellholdError):  # what cannot be done now the next one who comes or goes does
+        if not all(naming.is_there(network, home) for network in left):
+            rules.write(home)
+            naming.clear(home)
+
+
+def _handed_out(gate: socket.socket) -> int:
+    gate.settimeout(_SECONDS)
+    try:
+        words, fds, _flags, _address = socket.recv_fds(gate, 16, 1)
+    except TimeoutError as error:
+        raise SetupFailed(f"cannot connect a container: it did not come up within {_SECONDS:g} s", step="network.offer") from error
+    except OSError:
+        words, fds = b"", []
+    if not words or not fds:
+        raise SetupFailed("cannot connect a container: it ended while it was being made", step="network.offer")
+    return fds[0]

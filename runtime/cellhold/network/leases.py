@@ -1,0 +1,177 @@
+"""Who is on a network: a file a container, named by its id, with its address, names and published ports.
+
+Changed under the networks' lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import count
+from typing import TYPE_CHECKING
+
+from cellhold.errors import InvalidSpec, NotAllowed
+from cellhold.network import networks
+from cellhold.spec import Port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from cellhold.network.networks import Network
+    from cellhold.store.home import Home
+
+_LAST = "last"
+_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+_ANY = "0.0.0.0"  # noqa: S104  # docker's word for all of the host's addresses
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """One container on one network. names: that others on it know it by. ports: published, each with its number on the host."""
+
+    container: str
+    network: str
+    address: str
+    inside: str  # the name of its own end of the cable, in the container: eth0
+    names: tuple[str, ...] = ()
+    ports: tuple[Port, ...] = ()
+    policy: str = "all"  # as cellhold.network.egress has it
+
+    @property
+    def device(self) -> str:
+        """The host's end of its cable."""
+        return f"cv{hashlib.sha256(f'{self.container}/{self.network}'.encode()).hexdigest()[:12]}"
+
+    @property
+    def hardware_address(self) -> str:
+        """Of its own end: made from the address, so that nobody else has it."""
+        return "02:43:" + ":".join(f"{int(part):02x}" for part in self.address.split("."))
+
+
+def of(network: Network, home: Home) -> list[Lease]:
+    """Those on one network."""
+    with suppress(FileNotFoundError):  # the network was just removed
+        found = (_read(entry) for entry in sorted(network.leases(home).iterdir()))
+        return [lease for lease in found if lease is not None]
+    return []
+
+
+def every(home: Home) -> Iterator[tuple[Network, Lease]]:
+    """All."""
+    for network in networks.every(home):
+        yield from ((network, lease) for lease in of(network, home))
+
+
+def take(  # noqa: PLR0913  # what there is to know about it
+    network: Network, home: Home, *, container: str, names: Sequence[str], ports: Sequence[Port], policy: str
+) -> Lease:
+    """A new one, with the next free address, and a free number for each port that asks for any. The caller has the lock.
+
+    Raises InvalidSpec for a port that is taken, NotAllowed where there is no address left.
+    """
+    known = list(every(home))
+    taken = {lease.address for other, lease in known if other.name == network.name}
+    address = _next(network, taken, home)
+    if address is None:
+        raise NotAllowed(
+            f"cannot join network {network.name}: all {len(taken)} addresses of {network.subnet} are taken",
+            hint="remove a container, or make a network with a larger --subnet",
+        )
+    ours = {lease.inside for _network, lease in known if lease.container == container}
+    lease = Lease(
+        container=container,
+        network=network.name,
+        address=address,
+        inside=next(name for number in count() if (name := f"eth{number}") not in ours),
+        names=tuple(names),
+        ports=tuple(_published(port, [one for _network, other in known for one in _ports(other)]) for port in ports),
+        policy=policy,
+    )
+    put(lease, network, home)
+    return lease
+
+
+def _next(network: Network, taken: set[str], home: Home) -> str | None:
+    """The first free one after the last that was given out: what is remembered of one that has just gone should not be another's."""
+    last = network.directory(home) / _LAST
+    every_one = list(network.addresses())
+    with suppress(OSError, ValueError):
+        at = every_one.index(last.read_text(encoding="ascii")) + 1
+        every_one = every_one[at:] + every_one[:at]
+    address = next((one for one in every_one if one not in taken), None)
+    if address is not None:
+        with home.written():
+            last.write_text(address, encoding="ascii")
+    return address
+
+
+def put(lease: Lease, network: Network, home: Home) -> None:
+    """Write it down. The caller has the lock."""
+    path = network.leases(home) / lease.container
+    with home.written():
+        draft = path.with_name(f".{lease.container}")
+        draft.write_text(json.dumps(asdict(lease)), encoding="utf-8")
+        draft.replace(path)
+
+
+def give_back(container: str, home: Home, *, only: Network | None = None) -> list[Network]:
+    """Forget a container's; gives the networks that it was on. The caller has the lock."""
+    left = []
+    for network in networks.every(home) if only is None else [only]:
+        with suppress(FileNotFoundError):
+            (network.leases(home) / container).unlink()
+            left.append(network)
+    return left
+
+
+def _read(path: Path) -> Lease | None:
+    if path.name.startswith("."):
+        return None
+    try:
+        text = json.loads(path.read_text(encoding="utf-8"))
+        ports = tuple(Port(**port) for port in text["ports"])
+        return Lease(**{**text, "names": tuple(text["names"]), "ports": ports})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _ports(lease: Lease) -> list[tuple[Port, str]]:
+    return [(port, lease.names[0] if lease.names else lease.container) for port in lease.ports]
+
+
+def _published(port: Port, taken: list[tuple[Port, str]]) -> Port:
+    """The port with its number on the host, which is free. Raises InvalidSpec."""
+    if port.host is None:
+        return Port(container=port.container, protocol=port.protocol, address=port.address, host=_bound(port, 0))
+    for other, who in taken:
+        if (other.host, other.protocol) == (port.host, port.protocol) and (
+            _ANY in (port.address, other.address) or port.address == other.address
+        ):
+            raise InvalidSpec(
+                f"cannot publish port {port.host}/{port.protocol}: container {who} has it", hint=f"another number, or cellhold rm -f {who}"
+            )
+    _bound(port, port.host)
+    return port
+
+
+def _bound(port: Port, number: int) -> int:
+    """A number that could be bound just now."""
+    with socket.socket(socket.AF_INET, _KINDS[port.protocol]) as probe:
+        if port.protocol == "tcp":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((port.address, number))
+        except PermissionError as error:
+            raise InvalidSpec(f"cannot publish port {number}: those below 1024 are root's", hint="a number from 1024 on") from error
+        except OSError as error:
+            where = f"{port.address}:{number}"
+            raise InvalidSpec(
+                f"cannot publish port {where}: {os.strerror(error.errno or 0)}, by a process of this host",
+                hint=f"ss -lnp 'sport = {number}' tells whose",
+            ) from error
+        return int(probe.getsockname()[1])

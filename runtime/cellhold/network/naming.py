@@ -1,0 +1,256 @@
+"""The name server of a network: it answers for its containers, and asks the host's own servers for everybody else.
+
+One process a network, started with its first container and gone soon after its last, and the network's device with it. What a
+container with a list of places may talk to is let in before the answer goes out. Whoever asks without a lease is not answered.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any
+
+from cellhold.errors import CellholdError
+from cellhold.linux import inotify
+from cellhold.network import egress, filters, leases, links, networks, rules
+from cellhold.store import locks, record
+from cellhold.store.home import open_home
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cellhold.network.leases import Lease
+    from cellhold.network.networks import Network
+    from cellhold.store.home import Home
+
+PORT = 53
+_LOCK = "naming.lock"  # held as long as a network's server is there
+_OWN_SECONDS = 5  # that an answer of ours holds: containers come and go
+_LEAST_SECONDS = 30  # that a place stays open after an answer, also where the answer holds for less
+_ASK_SECONDS = 5.0  # that another server may take
+_LOOK_SECONDS = 0.5  # between two looks whether anybody is left
+_MOST = 65535
+_AT_ONCE = 32  # questions
+_BACKGROUND = '"$0" "$@" </dev/null >/dev/null 2>&1 &'
+
+
+def serve(network: Network, home: Home) -> None:
+    """See that there is one. The caller has the networks' lock, and the gateway's address is there."""
+    path = network.directory(home) / _LOCK
+    with ExitStack() as closing:
+        try:
+            lock = closing.enter_context(locks.held(path, locks.file(path), wait=False))
+        except BlockingIOError:
+            return
+        sockets = [closing.enter_context(socket.socket(socket.AF_INET, kind)) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)]
+        for one in sockets:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind((network.gateway, PORT))  # questions wait there until the process is ready
+        sockets[1].listen(_AT_ONCE)
+        fds = [lock, *(one.fileno() for one in sockets)]
+        package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        code = f"import sys; sys.path.append({package!r}); from cellhold.network.naming import main; main()"
+        subprocess.run(
+            ["/bin/sh", "-c", _BACKGROUND, sys.executable, "-I", "-c", code, network.name, *map(str, fds)],
+            env={"CELLHOLD_HOME": str(home.root)},
+            cwd="/",
+            pass_fds=fds,
+            start_new_session=True,
+            check=True,
+        )
+
+
+def is_there(network: Network, home: Home) -> bool:
+    """Whether the network has its server."""
+    path = network.directory(home) / _LOCK
+    try:
+        with locks.held(path, locks.file(path), wait=False):
+            return False
+    except BlockingIOError:
+        return True
+
+
+def clear(home: Home) -> None:
+    """Remove the devices of networks that nobody is on and whose server was killed. The caller has the networks' lock."""
+    for network in networks.every(home):
+        path = network.directory(home) / _LOCK
+        if links.is_there(network) and not leases.of(network, home):
+            with suppress(BlockingIOError), locks.held(path, locks.file(path), wait=False):
+                _take_away(network, home)
+
+
+def _take_away(network: Network, home: Home) -> None:
+    """The device of a network that nobody is on, and what it has in the rules: all of them, if nobody is on any."""
+    with suppress(CellholdError):
+        links.remove_bridge(network)
+        (rules.write if any(leases.every(home)) else rules.remove)(home)
+
+
+def main() -> None:
+    """The process: the network's name, and the descriptors of the lock and the two sockets."""
+    name, lock, *fds = sys.argv[1:]
+    home = open_home()
+    datagrams, streams = (socket.socket(fileno=int(fd)) for fd in fds)
+    with suppress(CellholdError):
+        Server(networks.find(name, home), home).run(int(lock), datagrams, streams)
+    os._exit(0)  # what still waits for another server's answer waits for nobody
+
+
+class Server:
+    """Questions in, answers out, until nobody is left on the network."""
+
+    def __init__(self, network: Network, home: Home) -> None:
+        """Nobody has asked yet."""
+        self._network, self._home = network, home
+        self._known: dict[str, Lease] = {}  # by address
+        self._seen = -1  # the leases' directory's time of change when they were read
+
+    def run(self, lock: int, datagrams: socket.socket, streams: socket.socket) -> None:
+        """Serve. lock: let go of, under the networks' lock, when nobody is left."""
+        gone = inotify.watch(str(self._network.leases(self._home)))
+        pool = ThreadPoolExecutor(_AT_ONCE)
+        while True:
+            ready, _writable, _errors = select.select([datagrams.fileno(), streams.fileno(), gone], [], [], _LOOK_SECONDS)
+            if gone in ready:
+                inotify.drain(gone)
+                with self._home.networks_locked(), suppress(CellholdError):
+                    rules.write(self._home)
+            if datagrams.fileno() in ready:
+                question, client = datagrams.recvfrom(_MOST)
+                pool.submit(self._answer_datagram, datagrams, question, client)
+            if streams.fileno() in ready:
+                connection, client = streams.accept()
+                pool.submit(self._answer_stream, connection, client)
+            if not ready:
+                with self._home.networks_locked():
+                    if not leases.of(self._network, self._home):
+                        _take_away(self._network, self._home)
+                        os.close(lock)
+                        return
+
+    def _answer_datagram(self, back: socket.socket, question: bytes, client: Any) -> None:
+        with suppress(OSError):
+            if answer := self.answer(question, client[0], is_stream=False):
+                back.sendto(answer, client)
+
+    def _answer_stream(self, connection: socket.socket, client: Any) -> None:
+        with connection, suppress(OSError):
+            connection.settimeout(_ASK_SECONDS)
+            if answer := self.answer(_received(connection), client[0], is_stream=True):
+                connection.sendall(len(answer).to_bytes(2) + answer)
+
+    def answer(self, question: bytes, client: str, *, is_stream: bool) -> bytes | None:
+        """The answer to one question, in DNS's form; None for who has no lease, and for what is no question."""
+        import dns.exception  # noqa: PLC0415  # the joining process imports this module too, and asks nothing
+        import dns.message  # noqa: PLC0415
+        import dns.rcode  # noqa: PLC0415
+
+        lease = self._leases().get(client)
+        if lease is None:
+            return None
+        try:
+            asked = dns.message.from_wire(question)
+        except dns.exception.DNSException:
+            return None
+        if len(asked.question) != 1:
+            return None
+        name = asked.question[0].name.to_text(omit_final_dot=True)
+        own = self._own(asked, name)
+        if own is not None:
+            return own
+        policy = egress.parsed(lease.policy)
+        answer = _forwarded(question, self._network.dns or _servers(), is_stream=is_stream) if policy.allows_name(name) else None
+        if answer is None:
+            failed = dns.message.make_response(asked)
+            failed.set_rcode(dns.rcode.SERVFAIL if policy.allows_name(name) else dns.rcode.REFUSED)
+            return failed.to_wire()
+        if any(policy.names()):
+            self._learn(lease, policy, name, answer)
+        return answer
+
+    def _leases(self) -> dict[str, Lease]:
+        changed = self._network.leases(self._home).stat().st_mtime_ns
+        if changed != self._seen:
+            self._known = {lease.address: lease for lease in leases.of(self._network, self._home)}
+            self._seen = changed
+        return self._known
+
+    def _own(self, asked: Any, name: str) -> bytes | None:
+        """What is known here: names of containers, and the names of their addresses."""
+        import dns.message  # noqa: PLC0415  # as above
+        import dns.rdataclass  # noqa: PLC0415
+        import dns.rdatatype  # noqa: PLC0415
+        import dns.reversename  # noqa: PLC0415
+        import dns.rrset  # noqa: PLC0415
+
+        known = self._leases()
+        texts: dict[int, list[str]] = {}
+        if addresses := [lease.address for lease in known.values() if name.lower() in map(str.lower, lease.names)]:
+            texts = {dns.rdatatype.A: addresses}
+        elif lease := next((one for one in known.values() if asked.question[0].name == dns.reversename.from_address(one.address)), None):
+            texts = {dns.rdatatype.PTR: [f"{lease.names[0]}."]}
+        if not texts:
+            return None
+        answer = dns.message.make_response(asked, recursion_available=True)
+        kind = asked.question[0].rdtype
+        if kind in texts:
+            answer.answer.append(dns.rrset.from_text(asked.question[0].name, _OWN_SECONDS, dns.rdataclass.IN, kind, *texts[kind]))
+        return answer.to_wire()
+
+    def _learn(self, lease: Lease, policy: egress.Policy, name: str, answer: bytes) -> None:
+        """Let the container talk to what the name was answered with."""
+        import dns.message  # noqa: PLC0415  # as above
+        import dns.rdatatype  # noqa: PLC0415
+
+        found = [(one.ttl, item) for one in dns.message.from_wire(answer).answer if one.rdtype == dns.rdatatype.A for item in one]
+        seconds = max([_LEAST_SECONDS, *(ttl for ttl, _item in found)])
+        script = egress.learned(policy, name, [str(item) for _ttl, item in found], seconds)
+        known = record.read(self._home.container(lease.container))
+        if script and known is not None and known.pid is not None and record.birth(known.pid) == known.born:
+            with open(f"/proc/{known.pid}/ns/net", "rb") as namespace:
+                filters.apply(script, namespace=namespace.fileno())
+
+
+def _received(connection: socket.socket) -> bytes:
+    """One question on a stream: its length comes first."""
+    length = int.from_bytes(_exactly(connection, 2))
+    return _exactly(connection, length)
+
+
+def _exactly(connection: socket.socket, length: int) -> bytes:
+    text = b""
+    while len(text) < length:
+        part = connection.recv(length - len(text))
+        if not part:
+            raise ConnectionAbortedError
+        text += part
+    return text
+
+
+def _forwarded(question: bytes, servers: Sequence[str], *, is_stream: bool) -> bytes | None:
+    """What the servers say; None if none of them answers."""
+    for server in servers:
+        with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_STREAM if is_stream else socket.SOCK_DGRAM) as asking:
+            asking.settimeout(_ASK_SECONDS)
+            asking.connect((server, PORT))
+            asking.sendall(len(question).to_bytes(2) + question if is_stream else question)
+            answer = _received(asking) if is_stream else asking.recv(_MOST)
+            if answer[:2] == question[:2]:
+                return answer
+    return None
+
+
+def _servers() -> list[str]:
+    """The host's, from resolv.conf(5)."""
+    found = []
+    with suppress(OSError), open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            words = line.split()
+            if words[:1] == ["nameserver"] and len(words) > 1 and ":" not in words[1]:
+                found.append(words[1])
+    return found

@@ -1,0 +1,55 @@
+"""Published ports as people write them: -p [IP:][HOST:]CONTAINER[/udp], with ranges."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from cellhold.errors import InvalidSpec
+from cellhold.spec import LOOPBACK, Port
+
+_MOST = 65535
+_EXAMPLE = "8080:80, 127.0.0.1:8080:80, 8000-8009:8000-8009, 53:53/udp or 80"
+
+
+def parsed(text: str) -> list[Port]:
+    """Each port of it. Loopback unless an address is given; a number is found where the host's is left out. Raises InvalidSpec."""
+    numbers, _, protocol = text.partition("/")
+    address, numbers = _address(numbers, text)
+    host, colon, container = numbers.rpartition(":")
+    inside = _range(container, text)
+    outside = _range(host, text) if colon and host else [None] * len(inside)
+    if len(outside) != len(inside):
+        raise InvalidSpec(f"cannot use publish={text}: {len(outside)} ports of the host for {len(inside)} of the container", hint=_EXAMPLE)
+    if (protocol or "tcp") not in ("tcp", "udp"):
+        raise InvalidSpec(f"cannot use publish={text}: {protocol} is neither tcp nor udp")
+    return [
+        Port(container=theirs, host=ours, address=address, protocol=protocol or "tcp")
+        for theirs, ours in zip(inside, outside, strict=True)
+        if theirs is not None
+    ]
+
+
+def told(port: Port) -> str:
+    """As docker's `ps` has it: "127.0.0.1:8080->80/tcp"."""
+    return f"{port.address}:{port.host}->{port.container}/{port.protocol}"
+
+
+def _address(text: str, whole: str) -> tuple[str, str]:
+    """The address, and what is left."""
+    if text.count(":") < 2:  # noqa: PLR2004  # IP:HOST:CONTAINER
+        return LOOPBACK, text
+    first, _, rest = text.partition(":")
+    try:
+        return str(ipaddress.IPv4Address(first)), rest
+    except ValueError as error:
+        raise InvalidSpec(f"cannot use publish={whole}: {first} is no IPv4 address", hint=_EXAMPLE) from error
+
+
+def _range(text: str, whole: str) -> list[int | None]:
+    first, dash, last = text.partition("-")
+    if not (first.isascii() and first.isdigit() and (not dash or (last.isascii() and last.isdigit()))):
+        raise InvalidSpec(f"cannot use publish={whole}: {text!r} is no port", hint=_EXAMPLE)
+    low, high = int(first), int(last if dash else first)
+    if not 1 <= low <= high <= _MOST:
+        raise InvalidSpec(f"cannot use publish={whole}: {text} is not from 1 to {_MOST}", hint=_EXAMPLE)
+    return list(range(low, high + 1))

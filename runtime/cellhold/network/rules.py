@@ -1,0 +1,151 @@
+"""The host's packet filter for all networks of a store: two tables of our own, made from the leases. Nothing else of the host's is touched.
+
+The rules are the same whoever is there; who is there, is in sets and maps. To add to those takes the kernel no time, to take away a grace
+period of RCU, some 10 ms: so a container that comes is added, and what one that has gone leaves is taken away afterwards, by the network's
+name server, which writes all anew. What an address, a port or a name means here has been checked when it was given out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cellhold.errors import SetupFailed
+from cellhold.network import filters, leases, networks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from cellhold.network.leases import Lease
+    from cellhold.network.networks import Network
+    from cellhold.store.home import Home
+
+_CONNECTIONS = 16384  # of one container at a time through the host: its table of them is everybody's
+_ANY = "0.0.0.0"  # noqa: S104  # all of the host's addresses
+_SETS = {
+    "inet": {
+        "busy": "set busy { type ipv4_addr; flags dynamic; size 65536; }",
+        "limited": "set limited { type ipv4_addr; }",
+        "gateways": "set gateways { type ipv4_addr; }",
+        "closed": "set closed { type ifname; }",
+        "within": "set within { type ifname . ifname; }",
+        "published": "map published { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }",
+        "published_on_any": "map published_on_any { type inet_proto . inet_service : ipv4_addr . inet_service; }",
+    },
+    "bridge": {
+        "ends": "set ends { type ifname; }",
+        "members": "set members { type ifname . ether_addr . ipv4_addr; }",
+    },
+}
+_RULES = """
+table inet {table} {{
+  chain publish {{
+    dnat ip to ip daddr . meta l4proto . th dport map @published
+    fib daddr type local dnat ip to meta l4proto . th dport map @published_on_any
+  }}
+  chain arriving {{
+    type nat hook prerouting priority dstnat; policy accept;
+    jump publish
+  }}
+  chain leaving {{
+    type nat hook output priority -100; policy accept;
+    jump publish
+  }}
+  chain departing {{
+    type nat hook postrouting priority srcnat; policy accept;
+    oifname "{bridges}" ip saddr 127.0.0.0/8 masquerade
+    iifname "{bridges}" oifname "{bridges}" ct status dnat masquerade
+    iifname "{bridges}" oifname != "{bridges}" masquerade
+  }}
+  chain passing {{
+    type filter hook forward priority filter; policy accept;
+    iifname "{bridges}" ct state new add @busy {{ ip saddr ct count over {connections} }} drop
+    oifname "{bridges}" ct state established,related accept
+    oifname "{bridges}" ct status dnat accept
+    iifname . oifname @within accept
+    oifname "{bridges}" drop
+    iifname @closed drop
+  }}
+  chain to_this_host {{
+    type filter hook prerouting priority mangle; policy accept;
+    iifname "{bridges}" ip daddr @gateways meta l4proto {{ tcp, udp }} th dport 53 accept
+    iifname "{bridges}" ct state new ip saddr @limited fib daddr type local drop
+  }}
+  chain to_loopback {{
+    type filter hook prerouting priority raw; policy accept;
+    iifname "{bridges}" ip daddr 127.0.0.0/8 drop
+  }}
+}}
+table bridge {table} {{
+  chain checked {{
+    iifname . ether saddr . ip saddr @members accept
+    ether type arp iifname . ether saddr . arp saddr ip @members accept
+    drop
+  }}
+  chain cables {{
+    type filter hook prerouting priority dstnat; policy accept;
+    iifname @ends jump checked
+  }}
+}}
+"""
+
+
+def table(home: Home) -> str:
+    """The tables' name: other stores on this host (other users', those of tests) have others."""
+    return f"cellhold_{networks.key(home)}"
+
+
+def add(network: Network, lease: Lease, home: Home) -> None:
+    """Let one in. The caller has the networks' lock. Raises SetupFailed, NotSupported."""
+    try:
+        filters.apply("\n".join([*_elements(table(home), [network], [lease]), ""]))
+    except SetupFailed:  # there are no tables yet, or something of one that has gone is in the way
+        write(home)
+
+
+def write(home: Home) -> None:
+    """Write all anew. The caller has the lock. Raises SetupFailed, NotSupported."""
+    known = list(leases.every(home))
+    used = {network.name: network for network, _lease in known}
+    filters.apply(script(table(home), networks.bridges(home), used.values(), [lease for _network, lease in known]))
+
+
+def remove(home: Home) -> None:
+    """Remove the tables, as nobody is on any network. The caller has the lock. Raises SetupFailed, NotSupported."""
+    name = table(home)
+    filters.apply("".join(f"add table {kind} {name}\ndelete table {kind} {name}\n" for kind in _SETS))
+
+
+def script(name: str, bridges: str, used: Iterable[Network], given: Iterable[Lease]) -> str:
+    """The transaction that empties what there is, and fills it. bridges: what our bridges' names begin with, and a star."""
+    empty = [line for kind, sets in _SETS.items() for line in _emptied(kind, name, sets)]
+    rules = _RULES.format(table=name, bridges=bridges, connections=_CONNECTIONS)
+    return "\n".join([*empty, rules, *_elements(name, used, given), ""])
+
+
+def _emptied(kind: str, name: str, sets: dict[str, str]) -> Iterator[str]:
+    yield f"add table {kind} {name}"
+    for one, declared in sets.items():
+        word, _, rest = declared.partition(" ")
+        yield f"add {word} {kind} {name} {rest}"
+        yield f"flush {word} {kind} {name} {one}"
+    yield f"flush table {kind} {name}"
+
+
+def _elements(name: str, used: Iterable[Network], given: Iterable[Lease]) -> Iterator[str]:
+    """Who is there."""
+    for network in used:
+        yield f"add element inet {name} gateways {{ {network.gateway} }}"
+        yield f'add element inet {name} within {{ "{network.bridge}" . "{network.bridge}" }}'
+        if network.internal:
+            yield f'add element inet {name} closed {{ "{network.bridge}" }}'
+    for lease in given:
+        yield f'add element bridge {name} ends {{ "{lease.device}" }}'
+        yield f'add element bridge {name} members {{ "{lease.device}" . {lease.hardware_address} . {lease.address} }}'
+        if lease.policy != "all":
+            yield f"add element inet {name} limited {{ {lease.address} }}"
+        for port in lease.ports:
+            to = f"{port.protocol} . {port.host} : {lease.address} . {port.container}"
+            if port.address == _ANY:
+                yield f"add element inet {name} published_on_any {{ {to} }}"
+            else:
+                yield f"add element inet {name} published {{ {port.address} . {to} }}"

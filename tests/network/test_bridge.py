@@ -1,0 +1,232 @@
+"""Containers on a bridge of the host's: addresses, names, published ports, and who reaches whom. In namespaces of the tests' own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from boxes import command, eventually, run, started
+from cellhold.container import Container
+from cellhold.errors import InvalidSpec, NetworkNotFound, NotAllowed
+from cellhold.linux.capabilities import DEFAULT
+from cellhold.network import leases, networks
+from cellhold.spec import Limits, Port, Spec
+from cellhold.store.home import open_home
+from outside import HOST, PUBLIC, output, world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from boxes import Ran
+    from outside import Outside
+
+pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups", "bridge-networks")
+
+ASK = "import socket, sys; one = socket.create_connection((sys.argv[1], int(sys.argv[2])), 3); print(one.makefile().readline(), end='')"
+SERVE = """
+import os, socket
+one = socket.create_server(("0.0.0.0", 80))
+print("up", flush=True)
+while True:
+    back, who = one.accept()
+    back.sendall(f"{os.uname().nodename} answers {who[0]}\\n".encode())
+    back.close()
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def outside() -> Iterator[Outside]:
+    with world(80, 81) as beyond:
+        yield beyond
+
+
+def ask(address: str, port: int = 80, **values: object) -> Ran:
+    """Connect from a container, and print what comes."""
+    return run(Spec(args=("python3", "-c", ASK, address, str(port)), **{"network": "bridge", **values}))  # type: ignore[arg-type]
+
+
+def server(**values: object) -> Spec:
+    return Spec(args=("python3", "-c", SERVE), **{"network": "bridge", **values})  # type: ignore[arg-type]
+
+
+def asked(address: str, port: int) -> str:
+    """From the host."""
+    with socket.create_connection((address, port), 3) as one:
+        return one.makefile().readline()
+
+
+def lease(box: Container) -> leases.Lease:
+    return next(one for _network, one in leases.every(open_home()) if one.container == box.id)
+
+
+def nothing_is_left() -> bool:
+    """Of devices and rules of ours."""
+    return not any(output(*words.split()) for words in ("ip link show type bridge", "nft list tables"))
+
+
+def test_a_container_has_an_address_and_reaches_the_world_by_the_hosts() -> None:
+    script = "cat /sys/class/net/eth0/address; grep -c eth0 /proc/net/route; cat /etc/resolv.conf"
+    ran = run(Spec(args=("sh", "-c", script), network="bridge"))
+    assert ran.out.splitlines() == ["02:43:0a:57:00:02", "2", "nameserver 10.87.0.1"], ran
+    assert ask(PUBLIC).out == f"{PUBLIC} answers {HOST}\n"
+
+
+def test_nothing_is_left_of_it_on_the_host() -> None:
+    ask(PUBLIC)
+    assert eventually(nothing_is_left)
+    assert list(leases.every(open_home())) == []
+
+
+def test_a_published_port_is_answered_on_the_hosts_loopback_and_where_it_was_asked_for(outside: Outside) -> None:
+    ports = (Port(container=80, host=3000), Port(container=80), Port(container=80, host=3001, address="0.0.0.0"))  # noqa: S104
+    with started(server(hostname="web", ports=ports)) as (box, out):
+        assert eventually(lambda: "up" in out.so_far)
+        found = lease(box).ports[1].host
+        assert found is not None
+        assert asked("127.0.0.1", 3000) == "web answers 10.87.0.1\n"
+        assert asked("127.0.0.1", found).startswith("web answers")
+        assert asked("127.0.0.1", 3001).startswith("web answers")
+        assert asked(HOST, 3001).startswith("web answers")
+        with pytest.raises(OSError, match="refused"):
+            asked(HOST, 3000)
+        code = ASK.replace("sys.argv[1]", repr(HOST)).replace("sys.argv[2]", "3001")
+        assert outside.run("python3", "-c", code).startswith("web answers 192.0.2.2")
+        with pytest.raises(InvalidSpec, match=rf"cannot publish port 3000/tcp: container {box.name} has it"):
+            run(server(ports=(Port(container=80, host=3000),)))
+        assert ask(HOST, 3001).out.startswith("web answers")  # and from a container, by the host's address
+
+
+def test_a_port_of_a_process_of_the_host_is_not_taken_from_it() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 3000)),
+        pytest.raises(InvalidSpec, match=r"cannot publish port 127.0.0.1:3000: Address already"),
+    ):
+        run(server(ports=(Port(container=80, host=3000),)))
+
+
+def test_containers_on_a_network_find_each_other_by_name_and_nobody_on_another() -> None:
+    home = open_home()
+    for name in ("front", "back"):
+        networks.create(name, home)
+    try:
+        with started(server(name="db", network="back", aliases=("store.internal",))) as (box, out):
+            assert eventually(lambda: "up" in out.so_far)
+            for name in ("db", "DB", box.id, "store.internal", lease(box).address):
+                assert ask(name, network="back").out.startswith(f"{box.hostname} answers {lease(box).address[:8]}"), name
+            assert "Name or service not known" in ask("db", network="front").err or "name resolution" in ask("db", network="front").err
+            assert "TimeoutError" in ask(lease(box).address, network="front").err
+            with pytest.raises(NotAllowed, match=f"cannot remove network back: container {box.id} is on it"):
+                networks.remove("back", home)
+    finally:
+        for name in ("front", "back"):
+            networks.remove(name, home)
+
+
+def test_fifty_at_once_have_addresses_of_their_own_and_all_names_are_known() -> None:
+    count = 50
+    with ThreadPoolExecutor(8) as pool:
+        boxes = list(
+            pool.map(lambda number: Container.create(Spec(args=("sleep", "1000"), network="bridge", name=f"one-{number}")), range(count))
+        )
+        try:
+            list(pool.map(Container.start, boxes))
+            assert len({lease(box).address for box in boxes}) == count
+            code = f"import socket; print(len({{socket.gethostbyname(f'one-{{n}}') for n in range({count})}}))"
+            assert run(Spec(args=("python3", "-c", code), network="bridge")).out == f"{count}\n"
+        finally:
+            list(pool.map(lambda box: box.remove(force=True), boxes))
+    assert eventually(nothing_is_left)
+
+
+def test_rates_hold_both_ways() -> None:
+    code = "import socket, time; one = socket.create_connection(('9.9.9.9', 80)); print(one.recv(9))"
+    with started(Spec(args=("sleep", "1000"), network="bridge", limits=Limits(ingress_bits=8_000_000, egress_bits=2_000_000))) as (
+        box,
+        _out,
+    ):
+        device = lease(box).device
+        assert "tbf" in output("tc", "qdisc", "show", "dev", device)
+        assert "rate 8Mbit" in output("tc", "qdisc", "show", "dev", device)
+        inside = output("nsenter", f"--net=/proc/{box.pid}/ns/net", "tc", "qdisc", "show", "dev", "eth0")
+        assert "rate 2Mbit" in inside
+    assert code
+
+
+def test_a_spoofed_address_goes_nowhere() -> None:
+    """A container that was given NET_RAW, as docker gives it to all, cannot speak for its neighbour."""
+    code = (
+        "import socket\n"
+        "from struct import pack\n"
+        "one = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)\n"
+        "one.bind(('eth0', 0))\n"
+        "mac = open('/sys/class/net/eth0/address').read().strip().replace(':', '')\n"
+        "head = bytes.fromhex('ff' * 6 + mac) + b'\\x08\\x06'\n"
+        "arp = pack('!HHBBH', 1, 0x800, 6, 4, 1) + bytes.fromhex(mac) + socket.inet_aton({0!r})\n"
+        "arp += bytes(6) + socket.inet_aton('10.87.0.1')\n"
+        "for number in range(3): one.send(head + arp)\n"
+        "print('sent')\n"
+    )
+    with started(Spec(args=("sleep", "1000"), network="bridge")) as (box, _out):
+        bridge = networks.find("bridge", open_home()).bridge
+        address = lease(box).address
+        ran = run(Spec(args=("python3", "-c", code.format(address)), network="bridge", capabilities=DEFAULT | {"CAP_NET_RAW"}))
+        assert ran.out == "sent\n", ran
+        told = output("ip", "neigh", "show", "dev", bridge)
+        assert f"{address} lladdr {lease(box).hardware_address}" in told or address not in told
+
+
+def test_the_command_makes_lists_and_removes_networks() -> None:
+    assert command("network", "create", "--subnet", "10.99.0.0/24", "lab").returncode == 0
+    rows = [json.loads(line) for line in command("network", "ls", "--format", "json").stdout.splitlines()]
+    assert {(row["name"], row["subnet"]) for row in rows} == {("bridge", "10.87.0.0/24"), ("lab", "10.99.0.0/24")}
+    for words, told in (
+        ("network create lab", "there is one of that name"),
+        ("network create --subnet 10.99.0.128/25 other", "it overlaps with 10.99.0.0/24, network lab"),
+        ("network create --subnet 192.0.2.0/24 other", "device up0 of this host"),
+        ("network create --subnet 10.99.1.1/24 other", "has host bits set"),
+        ("network create host", "the name means something else"),
+        ("network rm bridge", "it is the one that is always there"),
+        ("network rm nosuch", "there are bridge, lab"),
+        ("run --rm --network nosuch host true", "there are bridge, lab"),
+        ("run --rm --network host host true", "a network namespace of its own"),
+        ("run --rm -p 80 host true", "cannot use ports with network=none"),
+        ("run --rm --network bridge -p 99999:80 host true", "not from 1 to 65535"),
+        ("run --rm --network bridge -p 8000-8009:80 host true", "10 ports of the host for 1 of the container"),
+        ("run --rm --network bridge --net-egress 10 host true", "not a rate"),
+        ("run --rm --network bridge --egress some host true", "not internet, all, none or allow="),
+        ("run --rm --network bridge --egress internet --cap-add NET_RAW host true", "can undo the policy"),
+    ):
+        refused = command(*words.split())
+        assert refused.returncode in (1, 125), words
+        assert told in refused.stderr, refused.stderr
+    assert command("network", "rm", "lab").returncode == 0
+    with pytest.raises(NetworkNotFound):
+        networks.find("lab", open_home())
+
+
+def test_a_detached_one_is_on_its_network_as_long_as_it_runs_and_can_be_connected_to_another() -> None:
+    made = command("run", "-d", "--name", "web", "--network", "bridge", "-p", "3000:80", "host", "python3", "-c", SERVE)
+    assert made.returncode == 0, made.stderr
+    try:
+        assert eventually(lambda: "up" in command("logs", "web").stdout)
+        assert asked("127.0.0.1", 3000).endswith("answers 10.87.0.1\n")
+        assert "127.0.0.1:3000->80/tcp" in command("ps").stdout
+        assert command("network", "create", "lab").returncode == 0
+        assert command("network", "connect", "--alias", "site", "lab", "web").returncode == 0
+        assert ask("site", network="lab").out.endswith("answers 10.87.1.3\n")
+        assert command("network", "disconnect", "lab", "web").returncode == 0
+        assert "not on it" in command("network", "disconnect", "lab", "web").stderr
+        assert command("network", "rm", "lab").returncode == 0
+        assert command("stop", "-t", "0", "web").returncode == 0
+        assert eventually(lambda: list(leases.every(open_home())) == [])
+        assert command("start", "web").returncode == 0
+        assert eventually(lambda: command("logs", "web").stdout.count("up") == 2)
+        assert asked("127.0.0.1", 3000).endswith("answers 10.87.0.1\n")
+    finally:
+        command("rm", "-f", "web")
+    assert os.listdir(open_home().networks / "bridge/leases") == []

@@ -1,0 +1,158 @@
+"""Whom a container may talk to: each policy tried from inside, against addresses of the tests' own namespaces."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from boxes import eventually, run, started
+from cellhold.container import Container
+from cellhold.errors import InvalidSpec
+from cellhold.network import egress, joining, networks
+from cellhold.spec import Spec
+from cellhold.store.home import open_home
+from outside import HOST, METADATA, PRIVATE, PUBLIC, world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from outside import Outside
+
+pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups", "bridge-networks")
+
+_TRY = """
+import socket, sys
+for word in sys.argv[1:]:
+    host, port = word.split(":")
+    try:
+        one = socket.create_connection((host, int(port)), 3)
+        print(word, one.makefile().readline().split()[1])
+    except OSError as error:
+        print(word, type(error).__name__, error.errno)
+"""
+_ANSWERS = "answers"
+_PROHIBITED = "OSError 113"  # EHOSTUNREACH: ICMP says "administratively prohibited"
+_NAMESERVER = """
+import socket, sys
+import dns.message, dns.rrset
+names = dict(word.split("=") for word in sys.argv[1:])
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+one.bind(("127.0.0.1", 53))
+print("up", flush=True)
+while True:
+    text, who = one.recvfrom(4096)
+    asked = dns.message.from_wire(text)
+    answer = dns.message.make_response(asked)
+    name = asked.question[0].name
+    known = names.get(name.to_text(omit_final_dot=True))
+    if known and asked.question[0].rdtype == 1:
+        answer.answer.append(dns.rrset.from_text(name, 60, "IN", "A", known))
+    one.sendto(answer.to_wire(), who)
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def outside() -> Iterator[Outside]:
+    with world(80, 81) as beyond:
+        yield beyond
+
+
+def tried(policy: str | None, *places: str, network: str = "bridge") -> dict[str, str]:
+    ran = run(Spec(args=("python3", "-c", _TRY, *places), network=network, egress=policy))
+    assert ran.outcome.status == 0, ran
+    return dict(line.split(" ", 1) for line in ran.out.splitlines())
+
+
+def test_the_internet_is_public_addresses_only() -> None:
+    places = [f"{address}:80" for address in (PUBLIC, METADATA, PRIVATE, HOST, "10.87.0.1", "127.0.0.1")]
+    assert list(tried("internet", *places).values()) == [_ANSWERS, *[_PROHIBITED] * 4, "ConnectionRefusedError 111"]
+    assert list(tried(None, *places[:3]).values()) == [_ANSWERS] * 3
+
+
+def test_none_lets_nobody_be_talked_to() -> None:
+    assert set(tried("none", f"{PUBLIC}:80", f"{METADATA}:80", "10.87.0.1:54").values()) == {_PROHIBITED}
+
+
+def test_a_list_lets_in_networks_addresses_and_ports() -> None:
+    places = (f"{PRIVATE}:80", f"{PUBLIC}:80", f"{PUBLIC}:81", f"{METADATA}:80")
+    assert list(tried("allow=10.1.0.0/16,9.9.9.9:81", *places).values()) == [_ANSWERS, _PROHIBITED, _ANSWERS, _PROHIBITED]
+
+
+def test_a_list_lets_in_what_its_names_are_answered_with_and_asks_for_no_others() -> None:
+    with nameserver("mirror.example=9.9.9.9", "evil.example=10.1.2.3", "a.deep.example=10.1.2.3"):
+        places = ("mirror.example:80", "mirror.example:81", "evil.example:80", f"{PRIVATE}:80")
+        found = tried("allow=mirror.example:80", *places, network="named")
+        assert list(found.values()) == [_ANSWERS, _PROHIBITED, "gaierror -3", _PROHIBITED]
+        assert list(tried("allow=*.deep.example", "a.deep.example:81", f"{PUBLIC}:80", network="named").values()) == [_ANSWERS, _PROHIBITED]
+        assert list(tried("internet", "mirror.example:80", "evil.example:80", network="named").values()) == [_ANSWERS, _PROHIBITED]
+        assert list(tried("none", "mirror.example:80", network="named").values()) == ["gaierror -3"]
+
+
+@contextmanager
+def nameserver(*names: str) -> Iterator[None]:
+    """One on the host's loopback, and a network "named" that asks it."""
+    networks.create("named", open_home(), dns=["127.0.0.1"])
+    with subprocess.Popen([sys.executable, "-c", _NAMESERVER, *names], stdout=subprocess.PIPE, text=True) as serving:
+        try:
+            assert serving.stdout is not None
+            assert serving.stdout.readline() == "up\n"
+            yield
+        finally:
+            serving.kill()
+            networks.remove("named", open_home())
+
+
+def test_neighbours_are_reached_on_a_network_of_ones_own_and_not_on_everybodys() -> None:
+    home = open_home()
+    networks.create("lab", home)
+    try:
+        for network, expected in (("lab", "ConnectionRefusedError 111"), ("bridge", _PROHIBITED)):
+            with started(Spec(args=("sleep", "1000"), network=network, name="neighbour")):
+                assert tried("internet", "neighbour:80", network=network) == {"neighbour:80": expected}
+    finally:
+        assert eventually(lambda: not list((home.networks / "lab/leases").iterdir()))
+        networks.remove("lab", home)
+
+
+def test_what_was_refused_is_counted_with_where_it_wanted_to_go_and_the_policy_changes_while_it_runs() -> None:
+    code = f"import sys\nfor line in sys.stdin: exec({_TRY!r}, {{}}); print('.', flush=True)"
+    reading, writing = os.pipe()
+    with started(
+        Spec(args=("python3", "-c", code, f"{PRIVATE}:80", f"{PUBLIC}:81"), network="bridge", egress="internet"), stdin=reading
+    ) as (box, out):
+        os.close(reading)
+        os.write(writing, b"\n")
+        assert eventually(lambda: "." in out.so_far)
+        assert out.so_far.splitlines() == [f"{PRIVATE}:80 {_PROHIBITED}", f"{PUBLIC}:81 {_ANSWERS}", "."]
+        entries = joining.refused(box.id, open_home())
+        assert [entry[:3] for entry in entries] == [(PRIVATE, "tcp", 80)]
+        assert entries[0].packets >= 1
+        joining.restrict(box.id, egress.parsed("allow=10.1.2.3:80"), open_home())
+        os.write(writing, b"\n")
+        assert eventually(lambda: out.so_far.count(".\n") == 2)
+        assert out.so_far.splitlines()[3:] == [f"{PRIVATE}:80 {_ANSWERS}", f"{PUBLIC}:81 {_PROHIBITED}", "."]
+        joining.restrict(box.id, egress.parsed("all"), open_home())
+        os.write(writing, b"\n")
+        assert eventually(lambda: out.so_far.count(".\n") == 3)
+        assert out.so_far.splitlines()[6:8] == [f"{PRIVATE}:80 {_ANSWERS}", f"{PUBLIC}:81 {_ANSWERS}"]
+        os.close(writing)
+
+
+def test_a_container_cannot_change_the_rules() -> None:
+    with Container.create(Spec(args=("nft", "flush", "ruleset"), network="bridge", egress="internet")) as box:
+        box.start()
+        assert box.wait().status != 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "some", "allow=", "allow=,", "allow=10.0.0.0/33", "allow=a b", "allow=x:0", "allow=x:y", "allow=10.0.0.1/8", "allow=9.9.9.9.9"],
+)
+def test_what_is_no_policy_is_refused(text: str) -> None:
+    with pytest.raises(InvalidSpec, match="cannot use egress="):
+        egress.parsed(text)
