@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from cellhold.cgroups.base import Usage
 from cellhold.errors import ImageNotFound, InvalidSpec, NotAllowed
@@ -90,6 +90,15 @@ class StandIn:
 
     def usage(self, _read: object = None) -> Usage:
         return Usage(memory_bytes=50 << 20, pids=7, cpu_seconds=0.25)
+
+    def connections(self) -> list[Any]:
+        return []
+
+    def refused(self) -> list[Any]:
+        return []
+
+    def restrict(self, policy: str) -> None:
+        raise NotAllowed(f"cannot use egress={policy}: it is on no network")
 
     def oom_victims(self, last: int) -> tuple[str, ...]:
         return ("python3",) * last

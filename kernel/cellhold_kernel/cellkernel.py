@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from cellhold.cgroups.files import Read
     from cellhold.events import Step
     from cellhold.lifecycle import State
+    from cellhold.network import Connection
+    from cellhold.network.egress import Refused
     from cellhold.outcome import Outcome
     from cellhold.spec import Limits, Spec
     from cellhold_kernel.programs import Program
@@ -56,6 +58,15 @@ class Box(Protocol):
 
     def usage(self, read: Read = ...) -> Usage:
         """What it has used so far. read: see Container.usage."""
+
+    def connections(self) -> list[Connection]:
+        """How it is connected, and what has gone over its networks."""
+
+    def refused(self) -> list[Refused]:
+        """What its egress policy did not let through."""
+
+    def restrict(self, policy: str) -> None:
+        """Give it another egress policy."""
 
     def oom_victims(self, last: int) -> tuple[str, ...]:
         """The names of its processes that were killed at the memory limit."""

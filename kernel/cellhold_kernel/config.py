@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellhold import quantity, volumes
 from cellhold.errors import CellholdError, InvalidSpec, NotAllowed
-from cellhold.spec import STORAGES, Limits, Spec
+from cellhold.network import NONE, egress, ports
+from cellhold.spec import LOOPBACK, STORAGES, Limits, Spec
 from cellhold_kernel.policy import PATH, Policy
 from cellhold_kernel.workspace import TARGET, WAYS
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from cellhold.spec import Mount
+    from cellhold.spec import Mount, Port
     from cellhold_kernel.workspace import Workspace
 
 METADATA = "cellhold"  # our key in a kernelspec's metadata, and in a notebook's
@@ -107,6 +108,21 @@ def _tmpfs(text: str, _key: str) -> tuple[Mount, ...]:
     return tuple(volumes.tmpfs(word) for word in _words(text))
 
 
+def _ports(text: str, key: str) -> tuple[Port, ...]:
+    found = tuple(port for word in _words(text) for port in ports.parsed(word))
+    if beyond := next((port for port in found if port.address != LOOPBACK), None):
+        raise InvalidSpec(f"cannot use {key}={text[:_SHOWN]}: a notebook publishes on {LOOPBACK} only, not on {beyond.address}")
+    return found
+
+
+def _egress(text: str, _key: str) -> str:
+    return str(egress.parsed(text))
+
+
+def _rate(text: str, key: str) -> int:
+    return quantity.parse_rate(text, key=key)
+
+
 def _words(text: str) -> list[str]:
     try:
         return shlex.split(text)
@@ -157,12 +173,17 @@ KEYS: dict[str, Key] = {
         "guard", _guard, f"what to do when a cell comes near the memory limit: 90% (warn), 90%:pause; {', '.join(GUARDS)}", Kind.CELL
     ),
     "network": Key("network", _text, "its network: none, bridge, or one of your own", Kind.SPEC),
+    "ports": Key("ports", _ports, "ports of it that this machine answers on: 8888:8888, or 8888 for any number", Kind.SPEC),
+    "egress": Key("egress", _egress, "whom it may talk to: internet (public addresses), all, none, allow=NAME[:PORT],NETWORK", Kind.SPEC),
+    "net-ingress": Key("ingress_bits", _rate, "what it may receive per second: 10mbit"),
+    "net-egress": Key("egress_bits", _rate, "what it may send per second: 2mbit"),
     "storage": Key("storage", _text, f"where its own layer is kept: {', '.join(STORAGES)}", Kind.SPEC),
     "hostname": Key("hostname", _text, "its host name", Kind.SPEC),
     "mount": Key("mount", _way, f"the notebook's folder at {TARGET}: ro (changes stay in the container), rw, none", Kind.MOUNTS),
     "volume": Key("mounts", _volumes, "more of the host: HOST:DIR[:ro|rw|O]", Kind.MOUNTS),
     "tmpfs": Key("mounts", _tmpfs, "an empty directory in memory: DIR[:size=SIZE]", Kind.MOUNTS),
 }
+_EGRESS = "internet"  # of a notebook that has a network and says no more
 _NO_CEILINGS = frozenset({"cpuset", "memory-guard"})
 REPEATED = frozenset({"volume", "tmpfs"})  # several in a line, and flags that may be given again
 
@@ -205,6 +226,9 @@ class Settings:
         policy = policy or Policy()
         values = self._values(policy)
         fields = {KEYS[key].field: value for key, value in values.items() if KEYS[key].kind is Kind.SPEC}
+        if fields.get("network", NONE) != NONE:
+            fields.setdefault("egress", _EGRESS)
+            policy.check_egress(fields["egress"])
         limits = {KEYS[key].field: value for key, value in values.items() if KEYS[key].kind is Kind.LIMIT}
         spec = replace(Spec(), **fields).with_limits(**limits)
         way = policy.mount_within(values.get("mount"))
@@ -254,6 +278,11 @@ class Settings:
             if self._trust("volume") < (Trust.CELL if mount.kind == "volume" else Trust.HOST) and not policy.names_volume(mount):
                 text = self.said["volume"].text
                 raise _not_the_notebooks(f"volume={text}", f"--volume {text}", "volumes", policy)
+        if spec.egress not in (None, "none", _EGRESS) and self._trust("egress") < Trust.CELL:
+            raise NotAllowed(
+                f"cannot use egress={spec.egress} of the notebook's metadata: nobody sees it there",
+                hint=f"write it where it is seen, in a cell: %container egress={spec.egress}",
+            )
         if values.get("mount") == "rw" and self._trust("mount") < Trust.CELL:
             raise NotAllowed(
                 "cannot use mount=rw of the notebook's metadata: nobody sees it there, and its cells could change the folder",
@@ -289,7 +318,7 @@ def understood(key: str, text: str, source: str = "") -> Any:
     try:
         value = None if word.kind in (Kind.LIMIT, Kind.CELL) and text == UNLIMITED else word.read(text, key)
         if word.kind is Kind.SPEC:
-            replace(Spec(), **{word.field: value})
+            replace(Spec(network="bridge"), **{word.field: value})
         elif word.kind is Kind.LIMIT and key != "memory-swap":
             replace(Limits(), **{word.field: value})
     except InvalidSpec as error:

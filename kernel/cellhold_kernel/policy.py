@@ -6,7 +6,8 @@
     [ceilings]
     memory = "4g"                       # also cpus, pids, disk, time, memory-swap, cell-time, output
     images = ["host", "/srv/images/*"]  # patterns as in fnmatch(3)
-    networks = ["none"]
+    networks = ["none", "bridge"]
+    egress = "internet"                 # none < internet < all; lists (allow=...) only below all
     mount = "ro"                        # the notebook's folder: none < ro < rw
     volumes = ["/srv/data", "/srv/scratch:rw"]
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from cellhold.spec import Mount
 
 PATH = Path("/etc/cellhold/policy.toml")
+_EGRESSES = ("none", "internet", "all")
 _LISTS = ("images", "networks", "volumes")
 
 
@@ -43,6 +45,7 @@ class Policy:
     defaults: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     limits: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     mount: str | None = None
+    egress: str = "all"
     images: tuple[str, ...] | None = None
     networks: tuple[str, ...] | None = None
     volumes: tuple[str, ...] | None = None
@@ -73,6 +76,12 @@ class Policy:
         """Raise NotAllowed for a network that the list has not."""
         if self.networks is not None and network not in self.networks:
             raise self.above(f"network={network}", "networks", self.networks)
+
+    def check_egress(self, egress: str) -> None:
+        """Raise NotAllowed for a policy that lets more through than the ceiling; what a list lets through nobody can tell."""
+        rank = _EGRESSES.index(egress) if egress in _EGRESSES else len(_EGRESSES) - 1
+        if rank > _EGRESSES.index(self.egress):
+            raise self.above(f"egress={egress}", "egress", self.egress)
 
     def check_volume(self, mount: Mount) -> None:
         """Raise NotAllowed for a volume that the list has not."""
@@ -127,11 +136,14 @@ def _policy(tables: dict[str, Any], path: Path) -> Policy:
     mount = ceilings.pop("mount", None)
     if mount is not None and mount not in WAYS:
         raise _broken(path, f"mount = {mount!r} is none of {', '.join(WAYS)}")
+    egress = ceilings.pop("egress", _EGRESSES[-1])
+    if egress not in _EGRESSES:
+        raise _broken(path, f"egress = {egress!r} is none of {', '.join(_EGRESSES)}")
     detached = ceilings.pop("detached", True)
     if not isinstance(detached, bool):
         raise _broken(path, f"detached = {detached!r} is neither true nor false")
     limits = _texts(ceilings, path)
-    return Policy(path=path, defaults=_texts(defaults, path), limits=limits, mount=mount, detached=detached, **lists)
+    return Policy(path=path, defaults=_texts(defaults, path), limits=limits, mount=mount, egress=egress, detached=detached, **lists)
 
 
 def _table(tables: dict[str, Any], name: str, path: Path) -> dict[str, Any]:

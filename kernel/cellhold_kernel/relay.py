@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.session import Session
     from cellhold_kernel.working import Work
 
-_MAGICS = (b"%container", b"%limits", b"%%dockerfile", b"%%run")
+_MAGICS = (b"%container", b"%limits", b"%network", b"%%dockerfile", b"%%run")
 _OUTPUT = frozenset({"stream", "display_data", "update_display_data", "execute_result"})
 _SHUTDOWN_SECONDS = 1.5
 _DRAIN_SECONDS = 0.5
@@ -498,8 +498,8 @@ class HostKernel:
     # ------------------------------------------------------------------------------------------------------------ answered here
 
     def _asks_us(self, message: wire.Message) -> bool:
-        """Do what a cell's %container and %limits lines, or its %%dockerfile or %%run, ask for; False where it has none."""
-        from cellhold_kernel.magics import cells, container, limits, lines  # noqa: PLC0415  # imported when a cell asks
+        """Do what a cell's %container, %limits and %network lines, or its %%dockerfile or %%run, ask for; False where it has none."""
+        from cellhold_kernel.magics import cells, container, limits, lines, network  # noqa: PLC0415  # imported when a cell asks
 
         code = str(message.content.get("code", ""))
         try:
@@ -512,9 +512,9 @@ class HostKernel:
             if asked.action and asked.action[0] not in lines.SHOWING:
                 self._act(message, asked.action, asked.code)
                 return True
-            wanted, changed = asked.magics.get("container"), asked.magics.get("limits")
+            wanted, changed, connected = (asked.magics.get(name) for name in lines.NAMES)
             if wanted:
-                settings = self._session.settings.over("", {**wanted, **(changed or {})}, trust=Trust.CELL)
+                settings = self._session.settings.over("", {**wanted, **(changed or {}), **(connected or {})}, trust=Trust.CELL)
                 self._session.begin(settings)
                 self._answers.busy(message)
                 self._replacing = (message, asked)
@@ -524,10 +524,9 @@ class HostKernel:
                 outputs += self._shown(message, asked.action)
             if wanted is not None:
                 outputs.append(_display(container.shown(self._session)))
-            if changed:
-                outputs.append(("stream", {"name": "stdout", "text": limits.change(self._session, changed) + "\n"}))
-            elif changed is not None:
-                outputs.append(_display(limits.shown(self._session)))
+            for magic, texts in ((limits, changed), (network, connected)):
+                if texts is not None:
+                    outputs.append(_changed(magic.change(self._session, texts)) if texts else _display(magic.shown(self._session)))
         except CellholdError as error:
             self._refuse(message, error)
             return True
@@ -661,6 +660,10 @@ class HostKernel:
 def _warning(told: Diagnosis) -> tuple[str, dict[str, Any]]:
     """What is told in a cell that goes on, as a message of standard error."""
     return "stream", {"name": "stderr", "text": "\n".join(told.lines) + "\n"}
+
+
+def _changed(sentence: str) -> tuple[str, dict[str, Any]]:
+    return "stream", {"name": "stdout", "text": f"{sentence}\n"}
 
 
 def _display(data: dict[str, str]) -> tuple[str, dict[str, Any]]:

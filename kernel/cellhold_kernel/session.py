@@ -205,6 +205,15 @@ class Session:
         self.current.update(spec.limits)
         self.settings, self.cell_limits = settings, cell_limits
 
+    def restrict(self, policy: str) -> None:
+        """Change the egress policy of the present container, and of those that follow it. Raises as update()."""
+        if self.current is None:
+            raise CellholdError("cannot change egress: no container runs")
+        settings = self.settings.over("", {"egress": policy}, trust=Trust.CELL)
+        spec, _cell_limits = self._understood(settings)
+        self.current.box.restrict(str(spec.egress))
+        self.settings = settings
+
     def _understood(self, settings: Settings) -> tuple[Spec, CellLimits]:
         """The spec that settings make within the policy as it is now: who changes the policy need not restart notebooks."""
         rules = self.policy()

@@ -48,6 +48,8 @@ def calls(plan: Plan) -> dict[str, tuple[str, ...]]:
             *(f'openat2("{path}", RESOLVE_NO_SYMLINKS) -> move_mount(/dev/null or an empty tmpfs)' for path in plan["masked"]),
             *(f'mount_setattr("{path}", AT_RECURSIVE, MOUNT_ATTR_RDONLY)' for path in plan["read_only_paths"]),
         ],
+        "network.offer": ['sendmsg(gate, SCM_RIGHTS: "/proc/self/ns/net", "/proc/self/ns/user")'] if plan["gate"] else [],
+        "network.await": ["read(gate, 1)"] if plan["gate"] else [],
         "network.loopback": ['ioctl(SIOCSIFFLAGS, {ifr_name="lo", ifr_flags=IFF_UP})'],
         "security.capabilities": [
             "keyctl(KEYCTL_JOIN_SESSION_KEYRING)",

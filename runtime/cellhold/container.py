@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from cellhold.init.plan import Plan
     from cellhold.launch import Channel
     from cellhold.monitoring import Attached
+    from cellhold.network import Connection
+    from cellhold.network.egress import Refused
     from cellhold.network.joining import Joined
     from cellhold.spec import Health, Limits, Spec
     from cellhold.store.home import Home
@@ -124,6 +126,7 @@ class Container:
         self._last_usage: Usage | None = None
         self._done: Plan | None = None  # of the last start
         self._joined: Joined | None = None
+        self._wired: dict[str, tuple[str, ...]] = {}  # the calls that connected it
         self._before = Usage()  # what earlier runs had used: the group goes on counting
 
     @contextmanager
@@ -292,6 +295,7 @@ class Container:
             gate.close()
             return error
         words = f"a cable to {self._joined.network.bridge}; rules for {self._joined.network.name}"
+        self._wired = {"network.connect": self._joined.calls()}
         self._tell(events.Step("network.connect", words, start, time.monotonic() - start))
         return None
 
@@ -513,11 +517,24 @@ class Container:
         """The system calls behind the steps of its last start, by their names, as strace(1) would print them; none before the first."""
         from cellhold.calls import calls  # noqa: PLC0415  # imported when somebody asks, not at every start
 
-        return {} if self._done is None else calls(self._done)
+        return {} if self._done is None else {**calls(self._done), **self._wired}
 
     def usage(self, read: Read = files.read) -> Usage:
         """What it has used; after its end, what it had used then. read: cgroups.Kept().read for one who asks over and over."""
         return self._last_usage or self._holdings.cgroup.usage(read)
+
+    def connections(self) -> list[Connection]:
+        """How it is connected while it runs, and what has gone over its networks; the first network's first."""
+        return network.connections(self._holdings.record, self._home) if self._joined is not None else []
+
+    def refused(self) -> list[Refused]:
+        """What it wanted and did not get by its egress policy, the most often first. Raises NotAllowed where it is on no network."""
+        return network.refused(self.id, self._home)
+
+    def restrict(self, policy: str) -> None:
+        """Give it another egress policy; connections that there are go on. Raises InvalidSpec, NotAllowed where it is on no network."""
+        network.restrict(self._holdings.record, policy, self._home)
+        self.spec = replace(self.spec, egress=policy)
 
     def oom_victims(self, last: int) -> tuple[str, ...]:
         """The names of the last so many of its processes that were killed at the memory limit; fewer where the host does not tell."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from html import escape
 from typing import TYPE_CHECKING, Any, Self
 
-from cellhold import cgroups, containers, displays, entering, logs, monitoring, volumes
+from cellhold import cgroups, containers, displays, entering, logs, monitoring, network, volumes
 from cellhold.cgroups import files
 from cellhold.container import Container
 from cellhold.errors import CellholdError, ContainerNotFound, InvalidSpec, NotAllowed, NotSupported, SetupFailed
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from cellhold.entering import Entered
     from cellhold.events import Step
     from cellhold.monitoring import Attached
+    from cellhold.network import Connection
+    from cellhold.network.egress import Refused
     from cellhold.spec import Limits, Spec
     from cellhold.store.home import Home
     from cellhold.store.record import Record
@@ -111,6 +113,18 @@ class Detached:
     def usage(self, read: Read = files.read) -> Usage:
         """What its group has used in this run; read: as Container's. Raises NotAllowed unless it runs."""
         return containers.usage(self.record, read)
+
+    def connections(self) -> list[Connection]:
+        """As Container's."""
+        return network.connections(self.record, self._home)
+
+    def refused(self) -> list[Refused]:
+        """As Container's."""
+        return network.refused(self.id, self._home)
+
+    def restrict(self, policy: str) -> None:
+        """As Container's; its next run has the policy that it was made with again."""
+        network.restrict(self.record, policy, self._home)
 
     def writable_layer(self) -> tuple[int, int]:
         """As Container's: bytes still free, and in all. Raises NotAllowed unless it runs, and without root."""

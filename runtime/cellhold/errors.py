@@ -6,6 +6,7 @@
     ├── ImageNotFound             no such image, directory or bundle
     ├── ContainerNotFound         no container of that name or id
     ├── VolumeNotFound            no volume of that name
+    ├── NetworkNotFound           no network of that name
     ├── ImageRefused              what a registry or an archive gave is no sound image: nothing of it was kept
     ├── RegistryFailed            the registry cannot be reached, or refuses; `status` is its HTTP status
     ├── NotAllowed                the container's state does not permit the action

@@ -42,6 +42,14 @@ def parse_rate(text: str, *, key: str) -> int:
     return int(float(match[1]) * _BITS[match[2]])
 
 
+def rate(bits: int) -> str:
+    """Bits per second as they are written: "10mbit"."""
+    for letter in ("g", "m", "k"):
+        if bits >= _BITS[letter]:
+            return f"{bits / _BITS[letter]:g}{letter}bit"
+    return f"{bits}bit"
+
+
 def parse_cpus(text: str, *, key: str) -> float:
     """Processors such as "1.5"; raises InvalidSpec."""
     if len(text) > _LONGEST or not _NUMBER.fullmatch(text.strip()) or float(text) <= 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellhold.linux.capabilities import NUMBERS
-from cellhold.quantity import duration, size
+from cellhold.quantity import duration, rate, size
 from cellhold.rootfs import NAMESPACES
 from cellhold.store.subids import told
 
@@ -48,7 +48,9 @@ def details(plan: Plan) -> dict[str, str]:
         "rootfs.volumes": "bind " + (", ".join(bind["target"] for bind in plan["binds"]) or "nothing"),
         "rootfs.pivot": "pivot_root: the layers are / now; the machine's own root is unmounted",
         "rootfs.hide": f"{len(plan['masked'])} paths of /proc and /sys covered, {len(plan['read_only_paths'])} read-only",
-        "network.loopback": "lo up; there is no other interface",
+        "network.offer": "its network namespace, handed out to be connected" if plan["gate"] else "nobody connects it",
+        "network.loopback": "lo up" + ("" if plan["gate"] else "; there is no other interface"),
+        "network.await": "wait for the cable" if plan["gate"] else "nothing to wait for",
         "security.capabilities": f"no_new_privs; new session keyring; {len(kept)} of 41 capabilities kept: {' '.join(kept)}",
         "security.seccomp": f"a filter of {len(plan['seccomp']) // 8} instructions decides about every system call from here on",
         "program.exec": " ".join(plan["args"]),
@@ -93,5 +95,7 @@ def limits_text(limits: Limits) -> str:
         "pids": limits.pids,
         "disk": limits.disk_bytes and size(limits.disk_bytes),
         "time": limits.seconds and duration(limits.seconds),
+        "net-ingress": limits.ingress_bits and rate(limits.ingress_bits),
+        "net-egress": limits.egress_bits and rate(limits.egress_bits),
     }
     return ", ".join(f"{name} {value}" for name, value in parts.items() if value) or "none"

@@ -50,7 +50,7 @@ def test_an_action_is_a_word_with_its_arguments() -> None:
     "code", ["%container pause\n%container unpause", "%container pause\n%limits", "%container memory=1g\n%container stop"]
 )
 def test_an_action_stands_alone(code: str) -> None:
-    with pytest.raises(InvalidSpec, match="no other %container or %limits line can stand beside it"):
+    with pytest.raises(InvalidSpec, match="no other %container, %limits or %network line can stand beside it"):
         read(code)
 
 

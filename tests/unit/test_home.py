@@ -22,6 +22,7 @@ def test_it_is_made_with_all_its_parts_for_its_owner_only(tmp_path: Path) -> Non
         "ids",
         "images",
         "layers",
+        "networks",
         "templates",
         "seccomp",
         "volumes",

@@ -24,7 +24,7 @@ class Counted:
     def __init__(self) -> None:
         self.used = Usage(cpu_seconds=1.0, memory_bytes=50 * MEBIBYTE, memory_cache_bytes=10 * MEBIBYTE, pids=3, throttled_seconds=0.0)
         self.box = SimpleNamespace(id="ab12", state=State.RUNNING, usage=lambda _read=None: self.used)
-        self.spec = SimpleNamespace(limits=SimpleNamespace(disk_bytes=None))
+        self.spec = SimpleNamespace(limits=SimpleNamespace(disk_bytes=None), network="none")
 
     @property
     def kernel(self) -> CellKernel:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cellhold import quantity
 from cellhold.errors import CellholdError
+from cellhold.network import NONE
 from cellhold_kernel.magics.table import bundle
 from cellhold_kernel.tail import plain
 
@@ -55,7 +56,7 @@ def table(session: Session) -> Iterable[tuple[str, str]]:
     yield "pids", _of(used.get("pids"), str(limits.pids) if limits.pids else None)
     yield "disk", quantity.size(limits.disk_bytes) if limits.disk_bytes else "no limit"
     yield "time", quantity.duration(limits.seconds) if limits.seconds else "no limit"
-    yield "network", spec.network
+    yield "network", spec.network if spec.network == NONE else f"{spec.network}, egress {plain(str(spec.egress))}; %network tells more"
     yield "storage", spec.storage
     for mount in spec.mounts:
         yield mount.target, plain(described(mount))

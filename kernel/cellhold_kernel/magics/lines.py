@@ -1,4 +1,6 @@
-"""The lines `%container ...` and `%limits ...` at the top of a cell, taken out of it: key=value words, or an action (`%container pause`).
+"""The lines `%container ...`, `%limits ...` and `%network ...` at the top of a cell, taken out of it.
+
+They say key=value words, or an action (`%container pause`).
 
 What follows runs in the container that they ask for. They reach the language in the container as comments, so that line numbers,
 history and cell numbers stay what they are.
@@ -16,7 +18,7 @@ from cellhold.errors import InvalidSpec
 from cellhold_kernel import config
 from cellhold_kernel.tail import plain
 
-NAMES = ("container", "limits")
+NAMES = ("container", "limits", "network")
 SHOWING = ("panel", "footer", "usage", "layers", "trace")
 ACTIONS = ("start", "pause", "unpause", "stop", "kill", "restart", "remove", "commit", *SHOWING)
 _LINE = re.compile(rf"%({'|'.join(NAMES)})(?![\w.])(.*)")
@@ -53,7 +55,7 @@ def read(code: str) -> Asked | None:
             f"cannot use %{name} here: a %{name} line has to be at the top of its cell", hint="move it up, or into a cell of its own"
         )
     if len(actions) + len(magics) > 1 and actions:
-        raise InvalidSpec(f"cannot use %container {actions[0][0]} here: no other %container or %limits line can stand beside it")
+        raise InvalidSpec(f"cannot use %container {actions[0][0]} here: no other %container, %limits or %network line can stand beside it")
     if not magics and not actions:
         return None
     action = actions[0] if actions else ()
@@ -97,7 +99,7 @@ def assignments(name: str, line: str) -> dict[str, str]:
 
 
 def _usage(name: str) -> str:
-    usage = f"write %{name} memory=512m cpus=1.5"
+    usage = "write %network egress=internet" if name == "network" else f"write %{name} memory=512m cpus=1.5"
     return f"{usage}, or one of {', '.join(ACTIONS)}" if name == "container" else usage
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from cellhold import image
 from cellhold.cli import options
 from cellhold.errors import InvalidSpec, NotAllowed
+from cellhold.spec import LOOPBACK
 from cellhold_kernel.config import KEYS, Trust
 from cellhold_kernel.running import Run
 from cellhold_kernel.tail import plain
@@ -35,9 +36,13 @@ _LIMITS = {  # docker's flag -> the notebook's word
     "disk": "disk",
     "time": "time",
     "network": "network",
+    "egress": "egress",
+    "net_ingress": "net-ingress",
+    "net_egress": "net-egress",
     "storage": "storage",
     "hostname": "hostname",
 }
+_ITS_OWN = ("mounts", "ports")  # of the notebook's container
 _NEVER = ("rootfs", "bundle", "tty", "interactive", "cidfile", "env_file")
 
 
@@ -106,8 +111,13 @@ def spec(session: Session, wanted: Wanted) -> Spec:
     if arguments.detach:
         rules.check_detached()
     settings = session.settings.over("", {**texts, "image": image_name, "mount": "none"}, trust=Trust.CELL)
-    within = replace(settings, said={key: said for key, said in settings.said.items() if KEYS[key].field != "mounts"}).spec(rules)
+    within = replace(settings, said={key: said for key, said in settings.said.items() if KEYS[key].field not in _ITS_OWN}).spec(rules)
+    arguments.network = within.network
     flags = options.spec(arguments)
+    if flags.devices:
+        raise NotAllowed(f"cannot use device={flags.devices[0].source} with %%run: a cell cannot use the host's devices")
+    if beyond := next((port for port in flags.ports if port.address != LOOPBACK), None):
+        raise NotAllowed(f"cannot publish on {beyond.address} with %%run: a notebook publishes on {LOOPBACK} only")
     for entry in flags.mounts:
         if entry.kind in ("bind", "overlay"):
             raise NotAllowed(
@@ -124,6 +134,7 @@ def spec(session: Session, wanted: Wanted) -> Spec:
         args=("sh", "-c", lines) if script else flags.args,
         limits=_limits(within.limits, flags.limits),
         network=within.network,
+        egress=within.egress,
         storage=within.storage,
         stdin=False,
     )

@@ -8,7 +8,7 @@
 //                  {do: "which", path}      {do: "browse", layer, path}      {do: "compare", other}
 //
 // A sample is [seconds, cores, memory, memory without page cache, bytes read/s, written/s, processes, writable layer, throttled, paused,
-// and the shares of time in which tasks waited for processors, memory, I/O]; null is "not measured", never 0.
+// the shares of time in which tasks waited for processors, memory, I/O, and bytes received/s, sent/s over its networks]; null is "not measured", never 0.
 // The model's `parts` says what of all that is drawn.
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -75,6 +75,8 @@ const CHARTS = [
   { key: "io", name: "Block I/O", at: (s) => (s[4] === null ? null : s[4] + s[5]), show: rate, floor: 1 << 16, wait: 12, note: "read and written" },
   { key: "pids", name: "Processes", at: 6, limit: "pids", show: count, floor: 4 },
   { key: "disk", name: "Writable layer", at: 7, limit: "disk", show: bytes, floor: 1 << 16 },
+  { key: "received", name: "Received", at: 13, limit: "received", show: rate, floor: 1 << 12, needs: "network" },
+  { key: "sent", name: "Sent", at: 14, limit: "sent", show: rate, floor: 1 << 12, needs: "network" },
 ];
 
 // ------------------------------------------------------------------------------------------------------------------------- charts
@@ -92,6 +94,8 @@ class Chart {
 
   draw(data, samples, begin, end) {
     const { kind } = this;
+    this.figure.hidden = Boolean(kind.needs) && !data[kind.needs]?.length;
+    if (this.figure.hidden) return;
     const limit = kind.limit ? data.limits[kind.limit] : null;
     const known = samples.map((sample) => this.value(sample)).filter((value) => value !== null);
     const now = known.length ? known[known.length - 1] : null;
@@ -497,6 +501,51 @@ function story(parent, steps) {
 
 // --------------------------------------------------------------------------------------------------------------------------- panel
 
+// How the container is connected: the world, this host, the bridge, the cable; what the host answers for it, and what it was refused.
+function wires(root, connections) {
+  root.replaceChildren();
+  root.hidden = !connections?.length;
+  for (const one of connections ?? []) {
+    const told = `${one.inside} ${one.address} on network ${one.name}, by ${one.device} and ${one.bridge}, ${one.gateway}; egress ${one.policy}`;
+    const svg = add(root, "svg:svg", { viewBox: "0 0 680 74", role: "img", "aria-label": told });
+    const boxes = [
+      [4, 96, one.internal ? "nothing beyond" : "the world", one.internal ? "internal" : `egress ${one.policy}`],
+      [150, 96, "this host", one.internal ? "" : "NAT"],
+      [296, 166, one.bridge, `${one.gateway} · ${one.subnet}`],
+      [512, 164, `${one.inside} · container`, one.address],
+    ];
+    boxes.forEach(([x, width, name, note], index) => {
+      add(svg, "svg:rect", { x, y: 18, width, height: 38, rx: 5, class: index === 3 ? "ch-node on running" : "ch-node" });
+      add(svg, "svg:text", { x: x + width / 2, y: 34, class: "ch-node-text", "text-anchor": "middle" }, shorter(name, width));
+      add(svg, "svg:text", { x: x + width / 2, y: 48, class: "ch-small", "text-anchor": "middle" }, shorter(note, width));
+      const before = boxes[index - 1];
+      if (before && !(index === 1 && one.internal)) add(svg, "svg:line", { x1: before[0] + before[1], y1: 37, x2: x, y2: 37, class: "ch-edge on" });
+    });
+    add(svg, "svg:text", { x: 487, y: 12, class: "ch-small", "text-anchor": "middle" }, `${one.device}: ${one.received} packets in, ${one.sent} out`);
+    if (one.ports.length) {
+      const list = add(root, "p", { class: "ch-note" }, "published: ");
+      one.ports.forEach((port, index) => {
+        const [at, kind] = port.split("->");
+        const isWeb = kind.endsWith("/tcp") && !at.startsWith("0.0.0.0");
+        add(list, isWeb ? "a" : "span", isWeb ? { href: `http://${at}`, target: "_blank", rel: "noopener noreferrer" } : {}, port);
+        if (index + 1 < one.ports.length) add(list, "span", {}, ", ");
+      });
+    }
+    if (one.refused.length) {
+      const details = add(root, "details", { class: "ch-files", open: "" });
+      add(details, "summary", {}, `refused by egress ${one.policy}: ${one.places_refused} place${one.places_refused === 1 ? "" : "s"}`);
+      const list = add(details, "ul", { class: "ch-paths" });
+      for (const place of one.refused) {
+        const item = add(list, "li");
+        add(item, "span", {}, "⊘");
+        add(item, "span", {}, `${place.protocol} ${place.address}:${place.port}`);
+        add(item, "span", { class: "ch-number" }, `${place.packets} packets`);
+      }
+    }
+  }
+}
+const shorter = (text, width) => (text.length * 5.4 > width ? `${text.slice(0, Math.floor(width / 5.4) - 1)}…` : text);
+
 class Panel {
   constructor(model, root) {
     this.model = model;
@@ -523,6 +572,7 @@ class Panel {
     const kinds = parts.has("charts") ? CHARTS : parts.has("few") ? CHARTS.slice(0, 2) : [];
     const grid = kinds.length ? add(root, "div", { class: "ch-charts", role: "group", "aria-label": "Resource use against limits" }) : null;
     this.charts = kinds.map((kind) => new Chart(grid, kind));
+    if (parts.has("charts")) this.wires = add(root, "section", { class: "ch-wires", "aria-label": "Network", hidden: "" });
     if (parts.has("cells")) this.cells = add(root, "div", { class: "ch-cells" });
     if (parts.has("story")) {
       const details = add(root, "details", { class: "ch-story" });
@@ -650,6 +700,7 @@ class Panel {
       this.said = data.says;
       this.say(data.says);
     }
+    if (this.wires) wires(this.wires, data.network);
     if (this.cells) table(this.cells, data.cells, state);
     if (this.steps && data.steps !== this.told) story(this.steps, (this.told = data.steps));
     this.draw();

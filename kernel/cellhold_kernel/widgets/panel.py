@@ -17,6 +17,7 @@ from cellhold_kernel.widgets.faces import KINDS, Face
 from cellhold_kernel.widgets.looks import ASKED, COMPARE, Looks
 from cellhold_kernel.widgets.picture import Painter
 from cellhold_kernel.widgets.sampler import Sampler
+from cellhold_kernel.widgets.wiring import Wiring
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +57,7 @@ class Panel:
         self._says = ""
         self._looks = Looks(loop)
         self._painter = Painter()
+        self._wiring = Wiring()
         self._has_picture = False
 
     # ---------------------------------------------------------------------------------------------------------------- in a notebook
@@ -155,9 +157,12 @@ class Panel:
                 "memory": limits.memory_bytes if limits else None,
                 "pids": limits.pids if limits else None,
                 "disk": limits.disk_bytes if limits else None,
+                "received": limits.ingress_bits and limits.ingress_bits // 8 if limits else None,
+                "sent": limits.egress_bits and limits.egress_bits // 8 if limits else None,
             },
             "stopping": None if (left := self._controls.grace_left) is None else round(left),
             "actions": {action: self._reason(action, state) for action in controls.MOVES},
+            "network": self._wiring.shown(kernel),
             "marks": [mark._asdict() for mark in self.sampler.marks],
             "cells": [cell.plain() for cell in self.sampler.cells],
             "disk": self.sampler.recent[-1].disk if self.sampler.recent else None,

@@ -88,20 +88,23 @@ def drawer() -> Callable[[Mapping[str, Any]], bytes]:
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     def draw(shown: Mapping[str, Any]) -> bytes:
-        figure, axes = plt.subplots(1, 4, figsize=(11, 2.2), dpi=80, layout="constrained")
+        mebibyte = 1 << 20
+        limits = shown["limits"]
+        charts = [
+            ("CPU", 1, limits["cpus"], 1, "cores"),
+            ("Memory", 2, limits["memory"], mebibyte, "MiB"),
+            ("Processes", 6, limits["pids"], 1, ""),
+            ("Writable layer", 7, limits["disk"], mebibyte, "MiB"),
+        ]
+        if shown["network"]:
+            charts += [("Received", 13, limits["received"], mebibyte, "MiB/s"), ("Sent", 14, limits["sent"], mebibyte, "MiB/s")]
+        figure, axes = plt.subplots(1, len(charts), figsize=(11, 2.2), dpi=80, layout="constrained")
         end = shown["samples"][-1][0] if shown["samples"] else time.time()
         samples = [sample for sample in shown["samples"] if sample[0] >= end - _WINDOW_SECONDS]
         begin = min(samples[0][0] if samples else end, end - 10)
-        limits = shown["limits"]
-        mebibyte = 1 << 20
         for axis, (name, at, limit, factor, unit) in zip(
             axes,
-            [
-                ("CPU", 1, limits["cpus"], 1, "cores"),
-                ("Memory", 2, limits["memory"], mebibyte, "MiB"),
-                ("Processes", 6, limits["pids"], 1, ""),
-                ("Writable layer", 7, limits["disk"], mebibyte, "MiB"),
-            ],
+            charts,
             strict=True,
         ):
             _chart(axis, samples, end, begin, name=name, at=at, limit=limit and limit / factor, factor=factor, unit=unit)

@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cellhold import quantity
+from cellhold_kernel.widgets import wiring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _CELLS = 20
-_AT = {"cpu": 1, "memory": 2, "pids": 6, "disk": 7}
+_AT = {"cpu": 1, "memory": 2, "pids": 6, "disk": 7, "received": 13, "sent": 14}
 
 
 def text(shown: Mapping[str, Any]) -> str:
     """shown: what the views get (`Panel.snapshot`)."""
     name = f"container {shown['id']}" if shown["id"] else "no container"
     lines = [f"{name} [{shown['state']}], {shown['about']}", *_uses(shown)]
+    lines += [f"  {line}" for line in wiring.text(shown["network"])]
     marks = [mark["text"] for mark in shown["marks"] if mark["kind"] in ("oom", "pids")]
     lines += [f"  ✖ {words}" for words in marks[-3:]]
     cells = shown["cells"][-_CELLS:]
@@ -28,12 +30,15 @@ def text(shown: Mapping[str, Any]) -> str:
 
 def _uses(shown: Mapping[str, Any]) -> Iterator[str]:
     samples, limits = shown["samples"], shown["limits"]
-    for name, title, limit, tell in (
+    rows: list[tuple[str, str, float | None, Callable[[Any], str]]] = [
         ("cpu", "CPU", limits["cpus"], lambda value: f"{value:.2f} cores"),
         ("memory", "memory", limits["memory"], quantity.size),
         ("pids", "processes", limits["pids"], str),
         ("disk", "writable layer", limits["disk"], quantity.size),
-    ):
+    ]
+    if shown["network"]:
+        rows += [(name, name, limits[name], lambda value: f"{quantity.size(int(value))}/s") for name in ("received", "sent")]
+    for name, title, limit, tell in rows:
         known = [sample[_AT[name]] for sample in samples if sample[_AT[name]] is not None]
         if not known:
             yield f"  {title:<16}not measured"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from cellhold.cgroups import Kept, Usage
 from cellhold.errors import CellholdError
 from cellhold.lifecycle import State
+from cellhold.network import NONE
 from cellhold.outcome import Why
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _THINNED = 16
 _MARKS, _CELLS = 200, 200
 _LEAST_SECONDS = 0.1  # between two samples: a rate over less than a scheduler's period is noise
 _CLOCK_SECONDS = 0.01  # the kernel's clock for files goes in ticks
+_NOTHING: tuple[float, Usage, tuple[int | None, int | None]] = (0.0, Usage(), (None, None))  # when, and what was counted then
 _THROTTLED_SHARE = 0.05  # of the time: less is noise
 
 
@@ -49,6 +51,8 @@ class Sample(NamedTuple):
     cpu_wait: float | None  # share of the last 10 s in which some task waited (pressure stall information)
     memory_wait: float | None
     io_wait: float | None
+    received: float | None  # over its networks, bytes per second
+    sent: float | None
 
 
 class Mark(NamedTuple):
@@ -93,7 +97,7 @@ class Sampler:
         self.cells: deque[CellUse] = deque(maxlen=_CELLS)
         self._count = 0
         self._kernel: CellKernel | None = None
-        self._last = (0.0, Usage())
+        self._last = _NOTHING
         self._files = Kept()
         self._oom_kills = self._refused = 0
         self._written: int | None = None  # bytes of the writable layer, by the last look at all of it
@@ -103,11 +107,12 @@ class Sampler:
         now = time.time()
         if kernel is not self._kernel:
             self._follow(kernel, now)
-        before, last = self._last
+        before, last, (last_received, last_sent) = self._last
         if self.recent and now - before < _LEAST_SECONDS:
             return self.recent[-1]
         usage = self._usage()
-        self._last = (now, usage)
+        received, sent = _traffic(kernel)
+        self._last = (now, usage, (received, sent))
         passed = now - before if before else 0.0
         throttled = _rate(usage.throttled_seconds, last.throttled_seconds, passed)
         sample = Sample(
@@ -121,6 +126,8 @@ class Sampler:
             disk=_disk(kernel) or self._written,
             throttled=None if throttled is None else int(throttled > _THROTTLED_SHARE),
             paused=int(kernel is not None and kernel.box.state is State.PAUSED),
+            received=_rounded(_rate(received, last_received, passed), 0),
+            sent=_rounded(_rate(sent, last_sent, passed), 0),
             **{f"{what}_wait": _rounded((usage.pressure or {}).get(what), 3) for what in ("cpu", "memory", "io")},
         )
         self._notice(usage, now)
@@ -128,7 +135,7 @@ class Sampler:
         return sample
 
     def _follow(self, kernel: CellKernel | None, now: float) -> None:
-        self._kernel, self._last, self._written = kernel, (0.0, Usage()), None
+        self._kernel, self._last, self._written = kernel, _NOTHING, None
         self._files.close()
         usage = self._usage()
         self._oom_kills, self._refused = usage.oom_kills, usage.pids_refused or 0
@@ -222,6 +229,15 @@ class Sampler:
             self.marks[-1] = self.marks[-1]._replace(text=f"{self.marks[-1].text.removesuffix('.')}{self._in_cell()}.")
         self.marks.append(Mark(now, "ended", f"The container ended: {outcome.sentence()}."))
         self.cell_ended("✖ OOM kill" if outcome.why is Why.MEMORY else f"✖ {outcome.sentence()}")
+
+
+def _traffic(kernel: CellKernel | None) -> tuple[int | None, int | None]:
+    """Bytes received and sent over all its networks; known where it has one."""
+    if kernel is not None and kernel.spec.network != NONE:
+        with suppress(CellholdError, OSError):
+            found = kernel.box.connections()
+            return sum(one.received_bytes for one in found), sum(one.sent_bytes for one in found)
+    return None, None
 
 
 def _disk(kernel: CellKernel | None) -> int | None:

@@ -145,6 +145,11 @@ def _measured(chosen: list[Record]) -> dict[str, tuple[float, Usage]]:
     return found
 
 
+def _net(known: Record) -> str:
+    found = network.connections(known, open_home())
+    return f"{size(sum(one.received_bytes for one in found))} / {size(sum(one.sent_bytes for one in found))}" if found else _UNKNOWN
+
+
 def _use(known: Record, before: tuple[float, Usage] | None, now: tuple[float, Usage]) -> dict[str, str]:
     moment, used = now
     limit, memory = known.limits.get("memory_bytes"), used.memory_bytes
@@ -158,9 +163,7 @@ def _use(known: Record, before: tuple[float, Usage] | None, now: tuple[float, Us
         "cpu_%": share,
         "mem_usage_/_limit": f"{_UNKNOWN if memory is None else size(memory)} / {size(int(limit)) if limit else _UNKNOWN}",
         "mem_%": f"{100 * memory / limit:.2f}%" if memory is not None and limit else _UNKNOWN,
-        "net_i/o": _UNKNOWN
-        if (net := network.traffic(known, open_home())) is None
-        else f"{size(net.received_bytes)} / {size(net.sent_bytes)}",
+        "net_i/o": _net(known),
         "block_i/o": moved,
         "pids": _UNKNOWN if used.pids is None else str(used.pids),
     }

@@ -20,20 +20,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from cellhold.errors import NotAllowed
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cellhold.network.egress import Refused
     from cellhold.network.joining import Joined
     from cellhold.network.leases import Lease
+    from cellhold.network.networks import Network
     from cellhold.spec import Spec
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 
 NONE = "none"
-_HOSTS_COUNTS = (8, 0, 9, 1)  # in a line of /proc/net/dev: what the host's end of a cable sends is what the container receives
+_COLUMNS = 16  # of /proc/net/dev; what the host's end of a cable sends is what the container receives
+_HOSTS_COUNTS = {"received_bytes": 8, "sent_bytes": 0, "received_packets": 9, "sent_packets": 1}
 
 
-class Traffic(NamedTuple):
-    """Bytes and packets."""
+class Connection(NamedTuple):
+    """A container on a network. Bytes and packets of this run."""
 
+    lease: Lease
+    network: Network
     received_bytes: int
     sent_bytes: int
     received_packets: int
@@ -63,23 +72,46 @@ def leases_of(known: Record, home: Home) -> list[Lease]:
         return []
     from cellhold.network import leases  # noqa: PLC0415  # as said above
 
-    found = [lease for _network, lease in leases.every(home) if lease.container == known.id]
-    return sorted(found, key=lambda lease: lease.inside)
+    return leases.of_container(known.id, home)
 
 
-def traffic(known: Record, home: Home) -> Traffic | None:
-    """What it has received and sent over all its networks in this run; None where it has none."""
+def connections(known: Record, home: Home) -> list[Connection]:
+    """How a container is connected while it runs, and what has gone over it in this run; the first network's first."""
     found = leases_of(known, home)
     if not found:
-        return None
-    counts = [0, 0, 0, 0]
+        return []
+    from cellhold.network import networks  # noqa: PLC0415  # as said above
+
+    counts = {}
     with open("/proc/thread-self/net/dev", encoding="ascii") as file:  # of this thread's network namespace, as its devices are
         for line in file:
             name, colon, numbers = line.partition(":")
-            if colon and name.strip() in {lease.device for lease in found}:
-                words = numbers.split()
-                counts = [count + int(words[at]) for count, at in zip(counts, _HOSTS_COUNTS, strict=True)]
-    return Traffic(*counts)
+            if colon:
+                counts[name.strip()] = numbers.split()
+    return [
+        Connection(lease=lease, network=networks.find(lease.network, home), **_traffic(counts.get(lease.device, ("0",) * _COLUMNS)))
+        for lease in found
+    ]
+
+
+def _traffic(words: Sequence[str]) -> dict[str, int]:
+    return {name: int(words[at]) for name, at in _HOSTS_COUNTS.items()}
+
+
+def refused(container: str, home: Home) -> list[Refused]:
+    """What a container that runs wanted and did not get by its policy, the most often first. Raises NotAllowed, SetupFailed."""
+    from cellhold.network import joining  # noqa: PLC0415  # as said above
+
+    return joining.refused(container, home)
+
+
+def restrict(known: Record, policy: str, home: Home) -> None:
+    """Give a container that runs another egress policy. Raises InvalidSpec, NotAllowed where it is on no network, SetupFailed."""
+    from cellhold.network import egress, joining  # noqa: PLC0415  # as said above
+
+    if not known.networks:
+        raise NotAllowed(f"cannot change egress of container {known.name}: it is on no network", hint="network=bridge, when it is made")
+    joining.restrict(known.id, egress.parsed(policy), home)
 
 
 def release(container: str, home: Home) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError, InvalidSpec, NotAllowed, NotSupported, SetupFailed
 from cellhold.network import egress, filters, leases, links, naming, networks, rules
+from cellhold.quantity import rate
 from cellhold.store import record, subids
 
 if TYPE_CHECKING:
@@ -79,6 +80,23 @@ class Joined:
                     cable.done()
                 naming.serve(self.network, self._home)
             gate.send(b"1")
+
+    def calls(self) -> tuple[str, ...]:
+        """What connect() has asked the kernel, message by message, as rtnetlink(7) and nft(8) name it."""
+        lease, network = self.lease, self.network
+        down, up = self._rates
+        told = [
+            f"RTM_NEWLINK({network.bridge}, kind=bridge); RTM_NEWADDR({network.gateway}/{network.prefix})  if it was not there",
+            f"RTM_NEWLINK({lease.device}, kind=veth, master={network.bridge}, peer={lease.inside} {lease.hardware_address}, its namespace)",
+            *([f"RTM_NEWQDISC({lease.device}, tbf, rate={rate(down)})"] if down else []),
+            "setns(its network namespace, CLONE_NEWNET)",
+            f"RTM_NEWADDR({lease.inside}, {lease.address}/{network.prefix}); RTM_NEWLINK({lease.inside}, up)",
+            *([] if network.internal else [f"RTM_NEWROUTE(default via {network.gateway})"]),
+            *([f"RTM_NEWQDISC({lease.inside}, tbf, rate={rate(up)})"] if up else []),
+            *([f"nft: table inet {egress.TABLE} in its namespace: egress {self._policy}"] if self._policy.is_limited else []),
+            *(line for line in rules.told(network, lease, self._home)),
+        ]
+        return tuple(told)
 
     def release(self) -> None:
         """Off it again."""

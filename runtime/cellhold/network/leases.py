@@ -61,6 +61,12 @@ def of(network: Network, home: Home) -> list[Lease]:
     return []
 
 
+def of_container(container: str, home: Home) -> list[Lease]:
+    """One container's, by the names of its devices."""
+    found = (_read(path) for path in home.networks.glob(f"*/{networks.LEASES}/{container}"))
+    return sorted((lease for lease in found if lease is not None), key=lambda lease: lease.inside)
+
+
 def every(home: Home) -> Iterator[tuple[Network, Lease]]:
     """All."""
     for network in networks.every(home):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "bridge"
 RESERVED = ("none", "host", "container", "default")
-_FACTS, _LEASES = "network.json", "leases"
+LEASES, _FACTS = "leases", "network.json"
 _POOL = ipaddress.ip_network("10.87.0.0/16")  # cut into subnets of 254 containers; podman's is 10.88, docker's 172.17
 _PREFIX = 24
 _ROUTE_FIELDS, _UP = 8, 0x1
@@ -63,7 +63,7 @@ class Network:
 
     def leases(self, home: Home) -> Path:
         """The directory of its leases."""
-        return home.networks / self.name / _LEASES
+        return home.networks / self.name / LEASES
 
     def addresses(self) -> Iterator[str]:
         """Those that containers can have, the lowest first."""

@@ -102,6 +102,11 @@ def add(network: Network, lease: Lease, home: Home) -> None:
         write(home)
 
 
+def told(network: Network, lease: Lease, home: Home) -> Iterator[str]:
+    """What lets one in, for people."""
+    return (f"nft: {line}" for line in _elements(table(home), [network], [lease]))
+
+
 def write(home: Home) -> None:
     """Write all anew. The caller has the lock. Raises SetupFailed, NotSupported."""
     known = list(leases.every(home))
