@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cellhold.outcome import Outcome as Outcome
     from cellhold.spec import Limits as Limits
     from cellhold.spec import Mount as Mount
+    from cellhold.spec import Port as Port
     from cellhold.spec import Spec as Spec
 
 __version__ = "0.1.0"
@@ -39,6 +40,7 @@ _HOME = {
     "Outcome": "cellhold.outcome",
     "Limits": "cellhold.spec",
     "Mount": "cellhold.spec",
+    "Port": "cellhold.spec",
     "Spec": "cellhold.spec",
 }
 

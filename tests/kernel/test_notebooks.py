@@ -56,7 +56,29 @@ def test_the_tour_of_docker_s_words_does_what_it_says() -> None:
     assert any("it runs: stop it first" in text for text in told)
     assert any("container oom" in text for text in told)
     assert any(text.startswith("by the first container\n") for text in told)  # PostgreSQL, in the second
-    assert told[-1].split() == "CONTAINER ID IMAGE COMMAND CREATED STATUS NAMES DRIVER VOLUME NAME".split()
+    assert told[-1].split() == "CONTAINER ID IMAGE COMMAND CREATED STATUS PORTS NAMES DRIVER VOLUME NAME".split()
+
+
+@pytest.mark.requires("bridge-networks")
+def test_the_network_is_taken_apart() -> None:
+    cells = run(next(path for path in NOTEBOOKS if path.stem == "03-network"))
+    assert all(output.output_type != "error" for cell in cells for output in cell.outputs)
+    told = "\n".join(map(_told, cells))
+    for words in (
+        "['lo']\n",
+        "RTM_NEWROUTE(default via 10.87.0.1)",
+        "9.9.9.9 answers 192.0.2.1\n",  # the world sees the host
+        "first says hello to 10.87.0.1\n",
+        "127.0.0.1 . tcp . 3001 : 10.87.0.",
+        "169.254.169.254 No route to host\n",
+        "Refused(address='10.1.2.3', protocol='tcp', port=80, packets=1)",
+        "allow=10.1.0.0/16\n",
+        "egress allow=10.1.0.0/16\n",  # the panel's words
+        "8.0 MB in ",
+    ):
+        assert words in told, words
+    assert any("image/png" in output.get("data", {}) for cell in cells for output in cell.outputs)
+    assert told.endswith("nothing\n")
 
 
 def _told(cell: Any) -> str:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from smallworld import HOST, PUBLIC, output
 
 from boxes import command, eventually, run, started
 from cellhold.container import Container
@@ -17,13 +18,14 @@ from cellhold.linux.capabilities import DEFAULT
 from cellhold.network import leases, networks
 from cellhold.spec import Limits, Port, Spec
 from cellhold.store.home import open_home
-from outside import HOST, PUBLIC, output, world
+from outside import world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from smallworld import World
+
     from boxes import Ran
-    from outside import Outside
 
 pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups", "bridge-networks")
 
@@ -40,8 +42,8 @@ while True:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def outside() -> Iterator[Outside]:
-    with world(80, 81) as beyond:
+def outside() -> Iterator[World]:
+    with world() as beyond:
         yield beyond
 
 
@@ -82,7 +84,7 @@ def test_nothing_is_left_of_it_on_the_host() -> None:
     assert list(leases.every(open_home())) == []
 
 
-def test_a_published_port_is_answered_on_the_hosts_loopback_and_where_it_was_asked_for(outside: Outside) -> None:
+def test_a_published_port_is_answered_on_the_hosts_loopback_and_where_it_was_asked_for(outside: World) -> None:
     ports = (Port(container=80, host=3000), Port(container=80), Port(container=80, host=3001, address="0.0.0.0"))  # noqa: S104
     with started(server(hostname="web", ports=ports)) as (box, out):
         assert eventually(lambda: "up" in out.so_far)

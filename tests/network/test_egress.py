@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from smallworld import HOST, METADATA, PRIVATE, PUBLIC
 
 from boxes import eventually, run, started
 from cellhold.container import Container
@@ -16,12 +17,12 @@ from cellhold.errors import InvalidSpec
 from cellhold.network import egress, joining, networks
 from cellhold.spec import Spec
 from cellhold.store.home import open_home
-from outside import HOST, METADATA, PRIVATE, PUBLIC, world
+from outside import world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from outside import Outside
+    from smallworld import World
 
 pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups", "bridge-networks")
 
@@ -57,8 +58,8 @@ while True:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def outside() -> Iterator[Outside]:
-    with world(80, 81) as beyond:
+def outside() -> Iterator[World]:
+    with world() as beyond:
         yield beyond
 
 
