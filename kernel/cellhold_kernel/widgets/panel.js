@@ -539,7 +539,7 @@ function wires(root, connections) {
         const item = add(list, "li");
         add(item, "span", {}, "⊘");
         add(item, "span", {}, `${place.protocol} ${place.address}:${place.port}`);
-        add(item, "span", { class: "ch-number" }, `${place.packets} packets`);
+        add(item, "span", { class: "ch-number" }, `${place.packets} packet${place.packets === 1 ? "" : "s"}`);
       }
     }
   }
