@@ -87,6 +87,7 @@ def _home() -> Iterator[None]:
     home = tempfile.mkdtemp(prefix="ch", dir="/var/tmp")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CELLHOLD_HOME", home)
+        patch.setenv("CELLHOLD_NETWORK", "none")  # this machine's own network is nothing to test on
         before = leaks.take()
         yield
         launch.shutdown()

@@ -4,9 +4,9 @@
     ...
     for sentence in leaks.left_over(before): ...
 
-Kinds: processes, mounts, control groups below */cellhold/, network namespaces, descriptors of this process, loop devices, directories
-of the store. A kind is one function that names what there is now; the names are sentences' ends, so that the report needs no
-second look.
+Kinds: processes, mounts, control groups below */cellhold/, network namespaces, network devices, descriptors of this process, loop
+devices, directories of the store. A kind is one function that names what there is now; the names are sentences' ends, so that the
+report needs no second look.
 
 What belongs to another user of Cellhold on the same machine (a notebook that is open, say) is told apart. Our processes descend
 from this one, or have this session's CELLHOLD_HOME, as every launcher and every PID 1 of a container keeps it. A group without
@@ -36,6 +36,7 @@ _DEEPEST = 8
 _MOUNTS = "/proc/self/mountinfo"
 # The temporary files of pytest-xdist's other processes, and their stores, lie below directories of these names.
 _OF_ANOTHER_WORKER = re.compile(rf"/popen-(?!{os.environ.get('PYTEST_XDIST_WORKER', '/')}/)gw\d+/")
+_NETWORK_DEVICE = re.compile(r"ch[0-9a-f]{4}-[0-9a-f]{8}|cv[0-9a-f]{12}")
 _REAPERS = ("systemd", "init", "tini", "dumb-init")  # who an orphan goes to, besides process 1
 
 
@@ -188,6 +189,12 @@ def loop_devices(_table: Processes) -> frozenset[str]:
     return frozenset(f"{name} ({file})" for name, file in found if file.startswith(home))
 
 
+def network_devices(_table: Processes) -> frozenset[str]:
+    """Each bridge and cable of a network in this thread's network namespace: Cellhold's names are eight and twelve digits."""
+    names = (line.partition(":")[0].strip() for line in _read("/proc/thread-self/net/dev").splitlines())
+    return frozenset(name for name in names if _NETWORK_DEVICE.fullmatch(name))
+
+
 def directories(_table: Processes) -> frozenset[str]:
     """Each container's directory in this session's store, and each claim on a range of ids."""
     home = os.environ.get("CELLHOLD_HOME")
@@ -201,6 +208,7 @@ KINDS: dict[str, Callable[[Processes], frozenset[str]]] = {
     "cgroup": control_groups,
     "network namespace": network_namespaces,
     "descriptor": descriptors,
+    "network device": network_devices,
     "loop device": loop_devices,
     "directory": directories,
 }

@@ -104,7 +104,7 @@ def spec(session: Session, wanted: Wanted) -> Spec:
     arguments, lines = wanted.arguments, wanted.lines
     image_name, *command = arguments.command
     texts = {word: str(getattr(arguments, flag)) for flag, word in _LIMITS.items() if getattr(arguments, flag) is not None}
-    texts = {word: text for word, text in texts.items() if (word, text) not in {("network", "none"), ("storage", "disk")}}
+    texts = {word: text for word, text in texts.items() if (word, text) != ("storage", "disk")}
     if texts.get("pids") == "-1":
         texts["pids"] = "none"
     rules = session.policy()

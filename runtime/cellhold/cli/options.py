@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellhold import bundle
+from cellhold import bundle, network
 from cellhold.errors import InvalidSpec
 from cellhold.linux.capabilities import DEFAULT, mask
 from cellhold.network import ports
@@ -29,7 +29,7 @@ def add(command: Any) -> None:
     add_limits(command)
     walls = command.add_argument_group("what it sees")
     walls.add_argument(
-        "--network", "--net", metavar="NET", default="none", help="none (loopback only), bridge, or one of your own (default: none)"
+        "--network", "--net", metavar="NET", help="none (loopback only), bridge, or one of your own (default: bridge where that can be had)"
     )
     walls.add_argument("--network-alias", metavar="NAME", action="append", default=[], help="one more name that others on it know it by")
     walls.add_argument(
@@ -153,7 +153,7 @@ def spec(arguments: argparse.Namespace) -> Spec:
         stop_seconds=None if arguments.stop_timeout is None else parse_seconds(arguments.stop_timeout, key="stop-timeout", or_none=True),
         restart=arguments.restart,
         health=health(arguments),
-        network=arguments.network,
+        network=arguments.network or network.default(),
         ports=tuple(port for text in arguments.publish for port in ports.parsed(text)),
         aliases=tuple(arguments.network_alias),
         egress=arguments.egress,

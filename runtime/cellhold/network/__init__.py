@@ -18,9 +18,11 @@ What is here is loaded with every container; the rest only for one with a networ
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from cellhold.errors import NotAllowed
+from cellhold.errors import NotAllowed, NotSupported
+from cellhold.store import subids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +49,19 @@ class Connection(NamedTuple):
     sent_bytes: int
     received_packets: int
     sent_packets: int
+
+
+def default() -> str:
+    """Of a container that is run by hand and has none said: CELLHOLD_NETWORK, else bridge as root where there is libnftables, else none."""
+    from cellhold.network import filters  # noqa: PLC0415  # as said above
+
+    if configured := os.environ.get("CELLHOLD_NETWORK"):
+        return configured
+    try:
+        filters.library()
+    except NotSupported:
+        return NONE
+    return NONE if subids.is_rootless() else "bridge"
 
 
 def check(spec: Spec, home: Home) -> None:
@@ -124,7 +139,7 @@ def release(container: str, home: Home) -> None:
 
 def reclaim(home: Home) -> None:
     """Take those off that are no more: their process died in the middle."""
-    if any(home.networks.glob("*/naming.lock")):
+    if (home.networks / ".rules").exists() or any(home.networks.glob("*/leases/*")):
         from cellhold.network import joining  # noqa: PLC0415  # as said above
 
         joining.reclaim(home)

@@ -76,10 +76,10 @@ def is_there(network: Network, home: Home) -> bool:
 
 
 def clear(home: Home) -> None:
-    """Remove the devices of networks that nobody is on and whose server was killed. The caller has the networks' lock."""
+    """Remove what networks have that nobody is on and whose server was killed. The caller has the networks' lock."""
     for network in networks.every(home):
         path = network.directory(home) / _LOCK
-        if links.is_there(network) and not leases.of(network, home):
+        if (links.is_there(network) or rules.are_there(home)) and not leases.of(network, home):
             with suppress(BlockingIOError), locks.held(path, locks.file(path), wait=False):
                 _take_away(network, home)
 

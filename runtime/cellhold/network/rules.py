@@ -7,6 +7,7 @@ name server, which writes all anew. What an address, a port or a name means here
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellhold.errors import SetupFailed
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from cellhold.store.home import Home
 
 _CONNECTIONS = 16384  # of one container at a time through the host: its table of them is everybody's
+_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 _ANY = "0.0.0.0"  # noqa: S104  # all of the host's addresses
 _SETS = {
     "inet": {
@@ -64,6 +66,7 @@ table inet {table} {{
     iifname . oifname @within accept
     oifname "{bridges}" drop
     iifname @closed drop
+    {others}
   }}
   chain to_this_host {{
     type filter hook prerouting priority mangle; policy accept;
@@ -96,6 +99,9 @@ def table(home: Home) -> str:
 
 def add(network: Network, lease: Lease, home: Home) -> None:
     """Let one in. The caller has the networks' lock. Raises SetupFailed, NotSupported."""
+    if not _mark(home).exists() or _begin_forwarding(home):
+        write(home)
+        return
     try:
         filters.apply("\n".join([*_elements(table(home), [network], [lease]), ""]))
     except SetupFailed:  # there are no tables yet, or something of one that has gone is in the way
@@ -109,21 +115,62 @@ def told(network: Network, lease: Lease, home: Home) -> Iterator[str]:
 
 def write(home: Home) -> None:
     """Write all anew. The caller has the lock. Raises SetupFailed, NotSupported."""
+    with home.written():
+        _mark(home).touch()
+    _begin_forwarding(home)
     known = list(leases.every(home))
     used = {network.name: network for network, _lease in known}
-    filters.apply(script(table(home), networks.bridges(home), used.values(), [lease for _network, lease in known]))
+    routes = _forwarding(home).exists()
+    filters.apply(script(table(home), networks.bridges(home), used.values(), [lease for _network, lease in known], routes=routes))
+
+
+def are_there(home: Home) -> bool:
+    """Whether they were written, and not removed since."""
+    return _mark(home).exists()
 
 
 def remove(home: Home) -> None:
     """Remove the tables, as nobody is on any network. The caller has the lock. Raises SetupFailed, NotSupported."""
     name = table(home)
+    if _forwarding(home).exists():
+        _FORWARD.write_text("0", encoding="ascii")
+        _forwarding(home).unlink()
     filters.apply("".join(f"add table {kind} {name}\ndelete table {kind} {name}\n" for kind in _SETS))
+    _mark(home).unlink(missing_ok=True)
 
 
-def script(name: str, bridges: str, used: Iterable[Network], given: Iterable[Lease]) -> str:
-    """The transaction that empties what there is, and fills it. bridges: what our bridges' names begin with, and a star."""
+def _mark(home: Home) -> Path:
+    """A file that is there as long as the tables may be."""
+    return home.networks / ".rules"
+
+
+def _forwarding(home: Home) -> Path:
+    """A file that is there as long as it is us who made the host pass packets on (ip_forward, ip-sysctl.rst)."""
+    return home.networks / ".forwarding"
+
+
+def _begin_forwarding(home: Home) -> bool:
+    """Have the host pass packets on, which containers need; whether it did not. For others than containers the rules keep it from it."""
+    if _FORWARD.read_text(encoding="ascii").strip() != "0":
+        return False
+    with home.written():
+        _forwarding(home).touch()
+    try:
+        _FORWARD.write_text("1", encoding="ascii")
+    except OSError as error:
+        reason = f"this host passes no packets on, and {_FORWARD} cannot be written: {error.strerror}"
+        raise SetupFailed(f"cannot connect a container: {reason}", step="network.rules", hint="sysctl net.ipv4.ip_forward=1") from error
+    return True
+
+
+def script(name: str, bridges: str, used: Iterable[Network], given: Iterable[Lease], *, routes: bool = False) -> str:
+    """The transaction that empties what there is, and fills it. bridges: what our bridges' names begin with, and a star.
+
+    routes: the host passes packets on only since we have made it; so it does not for others.
+    """
     empty = [line for kind, sets in _SETS.items() for line in _emptied(kind, name, sets)]
-    rules = _RULES.format(table=name, bridges=bridges, connections=_CONNECTIONS)
+    others = f'iifname != "{bridges}" oifname != "{bridges}" drop' if routes else ""
+    rules = _RULES.format(table=name, bridges=bridges, connections=_CONNECTIONS, others=others)
     return "\n".join([*empty, rules, *_elements(name, used, given), ""])
 
 
