@@ -70,6 +70,7 @@ bench: $(VENV)/.test debian-bench
 	cd tests && ../$(BIN)/python -m bench.shell
 	cd tests && ../$(BIN)/python -m bench.builds
 	cd tests && ../$(BIN)/python -m bench.panel
+	cd tests && PYTHONPATH=../notebooks ../$(BIN)/python -m bench.network
 	cd tests && ../$(BIN)/python -m bench.detached
 
 clean:

@@ -15,6 +15,7 @@ import os
 import resource
 import shutil
 import subprocess
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ import pytest
 import schemas
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from images import Image
@@ -116,6 +118,16 @@ class Peers:
     def podman(self, *arguments: str) -> str:
         """Run `podman ARGUMENTS`; returns what it printed. Raises PeerFailedError. No container outlives the call."""
         return self._run_by_itself("podman", *arguments)
+
+    @contextmanager
+    def running(self, script: str) -> Iterator[subprocess.Popen[str]]:
+        """A shell script with podman's settings, in namespaces of its own; all of it ends with the block."""
+        words = [*_BY_ITSELF, _PRIVATE_RUN, "sh", "sh", "-c", script]
+        with subprocess.Popen(words, env=self._environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as shell:
+            try:
+                yield shell
+            finally:
+                shell.kill()
 
     def podman_pull(self, reference: str) -> str:
         """Pull an image; returns its id, which is the digest of its config without "sha256:"."""

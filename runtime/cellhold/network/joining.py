@@ -57,7 +57,13 @@ class Joined:
         with home.networks_locked():
             leases.give_back(container, home)  # of a run whose end nobody saw
             self.lease = leases.take(
-                self.network, home, container=container, names=(name, container, *spec.aliases), ports=spec.ports, policy=str(self._policy)
+                self.network,
+                home,
+                container=container,
+                names=(name, container, *spec.aliases),
+                ports=spec.ports,
+                policy=str(self._policy),
+                is_raw=bool(_DANGEROUS & (spec.capabilities or frozenset())),
             )
 
     @property
@@ -117,8 +123,11 @@ def connect(known: Record, name: str, home: Home, *, aliases: Sequence[str] = ()
             raise NotAllowed(f"cannot connect container {known.name} to {name}: it is on it")
         namespace = os.open(f"/proc/{known.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         closing.callback(os.close, namespace)
-        policy = next((lease.policy for _network, lease in leases.every(home) if lease.container == known.id), "all")
-        lease = leases.take(network, home, container=known.id, names=(known.name, known.id, *aliases), ports=(), policy=policy)
+        first = next(iter(leases.of_container(known.id, home)), None)
+        policy = first.policy if first is not None else str(known.spec.get("egress") or "all")
+        is_raw = first is None or first.is_raw
+        names = (known.name, known.id, *aliases)
+        lease = leases.take(network, home, container=known.id, names=names, ports=(), policy=policy, is_raw=is_raw)
         try:
             rules.add(network, lease, home)
             links.Cable(network, lease, namespace, rates=(None, None)).done()

@@ -41,6 +41,7 @@ class Lease:
     names: tuple[str, ...] = ()
     ports: tuple[Port, ...] = ()
     policy: str = "all"  # as cellhold.network.egress has it
+    is_raw: bool = False  # whether it may make packets by hand (CAP_NET_RAW) or change its devices (CAP_NET_ADMIN)
 
     @property
     def device(self) -> str:
@@ -74,7 +75,7 @@ def every(home: Home) -> Iterator[tuple[Network, Lease]]:
 
 
 def take(  # noqa: PLR0913  # what there is to know about it
-    network: Network, home: Home, *, container: str, names: Sequence[str], ports: Sequence[Port], policy: str
+    network: Network, home: Home, *, container: str, names: Sequence[str], ports: Sequence[Port], policy: str, is_raw: bool
 ) -> Lease:
     """A new one, with the next free address, and a free number for each port that asks for any. The caller has the lock.
 
@@ -97,6 +98,7 @@ def take(  # noqa: PLR0913  # what there is to know about it
         names=tuple(names),
         ports=tuple(_published(port, [one for _network, other in known for one in _ports(other)]) for port in ports),
         policy=policy,
+        is_raw=is_raw,
     )
     put(lease, network, home)
     return lease

@@ -84,6 +84,7 @@ def _bridge(host: Any, network: Network) -> int:
         host.link("add", ifname=network.bridge, kind="bridge", br_forward_delay=0)
     _set(f"/proc/sys/net/ipv6/conf/{network.bridge}/disable_ipv6", "1")  # or the host could be talked to by its link-local address
     _set(f"{_SYSCTL}/{network.bridge}/route_localnet", "1")  # for ports published on 127.0.0.1; rules.py keeps others from it
+    _set("/proc/sys/net/ipv4/ip_forward", "1")  # as every engine does; others may need it by the time that we are done
     index = socket.if_nametoindex(network.bridge)
     with suppress_error(_EXISTS):
         host.addr("add", index=index, address=network.gateway, prefixlen=network.prefix)

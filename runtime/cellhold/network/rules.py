@@ -2,12 +2,13 @@
 
 The rules are the same whoever is there; who is there, is in sets and maps. To add to those takes the kernel no time, to take away a grace
 period of RCU, some 10 ms: so a container that comes is added, and what one that has gone leaves is taken away afterwards, by the network's
-name server, which writes all anew. What an address, a port or a name means here has been checked when it was given out.
+name server, which writes all anew. Only who has the right to make packets by hand is looked at packet by packet: all others speak with
+their own address because the kernel lets them use no other. What an address, a port or a name means here has been checked when it was
+given out.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellhold.errors import SetupFailed
@@ -15,13 +16,13 @@ from cellhold.network import filters, leases, networks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from cellhold.network.leases import Lease
     from cellhold.network.networks import Network
     from cellhold.store.home import Home
 
 _CONNECTIONS = 16384  # of one container at a time through the host: its table of them is everybody's
-_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 _ANY = "0.0.0.0"  # noqa: S104  # all of the host's addresses
 _SETS = {
     "inet": {
@@ -58,24 +59,22 @@ table inet {table} {{
     iifname "{bridges}" oifname "{bridges}" ct status dnat masquerade
     iifname "{bridges}" oifname != "{bridges}" masquerade
   }}
+  chain from_containers {{
+    type filter hook prerouting priority mangle; policy accept;
+    iifname != "{bridges}" accept
+    ct state established,related accept
+    ip daddr 127.0.0.0/8 drop
+    ct state new add @busy {{ ip saddr ct count over {connections} }} drop
+    ip daddr @gateways meta l4proto {{ tcp, udp }} th dport 53 accept
+    ip saddr @limited fib daddr type local drop
+  }}
   chain passing {{
     type filter hook forward priority filter; policy accept;
-    iifname "{bridges}" ct state new add @busy {{ ip saddr ct count over {connections} }} drop
-    oifname "{bridges}" ct state established,related accept
+    ct state established,related accept
     oifname "{bridges}" ct status dnat accept
     iifname . oifname @within accept
     oifname "{bridges}" drop
     iifname @closed drop
-    {others}
-  }}
-  chain to_this_host {{
-    type filter hook prerouting priority mangle; policy accept;
-    iifname "{bridges}" ip daddr @gateways meta l4proto {{ tcp, udp }} th dport 53 accept
-    iifname "{bridges}" ct state new ip saddr @limited fib daddr type local drop
-  }}
-  chain to_loopback {{
-    type filter hook prerouting priority raw; policy accept;
-    iifname "{bridges}" ip daddr 127.0.0.0/8 drop
   }}
 }}
 table bridge {table} {{
@@ -99,7 +98,7 @@ def table(home: Home) -> str:
 
 def add(network: Network, lease: Lease, home: Home) -> None:
     """Let one in. The caller has the networks' lock. Raises SetupFailed, NotSupported."""
-    if not _mark(home).exists() or _begin_forwarding(home):
+    if not _mark(home).exists():
         write(home)
         return
     try:
@@ -117,11 +116,9 @@ def write(home: Home) -> None:
     """Write all anew. The caller has the lock. Raises SetupFailed, NotSupported."""
     with home.written():
         _mark(home).touch()
-    _begin_forwarding(home)
     known = list(leases.every(home))
     used = {network.name: network for network, _lease in known}
-    routes = _forwarding(home).exists()
-    filters.apply(script(table(home), networks.bridges(home), used.values(), [lease for _network, lease in known], routes=routes))
+    filters.apply(script(table(home), networks.bridges(home), used.values(), [lease for _network, lease in known]))
 
 
 def are_there(home: Home) -> bool:
@@ -132,9 +129,6 @@ def are_there(home: Home) -> bool:
 def remove(home: Home) -> None:
     """Remove the tables, as nobody is on any network. The caller has the lock. Raises SetupFailed, NotSupported."""
     name = table(home)
-    if _forwarding(home).exists():
-        _FORWARD.write_text("0", encoding="ascii")
-        _forwarding(home).unlink()
     filters.apply("".join(f"add table {kind} {name}\ndelete table {kind} {name}\n" for kind in _SETS))
     _mark(home).unlink(missing_ok=True)
 
@@ -144,33 +138,10 @@ def _mark(home: Home) -> Path:
     return home.networks / ".rules"
 
 
-def _forwarding(home: Home) -> Path:
-    """A file that is there as long as it is us who made the host pass packets on (ip_forward, ip-sysctl.rst)."""
-    return home.networks / ".forwarding"
-
-
-def _begin_forwarding(home: Home) -> bool:
-    """Have the host pass packets on, which containers need; whether it did not. For others than containers the rules keep it from it."""
-    if _FORWARD.read_text(encoding="ascii").strip() != "0":
-        return False
-    with home.written():
-        _forwarding(home).touch()
-    try:
-        _FORWARD.write_text("1", encoding="ascii")
-    except OSError as error:
-        reason = f"this host passes no packets on, and {_FORWARD} cannot be written: {error.strerror}"
-        raise SetupFailed(f"cannot connect a container: {reason}", step="network.rules", hint="sysctl net.ipv4.ip_forward=1") from error
-    return True
-
-
-def script(name: str, bridges: str, used: Iterable[Network], given: Iterable[Lease], *, routes: bool = False) -> str:
-    """The transaction that empties what there is, and fills it. bridges: what our bridges' names begin with, and a star.
-
-    routes: the host passes packets on only since we have made it; so it does not for others.
-    """
+def script(name: str, bridges: str, used: Iterable[Network], given: Iterable[Lease]) -> str:
+    """The transaction that empties what there is, and fills it. bridges: what our bridges' names begin with, and a star."""
     empty = [line for kind, sets in _SETS.items() for line in _emptied(kind, name, sets)]
-    others = f'iifname != "{bridges}" oifname != "{bridges}" drop' if routes else ""
-    rules = _RULES.format(table=name, bridges=bridges, connections=_CONNECTIONS, others=others)
+    rules = _RULES.format(table=name, bridges=bridges, connections=_CONNECTIONS)
     return "\n".join([*empty, rules, *_elements(name, used, given), ""])
 
 
@@ -191,8 +162,9 @@ def _elements(name: str, used: Iterable[Network], given: Iterable[Lease]) -> Ite
         if network.internal:
             yield f'add element inet {name} closed {{ "{network.bridge}" }}'
     for lease in given:
-        yield f'add element bridge {name} ends {{ "{lease.device}" }}'
-        yield f'add element bridge {name} members {{ "{lease.device}" . {lease.hardware_address} . {lease.address} }}'
+        if lease.is_raw:
+            yield f'add element bridge {name} ends {{ "{lease.device}" }}'
+            yield f'add element bridge {name} members {{ "{lease.device}" . {lease.hardware_address} . {lease.address} }}'
         if lease.policy != "all":
             yield f"add element inet {name} limited {{ {lease.address} }}"
         for port in lease.ports:
