@@ -103,7 +103,7 @@ def test_a_detached_one_whose_monitor_and_keeper_are_killed_leaves_its_network_t
     for pid in _above(inside):
         os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: not os.path.exists(f"/proc/{inside}"))
-    assert "Exited" in command("ps", "-a").stdout
+    assert eventually(lambda: "Exited" in command("ps", "-a").stdout), command("ps", "-a")
     assert eventually(lambda: os.listdir(open_home().networks / f"{networks.DEFAULT}/leases") == [])
     assert eventually(nothing_is_left)
     assert command("rm", "lost").returncode == 0
