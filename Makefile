@@ -36,7 +36,7 @@ test: $(VENV)/.test
 
 # Two files at a time: tests wait more than they work.
 pytest: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 # Its output comes at its end, whole: it runs beside the other tests.
 guest: $(VENV)/.test | debian-vm

@@ -31,7 +31,11 @@ _left: list[str] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a feature that doctor does not know: a mistyped one would skip, or run, for no reason. Give time to what makes an image."""
+    """Refuse a feature that doctor does not know: a mistyped one would skip, or run, for no reason. Give time to what makes an image.
+
+    What takes minutes begins: at the end one of two processes would wait for it.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     for item in items:
         unknown = [name for name in _required(item) if name not in doctor.FEATURES]
         if unknown:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups", "cgroup-freezer"),
     pytest.mark.timeout(1200),
+    pytest.mark.long,
 ]
 
 ROUNDS, STEPS = 50, 10
