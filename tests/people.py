@@ -65,6 +65,7 @@ class Person(NamedTuple):
             "HOME": str(self.place / "home"),
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "PYTHONPATH": str(self.place / "packages"),
+            "CELLHOLD_NETWORK": "none",
             "JUPYTER_TOKEN": "of nobody's business",
         }
         return {"user": self.uid, "group": self.gid, "extra_groups": [], "env": environment, "cwd": self.place}

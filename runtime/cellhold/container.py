@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from cellhold.network import Connection
     from cellhold.network.egress import Refused
     from cellhold.network.joining import Joined
+    from cellhold.network.slirp import Slirped
     from cellhold.spec import Health, Limits, Spec
     from cellhold.store.home import Home
     from cellhold.store.record import Record
@@ -125,7 +126,7 @@ class Container:
         self._started = self._running = 0.0
         self._last_usage: Usage | None = None
         self._done: Plan | None = None  # of the last start
-        self._joined: Joined | None = None
+        self._joined: Joined | Slirped | None = None
         self._wired: dict[str, tuple[str, ...]] = {}  # the calls that connected it
         self._before = Usage()  # what earlier runs had used: the group goes on counting
 
@@ -294,7 +295,7 @@ class Container:
         except CellholdError as error:
             gate.close()
             return error
-        words = f"a cable to {self._joined.network.bridge}; rules for {self._joined.network.name}"
+        words = f"to {self._joined.network.bridge}, {self._joined.network.gateway}"
         self._wired = {"network.connect": self._joined.calls()}
         self._tell(events.Step("network.connect", words, start, time.monotonic() - start))
         return None

@@ -23,6 +23,8 @@ MEMORY_MINIMUM = 6 << 20  # docker's: below it a container cannot start
 BITS_MINIMUM = 8000  # a full-sized packet takes 1.5 s
 CPUS_MINIMUM = 0.01  # the kernel's smallest quota, 1 ms of 100 ms
 PIDS_DEFAULT = 2048  # podman's: a fork bomb ends there
+PORT_MAXIMUM, BYTE_MAXIMUM = 65535, 255
+_IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}", re.ASCII)
 _HOSTNAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
 _CPUSET = re.compile(r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*", re.ASCII)
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
@@ -154,6 +156,16 @@ class Port:
     host: int | None = None
     address: str = LOOPBACK
     protocol: str = "tcp"
+
+    def __post_init__(self) -> None:
+        """Raise InvalidSpec for what is no port, no IPv4 address, and neither tcp nor udp."""
+        numbers = (self.container, *(() if self.host is None else (self.host,)))
+        if not all(isinstance(number, int) and 1 <= number <= PORT_MAXIMUM for number in numbers):
+            raise InvalidSpec(f"cannot publish port {self.host}:{self.container}: not from 1 to {PORT_MAXIMUM}")
+        if not _IPV4.fullmatch(self.address) or any(int(part) > BYTE_MAXIMUM for part in self.address.split(".")):
+            raise InvalidSpec(f"cannot publish on {self.address!r}: no IPv4 address", hint="127.0.0.1, or 0.0.0.0 for all of the host's")
+        if self.protocol not in ("tcp", "udp"):
+            raise InvalidSpec(f"cannot publish port {self.container}/{self.protocol}: neither tcp nor udp")
 
 
 @dataclass(frozen=True, kw_only=True)

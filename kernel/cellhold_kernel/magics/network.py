@@ -9,6 +9,7 @@ from cellhold.errors import CellholdError, NotSupported
 from cellhold.network import NONE, egress
 from cellhold.network.ports import told
 from cellhold_kernel.tail import plain
+from cellhold_kernel.widgets.wiring import refused_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,7 +62,8 @@ def _rows(kernel: CellKernel) -> Iterator[tuple[str, str, str]]:
         for port in lease.ports:
             yield "published", told(port), f"http://{port.address}:{port.host}/" if port.protocol == "tcp" else ""
         yield "egress", lease.policy, ""
-        yield "received", f"{one.received_packets} packets, {one.received_bytes} bytes", ""
-        yield "sent", f"{one.sent_packets} packets, {one.sent_bytes} bytes", ""
-    for place in kernel.box.refused():
+        if one.received_bytes is not None:
+            yield "received", f"{one.received_packets} packets, {one.received_bytes} bytes", ""
+            yield "sent", f"{one.sent_packets} packets, {one.sent_bytes} bytes", ""
+    for place in refused_by(kernel):
         yield "refused", f"{plain(place.protocol)} {plain(place.address)}:{place.port}, {place.packets} packets", ""

@@ -521,7 +521,7 @@ function wires(root, connections) {
       const before = boxes[index - 1];
       if (before && !(index === 1 && one.internal)) add(svg, "svg:line", { x1: before[0] + before[1], y1: 37, x2: x, y2: 37, class: "ch-edge on" });
     });
-    add(svg, "svg:text", { x: 487, y: 12, class: "ch-small", "text-anchor": "middle" }, `${one.device}: ${one.received} packets in, ${one.sent} out`);
+    add(svg, "svg:text", { x: 487, y: 12, class: "ch-small", "text-anchor": "middle" }, one.received === null ? "packets not measured" : `${one.device}: ${one.received} packets in, ${one.sent} out`);
     if (one.ports.length) {
       const list = add(root, "p", { class: "ch-note" }, "published: ");
       one.ports.forEach((port, index) => {

@@ -235,8 +235,8 @@ def _traffic(kernel: CellKernel | None) -> tuple[int | None, int | None]:
     """Bytes received and sent over all its networks; known where it has one."""
     if kernel is not None and kernel.spec.network != NONE:
         with suppress(CellholdError, OSError):
-            found = kernel.box.connections()
-            return sum(one.received_bytes for one in found), sum(one.sent_bytes for one in found)
+            found = [one for one in kernel.box.connections() if one.received_bytes is not None]
+            return (sum(one.received_bytes or 0 for one in found), sum(one.sent_bytes or 0 for one in found)) if found else (None, None)
     return None, None
 
 

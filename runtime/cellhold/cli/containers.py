@@ -146,8 +146,10 @@ def _measured(chosen: list[Record]) -> dict[str, tuple[float, Usage]]:
 
 
 def _net(known: Record) -> str:
-    found = network.connections(known, open_home())
-    return f"{size(sum(one.received_bytes for one in found))} / {size(sum(one.sent_bytes for one in found))}" if found else _UNKNOWN
+    found = [one for one in network.connections(known, open_home()) if one.received_bytes is not None]
+    return (
+        f"{size(sum(one.received_bytes or 0 for one in found))} / {size(sum(one.sent_bytes or 0 for one in found))}" if found else _UNKNOWN
+    )
 
 
 def _use(known: Record, before: tuple[float, Usage] | None, now: tuple[float, Usage]) -> dict[str, str]:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from cellhold.doctor.feature import Feature
+from cellhold.doctor.feature import Feature, MissingError
 from cellhold.doctor.trial import trial
+from cellhold.network import slirp
+
+
+def _slirp() -> str:
+    if (why := slirp.missing()) is not None:
+        raise MissingError(why)
+    return slirp.PROGRAM
+
 
 FEATURES = (
     Feature(
@@ -11,5 +19,11 @@ FEATURES = (
         can="connect containers to each other and to the world (network=bridge)",
         attempt=trial("network"),
         remedy="run as root, with nftables (apt install nftables) and a kernel with bridge, veth and nf_tables (NAT, fib, bridge family)",
+    ),
+    Feature(
+        name="rootless-network",
+        can="connect containers to the world without root",
+        attempt=_slirp,
+        remedy="apt install slirp4netns, and let everybody open /dev/net/tun (chmod 666, modprobe tun)",
     ),
 )

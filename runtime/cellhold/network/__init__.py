@@ -3,6 +3,8 @@
     networks.py   networks as people know them: a name, a subnet, a bridge device; kept in the store
     leases.py     who is on a network: addresses, names and published ports, given out under a lock
     joining.py    a container's way onto its network and off it again; what the rest of Cellhold calls
+    gate.py       where a container's PID 1 hands its namespaces out and waits
+    slirp.py      the same without root, by slirp4netns
     links.py      devices, addresses, routes and rates, by rtnetlink
     rules.py      what the host's packet filter does for all of them: one table, written anew from the leases
     filters.py    nft(8), here and in a container's network namespace
@@ -31,37 +33,40 @@ if TYPE_CHECKING:
     from cellhold.network.joining import Joined
     from cellhold.network.leases import Lease
     from cellhold.network.networks import Network
+    from cellhold.network.slirp import Slirped
     from cellhold.spec import Spec
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 
 NONE = "none"
-_COLUMNS = 16  # of /proc/net/dev; what the host's end of a cable sends is what the container receives
+# In a line of /proc/net/dev: what the host's end of a cable sends is what the container receives.
 _HOSTS_COUNTS = {"received_bytes": 8, "sent_bytes": 0, "received_packets": 9, "sent_packets": 1}
 
 
 class Connection(NamedTuple):
-    """A container on a network. Bytes and packets of this run."""
+    """A container on a network. Bytes and packets of this run; None without root, where nobody counts them."""
 
     lease: Lease
     network: Network
-    received_bytes: int
-    sent_bytes: int
-    received_packets: int
-    sent_packets: int
+    received_bytes: int | None
+    sent_bytes: int | None
+    received_packets: int | None
+    sent_packets: int | None
 
 
 def default() -> str:
-    """Of a container that is run by hand and has none said: CELLHOLD_NETWORK, else bridge as root where there is libnftables, else none."""
-    from cellhold.network import filters  # noqa: PLC0415  # as said above
+    """Of a container that is run by hand and has none said: CELLHOLD_NETWORK, else bridge where that can be had, else none."""
+    from cellhold.network import filters, slirp  # noqa: PLC0415  # as said above
 
     if configured := os.environ.get("CELLHOLD_NETWORK"):
         return configured
+    if subids.is_rootless():
+        return "bridge" if slirp.missing() is None else NONE
     try:
         filters.library()
     except NotSupported:
         return NONE
-    return NONE if subids.is_rootless() else "bridge"
+    return "bridge"
 
 
 def check(spec: Spec, home: Home) -> None:
@@ -72,13 +77,13 @@ def check(spec: Spec, home: Home) -> None:
         joining.check(spec, home)
 
 
-def join(spec: Spec, container: str, name: str, home: Home) -> Joined | None:
+def join(spec: Spec, container: str, name: str, home: Home) -> Joined | Slirped | None:
     """Take an address on its network, if it has one. Raises InvalidSpec (a port that is taken), NotAllowed, NetworkNotFound."""
     if spec.network == NONE:
         return None
     from cellhold.network import joining  # noqa: PLC0415  # as said above
 
-    return joining.Joined(spec, container, name, home)
+    return joining.join(spec, container, name, home)
 
 
 def leases_of(known: Record, home: Home) -> list[Lease]:
@@ -103,14 +108,11 @@ def connections(known: Record, home: Home) -> list[Connection]:
             name, colon, numbers = line.partition(":")
             if colon:
                 counts[name.strip()] = numbers.split()
-    return [
-        Connection(lease=lease, network=networks.find(lease.network, home), **_traffic(counts.get(lease.device, ("0",) * _COLUMNS)))
-        for lease in found
-    ]
+    return [Connection(lease=lease, network=networks.find(lease.network, home), **_traffic(counts.get(lease.device))) for lease in found]
 
 
-def _traffic(words: Sequence[str]) -> dict[str, int]:
-    return {name: int(words[at]) for name, at in _HOSTS_COUNTS.items()}
+def _traffic(words: Sequence[str] | None) -> dict[str, int | None]:
+    return {name: None if words is None else int(words[at]) for name, at in _HOSTS_COUNTS.items()}
 
 
 def refused(container: str, home: Home) -> list[Refused]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold.errors import InvalidSpec
 from cellhold.network import filters
+from cellhold.spec import PORT_MAXIMUM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +30,6 @@ TABLE = "cellhold"
 _ALLOW = "allow="
 _KINDS = ("all", "internet", "none")
 _NAME = re.compile(r"(?:\*\.)?(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
-_MOST_PORT = 65535
 _MOST_REFUSED = 1024  # places that are remembered
 # IANA's registry of special-purpose IPv4 addresses (RFC 6890 and after it): what is not globally reachable, multicast, and 240/4.
 _NOT_PUBLIC = (
@@ -48,6 +48,10 @@ _NOT_PUBLIC = (
     "203.0.113.0/24",
     "224.0.0.0/3",
 )
+
+
+# Whatever a name is answered with: who answers for it need not be whom the list means.
+_NEVER_LEARNED = tuple(map(ipaddress.IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")))
 
 
 class Place(NamedTuple):
@@ -116,7 +120,7 @@ def matches(place: Place, name: str) -> bool:
 
 def _place(part: str, text: str) -> Place:
     where, colon, port = part.partition(":")
-    if colon and not (port.isascii() and port.isdigit() and 1 <= int(port) <= _MOST_PORT):
+    if colon and not (port.isascii() and port.isdigit() and 1 <= int(port) <= PORT_MAXIMUM):
         raise InvalidSpec(f"cannot use egress={text}: {port!r} is no port")
     number = int(port) if colon else None
     try:
@@ -180,13 +184,17 @@ def _is_special(address: str) -> bool:
 
 
 def learned(policy: Policy, name: str, addresses: Sequence[str], seconds: int) -> str:
-    """The script that lets a container talk to what a name was answered with; "" where the policy does not ask for it."""
+    """The script that lets a container talk to what a name was answered with; "" where the policy does not ask for it.
+
+    Loopback, link-local and multicast addresses are never let in that way.
+    """
+    known = [one for one in addresses if not any(ipaddress.IPv4Address(one) in network for network in _NEVER_LEARNED)]
     lines = [
         f"add element inet {TABLE} {'named' if place.port is None else 'named_services'} "
         f"{{ {address}{'' if place.port is None else f' . {place.port}'} timeout {seconds}s }}"
         for place in policy.names()
         if matches(place, name)
-        for address in addresses
+        for address in known
     ]
     return "\n".join([*lines, ""]) if lines else ""
 

@@ -7,12 +7,15 @@ namespace of the thread that opens it.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from ctypes import CDLL, c_char_p, c_int, c_uint, c_void_p
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from cellhold.errors import NotSupported, SetupFailed
+from cellhold.errors import CellholdError, NotSupported, SetupFailed
 from cellhold.linux import process
 
 if TYPE_CHECKING:
@@ -46,9 +49,32 @@ def library() -> Any:
     return loaded
 
 
-def apply(script: str, *, namespace: int | None = None) -> None:
-    """Run a script. namespace: a descriptor of the network namespace, None = ours. Raises NotSupported, SetupFailed."""
-    _inside(namespace, lambda: _run(script, 0))
+def apply(script: str, *, namespace: int | None = None, user: int | None = None) -> None:
+    """Run a script. namespace: a descriptor of the network namespace, None = ours. Raises NotSupported, SetupFailed.
+
+    user: of the user namespace that it belongs to, for who is not root: no process with threads can enter that, so another one does it.
+    """
+    if user is None:
+        _inside(namespace, lambda: _run(script, 0))
+        return
+    fds = [fd for fd in (user, namespace) if fd is not None]
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    code = f"import sys; sys.path.append({package!r}); from cellhold.network.filters import enter; enter(*map(int, sys.argv[1:]))"
+    words = [sys.executable, "-I", "-S", "-c", code, *map(str, fds)]
+    done = subprocess.run(words, input=script, capture_output=True, text=True, pass_fds=fds, check=False)
+    if done.returncode:
+        raise SetupFailed((done.stdout or done.stderr).strip() or "cannot set the packet filter", step="network.rules")
+
+
+def enter(user: int, namespace: int) -> None:
+    """The other process: run the script that comes on standard input; an error is printed."""
+    try:
+        process.setns(user, process.CLONE_NEWUSER)
+        process.setns(namespace, process.CLONE_NEWNET)
+        _run(sys.stdin.read(), 0)
+    except (CellholdError, OSError) as error:
+        sys.stdout.write(str(error))
+        sys.exit(1)
 
 
 def listed(what: str, *, namespace: int | None = None) -> list[dict[str, Any]]:

@@ -6,17 +6,18 @@ PID 1 hands its network namespace out over the gate, a socket pair, and waits th
 from __future__ import annotations
 
 import os
-import socket
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cellhold.errors import CellholdError, InvalidSpec, NotAllowed, NotSupported, SetupFailed
-from cellhold.network import egress, filters, leases, links, naming, networks, rules
+from cellhold.errors import CellholdError, InvalidSpec, NotAllowed, NotSupported
+from cellhold.network import egress, filters, leases, links, naming, networks, rules, slirp
+from cellhold.network.gate import handed_out
 from cellhold.quantity import rate
 from cellhold.store import record, subids
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator, Sequence
 
     from cellhold.network.leases import Lease
@@ -25,24 +26,26 @@ if TYPE_CHECKING:
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 
-_SECONDS = 60.0  # longer than PID 1 takes to come up on a machine that still works
 _DANGEROUS = frozenset({"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_ADMIN"})
 
 
 def check(spec: Spec, home: Home) -> None:
     """Raise what join() would, as far as it can be told before: no such network, no program, rights that undo the egress policy."""
-    if subids.is_rootless():
-        raise NotSupported(
-            f"cannot use network={spec.network} without root: this version connects only root's containers",
-            hint="network=none (loopback only)",
-        )
-    filters.library()
-    networks.find(spec.network, home)
     policy = egress.parsed(spec.egress)
+    if subids.is_rootless():
+        slirp.check(spec)
+    else:
+        filters.library()
+    networks.find(spec.network, home)
     if policy.is_limited and spec.capabilities is not None and (given := sorted(_DANGEROUS & spec.capabilities)):
         raise InvalidSpec(
             f"cannot use egress={spec.egress} with {given[0]}: a program that has it can undo the policy", hint="leave one of them out"
         )
+
+
+def join(spec: Spec, container: str, name: str, home: Home) -> Joined | slirp.Slirped:
+    """A place on its network: on a bridge of the host's, or without root behind a process of its own."""
+    return (slirp.Slirped if subids.is_rootless() else Joined)(spec, container, name, home)
 
 
 class Joined:
@@ -74,8 +77,9 @@ class Joined:
     def connect(self, gate: socket.socket) -> None:
         """Bring it up, in the namespace that comes through the gate, and open the gate. Raises SetupFailed, NotSupported."""
         with ExitStack() as closing:
-            namespace = _handed_out(gate)
+            namespace, user = handed_out(gate)
             closing.callback(os.close, namespace)
+            closing.callback(os.close, user)
             with self._home.networks_locked():
                 cable = links.Cable(self.network, self.lease, namespace, rates=self._rates)
                 try:
@@ -111,6 +115,7 @@ class Joined:
 
 def connect(known: Record, name: str, home: Home, *, aliases: Sequence[str] = ()) -> Lease:
     """Connect a container that runs to one more network, until it ends. Raises NotAllowed, NetworkNotFound, SetupFailed."""
+    _need_root("connect a container")
     network = networks.find(name, home)
     if not known.is_alive:
         raise NotAllowed(
@@ -140,6 +145,7 @@ def connect(known: Record, name: str, home: Home, *, aliases: Sequence[str] = ()
 
 def disconnect(known: Record, name: str, home: Home) -> None:
     """Take a container that runs off a network. Raises NotAllowed where it is not on it, NetworkNotFound."""
+    _need_root("disconnect a container")
     network = networks.find(name, home)
     with home.networks_locked():
         lease = next((one for one in leases.of(network, home) if one.container == known.id), None)
@@ -149,14 +155,21 @@ def disconnect(known: Record, name: str, home: Home) -> None:
         _tidy(leases.give_back(known.id, home, only=network), home)
 
 
+def _need_root(what: str) -> None:
+    if subids.is_rootless():
+        raise NotSupported(f"cannot {what} without root: its namespaces are nobody's to enter", hint="make it anew, or run as root")
+
+
 def refused(container: str, home: Home) -> list[egress.Refused]:
     """What a container that runs wanted and did not get by its policy, the most often first. Raises NotAllowed where it has none."""
+    _need_root("see what was refused")
     with _running(container, home) as (lease, namespace):
         return egress.refused(namespace) if egress.parsed(lease.policy).is_limited else []
 
 
 def restrict(container: str, policy: egress.Policy, home: Home) -> None:
     """Give a container that runs another policy; connections that there are go on. Raises NotAllowed where it is on no network."""
+    _need_root("change egress of a container")
     with home.networks_locked(), _running(container, home) as (lease, namespace):
         _restrict(policy, networks.find(lease.network, home), namespace)
         for network, one in list(leases.every(home)):
@@ -209,25 +222,15 @@ def reclaim(home: Home) -> None:
         gone = {lease.container for _network, lease in leases.every(home) if not home.container(lease.container).exists()}
         for container in gone:
             leases.give_back(container, home)
-        naming.clear(home)
+        if not subids.is_rootless():
+            naming.clear(home)
 
 
 def _tidy(left: Sequence[Network], home: Home) -> None:
     """What a container leaves in the rules its network's name server takes away; where that was killed, we do."""
+    if subids.is_rootless():
+        return
     with suppress(CellholdError):  # what cannot be done now the next one who comes or goes does
         if not all(naming.is_there(network, home) for network in left):
             rules.write(home)
             naming.clear(home)
-
-
-def _handed_out(gate: socket.socket) -> int:
-    gate.settimeout(_SECONDS)
-    try:
-        words, fds, _flags, _address = socket.recv_fds(gate, 16, 1)
-    except TimeoutError as error:
-        raise SetupFailed(f"cannot connect a container: it did not come up within {_SECONDS:g} s", step="network.offer") from error
-    except OSError:
-        words, fds = b"", []
-    if not words or not fds:
-        raise SetupFailed("cannot connect a container: it ended while it was being made", step="network.offer")
-    return fds[0]

@@ -75,15 +75,23 @@ def every(home: Home) -> Iterator[tuple[Network, Lease]]:
 
 
 def take(  # noqa: PLR0913  # what there is to know about it
-    network: Network, home: Home, *, container: str, names: Sequence[str], ports: Sequence[Port], policy: str, is_raw: bool
+    network: Network,
+    home: Home,
+    *,
+    container: str,
+    names: Sequence[str],
+    ports: Sequence[Port],
+    policy: str,
+    is_raw: bool,
+    address: str | None = None,
 ) -> Lease:
-    """A new one, with the next free address, and a free number for each port that asks for any. The caller has the lock.
+    """A new one, with the address, or the next free one, and a free number for each port that asks for any. The caller has the lock.
 
     Raises InvalidSpec for a port that is taken, NotAllowed where there is no address left.
     """
     known = list(every(home))
     taken = {lease.address for other, lease in known if other.name == network.name}
-    address = _next(network, taken, home)
+    address = address or _next(network, taken, home)
     if address is None:
         raise NotAllowed(
             f"cannot join network {network.name}: all {len(taken)} addresses of {network.subnet} are taken",

@@ -11,18 +11,20 @@ import select
 import socket
 import subprocess
 import sys
+import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
-from cellhold.errors import CellholdError
+from cellhold.errors import CellholdError, SetupFailed
 from cellhold.linux import inotify
 from cellhold.network import egress, filters, leases, links, networks, rules
 from cellhold.store import locks, record
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cellhold.network.leases import Lease
     from cellhold.network.networks import Network
@@ -35,7 +37,7 @@ _LEAST_SECONDS = 30  # that a place stays open after an answer, also where the a
 _ASK_SECONDS = 5.0  # that another server may take
 _LOOK_SECONDS = 0.5  # between two looks whether anybody is left
 _MOST = 65535
-_AT_ONCE = 32  # questions
+_AT_ONCE, _AT_ONCE_EACH = 32, 8  # questions, in all and of one container
 _BACKGROUND = '"$0" "$@" </dev/null >/dev/null 2>&1 &'
 
 
@@ -48,10 +50,17 @@ def serve(network: Network, home: Home) -> None:
         except BlockingIOError:
             return
         sockets = [closing.enter_context(socket.socket(socket.AF_INET, kind)) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)]
-        for one in sockets:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind((network.gateway, PORT))  # questions wait there until the process is ready
-        sockets[1].listen(_AT_ONCE)
+        try:
+            for one in sockets:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                one.bind((network.gateway, PORT))  # questions wait there until the process is ready
+            sockets[1].listen(_AT_ONCE)
+        except OSError as error:
+            raise SetupFailed(
+                f"cannot serve names on network {network.name}: {network.gateway}:{PORT}: {error.strerror}",
+                step="network.naming",
+                hint="another name server listens on all of this host's addresses: have it leave out those of containers' bridges",
+            ) from error
         fds = [lock, *(one.fileno() for one in sockets)]
         package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         code = f"import sys; sys.path.append({package!r}); from cellhold.network.naming import main; main()"
@@ -108,6 +117,8 @@ class Server:
         """Nobody has asked yet."""
         self._network, self._home = network, home
         self._known: dict[str, Lease] = {}  # by address
+        self._pending: Counter[str] = Counter()  # questions by who asks
+        self._counting = threading.Lock()
         self._seen = -1  # the leases' directory's time of change when they were read
 
     def run(self, lock: int, datagrams: socket.socket, streams: socket.socket) -> None:
@@ -122,16 +133,30 @@ class Server:
                     rules.write(self._home)
             if datagrams.fileno() in ready:
                 question, client = datagrams.recvfrom(_MOST)
-                pool.submit(self._answer_datagram, datagrams, question, client)
+                self._work(pool, client[0], self._answer_datagram, datagrams, question, client)
             if streams.fileno() in ready:
                 connection, client = streams.accept()
-                pool.submit(self._answer_stream, connection, client)
+                if not self._work(pool, client[0], self._answer_stream, connection, client):
+                    connection.close()
             if not ready:
                 with self._home.networks_locked():
                     if not leases.of(self._network, self._home):
                         _take_away(self._network, self._home)
                         os.close(lock)
                         return
+
+    def _work(self, pool: ThreadPoolExecutor, client: str, work: Callable[..., None], *arguments: Any) -> bool:
+        """Have a question answered; False for one too many at a time from there, so that nobody keeps the others waiting."""
+        if self._pending[client] >= _AT_ONCE_EACH:
+            return False
+        with self._counting:
+            self._pending[client] += 1
+        pool.submit(work, *arguments).add_done_callback(lambda _done: self._done(client))
+        return True
+
+    def _done(self, client: str) -> None:
+        with self._counting:
+            self._pending[client] -= 1
 
     def _answer_datagram(self, back: socket.socket, question: bytes, client: Any) -> None:
         with suppress(OSError):

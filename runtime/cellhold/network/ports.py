@@ -5,9 +5,8 @@ from __future__ import annotations
 import ipaddress
 
 from cellhold.errors import InvalidSpec
-from cellhold.spec import LOOPBACK, Port
+from cellhold.spec import LOOPBACK, PORT_MAXIMUM, Port
 
-_MOST = 65535
 _EXAMPLE = "8080:80, 127.0.0.1:8080:80, 8000-8009:8000-8009, 53:53/udp or 80"
 
 
@@ -20,8 +19,6 @@ def parsed(text: str) -> list[Port]:
     outside = _range(host, text) if colon and host else [None] * len(inside)
     if len(outside) != len(inside):
         raise InvalidSpec(f"cannot use publish={text}: {len(outside)} ports of the host for {len(inside)} of the container", hint=_EXAMPLE)
-    if (protocol or "tcp") not in ("tcp", "udp"):
-        raise InvalidSpec(f"cannot use publish={text}: {protocol} is neither tcp nor udp")
     return [
         Port(container=theirs, host=ours, address=address, protocol=protocol or "tcp")
         for theirs, ours in zip(inside, outside, strict=True)
@@ -50,6 +47,6 @@ def _range(text: str, whole: str) -> list[int | None]:
     if not (first.isascii() and first.isdigit() and (not dash or (last.isascii() and last.isdigit()))):
         raise InvalidSpec(f"cannot use publish={whole}: {text!r} is no port", hint=_EXAMPLE)
     low, high = int(first), int(last if dash else first)
-    if not 1 <= low <= high <= _MOST:
-        raise InvalidSpec(f"cannot use publish={whole}: {text} is not from 1 to {_MOST}", hint=_EXAMPLE)
+    if not 1 <= low <= high <= PORT_MAXIMUM:
+        raise InvalidSpec(f"cannot use publish={whole}: {text} is not from 1 to {PORT_MAXIMUM}", hint=_EXAMPLE)
     return list(range(low, high + 1))

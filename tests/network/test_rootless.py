@@ -1,0 +1,89 @@
+"""A network without root: slirp4netns, with published ports and egress policies; in the tests' own namespaces."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from smallworld import HOST, METADATA, PRIVATE, PUBLIC
+
+from boxes import eventually
+from outside import world
+from people import furnish, person
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from people import Person
+
+pytestmark = pytest.mark.requires(  # root: to make the users
+    "root", "rootless", "subordinate-ids", "user-namespace", "overlayfs", "mount-api", "seccomp", "rootless-network"
+)
+
+_TRY = 'for host in "$@"; do busybox nc -w 3 "$host" 80 </dev/null || echo "$host refused"; done'
+_SERVE = 'echo up; while true; do echo "$HOSTNAME answers" | busybox nc -l -p 80; done'
+# As udev has it everywhere; on some machines only root may open it.
+_TUN = "mount -t tmpfs tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200"
+_AS_IT = f'{_TUN} && exec setpriv --reuid="$1" --regid="$2" --clear-groups -- env -i "${{@:3}}"'
+
+
+@pytest.fixture(scope="module", params=["ranged", "single"])
+def anybody(request: pytest.FixtureRequest, busybox_root: Path) -> Iterator[Person]:
+    with world(), person(f"n{request.param[0]}", subordinate=request.param == "ranged") as who:
+        furnish(who, busybox_root)
+        yield who
+        assert eventually(lambda: not who.processes())
+        assert who.containers() == []
+
+
+def cellhold(who: Person, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as the user, where /dev/net/tun is everybody's."""
+    variables = [f"{name}={value}" for name, value in who.as_it()["env"].items() if name != "CELLHOLD_NETWORK"]
+    script = ["bash", "-c", _AS_IT, "bash", str(who.uid), str(who.gid), *variables, *who.cellhold(*words)]
+    return subprocess.run(["unshare", "--mount", *script], capture_output=True, text=True, check=False, timeout=120, cwd=who.place)
+
+
+def test_it_reaches_the_world_and_the_host_reaches_its_published_ports(anybody: Person) -> None:
+    root = ("--rootfs", str(anybody.place / "image"))
+    ran = cellhold(anybody, "run", "--rm", "--network", "bridge", *root, "sh", "-c", _TRY, "sh", PUBLIC, HOST)
+    assert ran.stdout.splitlines()[0] == f"{PUBLIC} answers {HOST}", ran
+    for number, name in ((3000, "one"), (3001, "two")):
+        made = cellhold(anybody, "run", "-d", "--name", name, "--hostname", name, "-p", f"{number}:80", *root, "sh", "-c", _SERVE)
+        assert made.returncode == 0, made.stderr
+        assert eventually(lambda name=name: cellhold(anybody, "logs", name).stdout.startswith("up"))  # type: ignore[misc]
+        with socket.create_connection(("127.0.0.1", number), 5) as one:
+            assert one.makefile().readline() == f"{name} answers\n"
+    assert "127.0.0.1:3001->80/tcp" in cellhold(anybody, "ps").stdout
+    taken = cellhold(anybody, "run", "--rm", "-p", "3000:80", *root, "true")
+    assert (taken.returncode, "container one has it" in taken.stderr) == (125, True), taken.stderr
+    assert cellhold(anybody, "rm", "-f", "one", "two").returncode == 0
+    assert eventually(lambda: not anybody.processes())
+    assert os.listdir(anybody.store / "networks/bridge/leases") == []
+
+
+def test_the_hosts_loopback_is_not_reached_and_policies_hold(anybody: Person) -> None:
+    root = ("--rootfs", str(anybody.place / "image"))
+    with socket.create_server(("127.0.0.1", 80)):
+        ran = cellhold(anybody, "run", "--rm", "--network", "bridge", *root, "sh", "-c", _TRY, "sh", "10.87.0.2")
+        assert ran.stdout == "10.87.0.2 refused\n", ran
+    places = (PUBLIC, PRIVATE, METADATA, HOST)
+    ran = cellhold(anybody, "run", "--rm", "--network", "bridge", "--egress", "internet", *root, "sh", "-c", _TRY, "sh", *places)
+    assert ran.stdout.splitlines() == [f"{PUBLIC} answers {HOST}", *(f"{place} refused" for place in places[1:])], ran
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--network lab", "cannot use network=lab without root"),
+        ("--network bridge --net-egress 1mbit", "cannot use net-egress without root"),
+        ("--network bridge --egress allow=mirror.example", "cannot use egress=allow=mirror.example without root"),
+        ("-p 80:80", "cannot publish port 80: those below 1024 are root's"),
+    ],
+)
+def test_what_takes_root_is_refused(anybody: Person, words: str, told: str) -> None:
+    refused = cellhold(anybody, "run", "--rm", *words.split(), "--rootfs", str(anybody.place / "image"), "true")
+    assert (refused.returncode, told in refused.stderr) == (125, True), refused.stderr
