@@ -91,6 +91,11 @@ def usage(known: Record, read: Read = files.read) -> Usage:
     return cgroups.existing(known.id).usage(read)
 
 
+def networks(home: Home) -> set[str]:
+    """The names of those that a container is to be on when it runs."""
+    return {name for one in listed(home) for name in one.networks}
+
+
 def writable_layer(pid: int, name: str) -> tuple[int, int]:
     """Bytes that the writable layer of the container with that PID 1 still takes, and in all.
 

@@ -281,6 +281,8 @@ class Detached:
         check_name(name)
         with named(name, self._home, not_of=self.id), self._changing() as known:
             before, known.name = known.name, name
+            if known.networks:
+                network.rename(known.id, before, name, self._home)
         journal.tell(self._home.root, "rename", known, oldName=before)
 
     def update(self, limits: Limits | None = None, *, restart: str | None = None) -> None:

@@ -141,7 +141,8 @@ def remove(arguments: argparse.Namespace) -> int:
 
 def prune(_arguments: argparse.Namespace) -> int:
     """Remove them, and say which."""
-    if gone := networks.prune(open_home()):
+    home = open_home()
+    if gone := networks.prune(home, needed=containers.networks(home)):
         print("Deleted Networks:", *gone, sep="\n")
     return 0
 

@@ -11,6 +11,7 @@ from cellhold.cli import table
 from cellhold.detached import Detached
 from cellhold.errors import CellholdError
 from cellhold.lifecycle import State
+from cellhold.network import networks
 from cellhold.quantity import size
 from cellhold.store import subids, tree
 from cellhold.store.home import open_home
@@ -29,7 +30,11 @@ def add(commands: Any) -> None:
     using = words.add_parser("df", help="what takes space", description="Show what takes space in the store.")
     using.add_argument("--format", choices=("table", "json"), default="table", help="json: one object a line")
     using.set_defaults(run=df)
-    pruning = words.add_parser("prune", help="remove what nobody needs", description="Remove stopped containers and images without a name.")
+    pruning = words.add_parser(
+        "prune",
+        help="remove what nobody needs",
+        description="Remove stopped containers, networks that none is on, and images without a name.",
+    )
     pruning.add_argument("-a", "--all", action="store_true", help="all images that no container is made of")
     pruning.add_argument("-f", "--force", action="store_true", help="do not ask")
     pruning.add_argument("--volumes", action="store_true", help="anonymous volumes that no container has, too")
@@ -90,7 +95,7 @@ def prune(arguments: argparse.Namespace) -> int:
 
     images = "all images that no container is made of" if arguments.all else "all images without a name"
     more = ", anonymous volumes that no container has" if arguments.volumes else ""
-    if not arguments.force and not agreed(f"This removes all stopped containers, {images}{more}. Go on? [y/N] "):
+    if not arguments.force and not agreed(f"This removes all stopped containers, networks that none is on, {images}{more}. Go on? [y/N] "):
         return 0
     home, freed = open_home(), 0
     stopped = [one for one in containers.listed(home) if one.kept and one.state in (State.STOPPED, State.CREATED)]
@@ -104,6 +109,8 @@ def prune(arguments: argparse.Namespace) -> int:
             continue
         freed += written
         print(one.id)
+    if unused := networks.prune(home, needed=containers.networks(home)):
+        print("Deleted Networks:", *unused, sep="\n")
     if arguments.volumes:
         sizes = {one.name: one.used_bytes() for one in volumes.every(home)}
         gone = volumes.prune(home)

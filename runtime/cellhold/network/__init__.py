@@ -131,6 +131,14 @@ def restrict(known: Record, policy: str, home: Home) -> None:
     joining.restrict(known.id, egress.parsed(policy), home)
 
 
+def rename(container: str, old: str, new: str, home: Home) -> None:
+    """Have others on its networks know a container by another name."""
+    from cellhold.network import leases  # noqa: PLC0415  # as said above
+
+    with home.networks_locked():
+        leases.rename(container, old, new, home)
+
+
 def release(container: str, home: Home) -> None:
     """Take a container off its networks; a second time there is nothing to do."""
     if any(home.networks.glob(f"*/leases/{container}")):

@@ -10,7 +10,7 @@ import json
 import os
 import socket
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -133,6 +133,13 @@ def put(lease: Lease, network: Network, home: Home) -> None:
         draft = path.with_name(f".{lease.container}")
         draft.write_text(json.dumps(asdict(lease)), encoding="utf-8")
         draft.replace(path)
+
+
+def rename(container: str, old: str, new: str, home: Home) -> None:
+    """Put one name in another's place. The caller has the lock."""
+    for network, lease in list(every(home)):
+        if lease.container == container:
+            put(replace(lease, names=tuple(new if name == old else name for name in lease.names)), network, home)
 
 
 def give_back(container: str, home: Home, *, only: Network | None = None) -> list[Network]:

@@ -22,7 +22,7 @@ from cellhold.spec import check_name
 from cellhold.store import removal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from cellhold.store.home import Home
@@ -162,13 +162,14 @@ def remove(name: str, home: Home) -> None:
         removal.remove(network.directory(home))
 
 
-def prune(home: Home) -> list[str]:
-    """Remove all that nobody is on, but the default one; gives their names."""
+def prune(home: Home, *, needed: Collection[str] = ()) -> list[str]:
+    """Remove all that nobody is on, but the default one and those that are needed; gives their names."""
     gone = []
     for network in every(home):
-        with suppress(NotAllowed, NetworkNotFound):
-            remove(network.name, home)
-            gone.append(network.name)
+        if network.name not in needed:
+            with suppress(NotAllowed, NetworkNotFound):
+                remove(network.name, home)
+                gone.append(network.name)
     return gone
 
 
