@@ -2,9 +2,9 @@
 
 The rules are the same whoever is there; who is there, is in sets and maps. To add to those takes the kernel no time, to take away a grace
 period of RCU, some 10 ms: so a container that comes is added, and what one that has gone leaves is taken away afterwards, by the network's
-name server, which writes all anew. Only who has the right to make packets by hand is looked at packet by packet: all others speak with
-their own address because the kernel lets them use no other. What an address, a port or a name means here has been checked when it was
-given out.
+name server, which writes all anew. Only who has the right to make packets by hand is looked at packet by packet, in a table that is there
+for nobody else: all others speak with their own address because the kernel lets them use no other. What an address, a port or a name
+means here has been checked when it was given out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SETS = {
         "members": "set members { type ifname . ether_addr . ipv4_addr; }",
     },
 }
-_RULES = """
+_ROUTED = """
 table inet {table} {{
   chain publish {{
     dnat ip to ip daddr . meta l4proto . th dport map @published
@@ -77,6 +77,8 @@ table inet {table} {{
     iifname @closed drop
   }}
 }}
+"""
+_BRIDGED = """
 table bridge {table} {{
   chain checked {{
     iifname . ether saddr . ip saddr @members accept
@@ -140,14 +142,19 @@ def _mark(home: Home) -> Path:
 
 def script(name: str, bridges: str, used: Iterable[Network], given: Iterable[Lease]) -> str:
     """The transaction that empties what there is, and fills it. bridges: what our bridges' names begin with, and a star."""
-    empty = [line for kind, sets in _SETS.items() for line in _emptied(kind, name, sets)]
-    rules = _RULES.format(table=name, bridges=bridges, connections=_CONNECTIONS)
-    return "\n".join([*empty, rules, *_elements(name, used, given), ""])
+    given = list(given)
+    lines = [*_emptied("inet", name), _ROUTED.format(table=name, bridges=bridges, connections=_CONNECTIONS)]
+    if any(lease.is_raw for lease in given):
+        lines += [*_emptied("bridge", name), _BRIDGED.format(table=name)]
+    else:  # each packet would pass through it
+        lines += [f"add table bridge {name}", f"delete table bridge {name}"]
+    return "\n".join([*lines, *_elements(name, used, given), ""])
 
 
-def _emptied(kind: str, name: str, sets: dict[str, str]) -> Iterator[str]:
+def _emptied(kind: str, name: str) -> Iterator[str]:
+    """The table with its sets, there and empty."""
     yield f"add table {kind} {name}"
-    for one, declared in sets.items():
+    for one, declared in _SETS[kind].items():
         word, _, rest = declared.partition(" ")
         yield f"add {word} {kind} {name} {rest}"
         yield f"flush {word} {kind} {name} {one}"
