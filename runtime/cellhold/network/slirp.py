@@ -6,6 +6,7 @@ Containers are apart from each other, and have no names: each has a host of its 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -31,6 +32,7 @@ _TUN = "/dev/net/tun"
 _HOST, _NAMES, _GUEST = 2, 3, 100  # addresses in the subnet that the program has for itself, its name server, and the container
 _SECONDS = 30.0
 _MOST = 4096
+_NS_GET_PARENT = 0xB702  # ioctl_ns(2)
 _SOCKET = "slirp"
 _BACKGROUND = '"$0" "$@" </dev/null >/dev/null 2>&1 &'
 
@@ -118,8 +120,14 @@ class Slirped:
     def _start(self, gate: socket.socket, namespace: int, user: int, control: Path) -> None:
         """Start the program, and wait until the device is there."""
         ready, tell = os.pipe()
+        ours = -1
         try:
+            ours = fcntl.ioctl(user, _NS_GET_PARENT)  # the user namespace of our launcher: its sandbox takes a root to be made
             words = [
+                "nsenter",
+                f"--user=/proc/self/fd/{ours}",
+                "--preserve-credentials",
+                "--",
                 PROGRAM,
                 "--configure",
                 "--mtu=65520",
@@ -135,7 +143,7 @@ class Slirped:
                 f"/proc/self/fd/{namespace}",
                 self.lease.inside,
             ]
-            fds = [gate.fileno(), tell, namespace, user]
+            fds = [gate.fileno(), tell, namespace, user, ours]
             subprocess.run(
                 ["/bin/sh", "-c", _BACKGROUND, *words], pass_fds=fds, cwd="/", start_new_session=True, check=True
             )  # found on the user's PATH
@@ -146,7 +154,9 @@ class Slirped:
                     f"cannot connect a container: {PROGRAM} has ended at once", step="network.slirp", hint=f"is {_TUN} there?"
                 )
         finally:
-            os.close(ready)
+            for fd in (ready, ours):
+                if fd >= 0:
+                    os.close(fd)
             if tell >= 0:
                 os.close(tell)
 
