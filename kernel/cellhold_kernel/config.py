@@ -111,7 +111,10 @@ def _tmpfs(text: str, _key: str) -> tuple[Mount, ...]:
 def _ports(text: str, key: str) -> tuple[Port, ...]:
     found = tuple(port for word in _words(text) for port in ports.parsed(word))
     if beyond := next((port for port in found if port.address != LOOPBACK), None):
-        raise InvalidSpec(f"cannot use {key}={text[:_SHOWN]}: a notebook publishes on {LOOPBACK} only, not on {beyond.address}")
+        raise InvalidSpec(
+            f"cannot use {key}={text[:_SHOWN]}: a notebook publishes on {LOOPBACK} only, not on {beyond.address}",
+            hint=f"{key}={beyond.host or beyond.container}:{beyond.container}",
+        )
     return found
 
 

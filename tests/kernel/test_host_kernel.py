@@ -62,8 +62,8 @@ def test_container_with_words_replaces_it_and_runs_the_rest_in_the_new_one(eithe
         ("image=127.0.0.1:1/nonsuch", "RegistryFailed: cannot "),
         ("network=host", "InvalidSpec: cannot use network=host"),
         ("ports=80", "InvalidSpec: cannot use ports with network=none"),
-        ("network=bridge egress=some", "InvalidSpec: cannot use egress=some"),
-        ("network=bridge ports=0.0.0.0:80:80", "InvalidSpec: cannot use ports=0.0.0.0:80:80: a notebook publishes on 127.0.0.1 only"),
+        ("egress=some network=bridge", "InvalidSpec: cannot use egress=some"),
+        ("ports=0.0.0.0:80:80 network=bridge", "InvalidSpec: cannot use ports=0.0.0.0:80:80: a notebook publishes on 127.0.0.1 only"),
     ],
 )
 def test_bad_input_is_one_sentence_with_a_remedy_and_changes_nothing(line: str, says: str, worn: Notebook) -> None:

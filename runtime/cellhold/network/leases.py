@@ -15,7 +15,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from cellhold.errors import InvalidSpec, NotAllowed
-from cellhold.network import networks
+from cellhold.network import links, networks
 from cellhold.spec import Port
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class Lease:
 
     @property
     def hardware_address(self) -> str:
-        """Of its own end: made from the address, so that nobody else has it."""
-        return "02:43:" + ":".join(f"{int(part):02x}" for part in self.address.split("."))
+        """Of its own end."""
+        return links.hardware_address(self.address)
 
 
 def of(network: Network, home: Home) -> list[Lease]:

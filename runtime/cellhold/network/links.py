@@ -81,7 +81,8 @@ def _bridge(host: Any, network: Network) -> int:
     with suppress(OSError):
         return socket.if_nametoindex(network.bridge)
     with suppress_error(_EXISTS):  # another container has just made it
-        host.link("add", ifname=network.bridge, kind="bridge", br_forward_delay=0)
+        # With an address of its own: else it has its lowest cable's, and with each that comes others forget who it is.
+        host.link("add", ifname=network.bridge, kind="bridge", br_forward_delay=0, address=hardware_address(network.gateway))
     _set(f"/proc/sys/net/ipv6/conf/{network.bridge}/disable_ipv6", "1")  # or the host could be talked to by its link-local address
     _set(f"{_SYSCTL}/{network.bridge}/route_localnet", "1")  # for ports published on 127.0.0.1; rules.py keeps others from it
     _set("/proc/sys/net/ipv4/ip_forward", "1")  # as every engine does; others may need it by the time that we are done
@@ -98,6 +99,11 @@ def _shape(route: Any, device: int, bits: int) -> None:
     route.tc(
         "add", "tbf", index=device, handle=_ROOT_HANDLE, rate=rate, latency=_LATENCY, burst=max(int(rate * _BURST_SECONDS), _LEAST_BURST)
     )
+
+
+def hardware_address(address: str) -> str:
+    """Made from the address, so that nobody else on the network has it."""
+    return "02:43:" + ":".join(f"{int(part):02x}" for part in address.split("."))
 
 
 def is_there(network: Network) -> bool:
