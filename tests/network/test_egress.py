@@ -13,7 +13,7 @@ from smallworld import HOST, METADATA, PRIVATE, PUBLIC
 
 from boxes import eventually, run, started
 from cellhold.container import Container
-from cellhold.errors import InvalidSpec
+from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.network import egress, joining, networks
 from cellhold.spec import Spec
 from cellhold.store.home import open_home
@@ -142,6 +142,13 @@ def test_what_was_refused_is_counted_with_where_it_wanted_to_go_and_the_policy_c
         assert eventually(lambda: out.so_far.count(".\n") == 3)
         assert out.so_far.splitlines()[6:8] == [f"{PRIVATE}:80 {_ANSWERS}", f"{PUBLIC}:81 {_ANSWERS}"]
         os.close(writing)
+
+
+def test_one_that_can_undo_a_policy_gets_none() -> None:
+    with started(Spec(args=("sleep", "1000"), network="bridge", capabilities=frozenset({"CAP_NET_RAW"}))) as (box, _out):
+        with pytest.raises(NotAllowed, match="was given rights by which a program can undo it"):
+            box.restrict("internet")
+        assert box.connections()[0].lease.policy == "all"
 
 
 def test_a_container_cannot_change_the_rules() -> None:

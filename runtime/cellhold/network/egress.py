@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold.errors import InvalidSpec
 from cellhold.network import filters
+from cellhold.network.networks import DEFAULT
 from cellhold.spec import PORT_MAXIMUM
 
 if TYPE_CHECKING:
@@ -133,10 +134,10 @@ def _place(part: str, text: str) -> Place:
     return Place(where, number, is_name=True)
 
 
-def script(policy: Policy, network: Network, *, has_neighbours: bool, local: Sequence[str] = ()) -> str:
-    """The rules for a container's namespace, replacing what was there. has_neighbours: others on the network may be talked to.
+def script(policy: Policy, on: Sequence[Network], *, local: Sequence[str] = ()) -> str:
+    """The rules for a container's namespace, replacing what was there. on: its networks. local: this host's own addresses.
 
-    local: this host's own addresses, which are no part of the internet.
+    Others on a network may be talked to unless it is the default one, where everybody is.
     """
     lines = [
         f"add table inet {TABLE}",
@@ -162,10 +163,11 @@ def script(policy: Policy, network: Network, *, has_neighbours: bool, local: Seq
         "    type filter hook output priority filter; policy drop;",
         '    oifname "lo" accept',
         "    ct state established,related accept",
-        f"    ip daddr {network.gateway} meta l4proto {{ tcp, udp }} th dport 53 accept",
+        *(f"    ip daddr {network.gateway} meta l4proto {{ tcp, udp }} th dport 53 accept" for network in on),
     ]
-    if has_neighbours:
-        lines += [f"    ip daddr {network.gateway} goto refuse", f"    ip daddr {network.subnet} accept"]
+    for network in on:
+        if network.name != DEFAULT:
+            lines += [f"    ip daddr {network.gateway} goto refuse", f"    ip daddr {network.subnet} accept"]
     if policy.kind == "internet":
         refused = ", ".join([*_NOT_PUBLIC, *(one for one in local if not _is_special(one))])
         lines += [f"    ip daddr {{ {refused} }} goto refuse", "    meta nfproto ipv4 accept"]

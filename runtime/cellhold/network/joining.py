@@ -84,7 +84,7 @@ class Joined:
                 cable = links.Cable(self.network, self.lease, namespace, rates=self._rates)
                 try:
                     if self._policy.is_limited:
-                        _restrict(self._policy, self.network, namespace)
+                        _restrict(self._policy, [self.network], namespace)
                     rules.add(self.network, self.lease, self._home)
                 finally:
                     cable.done()
@@ -136,6 +136,8 @@ def connect(known: Record, name: str, home: Home, *, aliases: Sequence[str] = ()
         try:
             rules.add(network, lease, home)
             links.Cable(network, lease, namespace, rates=(None, None)).done()
+            if policy != "all":
+                _restrict(egress.parsed(policy), _networks(known.id, home), namespace)
             naming.serve(network, home)
         except CellholdError:
             leases.give_back(known.id, home, only=network)
@@ -171,16 +173,24 @@ def restrict(container: str, policy: egress.Policy, home: Home) -> None:
     """Give a container that runs another policy; connections that there are go on. Raises NotAllowed where it is on no network."""
     _need_root("change egress of a container")
     with home.networks_locked(), _running(container, home) as (lease, namespace):
-        _restrict(policy, networks.find(lease.network, home), namespace)
+        if policy.is_limited and lease.is_raw:
+            raise NotAllowed(
+                f"cannot use egress={policy}: container {container} was given rights by which a program can undo it",
+                hint="make it anew, without NET_RAW, NET_ADMIN and SYS_ADMIN",
+            )
+        _restrict(policy, _networks(container, home), namespace)
         for network, one in list(leases.every(home)):
             if one.container == container:
                 leases.put(replace(one, policy=str(policy)), network, home)
         rules.write(home)
 
 
-def _restrict(policy: egress.Policy, network: Network, namespace: int) -> None:
-    script = egress.script(policy, network, has_neighbours=network.name != networks.DEFAULT, local=own_addresses())
-    filters.apply(script, namespace=namespace)
+def _restrict(policy: egress.Policy, on: Sequence[Network], namespace: int) -> None:
+    filters.apply(egress.script(policy, on, local=own_addresses()), namespace=namespace)
+
+
+def _networks(container: str, home: Home) -> list[Network]:
+    return [networks.find(lease.network, home) for lease in leases.of_container(container, home)]
 
 
 @contextmanager

@@ -185,7 +185,7 @@ class Server:
         if len(asked.question) != 1:
             return None
         name = asked.question[0].name.to_text(omit_final_dot=True)
-        own = self._own(asked, name)
+        own = self._own(asked, name, lease)
         if own is not None:
             return own
         policy = egress.parsed(lease.policy)
@@ -205,7 +205,12 @@ class Server:
             self._seen = changed
         return self._known
 
-    def _own(self, asked: Any, name: str) -> bytes | None:
+    def _known_to(self, lease: Lease) -> list[Lease]:
+        """Who is on the networks that the one who asks is on."""
+        others = [one.network for one in leases.of_container(lease.container, self._home) if one.network != self._network.name]
+        return [*self._leases().values(), *(one for name in others for one in leases.of(networks.find(name, self._home), self._home))]
+
+    def _own(self, asked: Any, name: str, lease: Lease) -> bytes | None:
         """What is known here: names of containers, and the names of their addresses."""
         import dns.message  # noqa: PLC0415  # as above
         import dns.rdataclass  # noqa: PLC0415
@@ -213,12 +218,12 @@ class Server:
         import dns.reversename  # noqa: PLC0415
         import dns.rrset  # noqa: PLC0415
 
-        known = self._leases()
+        known = self._known_to(lease)
         texts: dict[int, list[str]] = {}
-        if addresses := [lease.address for lease in known.values() if name.lower() in map(str.lower, lease.names)]:
+        if addresses := [one.address for one in known if name.lower() in map(str.lower, one.names)]:
             texts = {dns.rdatatype.A: addresses}
-        elif lease := next((one for one in known.values() if asked.question[0].name == dns.reversename.from_address(one.address)), None):
-            texts = {dns.rdatatype.PTR: [f"{lease.names[0]}."]}
+        elif found := next((one for one in known if asked.question[0].name == dns.reversename.from_address(one.address)), None):
+            texts = {dns.rdatatype.PTR: [f"{found.names[0]}."]}
         if not texts:
             return None
         answer = dns.message.make_response(asked, recursion_available=True)
