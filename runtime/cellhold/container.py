@@ -295,6 +295,9 @@ class Container:
         except CellholdError as error:
             gate.close()
             return error
+        except OSError as error:
+            gate.close()
+            return SetupFailed(f"cannot connect container {self.name}: {error}", step="network.connect", errno=error.errno or 0)
         words = f"to {self._joined.network.bridge}, {self._joined.network.gateway}"
         self._wired = {"network.connect": self._joined.calls()}
         self._tell(events.Step("network.connect", words, start, time.monotonic() - start))

@@ -42,15 +42,20 @@ def anybody(request: pytest.FixtureRequest, busybox_root: Path) -> Iterator[Pers
 
 def cellhold(who: Person, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the command as the user, where /dev/net/tun is everybody's."""
+    return subprocess.run(line(who, *words), capture_output=True, text=True, check=False, timeout=120, cwd=who.place)
+
+
+def line(who: Person, *words: str) -> list[str]:
+    """Its command line."""
     variables = [f"{name}={value}" for name, value in who.as_it()["env"].items() if name != "CELLHOLD_NETWORK"]
-    script = ["bash", "-c", _AS_IT, "bash", str(who.uid), str(who.gid), *variables, *who.cellhold(*words)]
-    return subprocess.run(["unshare", "--mount", *script], capture_output=True, text=True, check=False, timeout=120, cwd=who.place)
+    return ["unshare", "--mount", "bash", "-c", _AS_IT, "bash", str(who.uid), str(who.gid), *variables, *who.cellhold(*words)]
 
 
 def test_it_reaches_the_world_and_the_host_reaches_its_published_ports(anybody: Person) -> None:
     root = ("--rootfs", str(anybody.place / "image"))
     ran = cellhold(anybody, "run", "--rm", "--network", "bridge", *root, "sh", "-c", _TRY, "sh", PUBLIC, HOST)
     assert ran.stdout.splitlines()[0] == f"{PUBLIC} answers {HOST}", ran
+    assert (ran.returncode, anybody.containers()) == (0, []), ran
     for number, name in ((3000, "one"), (3001, "two")):
         made = cellhold(anybody, "run", "-d", "--name", name, "--hostname", name, "-p", f"{number}:80", *root, "sh", "-c", _SERVE)
         assert made.returncode == 0, made.stderr
@@ -87,3 +92,23 @@ def test_the_hosts_loopback_is_not_reached_and_policies_hold(anybody: Person) ->
 def test_what_takes_root_is_refused(anybody: Person, words: str, told: str) -> None:
     refused = cellhold(anybody, "run", "--rm", *words.split(), "--rootfs", str(anybody.place / "image"), "true")
     assert (refused.returncode, told in refused.stderr) == (125, True), refused.stderr
+
+
+def test_when_the_command_is_killed_its_network_ends_with_it(anybody: Person) -> None:
+    words = line(anybody, "run", "--rm", "-p", "3002:80", "--rootfs", str(anybody.place / "image"), "sleep", "1000")
+    with subprocess.Popen(words, cwd=anybody.place) as killed:
+        assert eventually(lambda: any("slirp4netns" in _command(pid) for pid in anybody.processes()))
+        assert eventually(lambda: any(_command(pid).startswith("sleep 1000") for pid in anybody.processes()))
+        killed.kill()
+    assert eventually(lambda: not anybody.processes())
+    ran = cellhold(anybody, "run", "--rm", "-p", "3002:80", "--rootfs", str(anybody.place / "image"), "true")
+    assert (ran.returncode, anybody.containers()) == (0, []), ran
+    assert os.listdir(anybody.store / "networks/bridge/leases") == []
+
+
+def _command(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+            return file.read().replace("\0", " ")
+    except OSError:
+        return ""

@@ -96,6 +96,14 @@ def test_addresses_are_given_out_in_turn_and_not_again_at_once(home: Home) -> No
     assert leases.of_container("000000000009", home)[0].names == ("n9",)
 
 
+def test_a_lease_that_was_being_written_when_somebody_was_killed_keeps_no_network(home: Home) -> None:
+    network = networks.create("lab", home)
+    (network.leases(home) / ".0123456789ab").write_text('{"container": "01')
+    assert leases.of(network, home) == []
+    networks.remove("lab", home)
+    assert networks.every(home) == []
+
+
 def test_networks_are_apart_and_kept(home: Home) -> None:
     lab, other = networks.create("lab", home, internal=True, labels={"a": "b"}), networks.create("other", home)
     assert lab.subnet != other.subnet

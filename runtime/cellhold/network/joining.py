@@ -224,6 +224,8 @@ def release(container: str, home: Home) -> None:
     """Take a container off its networks; a second time there is nothing to do. Its cable goes with its namespace, by and by."""
     with home.networks_locked():
         _tidy(leases.give_back(container, home), home)
+    if subids.is_rootless():
+        slirp.forget(container, home)
 
 
 def reclaim(home: Home) -> None:

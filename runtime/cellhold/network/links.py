@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cellhold.network.leases import Lease
     from cellhold.network.networks import Network
 
-_EXISTS, _NO_DEVICE, _NOT_FOUND = 17, 19, 2
+_EXISTS, _NO_DEVICE = 17, 19
 _ROOT_HANDLE, _LATENCY, _BURST_SECONDS, _LEAST_BURST = 0x10000, "50ms", 0.01, 32 << 10
 _SYSCTL = "/proc/sys/net/ipv4/conf"
 

@@ -135,9 +135,10 @@ class Server:
                 question, client = datagrams.recvfrom(_MOST)
                 self._work(pool, client[0], self._answer_datagram, datagrams, question, client)
             if streams.fileno() in ready:
-                connection, client = streams.accept()
-                if not self._work(pool, client[0], self._answer_stream, connection, client):
-                    connection.close()
+                with suppress(OSError):  # who asked has given up
+                    connection, client = streams.accept()
+                    if not self._work(pool, client[0], self._answer_stream, connection, client):
+                        connection.close()
             if not ready:
                 with self._home.networks_locked():
                     if not leases.of(self._network, self._home):

@@ -154,7 +154,7 @@ def remove(name: str, home: Home) -> None:
         raise NotAllowed(f"cannot remove network {name}: it is the one that is always there")
     with home.networks_locked():
         network = find(name, home)
-        if using := sorted(os.listdir(network.leases(home))):
+        if using := sorted(name for name in os.listdir(network.leases(home)) if not name.startswith(".")):  # those are half written
             raise NotAllowed(f"cannot remove network {name}: container {using[0]} is on it", hint=f"cellhold rm -f {using[0]}, then again")
         if links.is_there(network):  # its name server, which would have removed that soon, sees that the network is gone
             links.remove_bridge(network)

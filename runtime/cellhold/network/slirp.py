@@ -144,9 +144,7 @@ class Slirped:
                 self.lease.inside,
             ]
             fds = [gate.fileno(), tell, namespace, user, ours]
-            subprocess.run(
-                ["/bin/sh", "-c", _BACKGROUND, *words], pass_fds=fds, cwd="/", start_new_session=True, check=True
-            )  # found on the user's PATH
+            subprocess.run(["/bin/sh", "-c", _BACKGROUND, *words], pass_fds=fds, cwd="/", start_new_session=True, check=True)
             os.close(tell)
             tell = -1
             if not os.read(ready, 1):
@@ -174,6 +172,12 @@ class Slirped:
         """Give the ports back; the program has ended with PID 1."""
         with self._home.networks_locked():
             leases.give_back(self.lease.container, self._home)
+        forget(self.lease.container, self._home)
+
+
+def forget(container: str, home: Home) -> None:
+    """Remove the socket that a container's program, which its sandbox keeps from that, has left in the container's directory."""
+    (home.container(container) / _SOCKET).unlink(missing_ok=True)
 
 
 def _publish(control: Path, port: Port) -> None:
