@@ -234,6 +234,7 @@ def reclaim(home: Home) -> None:
         gone = {lease.container for _network, lease in leases.every(home) if not home.container(lease.container).exists()}
         for container in gone:
             leases.give_back(container, home)
+        leases.clear_drafts(home)
         if not subids.is_rootless():
             naming.clear(home)
 

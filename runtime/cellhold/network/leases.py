@@ -152,6 +152,12 @@ def give_back(container: str, home: Home, *, only: Network | None = None) -> lis
     return left
 
 
+def clear_drafts(home: Home) -> None:
+    """Remove what somebody was writing when he was killed. The caller has the lock, so nobody writes."""
+    for draft in home.networks.glob(f"*/{networks.LEASES}/.*"):
+        draft.unlink(missing_ok=True)
+
+
 def _read(path: Path) -> Lease | None:
     if path.name.startswith("."):
         return None
