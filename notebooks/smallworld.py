@@ -15,22 +15,25 @@ from ctypes import CDLL, get_errno
 from typing import NamedTuple
 
 PUBLIC, METADATA, PRIVATE = "9.9.9.9", "169.254.169.254", "10.1.2.3"
-ADDRESSES = (PUBLIC, METADATA, PRIVATE)
+PUBLIC6, METADATA6, PRIVATE6 = "2620:fe::9", "fd00:ec2::254", "fd12:3456::3"
+ADDRESSES = (PUBLIC, METADATA, PRIVATE, PUBLIC6, METADATA6, PRIVATE6)
 HOST, BEYOND = "192.0.2.1", "192.0.2.2"
+HOST6, BEYOND6 = "2001:db8::1", "2001:db8::2"
 PORTS, STREAM, SIZE = (80, 81), 82, 8_000_000
 _CLONE_NEWNET = 0x40000000
 _SERVICE = """
 import socket, sys, threading
 stream, size, *ports = map(int, sys.argv[1:])
+kind = dict(family=socket.AF_INET6, dualstack_ipv6=True) if socket.has_dualstack_ipv6() else {}
 def answer(back, who, port):
-    words = f"{back.getsockname()[0]} answers {who[0]}\\n".encode()
-    back.sendall(bytes(size) if port == stream else words)
+    words = f"{back.getsockname()[0]} answers {who[0]}\\n".replace("::ffff:", "")  # as IPv6 writes an address of IPv4
+    back.sendall(bytes(size) if port == stream else words.encode())
     back.close()
 def serve(one, port):
     while True:
         threading.Thread(target=answer, args=(*one.accept(), port)).start()
 for port in (stream, *ports):
-    threading.Thread(target=serve, args=(socket.create_server(("0.0.0.0", port)), port)).start()
+    threading.Thread(target=serve, args=(socket.create_server(("", port), **kind), port)).start()
 print("up", flush=True)
 """
 
@@ -68,15 +71,26 @@ def enter() -> World:
     serving.stdout.readline()
     output("ip", "link", "set", "lo", "up")
     output("ip", "link", "add", "up0", "type", "veth", "peer", "name", "out0", "netns", str(serving.pid))
-    output("ip", "address", "add", f"{HOST}/24", "dev", "up0")
     output("ip", "link", "set", "up0", "up")
     world.run("ip", "link", "set", "lo", "up")
-    world.run("ip", "address", "add", f"{BEYOND}/24", "dev", "out0")
     world.run("ip", "link", "set", "out0", "up")
-    for address in ADDRESSES:
-        world.run("ip", "address", "add", f"{address}/32", "dev", "lo")
-    output("ip", "route", "add", "default", "via", BEYOND)
+    for ours, theirs in ((HOST, BEYOND), (HOST6, BEYOND6)) if has_ipv6() else ((HOST, BEYOND),):
+        output("ip", "address", "add", *_length(ours, 24, 64), "dev", "up0")
+        world.run("ip", "address", "add", *_length(theirs, 24, 64), "dev", "out0")
+        output("ip", "route", "add", "default", "via", theirs)
+    for address in ADDRESSES if has_ipv6() else ADDRESSES[:3]:
+        world.run("ip", "address", "add", *_length(address, 32, 128), "dev", "lo")
     return world
+
+
+def has_ipv6() -> bool:
+    """Whether this machine speaks it."""
+    return os.path.exists("/proc/sys/net/ipv6")
+
+
+def _length(address: str, ipv4: int, ipv6: int) -> tuple[str, ...]:
+    """Words of ip(8) for an address; one of IPv6 can be used at once."""
+    return (f"{address}/{ipv6}", "nodad") if ":" in address else (f"{address}/{ipv4}",)
 
 
 def inside(pid: int, *words: str) -> str:

@@ -158,14 +158,30 @@ class Port:
     protocol: str = "tcp"
 
     def __post_init__(self) -> None:
-        """Raise InvalidSpec for what is no port, no IPv4 address, and neither tcp nor udp."""
+        """Raise InvalidSpec for what is no port, no IP address, ::1, and neither tcp nor udp."""
         numbers = (self.container, *(() if self.host is None else (self.host,)))
         if not all(isinstance(number, int) and 1 <= number <= PORT_MAXIMUM for number in numbers):
             raise InvalidSpec(f"cannot publish port {self.host}:{self.container}: not from 1 to {PORT_MAXIMUM}")
-        if not _IPV4.fullmatch(self.address) or any(int(part) > BYTE_MAXIMUM for part in self.address.split(".")):
-            raise InvalidSpec(f"cannot publish on {self.address!r}: no IPv4 address", hint="127.0.0.1, or 0.0.0.0 for all of the host's")
+        if ":" in self.address:
+            _check_ipv6(self.address)
+        elif not _IPV4.fullmatch(self.address) or any(int(part) > BYTE_MAXIMUM for part in self.address.split(".")):
+            raise InvalidSpec(f"cannot publish on {self.address!r}: no IP address", hint="127.0.0.1, or 0.0.0.0 for all of the host's")
         if self.protocol not in ("tcp", "udp"):
             raise InvalidSpec(f"cannot publish port {self.container}/{self.protocol}: neither tcp nor udp")
+
+
+def _check_ipv6(address: str) -> None:
+    from ipaddress import IPv6Address  # noqa: PLC0415  # most have none
+
+    try:
+        found = IPv6Address(address)
+    except ValueError as error:
+        raise InvalidSpec(f"cannot publish on {address!r}: no IP address", hint="[::] for all of the host's") from error
+    if found.is_loopback or found.ipv4_mapped or found.scope_id or str(found) != address:
+        raise InvalidSpec(
+            f"cannot publish on {address}: nothing from elsewhere comes to it, or it is {found} written in another way",
+            hint=f"{LOOPBACK} is this host alone as well",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

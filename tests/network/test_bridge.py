@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from smallworld import HOST, PUBLIC, output
+from smallworld import HOST, HOST6, PUBLIC, PUBLIC6, output
 
 from boxes import command, eventually, run, started
 from cellhold.container import Container
@@ -249,3 +249,70 @@ def test_a_detached_one_is_on_its_network_as_long_as_it_runs_and_can_be_connecte
     finally:
         command("rm", "-f", "web")
     assert os.listdir(open_home().networks / "bridge/leases") == []
+
+
+@pytest.mark.requires("ipv6")
+def test_with_ipv6_it_has_an_address_of_that_and_reaches_the_world_by_the_hosts() -> None:
+    assert ask(PUBLIC6).out == f"{PUBLIC6} answers {HOST6}\n"
+    script = "grep -c eth0 /proc/net/if_inet6; cat /proc/sys/net/ipv6/conf/eth0/accept_ra"
+    assert run(Spec(args=("sh", "-c", script), network="bridge")).out == "2\n0\n"  # and a link-local one
+
+
+@pytest.mark.requires("ipv6")
+def test_with_ipv6_containers_find_each_other_and_a_port_is_published_where_that_is_asked_for(outside: World) -> None:
+    home = open_home()
+    networks.create("six", home, subnets=["fd00:99::/64"])
+    ports = (Port(container=80, host=3000, address="::"),)
+    code = SERVE.replace('("0.0.0.0", 80)', '("::", 80), family=socket.AF_INET6, dualstack_ipv6=True')
+    try:
+        with started(Spec(args=("python3", "-c", code), network="six", hostname="web", ports=ports, name="web")) as (box, out):
+            assert eventually(lambda: "up" in out.so_far)
+            address = lease(box).address6
+            assert address == "fd00:99::2"
+            assert asked(HOST6, 3000) == f"web answers {HOST6}\n"
+            outside_asks = ASK.replace("sys.argv[1]", repr(HOST6)).replace("sys.argv[2]", "3000")
+            assert outside.run("python3", "-c", outside_asks) == "web answers 2001:db8::2\n"
+            assert re.fullmatch(r"web answers fd00:99::[0-9a-f]+\n", ask(address, network="six").out)
+            assert ask(address, network="bridge").outcome.status == 1
+            names = "import socket; print(socket.getaddrinfo('web', 80, socket.AF_INET6)[0][4][0]); print(socket.getfqdn('fd00:99::2'))"
+            assert run(Spec(args=("python3", "-c", names), network="six")).out == "fd00:99::2\nweb\n"
+    finally:
+        assert eventually(lambda: not list((home.networks / "six/leases").iterdir()))
+        networks.remove("six", home)
+
+
+@pytest.mark.requires("ipv6")
+def test_with_ipv6_nobody_speaks_from_anothers_address() -> None:
+    hear = "import socket; one = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); one.bind(('::', 9)); print('up', flush=True)\n"
+    hear += "while True: print(*one.recvfrom(99)[1][:1], flush=True)"
+    speak = """
+import socket, sys
+for kind, source in ((78, sys.argv[2]), (0, "")):  # IPV6_FREEBIND: any address may be bound to
+    one = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    if kind:
+        one.setsockopt(socket.IPPROTO_IPV6, kind, 1)
+        one.bind((source, 0))
+    try:
+        one.sendto(b"x", (sys.argv[1], 9))
+    except PermissionError:
+        print("refused")
+"""
+    with started(Spec(args=("python3", "-c", hear), network="bridge")) as (box, out):
+        assert eventually(lambda: "up" in out.so_far)
+        address = lease(box).address6
+        liar = Container.create(Spec(args=("python3", "-c", speak, address, address.replace("::", "::ffff:")), network="bridge"))
+        with liar:
+            liar.start()
+            own = lease(liar).address6
+            assert liar.wait().status == 0
+        assert eventually(lambda: own in out.so_far)
+        assert out.so_far.split() == ["up", own]
+
+
+@pytest.mark.requires("ipv6")
+def test_who_makes_packets_by_hand_has_no_ipv6() -> None:
+    with started(Spec(args=("sleep", "1000"), network="bridge", capabilities=frozenset({*DEFAULT, "CAP_NET_RAW"}))) as (box, _out):
+        assert lease(box).address6 == ""
+        assert output("nsenter", f"--net=/proc/{box.pid}/ns/net", "--", "ip", "-6", "address", "show", "dev", "eth0") == ""
+    with pytest.raises(InvalidSpec, match="cannot publish on ::: the container has no IPv6"):
+        run(server(ports=(Port(container=80, host=3000, address="::"),), capabilities=frozenset({"CAP_NET_RAW"})))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from smallworld import HOST, METADATA, PRIVATE, PUBLIC
+from smallworld import HOST, HOST6, METADATA, METADATA6, PRIVATE, PRIVATE6, PUBLIC, PUBLIC6
 
 from boxes import eventually, run, started
 from cellhold.container import Container
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-
 _TRY = """
 import socket, sys
 for word in sys.argv[1:]:
-    host, port = word.split(":")
+    host, _, port = word.rpartition(":")
     try:
         one = socket.create_connection((host, int(port)), 3)
         print(word, one.makefile().readline().split()[1])
@@ -38,6 +38,7 @@ for word in sys.argv[1:]:
 """
 _ANSWERS = "answers"
 _PROHIBITED = "OSError 113"  # EHOSTUNREACH: ICMP says "administratively prohibited"
+_PROHIBITED6 = "PermissionError 13"  # EACCES: the same word of IPv6's ICMP
 _NAMESERVER = """
 import socket, sys
 import dns.message, dns.rrset
@@ -73,6 +74,18 @@ def test_the_internet_is_public_addresses_only() -> None:
     places = [f"{address}:80" for address in (PUBLIC, METADATA, PRIVATE, HOST, "10.87.0.1", "127.0.0.1")]
     assert list(tried("internet", *places).values()) == [_ANSWERS, *[_PROHIBITED] * 4, "ConnectionRefusedError 111"]
     assert list(tried(None, *places[:3]).values()) == [_ANSWERS] * 3
+
+
+@pytest.mark.requires("ipv6")
+def test_the_policies_hold_with_ipv6_as_well() -> None:
+    gateway = networks.find("bridge", open_home()).gateway6
+    places = [f"{address}:80" for address in (PUBLIC6, METADATA6, PRIVATE6, HOST6, gateway, "ff02::1%eth0")]
+    assert list(tried("internet", *places[:5]).values()) == [_ANSWERS, *[_PROHIBITED6] * 4]
+    assert set(tried("none", *places[:5]).values()) == {_PROHIBITED6}
+    assert list(tried("all", *places[:3]).values()) == [_ANSWERS] * 3
+    places = [f"{PRIVATE6}:80", f"{PUBLIC6}:80", f"{PUBLIC6}:81", f"{METADATA6}:80", f"{PUBLIC}:80"]
+    wanted = [_ANSWERS, _PROHIBITED6, _ANSWERS, _PROHIBITED6, _PROHIBITED]
+    assert list(tried("allow=fd12:3456::/32,[2620:fe::9]:81", *places).values()) == wanted
 
 
 def test_none_lets_nobody_be_talked_to() -> None:
@@ -142,6 +155,32 @@ def test_what_was_refused_is_counted_with_where_it_wanted_to_go_and_the_policy_c
         assert eventually(lambda: out.so_far.count(".\n") == 3)
         assert out.so_far.splitlines()[6:8] == [f"{PRIVATE}:80 {_ANSWERS}", f"{PUBLIC}:81 {_ANSWERS}"]
         os.close(writing)
+
+
+_STREAM = """
+import socket, sys
+with socket.create_connection((sys.argv[1], 82)) as one:
+    one.settimeout(5)
+    print(len(one.recv(1000)) > 0, flush=True)
+    sys.stdin.readline()
+    try:
+        while one.recv(65536): pass
+        print("the end")
+    except OSError as error:
+        print(type(error).__name__)
+"""
+
+
+def test_a_change_of_the_policy_ends_the_connections_that_it_does_not_allow() -> None:
+    for policy, expected in (("allow=9.9.9.9:82", "the end"), ("allow=9.9.9.9:80", "ConnectionResetError")):
+        reading, writing = os.pipe()
+        with started(Spec(args=("python3", "-c", _STREAM, PUBLIC), network="bridge", egress="internet"), stdin=reading) as (box, out):
+            os.close(reading)
+            assert eventually(lambda out=out: "True" in out.so_far)
+            box.restrict(policy)
+            os.write(writing, b"\n")
+            assert eventually(lambda out=out, word=expected: word in out.so_far), (policy, out.so_far)
+            os.close(writing)
 
 
 def test_one_that_can_undo_a_policy_gets_none() -> None:

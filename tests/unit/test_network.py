@@ -84,7 +84,7 @@ def test_what_a_name_is_answered_with_is_let_in_but_no_place_that_no_name_should
 
 
 def test_addresses_are_given_out_in_turn_and_not_again_at_once(home: Home) -> None:
-    network = networks.create("lab", home, subnet="10.99.0.0/29")
+    network = networks.create("lab", home, subnets=["10.99.0.0/29"])
     given = [take(network, home, number).address for number in range(5)]
     assert given == [f"10.99.0.{n}" for n in (2, 3, 4, 5, 6)]
     with pytest.raises(NotAllowed, match=r"cannot join network lab: all 5 addresses of 10.99.0.0/29 are taken"):
@@ -115,12 +115,12 @@ def test_networks_are_apart_and_kept(home: Home) -> None:
     with pytest.raises(InvalidSpec, match="there is one of that name"):
         networks.create("lab", home)
     with pytest.raises(InvalidSpec, match="overlaps with"):
-        networks.create("third", home, subnet=lab.subnet)
+        networks.create("third", home, subnets=[lab.subnet])
     for wrong in ("10.0.0.0/31", "10.0.0.1/8", "x", "::/64", "10.0.0.0/24\n"):
         with pytest.raises(InvalidSpec, match="cannot use subnet="):
-            networks.create("third", home, subnet=wrong)
+            networks.create("third", home, subnets=[wrong])
     with pytest.raises(InvalidSpec, match="cannot use gateway="):
-        networks.create("third", home, subnet="10.98.0.0/24", gateway="10.97.0.1")
+        networks.create("third", home, subnets=["10.98.0.0/24"], gateways=["10.97.0.1"])
     with pytest.raises(NetworkNotFound, match="there are lab, other"):
         networks.find("nosuch", home)
     with pytest.raises(InvalidSpec, match="cannot use name="):
@@ -128,7 +128,7 @@ def test_networks_are_apart_and_kept(home: Home) -> None:
 
 
 def test_the_rules_name_who_is_there_and_nothing_that_somebody_wrote(home: Home) -> None:
-    network = networks.create("lab", home, subnet="10.99.0.0/24", internal=True)
+    network = networks.create("lab", home, subnets=["10.99.0.0/24"], internal=True)
     one = take(network, home, 1, names=('"; flush ruleset', "x"), policy="allow=mirror.example", ports=(Port(container=80, host=29999),))
     raw = replace(take(network, home, 2), is_raw=True)
     script = rules.script("cellhold_test", "chtest-*", [network], [one, raw])

@@ -209,7 +209,12 @@ def inspected(known: Record) -> dict[str, Any]:
                 for port in lease.ports
             },
             "Networks": {
-                lease.network: {"IPAddress": lease.address, "MacAddress": lease.hardware_address, "Aliases": list(lease.names)}
+                lease.network: {
+                    "IPAddress": lease.address,
+                    "GlobalIPv6Address": lease.address6,
+                    "MacAddress": lease.hardware_address,
+                    "Aliases": list(lease.names),
+                }
                 for lease in network.leases_of(known, open_home())
             },
         },

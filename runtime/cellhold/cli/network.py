@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import BooleanOptionalAction
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,11 @@ def add(commands: Any) -> None:
     )
     words = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     making = words.add_parser("create", help="make one", description="Make a network, and print its id.")
-    making.add_argument("--subnet", metavar="SUBNET", help="10.99.0.0/24 (default: a free one)")
-    making.add_argument("--gateway", metavar="IP", help="this host's address on it (default: the first)")
+    making.add_argument(
+        "--subnet", metavar="SUBNET", action="append", default=[], help="10.99.0.0/24, and one of IPv6, fd00:99::/64 (default: free ones)"
+    )
+    making.add_argument("--gateway", metavar="IP", action="append", default=[], help="this host's address on a subnet (default: the first)")
+    making.add_argument("--ipv6", action=BooleanOptionalAction, help="with a subnet of IPv6 (default: where this host speaks it)")
     making.add_argument("--internal", action="store_true", help="nothing beyond it can be reached")
     making.add_argument(
         "--dns", metavar="IP", action="append", default=[], help="a server that is asked for others' names (default: this host's)"
@@ -70,8 +74,9 @@ def create(arguments: argparse.Namespace) -> int:
     made = networks.create(
         arguments.name,
         open_home(),
-        subnet=arguments.subnet,
-        gateway=arguments.gateway,
+        subnets=arguments.subnet,
+        gateways=arguments.gateway,
+        ipv6=arguments.ipv6,
         internal=arguments.internal,
         dns=arguments.dns,
         labels=dict(map(options.label, arguments.label)),
@@ -111,20 +116,24 @@ def inspect(arguments: argparse.Namespace) -> int:
 
 def inspected(network: networks.Network) -> dict[str, Any]:
     """The object that `docker network inspect` prints."""
+    pools = [{"Subnet": network.subnet, "Gateway": network.gateway}]
+    if network.subnet6:
+        pools.append({"Subnet": network.subnet6, "Gateway": network.gateway6})
     return {
         "Name": network.name,
         "Id": network.id,
         "Created": datetime.fromtimestamp(network.created, UTC).isoformat(),
         "Scope": "local",
         "Driver": "bridge",
-        "EnableIPv6": False,
-        "IPAM": {"Driver": "default", "Config": [{"Subnet": network.subnet, "Gateway": network.gateway}]},
+        "EnableIPv6": bool(network.subnet6),
+        "IPAM": {"Driver": "default", "Config": pools},
         "Internal": network.internal,
         "Containers": {
             lease.container: {
                 "Name": lease.names[0],
                 "MacAddress": lease.hardware_address,
                 "IPv4Address": f"{lease.address}/{network.prefix}",
+                "IPv6Address": f"{lease.address6}/64" if lease.address6 else "",
                 "Aliases": list(lease.names[1:]),
             }
             for lease in leases.of(network, open_home())

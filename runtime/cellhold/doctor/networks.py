@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cellhold.doctor.feature import Feature, MissingError
 from cellhold.doctor.trial import trial
-from cellhold.network import slirp
+from cellhold.network import links, slirp
 
 
 def _slirp() -> str:
@@ -13,12 +13,24 @@ def _slirp() -> str:
     return slirp.PROGRAM
 
 
+def _ipv6() -> str:
+    if not links.has_ipv6():
+        raise MissingError("/proc/sys/net/ipv6/conf/all/disable_ipv6 is not 0")
+    return "yes"
+
+
 FEATURES = (
     Feature(
         name="bridge-networks",
         can="connect containers to each other and to the world (network=bridge)",
         attempt=trial("network"),
         remedy="run as root, with nftables (apt install nftables) and a kernel with bridge, veth and nf_tables (NAT, fib, bridge family)",
+    ),
+    Feature(
+        name="ipv6",
+        can="give containers on a bridge addresses of IPv6 too",
+        attempt=_ipv6,
+        remedy="sysctl net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0, where this host is to speak IPv6",
     ),
     Feature(
         name="rootless-network",

@@ -7,18 +7,22 @@
 
 Others on a network of the user's own can always be reached; on the default one only with `all`. What is refused is answered with
 "administratively prohibited", and remembered with where it wanted to go. Names are let in as the name server answers them (naming.py),
-for as long as the answer holds.
+for as long as the answer holds; a connection that was let in goes on until the policy changes: then each is judged anew.
+
+With IPv6 there is a rule whatever the policy is: only the container's own address may be spoken from. (With IPv4 the kernel sees to
+that; of IPv6 any program may write another's, with IPV6_FREEBIND.)
 """
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold.errors import InvalidSpec
-from cellhold.network import filters
+from cellhold.network import filters, links
 from cellhold.network.networks import DEFAULT
 from cellhold.spec import PORT_MAXIMUM
 
@@ -49,10 +53,19 @@ _NOT_PUBLIC = (
     "203.0.113.0/24",
     "224.0.0.0/3",
 )
-
-
+# The same of IPv6: only 2000::/3 is given out (RFC 4291); of that, what is not reachable, or is another way to write an address of IPv4.
+_PUBLIC6 = "2000::/3"
+_NOT_PUBLIC6 = ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
 # Whatever a name is answered with: who answers for it need not be whom the list means.
-_NEVER_LEARNED = tuple(map(ipaddress.IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")))
+_NEVER_LEARNED = tuple(
+    map(
+        ipaddress.ip_network,
+        ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/96", "::ffff:0:0/96", "64:ff9b::/96", "fe80::/10", "ff00::/8"),
+    )
+)
+_KIND_OF_ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}
+_FAMILY = {4: "ip", 6: "ip6"}
+_OF = {4: "", 6: "6"}  # what the names of IPv6's sets end with
 
 
 class Place(NamedTuple):
@@ -89,7 +102,7 @@ class Policy:
         """As parsed() takes it."""
         if self.kind != "allow":
             return self.kind
-        return _ALLOW + ",".join(f"{place.where}{'' if place.port is None else f':{place.port}'}" for place in self.places)
+        return _ALLOW + ",".join(map(_told, self.places))
 
 
 class Refused(NamedTuple):
@@ -120,79 +133,140 @@ def matches(place: Place, name: str) -> bool:
 
 
 def _place(part: str, text: str) -> Place:
-    where, colon, port = part.partition(":")
-    if colon and not (port.isascii() and port.isdigit() and 1 <= int(port) <= PORT_MAXIMUM):
+    where, port = _split(part)
+    if port is not None and not (port.isascii() and port.isdigit() and 1 <= int(port) <= PORT_MAXIMUM):
         raise InvalidSpec(f"cannot use egress={text}: {port!r} is no port")
-    number = int(port) if colon else None
+    number = None if port is None else int(port)
     try:
-        return Place(str(ipaddress.IPv4Network(where)), number, is_name=False)
+        return Place(str(ipaddress.ip_network(where)), number, is_name=False)
     except ValueError:
         if not _NAME.fullmatch(where) or where.replace(".", "").isdigit() or "/" in where:
             raise InvalidSpec(
-                f"cannot use egress={text}: {where!r} is no host name, IPv4 address or network", hint="mirror.example:443 or 10.1.0.0/16"
+                f"cannot use egress={text}: {where!r} is no host name, IP address or network",
+                hint="mirror.example:443, 10.1.0.0/16 or [fd00:1::5]:443",
             ) from None
     return Place(where, number, is_name=True)
 
 
-def script(policy: Policy, on: Sequence[Network], *, local: Sequence[str] = ()) -> str:
+def _split(part: str) -> tuple[str, str | None]:
+    """Where, and the port: an address of IPv6 with one stands in brackets."""
+    if part.startswith("["):
+        where, _, port = part[1:].partition("]")
+        return where, port.removeprefix(":") or None
+    if part.count(":") > 1:
+        return part, None
+    where, colon, port = part.partition(":")
+    return where, port if colon else None
+
+
+def _told(place: Place) -> str:
+    if place.port is None:
+        return place.where
+    return f"[{place.where}]:{place.port}" if ":" in place.where else f"{place.where}:{place.port}"
+
+
+class Membership(NamedTuple):
+    """A network that a container is on, as its rules have it: who answers for names there, and its own address of IPv6."""
+
+    network: Network
+    resolver: str
+    own: str = ""
+
+
+def script(policy: Policy, on: Sequence[Membership], *, local: Sequence[str] = ()) -> str:
     """The rules for a container's namespace, replacing what was there. on: its networks. local: this host's own addresses.
 
     Others on a network may be talked to unless it is the default one, where everybody is.
     """
-    lines = [
-        f"add table inet {TABLE}",
-        f"delete table inet {TABLE}",
-    ]
-    if not policy.is_limited:
-        return "\n".join([*lines, ""])
-    static = [place for place in policy.places if not place.is_name]
-    whole = ", ".join(place.where for place in static if place.port is None)
-    ported = ", ".join(f"{place.where} . {place.port}" for place in static if place.port is not None)
-    lines += [
-        f"table inet {TABLE} {{",
-        f"  set refused {{ type ipv4_addr . inet_proto . inet_service; flags dynamic; size {_MOST_REFUSED}; counter; }}",
-        f"  set hosts {{ type ipv4_addr; flags interval; auto-merge; {f'elements = {{ {whole} }};' if whole else ''} }}",
-        f"  set services {{ type ipv4_addr . inet_service; flags interval; {f'elements = {{ {ported} }};' if ported else ''} }}",
-        "  set named { type ipv4_addr; flags timeout; }",
-        "  set named_services { type ipv4_addr . inet_service; flags timeout; }",
+    lines = []
+    for family in ("inet", "ip6"):
+        lines += [f"add table {family} {TABLE}", f"delete table {family} {TABLE}"]
+    if own := ", ".join(f"{one.own}, {links.link_local(one.own)}" for one in on if one.own):
+        lines += [
+            f"table ip6 {TABLE} {{",
+            "  chain own {",
+            "    type filter hook output priority raw; policy accept;",
+            f'    oifname != "lo" ip6 saddr != {{ ::, {own} }} drop',
+            "  }",
+            "}",
+        ]
+    if policy.is_limited:
+        lines += [f"table inet {TABLE} {{", *_sets(policy), *_chains(policy, on, local), "}"]
+    return "\n".join([*lines, ""])
+
+
+def _sets(policy: Policy) -> Iterator[str]:
+    for version, address in _KIND_OF_ADDRESS.items():
+        static = [place for place in policy.places if not place.is_name and (":" in place.where) == (version == 6)]  # noqa: PLR2004
+        whole = ", ".join(place.where for place in static if place.port is None)
+        ported = ", ".join(f"{place.where} . {place.port}" for place in static if place.port is not None)
+        of = _OF[version]
+        yield f"  set refused{of} {{ type {address} . inet_proto . inet_service; flags dynamic; size {_MOST_REFUSED}; counter; }}"
+        yield f"  set hosts{of} {{ type {address}; flags interval; auto-merge; {f'elements = {{ {whole} }};' if whole else ''} }}"
+        yield (f"  set services{of} {{ type {address} . inet_service; flags interval; {f'elements = {{ {ported} }};' if ported else ''} }}")
+        yield f"  set named{of} {{ type {address}; flags timeout; }}"
+        yield f"  set named_services{of} {{ type {address} . inet_service; flags timeout; }}"
+
+
+def _chains(policy: Policy, on: Sequence[Membership], local: Sequence[str]) -> Iterator[str]:
+    mark = int.from_bytes(os.urandom(4)) | 1  # of connections that this policy has let in; not 0, which is nobody's
+    yield from (
+        "  chain allow {",
+        f"    ct mark set {mark} accept",
+        "  }",
         "  chain refuse {",
         "    update @refused { ip daddr . meta l4proto . th dport }",
+        "    update @refused6 { ip6 daddr . meta l4proto . th dport }",
+        "    meta l4proto tcp ct state established reject with tcp reset",
         "    reject with icmpx admin-prohibited",
         "  }",
         "  chain output {",
         "    type filter hook output priority filter; policy drop;",
         '    oifname "lo" accept',
-        "    ct state established,related accept",
-        *(f"    ip daddr {network.gateway} meta l4proto {{ tcp, udp }} th dport 53 accept" for network in on),
-    ]
-    for network in on:
-        if network.name != DEFAULT:
-            lines += [f"    ip daddr {network.gateway} goto refuse", f"    ip daddr {network.subnet} accept"]
+        "    ct direction reply accept",
+        "    ct state related accept",
+        f"    ct mark {mark} accept",
+        "    icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld2-listener-report } accept",
+    )
+    for one in on:
+        yield f"    ip daddr {one.resolver} meta l4proto {{ tcp, udp }} th dport 53 accept"
+    for network in (one.network for one in on if one.network.name != DEFAULT):
+        yield f"    ip daddr {network.gateway} goto refuse"
+        yield f"    ip daddr {network.subnet} goto allow"
+        if network.subnet6:
+            yield f"    ip6 daddr {network.gateway6} goto refuse"
+            yield f"    ip6 daddr {network.subnet6} goto allow"
     if policy.kind == "internet":
-        refused = ", ".join([*_NOT_PUBLIC, *(one for one in local if not _is_special(one))])
-        lines += [f"    ip daddr {{ {refused} }} goto refuse", "    meta nfproto ipv4 accept"]
+        near = [one for one in local if not _is_special(one)]
+        yield f"    ip daddr {{ {', '.join([*_NOT_PUBLIC, *(one for one in near if ':' not in one)])} }} goto refuse"
+        yield f"    ip6 daddr {{ {', '.join([*_NOT_PUBLIC6, *(one for one in near if ':' in one)])} }} goto refuse"
+        yield "    meta nfproto ipv4 goto allow"
+        yield f"    ip6 daddr {_PUBLIC6} goto allow"
     elif policy.kind == "allow":
-        lines += [
-            "    ip daddr @hosts accept",
-            "    ip daddr @named accept",
-            "    ip daddr . th dport @services accept",
-            "    ip daddr . th dport @named_services accept",
-        ]
-    return "\n".join([*lines, "    goto refuse", "  }", "}", ""])
+        for version, family in _FAMILY.items():
+            of = _OF[version]
+            yield f"    {family} daddr @hosts{of} goto allow"
+            yield f"    {family} daddr @named{of} goto allow"
+            yield f"    {family} daddr . th dport @services{of} goto allow"
+            yield f"    {family} daddr . th dport @named_services{of} goto allow"
+    yield from ("    goto refuse", "  }")
 
 
 def _is_special(address: str) -> bool:
-    return any(ipaddress.IPv4Address(address) in ipaddress.IPv4Network(one) for one in _NOT_PUBLIC)
+    found = ipaddress.ip_address(address)
+    return any(found in ipaddress.ip_network(one) for one in (*_NOT_PUBLIC, *_NOT_PUBLIC6)) or (
+        ":" in address and found not in ipaddress.ip_network(_PUBLIC6)
+    )
 
 
 def learned(policy: Policy, name: str, addresses: Sequence[str], seconds: int) -> str:
     """The script that lets a container talk to what a name was answered with; "" where the policy does not ask for it.
 
-    Loopback, link-local and multicast addresses are never let in that way.
+    Loopback, link-local and multicast addresses are never let in that way, and none of IPv4 that is written as one of IPv6.
     """
-    known = [one for one in addresses if not any(ipaddress.IPv4Address(one) in network for network in _NEVER_LEARNED)]
+    known = [one for one in map(ipaddress.ip_address, addresses) if not any(one in network for network in _NEVER_LEARNED)]
     lines = [
-        f"add element inet {TABLE} {'named' if place.port is None else 'named_services'} "
+        f"add element inet {TABLE} {'named' if place.port is None else 'named_services'}{_OF[address.version]} "
         f"{{ {address}{'' if place.port is None else f' . {place.port}'} timeout {seconds}s }}"
         for place in policy.names()
         if matches(place, name)
@@ -201,11 +275,15 @@ def learned(policy: Policy, name: str, addresses: Sequence[str], seconds: int) -
     return "\n".join([*lines, ""]) if lines else ""
 
 
-def refused(namespace: int) -> list[Refused]:
-    """What was refused in a network namespace (a descriptor), the most often first. Raises SetupFailed where there is no policy."""
+def refused(namespace: int, user: int | None = None) -> list[Refused]:
+    """What was refused in a network namespace, the most often first. Raises SetupFailed where there is no policy.
+
+    namespace, user: as filters.apply() has them.
+    """
     found = []
-    for entry in filters.listed(f"set inet {TABLE} refused", namespace=namespace):
-        for element in entry.get("set", {}).get("elem", ()):
-            address, protocol, port = element["elem"]["val"]["concat"]
-            found.append(Refused(str(address), str(protocol), int(port), int(element["elem"]["counter"]["packets"])))
+    for of in _OF.values():
+        for entry in filters.listed(f"set inet {TABLE} refused{of}", namespace=namespace, user=user):
+            for element in entry.get("set", {}).get("elem", ()):
+                address, protocol, port = element["elem"]["val"]["concat"]
+                found.append(Refused(str(address), str(protocol), int(port), int(element["elem"]["counter"]["packets"])))
     return sorted(found, key=lambda one: -one.packets)

@@ -7,19 +7,12 @@ namespace of the thread that opens it.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import threading
 from ctypes import CDLL, c_char_p, c_int, c_uint, c_void_p
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cellhold.errors import CellholdError, NotSupported, SetupFailed
-from cellhold.linux import process
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from cellhold.errors import NotSupported, SetupFailed
+from cellhold.network import entering
 
 _JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON (libnftables(3))
 
@@ -52,35 +45,30 @@ def library() -> Any:
 def apply(script: str, *, namespace: int | None = None, user: int | None = None) -> None:
     """Run a script. namespace: a descriptor of the network namespace, None = ours. Raises NotSupported, SetupFailed.
 
-    user: of the user namespace that it belongs to, for who is not root: no process with threads can enter that, so another one does it.
+    user: of the user namespace that it belongs to, for who is not root.
     """
-    if user is None:
-        _inside(namespace, lambda: _run(script, 0))
-        return
-    fds = [fd for fd in (user, namespace) if fd is not None]
-    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    code = f"import sys; sys.path.append({package!r}); from cellhold.network.filters import enter; enter(*map(int, sys.argv[1:]))"
-    words = [sys.executable, "-I", "-S", "-c", code, *map(str, fds)]
-    done = subprocess.run(words, input=script, capture_output=True, text=True, pass_fds=fds, check=False)
-    if done.returncode:
-        raise SetupFailed((done.stdout or done.stderr).strip() or "cannot set the packet filter", step="network.rules")
+    _inside(script, 0, namespace, user)
 
 
-def enter(user: int, namespace: int) -> None:
-    """The other process: run the script that comes on standard input; an error is printed."""
-    try:
-        process.setns(user, process.CLONE_NEWUSER)
-        process.setns(namespace, process.CLONE_NEWNET)
-        _run(sys.stdin.read(), 0)
-    except (CellholdError, OSError) as error:
-        sys.stdout.write(str(error))
-        sys.exit(1)
-
-
-def listed(what: str, *, namespace: int | None = None) -> list[dict[str, Any]]:
-    """What `nft -j list WHAT` says. Raises SetupFailed, NotSupported."""
-    found: list[dict[str, Any]] = json.loads(_inside(namespace, lambda: _run(f"list {what}", _JSON)))["nftables"]
+def listed(what: str, *, namespace: int | None = None, user: int | None = None) -> list[dict[str, Any]]:
+    """What `nft -j list WHAT` says. namespace, user: as apply() has them. Raises SetupFailed, NotSupported."""
+    found: list[dict[str, Any]] = json.loads(_inside(f"list {what}", _JSON, namespace, user))["nftables"]
     return found
+
+
+def _inside(script: str, flags: int, namespace: int | None, user: int | None) -> str:
+    """Run it where it belongs: here, or in a thread of its own that moves into the namespace, or in a process that enters both."""
+    if namespace is None:
+        return _run(script, flags)
+    if user is not None:
+        return entering.call("cellhold.network.filters:entered", [user, namespace], f"{flags}\n{script}", step="network.rules")
+    return entering.in_thread(namespace, lambda: _run(script, flags))
+
+
+def entered(text: str) -> str:
+    """In the process that has entered the namespaces: the flags on the first line, then the script."""
+    flags, _, script = text.partition("\n")
+    return _run(script, int(flags))
 
 
 def _run(script: str, flags: int) -> str:
@@ -96,25 +84,3 @@ def _run(script: str, flags: int) -> str:
         return str(nft.nft_ctx_get_output_buffer(context).decode(errors="replace"))
     finally:
         nft.nft_ctx_free(context)
-
-
-def _inside(namespace: int | None, work: Callable[[], str]) -> str:
-    """Do the work, in a thread of its own that moves into the namespace if there is one."""
-    if namespace is None:
-        return work()
-    done: list[str] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            process.setns(namespace, process.CLONE_NEWNET)
-            done.append(work())
-        except BaseException as error:  # noqa: BLE001  # the border of the thread: raised below
-            failed.append(error)
-
-    thread = threading.Thread(target=run, name="cellhold-filters")
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return done[0]

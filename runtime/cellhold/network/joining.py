@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError, InvalidSpec, NotAllowed, NotSupported
@@ -83,8 +84,7 @@ class Joined:
             with self._home.networks_locked():
                 cable = links.Cable(self.network, self.lease, namespace, rates=self._rates)
                 try:
-                    if self._policy.is_limited:
-                        _restrict(self._policy, [self.network], namespace)
+                    _restrict(self._policy, [(self.network, self.lease)], namespace)
                     rules.add(self.network, self.lease, self._home)
                 finally:
                     cable.done()
@@ -101,9 +101,12 @@ class Joined:
             *([f"RTM_NEWQDISC({lease.device}, tbf, rate={rate(down)})"] if down else []),
             "setns(its network namespace, CLONE_NEWNET)",
             f"RTM_NEWADDR({lease.inside}, {lease.address}/{network.prefix}); RTM_NEWLINK({lease.inside}, up)",
+            *([f"RTM_NEWADDR({lease.inside}, {lease.address6}/64, IFA_F_NODAD)"] if lease.address6 else []),
             *([] if network.internal else [f"RTM_NEWROUTE(default via {network.gateway})"]),
+            *([f"RTM_NEWROUTE(default via {network.gateway6})"] if lease.address6 and not network.internal else []),
             *([f"RTM_NEWQDISC({lease.inside}, tbf, rate={rate(up)})"] if up else []),
             *([f"nft: table inet {egress.TABLE} in its namespace: egress {self._policy}"] if self._policy.is_limited else []),
+            *([f"nft: table ip6 {egress.TABLE} in its namespace: ip6 saddr != {lease.address6} drop"] if lease.address6 else []),
             *(line for line in rules.told(network, lease, self._home)),
         ]
         return tuple(told)
@@ -136,8 +139,7 @@ def connect(known: Record, name: str, home: Home, *, aliases: Sequence[str] = ()
         try:
             rules.add(network, lease, home)
             links.Cable(network, lease, namespace, rates=(None, None)).done()
-            if policy != "all":
-                _restrict(egress.parsed(policy), _networks(known.id, home), namespace)
+            _restrict(egress.parsed(policy), _networks(known.id, home), namespace)
             naming.serve(network, home)
         except CellholdError:
             leases.give_back(known.id, home, only=network)
@@ -170,7 +172,7 @@ def refused(container: str, home: Home) -> list[egress.Refused]:
 
 
 def restrict(container: str, policy: egress.Policy, home: Home) -> None:
-    """Give a container that runs another policy; connections that there are go on. Raises NotAllowed where it is on no network."""
+    """Give a container that runs another policy, also for the connections that there are. Raises NotAllowed where it is on no network."""
     _need_root("change egress of a container")
     with home.networks_locked(), _running(container, home) as (lease, namespace):
         if policy.is_limited and lease.is_raw:
@@ -185,12 +187,14 @@ def restrict(container: str, policy: egress.Policy, home: Home) -> None:
         rules.write(home)
 
 
-def _restrict(policy: egress.Policy, on: Sequence[Network], namespace: int) -> None:
-    filters.apply(egress.script(policy, on, local=own_addresses()), namespace=namespace)
+def _restrict(policy: egress.Policy, on: Sequence[tuple[Network, Lease]], namespace: int) -> None:
+    members = [egress.Membership(network, network.gateway, lease.address6) for network, lease in on]
+    if policy.is_limited or any(member.own for member in members):
+        filters.apply(egress.script(policy, members, local=own_addresses()), namespace=namespace)
 
 
-def _networks(container: str, home: Home) -> list[Network]:
-    return [networks.find(lease.network, home) for lease in leases.of_container(container, home)]
+def _networks(container: str, home: Home) -> list[tuple[Network, Lease]]:
+    return [(networks.find(lease.network, home), lease) for lease in leases.of_container(container, home)]
 
 
 @contextmanager
@@ -208,7 +212,7 @@ def _running(container: str, home: Home) -> Iterator[tuple[Lease, int]]:
 
 
 def own_addresses() -> list[str]:
-    """This host's, but loopback's: what the kernel routes to itself (proc_net_fib_trie)."""
+    """This host's, but loopback's: what the kernel routes to itself (proc_net_fib_trie, if_inet6)."""
     found, address = [], ""
     with open("/proc/thread-self/net/fib_trie", encoding="ascii") as file:
         for line in file:
@@ -217,7 +221,9 @@ def own_addresses() -> list[str]:
                 address = words[1]
             elif words[:3] == ["/32", "host", "LOCAL"] and not address.startswith("127."):
                 found.append(address)
-    return sorted(set(found))
+    with suppress(FileNotFoundError), open("/proc/thread-self/net/if_inet6", encoding="ascii") as file:
+        found += [str(IPv6Address(bytes.fromhex(line.split()[0]))) for line in file]
+    return sorted(set(found) - {"::1"})
 
 
 def release(container: str, home: Home) -> None:

@@ -15,7 +15,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from cellhold.errors import InvalidSpec, NotAllowed
-from cellhold.network import links, networks
+from cellhold.network import links, networks, ports
 from cellhold.spec import Port
 
 if TYPE_CHECKING:
@@ -27,16 +27,20 @@ if TYPE_CHECKING:
 
 _LAST = "last"
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
-_ANY = "0.0.0.0"  # noqa: S104  # docker's word for all of the host's addresses
+ANY = {"0.0.0.0", "::"}  # noqa: S104  # docker's words for all of the host's addresses
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """One container on one network. names: that others on it know it by. ports: published, each with its number on the host."""
+    """One container on one network. names: that others on it know it by. ports: published, each with its number on the host.
+
+    address6: of IPv6; "" = none.
+    """
 
     container: str
     network: str
     address: str
+    address6: str = ""
     inside: str  # the name of its own end of the cable, in the container: eth0
     names: tuple[str, ...] = ()
     ports: tuple[Port, ...] = ()
@@ -87,6 +91,7 @@ def take(  # noqa: PLR0913  # what there is to know about it
 ) -> Lease:
     """A new one, with the address, or the next free one, and a free number for each port that asks for any. The caller has the lock.
 
+    Who may make packets by hand gets none of IPv6: there it could answer in its neighbours' names, and is not looked at (rules.py).
     Raises InvalidSpec for a port that is taken, NotAllowed where there is no address left.
     """
     known = list(every(home))
@@ -102,12 +107,17 @@ def take(  # noqa: PLR0913  # what there is to know about it
         container=container,
         network=network.name,
         address=address,
+        address6=network.address6(address) if links.has_ipv6() and not is_raw else "",
         inside=next(name for number in count() if (name := f"eth{number}") not in ours),
         names=tuple(names),
         ports=tuple(_published(port, [one for _network, other in known for one in _ports(other)]) for port in ports),
         policy=policy,
         is_raw=is_raw,
     )
+    if not lease.address6 and (port := next((port for port in lease.ports if ":" in port.address), None)):
+        raise InvalidSpec(
+            f"cannot publish on {port.address}: the container has no IPv6", hint="a network with --ipv6, a host that speaks it, no NET_RAW"
+        )
     put(lease, network, home)
     return lease
 
@@ -178,9 +188,8 @@ def _published(port: Port, taken: list[tuple[Port, str]]) -> Port:
     if port.host is None:
         return Port(container=port.container, protocol=port.protocol, address=port.address, host=_bound(port, 0))
     for other, who in taken:
-        if (other.host, other.protocol) == (port.host, port.protocol) and (
-            _ANY in (port.address, other.address) or port.address == other.address
-        ):
+        same = (other.host, other.protocol) == (port.host, port.protocol) and (":" in other.address) == (":" in port.address)
+        if same and (port.address == other.address or ANY & {port.address, other.address}):
             raise InvalidSpec(
                 f"cannot publish port {port.host}/{port.protocol}: container {who} has it", hint=f"another number, or cellhold rm -f {who}"
             )
@@ -190,7 +199,9 @@ def _published(port: Port, taken: list[tuple[Port, str]]) -> Port:
 
 def _bound(port: Port, number: int) -> int:
     """A number that could be bound just now."""
-    with socket.socket(socket.AF_INET, _KINDS[port.protocol]) as probe:
+    with socket.socket(socket.AF_INET6 if ":" in port.address else socket.AF_INET, _KINDS[port.protocol]) as probe:
+        if ":" in port.address:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if port.protocol == "tcp":
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -198,7 +209,7 @@ def _bound(port: Port, number: int) -> int:
         except PermissionError as error:
             raise InvalidSpec(f"cannot publish port {number}: those below 1024 are root's", hint="a number from 1024 on") from error
         except OSError as error:
-            where = f"{port.address}:{number}"
+            where = ports.socket_address(port.address, number)
             raise InvalidSpec(
                 f"cannot publish port {where}: {os.strerror(error.errno or 0)}, by a process of this host",
                 hint=f"ss -lnp 'sport = {number}' tells whose",

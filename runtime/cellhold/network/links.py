@@ -11,10 +11,12 @@ import os
 import socket
 import threading
 from contextlib import suppress
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import CellholdError, SetupFailed
 from cellhold.linux import process
+from cellhold.network import entering
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +26,11 @@ if TYPE_CHECKING:
 
 _EXISTS, _NO_DEVICE = 17, 19
 _ROOT_HANDLE, _LATENCY, _BURST_SECONDS, _LEAST_BURST = 0x10000, "50ms", 0.01, 32 << 10
-_SYSCTL = "/proc/sys/net/ipv4/conf"
+_SYSCTL = "/proc/sys/net"
+_PREFIX6 = 64
+_NO_DAD = 0x02  # IFA_F_NODAD (if_addr.h): an address that nobody else can have need not be asked about for a second
+_NONE_BY_ITSELF = "1"  # IN6_ADDR_GEN_MODE_NONE: a device makes itself no link-local address
+_LINK_LOCAL, _INTERFACE = 0xFE80 << 112, (1 << 64) - 1
 
 
 class Cable:
@@ -68,10 +74,11 @@ def _connect(network: Network, lease: Lease, namespace: int, rates: tuple[int | 
     with IPRoute() as inside:
         device = socket.if_nametoindex(lease.inside)
         inside.addr("add", index=device, address=lease.address, prefixlen=network.prefix)
+        _speak_ipv6(inside, device, lease.inside, lease.address6)
         inside.link("set", index=device, state="up")
-        if not network.internal:
+        for gateway in () if network.internal else (network.gateway, *([network.gateway6] if lease.address6 else [])):
             with suppress_error(_EXISTS):  # it has one by another network
-                inside.route("add", gateway=network.gateway)
+                inside.route("add", gateway=gateway, family=_family(gateway))
         if upward is not None:
             _shape(inside, device, upward)
 
@@ -83,14 +90,56 @@ def _bridge(host: Any, network: Network) -> int:
     with suppress_error(_EXISTS):  # another container has just made it
         # With an address of its own: else it has its lowest cable's, and with each that comes others forget who it is.
         host.link("add", ifname=network.bridge, kind="bridge", br_forward_delay=0, address=hardware_address(network.gateway))
-    _set(f"/proc/sys/net/ipv6/conf/{network.bridge}/disable_ipv6", "1")  # or the host could be talked to by its link-local address
-    _set(f"{_SYSCTL}/{network.bridge}/route_localnet", "1")  # for ports published on 127.0.0.1; rules.py keeps others from it
-    _set("/proc/sys/net/ipv4/ip_forward", "1")  # as every engine does; others may need it by the time that we are done
+    _set(f"ipv4/conf/{network.bridge}/route_localnet", "1")  # for ports published on 127.0.0.1; rules.py keeps others from it
+    _set("ipv4/ip_forward", "1")  # as every engine does; others may need it by the time that we are done
     index = socket.if_nametoindex(network.bridge)
     with suppress_error(_EXISTS):
         host.addr("add", index=index, address=network.gateway, prefixlen=network.prefix)
+    _speak_ipv6(host, index, network.bridge, network.gateway6 if has_ipv6() else "")
+    if network.gateway6 and has_ipv6():
+        _forward_ipv6()
     host.link("set", index=index, state="up")
     return index
+
+
+def has_ipv6() -> bool:
+    """Whether this host speaks it."""
+    return all(_get(f"ipv6/conf/{which}/disable_ipv6") == "0" for which in ("all", "default"))
+
+
+def _speak_ipv6(route: Any, device: int, name: str, address: str) -> None:
+    """Give a device that address, and the link-local one by which neighbours are asked for (RFC 4861); "" = none at all.
+
+    It takes no other, of itself or of whoever calls itself a router.
+    """
+    with suppress(FileNotFoundError):  # a kernel without
+        if not address:
+            _set(f"ipv6/conf/{name}/disable_ipv6", "1")
+            return
+        _set(f"ipv6/conf/{name}/addr_gen_mode", _NONE_BY_ITSELF)
+        _set(f"ipv6/conf/{name}/accept_ra", "0")
+        for one in (link_local(address), address):
+            with suppress_error(_EXISTS):
+                route.addr("add", index=device, address=one, prefixlen=_PREFIX6, family=socket.AF_INET6, flags=_NO_DAD)
+
+
+def link_local(address: str) -> str:
+    """The link-local address that goes with one of IPv6: the same interface."""
+    return str(IPv6Address(_LINK_LOCAL | int(IPv6Address(address)) & _INTERFACE))
+
+
+def _forward_ipv6() -> None:
+    """Have the host send on what containers send. A host that does so believes no router any more: those devices that did go on to."""
+    if _get("ipv6/conf/all/forwarding") == "1":
+        return
+    for name in os.listdir(f"{_SYSCTL}/ipv6/conf"):
+        if _get(f"ipv6/conf/{name}/accept_ra") == "1":
+            _set(f"ipv6/conf/{name}/accept_ra", "2")
+    _set("ipv6/conf/all/forwarding", "1")
+
+
+def _family(address: str) -> int:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def _shape(route: Any, device: int, bits: int) -> None:
@@ -128,22 +177,16 @@ def _delete(host: Any, name: str) -> None:
 
 
 def _in_a_thread(work: Callable[[Any], None]) -> None:
-    failed: list[BaseException] = []
-
     def run() -> None:
         from pyroute2 import IPRoute  # noqa: PLC0415  # as above
 
-        try:
-            with IPRoute() as host:
-                work(host)
-        except Exception as error:  # noqa: BLE001  # as above
-            failed.append(error)
+        with IPRoute() as host:
+            work(host)
 
-    thread = threading.Thread(target=run, name="cellhold-links")
-    thread.start()
-    thread.join()
-    if failed:
-        raise SetupFailed(f"cannot change the host's links: {_reason(failed[0])}", step="network.links") from failed[0]
+    try:
+        entering.in_thread(None, run)
+    except Exception as error:
+        raise SetupFailed(f"cannot change the host's links: {_reason(error)}", step="network.links") from error
 
 
 class suppress_error(suppress):  # noqa: N801  # named as contextlib's
@@ -158,14 +201,17 @@ class suppress_error(suppress):  # noqa: N801  # named as contextlib's
         return error is not None and getattr(error, "code", None) == self._number
 
 
+def _get(path: str) -> str | None:
+    """A value of sysctl(8), of this thread's network namespace; None for one that the kernel has not."""
+    with suppress(FileNotFoundError), open(f"{_SYSCTL}/{path}", encoding="ascii") as file:
+        return file.read().strip()
+    return None
+
+
 def _set(path: str, value: str) -> None:
-    with suppress(FileNotFoundError):  # without IPv6
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            if os.read(fd, 16).strip() != value.encode():
-                os.pwrite(fd, value.encode(), 0)
-        finally:
-            os.close(fd)
+    if _get(path) != value:
+        with open(f"{_SYSCTL}/{path}", "w", encoding="ascii") as file:
+            file.write(value)
 
 
 def _reason(error: BaseException) -> str:

@@ -216,14 +216,15 @@ class Server:
         import dns.message  # noqa: PLC0415  # as above
         import dns.rdataclass  # noqa: PLC0415
         import dns.rdatatype  # noqa: PLC0415
-        import dns.reversename  # noqa: PLC0415
         import dns.rrset  # noqa: PLC0415
 
         known = self._known_to(lease)
         texts: dict[int, list[str]] = {}
-        if addresses := [one.address for one in known if name.lower() in map(str.lower, one.names)]:
-            texts = {dns.rdatatype.A: addresses}
-        elif found := next((one for one in known if asked.question[0].name == dns.reversename.from_address(one.address)), None):
+        if named := [one for one in known if name.lower() in map(str.lower, one.names)]:
+            texts = {dns.rdatatype.A: [one.address for one in named]}
+            if addresses := [one.address6 for one in named if one.address6]:
+                texts[dns.rdatatype.AAAA] = addresses
+        elif found := next((one for one in known if asked.question[0].name in _reversed(one)), None):
             texts = {dns.rdatatype.PTR: [f"{found.names[0]}."]}
         if not texts:
             return None
@@ -238,13 +239,21 @@ class Server:
         import dns.message  # noqa: PLC0415  # as above
         import dns.rdatatype  # noqa: PLC0415
 
-        found = [(one.ttl, item) for one in dns.message.from_wire(answer).answer if one.rdtype == dns.rdatatype.A for item in one]
+        kinds = (dns.rdatatype.A, dns.rdatatype.AAAA)
+        found = [(one.ttl, item) for one in dns.message.from_wire(answer).answer if one.rdtype in kinds for item in one]
         seconds = max([_LEAST_SECONDS, *(ttl for ttl, _item in found)])
         script = egress.learned(policy, name, [str(item) for _ttl, item in found], seconds)
         known = record.read(self._home.container(lease.container))
         if script and known is not None and known.pid is not None and record.birth(known.pid) == known.born:
             with open(f"/proc/{known.pid}/ns/net", "rb") as namespace:
                 filters.apply(script, namespace=namespace.fileno())
+
+
+def _reversed(lease: Lease) -> list[Any]:
+    """The names that its addresses are asked for by."""
+    import dns.reversename  # noqa: PLC0415  # as above
+
+    return [dns.reversename.from_address(address) for address in (lease.address, lease.address6) if address]
 
 
 def _received(connection: socket.socket) -> bytes:
@@ -266,7 +275,8 @@ def _exactly(connection: socket.socket, length: int) -> bytes:
 def _forwarded(question: bytes, servers: Sequence[str], *, is_stream: bool) -> bytes | None:
     """What the servers say; None if none of them answers."""
     for server in servers:
-        with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_STREAM if is_stream else socket.SOCK_DGRAM) as asking:
+        family = socket.AF_INET6 if ":" in server else socket.AF_INET
+        with suppress(OSError), socket.socket(family, socket.SOCK_STREAM if is_stream else socket.SOCK_DGRAM) as asking:
             asking.settimeout(_ASK_SECONDS)
             asking.connect((server, PORT))
             asking.sendall(len(question).to_bytes(2) + question if is_stream else question)
@@ -282,6 +292,6 @@ def _servers() -> list[str]:
     with suppress(OSError), open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
         for line in file:
             words = line.split()
-            if words[:1] == ["nameserver"] and len(words) > 1 and ":" not in words[1]:
+            if words[:1] == ["nameserver"] and len(words) > 1:
                 found.append(words[1])
     return found

@@ -1,13 +1,11 @@
-"""Published ports as people write them: -p [IP:][HOST:]CONTAINER[/udp], with ranges."""
+"""Published ports as people write them: -p [IP:][HOST:]CONTAINER[/udp], with ranges; an address of IPv6 stands in brackets."""
 
 from __future__ import annotations
-
-import ipaddress
 
 from cellhold.errors import InvalidSpec
 from cellhold.spec import LOOPBACK, PORT_MAXIMUM, Port
 
-_EXAMPLE = "8080:80, 127.0.0.1:8080:80, 8000-8009:8000-8009, 53:53/udp or 80"
+_EXAMPLE = "8080:80, 127.0.0.1:8080:80, 8000-8009:8000-8009, [::]:8080:80, 53:53/udp or 80"
 
 
 def parsed(text: str) -> list[Port]:
@@ -28,18 +26,25 @@ def parsed(text: str) -> list[Port]:
 
 def told(port: Port) -> str:
     """As docker's `ps` has it: "127.0.0.1:8080->80/tcp"."""
-    return f"{port.address}:{port.host}->{port.container}/{port.protocol}"
+    return f"{socket_address(port.address, port.host)}->{port.container}/{port.protocol}"
+
+
+def socket_address(address: str, port: int | None) -> str:
+    """As people write one."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _address(text: str, whole: str) -> tuple[str, str]:
     """The address, and what is left."""
+    if text.startswith("["):
+        first, bracket, rest = text[1:].partition("]:")
+        if not bracket or ":" not in first:
+            raise InvalidSpec(f"cannot use publish={whole}: what is in brackets is an address of IPv6", hint=_EXAMPLE)
+        return first, rest
     if text.count(":") < 2:  # noqa: PLR2004  # IP:HOST:CONTAINER
         return LOOPBACK, text
     first, _, rest = text.partition(":")
-    try:
-        return str(ipaddress.IPv4Address(first)), rest
-    except ValueError as error:
-        raise InvalidSpec(f"cannot use publish={whole}: {first} is no IPv4 address", hint=_EXAMPLE) from error
+    return first, rest
 
 
 def _range(text: str, whole: str) -> list[int | None]:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from cellhold.store.home import Home
 
 _CONNECTIONS = 16384  # of one container at a time through the host: its table of them is everybody's
-_ANY = "0.0.0.0"  # noqa: S104  # all of the host's addresses
 _SETS = {
     "inet": {
         "busy": "set busy { type ipv4_addr; flags dynamic; size 65536; }",
@@ -31,6 +30,10 @@ _SETS = {
         "gateways": "set gateways { type ipv4_addr; }",
         "closed": "set closed { type ifname; }",
         "within": "set within { type ifname . ifname; }",
+        "busy6": "set busy6 { type ipv6_addr; flags dynamic; size 65536; }",
+        "limited6": "set limited6 { type ipv6_addr; }",
+        "published6": "map published6 { type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; }",
+        "published6_on_any": "map published6_on_any { type inet_proto . inet_service : ipv6_addr . inet_service; }",
         "published": "map published { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }",
         "published_on_any": "map published_on_any { type inet_proto . inet_service : ipv4_addr . inet_service; }",
     },
@@ -44,6 +47,8 @@ table inet {table} {{
   chain publish {{
     dnat ip to ip daddr . meta l4proto . th dport map @published
     fib daddr type local dnat ip to meta l4proto . th dport map @published_on_any
+    dnat ip6 to ip6 daddr . meta l4proto . th dport map @published6
+    fib daddr type local ip6 daddr != ::1 dnat ip6 to meta l4proto . th dport map @published6_on_any
   }}
   chain arriving {{
     type nat hook prerouting priority dstnat; policy accept;
@@ -65,8 +70,12 @@ table inet {table} {{
     ct state established,related accept
     ip daddr 127.0.0.0/8 drop
     ct state new add @busy {{ ip saddr ct count over {connections} }} drop
+    ct state new add @busy6 {{ ip6 saddr ct count over {connections} }} drop
     ip daddr @gateways meta l4proto {{ tcp, udp }} th dport 53 accept
     ip saddr @limited fib daddr type local drop
+    icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
+    ip6 saddr fe80::/10 drop
+    ip6 saddr @limited6 fib daddr type local drop
   }}
   chain passing {{
     type filter hook forward priority filter; policy accept;
@@ -174,9 +183,12 @@ def _elements(name: str, used: Iterable[Network], given: Iterable[Lease]) -> Ite
             yield f'add element bridge {name} members {{ "{lease.device}" . {lease.hardware_address} . {lease.address} }}'
         if lease.policy != "all":
             yield f"add element inet {name} limited {{ {lease.address} }}"
+            if lease.address6:
+                yield f"add element inet {name} limited6 {{ {lease.address6} }}"
         for port in lease.ports:
-            to = f"{port.protocol} . {port.host} : {lease.address} . {port.container}"
-            if port.address == _ANY:
-                yield f"add element inet {name} published_on_any {{ {to} }}"
+            of, address = ("6", lease.address6) if ":" in port.address else ("", lease.address)
+            to = f"{port.protocol} . {port.host} : {address} . {port.container}"
+            if port.address in leases.ANY:
+                yield f"add element inet {name} published{of}_on_any {{ {to} }}"
             else:
-                yield f"add element inet {name} published {{ {port.address} . {to} }}"
+                yield f"add element inet {name} published{of} {{ {port.address} . {to} }}"

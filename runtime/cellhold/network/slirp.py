@@ -108,7 +108,7 @@ class Slirped:
             closing.callback(os.close, namespace)
             closing.callback(os.close, user)
             if self._policy.is_limited:
-                script = egress.script(self._policy, [replace(self.network, gateway=self._names)])
+                script = egress.script(self._policy, [egress.Membership(self.network, self._names)])
                 filters.apply(script, namespace=namespace, user=user)
             control = self._home.container(self.lease.container) / _SOCKET
             control.unlink(missing_ok=True)
