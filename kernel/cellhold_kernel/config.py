@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellhold import quantity, volumes
 from cellhold.errors import CellholdError, InvalidSpec, NotAllowed
-from cellhold.network import NONE, egress, ports
-from cellhold.spec import LOOPBACK, STORAGES, Limits, Spec
+from cellhold.network import NONE, egress, is_own, ports
+from cellhold.spec import LOOPBACK, STORAGES, Limits, Spec, shares_network
 from cellhold_kernel.policy import PATH, Policy
 from cellhold_kernel.workspace import TARGET, WAYS
 
@@ -175,7 +175,12 @@ KEYS: dict[str, Key] = {
     "memory-guard": Key(
         "guard", _guard, f"what to do when a cell comes near the memory limit: 90% (warn), 90%:pause; {', '.join(GUARDS)}", Kind.CELL
     ),
-    "network": Key("network", _text, "its network: none, bridge, or one of your own", Kind.SPEC),
+    "network": Key(
+        "network",
+        _text,
+        "its network: none, bridge, one of your own; host and container:NAME where the machine's policy names them",
+        Kind.SPEC,
+    ),
     "ports": Key("ports", _ports, "ports of it that this machine answers on: 8888:8888, or 8888 for any number", Kind.SPEC),
     "egress": Key("egress", _egress, "whom it may talk to: internet (public addresses), all, none, allow=NAME[:PORT],NETWORK", Kind.SPEC),
     "net-ingress": Key("ingress_bits", _rate, "what it may receive per second: 10mbit"),
@@ -229,7 +234,7 @@ class Settings:
         policy = policy or Policy()
         values = self._values(policy)
         fields = {KEYS[key].field: value for key, value in values.items() if KEYS[key].kind is Kind.SPEC}
-        if fields.get("network", NONE) != NONE:
+        if is_own(fields.get("network", NONE)):
             fields.setdefault("egress", _EGRESS)
             policy.check_egress(fields["egress"])
         limits = {KEYS[key].field: value for key, value in values.items() if KEYS[key].kind is Kind.LIMIT}
@@ -273,6 +278,11 @@ class Settings:
         """Hold what shows directories of the host against the policy, and against how far whoever asks is trusted."""
         policy.check_image(spec.image)
         policy.check_network(spec.network)
+        if shares_network(spec.network) and self._trust("network") < Trust.CELL:
+            raise NotAllowed(
+                f"cannot use network={spec.network} of the notebook's metadata: nobody sees it there",
+                hint=f"write it where it is seen, in a cell: %container network={spec.network}",
+            )
         is_directory = spec.image.startswith(("/", "."))
         if is_directory and self._trust("image") < Trust.HOST and not policy.names_image(spec.image):
             raise _not_the_notebooks(f"image={spec.image}", f"--image {spec.image}", "images", policy)

@@ -6,7 +6,7 @@
     [ceilings]
     memory = "4g"                       # also cpus, pids, disk, time, memory-swap, cell-time, output
     images = ["host", "/srv/images/*"]  # patterns as in fnmatch(3)
-    networks = ["none", "bridge"]
+    networks = ["none", "bridge"]       # "host" and "container" (the host's, another container's) only where they stand here
     egress = "internet"                 # none < internet < all; lists (allow=...) only below all
     mount = "ro"                        # the notebook's folder: none < ro < rw
     volumes = ["/srv/data", "/srv/scratch:rw"]
@@ -25,6 +25,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import InvalidSpec, NotAllowed
+from cellhold.spec import shares_network
 from cellhold_kernel.workspace import WAYS
 
 if TYPE_CHECKING:
@@ -73,8 +74,14 @@ class Policy:
             raise self.above(f"image={image}", "images", self.images)
 
     def check_network(self, network: str) -> None:
-        """Raise NotAllowed for a network that the list has not."""
-        if self.networks is not None and network not in self.networks:
+        """Raise NotAllowed for a network that the list has not, and for somebody else's that no list names ("host", "container")."""
+        word = network.partition(":")[0]
+        if self.networks is None and shares_network(network):
+            raise NotAllowed(
+                f"cannot use network={network}: it is not the notebook's own, with all that can be reached from there",
+                hint=f'network=bridge, or have who runs this machine write networks = ["none", "{word}"] in {self.path}, [ceilings]',
+            )
+        if self.networks is not None and word not in self.networks:
             raise self.above(f"network={network}", "networks", self.networks)
 
     def check_egress(self, egress: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from cellhold.init.prepare import SHARED, WIRED
 from cellhold.linux import mount, process
 from cellhold.linux.capabilities import NUMBERS
 
@@ -48,9 +49,14 @@ def calls(plan: Plan) -> dict[str, tuple[str, ...]]:
             *(f'openat2("{path}", RESOLVE_NO_SYMLINKS) -> move_mount(/dev/null or an empty tmpfs)' for path in plan["masked"]),
             *(f'mount_setattr("{path}", AT_RECURSIVE, MOUNT_ATTR_RDONLY)' for path in plan["read_only_paths"]),
         ],
-        "network.offer": ['sendmsg(gate, SCM_RIGHTS: "/proc/self/ns/net", "/proc/self/ns/user")'] if plan["gate"] else [],
-        "network.await": ["read(gate, 1)"] if plan["gate"] else [],
-        "network.loopback": ['ioctl(SIOCSIFFLAGS, {ifr_name="lo", ifr_flags=IFF_UP})'],
+        "network.offer": ['sendmsg(gate, SCM_RIGHTS: "/proc/self/ns/net", "/proc/self/ns/user")'] if plan["network"] == WIRED else [],
+        "network.await": ["read(gate, 1)"] if plan["network"] == WIRED else [],
+        "network.loopback": []
+        if plan["network"] == SHARED
+        else [
+            'ioctl(SIOCSIFFLAGS, {ifr_name="lo", ifr_flags=IFF_UP})',
+            'write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")',
+        ],
         "security.capabilities": [
             "keyctl(KEYCTL_JOIN_SESSION_KEYRING)",
             "prctl(PR_SET_NO_NEW_PRIVS, 1)",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from cellhold import containers, events, image, network, overlaying, seccomp, starting, story, volumes
 from cellhold.cgroups import Usage, files
-from cellhold.errors import CellholdError, CommandNotRun, InvalidSpec, NotAllowed, NotSupported, SetupFailed
+from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed, NotSupported, SetupFailed
 from cellhold.holdings import Holdings
 from cellhold.image.model import Image
 from cellhold.launch import deadline, launch
@@ -26,11 +25,14 @@ from cellhold.linux.capabilities import DEFAULT
 from cellhold.linux.kmsg import oom_victims
 from cellhold.outcome import Outcome, Why
 from cellhold.rootfs import plan
+from cellhold.spec import HOST
 from cellhold.store import journal, specs
 from cellhold.store.home import open_home
 from cellhold.sweep import sweep_once
+from cellhold.wiring import Wiring
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
@@ -42,8 +44,6 @@ if TYPE_CHECKING:
     from cellhold.monitoring import Attached
     from cellhold.network import Connection
     from cellhold.network.egress import Refused
-    from cellhold.network.joining import Joined
-    from cellhold.network.slirp import Slirped
     from cellhold.spec import Health, Limits, Spec
     from cellhold.store.home import Home
     from cellhold.store.record import Record
@@ -119,15 +119,14 @@ class Container:
         self.spec = replace(self.spec, limits=self._holdings.limits)
         self.id = self._holdings.id
         self.name = self._holdings.record.name
-        self.hostname = self.spec.hostname or self.id
+        self.hostname = self.spec.hostname or (os.uname().nodename if self.spec.network == HOST else self.id)
         self._channel: Channel | None = None
         self._killed = self._timed_out = False
         self._receiving = threading.RLock()
         self._started = self._running = 0.0
         self._last_usage: Usage | None = None
         self._done: Plan | None = None  # of the last start
-        self._joined: Joined | Slirped | None = None
-        self._wired: dict[str, tuple[str, ...]] = {}  # the calls that connected it
+        self._wiring = Wiring(self.id, self.name, self._home, self._tell)
         self._before = Usage()  # what earlier runs had used: the group goes on counting
 
     @contextmanager
@@ -228,7 +227,7 @@ class Container:
         self.outcome = self._last_usage = None
         self._started = time.monotonic()
         try:
-            self._join()
+            self._wiring.begin(self.spec)
             with self._home.written():
                 todo = self._plan()
             try:
@@ -240,7 +239,7 @@ class Container:
             self.state = State.STOPPED
             status = error.status if isinstance(error, CommandNotRun) else _NOT_MADE_STATUS
             self.outcome = Outcome(status=status, signal=None, why=Why.EXITED, seconds=time.monotonic() - self._started)
-            self._leave()
+            self._wiring.end()
             self._write_record()
             raise
         words = story.details(todo)
@@ -254,19 +253,10 @@ class Container:
     def _attempt(
         self, todo: Plan, stdio: Sequence[int | None], *, keep: ExitStack | None = None, by: socket.socket | None = None
     ) -> starting.Started:
-        with ExitStack() as closing:
-            gate: tuple[int, ...] = ()
-            if self._joined is not None:
-                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                gate = (theirs.fileno(),)
-                closing.callback(ours.close)
-                closing.callback(theirs.close)
-            self._channel = self._launch(todo, keep, (*stdio, *gate), by)
+        with self._wiring.handed_over() as way:
+            self._channel = self._launch(todo, keep, (*stdio, *way), by)
             try:
-                refused = None
-                if self._joined is not None:
-                    theirs.close()
-                    refused = self._connect(ours)
+                refused = self._wiring.connect()
                 try:
                     return starting.await_start(
                         self._channel, self._holdings.cgroup, self.name, " ".join(todo["args"][:1]), oom_kills_before=self._before.oom_kills
@@ -276,37 +266,6 @@ class Container:
             except BaseException:
                 self._close_channel()
                 raise
-
-    def _join(self) -> None:
-        """Take an address on its network, if it has one."""
-        start = time.monotonic()
-        self._joined = network.join(self.spec, self.id, self.name, self._home)
-        if self._joined is None:
-            return
-        words = f"{self._joined.lease.address} of {self._joined.network.subnet} on {self._joined.network.name}"
-        self._tell(events.Step("network.lease", words, start, time.monotonic() - start))
-
-    def _connect(self, gate: socket.socket) -> CellholdError | None:
-        """Connect it to its network; gives the error, which PID 1 sees by the gate that is closed then."""
-        assert self._joined is not None  # noqa: S101  # for mypy: the caller has seen to it
-        start = time.monotonic()
-        try:
-            self._joined.connect(gate)
-        except CellholdError as error:
-            gate.close()
-            return error
-        except OSError as error:
-            gate.close()
-            return SetupFailed(f"cannot connect container {self.name}: {error}", step="network.connect", errno=error.errno or 0)
-        words = f"to {self._joined.network.bridge}, {self._joined.network.gateway}"
-        self._wired = {"network.connect": self._joined.calls()}
-        self._tell(events.Step("network.connect", words, start, time.monotonic() - start))
-        return None
-
-    def _leave(self) -> None:
-        if self._joined is not None:
-            self._joined.release()
-            self._joined = None
 
     def _plan(self) -> Plan:
         start = time.monotonic()
@@ -329,7 +288,7 @@ class Container:
             seccomp=program,
             namespaces=starting.namespaces(),
             rlimits=starting.clamped(self.spec.limits.rlimits),
-            resolver=None if self._joined is None else self._joined.resolver,
+            **self._wiring.planned(),
         )
 
     def _launch(self, todo: Plan, keep: ExitStack | None, wanted: Sequence[int | None], by: socket.socket | None) -> Channel:
@@ -409,7 +368,7 @@ class Container:
             cpu_seconds=(usage.cpu_seconds or 0.0) - (self._before.cpu_seconds or 0.0),
             time_limit_seconds=limits.seconds,
         )
-        self._leave()
+        self._wiring.end()
         self._tell(events.Step("program.wait", self.outcome.sentence(), self._running, time.monotonic() - self._running))
         self.state = after(self.state, Action.END, container=self.name)
         self.pid = None
@@ -521,7 +480,7 @@ class Container:
         """The system calls behind the steps of its last start, by their names, as strace(1) would print them; none before the first."""
         from cellhold.calls import calls  # noqa: PLC0415  # imported when somebody asks, not at every start
 
-        return {} if self._done is None else {**calls(self._done), **self._wired}
+        return {} if self._done is None else {**calls(self._done), **self._wiring.calls}
 
     def usage(self, read: Read = files.read) -> Usage:
         """What it has used; after its end, what it had used then. read: cgroups.Kept().read for one who asks over and over."""
@@ -529,7 +488,7 @@ class Container:
 
     def connections(self) -> list[Connection]:
         """How it is connected while it runs, and what has gone over its networks; the first network's first."""
-        return network.connections(self._holdings.record, self._home) if self._joined is not None else []
+        return network.connections(self._holdings.record, self._home) if self._wiring.is_own else []
 
     def refused(self) -> list[Refused]:
         """What it wanted and did not get by its egress policy, the most often first. Raises NotAllowed where it is on no network."""

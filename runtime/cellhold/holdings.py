@@ -78,7 +78,8 @@ class Holdings:
                 layers=[str(chain) for chain in image.chain_ids],
                 overlays=[stack.target for stack in image.stacks],
                 volumes=volumes.names(spec),
-                networks=[] if spec.network == network.NONE else [spec.network],
+                network=spec.network,
+                networks=[spec.network] if network.is_own(spec.network) else [],
             )
             if self.record.networks:
                 self._undo.callback(network.release, self.id, home)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellhold.errors import NotSupported
-from cellhold.init.prepare import DEVICES
+from cellhold.init.prepare import DEVICES, OWN, SHARED
 from cellhold.linux import mount, process
 from cellhold.linux.capabilities import DEFAULT, mask
 
@@ -58,14 +58,17 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     writable: Writable | None = None,
     mounted: tuple[str, ...] = (),
     overlay_program: str | None = None,
+    network: str = OWN,
     resolver: str | None = None,
+    known_hosts: str = "",
 ) -> Plan:
     """The plan of a container.
 
     hostname: also in its /etc/hosts. init_layer: a directory of empty mount points. views: the cgroup file systems to show.
     seccomp: a compiled filter. namespaces: the ones this kernel has. rlimits: (resource number, soft, hard). writable: a layer that
     the launcher opens, which then has no device nodes either. mounted: the host's mount points, where they cannot be looked under.
-    overlay_program: fuse-overlayfs, where the kernel's overlay is refused. resolver: the text of /etc/resolv.conf of one with a network.
+    overlay_program: fuse-overlayfs, where the kernel's overlay is refused. network: of init/plan.py. resolver: the text of
+    /etc/resolv.conf of one with a network. known_hosts: lines of /etc/hosts that it shares with this host.
     Raises NotSupported for an image that has one of them inside.
     """
     trees, overlays, binds = layers(image, init_layer, mounted, read_only=spec.read_only)
@@ -77,7 +80,7 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     keep = mask(DEFAULT if spec.capabilities is None else spec.capabilities)
     return {
         "hostname": hostname,
-        "namespaces": sum(NAMESPACES[name] for name in namespaces),
+        "namespaces": sum(NAMESPACES[name] for name in namespaces if name != "net" or network != SHARED),
         "id_base": ids.base,
         "id_count": ids.count,
         "id_rows": list(ids.rows),
@@ -88,8 +91,8 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
         "filesystems": filesystems(spec, has_terminal_group=ids.count > int(_TTY_GROUP)),
         "binds": binds,
         "devices": [{"path": one.target.removeprefix("/dev/"), "source": one.source} for one in spec.devices],
-        "gate": resolver is not None,
-        "files": files(hostname, spec.hosts, resolver),
+        "network": network,
+        "files": files(hostname, spec.hosts, resolver, known_hosts),
         "views": [{"fstype": view.fstype, "option": view.option, "directory": view.directory} for view in views],
         "masked": [*MASKED, *(f"{entry.target}/{path}" for entry in spec.mounts for path in entry.hidden)],
         "read_only_paths": list(READ_ONLY),
@@ -214,8 +217,11 @@ def device(source: str, target: str, trees: list[Tree]) -> Bind:
     return {"target": target, "tree": len(trees) - 1, "directory": False, "populate": False}
 
 
-def files(hostname: str, more: tuple[tuple[str, str], ...] = (), resolver: str | None = None) -> dict[str, str]:
-    """The files that docker makes for every container too. more: names and their addresses. resolver: the text of resolv.conf, if any."""
-    hosts = f"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+def files(hostname: str, more: tuple[tuple[str, str], ...] = (), resolver: str | None = None, known: str = "") -> dict[str, str]:
+    """The files that docker makes for every container too. more: names and their addresses. resolver: the text of resolv.conf, if any.
+
+    known: lines of /etc/hosts to begin with; "" = those of a network of its own.
+    """
+    hosts = known or f"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
     hosts += "".join(f"{address}\t{name}\n" for name, address in more)
     return {"/etc/hosts": hosts, "/etc/hostname": f"{hostname}\n", "/etc/resolv.conf": resolver or _NO_RESOLVER}

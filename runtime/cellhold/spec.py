@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LOOPBACK = "127.0.0.1"
+HOST, CONTAINER = "host", "container:"  # a network that is not the container's own: docker's words
 STORAGES = ("disk", "tmpfs")
 BYTES_MAXIMUM = 1 << 60
 MEMORY_MINIMUM = 6 << 20  # docker's: below it a container cannot start
@@ -225,8 +226,9 @@ class Spec:
     name of an OCI image in the store ("python:3.12-slim"). entrypoint, then args: the program and its arguments; without them the image's
     (None, and ()). env: added to the image's; nothing of the caller's environment gets in. user: "uid", "uid:gid" or names of the image's
     /etc/passwd; None = the image's. cwd: None = the image's. capabilities: None = the default set, else exactly these ("CAP_CHOWN").
-    network: "none" (loopback only), or the name of a network ("bridge" is always there), on which the container is known by its name and
-    aliases. ports: published. egress: whom it may talk to (cellhold.network.egress), None = all.
+    network: "none" (loopback only), the name of a network ("bridge" is always there), on which the container is known by its name and
+    aliases, "host" (this host's own), or "container:NAME" (the same as that one's, which runs). ports: published. egress: whom it may
+    talk to (cellhold.network.egress), None = all.
     storage: "disk" or "tmpfs" (pages count against the memory limit).
     groups: more groups of the user (ids or names). hosts: (name, address) for its /etc/hosts. shm_bytes: of /dev/shm, None = the memory
     limit. terminal: its standard streams are a terminal of its own. stdin: they stay open for whoever attaches.
@@ -276,12 +278,7 @@ class Spec:
         self._check_words()
 
     def _check_network(self) -> None:
-        if self.network in ("host", "default") or self.network.startswith("container:"):
-            raise InvalidSpec(
-                f"cannot use network={self.network}: every container has a network namespace of its own",
-                hint="network=bridge and published ports, or network=none (loopback only)",
-            )
-        check_name(self.network)
+        check_name(self.network.removeprefix(CONTAINER))
         for name in self.aliases:
             check_hostname(name)
         limits = self.limits
@@ -292,8 +289,13 @@ class Spec:
             "net-ingress": limits.ingress_bits,
             "net-egress": limits.egress_bits,
         }
-        if self.network == "none" and (useless := next((name for name, value in wanted.items() if value), None)):
+        useless = next((name for name, value in wanted.items() if value), None)
+        if useless and self.network == "none":
             raise InvalidSpec(f"cannot use {useless} with network=none: there is nothing but loopback", hint="add network=bridge")
+        if useless and shares_network(self.network):
+            raise InvalidSpec(
+                f"cannot use {useless} with network={self.network}: it is not the container's own", hint="network=bridge is its own"
+            )
 
     def _check_words(self) -> None:
         if not RESTART.fullmatch(self.restart):
@@ -310,6 +312,11 @@ class Spec:
     def with_limits(self, **limits: object) -> Spec:
         """This spec with some limits replaced; raises InvalidSpec as Limits does."""
         return replace(self, limits=replace(self.limits, **limits))  # type: ignore[arg-type]  # checked by Limits
+
+
+def shares_network(network: str) -> bool:
+    """Whether that is somebody else's network namespace: this host's, or another container's."""
+    return network == HOST or network.startswith(CONTAINER)
 
 
 def check_name(name: str) -> None:

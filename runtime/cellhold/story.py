@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cellhold.init.prepare import OWN, SHARED, WIRED
 from cellhold.linux.capabilities import NUMBERS
 from cellhold.quantity import duration, rate, size
 from cellhold.rootfs import NAMESPACES
@@ -48,13 +49,30 @@ def details(plan: Plan) -> dict[str, str]:
         "rootfs.volumes": "bind " + (", ".join(bind["target"] for bind in plan["binds"]) or "nothing"),
         "rootfs.pivot": "pivot_root: the layers are / now; the machine's own root is unmounted",
         "rootfs.hide": f"{len(plan['masked'])} paths of /proc and /sys covered, {len(plan['read_only_paths'])} read-only",
-        "network.offer": "its network namespace, handed out to be connected" if plan["gate"] else "nobody connects it",
-        "network.loopback": "lo up" + ("" if plan["gate"] else "; there is no other interface"),
-        "network.await": "wait for the cable" if plan["gate"] else "nothing to wait for",
+        **_NETWORK[plan["network"]],
         "security.capabilities": f"no_new_privs; new session keyring; {len(kept)} of 41 capabilities kept: {' '.join(kept)}",
         "security.seccomp": f"a filter of {len(plan['seccomp']) // 8} instructions decides about every system call from here on",
         "program.exec": " ".join(plan["args"]),
     }
+
+
+_NETWORK = {
+    OWN: {
+        "network.offer": "nobody connects it",
+        "network.loopback": "lo up; there is no other interface",
+        "network.await": "nothing to wait for",
+    },
+    WIRED: {
+        "network.offer": "its network namespace, handed out to be connected",
+        "network.loopback": "lo up",
+        "network.await": "wait for the cable",
+    },
+    SHARED: {
+        "network.offer": "the network namespace is somebody else's",
+        "network.loopback": "nothing of it is changed",
+        "network.await": "nothing to wait for",
+    },
+}
 
 
 def text(steps: list[Step]) -> str:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from smallworld import World
 
+    from boxes import Reader
+
 pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups", "bridge-networks")
 
 _TRY = """
@@ -62,6 +64,10 @@ while True:
 def outside() -> Iterator[World]:
     with world() as beyond:
         yield beyond
+
+
+def said(out: Reader, word: str) -> bool:
+    return eventually(lambda: word in out.so_far)
 
 
 def tried(policy: str | None, *places: str, network: str = "bridge") -> dict[str, str]:
@@ -176,10 +182,10 @@ def test_a_change_of_the_policy_ends_the_connections_that_it_does_not_allow() ->
         reading, writing = os.pipe()
         with started(Spec(args=("python3", "-c", _STREAM, PUBLIC), network="bridge", egress="internet"), stdin=reading) as (box, out):
             os.close(reading)
-            assert eventually(lambda out=out: "True" in out.so_far)
+            assert said(out, "True")
             box.restrict(policy)
             os.write(writing, b"\n")
-            assert eventually(lambda out=out, word=expected: word in out.so_far), (policy, out.so_far)
+            assert said(out, expected), (policy, out.so_far)
             os.close(writing)
 
 

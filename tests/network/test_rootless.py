@@ -112,3 +112,14 @@ def _command(pid: int) -> str:
             return file.read().replace("\0", " ")
     except OSError:
         return ""
+
+
+def test_the_hosts_network_is_the_hosts_and_another_containers_is_nobody_elses(anybody: Person) -> None:
+    root = ("--rootfs", str(anybody.place / "image"))
+    script = "cut -s -d: -f1 /proc/net/dev; touch /sys/class/net/lo/mtu || echo held; busybox ip link set lo down 2>/dev/null || echo held"
+    ran = cellhold(anybody, "run", "--rm", "--network", "host", *root, "sh", "-c", script)
+    assert ran.stdout.split() == ["lo", "up0", "held", "held"], ran
+    assert cellhold(anybody, "run", "-d", "--name", "one", *root, "sleep", "1000").returncode == 0
+    ran = cellhold(anybody, "run", "--rm", "--network", "container:one", *root, "true")
+    assert (ran.returncode, "nobody but root may enter another container's network" in ran.stderr) == (125, True), ran.stderr
+    assert cellhold(anybody, "rm", "-f", "one").returncode == 0

@@ -36,6 +36,8 @@ def take(network: Network, home: Home, number: int, **values: object) -> Lease:
         ("80", [("127.0.0.1", None, 80, "tcp")]),
         ("8080:80", [("127.0.0.1", 8080, 80, "tcp")]),
         ("0.0.0.0:53:53/udp", [("0.0.0.0", 53, 53, "udp")]),  # noqa: S104  # docker's word
+        ("[::]:8080:80", [("::", 8080, 80, "tcp")]),
+        ("[2001:db8::1]::80/udp", [("2001:db8::1", None, 80, "udp")]),
         ("127.0.0.1::80", [("127.0.0.1", None, 80, "tcp")]),
         ("8000-8001:9000-9001", [("127.0.0.1", 8000, 9000, "tcp"), ("127.0.0.1", 8001, 9001, "tcp")]),
     ],
@@ -46,7 +48,27 @@ def test_ports_are_docker_s(text: str, expected: list[tuple[str, int | None, int
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "0", "65536", "80:", "-1", "1:2:3", "[::1]:80:80", "80/sctp", "9-8", "8000-8001:80", "1.2.3.4.5:1:1", "\uff18\uff10", "80\n"],
+    [
+        "",
+        "x",
+        "0",
+        "65536",
+        "80:",
+        "-1",
+        "1:2:3",
+        "[::1]:80:80",
+        "[::ffff:9.9.9.9]:80:80",
+        "[1.2.3.4]:80:80",
+        "[fe80::1%eth0]:80:80",
+        "[::",
+        "::1:80:80",
+        "80/sctp",
+        "9-8",
+        "8000-8001:80",
+        "1.2.3.4.5:1:1",
+        "\uff18\uff10",
+        "80\n",
+    ],
 )
 def test_what_is_no_port_is_one_sentence(text: str) -> None:
     with pytest.raises(InvalidSpec, match=r"cannot (use publish=|publish )"):
@@ -59,7 +81,16 @@ def test_a_port_of_the_library_is_checked_as_well() -> None:
             Port(**wrong)
 
 
-@pytest.mark.parametrize("text", ["all", "none", "internet", "allow=mirror.example:443,10.1.0.0/16,9.9.9.9/32:53,*.deep.example"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "all",
+        "none",
+        "internet",
+        "allow=mirror.example:443,10.1.0.0/16,9.9.9.9/32:53,*.deep.example",
+        "allow=fd00:1::/32,[2620:fe::9/128]:53",
+    ],
+)
 def test_a_policy_is_told_as_it_is_written(text: str) -> None:
     assert str(egress.parsed(text)) == text
 

@@ -92,6 +92,18 @@ def test_what_is_above_a_ceiling_is_refused_with_ceiling_and_file(
         assert caught.value.hint
 
 
+def test_somebody_elses_network_is_had_only_where_the_list_names_it_and_where_it_is_seen(write: Callable[[str], Policy]) -> None:
+    for network in ("host", "container:web"):
+        with pytest.raises(NotAllowed, match=f"cannot use network={network}: it is not the notebook's own"):
+            of(network=network).spec(write(""))
+        with pytest.raises(NotAllowed, match="above the ceiling networks"):
+            of(network=network).spec(write('[ceilings]\nnetworks = ["none"]'))
+        rules = write('[ceilings]\nnetworks = ["host", "container"]\negress = "none"')
+        assert (of(network=network).spec(rules).network, of(network=network).spec(rules).egress) == (network, None)
+        with pytest.raises(NotAllowed, match="nobody sees it there"):
+            Settings().over("", {"network": network}, trust=Trust.NOTEBOOK).spec(rules)
+
+
 def test_what_is_within_the_ceilings_is_had(write: Callable[[str], Policy]) -> None:
     rules = write('[ceilings]\nmemory = "4g"\nimages = ["host", "/srv/images/*"]\nvolumes = ["/srv/data", "/srv/scratch:rw"]')
     spec = of(memory="4g", image="/srv/images/a", volume="/srv/data/x:/x:ro /srv/scratch:/y /srv/data:/z:O").spec(rules)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cellhold.errors import CellholdError, NotSupported
 from cellhold.network import NONE, egress
 from cellhold.network.ports import told
+from cellhold.spec import shares_network
 from cellhold_kernel.tail import plain
 from cellhold_kernel.widgets.wiring import refused_by
 
@@ -54,6 +55,9 @@ def _html(value: str, link: str) -> str:
 
 def _rows(kernel: CellKernel) -> Iterator[tuple[str, str, str]]:
     """Name, value, link."""
+    if shares_network(kernel.spec.network):
+        yield "network", f"{kernel.spec.network}: nothing of it is the container's own, and nothing is limited", ""
+        return
     for one in kernel.box.connections():
         lease, network = one.lease, one.network
         yield "network", f"{network.name} ({network.subnet})", ""

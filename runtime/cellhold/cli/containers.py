@@ -200,7 +200,7 @@ def inspected(known: Record) -> dict[str, Any]:
             "Memory": int(known.limits.get("memory_bytes") or 0),
             "NanoCpus": round((known.limits.get("cpus") or 0) * 1e9),
             "PidsLimit": int(known.limits.get("pids") or 0),
-            "NetworkMode": known.networks[0] if known.networks else network.NONE,
+            "NetworkMode": known.network,
         },
         "NetworkSettings": {
             "Ports": {

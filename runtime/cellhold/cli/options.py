@@ -29,7 +29,10 @@ def add(command: Any) -> None:
     add_limits(command)
     walls = command.add_argument_group("what it sees")
     walls.add_argument(
-        "--network", "--net", metavar="NET", help="none (loopback only), bridge, or one of your own (default: bridge where that can be had)"
+        "--network",
+        "--net",
+        metavar="NET",
+        help="none (loopback only), bridge, one of your own, host, or container:NAME (default: bridge where that can be had)",
     )
     walls.add_argument("--network-alias", metavar="NAME", action="append", default=[], help="one more name that others on it know it by")
     walls.add_argument(

@@ -164,10 +164,13 @@ class Launcher:
     ) -> None:
         """Clone PID 1, map its ids, prepare its trees, and let it go on."""
         started = time.monotonic()
+        shared = stdio.pop() if plan["network"] == prepare.SHARED else -1
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
+        back = self.host.enter_network(shared)
         pid, pidfd = process.clone3(plan["namespaces"], cgroup_fd=into)
         if pid == 0:
             descend(plan, theirs, stdio, storage, tasks)
+        self.host.leave_network(back)
         theirs.close()
         watched = Watched(pid, pidfd, ours, channel, lock)
         cloned = time.monotonic()
@@ -183,6 +186,8 @@ class Launcher:
             for tree in plan["trees"]:
                 trees.append(self.host.tree(tree, pid))  # noqa: PERF401  # what is open already is closed when the next one fails
             trees.append(self.host.dev(plan, pid))
+            if shared >= 0:
+                trees.append(self.host.sysfs(shared))
             prepare.send_descriptors(ours, [*overlays, *trees])
         except OSError as error:
             watched.tell("failed", "launch.prepare", error.errno or 0, error.strerror or str(error))
@@ -311,9 +316,11 @@ def descend(plan: Plan, report: _socket.socket, stdio: list[int], storage: int, 
     if not mounts:
         os._exit(125)  # the launcher is gone, or could not prepare
     overlays = len(plan["overlays"]) if plan["overlay_program"] else 0
-    trees, dev = mounts[overlays:-1], mounts[-1]
-    gate = stdio.pop() if plan["gate"] else -1
-    pid1.main(Becoming(plan, tasks=tasks, storage=storage, overlays=mounts[:overlays], trees=trees, dev=dev, gate=gate), report, stdio)
+    sysfs = mounts.pop() if plan["network"] == prepare.SHARED else -1
+    dev = mounts.pop()
+    gate = stdio.pop() if plan["network"] == prepare.WIRED else -1
+    now = Becoming(plan, tasks=tasks, storage=storage, overlays=mounts[:overlays], trees=mounts[overlays:], dev=dev, sysfs=sysfs, gate=gate)
+    pid1.main(now, report, stdio)
 
 
 def parse_timing(word: str) -> tuple[str, float, float]:

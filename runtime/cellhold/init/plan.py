@@ -78,7 +78,7 @@ class Plan(TypedDict):
     filesystems: list[FileSystem]
     binds: list[Bind]
     devices: list[Node]  # beside those that every /dev has
-    gate: bool  # the last of the descriptors is where the network comes from (steps.offer_network)
+    network: str  # whose: OWN, WIRED or SHARED of prepare.py
     files: dict[str, str]  # path -> text: small files made for this container (/etc/hosts ...)
     views: list[View]
     masked: list[str]

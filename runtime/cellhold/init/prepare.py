@@ -12,7 +12,7 @@ import stat
 from ctypes import memmove
 from struct import pack
 
-from cellhold.linux import mount
+from cellhold.linux import mount, process
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from cellhold.init.plan import Node, Plan, Tree
 
 _EINVAL = 22
+# Plan["network"]. Its own, with nothing but loopback; its own, and the last of the descriptors is where its network comes from
+# (steps.offer_network); somebody else's, whose namespace is the last of the descriptors.
+OWN, WIRED, SHARED = "own", "wired", "shared"
+SYSFS_ATTRIBUTES = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV | mount.MOUNT_ATTR_NOEXEC | mount.MOUNT_ATTR_RDONLY
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx"}
 
@@ -50,6 +54,28 @@ class Privileged:
     def tree(self, wanted: Tree, pid: int) -> int:
         """A tree of the host as a detached mount."""
         return tree(wanted, pid)
+
+    def enter_network(self, namespace: int) -> int:
+        """Enter a network namespace for a moment, so that the clone begins there; gives the way back. -1: stay here."""
+        if namespace < 0:
+            return -1
+        back = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        process.setns(namespace, process.CLONE_NEWNET)
+        return back
+
+    def leave_network(self, back: int) -> None:
+        """Go back."""
+        if back >= 0:
+            process.setns(back, process.CLONE_NEWNET)
+            os.close(back)
+
+    def sysfs(self, namespace: int) -> int:
+        """What becomes the /sys of a clone that has no rights over its network namespace: one of that namespace, made by us."""
+        back = self.enter_network(namespace)
+        try:
+            return mount.new_filesystem("sysfs", {}, attributes=SYSFS_ATTRIBUTES)
+        finally:
+            self.leave_network(back)
 
     def dev(self, plan: Plan, pid: int) -> int:
         """What becomes the clone's /dev: everybody's, or one of its own if it has devices of the host."""

@@ -90,6 +90,14 @@ class Rootless(prepare.Privileged):
                 raise
         return prepare.tree({**unshifted, "recursive": True}, pid)
 
+    def enter_network(self, _namespace: int) -> int:
+        """Whose it can only be is this host's, and there we are."""
+        return -1
+
+    def sysfs(self, _namespace: int) -> int:
+        """The host's own: who has no rights over its network namespace cannot mount another. Its mounts cannot be left out."""
+        return prepare.tree({"path": "/sys", "idmap": False, "attributes": prepare.SYSFS_ATTRIBUTES, "recursive": True}, -1)
+
     def dev(self, plan: Plan, _pid: int) -> int:
         """A tmpfs with an empty file for each device; the plan binds the host's nodes over them, as nobody but root makes any."""
         fd = mount.new_filesystem("tmpfs", {"mode": "755", "size": "64k"}, attributes=mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NOEXEC)

@@ -11,7 +11,7 @@ import os
 import stat
 
 from cellhold.init.populate import populate
-from cellhold.init.prepare import send_descriptors
+from cellhold.init.prepare import SHARED, send_descriptors
 from cellhold.linux import mount, process
 from cellhold.linux.netdevice import set_up
 
@@ -29,6 +29,7 @@ _NO_LINKS = mount.RESOLVE_BENEATH | mount.RESOLVE_NO_SYMLINKS
 _IN_ROOT = mount.RESOLVE_IN_ROOT | mount.RESOLVE_NO_MAGICLINKS
 # What PID 1 itself needs beyond the program's set: signals to it, and to give the program another user (capabilities(7)).
 _ECONNABORTED = 103
+_FIRST_PORT = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 _CAP_KILL, _CAP_SETGID, _CAP_SETUID = 5, 6, 7
 
 
@@ -36,11 +37,20 @@ class Becoming:
     """The container as far as it has come: the plan, the descriptors handed over, and the new root once there is one."""
 
     def __init__(  # noqa: PLR0913  # what was handed over
-        self, plan: Plan, *, tasks: list[int], storage: int, overlays: list[int], trees: list[int], dev: int, gate: int
+        self,
+        plan: Plan,
+        *,
+        tasks: list[int],
+        storage: int,
+        overlays: list[int],
+        trees: list[int],
+        dev: int,
+        sysfs: int,
+        gate: int,
     ) -> None:
-        """Take the plan; the descriptors: v1 `tasks` files, and detached mounts: storage, overlays made already, trees, /dev.
+        """Take the plan; the descriptors: v1 `tasks` files, detached mounts: storage, overlays, trees, /dev, /sys.
 
-        gate: where the network comes from; -1 if there is none.
+        sysfs: -1 where PID 1 mounts it, as it may in a network namespace of its own. gate: where the network comes from; -1 = nowhere.
         """
         self.plan = plan
         self.tasks = tasks
@@ -48,6 +58,7 @@ class Becoming:
         self.overlays = overlays
         self.trees = trees
         self.dev = dev
+        self.sysfs = sysfs
         self.gate = gate
         self.root = -1
 
@@ -139,6 +150,9 @@ def mount_filesystems(now: Becoming) -> None:
         if record["fstype"] == "dev":
             move(now.dev, open_plain(now.root, record["target"]))
             continue
+        if record["fstype"] == "sysfs" and now.sysfs >= 0:
+            move(now.sysfs, open_plain(now.root, record["target"]))
+            continue
         made = mount.new_filesystem(record["fstype"], record["options"], attributes=record["attributes"], source=record["fstype"])
         place = (
             target(now.root, record["target"], directory=True) if record["fstype"] == "tmpfs" else open_plain(now.root, record["target"])
@@ -222,9 +236,20 @@ def hide_paths(now: Becoming) -> None:
     os.close(now.root)
 
 
-def loopback(_now: Becoming) -> None:
-    """Bring lo up: the debugger of a kernel and many tests talk to 127.0.0.1. Without a network there is no other device."""
+def loopback(now: Becoming) -> None:
+    """Bring lo up: the debugger of a kernel and many tests talk to 127.0.0.1. Without a network there is no other device.
+
+    Any port may be bound by anybody inside, as docker has it: those below 1024 are no secret of a host's here.
+    """
+    if now.plan["network"] == SHARED:
+        return
     set_up("lo")
+    try:
+        fd = os.open(_FIRST_PORT, os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # before Linux 4.11
+        return
+    os.write(fd, b"0")
+    os.close(fd)
 
 
 def await_network(now: Becoming) -> None:
@@ -259,8 +284,8 @@ STEPS: tuple[tuple[str, Callable[[Becoming], None]], ...] = (
     ("rootfs.files", bind_files),
     ("rootfs.volumes", bind_volumes),
     ("rootfs.pivot", pivot),
-    ("rootfs.hide", hide_paths),
     ("network.loopback", loopback),
+    ("rootfs.hide", hide_paths),
     ("network.await", await_network),
     ("security.capabilities", drop_privileges),
     ("security.seccomp", filter_syscalls),

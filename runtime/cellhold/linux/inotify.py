@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from ctypes import c_char_p, c_int, c_uint
+from struct import Struct
 
 from cellhold.linux.libc import function
 
 IN_DELETE = 0x200
 _IN_CLOEXEC = 0o2000000
 _MOST = 65536
+_HEAD = Struct("iIII")  # of struct inotify_event
 
 _init = function("inotify_init1", c_int)
 _add = function("inotify_add_watch", c_int, c_char_p, c_uint)
@@ -26,6 +28,11 @@ def watch(directory: str) -> int:
     return int(fd)
 
 
-def drain(fd: int) -> None:
-    """Take what has come, so that it is readable for what comes next."""
-    os.read(fd, _MOST)
+def deleted(fd: int) -> list[str]:
+    """The names of what has been deleted since; none where there was too much to be told of."""
+    events, at, found = os.read(fd, _MOST), 0, []
+    while at < len(events):
+        _watch, _mask, _cookie, length = _HEAD.unpack_from(events, at)
+        at += _HEAD.size + length
+        found.append(os.fsdecode(events[at - length : at].rstrip(b"\0")))
+    return [name for name in found if name]

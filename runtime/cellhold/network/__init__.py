@@ -3,11 +3,13 @@
     networks.py   networks as people know them: a name, a subnet, a bridge device; kept in the store
     leases.py     who is on a network: addresses, names and published ports, given out under a lock
     joining.py    a container's way onto its network and off it again; what the rest of Cellhold calls
+    sharing.py    a network that is not its own: this host's, or another container's
     gate.py       where a container's PID 1 hands its namespaces out and waits
     slirp.py      the same without root, by slirp4netns
     links.py      devices, addresses, routes and rates, by rtnetlink
     rules.py      what the host's packet filter does for all of them: one table, written anew from the leases
     filters.py    nft(8), here and in a container's network namespace
+    entering.py   work done in a container's network namespace
     egress.py     whom a container may talk to: rules in its own network namespace
     naming.py     the name server of a network: containers' names, and everybody else's from the host's servers
     ports.py      published ports as people write them
@@ -24,6 +26,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold.errors import NotAllowed, NotSupported
+from cellhold.spec import shares_network
 from cellhold.store import subids
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from cellhold.network.joining import Joined
     from cellhold.network.leases import Lease
     from cellhold.network.networks import Network
+    from cellhold.network.sharing import Shared
     from cellhold.network.slirp import Slirped
     from cellhold.spec import Spec
     from cellhold.store.home import Home
@@ -71,7 +75,11 @@ def default() -> str:
 
 def check(spec: Spec, home: Home) -> None:
     """Raise what join() would, as far as it can be told before. Raises NetworkNotFound, NotSupported, InvalidSpec."""
-    if spec.network != NONE:
+    if shares_network(spec.network):
+        from cellhold.network import sharing  # noqa: PLC0415  # as said above
+
+        sharing.check(spec, home)
+    elif spec.network != NONE:
         from cellhold.network import joining  # noqa: PLC0415  # as said above
 
         joining.check(spec, home)
@@ -79,11 +87,25 @@ def check(spec: Spec, home: Home) -> None:
 
 def join(spec: Spec, container: str, name: str, home: Home) -> Joined | Slirped | None:
     """Take an address on its network, if it has one. Raises InvalidSpec (a port that is taken), NotAllowed, NetworkNotFound."""
-    if spec.network == NONE:
+    if not is_own(spec.network):
         return None
     from cellhold.network import joining  # noqa: PLC0415  # as said above
 
     return joining.join(spec, container, name, home)
+
+
+def is_own(network: str) -> bool:
+    """Whether that is something that a container has a place of its own on."""
+    return network != NONE and not shares_network(network)
+
+
+def share(spec: Spec, home: Home) -> Shared | None:
+    """Somebody else's network, if it is to have that. Raises ContainerNotFound, NotAllowed, NotSupported."""
+    if not shares_network(spec.network):
+        return None
+    from cellhold.network import sharing  # noqa: PLC0415  # as said above
+
+    return sharing.Shared(spec, home)
 
 
 def leases_of(known: Record, home: Home) -> list[Lease]:

@@ -155,7 +155,7 @@ def disconnect(known: Record, name: str, home: Home) -> None:
         lease = next((one for one in leases.of(network, home) if one.container == known.id), None)
         if lease is None:
             raise NotAllowed(f"cannot disconnect container {known.name} from {name}: it is not on it")
-        links.unplug(lease)
+        links.unplug(lease.device)
         _tidy(leases.give_back(known.id, home, only=network), home)
 
 

@@ -50,12 +50,17 @@ class Lease:
     @property
     def device(self) -> str:
         """The host's end of its cable."""
-        return f"cv{hashlib.sha256(f'{self.container}/{self.network}'.encode()).hexdigest()[:12]}"
+        return device(self.container, self.network)
 
     @property
     def hardware_address(self) -> str:
         """Of its own end."""
         return links.hardware_address(self.address)
+
+
+def device(container: str, network: str) -> str:
+    """The name of the host's end of a container's cable to a network."""
+    return f"cv{hashlib.sha256(f'{container}/{network}'.encode()).hexdigest()[:12]}"
 
 
 def of(network: Network, home: Home) -> list[Lease]:

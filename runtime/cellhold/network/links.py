@@ -157,23 +157,36 @@ def hardware_address(address: str) -> str:
 
 def is_there(network: Network) -> bool:
     """Whether the network has its device now."""
+    return network.bridge in devices()
+
+
+def devices() -> set[str]:
+    """The names of this network namespace's devices."""
     with open("/proc/thread-self/net/dev", encoding="ascii") as file:
-        return any(line.partition(":")[0].strip() == network.bridge for line in file)
+        return {line.partition(":")[0].strip() for line in file if ":" in line}
 
 
 def remove_bridge(network: Network) -> None:
-    """Remove the network's device, if it is there."""
-    _in_a_thread(lambda host: _delete(host, network.bridge))
+    """Remove the network's device, if it is there, and the cables that hang on it still."""
+    if is_there(network):
+        _in_a_thread(lambda host: _delete(host, *_cables(host, network), network.bridge))
 
 
-def unplug(lease: Lease) -> None:
-    """Pull a container's cable, if it is there."""
-    _in_a_thread(lambda host: _delete(host, lease.device))
+def _cables(host: Any, network: Network) -> list[str]:
+    found = host.get_links(master=socket.if_nametoindex(network.bridge))
+    return [str(link.get_attr("IFLA_IFNAME")) for link in found]
 
 
-def _delete(host: Any, name: str) -> None:
-    with suppress(OSError), suppress_error(_NO_DEVICE):  # it has gone
-        host.link("del", index=socket.if_nametoindex(name))
+def unplug(*names: str) -> None:
+    """Pull cables by the host's ends, those that are there."""
+    if there := devices().intersection(names):
+        _in_a_thread(lambda host: _delete(host, *there))
+
+
+def _delete(host: Any, *names: str) -> None:
+    for name in names:
+        with suppress(OSError), suppress_error(_NO_DEVICE):  # it has gone
+            host.link("del", index=socket.if_nametoindex(name))
 
 
 def _in_a_thread(work: Callable[[Any], None]) -> None:

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -35,6 +36,7 @@ _LOCK = "naming.lock"  # held as long as a network's server is there
 _OWN_SECONDS = 5  # that an answer of ours holds: containers come and go
 _LEAST_SECONDS = 30  # that a place stays open after an answer, also where the answer holds for less
 _ASK_SECONDS = 5.0  # that another server may take
+_GRACE_SECONDS = 1.0  # in which the kernel takes away the cable of a namespace that nobody is in
 _LOOK_SECONDS = 0.5  # between two looks whether anybody is left
 _MOST = 65535
 _AT_ONCE, _AT_ONCE_EACH = 32, 8  # questions, in all and of one container
@@ -125,10 +127,11 @@ class Server:
         """Serve. lock: let go of, under the networks' lock, when nobody is left."""
         gone = inotify.watch(str(self._network.leases(self._home)))
         pool = ThreadPoolExecutor(_AT_ONCE)
+        left: dict[str, float] = {}  # the cables of those who have gone, and when they went
         while True:
             ready, _writable, _errors = select.select([datagrams.fileno(), streams.fileno(), gone], [], [], _LOOK_SECONDS)
             if gone in ready:
-                inotify.drain(gone)
+                left |= {leases.device(container, self._network.name): time.monotonic() for container in inotify.deleted(gone)}
                 with self._home.networks_locked(), suppress(CellholdError):
                     rules.write(self._home)
             if datagrams.fileno() in ready:
@@ -140,6 +143,7 @@ class Server:
                     if not self._work(pool, client[0], self._answer_stream, connection, client):
                         connection.close()
             if not ready:
+                left = _pulled(left)
                 with self._home.networks_locked():
                     if not leases.of(self._network, self._home):
                         _take_away(self._network, self._home)
@@ -247,6 +251,15 @@ class Server:
         if script and known is not None and known.pid is not None and record.birth(known.pid) == known.born:
             with open(f"/proc/{known.pid}/ns/net", "rb") as namespace:
                 filters.apply(script, namespace=namespace.fileno())
+
+
+def _pulled(left: dict[str, float]) -> dict[str, float]:
+    """Pull the cables that are still there, as another container has shared their network; gives those that it is too early for."""
+    there = links.devices() & left.keys()
+    late = {device for device in there if time.monotonic() >= left[device] + _GRACE_SECONDS}
+    with suppress(CellholdError):
+        links.unplug(*late)
+    return {device: left[device] for device in there - late}
 
 
 def _reversed(lease: Lease) -> list[Any]:

@@ -53,6 +53,7 @@ class Record:
     layers: list[str] = field(default_factory=list)
     overlays: list[str] = field(default_factory=lambda: ["/"])
     volumes: list[str] = field(default_factory=list)  # the names of those that it has, whether it runs or not
+    network: str = "none"  # as it was asked for
     networks: list[str] = field(default_factory=list)  # the names of those that it is on while it runs
     kept: bool = False
     spec: dict[str, Any] = field(default_factory=dict)
