@@ -101,7 +101,7 @@ def test_somebody_elses_network_is_had_only_where_the_list_names_it_and_where_it
         rules = write('[ceilings]\nnetworks = ["host", "container"]\negress = "none"')
         assert (of(network=network).spec(rules).network, of(network=network).spec(rules).egress) == (network, None)
         with pytest.raises(NotAllowed, match="nobody sees it there"):
-            Settings().over("", {"network": network}, trust=Trust.NOTEBOOK).spec(rules)
+            Settings().over("", {"network": network}, trust=Trust.METADATA).spec(rules)
 
 
 def test_what_is_within_the_ceilings_is_had(write: Callable[[str], Policy]) -> None:
