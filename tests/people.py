@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import e2b_dockerfile_utils
 import isal
+import pyroute2
 import pyseccomp
 import urllib3
 import zstandard
@@ -123,7 +124,7 @@ def _copy_packages(packages: Path) -> None:
     shutil.copytree(CHECKOUT / "runtime/cellhold", packages / "cellhold", ignore=ignore)
     shutil.copytree(CHECKOUT / "kernel/cellhold_kernel", packages / "cellhold_kernel", ignore=ignore)
     shutil.copy(str(pyseccomp.__file__), packages)
-    for package in (e2b_dockerfile_utils, isal, urllib3, zstandard):
+    for package in (e2b_dockerfile_utils, isal, pyroute2, urllib3, zstandard):
         shutil.copytree(Path(str(package.__file__)).parent, packages / package.__name__, ignore=ignore)
 
 

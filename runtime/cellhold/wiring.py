@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cellhold.network.joining import Joined
     from cellhold.network.sharing import Shared
-    from cellhold.network.slirp import Slirped
+    from cellhold.network.usermode import UserMode
     from cellhold.spec import Spec
     from cellhold.store.home import Home
 
@@ -28,7 +28,7 @@ class Wiring:
     def __init__(self, container: str, name: str, home: Home, tell: Callable[[events.Step], None]) -> None:
         """Nothing is taken yet. container: its id."""
         self._container, self._name, self._home, self._tell = container, name, home, tell
-        self._joined: Joined | Slirped | None = None
+        self._joined: Joined | UserMode | None = None
         self._shared: Shared | None = None
         self._gate: tuple[socket.socket, socket.socket] | None = None  # our end, and PID 1's
         self.calls: dict[str, tuple[str, ...]] = {}

@@ -10,13 +10,14 @@ from cellhold.errors import CellholdError
 from cellhold.lifecycle import State
 from cellhold.network import NONE
 from cellhold.network.ports import told
+from cellhold.store import subids
 
 if TYPE_CHECKING:
     from cellhold.network import Connection
     from cellhold.network.egress import Refused
     from cellhold_kernel.cellkernel import CellKernel
 
-_SECONDS = 2.0  # between two looks at what was refused
+_SECONDS, _ROOTLESS_SECONDS = 2.0, 10.0  # between two looks at what was refused, which without root take a process of their own
 _SHOWN = 8  # places
 
 
@@ -35,7 +36,7 @@ class Wiring:
             return []
         now = time.monotonic()
         if kernel is not self._kernel or now >= self._due:
-            self._kernel, self._due = kernel, now + _SECONDS
+            self._kernel, self._due = kernel, now + (_ROOTLESS_SECONDS if subids.is_rootless() else _SECONDS)
             self._known = []
             with suppress(CellholdError, OSError):  # it is just going away
                 if kernel.box.state in (State.RUNNING, State.PAUSED):
@@ -46,7 +47,7 @@ class Wiring:
 
 def refused_by(kernel: CellKernel) -> list[Refused]:
     """What was refused, as far as it can be told."""
-    with suppress(CellholdError):  # without root nobody may look
+    with suppress(CellholdError):  # it is on no network, or just going away
         return kernel.box.refused()
     return []
 

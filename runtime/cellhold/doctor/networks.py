@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+
 from cellhold.doctor.feature import Feature, MissingError
 from cellhold.doctor.trial import trial
-from cellhold.network import links, slirp
+from cellhold.network import links, usermode
 
 
-def _slirp() -> str:
-    if (why := slirp.missing()) is not None:
+def _usermode() -> str:
+    if (why := usermode.missing()) is not None:
         raise MissingError(why)
-    return slirp.PROGRAM
+    return ", ".join(filter(shutil.which, usermode.PROGRAMS))
 
 
 def _ipv6() -> str:
@@ -35,7 +37,7 @@ FEATURES = (
     Feature(
         name="rootless-network",
         can="connect containers to the world without root",
-        attempt=_slirp,
-        remedy="apt install slirp4netns, and let everybody open /dev/net/tun (chmod 666, modprobe tun)",
+        attempt=_usermode,
+        remedy="apt install slirp4netns (or passt), and let everybody open /dev/net/tun (chmod 666, modprobe tun)",
     ),
 )

@@ -5,7 +5,9 @@
     joining.py    a container's way onto its network and off it again; what the rest of Cellhold calls
     sharing.py    a network that is not its own: this host's, or another container's
     gate.py       where a container's PID 1 hands its namespaces out and waits
-    slirp.py      the same without root, by slirp4netns
+    usermode.py   the same without root, by a program that stack.py starts
+    slirp.py      slirp4netns, one of them
+    pasta.py      pasta, the other
     links.py      devices, addresses, routes and rates, by rtnetlink
     rules.py      what the host's packet filter does for all of them: one table, written anew from the leases
     filters.py    nft(8), here and in a container's network namespace
@@ -23,6 +25,7 @@ What is here is loaded with every container; the rest only for one with a networ
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold.errors import NotAllowed, NotSupported
@@ -30,25 +33,26 @@ from cellhold.spec import shares_network
 from cellhold.store import subids
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cellhold.network.egress import Refused
     from cellhold.network.joining import Joined
     from cellhold.network.leases import Lease
     from cellhold.network.networks import Network
     from cellhold.network.sharing import Shared
-    from cellhold.network.slirp import Slirped
+    from cellhold.network.usermode import UserMode
     from cellhold.spec import Spec
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 
 NONE = "none"
-# In a line of /proc/net/dev: what the host's end of a cable sends is what the container receives.
+# In a line of /proc/net/dev: the container's own end, and the host's, which sends what the container receives.
+_OWN_COUNTS = {"received_bytes": 0, "sent_bytes": 8, "received_packets": 1, "sent_packets": 9}
 _HOSTS_COUNTS = {"received_bytes": 8, "sent_bytes": 0, "received_packets": 9, "sent_packets": 1}
 
 
 class Connection(NamedTuple):
-    """A container on a network. Bytes and packets of this run; None without root, where nobody counts them."""
+    """A container on a network. Bytes and packets of this run; None where it has just ended."""
 
     lease: Lease
     network: Network
@@ -60,12 +64,12 @@ class Connection(NamedTuple):
 
 def default() -> str:
     """Of a container that is run by hand and has none said: CELLHOLD_NETWORK, else bridge where that can be had, else none."""
-    from cellhold.network import filters, slirp  # noqa: PLC0415  # as said above
+    from cellhold.network import filters, usermode  # noqa: PLC0415  # as said above
 
     if configured := os.environ.get("CELLHOLD_NETWORK"):
         return configured
     if subids.is_rootless():
-        return "bridge" if slirp.missing() is None else NONE
+        return "bridge" if usermode.missing() is None else NONE
     try:
         filters.library()
     except NotSupported:
@@ -85,7 +89,7 @@ def check(spec: Spec, home: Home) -> None:
         joining.check(spec, home)
 
 
-def join(spec: Spec, container: str, name: str, home: Home) -> Joined | Slirped | None:
+def join(spec: Spec, container: str, name: str, home: Home) -> Joined | UserMode | None:
     """Take an address on its network, if it has one. Raises InvalidSpec (a port that is taken), NotAllowed, NetworkNotFound."""
     if not is_own(spec.network):
         return None
@@ -124,17 +128,41 @@ def connections(known: Record, home: Home) -> list[Connection]:
         return []
     from cellhold.network import networks  # noqa: PLC0415  # as said above
 
+    rootless = subids.is_rootless()
+    counts = _counts(str(known.pid) if rootless else "thread-self")
+    columns = _OWN_COUNTS if rootless else _HOSTS_COUNTS
+    return [
+        Connection(
+            lease=lease,
+            network=_seen(networks.find(lease.network, home), known),
+            **_traffic(counts.get(lease.inside if rootless else lease.device), columns),
+        )
+        for lease in found
+    ]
+
+
+def _seen(network: Network, known: Record) -> Network:
+    """The network as the container sees it."""
+    if not subids.is_rootless():
+        return network
+    from cellhold.network import usermode  # noqa: PLC0415  # as said above
+
+    return usermode.behind(network, usermode.chosen(known.network))
+
+
+def _counts(process: str) -> dict[str, list[str]]:
+    """The numbers of each device of a process's network namespace (proc_pid_net(5))."""
     counts = {}
-    with open("/proc/thread-self/net/dev", encoding="ascii") as file:  # of this thread's network namespace, as its devices are
+    with suppress(OSError), open(f"/proc/{process}/net/dev", encoding="ascii") as file:  # it has just ended
         for line in file:
             name, colon, numbers = line.partition(":")
             if colon:
                 counts[name.strip()] = numbers.split()
-    return [Connection(lease=lease, network=networks.find(lease.network, home), **_traffic(counts.get(lease.device))) for lease in found]
+    return counts
 
 
-def _traffic(words: Sequence[str] | None) -> dict[str, int | None]:
-    return {name: None if words is None else int(words[at]) for name, at in _HOSTS_COUNTS.items()}
+def _traffic(words: Sequence[str] | None, columns: Mapping[str, int]) -> dict[str, int | None]:
+    return {name: None if words is None else int(words[at]) for name, at in columns.items()}
 
 
 def refused(container: str, home: Home) -> list[Refused]:

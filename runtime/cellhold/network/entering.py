@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
 from cellhold.errors import CellholdError, SetupFailed
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 Result = TypeVar("Result")
-_CODE = "import sys; sys.path.append({package!r}); from cellhold.network.entering import main; main()"
+_CODE = "import sys; sys.path += {places!r}; from cellhold.network.entering import main; main()"
 
 
 def in_thread(namespace: int | None, work: Callable[[], Result]) -> Result:
@@ -45,8 +46,9 @@ def in_thread(namespace: int | None, work: Callable[[], Result]) -> Result:
 
 def call(function: str, namespaces: Sequence[int], text: str, *, step: str) -> str:
     """What a function ("module:name", from text to text) says in those namespaces: user and network. Raises SetupFailed."""
-    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    words = [sys.executable, "-I", "-c", _CODE.format(package=package), function, *map(str, namespaces)]
+    found = filter(None, map(find_spec, ("cellhold", "pyroute2")))  # where we have them from; the process looks nowhere else
+    places = [os.path.dirname(os.path.dirname(os.path.abspath(str(spec.origin)))) for spec in found]
+    words = [sys.executable, "-I", "-c", _CODE.format(places=places), function, *map(str, namespaces)]
     done = subprocess.run(words, input=text, capture_output=True, text=True, pass_fds=namespaces, check=False)
     if done.returncode:
         told = (done.stdout or done.stderr).strip().splitlines()

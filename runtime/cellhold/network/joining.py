@@ -8,11 +8,10 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError, InvalidSpec, NotAllowed, NotSupported
-from cellhold.network import egress, filters, leases, links, naming, networks, rules, slirp
+from cellhold.network import egress, filters, leases, links, naming, networks, rules, usermode
 from cellhold.network.gate import handed_out
 from cellhold.quantity import rate
 from cellhold.store import record, subids
@@ -34,19 +33,19 @@ def check(spec: Spec, home: Home) -> None:
     """Raise what join() would, as far as it can be told before: no such network, no program, rights that undo the egress policy."""
     policy = egress.parsed(spec.egress)
     if subids.is_rootless():
-        slirp.check(spec)
+        usermode.check(spec)
     else:
         filters.library()
-    networks.find(spec.network, home)
+        networks.find(spec.network, home)
     if policy.is_limited and spec.capabilities is not None and (given := sorted(_DANGEROUS & spec.capabilities)):
         raise InvalidSpec(
             f"cannot use egress={spec.egress} with {given[0]}: a program that has it can undo the policy", hint="leave one of them out"
         )
 
 
-def join(spec: Spec, container: str, name: str, home: Home) -> Joined | slirp.Slirped:
+def join(spec: Spec, container: str, name: str, home: Home) -> Joined | usermode.UserMode:
     """A place on its network: on a bridge of the host's, or without root behind a process of its own."""
-    return (slirp.Slirped if subids.is_rootless() else Joined)(spec, container, name, home)
+    return (usermode.UserMode if subids.is_rootless() else Joined)(spec, container, name, home)
 
 
 class Joined:
@@ -166,31 +165,35 @@ def _need_root(what: str) -> None:
 
 def refused(container: str, home: Home) -> list[egress.Refused]:
     """What a container that runs wanted and did not get by its policy, the most often first. Raises NotAllowed where it has none."""
-    _need_root("see what was refused")
-    with _running(container, home) as (lease, namespace):
-        return egress.refused(namespace) if egress.parsed(lease.policy).is_limited else []
+    with _running(container, home) as (lease, namespace, user):
+        return egress.refused(namespace, user) if egress.parsed(lease.policy).is_limited else []
 
 
 def restrict(container: str, policy: egress.Policy, home: Home) -> None:
     """Give a container that runs another policy, also for the connections that there are. Raises NotAllowed where it is on no network."""
-    _need_root("change egress of a container")
-    with home.networks_locked(), _running(container, home) as (lease, namespace):
+    if subids.is_rootless():
+        usermode.check_policy(policy)
+    with home.networks_locked(), _running(container, home) as (lease, namespace, user):
         if policy.is_limited and lease.is_raw:
             raise NotAllowed(
                 f"cannot use egress={policy}: container {container} was given rights by which a program can undo it",
                 hint="make it anew, without NET_RAW, NET_ADMIN and SYS_ADMIN",
             )
-        _restrict(policy, _networks(container, home), namespace)
+        if user is None:
+            _restrict(policy, _networks(container, home), namespace)
+        else:
+            usermode.restrict(policy, home, namespace, user)
         for network, one in list(leases.every(home)):
             if one.container == container:
                 leases.put(replace(one, policy=str(policy)), network, home)
-        rules.write(home)
+        if user is None:
+            rules.write(home)
 
 
 def _restrict(policy: egress.Policy, on: Sequence[tuple[Network, Lease]], namespace: int) -> None:
     members = [egress.Membership(network, network.gateway, lease.address6) for network, lease in on]
     if policy.is_limited or any(member.own for member in members):
-        filters.apply(egress.script(policy, members, local=own_addresses()), namespace=namespace)
+        filters.apply(egress.script(policy, members, local=links.own_addresses()), namespace=namespace)
 
 
 def _networks(container: str, home: Home) -> list[tuple[Network, Lease]]:
@@ -198,32 +201,29 @@ def _networks(container: str, home: Home) -> list[tuple[Network, Lease]]:
 
 
 @contextmanager
-def _running(container: str, home: Home) -> Iterator[tuple[Lease, int]]:
-    """The first lease of a container that runs, and a descriptor of its network namespace."""
+def _running(container: str, home: Home) -> Iterator[tuple[Lease, int, int | None]]:
+    """The first lease of a container that runs, descriptors of its network namespace and, without root, of its user namespace."""
     known = record.read(home.container(container))
     lease = next((one for _network, one in leases.every(home) if one.container == container), None)
     if known is None or lease is None or not known.is_alive or record.birth(known.pid or 0) != known.born:
         raise NotAllowed(f"cannot look at the network of container {container}: it does not run, or was made with network=none")
-    namespace = os.open(f"/proc/{known.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    with ExitStack() as closing:
+        yield lease, *_namespaces(known, closing)
+
+
+def _namespaces(known: Record, closing: ExitStack) -> tuple[int, int | None]:
+    """Its network namespace and, without root, its user namespace, by a process that may be looked at: PID 1 may by root alone."""
+    pid, fds = str(known.pid), []
     try:
-        yield lease, namespace
-    finally:
-        os.close(namespace)
-
-
-def own_addresses() -> list[str]:
-    """This host's, but loopback's: what the kernel routes to itself (proc_net_fib_trie, if_inet6)."""
-    found, address = [], ""
-    with open("/proc/thread-self/net/fib_trie", encoding="ascii") as file:
-        for line in file:
-            words = line.split()
-            if words[0] == "|--":
-                address = words[1]
-            elif words[:3] == ["/32", "host", "LOCAL"] and not address.startswith("127."):
-                found.append(address)
-    with suppress(FileNotFoundError), open("/proc/thread-self/net/if_inet6", encoding="ascii") as file:
-        found += [str(IPv6Address(bytes.fromhex(line.split()[0]))) for line in file]
-    return sorted(set(found) - {"::1"})
+        if subids.is_rootless():
+            with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+                pid = file.read().split()[0]
+        for kind in ("net", "user") if subids.is_rootless() else ("net",):
+            fds.append(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC))
+            closing.callback(os.close, fds[-1])
+    except (OSError, IndexError) as error:
+        raise NotAllowed(f"cannot look at the network of container {known.name}: it is just ending") from error
+    return fds[0], fds[1] if fds[1:] else None
 
 
 def release(container: str, home: Home) -> None:
@@ -231,7 +231,7 @@ def release(container: str, home: Home) -> None:
     with home.networks_locked():
         _tidy(leases.give_back(container, home), home)
     if subids.is_rootless():
-        slirp.forget(container, home)
+        usermode.forget(container, home)
 
 
 def reclaim(home: Home) -> None:

@@ -7,6 +7,7 @@ A cable's other end is made right in the container's namespace: to move it there
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -17,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from cellhold.errors import CellholdError, SetupFailed
 from cellhold.linux import process
 from cellhold.network import entering
+from cellhold.quantity import rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from cellhold.network.leases import Lease
     from cellhold.network.networks import Network
@@ -30,6 +32,7 @@ _SYSCTL = "/proc/sys/net"
 _PREFIX6 = 64
 _NO_DAD = 0x02  # IFA_F_NODAD (if_addr.h): an address that nobody else can have need not be asked about for a second
 _NONE_BY_ITSELF = "1"  # IN6_ADDR_GEN_MODE_NONE: a device makes itself no link-local address
+_DETOUR, _INGRESS_HANDLE, _ALL, _ANY_CLASS, _ALL_OF_IT = "ifb-in", 0xFFFF0000, 0x0003, 0x10020, "0x0/0x0+0"
 _LINK_LOCAL, _INTERFACE = 0xFE80 << 112, (1 << 64) - 1
 
 
@@ -142,12 +145,60 @@ def _family(address: str) -> int:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
+def shape_alone(device: str, rates: tuple[int | None, int | None], *, namespace: int, user: int) -> None:
+    """Limit a device that has no other end on a host, in a container's namespaces: bits per second to the container, and from it.
+
+    Raises SetupFailed.
+    """
+    entering.call("cellhold.network.links:shaped_alone", [user, namespace], json.dumps([device, *rates]), step="network.rates")
+
+
+def shaped_alone(text: str) -> str:
+    """In the process that has entered the namespaces. What comes is sent by another device first, ifb, which can have a rate."""
+    from pyroute2 import IPRoute  # noqa: PLC0415  # see above
+
+    name, downward, upward = json.loads(text)
+    device = socket.if_nametoindex(name)
+    try:
+        with IPRoute() as inside:
+            if upward is not None:
+                _shape(inside, device, upward)
+            if downward is not None:
+                inside.link("add", ifname=_DETOUR, kind="ifb")
+                detour = socket.if_nametoindex(_DETOUR)
+                inside.link("set", index=detour, state="up")
+                _shape(inside, detour, downward)
+                inside.tc("add", "ingress", index=device, handle=_INGRESS_HANDLE)
+                sent_on = {"kind": "mirred", "direction": "egress", "action": "redirect", "ifindex": detour}
+                inside.tc(
+                    "add-filter",
+                    "u32",
+                    index=device,
+                    parent=_INGRESS_HANDLE,
+                    protocol=_ALL,
+                    target=_ANY_CLASS,
+                    keys=[_ALL_OF_IT],
+                    action=sent_on,
+                )
+    except Exception as error:
+        raise SetupFailed(f"cannot limit {name}: {_reason(error)}", step="network.rates") from error
+    return ""
+
+
+def told_alone(device: str, downward: int | None, upward: int | None) -> Iterator[str]:
+    """What shape_alone() asks the kernel, for people."""
+    if upward is not None:
+        yield f"RTM_NEWQDISC({device}, tbf, rate={rate(upward)})"
+    if downward is not None:
+        yield f"RTM_NEWLINK({_DETOUR}, kind=ifb); RTM_NEWQDISC({_DETOUR}, tbf, rate={rate(downward)})"
+        yield f"RTM_NEWQDISC({device}, ingress); RTM_NEWTFILTER({device}, u32, mirred egress redirect dev {_DETOUR})"
+
+
 def _shape(route: Any, device: int, bits: int) -> None:
     """A token bucket on what the device sends: so many bits per second."""
-    rate = bits // 8
-    route.tc(
-        "add", "tbf", index=device, handle=_ROOT_HANDLE, rate=rate, latency=_LATENCY, burst=max(int(rate * _BURST_SECONDS), _LEAST_BURST)
-    )
+    byte_rate = bits // 8
+    burst = max(int(byte_rate * _BURST_SECONDS), _LEAST_BURST)
+    route.tc("add", "tbf", index=device, handle=_ROOT_HANDLE, rate=byte_rate, latency=_LATENCY, burst=burst)
 
 
 def hardware_address(address: str) -> str:
@@ -200,6 +251,21 @@ def _in_a_thread(work: Callable[[Any], None]) -> None:
         entering.in_thread(None, run)
     except Exception as error:
         raise SetupFailed(f"cannot change the host's links: {_reason(error)}", step="network.links") from error
+
+
+def own_addresses() -> list[str]:
+    """This host's, but loopback's: what the kernel routes to itself (proc_net_fib_trie, if_inet6)."""
+    found, address = [], ""
+    with open("/proc/thread-self/net/fib_trie", encoding="ascii") as file:
+        for line in file:
+            words = line.split()
+            if words[0] == "|--":
+                address = words[1]
+            elif words[:3] == ["/32", "host", "LOCAL"] and not address.startswith("127."):
+                found.append(address)
+    with suppress(FileNotFoundError), open("/proc/thread-self/net/if_inet6", encoding="ascii") as file:
+        found += [str(IPv6Address(bytes.fromhex(line.split()[0]))) for line in file]
+    return sorted(set(found) - {"::1"})
 
 
 class suppress_error(suppress):  # noqa: N801  # named as contextlib's

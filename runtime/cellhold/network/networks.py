@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cellhold.store.home import Home
 
 DEFAULT = "bridge"
-RESERVED = ("none", "host", "container", "default")
+RESERVED = ("none", "host", "container", "default", "slirp4netns", "pasta")
 LEASES, _FACTS = "leases", "network.json"
 _POOL = ipaddress.ip_network("10.87.0.0/16")  # cut into subnets of 254 containers; podman's is 10.88, docker's 172.17
 _PREFIX = 24

@@ -1,0 +1,38 @@
+"""What a program needs to be a container's network without root, and how it is started: in the background, and nobody's child."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from cellhold.network.leases import Lease
+    from cellhold.network.networks import Network
+
+MTU = 65520
+_BACKGROUND = '"$0" "$@" </dev/null >/dev/null 2>&1 &'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """One. names: the address of its name server. namespace, user: descriptors of the container's. gate: that of our end.
+
+    directory: the container's, for the program's files.
+    """
+
+    network: Network
+    lease: Lease
+    names: str
+    namespace: int
+    user: int
+    gate: int
+    directory: Path
+
+
+def start(words: Sequence[str], *, script: str = _BACKGROUND, **values: Any) -> None:
+    """Start a program with a session of its own. script: of sh(1), with the words as its arguments. values: of subprocess.run()."""
+    subprocess.run(["/bin/sh", "-c", script, *words], cwd="/", start_new_session=True, check=True, **values)
