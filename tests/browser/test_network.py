@@ -59,11 +59,16 @@ def test_the_way_to_the_world_is_drawn_with_its_limits_and_what_was_refused(fold
         wires.scroll_into_view_if_needed()
         wires.locator("summary", has_text="refused by egress internet: 2 places").wait_for()
         wires.locator("li", has_text=f"tcp {PRIVATE}:443").filter(has_text=re.compile(r"\d packets?$")).wait_for()
-        link = wires.locator("a")
+        link, through = wires.locator("a").all()
         assert link.inner_text() == "127.0.0.1:8888->8888/tcp"
         page.locator(".jp-OutputArea-output", has_text="serving").wait_for()
         address = str(link.get_attribute("href"))
         assert urllib.request.urlopen(address, timeout=10).read() == b"from a cell"  # noqa: S310  # loopback
+        with page.expect_popup() as opened:
+            through.click()
+        opened.value.get_by_text("from a cell").wait_for()
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/proxy/8888/", opened.value.url)
+        opened.value.close()
         chart = page.locator(".ch-chart[data-chart=received]")
         chart.scroll_into_view_if_needed()
         chart.locator(".ch-limit").wait_for(state="attached")
@@ -72,3 +77,4 @@ def test_the_way_to_the_world_is_drawn_with_its_limits_and_what_was_refused(fold
         run_cell(page, 4)
         page.locator(".jp-OutputArea-output td", has_text=re.compile(rf"tcp {PRIVATE}:443, \d packets")).wait_for()
         assert page.locator(".jp-OutputArea-output td a", has_text="127.0.0.1:8888").get_attribute("href") == "http://127.0.0.1:8888/"
+        assert page.locator(".jp-OutputArea-output td a", has_text="through").get_attribute("href") == "/proxy/8888/"

@@ -10,6 +10,7 @@ from cellhold.network import NONE, egress
 from cellhold.network.ports import told
 from cellhold.spec import shares_network
 from cellhold_kernel.tail import plain
+from cellhold_kernel.visiting import proxied, straight
 from cellhold_kernel.widgets.wiring import refused_by
 
 if TYPE_CHECKING:
@@ -61,10 +62,13 @@ def _rows(kernel: CellKernel) -> Iterator[tuple[str, str, str]]:
     for one in kernel.box.connections():
         lease, network = one.lease, one.network
         yield "network", f"{network.name} ({network.subnet})", ""
-        yield "container", f"{lease.inside} {lease.address}, its cable is {lease.device}", ""
+        addresses = f"{lease.address} {lease.address6}".rstrip()
+        yield "container", f"{lease.inside} {addresses}, its cable is {lease.device}", ""
         yield "host", f"{network.bridge} {network.gateway}", ""
         for port in lease.ports:
-            yield "published", told(port), f"http://{port.address}:{port.host}/" if port.protocol == "tcp" else ""
+            yield "published", told(port), straight(port)
+            if path := proxied(port):
+                yield "", "through the notebook server (only for cells that you trust)", path
         yield "egress", lease.policy, ""
         if one.received_bytes is not None:
             yield "received", f"{one.received_packets} packets, {one.received_bytes} bytes", ""

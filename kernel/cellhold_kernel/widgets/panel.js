@@ -11,6 +11,7 @@
 // the shares of time in which tasks waited for processors, memory, I/O, and bytes received/s, sent/s over its networks]; null is "not measured", never 0.
 // The model's `parts` says what of all that is drawn.
 
+const PROXIED = "From any machine. A page that comes this way may do at the notebook server what you may: only for cells that you trust.";
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 330, HEIGHT = 132, LEFT = 8, TOP = 22, RIGHT = 8, BOTTOM = 26;
 const PRESSURE = 16; // how high a pressure of 100 % is drawn
@@ -525,9 +526,13 @@ function wires(root, connections) {
     if (one.ports.length) {
       const list = add(root, "p", { class: "ch-note" }, "published: ");
       one.ports.forEach((port, index) => {
-        const [at, kind] = port.split("->");
-        const isWeb = kind.endsWith("/tcp") && !at.startsWith("0.0.0.0");
-        add(list, isWeb ? "a" : "span", isWeb ? { href: `http://${at}`, target: "_blank", rel: "noopener noreferrer" } : {}, port);
+        const elsewhere = { target: "_blank", rel: "noopener noreferrer" };
+        if (port.straight) add(list, "a", { href: port.straight, ...elsewhere }, port.told);
+        else add(list, "span", {}, port.told);
+        if (port.proxied) {
+          add(list, "span", {}, " or ");
+          add(list, "a", { href: port.proxied, title: PROXIED, ...elsewhere }, "through the notebook server");
+        }
         if (index + 1 < one.ports.length) add(list, "span", {}, ", ");
       });
     }

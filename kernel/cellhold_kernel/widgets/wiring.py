@@ -11,6 +11,7 @@ from cellhold.lifecycle import State
 from cellhold.network import NONE
 from cellhold.network.ports import told
 from cellhold.store import subids
+from cellhold_kernel.visiting import proxied, straight
 
 if TYPE_CHECKING:
     from cellhold.network import Connection
@@ -62,7 +63,8 @@ def _plain(one: Connection, refused: list[Refused]) -> dict[str, Any]:
         "device": lease.device,
         "inside": lease.inside,
         "address": lease.address,
-        "ports": [told(port) for port in lease.ports],
+        "address6": lease.address6,
+        "ports": [{"told": told(port), "straight": straight(port), "proxied": proxied(port)} for port in lease.ports],
         "policy": lease.policy,
         "internal": network.internal,
         "received": one.received_packets,
@@ -79,7 +81,7 @@ def text(connections: list[dict[str, Any]]) -> list[str]:
         lines.append(
             f"{one['name']}: {one['inside']} {one['address']} = {one['device']} on {one['bridge']} {one['gateway']}, egress {one['policy']}"
         )
-        lines += [f"  published {port}" for port in one["ports"]]
+        lines += [f"  published {port['told']}" for port in one["ports"]]
         lines += [
             f"  refused {place['protocol']} to {place['address']}:{place['port']}, {place['packets']} packets" for place in one["refused"]
         ]
