@@ -7,6 +7,7 @@
     gate.py       where a container's PID 1 hands its namespaces out and waits
     usermode.py   the same without root, by a program that stack.py starts
     slirp.py      slirp4netns, one of them
+    forwarding.py published TCP ports beside slirp4netns
     pasta.py      pasta, the other
     links.py      devices, addresses, routes and rates, by rtnetlink
     rules.py      what the host's packet filter does for all of them: one table, written anew from the leases

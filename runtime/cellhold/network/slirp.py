@@ -1,4 +1,7 @@
-"""slirp4netns(1): it ends when its exit descriptor, our end of the gate, says that PID 1 has ended."""
+"""slirp4netns(1): it ends when its exit descriptor, our end of the gate, says that PID 1 has ended.
+
+Published TCP ports go by forwarding.py, as podman has its own program for them; those of UDP, and of who has a rate, by slirp4netns.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ import json
 import os
 import socket
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import SetupFailed
-from cellhold.network import stack
+from cellhold.network import forwarding, stack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,9 +33,15 @@ def start(at: Stack) -> None:
     """Connect a container by it, and publish its ports. Raises SetupFailed."""
     control = at.directory / SOCKET
     control.unlink(missing_ok=True)
-    _start(at, control)
-    for port in at.lease.ports:
-        _publish(control, port)
+    forwarded = [port for port in at.lease.ports if port.protocol == "tcp" and not at.has_rates]
+    with ExitStack() as closing:
+        ready = forwarding.start(at, forwarded, closing)
+        _start(at, control)
+        for port in at.lease.ports:
+            if port not in forwarded:
+                _publish(control, port)
+        if forwarded and not os.read(ready, 1):
+            raise SetupFailed("cannot publish ports: the process that was to do it has ended at once", step="network.connect")
 
 
 def _start(at: Stack, control: Path) -> None:

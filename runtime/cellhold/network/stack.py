@@ -21,7 +21,7 @@ _BACKGROUND = '"$0" "$@" </dev/null >/dev/null 2>&1 &'
 class Stack:
     """One. names: the address of its name server. namespace, user: descriptors of the container's. gate: that of our end.
 
-    directory: the container's, for the program's files.
+    has_rates: whether all that it sends or receives has to go by its device. directory: the container's, for the program's files.
     """
 
     network: Network
@@ -30,6 +30,7 @@ class Stack:
     namespace: int
     user: int
     gate: int
+    has_rates: bool
     directory: Path
 
 

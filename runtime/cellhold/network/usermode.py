@@ -125,6 +125,7 @@ class UserMode:
                     namespace=namespace,
                     user=user,
                     gate=gate.fileno(),
+                    has_rates=any(self._rates),
                     directory=self._home.container(self.lease.container),
                 )
             )
