@@ -155,6 +155,31 @@ def test_one_who_asks_too_much_keeps_nobody_waiting_for_names() -> None:
         assert float(run(Spec(args=("python3", "-c", code), network="bridge")).out) < 4  # a question may take 5
 
 
+_FLOOD = """
+import socket, sys
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for port in range(1, int(sys.argv[2])):
+    one.sendto(b"x", (sys.argv[1], port))
+print("done", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_one_who_opens_too_many_connections_leaves_the_hosts_table_to_others() -> None:
+    with open("/proc/sys/net/netfilter/nf_conntrack_max", encoding="ascii") as file:
+        most = min(16384, int(file.read()) // 8)
+    reading, writing = os.pipe()
+    flood = Spec(args=("python3", "-c", _FLOOD, PUBLIC, str(min(2 * most, 65536))), network="bridge")
+    with started(flood, stdin=reading) as (_box, out):
+        assert eventually(lambda: "done" in out.so_far)
+        with open("/proc/thread-self/net/stat/nf_conntrack", encoding="ascii") as file:
+            entries = int(file.readlines()[1].split()[0], 16)
+        assert most // 2 < entries <= most + 100
+        assert ask(PUBLIC).out == f"{PUBLIC} answers {HOST}\n"
+        os.close(writing)
+    os.close(reading)
+
+
 def test_rates_hold_both_ways() -> None:
     with started(Spec(args=("sleep", "1000"), network="bridge", limits=Limits(ingress_bits=8_000_000, egress_bits=2_000_000))) as (
         box,

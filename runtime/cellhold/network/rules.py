@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cellhold.store.home import Home
 
 _CONNECTIONS = 16384  # of one container at a time through the host: its table of them is everybody's
+_SHARE = 8  # and no more than that part of it
+_TABLE_MAXIMUM = "/proc/sys/net/netfilter/nf_conntrack_max"
 _SETS = {
     "inet": {
         "busy": "set busy { type ipv4_addr; flags dynamic; size 65536; }",
@@ -152,12 +154,20 @@ def _mark(home: Home) -> Path:
 def script(name: str, bridges: str, used: Iterable[Network], given: Iterable[Lease]) -> str:
     """The transaction that empties what there is, and fills it. bridges: what our bridges' names begin with, and a star."""
     given = list(given)
-    lines = [*_emptied("inet", name), _ROUTED.format(table=name, bridges=bridges, connections=_CONNECTIONS)]
+    lines = [*_emptied("inet", name), _ROUTED.format(table=name, bridges=bridges, connections=_connections())]
     if any(lease.is_raw for lease in given):
         lines += [*_emptied("bridge", name), _BRIDGED.format(table=name)]
     else:  # each packet would pass through it
         lines += [f"add table bridge {name}", f"delete table bridge {name}"]
     return "\n".join([*lines, *_elements(name, used, given), ""])
+
+
+def _connections() -> int:
+    try:
+        with open(_TABLE_MAXIMUM, encoding="ascii") as file:
+            return min(_CONNECTIONS, max(int(file.read()) // _SHARE, 1))
+    except OSError:  # nobody has needed the table yet
+        return _CONNECTIONS
 
 
 def _emptied(kind: str, name: str) -> Iterator[str]:
