@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING
 import pytest
 from smallworld import output
 
-from boxes import command, environment, eventually, run, started
+from boxes import cellhold, command, environment, eventually, run, started
 from cellhold.network import leases, networks
 from cellhold.spec import Port, Spec
 from cellhold.store import record
 from cellhold.store.home import open_home
 from cellhold.sweep import sweep
+from disks import fill, small_disk
 from outside import world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from smallworld import World
 
@@ -118,3 +120,29 @@ def _above(pid: int) -> list[int]:
         if pid > 1:
             parents.append(pid)
     return parents
+
+
+@pytest.mark.parametrize("free_kib", range(0, 40, 4))
+def test_on_a_full_disk_a_network_is_one_sentence_and_nothing_is_left(tmp_path: Path, free_kib: int) -> None:
+    with small_disk(tmp_path / "store") as store:
+        runs = ("run", "--rm", "--network", "bridge", "-p", "3000:80", "host", "true")
+
+        def does(*words: str) -> tuple[int, str]:
+            ran = subprocess.run(
+                cellhold(*words), env=environment() | {"CELLHOLD_HOME": str(store)}, capture_output=True, text=True, check=False
+            )
+            assert "Traceback" not in ran.stderr
+            return ran.returncode, ran.stderr
+
+        assert does(*runs) == (0, "")
+        filler = fill(store, free_kib=free_kib)
+        for words in (("network", "create", "lab"), runs):
+            status, told = does(*words)
+            assert status in (0, 125), told
+            assert status == 0 or "No space left on device" in told
+        assert list(store.glob("networks/*/leases/*")) == list(store.glob("containers/*")) == []
+        assert {entry.name for entry in store.glob("networks/*/")} <= {"bridge", "lab"}
+        filler.unlink()
+        assert does(*runs) == (0, "")
+        assert does("network", "prune", "-f") == (0, "")
+        assert eventually(nothing_is_left)

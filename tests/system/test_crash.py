@@ -20,6 +20,7 @@ from cellhold.outcome import Why
 from cellhold.spec import Limits
 from cellhold.store.home import open_home
 from cellhold.sweep import sweep
+from disks import fill, small_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -253,17 +254,6 @@ def test_at_the_end_of_a_program_that_forgot_it_a_container_is_cleared(busybox_r
     assert eventually(other.gone)
 
 
-@contextmanager
-def small_disk(place: Path) -> Iterator[Path]:
-    """A file system of 16 MiB."""
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", place], check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", place], check=True)
-
-
 def run_from(store: Path) -> tuple[int, str, list[Path]]:
     """`cellhold run host true` with that store: status, standard error, what is left of containers and half-made images."""
     words = [sys.executable, "-m", "cellhold.cli", "run", "--rm", "host", "true"]
@@ -278,11 +268,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_left(tmp_path: Path, free_ki
     with small_disk(tmp_path / "store") as store:
         if has_image:
             assert run_from(store) == (0, "", [])
-        filler = store / "filler"
-        with filler.open("wb", buffering=0) as file, suppress(OSError):
-            while file.write(bytes(4096)):
-                pass
-        os.truncate(filler, filler.stat().st_size - free_kib * 1024)
+        filler = fill(store, free_kib=free_kib)
         says = (
             f"cellhold: cannot write to the store {store}: No space left on device\n"
             "hint: free space on its disk, or set CELLHOLD_HOME to a directory on another one\n"
@@ -304,10 +290,7 @@ def test_a_full_disk_loses_no_container_that_is_kept(tmp_path: Path, busybox_roo
         script = "test -e /f || echo hi > /f; cat /f; exec sleep 1000"
         assert does("run", "-d", "--name", "kept", "--rootfs", str(busybox_root), "sh", "-c", script).returncode == 0
         assert eventually(lambda: does("logs", "kept").stdout == "hi\n")
-        filler = store / "filler"
-        with filler.open("wb", buffering=0) as file, suppress(OSError):
-            while file.write(bytes(4096)):
-                pass
+        filler = fill(store)
         full = does("stop", "-t", "0", "kept")
         assert (full.returncode, "No space left on device" in full.stderr) == (1, True)
         assert does("kill", "--signal", "HUP", "kept").returncode == 0  # which is nothing to write down
@@ -316,10 +299,7 @@ def test_a_full_disk_loses_no_container_that_is_kept(tmp_path: Path, busybox_roo
         filler.unlink()
         assert does("start", "kept").returncode == 0
         assert eventually(lambda: does("logs", "kept").stdout == "hi\nhi\n")
-        filler.write_bytes(b"")
-        with filler.open("wb", buffering=0) as file, suppress(OSError):
-            while file.write(bytes(4096)):
-                pass
+        fill(store)
         assert does("rm", "-f", "kept").returncode == 0  # which gives space back
         assert does("ps", "-aq").stdout == ""
         filler.unlink()

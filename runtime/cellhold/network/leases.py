@@ -146,8 +146,12 @@ def put(lease: Lease, network: Network, home: Home) -> None:
     path = network.leases(home) / lease.container
     with home.written():
         draft = path.with_name(f".{lease.container}")
-        draft.write_text(json.dumps(asdict(lease)), encoding="utf-8")
-        draft.replace(path)
+        try:
+            draft.write_text(json.dumps(asdict(lease)), encoding="utf-8")
+            draft.replace(path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
 
 
 def rename(container: str, old: str, new: str, home: Home) -> None:

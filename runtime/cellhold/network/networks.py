@@ -13,6 +13,7 @@ import hashlib
 import ipaddress
 import json
 import os
+import shutil
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -172,10 +173,14 @@ def create(  # noqa: PLR0913  # docker's flags
             labels=dict(labels or {}),
         )
         with home.written():
-            network.leases(home).mkdir(parents=True, exist_ok=True)
             draft = network.directory(home) / f"{_FACTS}.new"
-            draft.write_text(json.dumps(network.plain()), encoding="utf-8")
-            draft.replace(network.directory(home) / _FACTS)
+            try:
+                network.leases(home).mkdir(parents=True, exist_ok=True)
+                draft.write_text(json.dumps(network.plain()), encoding="utf-8")
+                draft.replace(network.directory(home) / _FACTS)
+            except OSError:
+                shutil.rmtree(network.directory(home), ignore_errors=True)
+                raise
         return network
 
 
