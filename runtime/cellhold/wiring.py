@@ -39,14 +39,10 @@ class Wiring:
         return self._joined is not None
 
     def begin(self, spec: Spec) -> None:
-        """Take an address, or see that the other's network is there. Raises what network.join() and network.share() do."""
-        start = time.monotonic()
+        """See that its network is there, or the other's. Raises what network.join() and network.share() do."""
         self.calls = {}
         self._shared = network.share(spec, self._home)
         self._joined = network.join(spec, self._container, self._name, self._home)
-        if self._joined is not None:
-            words = f"{self._joined.lease.address} of {self._joined.network.subnet} on {self._joined.network.name}"
-            self._tell(events.Step("network.lease", words, start, time.monotonic() - start))
 
     def planned(self) -> dict[str, Any]:
         """What rootfs.plan() has to know of it."""
@@ -73,13 +69,18 @@ class Wiring:
             yield ()
 
     def connect(self) -> CellholdError | None:
-        """Connect it, when the launcher has what was handed over; gives the error, which PID 1 sees by the gate that is closed then."""
+        """Connect it, while PID 1 comes up; gives the error, which PID 1 sees by the gate that is closed then."""
         if self._joined is None or self._gate is None:
             return None
-        start = time.monotonic()
         gate, theirs = self._gate
         theirs.close()  # PID 1 has its own: when that ends, ours tells
+        begun = time.monotonic()
         try:
+            lease = self._joined.take()
+            start = time.monotonic()
+            self._tell(
+                events.Step("network.lease", f"{lease.address} of {self._joined.network.subnet} on {lease.network}", begun, start - begun)
+            )
             self._joined.connect(gate)
         except CellholdError as error:
             gate.close()

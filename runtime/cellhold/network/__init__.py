@@ -91,7 +91,7 @@ def check(spec: Spec, home: Home) -> None:
 
 
 def join(spec: Spec, container: str, name: str, home: Home) -> Joined | UserMode | None:
-    """Take an address on its network, if it has one. Raises InvalidSpec (a port that is taken), NotAllowed, NetworkNotFound."""
+    """Its place on a network, if it is to have one; nothing is taken yet. Raises NetworkNotFound."""
     if not is_own(spec.network):
         return None
     from cellhold.network import joining  # noqa: PLC0415  # as said above

@@ -166,22 +166,25 @@ def _told(place: Place) -> str:
 
 
 class Membership(NamedTuple):
-    """A network that a container is on, as its rules have it: who answers for names there, and its own address of IPv6."""
+    """A network that a container is on, as its rules have it: who answers for names there, and its own addresses of IPv6."""
 
     network: Network
     resolver: str
     own: str = ""
+    link_local: str = ""
 
 
-def script(policy: Policy, on: Sequence[Membership], *, local: Sequence[str] = ()) -> str:
-    """The rules for a container's namespace, replacing what was there. on: its networks. local: this host's own addresses.
+def script(policy: Policy, on: Sequence[Membership], *, is_new: bool = False) -> str:
+    """The rules for a container's namespace, replacing what was there. on: its networks.
+
+    is_new: nothing was there; to take away what is not there would take the kernel 10 ms as well.
 
     Others on a network may be talked to unless it is the default one, where everybody is.
     """
     lines = []
-    for family in ("inet", "ip6"):
+    for family in () if is_new else ("inet", "ip6"):
         lines += [f"add table {family} {TABLE}", f"delete table {family} {TABLE}"]
-    if own := ", ".join(f"{one.own}, {links.link_local(one.own)}" for one in on if one.own):
+    if own := ", ".join(f"{one.own}, {one.link_local}" for one in on if one.own):
         lines += [
             f"table ip6 {TABLE} {{",
             "  chain own {",
@@ -191,7 +194,7 @@ def script(policy: Policy, on: Sequence[Membership], *, local: Sequence[str] = (
             "}",
         ]
     if policy.is_limited:
-        lines += [f"table inet {TABLE} {{", *_sets(policy), *_chains(policy, on, local), "}"]
+        lines += [f"table inet {TABLE} {{", *_sets(policy), *_chains(policy, on), "}"]
     return "\n".join([*lines, ""])
 
 
@@ -208,7 +211,7 @@ def _sets(policy: Policy) -> Iterator[str]:
         yield f"  set named_services{of} {{ type {address} . inet_service; flags timeout; }}"
 
 
-def _chains(policy: Policy, on: Sequence[Membership], local: Sequence[str]) -> Iterator[str]:
+def _chains(policy: Policy, on: Sequence[Membership]) -> Iterator[str]:
     mark = int.from_bytes(os.urandom(4)) | 1  # of connections that this policy has let in; not 0, which is nobody's
     yield from (
         "  chain allow {",
@@ -237,7 +240,7 @@ def _chains(policy: Policy, on: Sequence[Membership], local: Sequence[str]) -> I
             yield f"    ip6 daddr {network.gateway6} goto refuse"
             yield f"    ip6 daddr {network.subnet6} goto allow"
     if policy.kind == "internet":
-        near = [one for one in local if not _is_special(one)]
+        near = [one for one in links.own_addresses() if not _is_special(one)]
         yield f"    ip daddr {{ {', '.join([*_NOT_PUBLIC, *(one for one in near if ':' not in one)])} }} goto refuse"
         yield f"    ip6 daddr {{ {', '.join([*_NOT_PUBLIC6, *(one for one in near if ':' in one)])} }} goto refuse"
         yield "    meta nfproto ipv4 goto allow"

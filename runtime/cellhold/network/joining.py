@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, contextmanager, suppress
+from contextlib import closing as closed
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -49,25 +50,30 @@ def join(spec: Spec, container: str, name: str, home: Home) -> Joined | usermode
 
 
 class Joined:
-    """A container's place on a network, from its lease on; connect() brings it up."""
+    """A container's place on a network: take() has it an address, connect() brings it up."""
 
     def __init__(self, spec: Spec, container: str, name: str, home: Home) -> None:
-        """Take an address. Raises InvalidSpec (a port that is taken), NotAllowed (no address left), NetworkNotFound."""
+        """Nothing is taken yet. Raises NetworkNotFound."""
         self.network = networks.find(spec.network, home)
-        self._home = home
+        self._spec, self._container, self._name, self._home = spec, container, name, home
         self._rates = (spec.limits.ingress_bits, spec.limits.egress_bits)
         self._policy = egress.parsed(spec.egress)
-        with home.networks_locked():
-            leases.give_back(container, home)  # of a run whose end nobody saw
+
+    def take(self) -> Lease:
+        """Take an address. Raises InvalidSpec (a port that is taken), NotAllowed (no address left)."""
+        spec = self._spec
+        with self._home.networks_locked():
+            leases.give_back(self._container, self._home)  # of a run whose end nobody saw
             self.lease = leases.take(
                 self.network,
-                home,
-                container=container,
-                names=(name, container, *spec.aliases),
+                self._home,
+                container=self._container,
+                names=(self._name, self._container, *spec.aliases),
                 ports=spec.ports,
                 policy=str(self._policy),
                 is_raw=bool(_DANGEROUS & (spec.capabilities or frozenset())),
             )
+        return self.lease
 
     @property
     def resolver(self) -> str:
@@ -77,13 +83,14 @@ class Joined:
     def connect(self, gate: socket.socket) -> None:
         """Bring it up, in the namespace that comes through the gate, and open the gate. Raises SetupFailed, NotSupported."""
         with ExitStack() as closing:
+            cable = closing.enter_context(closed(links.Cable(self.network, self.lease, rates=self._rates)))
             namespace, user = handed_out(gate)
             closing.callback(os.close, namespace)
             closing.callback(os.close, user)
             with self._home.networks_locked():
-                cable = links.Cable(self.network, self.lease, namespace, rates=self._rates)
+                cable.plug(namespace)
                 try:
-                    _restrict(self._policy, [(self.network, self.lease)], namespace)
+                    _restrict(self._policy, [(self.network, self.lease)], namespace, is_new=True)
                     rules.add(self.network, self.lease, self._home)
                 finally:
                     cable.done()
@@ -112,7 +119,7 @@ class Joined:
 
     def release(self) -> None:
         """Off it again."""
-        release(self.lease.container, self._home)
+        release(self._container, self._home)
 
 
 def connect(known: Record, name: str, home: Home, *, aliases: Sequence[str] = ()) -> Lease:
@@ -137,7 +144,9 @@ def connect(known: Record, name: str, home: Home, *, aliases: Sequence[str] = ()
         lease = leases.take(network, home, container=known.id, names=names, ports=(), policy=policy, is_raw=is_raw)
         try:
             rules.add(network, lease, home)
-            links.Cable(network, lease, namespace, rates=(None, None)).done()
+            cable = closing.enter_context(closed(links.Cable(network, lease, rates=(None, None))))
+            cable.plug(namespace)
+            cable.done()
             _restrict(egress.parsed(policy), _networks(known.id, home), namespace)
             naming.serve(network, home)
         except CellholdError:
@@ -190,10 +199,12 @@ def restrict(container: str, policy: egress.Policy, home: Home) -> None:
             rules.write(home)
 
 
-def _restrict(policy: egress.Policy, on: Sequence[tuple[Network, Lease]], namespace: int) -> None:
-    members = [egress.Membership(network, network.gateway, lease.address6) for network, lease in on]
+def _restrict(policy: egress.Policy, on: Sequence[tuple[Network, Lease]], namespace: int, *, is_new: bool = False) -> None:
+    members = [
+        egress.Membership(network, network.gateway, lease.address6, links.link_local(lease.hardware_address)) for network, lease in on
+    ]
     if policy.is_limited or any(member.own for member in members):
-        filters.apply(egress.script(policy, members, local=links.own_addresses()), namespace=namespace)
+        filters.apply(egress.script(policy, members, is_new=is_new), namespace=namespace)
 
 
 def _networks(container: str, home: Home) -> list[tuple[Network, Lease]]:

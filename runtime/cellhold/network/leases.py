@@ -129,12 +129,10 @@ def take(  # noqa: PLR0913  # what there is to know about it
 
 def _next(network: Network, taken: set[str], home: Home) -> str | None:
     """The first free one after the last that was given out: what is remembered of one that has just gone should not be another's."""
-    last = network.directory(home) / _LAST
-    every_one = list(network.addresses())
-    with suppress(OSError, ValueError):
-        at = every_one.index(last.read_text(encoding="ascii")) + 1
-        every_one = every_one[at:] + every_one[:at]
-    address = next((one for one in every_one if one not in taken), None)
+    last, after = network.directory(home) / _LAST, None
+    with suppress(OSError):
+        after = last.read_text(encoding="ascii")
+    address = next((one for one in network.addresses(after) if one not in taken), None)
     if address is not None:
         with home.written():
             last.write_text(address, encoding="ascii")

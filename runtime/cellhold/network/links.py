@@ -13,6 +13,7 @@ import socket
 import threading
 from contextlib import suppress
 from ipaddress import IPv6Address
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import CellholdError, SetupFailed
@@ -29,22 +30,25 @@ if TYPE_CHECKING:
 _EXISTS, _NO_DEVICE = 17, 19
 _ROOT_HANDLE, _LATENCY, _BURST_SECONDS, _LEAST_BURST = 0x10000, "50ms", 0.01, 32 << 10
 _SYSCTL = "/proc/sys/net"
-_PREFIX6 = 64
+_PREFIX6, _MOST = 64, 64
 _NO_DAD = 0x02  # IFA_F_NODAD (if_addr.h): an address that nobody else can have need not be asked about for a second
-_NONE_BY_ITSELF = "1"  # IN6_ADDR_GEN_MODE_NONE: a device makes itself no link-local address
 _DETOUR, _INGRESS_HANDLE, _ALL, _ANY_CLASS, _ALL_OF_IT = "ifb-in", 0xFFFF0000, 0x0003, 0x10020, "0x0/0x0+0"
-_LINK_LOCAL, _INTERFACE = 0xFE80 << 112, (1 << 64) - 1
 
 
 class Cable:
-    """A container's way onto a bridge, made in a thread that begins at once: `done()` waits for it."""
+    """A container's way onto a bridge, made in a thread of its own, which makes itself ready at once: plug() has it go on."""
 
-    def __init__(self, network: Network, lease: Lease, namespace: int, *, rates: tuple[int | None, int | None]) -> None:
-        """namespace: a descriptor of the container's. rates: bits per second to the container, and from it."""
+    def __init__(self, network: Network, lease: Lease, *, rates: tuple[int | None, int | None]) -> None:
+        """rates: bits per second to the container, and from it."""
         self._failed: BaseException | None = None
-        self._work = (network, lease, namespace, rates)
+        self._work = (network, lease, rates)
+        self._namespace: SimpleQueue[int] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="cellhold-cable")
         self._thread.start()
+
+    def plug(self, namespace: int) -> None:
+        """Make it, to the network namespace of that descriptor."""
+        self._namespace.put(namespace)
 
     def done(self) -> None:
         """Wait for it. Raises SetupFailed."""
@@ -52,9 +56,14 @@ class Cable:
         if self._failed is not None:
             raise self._failed
 
+    def close(self) -> None:
+        """End the thread of one that may not have been plugged."""
+        self._namespace.put(-1)
+        self._thread.join()
+
     def _run(self) -> None:
         try:
-            _connect(*self._work)
+            _connect(*self._work, self._namespace.get)
         except CellholdError as error:
             self._failed = error
         except Exception as error:  # noqa: BLE001  # the border of the thread: the caller raises it
@@ -63,11 +72,13 @@ class Cable:
             )
 
 
-def _connect(network: Network, lease: Lease, namespace: int, rates: tuple[int | None, int | None]) -> None:
+def _connect(network: Network, lease: Lease, rates: tuple[int | None, int | None], plugged: Callable[[], int]) -> None:
     from pyroute2 import IPRoute  # noqa: PLC0415  # see above
 
     downward, upward = rates
     with IPRoute() as host:
+        if (namespace := plugged()) < 0:
+            return
         bridge = _bridge(host, network)
         peer = {"ifname": lease.inside, "net_ns_fd": namespace, "address": lease.hardware_address}
         host.link("add", ifname=lease.device, kind="veth", master=bridge, state="up", peer=peer)
@@ -113,22 +124,22 @@ def has_ipv6() -> bool:
 def _speak_ipv6(route: Any, device: int, name: str, address: str) -> None:
     """Give a device that address, and the link-local one by which neighbours are asked for (RFC 4861); "" = none at all.
 
-    It takes no other, of itself or of whoever calls itself a router.
+    It takes no other from whoever calls itself a router, and asks nobody whether it is the only one: it is.
     """
     with suppress(FileNotFoundError):  # a kernel without
         if not address:
             _set(f"ipv6/conf/{name}/disable_ipv6", "1")
             return
-        _set(f"ipv6/conf/{name}/addr_gen_mode", _NONE_BY_ITSELF)
-        _set(f"ipv6/conf/{name}/accept_ra", "0")
-        for one in (link_local(address), address):
-            with suppress_error(_EXISTS):
-                route.addr("add", index=device, address=one, prefixlen=_PREFIX6, family=socket.AF_INET6, flags=_NO_DAD)
+        for key, value in (("addr_gen_mode", "0"), ("accept_dad", "0"), ("accept_ra", "0")):
+            _set(f"ipv6/conf/{name}/{key}", value)
+        with suppress_error(_EXISTS):
+            route.addr("add", index=device, address=address, prefixlen=_PREFIX6, family=socket.AF_INET6, flags=_NO_DAD)
 
 
-def link_local(address: str) -> str:
-    """The link-local address that goes with one of IPv6: the same interface."""
-    return str(IPv6Address(_LINK_LOCAL | int(IPv6Address(address)) & _INTERFACE))
+def link_local(hardware_address: str) -> str:
+    """The address that the kernel gives a device of itself (RFC 4291, appendix A)."""
+    octets = bytes.fromhex(hardware_address.replace(":", ""))
+    return str(IPv6Address(bytes((0xFE, 0x80, *bytes(6), octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))))
 
 
 def _forward_ipv6() -> None:
@@ -288,9 +299,12 @@ def _get(path: str) -> str | None:
 
 
 def _set(path: str, value: str) -> None:
-    if _get(path) != value:
-        with open(f"{_SYSCTL}/{path}", "w", encoding="ascii") as file:
-            file.write(value)
+    fd = os.open(f"{_SYSCTL}/{path}", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        if os.read(fd, _MOST).strip() != value.encode():
+            os.pwrite(fd, value.encode(), 0)
+    finally:
+        os.close(fd)
 
 
 def _reason(error: BaseException) -> str:

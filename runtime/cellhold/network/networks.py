@@ -17,6 +17,7 @@ import shutil
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import InvalidSpec, NetworkNotFound, NotAllowed, NotSupported
@@ -75,9 +76,16 @@ class Network:
         """The directory of its leases."""
         return home.networks / self.name / LEASES
 
-    def addresses(self) -> Iterator[str]:
-        """Those that containers can have, the lowest first."""
-        return (str(one) for one in ipaddress.ip_network(self.subnet).hosts() if str(one) != self.gateway)
+    def addresses(self, after: str | None = None) -> Iterator[str]:
+        """Those that containers can have: the lowest first, or those after one of them, and then the others."""
+        subnet = ipaddress.IPv4Network(self.subnet)
+        first, last = int(subnet.network_address) + 1, int(subnet.broadcast_address) - 1
+        begin = first
+        with suppress(ValueError):
+            begin = max(first, min(int(ipaddress.IPv4Address(after or "")) + 1, last + 1))
+        for number in chain(range(begin, last + 1), range(first, begin)):
+            if (address := str(ipaddress.IPv4Address(number))) != self.gateway:
+                yield address
 
     def address6(self, address: str) -> str:
         """The address of IPv6 that goes with one of the subnet: as far into the other subnet. "" where there is none."""

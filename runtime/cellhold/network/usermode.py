@@ -20,6 +20,7 @@ from cellhold.network.stack import Stack
 if TYPE_CHECKING:
     import socket
 
+    from cellhold.network.leases import Lease
     from cellhold.network.networks import Network
     from cellhold.spec import Spec
     from cellhold.store.home import Home
@@ -80,29 +81,33 @@ def _lowest() -> int:
 
 
 class UserMode:
-    """A container's place behind its own process, from its lease on; connect() brings it up. As joining.Joined."""
+    """A container's place behind its own process: take() has it its ports, connect() brings it up. As joining.Joined."""
 
     def __init__(self, spec: Spec, container: str, name: str, home: Home) -> None:
-        """Take the ports. Raises InvalidSpec for one that is taken."""
+        """Nothing is taken yet."""
         found = networks.find(networks.DEFAULT, home)
         self._program = chosen(spec.network)
         self.network = behind(found, self._program)
         self._names = _address(found, _NAMES)
-        self._home = home
+        self._ports, self._container, self._name, self._home = spec.ports, container, name, home
         self._policy = egress.parsed(spec.egress)
         self._rates = (spec.limits.ingress_bits, spec.limits.egress_bits)
-        with home.networks_locked():
-            leases.give_back(container, home)  # of a run whose end nobody saw
+
+    def take(self) -> Lease:
+        """Take the ports. Raises InvalidSpec for one that is taken."""
+        with self._home.networks_locked():
+            leases.give_back(self._container, self._home)  # of a run whose end nobody saw
             self.lease = leases.take(
                 self.network,
-                home,
-                container=container,
-                names=(name, container),
-                ports=spec.ports,
+                self._home,
+                container=self._container,
+                names=(self._name, self._container),
+                ports=self._ports,
                 policy=str(self._policy),
                 is_raw=False,
-                address=_address(found, _GUEST),
+                address=_address(self.network, _GUEST),
             )
+        return self.lease
 
     @property
     def resolver(self) -> str:
@@ -116,7 +121,7 @@ class UserMode:
             closing.callback(os.close, namespace)
             closing.callback(os.close, user)
             if self._policy.is_limited:
-                restrict(self._policy, self._home, namespace, user)
+                restrict(self._policy, self._home, namespace, user, is_new=True)
             PROGRAMS[self._program](
                 Stack(
                     network=self.network,
@@ -146,8 +151,8 @@ class UserMode:
     def release(self) -> None:
         """Give the ports back; the program has ended with PID 1."""
         with self._home.networks_locked():
-            leases.give_back(self.lease.container, self._home)
-        forget(self.lease.container, self._home)
+            leases.give_back(self._container, self._home)
+        forget(self._container, self._home)
 
 
 def behind(network: Network, program: str) -> Network:
@@ -159,10 +164,10 @@ def _address(network: Network, number: int) -> str:
     return f"{network.subnet.rpartition('.')[0]}.{number}"
 
 
-def restrict(policy: egress.Policy, home: Home, namespace: int, user: int) -> None:
+def restrict(policy: egress.Policy, home: Home, namespace: int, user: int, *, is_new: bool = False) -> None:
     """Set the rules in a container's namespaces. Raises SetupFailed, NotSupported."""
     found = networks.find(networks.DEFAULT, home)
-    script = egress.script(policy, [egress.Membership(found, _address(found, _NAMES))], local=links.own_addresses())
+    script = egress.script(policy, [egress.Membership(found, _address(found, _NAMES))], is_new=is_new)
     filters.apply(script, namespace=namespace, user=user)
 
 
