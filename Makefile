@@ -71,6 +71,7 @@ bench: $(VENV)/.test debian-bench
 	cd tests && ../$(BIN)/python -m bench.builds
 	cd tests && ../$(BIN)/python -m bench.panel
 	cd tests && PYTHONPATH=../notebooks ../$(BIN)/python -m bench.network
+	cd tests && PYTHONPATH=../notebooks ../$(BIN)/python -m bench.rootless_network
 	cd tests && ../$(BIN)/python -m bench.detached
 
 clean:

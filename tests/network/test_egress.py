@@ -163,6 +163,23 @@ def test_what_was_refused_is_counted_with_where_it_wanted_to_go_and_the_policy_c
         os.close(writing)
 
 
+def test_where_there_is_no_ipv6_a_policy_can_be_given_up_as_well() -> None:
+    networks.create("four", open_home(), ipv6=False)
+    reading, writing = os.pipe()
+    try:
+        code = f"import sys\nfor line in sys.stdin: exec({_TRY!r}, {{}}); print('.', flush=True)"
+        spec = Spec(args=("python3", "-c", code, f"{PRIVATE}:80"), network="four", egress="internet")
+        with started(spec, stdin=reading) as (box, out):
+            os.close(reading)
+            for policy, expected in (("internet", _PROHIBITED), ("all", _ANSWERS)):
+                box.restrict(policy)
+                os.write(writing, b"\n")
+                assert said(out, f"{PRIVATE}:80 {expected}")
+            os.close(writing)
+    finally:
+        networks.remove("four", open_home())
+
+
 _STREAM = """
 import socket, sys
 with socket.create_connection((sys.argv[1], 82)) as one:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from smallworld import HOST, PUBLIC, output
 
-from boxes import eventually, run, started
+from boxes import command, eventually, run, started
+from cellhold.detached import Detached
 from cellhold.errors import ContainerNotFound, InvalidSpec, NotAllowed
 from cellhold.network import leases
 from cellhold.spec import Limits, Port, Spec
@@ -99,6 +101,17 @@ def test_who_is_left_in_a_network_whose_owner_has_gone_is_taken_off_it() -> None
             run(Spec(args=("true",), network="container:first"))
     finally:
         other.__exit__(None, None, None)
+
+
+def test_who_comes_again_at_once_keeps_his_cable() -> None:
+    made = command("run", "-d", "--network", "bridge", "--name", "again", "host", "sleep", "1000")
+    assert made.returncode == 0, made.stderr
+    with started(Spec(args=("sleep", "1000"), network="bridge")):  # so that the name server stays
+        assert command("restart", "-t", "0", "again").returncode == 0
+        time.sleep(2.5)  # longer than the name server waits for a cable to go by itself
+        box = Detached.find("again")
+        assert "eth0" in output("nsenter", f"--net=/proc/{box.record.pid}/ns/net", "cat", "/proc/self/net/dev")
+    assert command("rm", "-f", "again").returncode == 0
 
 
 def test_what_takes_a_network_of_ones_own_is_refused_there() -> None:

@@ -164,10 +164,14 @@ class Launcher:
     ) -> None:
         """Clone PID 1, map its ids, prepare its trees, and let it go on."""
         started = time.monotonic()
-        shared = stdio.pop() if plan["network"] == prepare.SHARED else -1
+        shared, stdio = (stdio[-1], stdio[:-1]) if plan["network"] == prepare.SHARED else (-1, stdio)
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
         back = self.host.enter_network(shared)
-        pid, pidfd = process.clone3(plan["namespaces"], cgroup_fd=into)
+        try:
+            pid, pidfd = process.clone3(plan["namespaces"], cgroup_fd=into)
+        except OSError:
+            self.host.leave_network(back)
+            raise
         if pid == 0:
             descend(plan, theirs, stdio, storage, tasks)
         self.host.leave_network(back)

@@ -203,7 +203,7 @@ def _restrict(policy: egress.Policy, on: Sequence[tuple[Network, Lease]], namesp
     members = [
         egress.Membership(network, network.gateway, lease.address6, links.link_local(lease.hardware_address)) for network, lease in on
     ]
-    if policy.is_limited or any(member.own for member in members):
+    if not is_new or policy.is_limited or any(member.own for member in members):
         filters.apply(egress.script(policy, members, is_new=is_new), namespace=namespace)
 
 

@@ -143,12 +143,13 @@ class Server:
                     if not self._work(pool, client[0], self._answer_stream, connection, client):
                         connection.close()
             if not ready:
-                left = _pulled(left)
                 with self._home.networks_locked():
-                    if not leases.of(self._network, self._home):
+                    there = leases.of(self._network, self._home)
+                    if not there:
                         _take_away(self._network, self._home)
                         os.close(lock)
                         return
+                    left = _pulled(left, {lease.device for lease in there})
 
     def _work(self, pool: ThreadPoolExecutor, client: str, work: Callable[..., None], *arguments: Any) -> bool:
         """Have a question answered; False for one too many at a time from there, so that nobody keeps the others waiting."""
@@ -253,13 +254,16 @@ class Server:
                 filters.apply(script, namespace=namespace.fileno())
 
 
-def _pulled(left: dict[str, float]) -> dict[str, float]:
-    """Pull the cables that are still there, as another container has shared their network; gives those that it is too early for."""
-    there = links.devices() & left.keys()
-    late = {device for device in there if time.monotonic() >= left[device] + _GRACE_SECONDS}
+def _pulled(left: dict[str, float], used: set[str]) -> dict[str, float]:
+    """Pull cables that are still there, as another container has shared their network; gives those that it is too early for.
+
+    left: when who had it has gone, by the device. used: devices of those who are there, among them some that have come again.
+    """
+    here = (links.devices() & left.keys()) - used
+    late = {device for device in here if time.monotonic() >= left[device] + _GRACE_SECONDS}
     with suppress(CellholdError):
         links.unplug(*late)
-    return {device: left[device] for device in there - late}
+    return {device: left[device] for device in here - late}
 
 
 def _reversed(lease: Lease) -> list[Any]:
