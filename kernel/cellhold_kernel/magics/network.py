@@ -74,4 +74,4 @@ def _rows(kernel: CellKernel) -> Iterator[tuple[str, str, str]]:
             yield "received", f"{one.received_packets} packets, {one.received_bytes} bytes", ""
             yield "sent", f"{one.sent_packets} packets, {one.sent_bytes} bytes", ""
     for place in refused_by(kernel):
-        yield "refused", f"{plain(place.protocol)} {plain(place.address)}:{place.port}, {place.packets} packets", ""
+        yield "refused", f"{plain(place.protocol)} {plain(place.where)}, {place.packets} packets", ""

@@ -507,7 +507,7 @@ function wires(root, connections) {
   root.replaceChildren();
   root.hidden = !connections?.length;
   for (const one of connections ?? []) {
-    const told = `${one.inside} ${one.address} on network ${one.name}, by ${one.device} and ${one.bridge}, ${one.gateway}; egress ${one.policy}`;
+    const told = `${one.inside} ${one.address}${one.address6 ? ` and ${one.address6}` : ""} on network ${one.name}, by ${one.device} and ${one.bridge}, ${one.gateway}; egress ${one.policy}`;
     const svg = add(root, "svg:svg", { viewBox: "0 0 680 74", role: "img", "aria-label": told });
     const boxes = [
       [4, 96, one.internal ? "nothing beyond" : "the world", one.internal ? "internal" : `egress ${one.policy}`],
@@ -543,7 +543,7 @@ function wires(root, connections) {
       for (const place of one.refused) {
         const item = add(list, "li");
         add(item, "span", {}, "⊘");
-        add(item, "span", {}, `${place.protocol} ${place.address}:${place.port}`);
+        add(item, "span", {}, `${place.protocol} ${place.where}`);
         add(item, "span", { class: "ch-number" }, `${place.packets} packet${place.packets === 1 ? "" : "s"}`);
       }
     }

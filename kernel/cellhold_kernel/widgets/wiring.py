@@ -69,7 +69,7 @@ def _plain(one: Connection, refused: list[Refused]) -> dict[str, Any]:
         "internal": network.internal,
         "received": one.received_packets,
         "sent": one.sent_packets,
-        "refused": [place._asdict() for place in refused[:_SHOWN]],
+        "refused": [{**place._asdict(), "where": place.where} for place in refused[:_SHOWN]],
         "places_refused": len(refused),
     }
 
@@ -78,11 +78,10 @@ def text(connections: list[dict[str, Any]]) -> list[str]:
     """The same in lines, for those who have no browser."""
     lines = []
     for one in connections:
+        addresses = f"{one['address']} {one['address6']}".rstrip()
         lines.append(
-            f"{one['name']}: {one['inside']} {one['address']} = {one['device']} on {one['bridge']} {one['gateway']}, egress {one['policy']}"
+            f"{one['name']}: {one['inside']} {addresses} = {one['device']} on {one['bridge']} {one['gateway']}, egress {one['policy']}"
         )
         lines += [f"  published {port['told']}" for port in one["ports"]]
-        lines += [
-            f"  refused {place['protocol']} to {place['address']}:{place['port']}, {place['packets']} packets" for place in one["refused"]
-        ]
+        lines += [f"  refused {place['protocol']} to {place['where']}, {place['packets']} packets" for place in one["refused"]]
     return lines

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold.errors import InvalidSpec
-from cellhold.network import filters, links
+from cellhold.network import filters, links, ports
 from cellhold.network.networks import DEFAULT
 from cellhold.spec import PORT_MAXIMUM
 
@@ -112,6 +112,11 @@ class Refused(NamedTuple):
     protocol: str
     port: int
     packets: int
+
+    @property
+    def where(self) -> str:
+        """Address and port, as people write them."""
+        return ports.socket_address(self.address, self.port)
 
 
 def parsed(text: str | None) -> Policy:
