@@ -9,7 +9,6 @@ import os
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-from cellhold import containers
 from cellhold.errors import NotAllowed, NotSupported
 from cellhold.network import leases, networks
 from cellhold.spec import CONTAINER, HOST
@@ -64,8 +63,8 @@ def _other(spec: Spec, home: Home) -> Record:
             f"cannot use network={spec.network} without root: nobody but root may enter another container's network",
             hint="network=bridge and published ports",
         )
-    known = containers.find(spec.network.removeprefix(CONTAINER), home)
-    if not known.is_alive:
+    known = record.find(spec.network.removeprefix(CONTAINER), home.containers)
+    if not known.is_alive or record.birth(known.pid or 0) != known.born:
         raise NotAllowed(f"cannot use network={spec.network}: container {known.name} does not run", hint=f"cellhold start {known.name}")
     return known
 
