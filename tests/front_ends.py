@@ -41,6 +41,9 @@ _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "
 _PATHS = {"lab": "doc/tree", "notebook": "notebooks", "voila": "voila/render"}
 _READY_AT = {"lab": "api/status", "notebook": "api/status", "voila": ""}
 _QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}}
+# Its menus are not needed, and with it JupyterLab draws outputs just so long before the kernel is there that ipywidgets' manager often gives
+# a saved widget up (it waits 2 s, and does not look again once all are restored).
+_WITHOUT = {"disabledExtensions": {"@jupyterhub/jupyter-server-proxy": True}}
 # The toolbar says idle before there is a kernel, and keys pressed then are lost; the application itself tells the truth.
 _READY = """() => {
   const widget = window.jupyterapp?.shell.currentWidget, context = widget?.sessionContext, kernel = context?.session?.kernel;
@@ -69,6 +72,7 @@ def served(kind: str, folder: Path, kernelspecs: Path) -> Iterator[Server]:
         settings = home / "config/labconfig"
         settings.mkdir(parents=True)
         (settings / "default_setting_overrides.json").write_text(json.dumps(_QUIET))
+        (settings / "page_config.json").write_text(json.dumps(_WITHOUT))
         server = Server(f"http://127.0.0.1:{_free_port()}", secrets.token_hex(16), kind)
         with (home / "log").open("wb") as log:
             process = subprocess.Popen(

@@ -60,7 +60,7 @@ def test_container_with_words_replaces_it_and_runs_the_rest_in_the_new_one(eithe
         ("cpus=-1", "InvalidSpec: cannot use cpus=-1: not a number of processors above 0"),
         ("memroy=1g", "InvalidSpec: cannot use memroy: there is no such key"),
         ("image=127.0.0.1:1/nonsuch", "RegistryFailed: cannot "),
-        ("network=host", "InvalidSpec: cannot use network=host"),
+        ("network=host", "NotAllowed: cannot use network=host: it is not the notebook's own"),
         ("ports=80", "InvalidSpec: cannot use ports with network=none"),
         ("egress=some network=bridge", "InvalidSpec: cannot use egress=some"),
         ("ports=0.0.0.0:80:80 network=bridge", "InvalidSpec: cannot use ports=0.0.0.0:80:80: a notebook publishes on 127.0.0.1 only"),

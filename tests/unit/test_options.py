@@ -54,7 +54,7 @@ def test_minus_one_means_no_limit_where_docker_says_so() -> None:
         ("--pids-limit 1_000 host x", "pids-limit=1_000"),
         ("--time 0 host x", "time=0"),
         ("--disk 1 host x", "disk=1"),
-        ("--network host host x", "network=host"),
+        ("--network host -p 80 host x", "ports with network=host"),
         ("--network a/b host x", "name='a/b'"),
         ("-p 80 host x", "ports with network=none"),
         ("--network bridge --net-ingress 5 host x", "net-ingress=5"),

@@ -52,7 +52,7 @@ MOUNTS: list[tuple[dict[str, Any], str]] = [
 ]
 
 SPECS: list[tuple[dict[str, Any], str]] = [
-    ({"network": "host"}, "network=host"),
+    ({"network": "host", "egress": "none"}, "egress with network=host"),
     ({"storage": "cloud"}, "storage=cloud"),
     ({"hostname": "a b"}, "hostname='a b'"),
     ({"hostname": "-a"}, "hostname='-a'"),
