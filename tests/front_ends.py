@@ -41,7 +41,7 @@ _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "
 _PATHS = {"lab": "doc/tree", "notebook": "notebooks", "voila": "voila/render"}
 _READY_AT = {"lab": "api/status", "notebook": "api/status", "voila": ""}
 _QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}}
-# Its menus are not needed, and with it JupyterLab draws outputs just so long before the kernel is there that ipywidgets' manager often gives
+# Its menus are not needed; with it JupyterLab draws outputs just so long before a kernel is there that ipywidgets' manager often gives
 # a saved widget up (it waits 2 s, and does not look again once all are restored).
 _WITHOUT = {"disabledExtensions": {"@jupyterhub/jupyter-server-proxy": True}}
 # The toolbar says idle before there is a kernel, and keys pressed then are lost; the application itself tells the truth.
