@@ -26,7 +26,7 @@ from outside import world
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ROUNDS, STARTS = 10, 30
+ROUNDS, STARTS = 25, 30
 SLOWEST, LATEST = round(1 / 0.95, 3), 1.5  # of podman's time; of a start without a network
 _BYTES, _CONNECTIONS = "2G", 1000
 _STREAM, _MANY = 5201, 8080
