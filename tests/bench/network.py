@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 ROUNDS, STARTS = 25, 30
 SLOWEST, LATEST = round(1 / 0.95, 3), 1.5  # of podman's time; of a start without a network
 _BYTES, _CONNECTIONS = "2G", 1000
-_STREAM, _MANY = 5201, 8080
-_SERVE = f"""
+STREAM, MANY = 5201, 8080
+SERVE = f"""
 import socket, subprocess
 subprocess.Popen(["iperf3", "-s"], stdout=subprocess.DEVNULL)
-one = socket.create_server(("0.0.0.0", {_MANY}), backlog=4096)
+one = socket.create_server(("0.0.0.0", {MANY}), backlog=4096)
 print("up", flush=True)
 while True: one.accept()[0].close()
 """
@@ -53,12 +53,12 @@ class Pair:
 
     def transfer(self, *, from_host: bool) -> None:
         """Move some bytes."""
-        where, port = self._at(_STREAM, from_host=from_host)
+        where, port = self._at(STREAM, from_host=from_host)
         self._run(["iperf3", "-c", where, "-p", str(port), "-n", _BYTES], from_host=from_host)
 
     def connect(self, *, from_host: bool) -> None:
         """Connect many times."""
-        where, port = self._at(_MANY, from_host=from_host)
+        where, port = self._at(MANY, from_host=from_host)
         self._run([sys.executable, "-I", "-S", "-c", _CONNECT, where, str(port)], from_host=from_host)
 
     def _at(self, port: int, *, from_host: bool) -> tuple[str, int]:
@@ -72,8 +72,8 @@ class Pair:
 @contextmanager
 def ours() -> Iterator[Pair]:
     """On our bridge."""
-    ports = tuple(Port(container=port, host=20000 + port) for port in (_STREAM, _MANY))
-    serving = Detached.create(Spec(args=("python3", "-c", _SERVE), network="bridge", ports=ports))
+    ports = tuple(Port(container=port, host=20000 + port) for port in (STREAM, MANY))
+    serving = Detached.create(Spec(args=("python3", "-c", SERVE), network="bridge", ports=ports))
     asking = Detached.create(Spec(args=("sleep", "100000"), network="bridge"))
     try:
         for box in (serving, asking):
@@ -93,9 +93,9 @@ def podmans(place: Path) -> Iterator[Pair]:
         (root / name).mkdir(parents=True)
     for name in ("bin", "lib", "lib64", "sbin"):
         (root / name).symlink_to(f"usr/{name}")
-    published = " ".join(f"-p 127.0.0.1:{30000 + port}:{port}" for port in (_STREAM, _MANY))
+    published = " ".join(f"-p 127.0.0.1:{30000 + port}:{port}" for port in (STREAM, MANY))
     shared = f"--network podman -v /usr:/usr:ro --rootfs {root}:O"
-    (place / "serve.py").write_text(_SERVE, encoding="ascii")
+    (place / "serve.py").write_text(SERVE, encoding="ascii")
     script = f"""
         set -e
         engine="podman --network-backend netavark"

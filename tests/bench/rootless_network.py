@@ -22,6 +22,7 @@ from smallworld import BEYOND
 
 import peers as engines
 from bench import measure
+from bench.network import MANY, SERVE, STREAM
 from outside import world
 from people import person
 
@@ -33,14 +34,6 @@ if TYPE_CHECKING:
 ROUNDS = 10
 SLOWEST = round(1 / 0.95, 3)  # of podman's time
 _BYTES, _CONNECTIONS = "500M", 300
-_STREAM, _MANY = 5201, 8080
-_SERVE = f"""
-import socket, subprocess
-subprocess.Popen(["iperf3", "-s"], stdout=subprocess.DEVNULL)
-one = socket.create_server(("0.0.0.0", {_MANY}), backlog=4096)
-print("up", flush=True)
-while True: one.accept()[0].close()
-"""
 _CONNECT = f"""
 import socket, sys
 for _ in range({_CONNECTIONS}):
@@ -66,18 +59,18 @@ cat
 
 
 class Served:
-    """A container of one engine that serves. base: what is added to its ports on the host. pattern: of its program's command line."""
+    """A container of one engine that serves. base: what is added to its ports on the host. pid: of its program."""
 
     def __init__(self, base: int, pid: int) -> None:
         self._base, self._pid = base, pid
 
     def transfer(self, *, inward: bool) -> None:
         """Move some bytes."""
-        self._run(["iperf3", "-c", *self._at(_STREAM, inward=inward, option=["-p"]), "-n", _BYTES], inward=inward)
+        self._run(["iperf3", "-c", *self._at(STREAM, inward=inward, option=["-p"]), "-n", _BYTES], inward=inward)
 
     def connect(self, *, inward: bool) -> None:
         """Connect many times."""
-        self._run([sys.executable, "-I", "-S", "-c", _CONNECT, *self._at(_MANY, inward=inward)], inward=inward)
+        self._run([sys.executable, "-I", "-S", "-c", _CONNECT, *self._at(MANY, inward=inward)], inward=inward)
 
     def _at(self, port: int, *, inward: bool, option: list[str] | None = None) -> list[str]:
         where, number = ("127.0.0.1", self._base + port) if inward else (BEYOND, port)
@@ -123,7 +116,7 @@ def _served(before: set[str]) -> int:
 
 def ours(who: Person) -> tuple[dict[str, str], int, list[str]]:
     """Our container: environment, base, command line."""
-    return {**who.as_it()["env"]}, 20000, [who.python, "-c", _OURS.format(stream=_STREAM, many=_MANY), _SERVE]
+    return {**who.as_it()["env"]}, 20000, [who.python, "-c", _OURS.format(stream=STREAM, many=MANY), SERVE]
 
 
 def podmans(who: Person, place: Path) -> tuple[dict[str, str], int, list[str]]:
@@ -134,9 +127,9 @@ def podmans(who: Person, place: Path) -> tuple[dict[str, str], int, list[str]]:
         (root / name).mkdir(parents=True)
     for name in ("bin", "lib", "lib64", "sbin"):
         (root / name).symlink_to(f"usr/{name}")
-    (place / "serve.py").write_text(_SERVE, encoding="ascii")
+    (place / "serve.py").write_text(SERVE, encoding="ascii")
     subprocess.run(["chown", "-R", f"{who.uid}:{who.gid}", str(place)], check=True)
-    ports = " ".join(f"-p 127.0.0.1:{30000 + port}:{port}" for port in (_STREAM, _MANY))
+    ports = " ".join(f"-p 127.0.0.1:{30000 + port}:{port}" for port in (STREAM, MANY))
     environment = {**peer._environment(), "XDG_RUNTIME_DIR": "/run"}
     return environment, 30000, ["sh", "-c", _PODMANS.format(ports=ports, place=place, root=root)]
 
@@ -147,7 +140,7 @@ def main(rounds: int) -> None:
         beyond = closing.enter_context(world())
         who = closing.enter_context(person("b", subordinate=True))
         place = Path(tempfile.mkdtemp(prefix="podman", dir=who.place))
-        inside = ["nsenter", f"--net=/proc/{beyond.serving.pid}/ns/net", "--", sys.executable, "-I", "-S", "-c", _SERVE]
+        inside = ["nsenter", f"--net=/proc/{beyond.serving.pid}/ns/net", "--", sys.executable, "-I", "-S", "-c", SERVE]
         before = set(os.listdir("/proc"))
         service = closing.enter_context(subprocess.Popen(inside, stdout=subprocess.DEVNULL, start_new_session=True))
         closing.callback(os.killpg, service.pid, signal.SIGKILL)

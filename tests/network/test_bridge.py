@@ -14,6 +14,7 @@ from smallworld import HOST, HOST6, PUBLIC, PUBLIC6, output
 
 from boxes import command, eventually, run, started
 from cellhold.container import Container
+from cellhold.detached import Detached
 from cellhold.errors import InvalidSpec, NetworkNotFound, NotAllowed
 from cellhold.linux.capabilities import DEFAULT
 from cellhold.network import leases, networks
@@ -269,7 +270,11 @@ def test_a_detached_one_is_on_its_network_as_long_as_it_runs_and_can_be_connecte
         assert ask("www").out.endswith("\n")
         assert command("rename", "www", "web").returncode == 0
         assert "answers 10.87.1." in ask("site", network="lab").out
+        there = ("nsenter", f"--net=/proc/{Detached.find('web').record.pid}/ns/net", "nft", "list", "table", "ip6", "cellhold")
+        own = networks.find("lab", open_home()).subnet6.removesuffix("/64")
+        assert own in output(*there)
         assert command("network", "disconnect", "lab", "web").returncode == 0
+        assert own not in output(*there)
         assert "not on it" in command("network", "disconnect", "lab", "web").stderr
         assert command("network", "rm", "lab").returncode == 0
         assert command("stop", "-t", "0", "web").returncode == 0

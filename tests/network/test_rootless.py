@@ -90,6 +90,7 @@ def test_the_hosts_loopback_is_not_reached_and_policies_hold(anybody: Person, pr
     [
         ("--network lab", "cannot use network=lab without root"),
         ("-p [::]:3000:80", "cannot publish on :: without root"),
+        ("--network pasta -p 3000:80 --net-egress 1mbit", "cannot limit what goes by published ports with pasta"),
         ("--network bridge --egress allow=mirror.example", "cannot use egress=allow=mirror.example without root"),
         ("-p 80:80", "cannot publish port 80: those below 1024 are root's"),
     ],

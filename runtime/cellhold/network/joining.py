@@ -165,6 +165,9 @@ def disconnect(known: Record, name: str, home: Home) -> None:
             raise NotAllowed(f"cannot disconnect container {known.name} from {name}: it is not on it")
         links.unplug(lease.device)
         _tidy(leases.give_back(known.id, home, only=network), home)
+        # Its address there is not its own any more; one that is just ending speaks no more anyway.
+        with suppress(NotAllowed), _running(known.id, home, lease) as (_lease, namespace, _user):
+            _restrict(egress.parsed(lease.policy), _networks(known.id, home), namespace)
 
 
 def _need_root(what: str) -> None:
@@ -212,10 +215,10 @@ def _networks(container: str, home: Home) -> list[tuple[Network, Lease]]:
 
 
 @contextmanager
-def _running(container: str, home: Home) -> Iterator[tuple[Lease, int, int | None]]:
-    """The first lease of a container that runs, descriptors of its network namespace and, without root, of its user namespace."""
+def _running(container: str, home: Home, lease: Lease | None = None) -> Iterator[tuple[Lease, int, int | None]]:
+    """The first lease of a container that runs, or the one that is given, descriptors of its network namespace and, without root, of its user namespace."""
     known = record.read(home.container(container))
-    lease = next((one for _network, one in leases.every(home) if one.container == container), None)
+    lease = lease or next((one for _network, one in leases.every(home) if one.container == container), None)
     if known is None or lease is None or not known.is_alive or record.birth(known.pid or 0) != known.born:
         raise NotAllowed(f"cannot look at the network of container {container}: it does not run, or was made with network=none")
     with ExitStack() as closing:

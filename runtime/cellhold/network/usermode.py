@@ -63,6 +63,11 @@ def check(spec: Spec) -> None:
         )
     if low := next((port for port in spec.ports if port.host is not None and port.host < _lowest()), None):
         raise InvalidSpec(f"cannot publish port {low.host}: those below {_lowest()} are root's", hint=f"a number from {_lowest()} on")
+    if spec.ports and chosen(spec.network) == pasta.PROGRAM and (spec.limits.ingress_bits or spec.limits.egress_bits):
+        raise NotSupported(
+            f"cannot limit what goes by published ports with {pasta.PROGRAM}: it passes them on beside the device that has the rate",
+            hint=f"network={slirp.PROGRAM}, or leave out the rates or the ports",
+        )
     if port := next((port for port in spec.ports if ":" in port.address), None):
         raise NotSupported(f"cannot publish on {port.address} without root: the container has no IPv6", hint="127.0.0.1 or 0.0.0.0")
 
