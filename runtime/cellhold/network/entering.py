@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 Result = TypeVar("Result")
-_CODE = "import sys; sys.path += {places!r}; from cellhold.network.entering import main; main()"
+_CODE = "import sys; sys.path += {places!r}; from {module} import main; main()"
 
 
 def in_thread(namespace: int | None, work: Callable[[], Result]) -> Result:
@@ -44,11 +44,19 @@ def in_thread(namespace: int | None, work: Callable[[], Result]) -> Result:
     return done[0]
 
 
+def python(module: str, *needs: str) -> list[str]:
+    """The command line of a Python that runs the main() of a module of ours. needs: packages that it has from where we have them.
+
+    It looks nowhere else: not at our environment, nor where we are.
+    """
+    found = filter(None, map(find_spec, ("cellhold", *needs)))
+    places = [os.path.dirname(os.path.dirname(os.path.abspath(str(spec.origin)))) for spec in found]
+    return [sys.executable, "-I", "-c", _CODE.format(places=places, module=module)]
+
+
 def call(function: str, namespaces: Sequence[int], text: str, *, step: str) -> str:
     """What a function ("module:name", from text to text) says in those namespaces: user and network. Raises SetupFailed."""
-    found = filter(None, map(find_spec, ("cellhold", "pyroute2")))  # where we have them from; the process looks nowhere else
-    places = [os.path.dirname(os.path.dirname(os.path.abspath(str(spec.origin)))) for spec in found]
-    words = [sys.executable, "-I", "-c", _CODE.format(places=places), function, *map(str, namespaces)]
+    words = [*python(__name__, "pyroute2"), function, *map(str, namespaces)]
     done = subprocess.run(words, input=text, capture_output=True, text=True, pass_fds=namespaces, check=False)
     if done.returncode:
         told = (done.stdout or done.stderr).strip().splitlines()

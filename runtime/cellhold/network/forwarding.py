@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from cellhold.errors import SetupFailed
 from cellhold.linux import process
-from cellhold.network import stack
+from cellhold.network import entering, stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from cellhold.network.stack import Stack
     from cellhold.spec import Port
 
-_CODE = "import sys; sys.path.append({package!r}); from cellhold.network.forwarding import main; main()"
 _BACKLOG = 4096
 _PIPE = 1 << 20  # what a direction holds at most; pipe(7) gives less where its user has many
 _TURNS = 16  # of a connection until others have theirs
@@ -52,10 +51,8 @@ def start(at: Stack, ports: Sequence[Port], closing: ExitStack) -> int:
     ready, tell = os.pipe()
     closing.callback(os.close, ready)
     with os.fdopen(tell, "wb"):
-        package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         pairs = [f"{one.fileno()}:{port.container}" for one, port in zip(listening, ports, strict=True)]
-        words = [sys.executable, "-I", "-S", "-c", _CODE.format(package=package), at.lease.address, str(at.gate), str(tell)]
-        words += [str(at.user), str(at.namespace), *pairs]
+        words = [*entering.python(__name__), at.lease.address, *map(str, (at.gate, tell, at.user, at.namespace)), *pairs]
         stack.start(words, pass_fds=[*(one.fileno() for one in listening), at.gate, tell, at.user, at.namespace])
     return ready
 

@@ -216,7 +216,7 @@ def _networks(container: str, home: Home) -> list[tuple[Network, Lease]]:
 
 @contextmanager
 def _running(container: str, home: Home, lease: Lease | None = None) -> Iterator[tuple[Lease, int, int | None]]:
-    """The first lease of a container that runs, or the one that is given, descriptors of its network namespace and, without root, of its user namespace."""
+    """The first lease of a container that runs, or the one that is given; descriptors of its namespaces as _namespaces() has them."""
     known = record.read(home.container(container))
     lease = lease or next((one for _network, one in leases.every(home) if one.container == container), None)
     if known is None or lease is None or not known.is_alive or record.birth(known.pid or 0) != known.born:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import CellholdError, SetupFailed
 from cellhold.linux import inotify
-from cellhold.network import egress, filters, leases, links, networks, rules
+from cellhold.network import egress, entering, filters, leases, links, networks, rules, stack
 from cellhold.store import locks, record
 from cellhold.store.home import open_home
 
@@ -40,7 +39,6 @@ _GRACE_SECONDS = 1.0  # in which the kernel takes away the cable of a namespace 
 _LOOK_SECONDS = 0.5  # between two looks whether anybody is left
 _MOST = 65535
 _AT_ONCE, _AT_ONCE_EACH = 32, 8  # questions, in all and of one container
-_BACKGROUND = '"$0" "$@" </dev/null >/dev/null 2>&1 &'
 
 
 def serve(network: Network, home: Home) -> None:
@@ -64,16 +62,8 @@ def serve(network: Network, home: Home) -> None:
                 hint="another name server listens on all of this host's addresses: have it leave out those of containers' bridges",
             ) from error
         fds = [lock, *(one.fileno() for one in sockets)]
-        package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        code = f"import sys; sys.path.append({package!r}); from cellhold.network.naming import main; main()"
-        subprocess.run(
-            ["/bin/sh", "-c", _BACKGROUND, sys.executable, "-I", "-c", code, network.name, *map(str, fds)],
-            env={"CELLHOLD_HOME": str(home.root)},
-            cwd="/",
-            pass_fds=fds,
-            start_new_session=True,
-            check=True,
-        )
+        words = [*entering.python(__name__, "dns", "pyroute2"), network.name, *map(str, fds)]
+        stack.start(words, env={"CELLHOLD_HOME": str(home.root)}, pass_fds=fds)
 
 
 def is_there(network: Network, home: Home) -> bool:

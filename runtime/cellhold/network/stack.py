@@ -1,4 +1,4 @@
-"""What a program needs to be a container's network without root, and how it is started: in the background, and nobody's child."""
+"""How the programs of a network are started, in the background and nobody's child; and what one without root is told."""
 
 from __future__ import annotations
 
