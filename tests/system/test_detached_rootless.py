@@ -58,7 +58,7 @@ def test_it_is_started_again_by_its_policy_and_goes_with_rm(anybody: Person) -> 
     assert anybody.run("wait", "again").stdout == "4\n"
     assert anybody.run("logs", "again").stdout == "run\nrun\nrun\n"
     assert anybody.run("rm", "again").returncode == 0
-    assert anybody.run("run", "-d", "--rm", "--name", "short", *root, "sh", "-c", "sleep 0.3; exit 5").returncode == 0
+    assert anybody.run("run", "-d", "--rm", "--name", "short", *root, "sh", "-c", "sleep 3; exit 5").returncode == 0
     assert anybody.run("wait", "short").stdout == "5\n"
     assert eventually(lambda: anybody.containers() == [])
 

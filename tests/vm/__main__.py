@@ -8,7 +8,9 @@ change is lost at the end. Its current directory is this checkout. /var/tmp (TMP
 --user: as uid 1000 in user.slice/user-1000.slice/user@1000.service/job.scope, the last two delegated; default: as root.
 Status 124: time ran out. 125: the guest could not be made, or gave no status.
 
-User-mode Linux has one processor, no cpuset, no pressure figures (PSI) and no time namespaces; QEMU has them all. In both the host
+User-mode Linux has one processor, no cpuset, no pressure figures (PSI) and no time namespaces; QEMU has them all. It also panics
+now and then when a memory limit is met while the kernel itself fills new memory, as for dd reading /dev/zero (6.1, its __clear_user
+believes that a page table is there): what runs here meets that limit by writing to memory itself. In both the host
 image is shown without shifted ids, since its files lie on an overlay: what is only its owner's cannot be read there.
 """
 

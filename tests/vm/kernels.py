@@ -81,7 +81,8 @@ class Uml:
         script = (
             f"mount --rbind / {place}/outside\n"
             f'findmnt -rno TARGET -R {place}/outside | while read -r at; do mount -o remount,bind,ro "$at" 2>/dev/null; done\n'
-            f'LD_PRELOAD={kernel}/uml-xstate.so exec {kernel}/linux "$@"'
+            # The shell stays as PID 1, which no SIGABRT would end: a kernel that panics aborts.
+            f'LD_PRELOAD={kernel}/uml-xstate.so {kernel}/linux "$@"; exit $?'
         )
         return [
             *("unshare", *as_root, "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script, "sh"),
