@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -19,9 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,9 +89,12 @@ def served(kind: str, folder: Path, kernelspecs: Path) -> Iterator[Server]:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below those that the kernel hands out to who asks for any (ip(7)): the notebooks of other tests do until the server is up."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311  # not a secret
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _command(server: Server, folder: Path) -> list[str]:
@@ -133,7 +136,7 @@ def _wait(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
     while True:
         try:
             urllib.request.urlopen(f"{server.base}/{_READY_AT[server.kind]}?token={server.token}", timeout=2).read()  # noqa: S310  # loopback
-        except (urllib.error.URLError, OSError):
+        except OSError:
             if process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"the server does not come up: {log.read_text()[-2000:]}") from None
             time.sleep(0.05)

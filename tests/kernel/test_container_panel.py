@@ -52,7 +52,7 @@ def say(notebook: Notebook, model: str, **content: Any) -> None:
 
 
 def test_it_shows_the_container_and_its_buttons_act_on_it(notebook: Notebook) -> None:
-    made = notebook.run(MAKE).of("execute_result")[0]
+    made = notebook.run(MAKE).of("display_data")[0]
     assert "[running], image host · memory 64 MiB · 0.5 cpus" in made["data"]["text/plain"]
     model = view(made)
     say(notebook, model, do="hello")
@@ -66,6 +66,21 @@ def test_it_shows_the_container_and_its_buttons_act_on_it(notebook: Notebook) ->
     assert "cannot" not in notebook.run("print(panel._panel._says)").text
     say(notebook, model, do="act", id="5", action="remove")
     assert "cannot remove the container: it runs: stop it first" in notebook.run("print(panel._panel._says)").text
+
+
+def test_a_picture_stands_in_for_it_and_is_kept_up_to_date_while_nobody_sees_it(notebook: Notebook) -> None:
+    live, still = notebook.run(MAKE).of("display_data")
+    assert still["data"]["image/png"]
+    (newer,) = notebook.run("box.pause()").of("update_display_data")
+    assert newer["transient"] == still["transient"]
+    assert "[paused]" in newer["data"]["text/plain"]
+    assert newer["data"]["image/png"] != still["data"]["image/png"]
+    _live, other = notebook.run("other = ContainerPanel(box)\nother").of("display_data")
+    assert other["transient"] != still["transient"]
+    assert [said["transient"] for said in notebook.run("other.close()").of("update_display_data")] == [still["transient"]]
+    say(notebook, view(live), do="hello")
+    assert until(lambda: notebook.run("1").of("update_display_data") == [])
+    assert len(notebook.run("ContainerPanel(box, 'layers')").of("display_data")) == 1  # no picture says much of those
 
 
 def test_what_was_measured_is_there_as_records_and_as_a_data_frame(notebook: Notebook) -> None:
@@ -84,14 +99,14 @@ def test_what_was_measured_is_there_as_records_and_as_a_data_frame(notebook: Not
 
 def test_parts_are_chosen_by_name(notebook: Notebook) -> None:
     notebook.run(MAKE)
-    assert view(notebook.run("monitor = ContainerPanel(box, 'monitor'); monitor").of("execute_result")[0])
+    assert view(notebook.run("monitor = ContainerPanel(box, 'monitor'); monitor").of("display_data")[0])
     assert notebook.run("print(monitor.parts)").text == "['charts', 'cells']\n"
     assert notebook.run("ContainerPanel(box, 'nonsuch')").status == "error"
 
 
 def test_a_detached_container_of_anybody_is_shown_and_acted_on(notebook: Notebook) -> None:
     code = MAKE.replace("Container.create(", "Detached.create(").replace("import Container,", "import Detached,")
-    made = notebook.run(code).of("execute_result")[0]
+    made = notebook.run(code).of("display_data")[0]
     assert "[running], image host · memory 64 MiB · 0.5 cpus" in made["data"]["text/plain"]
     model = view(made)
     say(notebook, model, do="hello")

@@ -73,11 +73,16 @@ def test_the_network_is_taken_apart() -> None:
         "169.254.169.254 No route to host\n",
         "Refused(address='10.1.2.3', protocol='tcp', port=80, packets=",
         "allow=10.1.0.0/16\n",
+        "10.1.2.3 10.1.2.3 answers 192.0.2.1\n",  # from then on
         "egress allow=10.1.0.0/16\n",  # the panel's words
+        "  published 127.0.0.1:3002->80/tcp\n",
+        "  refused tcp to 169.254.169.254:80, ",
         "8.0 MB in ",
     ):
         assert words in told, words
-    assert any("image/png" in output.get("data", {}) for cell in cells for output in cell.outputs)
+    pictures = [cell.source.splitlines()[-1] for cell in cells for output in cell.outputs if "image/png" in output.get("data", {})]
+    assert pictures[-1] == "panel"
+    assert len(pictures) == 2  # and the rate
     assert told.endswith("nothing\n")
 
 

@@ -14,12 +14,15 @@ It lives in that kernel's event loop, and so stands still while a cell runs ther
 from __future__ import annotations
 
 import asyncio
+import uuid
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anywidget
 import traitlets
+from IPython.core.getipython import get_ipython
 
 from cellhold.lifecycle import State
 from cellhold_kernel.controls import Controls
@@ -29,7 +32,7 @@ from cellhold_kernel.widgets.faces import KINDS
 from cellhold_kernel.widgets.panel import Panel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from cellhold.container import Container
     from cellhold.detached import Detached
@@ -45,6 +48,8 @@ class ContainerPanel(anywidget.AnyWidget):
     Raises KeyError for a kind that there is not.
     """
 
+    _esm = Path(__file__).with_name("panel.js")
+    _css = Path(__file__).with_name("panel.css")
     parts = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
     def __init__(self, container: Container | Detached, kind: str = "panel") -> None:
@@ -52,14 +57,14 @@ class ContainerPanel(anywidget.AnyWidget):
         self._held = _Held(container)  # as much of a Session as panel and controls ask for
         held: Any = self._held
         self._controls = Controls(held)
-        mine: Any = self, None, held, self._controls, _Loop()
+        mine: Any = self, _Front(), held, self._controls, _Loop()
         self._panel = Panel(*mine)
-        self._face = self._panel.faces[kind]
-        drawn = self._face.state()
-        super().__init__(_esm=drawn["_esm"], _css=drawn["_css"], parts=list(KINDS[kind].parts))
+        self._panel.picture += f"-{uuid.uuid4()}"  # of several panels each has its own
+        self._kind, self._face = kind, self._panel.faces[kind]
+        super().__init__(parts=list(KINDS[kind].parts))
         self.on_msg(lambda _widget, content, _buffers: self._panel.said(self._face, content))
         self._next: asyncio.TimerHandle | None = None
-        self._was_alive = False
+        self._was_alive = self._is_shown = False
         self._tick()
 
     def send(self, *said: Any) -> None:
@@ -95,15 +100,23 @@ class ContainerPanel(anywidget.AnyWidget):
         """What it shows, in words."""
         return report.text(self._panel.snapshot())
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        shown = super()._repr_mimebundle_(**options)
-        if shown is None:
-            return None
-        data, metadata = shown
-        return {**data, "text/plain": str(self)}, metadata
+    def _ipython_display_(self) -> None:
+        """Live; and for where nothing lives a picture, which each cell's end brings up to date while nobody sees the live one."""
+        for kind, content in self._panel.outputs(self._kind, model=self.model_id):
+            _Front.publish(kind, content)
+        if not self._is_shown:
+            self._is_shown = True
+            _shell().events.register("post_run_cell", self._cell_ended)
+
+    def _cell_ended(self, _result: Any) -> None:
+        if self._held.container.state is not State.REMOVED:  # of what is gone the last picture stays
+            self._panel.refresh(parent={})
 
     def close(self) -> None:
         """End what works for it; the container goes on."""
+        if self._is_shown:
+            self._is_shown = False
+            _shell().events.unregister("post_run_cell", self._cell_ended)
         if self._next is not None:
             self._next.cancel()
         self._panel.close()
@@ -111,6 +124,11 @@ class ContainerPanel(anywidget.AnyWidget):
 
 
 _ALIVE = (State.RUNNING, State.PAUSED)
+
+
+def _shell() -> Any:
+    """The IPython that runs the cell: only one shows widgets."""
+    return get_ipython()
 
 
 class _Held:
@@ -152,6 +170,15 @@ class _Held:
 
     def remove_stopped(self) -> None:
         self.container.remove()
+
+
+class _Front:
+    """Where the notebook's outputs go; the kernel itself knows which cell they belong to."""
+
+    @staticmethod
+    def publish(kind: str, content: Mapping[str, Any], *, parent: Mapping[str, Any] | None = None) -> None:
+        del parent
+        _shell().display_pub.publish(**content, update=kind == "update_display_data")
 
 
 class _Loop:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from cellhold_kernel.widgets.comms import Comms
     from cellhold_kernel.widgets.sampler import CellUse
 
-STATIC = "cellhold-panel-picture"  # the display id of the second output
 SEEN_SECONDS, UNSEEN_SECONDS = 0.25, 1.0  # between two samples
 _FORGOTTEN_SECONDS = 25.0  # a view that says nothing any more is gone; they say something every 10
 _PAINT_SECONDS = 5.0  # at most; a picture takes 0.2
@@ -43,7 +42,9 @@ _PATH_MOST = 4096
 
 
 class Panel:
-    """One kernel's. has_footer: whether each cell gets a line about what it has used."""
+    """One kernel's. has_footer: whether each cell gets a line about what it has used. picture: the display id of its picture."""
+
+    picture = "cellhold-panel-picture"
 
     def __init__(self, comms: Comms, front: Front, session: Session, controls: Controls, loop: Loop) -> None:
         """Begin to sample; whoever wants to see it says hello."""
@@ -62,11 +63,14 @@ class Panel:
 
     # ---------------------------------------------------------------------------------------------------------------- in a notebook
 
-    def outputs(self, name: str) -> list[tuple[str, dict[str, Any]]]:
-        """What `%container panel` shows: a live face, and for where nothing lives its text, and a picture if that says something."""
+    def outputs(self, name: str, *, model: str | None = None) -> list[tuple[str, dict[str, Any]]]:
+        """What `%container panel` shows: a live face, and for where nothing lives its text, and a picture if that says something.
+
+        model: the widget that is shown, if it is another than the face.
+        """
         self._sample()
         face = self.faces[name]
-        view = {"application/vnd.jupyter.widget-view+json": {"version_major": 2, "version_minor": 0, "model_id": face.id}}
+        view = {"application/vnd.jupyter.widget-view+json": {"version_major": 2, "version_minor": 0, "model_id": model or face.id}}
         live = {"data": {**view, "text/plain": self._text(name)}, "metadata": {}, "transient": {}}
         if not face.kind.has_picture:
             return [("display_data", live)]
@@ -84,7 +88,7 @@ class Panel:
         data = {"text/plain": report.text(shown)}
         if (picture := self._painter.paint({**shown, "steps": [], "layers": []}, patience=patience)) is not None:
             data["image/png"] = picture
-        return {"data": data, "metadata": {}, "transient": {"display_id": STATIC}}
+        return {"data": data, "metadata": {}, "transient": {"display_id": self.picture}}
 
     # ---------------------------------------------------------------------------------------------------------------- from views
 

@@ -25,6 +25,10 @@ _FIRST_SECONDS = 30.0  # matplotlib takes 1 to load, on a quiet machine
 _LARGEST = 4 << 20
 USE, LIMIT, AREA, HELD, OOM = "#0072b2", "#b84a00", "#56b4e9", "#e69f00", "#cc79a7"
 _WINDOW_SECONDS = 300
+_CHARTS_INCHES, _NETWORK_INCHES = 2.2, 1.0
+_WIDE = 680  # of a network's drawing, in panel.js's units
+_NETWORKS_MOST = 4
+_LINE_MOST = 190  # letters
 
 
 class Painter:
@@ -85,6 +89,7 @@ def drawer() -> Callable[[Mapping[str, Any]], bytes]:
     import matplotlib as mpl  # noqa: PLC0415  # 40 MB, in the one process that needs it
 
     mpl.use("Agg")
+    mpl.rcParams["text.parse_math"] = False  # a $ in what a container says is no formula
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     def draw(shown: Mapping[str, Any]) -> bytes:
@@ -98,7 +103,13 @@ def drawer() -> Callable[[Mapping[str, Any]], bytes]:
         ]
         if shown["network"]:
             charts += [("Received", 13, limits["received"], mebibyte, "MiB/s"), ("Sent", 14, limits["sent"], mebibyte, "MiB/s")]
-        figure, axes = plt.subplots(1, len(charts), figsize=(11, 2.2), dpi=80, layout="constrained")
+        networks = shown["network"][:_NETWORKS_MOST]
+        heights = [_CHARTS_INCHES, *[_NETWORK_INCHES] * len(networks)]
+        figure = plt.figure(figsize=(11, sum(heights)), dpi=80, layout="constrained")
+        upper, *below = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+        axes = upper.subplots(1, len(charts))
+        for part, network in zip(below, networks, strict=True):
+            _network(part.subplots(), network)
         end = shown["samples"][-1][0] if shown["samples"] else time.time()
         samples = [sample for sample in shown["samples"] if sample[0] >= end - _WINDOW_SECONDS]
         begin = min(samples[0][0] if samples else end, end - 10)
@@ -139,7 +150,7 @@ def _chart(  # noqa: PLR0913  # a chart's properties
 ) -> None:
     known = [(sample[0] - end, sample[at] / factor) for sample in samples if sample[at] is not None]
     now = f"{known[-1][1]:.2f}".rstrip("0").rstrip(".") if known else "not measured"
-    against = f" / {limit:g}" if limit and known else ""
+    against = f" / {round(limit, 2):g}" if limit and known else ""
     axis.set_title(f"{name}  {now}{against} {unit if known else ''}", fontsize=8, loc="left")
     axis.tick_params(labelsize=7)
     axis.set_xlim(begin - end, 0)
@@ -162,6 +173,39 @@ def _chart(  # noqa: PLR0913  # a chart's properties
     for sample, last in zip(samples[1:], samples, strict=False):
         if sample[9]:
             axis.axvspan(last[0] - end, sample[0] - end, color="#888888", alpha=0.3, linewidth=0)
+
+
+def _network(axis: Any, one: Mapping[str, Any]) -> None:
+    """As wires() of panel.js."""
+    axis.set_axis_off()
+    axis.set_xlim(0, _WIDE)
+    axis.set_ylim(92, 0)
+    boxes = [
+        (4, 126, "nothing beyond" if one["internal"] else "the world", "internal" if one["internal"] else f"egress {one['policy']}"),
+        (164, 80, "this host", "" if one["internal"] else "NAT"),
+        (278, 178, one["bridge"], f"{one['gateway']} · {one['subnet']}"),
+        (506, 170, f"{one['inside']} · container", one["address"]),
+    ]
+    at = 0
+    for number, (x, width, name, note) in enumerate(boxes):
+        if number and not (number == 1 and one["internal"]):
+            axis.plot((at, x), (37, 37), color=USE, linewidth=1.3)
+        at = x + width
+        colour = "#e3f1fa" if number == len(boxes) - 1 else "white"
+        axis.barh(37, width, 38, left=x, color=colour, edgecolor="#777777", linewidth=0.8)
+        axis.text(x + width / 2, 35, _shorter(name, width // 4), fontsize=8, ha="center")
+        axis.text(x + width / 2, 50, _shorter(note, width // 4), fontsize=7, ha="center", color="#444444")
+    packets = "packets not measured" if one["received"] is None else f"{one['device']}: {one['received']} packets in, {one['sent']} out"
+    axis.text(481, 12, packets, fontsize=7, ha="center", color="#444444")
+    published = ", ".join(port["told"] for port in one["ports"])
+    refused = ", ".join(f"{place['protocol']} {place['where']} ({place['packets']} packets)" for place in one["refused"])
+    lines = [f"published: {published}"] * bool(published) + [f"⊘ refused: {refused}"] * bool(refused)
+    for number, line in enumerate(lines):
+        axis.text(4, 72 + 15 * number, _shorter(line, _LINE_MOST), fontsize=7)
+
+
+def _shorter(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _cells(axis: Any, shown: Mapping[str, Any], end: float, begin: float) -> None:
