@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,10 +71,11 @@ def test_a_caller_that_is_killed_while_it_connects_its_container(after: int | No
         pass  # the port is nobody's any more
 
 
-def servers() -> list[int]:
-    """The name servers' pids."""
+def servers(home: str | None = None) -> list[int]:
+    """The name servers' pids. home: of another store."""
+    home = home or os.environ["CELLHOLD_HOME"]
     found = subprocess.run(["pgrep", "-f", "cellhold.network.naming"], capture_output=True, text=True, check=False).stdout
-    return [int(pid) for pid in found.split() if f"CELLHOLD_HOME={os.environ['CELLHOLD_HOME']}\0" in _environ(int(pid))]
+    return [int(pid) for pid in found.split() if f"CELLHOLD_HOME={home}\0" in _environ(int(pid))]
 
 
 def _environ(pid: int) -> str:
@@ -96,6 +98,17 @@ def test_a_name_server_that_is_killed_is_replaced_by_the_next_container_and_what
         os.kill(new, signal.SIGKILL)
         assert eventually(lambda: not servers())
     assert eventually(nothing_is_left)  # the container's end has seen to it
+
+
+def test_the_network_of_a_store_that_is_removed_goes_as_well(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    there = environment() | {"CELLHOLD_HOME": str(store)}
+    subprocess.run(cellhold("run", "--rm", "--network", "bridge", "host", "true"), env=there, check=True)
+    assert servers(str(store))  # for another half second
+    while store.exists():
+        shutil.rmtree(store, ignore_errors=True)
+    assert eventually(lambda: not servers(str(store)))
+    assert nothing_is_left()
 
 
 def test_a_detached_one_whose_monitor_and_keeper_are_killed_leaves_its_network_to_the_next_command() -> None:

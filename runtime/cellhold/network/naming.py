@@ -115,6 +115,14 @@ class Server:
 
     def run(self, lock: int, datagrams: socket.socket, streams: socket.socket) -> None:
         """Serve. lock: let go of, under the networks' lock, when nobody is left."""
+        try:
+            self._serve(lock, datagrams, streams)
+        except FileNotFoundError:  # the store was removed, and who is on the network with it
+            with suppress(CellholdError):
+                links.remove_bridge(self._network)
+                rules.remove(self._home)
+
+    def _serve(self, lock: int, datagrams: socket.socket, streams: socket.socket) -> None:
         gone = inotify.watch(str(self._network.leases(self._home)))
         pool = ThreadPoolExecutor(_AT_ONCE)
         left: dict[str, float] = {}  # the cables of those who have gone, and when they went

@@ -27,14 +27,11 @@ def held(
     """Hold the lock on what `opened` opens at `path`, and made if need be; yields the descriptor.
 
     patience: called again and again while another one holds it: to sleep a moment, or to give up by an error.
-    Raises BlockingIOError unless `wait`, where another one holds it.
+    Raises BlockingIOError unless `wait`, where another one holds it; FileNotFoundError where the directory above is gone.
     """
     operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait and patience is None else fcntl.LOCK_NB)
     while True:
-        try:
-            fd = opened()
-        except FileNotFoundError:  # removed between its making and its opening
-            continue
+        fd = opened()
         try:
             if not _locked(fd, operation, patience):
                 continue
@@ -102,7 +99,9 @@ def directory(path: Path) -> Callable[[], int]:
     """An opener for `held`: a private directory, made if it is missing."""
 
     def opened() -> int:
-        path.mkdir(mode=0o700, exist_ok=True)
-        return os.open(path, _DIRECTORY)
+        while True:
+            path.mkdir(mode=0o700, exist_ok=True)
+            with suppress(FileNotFoundError):  # removed between its making and its opening
+                return os.open(path, _DIRECTORY)
 
     return opened
