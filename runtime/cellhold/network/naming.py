@@ -114,10 +114,12 @@ class Server:
         self._seen = -1  # the leases' directory's time of change when they were read
 
     def run(self, lock: int, datagrams: socket.socket, streams: socket.socket) -> None:
-        """Serve. lock: let go of, under the networks' lock, when nobody is left."""
+        """Serve. lock: let go of, under the networks' lock, when nobody is left. Of a store that was removed the network goes, too."""
         try:
             self._serve(lock, datagrams, streams)
-        except FileNotFoundError:  # the store was removed, and who is on the network with it
+        except FileNotFoundError:
+            if self._home.networks.exists():
+                raise
             with suppress(CellholdError):
                 links.remove_bridge(self._network)
                 rules.remove(self._home)
