@@ -27,6 +27,8 @@ FILES = {  # of v1, of v2, where there are both
     "cpu": ("cpuacct/cellhold/{}/cpuacct.usage", "unified/cellhold/{}/cpu.stat", "cellhold/{}/cpu.stat"),
 }
 HELD, THROTTLED, MEMORY, PIDS = 9, 8, 2, 6
+# Twice at a time: a machine on which others work, too, may give one process less than half a processor, and then no limit holds it.
+SPIN_TWICE = "import os\nchild = os.fork()\n{}\nchild or os._exit(0)\nos.waitpid(child, 0)"
 SPIN = "import time\nuntil = time.time() + {}\nwhile time.time() < until: pass"
 
 
@@ -82,7 +84,7 @@ def test_a_cells_processor_time_is_that_of_the_file(notebook: Notebook) -> None:
 def test_half_a_processor_shows_a_band_over_the_cell_that_wants_a_whole_one(notebook: Notebook) -> None:
     notebook.run("%limits cpus=0.5")
     seen(notebook)
-    busy = notebook.client.execute(SPIN.format(6))
+    busy = notebook.client.execute(SPIN_TWICE.format(SPIN.format(6)))
     samples: list[list[Any]] = []
     begun = time.time()
     while time.time() < begun + 5.5:
@@ -90,7 +92,7 @@ def test_half_a_processor_shows_a_band_over_the_cell_that_wants_a_whole_one(note
     notebook.reply(busy)
     inside = [one for one in samples if one[0] > begun + 0.5]
     assert len(inside) >= 10
-    assert sum(one[THROTTLED] for one in inside) >= 0.5 * len(inside)  # a busy machine gives it less than its half at times
+    assert sum(one[THROTTLED] for one in inside) >= 0.8 * len(inside)
 
 
 def test_a_kill_at_the_memory_limit_is_one_mark(notebook: Notebook) -> None:
