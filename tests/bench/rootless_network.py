@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from people import Person
 
-ROUNDS = 10
+ROUNDS = 20
 SLOWEST = round(1 / 0.95, 3)  # of podman's time
 _BYTES, _CONNECTIONS = "500M", 300
 _CONNECT = f"""
