@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from cellhold import containers, events, image, network, overlaying, seccomp, starting, story, volumes
 from cellhold.cgroups import Usage, files
+from cellhold.cgroups.refusals import check_processors
 from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed, NotSupported, SetupFailed
 from cellhold.holdings import Holdings
 from cellhold.image.model import Image
@@ -472,6 +473,7 @@ class Container:
                     f"cannot update {name}={getattr(limits, name)} of container {self.name}: it cannot be changed any more",
                     hint="make a new container with that limit",
                 )
+        check_processors(limits)
         self._holdings.cgroup.update(limits)
         self.spec = replace(self.spec, limits=limits)
         self._write_record()

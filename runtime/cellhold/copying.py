@@ -24,6 +24,7 @@ _CUT_SHORT = "it was cut short"
 
 def out(box: Detached, source: str, target: str, *, follow: bool = False, owners: bool = False) -> None:
     """Copy out of a container. follow: a link that the source is; owners: keep the container's numbers. Raises CopyFailed, NotAllowed."""
+    source = _inside(source)
     contents, base = _named(source)
     job = {"way": "out", "path": source, "follow": follow}
     _carry(
@@ -37,12 +38,13 @@ def out(box: Detached, source: str, target: str, *, follow: bool = False, owners
 def into(box: Detached, source: str, target: str, *, follow: bool = False, owners: bool = False) -> None:
     """Copy into a container; what is made there belongs to its root, unless `owners`. Raises CopyFailed, NotAllowed."""
     contents, base = _named(source)
-    job = {"way": "in", "path": target, "base": os.fsdecode(base), "contents": contents, "owners": owners}
+    job = {"way": "in", "path": _inside(target), "base": os.fsdecode(base), "contents": contents, "owners": owners}
     _carry(box, job, lambda stream: carry.send(stream, os.fsencode(source), follow=follow), f"{source} to {box.name}:{target}")  # type: ignore[arg-type]  # a writer will do
 
 
 def out_as_tar(box: Detached, source: str, to: BinaryIO, *, follow: bool = False) -> None:
     """Write what is at a path of the container as a tar. Raises CopyFailed, NotAllowed."""
+    source = _inside(source)
     _contents, base = _named(source)
 
     def tar(stream: BinaryIO) -> None:
@@ -83,10 +85,23 @@ def into_from_tar(box: Detached, source: BinaryIO, target: str, *, owners: bool 
     _carry(box, job, records, f"a tar to {box.name}:{target}")
 
 
+def _inside(path: str) -> str:
+    """A path of the container from its root, without ".."; what docker tells apart ("DIR/", "DIR/.") stays told apart."""
+    cleaned = os.path.normpath("/" + path.lstrip("/"))
+    if cleaned == "/":
+        return cleaned
+    return cleaned + ("/." if path.endswith("/.") else "/" if path.endswith("/") else "")
+
+
 def _named(source: str) -> tuple[bool, bytes]:
-    """Whether only what is in it is meant ("DIR/."), and what it is called."""
-    plain = source.rstrip("/")
-    return source.endswith("/.") or plain in ("", "."), os.fsencode(os.path.basename(plain.removesuffix("/.").rstrip("/")) or ".")
+    """Whether only what is in it is meant ("DIR/."), and what it is called: never "..", as "DIR/.." is called what lies above DIR.
+
+    Docker cleans a path by its text, too (Go's path.Clean), before any link of it is followed.
+    """
+    cleaned = os.path.normpath(source or "/")
+    name = os.path.basename(cleaned)
+    is_nameless = name in ("", ".", "..")  # "/", and what leads above the working directory
+    return source.endswith("/.") or is_nameless, b"." if is_nameless else os.fsencode(name)
 
 
 def _carry(box: Detached, job: dict[str, Any], ours: Callable[[BinaryIO], None], what: str) -> None:
@@ -122,7 +137,7 @@ def _ours(ours: Callable[[BinaryIO], None], pipe: _Pipe, *, outward: bool) -> st
     except tarfile.TarError as error:
         return f"it is no tar: {error}"
     except OSError as error:
-        return f"{error.filename or ''}: {error.strerror}".lstrip(": ")
+        return f"{os.fsdecode(error.filename or '')}: {error.strerror}".lstrip(": ")
     return ""
 
 

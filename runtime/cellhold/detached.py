@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cellhold import cgroups, containers, displays, entering, logs, monitoring, network, volumes
 from cellhold.cgroups import files
+from cellhold.cgroups.refusals import check_processors
 from cellhold.container import Container
 from cellhold.errors import CellholdError, ContainerNotFound, InvalidSpec, NotAllowed, NotSupported, SetupFailed
 from cellhold.holdings import NUMBERS
@@ -418,7 +419,8 @@ def _ending(known: Record) -> str:
 
 
 def check_update(present: Limits, wanted: Limits, known: Record) -> None:
-    """Raise NotSupported for what is fixed: disk when it is made, time and ulimits while it runs."""
+    """Raise NotSupported for what is fixed (disk when it is made, time and ulimits while it runs), InvalidSpec for too many processors."""
+    check_processors(wanted)
     for name, fixed in (("disk_bytes", True), ("seconds", known.is_alive), ("rlimits", known.is_alive)):
         if fixed and getattr(present, name) != getattr(wanted, name):
             raise NotSupported(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from cellhold import cgroups, events, launch, network, storage, volumes
 from cellhold.cgroups.absent import Absent
 from cellhold.cgroups.devices import Device
+from cellhold.cgroups.refusals import check_processors
 from cellhold.errors import CellholdError, NotSupported, SetupFailed
 from cellhold.store import ids, locks, specs, subids
 from cellhold.store.record import Record, birth, changing
@@ -205,6 +206,7 @@ def make_group(name: str, limits: Limits, devices: tuple[Device, ...] = ()) -> t
 
     Raises NotSupported, InvalidSpec, SetupFailed.
     """
+    check_processors(limits)
     try:
         return cgroups.create(name, limits, devices=devices), limits
     except NotSupported as error:

@@ -10,7 +10,7 @@ import signal
 
 from cellhold.errors import InvalidSpec
 
-_SIZE = re.compile(r"(\d+)(?:\.(\d+))?\s*(?:([kmgt])(?:i?b)?|b)?", re.ASCII | re.IGNORECASE)
+_SIZE = re.compile(r"(\d+)(?:\.(\d+))? *(?:([kmgt])(?:i?b)?|b)?", re.ASCII | re.IGNORECASE)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", re.ASCII)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
@@ -18,7 +18,15 @@ _COUNT = re.compile(r"\d+", re.ASCII)
 _RATE = re.compile(r"(\d+(?:\.\d+)?)(k|m|g)?bit", re.ASCII)
 _BITS = {None: 1, "k": 10**3, "m": 10**6, "g": 10**9}
 _LONGEST = 32
+COUNT_MAXIMUM = (1 << 31) - 1  # an int of C
+_LONGEST_SECONDS = 10**9  # 31 years
 _LARGEST = 1 << 60  # bytes, an exbibyte: the kernel keeps limits as signed numbers of 64 bits, and some files wrap round
+
+
+def _quoted(text: str) -> str:
+    """The beginning of a refused value, with what does not print spelt out."""
+    start = text[:_LONGEST]
+    return start if start.isprintable() else repr(start)
 
 
 def parse_size(text: str, *, key: str) -> int:
@@ -26,19 +34,19 @@ def parse_size(text: str, *, key: str) -> int:
 
     Raises InvalidSpec.
     """
-    match = _SIZE.fullmatch(text.strip()) if len(text) <= _LONGEST else None
+    match = _SIZE.fullmatch(text.strip(" ")) if len(text) <= _LONGEST else None
     unit = _UNITS[(match[3] or "").lower()] if match else 0
     count = int(match[1]) * unit + int(float(f"0.{match[2] or 0}") * unit) if match else 0
     if match is None or count > _LARGEST:
-        raise InvalidSpec(f"cannot use {key}={text[:_LONGEST]}: not a size", hint="write a number and a unit: 65536, 512k, 512m, 1.5g")
+        raise InvalidSpec(f"cannot use {key}={_quoted(text)}: not a size", hint="write a number and a unit: 65536, 512k, 512m, 1.5g")
     return count
 
 
 def parse_rate(text: str, *, key: str) -> int:
     """Bits per second of a rate such as "10mbit", "1.5gbit" or "800kbit", tc(8)'s words; raises InvalidSpec."""
-    match = _RATE.fullmatch(text.strip().lower()) if len(text) <= _LONGEST else None
+    match = _RATE.fullmatch(text.strip(" ").lower()) if len(text) <= _LONGEST else None
     if match is None:
-        raise InvalidSpec(f"cannot use {key}={text[:_LONGEST]}: not a rate", hint="write bits per second: 800kbit, 10mbit, 1.5gbit")
+        raise InvalidSpec(f"cannot use {key}={_quoted(text)}: not a rate", hint="write bits per second: 800kbit, 10mbit, 1.5gbit")
     return int(float(match[1]) * _BITS[match[2]])
 
 
@@ -52,17 +60,19 @@ def rate(bits: int) -> str:
 
 def parse_cpus(text: str, *, key: str) -> float:
     """Processors such as "1.5"; raises InvalidSpec."""
-    if len(text) > _LONGEST or not _NUMBER.fullmatch(text.strip()) or float(text) <= 0:
-        raise InvalidSpec(f"cannot use {key}={text[:_LONGEST]}: not a number of processors above 0", hint="write 0.5, 1, 1.5, 2 ...")
+    if len(text) > _LONGEST or not _NUMBER.fullmatch(text.strip(" ")) or float(text) <= 0:
+        raise InvalidSpec(f"cannot use {key}={_quoted(text)}: not a number of processors above 0", hint="write 0.5, 1, 1.5, 2 ...")
     return float(text)
 
 
-def parse_count(text: str, *, key: str, minimum: int = 1) -> int:
-    """A whole number of at least `minimum`; raises InvalidSpec."""
-    if len(text) > _LONGEST or not _COUNT.fullmatch(text.strip()) or int(text) < minimum:
+def parse_count(text: str, *, key: str, minimum: int = 1, maximum: int | None = None) -> int:
+    """A whole number from `minimum` to `maximum` (None: any); raises InvalidSpec."""
+    if len(text) > _LONGEST or not _COUNT.fullmatch(text.strip(" ")) or int(text) < minimum:
         raise InvalidSpec(
-            f"cannot use {key}={text[:_LONGEST]}: not a whole number of at least {minimum}", hint=f"write {key}=64, for example"
+            f"cannot use {key}={_quoted(text)}: not a whole number of at least {minimum}", hint=f"write {key}=64, for example"
         )
+    if maximum is not None and int(text) > maximum:
+        raise InvalidSpec(f"cannot use {key}={text}: the largest is {maximum}", hint=f"write {key}=64, for example")
     return int(text)
 
 
@@ -72,17 +82,19 @@ def parse_signal(text: str) -> signal.Signals:
     for known in signal.Signals:
         if name in {known.name, known.name.removeprefix("SIG"), str(known.value)}:
             return known
-    raise InvalidSpec(f"cannot use kill {text[:_LONGEST]}: no such signal", hint="KILL, TERM, INT or a number, for example")
+    raise InvalidSpec(f"cannot use kill {_quoted(text)}: no such signal", hint="KILL, TERM, INT or a number, for example")
 
 
 def parse_seconds(text: str, *, key: str, or_none: bool = False) -> float:
     """Seconds of a duration such as "30s", "1.5", "10m", "1h30m"; or_none: "0", too. Raises InvalidSpec."""
     if or_none and text == "0":
         return 0.0
-    match = _TIME.fullmatch(text.strip()) if len(text) <= _LONGEST else None
+    match = _TIME.fullmatch(text.strip(" ")) if len(text) <= _LONGEST else None
     seconds = int(match[1] or 0) * 3600 + int(match[2] or 0) * 60 + float(match[3] or 0) if match else 0.0
     if seconds <= 0:
-        raise InvalidSpec(f"cannot use {key}={text[:_LONGEST]}: not a time above 0", hint="write 30s, 10m, 1h30m or a number of seconds")
+        raise InvalidSpec(f"cannot use {key}={_quoted(text)}: not a time above 0", hint="write 30s, 10m, 1h30m or a number of seconds")
+    if seconds > _LONGEST_SECONDS:
+        raise InvalidSpec(f"cannot use {key}={text}: longer than 31 years", hint="write 30s, 10m, 1h30m or a number of seconds")
     return seconds
 
 

@@ -6,6 +6,7 @@ Nothing here asks the host: whether it can enforce a limit is for the code that 
 from __future__ import annotations
 
 import math
+import os
 import re
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -25,6 +26,8 @@ BITS_MINIMUM = 8000  # a full-sized packet takes 1.5 s
 CPUS_MINIMUM = 0.01  # the kernel's smallest quota, 1 ms of 100 ms
 PIDS_DEFAULT = 2048  # podman's: a fork bomb ends there
 PORT_MAXIMUM, BYTE_MAXIMUM = 65535, 255
+PATH_MAXIMUM, NAME_MAXIMUM = 4095, 255  # bytes, limits.h: PATH_MAX counts the NUL
+_SHOWN = 80
 _IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}", re.ASCII)
 _HOSTNAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
 _CPUSET = re.compile(r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*", re.ASCII)
@@ -142,7 +145,11 @@ class Mount:
             raise InvalidSpec(f"cannot mount type={self.kind}: not a known kind", hint="bind, volume, overlay or tmpfs")
         for what, path in (("target", self.target), ("source", None if self.kind == "volume" else self.source)):
             if path is not None and (not path.startswith("/") or "\0" in path):
-                raise InvalidSpec(f"cannot mount {path!r}: the {what} is not an absolute path", hint="write it from the root: /data")
+                raise InvalidSpec(
+                    f"cannot mount {path[:_SHOWN]!r}: the {what} is not an absolute path", hint="write it from the root: /data"
+                )
+            if path is not None:
+                check_length(path, f"mount the {what}")
         if not {*self.target.split("/")} - {"", "."} or ".." in self.target.split("/"):
             raise InvalidSpec(f"cannot mount on {self.target}: the target has to lie below the root, without '..'")
         if self.kind != "tmpfs" and self.source is None:
@@ -301,7 +308,9 @@ class Spec:
         if not RESTART.fullmatch(self.restart):
             raise InvalidSpec(f"cannot use restart={self.restart!r}: no, always, unless-stopped, on-failure or on-failure:TIMES")
         if self.cwd is not None and not self.cwd.startswith("/"):
-            raise InvalidSpec(f"cannot use workdir={self.cwd!r}: not an absolute path", hint="write it from the root: /work")
+            raise InvalidSpec(f"cannot use workdir={self.cwd[:_SHOWN]!r}: not an absolute path", hint="write it from the root: /work")
+        if self.cwd is not None:
+            check_length(self.cwd, "use workdir")
         for key in self.env:
             if not key or "=" in key or "\0" in key or "\0" in self.env[key]:
                 raise InvalidSpec(f"cannot use env {key!r}: not a name of an environment variable")
@@ -323,6 +332,15 @@ def check_name(name: str) -> None:
     """Raise InvalidSpec for what no container, and no volume, can be called."""
     if not _NAME.fullmatch(name):
         raise InvalidSpec(f"cannot use name={name!r}: letters, digits, '_', '.' and '-', beginning with a letter or digit")
+
+
+def check_length(path: str, verb: str) -> None:
+    """Raise InvalidSpec for a path that no system call takes (PATH_MAX and NAME_MAX of limits.h)."""
+    size = len(os.fsencode(path))
+    if size > PATH_MAXIMUM:
+        raise InvalidSpec(f"cannot {verb} {path[:_SHOWN]}...: its path has {size} bytes, and the longest has {PATH_MAXIMUM}")
+    if any(len(os.fsencode(name)) > NAME_MAXIMUM for name in path.split("/")):
+        raise InvalidSpec(f"cannot {verb} {path[:_SHOWN]}...: a name in it has more than {NAME_MAXIMUM} bytes")
 
 
 def check_hostname(name: str) -> str:

@@ -76,6 +76,18 @@ def clamped(rlimits: Mapping[str, tuple[int, int]]) -> tuple[tuple[int, int, int
     return tuple(found)
 
 
+def beyond_host(rlimits: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
+    """One sentence for each resource limit that clamped() lowers, for the user who asked for more."""
+    granted = {number: hard for number, _soft, hard in clamped(rlimits)}
+    sentences = []
+    for name, (_soft, wanted) in rlimits.items():
+        hard = granted[getattr(resource, f"RLIMIT_{name.upper()}")]
+        if hard != resource.RLIM_INFINITY and (wanted > hard or wanted < 0):
+            asked = "unlimited" if wanted < 0 else str(wanted)
+            sentences.append(f"ulimit {name}={asked} is lowered to {hard}, the hard limit of this host for us (getrlimit(2))")
+    return tuple(sentences)
+
+
 def cut(value: int, most: int) -> int:
     """`value`, at most `most`, where -1 (RLIM_INFINITY) and what a signed number cannot hold mean no limit."""
     if not 0 <= value < _UNLIMITED:

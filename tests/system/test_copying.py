@@ -177,3 +177,41 @@ def test_set_user_id_bits_do_not_reach_the_host_unless_asked_for(busybox_root: P
         made.remove()
     assert stat.S_IMODE((tmp_path / "plain").stat().st_mode) == 0o755
     assert stat.S_IMODE((tmp_path / "kept").stat().st_mode) == 0o4755
+
+
+@pytest.mark.usefixtures("box")
+@pytest.mark.parametrize("source", ["/d/sub/..", "/d/sub/../../d", "/nonsuch/../d", "d/./sub/..", "/d/sub/../"])
+def test_dots_in_a_source_lead_nowhere_on_the_host(tmp_path: Path, source: str) -> None:
+    above = tmp_path / "HOST"
+    (above / "in").mkdir(parents=True)
+    assert cp(f"box:{source}", str(above / "in")) == (0, "")
+    assert {path.name for path in above.iterdir()} == {"in"}
+    assert {str(path.relative_to(above / "in")) for path in above.rglob("*")} - {"in"} >= {"d", "d/f", "d/sub", "d/sub/g"}
+
+
+@pytest.mark.usefixtures("box")
+def test_dots_in_a_source_of_the_host_lead_nowhere_in_the_container(tmp_path: Path) -> None:
+    (tmp_path / "s/x").mkdir(parents=True)
+    (tmp_path / "s/one").write_text("1")
+    assert cp(f"{tmp_path}/s/x/..", "box:/d/sub") == (0, "")
+    assert cp(f"{tmp_path}/s/x/../one", "box:/d/sub/..") == (0, "")
+    back = tmp_path / "back"
+    assert cp("box:/d", str(back)) == (0, "")
+    assert {str(path.relative_to(back)) for path in back.rglob("*")} == {
+        "f",
+        "link",
+        "one",
+        "sub",
+        "sub/g",
+        "sub/s",
+        "sub/s/one",
+        "sub/s/x",
+    }
+
+
+def test_a_record_is_not_called_by_dots(tmp_path: Path) -> None:
+    for base in (b"..", b".", b"", b"a/b", b"a\0b"):
+        record = carry.beginning(carry.FILE, 0o644, (0, 0), 0, 1, b"") + b"x" + carry.LAST
+        with pytest.raises(carry.CannotCopy, match="not a name"):
+            carry.receive(io.BytesIO(record), os.fsencode(tmp_path), base=base, contents=False, owners=False, root=False)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from cellhold.errors import InvalidSpec
-from cellhold.quantity import duration, parse_count, parse_cpus, parse_seconds, parse_size, size
+from cellhold.quantity import COUNT_MAXIMUM, duration, parse_count, parse_cpus, parse_seconds, parse_size, size
 
 MIB = 1 << 20
 ARABIC = "١٢"  # int() would say twelve
 HUGE = "9" * 5000
 
 SIZES = {"65536": 65536, "0": 0, "1b": 1, "512k": 512 << 10, "512m": 512 * MIB, "512M": 512 * MIB, "512MB": 512 * MIB, "512MiB": 512 * MIB}
+CONTROLS = ("512m\n", "\n512m", "512m\t", "512m\r", "512\nm", "512m\x0b", "512m\u2028")
 MORE_SIZES = {"1.5g": 1536 * MIB, "2t": 2 << 40, " 64 m ": 64 * MIB, "0.5k": 512, "9007199254740993": 9007199254740993}
 NO_SIZES = (
     "512mb4",
@@ -48,6 +49,21 @@ def test_what_is_no_size_is_refused_with_key_value_and_remedy(text: str) -> None
         parse_size(text, key="memory")
     assert str(refused.value) == f"cannot use memory={text[:32]}: not a size"
     assert "512m" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("text", CONTROLS)
+def test_a_size_holds_no_control_characters_and_the_error_spells_them_out(text: str) -> None:
+    with pytest.raises(InvalidSpec) as refused:
+        parse_size(text, key="memory")
+    assert str(refused.value) == f"cannot use memory={text!r}: not a size"
+
+
+def test_counts_and_times_have_a_largest_value() -> None:
+    assert parse_count("2147483647", key="health-retries", maximum=COUNT_MAXIMUM) == 2147483647
+    with pytest.raises(InvalidSpec, match="the largest is 2147483647"):
+        parse_count("2147483648", key="health-retries", maximum=COUNT_MAXIMUM)
+    with pytest.raises(InvalidSpec, match="longer than 31 years"):
+        parse_seconds("300000h", key="time")
 
 
 @pytest.mark.parametrize(("text", "expected"), [("1", 1.0), ("1.5", 1.5), ("0.01", 0.01), (" 2 ", 2.0)])

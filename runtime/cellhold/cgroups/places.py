@@ -9,9 +9,10 @@ The leaf for the callers is made when the first limit asks for a controller (v2.
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
+
+from cellhold.store import subids
 
 PARENT = "cellhold"
 LEAF = "cellhold-callers"
@@ -27,7 +28,7 @@ def parent(*, own: Path = OWN) -> str:
 @cache
 def _is_root() -> bool:
     """Whether this is root of the machine: an ordinary user is root, too, in the user namespace that its containers are made in."""
-    return os.geteuid() == 0 and UID_MAP.read_text(encoding="ascii").split() == ["0", "0", str((1 << 32) - 1)]
+    return not subids.is_rootless() and UID_MAP.read_text(encoding="ascii").split() == ["0", "0", str((1 << 32) - 1)]
 
 
 def delegated(text: str) -> str:

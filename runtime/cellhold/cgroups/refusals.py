@@ -50,6 +50,14 @@ def require(limits: Limits, have: Collection[str]) -> None:
             )
 
 
+def check_processors(limits: Limits) -> None:
+    """Raise InvalidSpec for more processors than the host has, as Docker does: no kernel could give them."""
+    have = os.cpu_count()
+    if limits.cpus is not None and have is not None and limits.cpus > have:
+        there = "there is only 1 processor" if have == 1 else f"there are only {have} processors"
+        raise InvalidSpec(f"cannot use cpus={limits.cpus:g}: {there}", hint=f"cpus={have} is all of this host, and so is no limit")
+
+
 def no_swap_accounting(limits: Limits) -> NotSupported:
     """An explicit memory-swap on a kernel that does not count swap by group."""
     return NotSupported(

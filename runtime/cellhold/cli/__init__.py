@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from cellhold import __version__
 from cellhold.cli.copying import keep_standard_streams, say
+from cellhold.cli.explaining import explain
 from cellhold.errors import CellholdError, CommandNotRun
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser(words[0] if words else "").parse_args(words)
     try:
         status: int = arguments.run(arguments)
-    except CellholdError as error:
+    except CellholdError as failure:
+        error = explain(failure)
         say(f"cellhold: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
         return error.status if isinstance(error, CommandNotRun) else FAILED
     except KeyboardInterrupt:

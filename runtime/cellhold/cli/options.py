@@ -11,8 +11,9 @@ from cellhold import bundle, network
 from cellhold.errors import InvalidSpec
 from cellhold.linux.capabilities import DEFAULT, mask
 from cellhold.network import ports
-from cellhold.quantity import parse_count, parse_cpus, parse_rate, parse_seconds, parse_signal, parse_size
+from cellhold.quantity import COUNT_MAXIMUM, parse_count, parse_cpus, parse_rate, parse_seconds, parse_signal, parse_size
 from cellhold.spec import PIDS_DEFAULT, Device, Health, IoLimit, Limits, Spec, check_hostname
+from cellhold.starting import beyond_host
 from cellhold.volumes import mount, tmpfs, volume
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from cellhold.spec import Mount
 
+_ULIMIT_MAXIMUM = (1 << 63) - 1  # of setrlimit(2): more is RLIM_INFINITY, for which there is a word
 _NOT_GIVEN: tuple[Any, ...] = (None, [], False, "none", "disk", "no", "auto")  # the defaults below
 
 
@@ -167,11 +169,12 @@ def spec(arguments: argparse.Namespace) -> Spec:
 
 
 def notes(arguments: argparse.Namespace) -> Iterator[str]:
-    """What is accepted and does nothing, in a sentence each."""
+    """What is accepted and does nothing, or less than was asked for, in a sentence each. Raises InvalidSpec."""
     if any({"z", "Z"} & {*text.split(":")[-1].split(",")} for text in arguments.volume):
         yield "volume options z and Z do nothing here: Cellhold sets no SELinux labels"
     if any(option.startswith("label") for option in arguments.security_opt):
         yield "security-opt label does nothing here: Cellhold sets no SELinux labels"
+    yield from beyond_host(dict(ulimit(text) for text in arguments.ulimit))
 
 
 def mounts(arguments: argparse.Namespace) -> tuple[Mount, ...]:
@@ -249,7 +252,7 @@ def health(arguments: argparse.Namespace) -> Health | None:
         if (text := getattr(arguments, f"health_{flag}")) is not None
     }
     if arguments.health_retries is not None:
-        given["retries"] = parse_count(arguments.health_retries, key="health-retries")
+        given["retries"] = parse_count(arguments.health_retries, key="health-retries", maximum=COUNT_MAXIMUM)
     if arguments.health_cmd is None:
         if given:
             raise InvalidSpec(
@@ -310,11 +313,15 @@ def ulimit(text: str) -> tuple[str, tuple[int, int]]:
     soft, _, hard = values.partition(":")
     if not equals:
         raise InvalidSpec(f"cannot use ulimit={text}: not NAME=SOFT[:HARD]", hint="nofile=1024:4096, for example")
-    low = parse_count(soft, key="ulimit", minimum=0)
-    high = parse_count(hard, key="ulimit", minimum=0) if hard else low
-    if low > high:
+    low, high = (_ulimit(value) for value in (soft, hard or soft))
+    if low > high >= 0 or low < 0 <= high:
         raise InvalidSpec(f"cannot use ulimit={text}: the soft limit is above the hard one")
     return name, (low, high)
+
+
+def _ulimit(text: str) -> int:
+    """One value of a ulimit; -1 and "unlimited" are RLIM_INFINITY, as docker reads them."""
+    return -1 if text in ("-1", "unlimited") else parse_count(text, key="ulimit", minimum=0, maximum=_ULIMIT_MAXIMUM)
 
 
 def environment(entries: Iterable[str]) -> dict[str, str]:

@@ -126,10 +126,12 @@ def _id_file(path: str | None) -> Iterator[Any]:
         file = open(path, "x", encoding="ascii")  # noqa: SIM115  # closed by the block below
     except OSError as error:
         raise InvalidSpec(f"cannot use cidfile={path}: {error.strerror}", hint="name a file that is not there yet") from error
-    with file:
-        yield lambda text: print(text, end="", file=file, flush=True)
-    if not os.path.getsize(path):
-        os.unlink(path)
+    try:
+        with file:
+            yield lambda text: print(text, end="", file=file, flush=True)
+    finally:
+        if not os.path.getsize(path):
+            os.unlink(path)
 
 
 def _run_own(spec: Spec, arguments: argparse.Namespace, tell_id: Any) -> int:

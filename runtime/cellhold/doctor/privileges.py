@@ -12,7 +12,6 @@ from cellhold.doctor.trial import trial
 from cellhold.store import subids
 
 _OLDEST = (5, 19)  # overlayfs takes idmapped lower layers since then
-_CAP_SYS_ADMIN = 21
 _CAP_SYS_RESOURCE = 24
 _HOSTED = "run as root (sudo); where nobody can be root, as in a hosted notebook, the notebooks explain what they would show"
 
@@ -28,7 +27,7 @@ def _kernel() -> str:
 def _root() -> str:
     if os.geteuid() != 0:
         raise MissingError(f"it runs as uid {os.geteuid()}")
-    if not _effective() >> _CAP_SYS_ADMIN & 1:
+    if subids.is_confined():
         raise MissingError("root is confined here: it has no CAP_SYS_ADMIN, as in a container")
     if Path("/proc/self/uid_map").read_text(encoding="ascii").split() != ["0", "0", str((1 << 32) - 1)]:
         raise MissingError("root is confined here: it is root of a user namespace, as in a rootless container")
@@ -50,14 +49,14 @@ def _raise_limits() -> str:
 
 def _rootless() -> str:
     trial("rootless")()
-    return "" if os.geteuid() == 0 else f"{subids.delegation().ids.describe()}"
+    return f"{subids.delegation().ids.describe()}" if subids.is_rootless() else ""
 
 
 def _subordinate_ids() -> str:
     found = subids.helpers()
     if found is None:
         raise MissingError("newuidmap and newgidmap are not installed")
-    if os.geteuid() == 0:
+    if not subids.is_rootless():
         return f"{found[0]}; each user needs a range in /etc/subuid and /etc/subgid"
     for path in (subids.SUBUID, subids.SUBGID):
         if not subids.granted(path, os.geteuid()):

@@ -21,6 +21,7 @@ from cellhold.errors import CellholdError
 from cellhold.init import fuse
 from cellhold.linux import mount, process
 from cellhold.network import filters
+from cellhold.store import subids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,7 +173,7 @@ def network() -> None:
 
 
 def _as_anybody() -> int:
-    return 0 if os.geteuid() == 0 else process.CLONE_NEWUSER
+    return process.CLONE_NEWUSER if subids.is_rootless() else 0
 
 
 def rootless() -> None:
@@ -186,9 +187,9 @@ def rootless() -> None:
 
 
 def _own_mounts() -> None:
-    uid, gid = os.geteuid(), os.getegid()
-    process.unshare(process.CLONE_NEWNS | _as_anybody())
-    if uid != 0:
+    uid, gid, anybody = os.geteuid(), os.getegid(), _as_anybody()
+    process.unshare(process.CLONE_NEWNS | anybody)
+    if anybody:
         for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
             Path(f"/proc/self/{name}").write_bytes(text.encode())  # write_text may import, and nobody may not read this Python
     mount.mount(None, "/", None, mount.MS_REC | mount.MS_PRIVATE)

@@ -187,6 +187,8 @@ def placed(path: bytes, base: bytes, *, contents: bool, is_directory: bool) -> t
     """The directory that it is made in, opened, and its name there; "" for the directory itself."""
     shown = os.fsdecode(path)
     if os.path.isdir(path):
+        if not (contents and is_directory) and (not is_sound(base) or b"/" in base):
+            raise CannotCopy(f"{os.fsdecode(base)!r} is not a name that something in {shown} can have")
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), b"" if contents and is_directory else base
     if os.path.lexists(path) and is_directory:
         raise CannotCopy(f"{shown}: a directory cannot take the place of a file")
@@ -283,6 +285,6 @@ def serve(job: dict[str, object], stdio: list[int]) -> int:
         os.write(stdio[2], str(error).encode(errors="replace"))
         return 1
     except OSError as error:
-        os.write(stdio[2], f"{error.filename or ''}: {error.strerror}".encode(errors="replace"))
+        os.write(stdio[2], f"{os.fsdecode(error.filename or '')}: {error.strerror}".encode(errors="replace"))
         return 1
     return 0

@@ -317,15 +317,17 @@ def target(root: int, path: str, *, directory: bool) -> int:
     parts = [part for part in path.split("/") if part]
     here = os.dup(root)
     for number, part in enumerate(parts):
-        prefix = "/".join(parts[: number + 1])
         try:
-            following = mount.openat2(root, prefix, os.O_PATH, resolve=_IN_ROOT)
+            following = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
         except FileNotFoundError:
             if directory or number + 1 < len(parts):
                 os.mkdir(part, 0o755, dir_fd=here)
             else:
                 os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=here))
-            following = mount.openat2(root, prefix, os.O_PATH, resolve=_IN_ROOT)
+            following = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+        if stat.S_ISLNK(os.fstat(following).st_mode):  # resolved from the root; names that are no links cost one step each
+            os.close(following)
+            following = mount.openat2(root, "/".join(parts[: number + 1]), os.O_PATH, resolve=_IN_ROOT)
         os.close(here)
         here = following
     return here

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellhold.errors import NotSupported, SetupFailed
-from cellhold.store import locks
+from cellhold.store import locks, subids
 from cellhold.store.blobs import Blobs
 from cellhold.store.builds import Builds
 from cellhold.store.layers import Layers
@@ -187,9 +187,12 @@ def open_home(root: Path | None = None) -> Home:
 
 
 def default_root() -> Path:
-    """CELLHOLD_HOME, else /var/lib/cellhold as root, else XDG_DATA_HOME/cellhold."""
+    """CELLHOLD_HOME, else /var/lib/cellhold as root, else XDG_DATA_HOME/cellhold.
+
+    Root who is confined makes containers as users do, with other owners on disk: a store of its own.
+    """
     if configured := os.environ.get("CELLHOLD_HOME"):
         return Path(configured).absolute()  # the caller may change its directory
-    if os.geteuid() == 0:
+    if not subids.is_rootless():
         return Path("/var/lib/cellhold")
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "cellhold"

@@ -11,6 +11,7 @@ import os
 import pwd
 import shutil
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Rows = tuple[tuple[int, int, int], ...]  # (first id inside, first id on the host, how many)
 
 SUBUID, SUBGID = Path("/etc/subuid"), Path("/etc/subgid")
+_CAP_SYS_ADMIN = 21
 HELPERS = ("newuidmap", "newgidmap")
 _FIXED_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"  # never the caller's PATH: they run with our authority over our ids
 _MOST_ROWS = 100  # the kernel takes 340 in a map
@@ -60,8 +62,16 @@ class Delegation:
 
 
 def is_rootless() -> bool:
-    """Whether containers are made without root."""
-    return os.geteuid() != 0
+    """Whether containers are made without root: by an ordinary user, or by a root who is confined, as inside most containers."""
+    return os.geteuid() != 0 or is_confined()
+
+
+@cache
+def is_confined() -> bool:
+    """Whether this process lacks CAP_SYS_ADMIN, without which root may make no namespace but a user namespace (capabilities(7))."""
+    status = Path("/proc/self/status").read_bytes()
+    effective = next(line.split()[1] for line in status.splitlines() if line.startswith(b"CapEff:"))
+    return not int(effective, 16) >> _CAP_SYS_ADMIN & 1
 
 
 def own(base: int) -> Ids:
