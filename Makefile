@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL := @tools/python-packages $(VENV)
 NOTEBOOK := notebooks/00-hello-container.ipynb
 CODE := runtime kernel tests tools
 GUEST := cd tests && ../$(BIN)/python -m vm
@@ -92,14 +92,14 @@ $(BIN)/python: | debian-demo
 
 # The first stamp installs the least that runs a notebook, so that the demo starts soon; the others add to it.
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
-	$(PIP) install --editable '.[demo]'
+	$(INSTALL) demo
 	$(BIN)/cellhold kernel install --sys-prefix
 	touch $@
 
 $(VENV)/.lab: pyproject.toml $(VENV)/.demo
-	$(PIP) install --editable '.[demo,lab]'
+	$(INSTALL) demo,lab
 	touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/.demo | debian-test
-	$(PIP) install --editable '.[demo,test,lint]'
+	$(INSTALL) demo,test,lint
 	touch $@
