@@ -6,7 +6,9 @@ new one answers; whatever goes wrong before that leaves the old one as it was.
 
 from __future__ import annotations
 
+import hashlib
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,6 +36,7 @@ START_SECONDS = 120.0  # a busy machine takes 25
 _LOOK_SECONDS = 0.003  # at a socket that is not bound yet, at first
 _LOOK_SHARE = 0.02  # of the time that has passed: where a start takes 30 s, looking must not take the processor from it
 _NUDGE_SECONDS = 0.25  # at a cell kernel that is silent
+_OWNER_DIGITS = 16
 
 
 class Listener(Protocol):
@@ -56,7 +59,10 @@ class Listener(Protocol):
 
 
 class Session:
-    """The containers of one notebook. failure: why there is none, when there is none. stopped: one that ended on its user's order, kept."""
+    """The containers of one notebook. failure: why there is none, when there is none. stopped: one that ended on its user's order, kept.
+
+    owner: what they have in common (Spec.owner); the same after a restart of the host kernel, whose connection file stays.
+    """
 
     def __init__(
         self,
@@ -69,6 +75,7 @@ class Session:
     ) -> None:
         """create: Container.create, or a stand-in for it; arguments: for ipykernel; sources: what the first container is made of."""
         self.settings = sources.settings
+        self.owner = hashlib.sha256(connection.text().encode()).hexdigest()[:_OWNER_DIGITS]
         self.cell_limits = CellLimits()
         self.current: CellKernel | None = None
         self.coming: CellKernel | None = None
@@ -217,7 +224,7 @@ class Session:
     def _understood(self, settings: Settings) -> tuple[Spec, CellLimits]:
         """The spec that settings make within the policy as it is now: who changes the policy need not restart notebooks."""
         rules = self.policy()
-        return settings.spec(rules, self._sources.workspace), settings.cell_limits(rules)
+        return replace(settings.spec(rules, self._sources.workspace), owner=self.owner), settings.cell_limits(rules)
 
     def policy(self) -> Policy:
         """The machine's policy, as it is now."""

@@ -283,7 +283,7 @@ class Detached:
         with named(name, self._home, not_of=self.id), self._changing() as known:
             before, known.name = known.name, name
             if known.networks:
-                network.rename(known.id, before, name, self._home)
+                network.rename(known.id, name, self._home)
         journal.tell(self._home.root, "rename", known, oldName=before)
 
     def update(self, limits: Limits | None = None, *, restart: str | None = None) -> None:

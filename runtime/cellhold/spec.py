@@ -241,7 +241,8 @@ class Spec:
     limit. terminal: its standard streams are a terminal of its own. stdin: they stay open for whoever attaches.
     stop_signal, stop_seconds: what stop() sends, and waits before SIGKILL; None = the image's, else SIGTERM, and 10. restart: docker's
     policy ("no", "always", "unless-stopped", "on-failure[:TIMES]"), for a container that is kept. labels: for people and programs.
-    health: None = the image's; checked where the container is kept. devices: of the host, that it may use.
+    health: None = the image's; checked where the container is kept. devices: of the host, that it may use. owner: the notebook that it is
+    for, by an id of that; "" = whoever has the command line. Names on networks mean something within one owner (cellhold.network.names).
     """
 
     image: str = "host"
@@ -272,6 +273,7 @@ class Spec:
     ports: tuple[Port, ...] = ()
     aliases: tuple[str, ...] = ()
     egress: str | None = None
+    owner: str = ""
 
     def __post_init__(self) -> None:
         """Raise InvalidSpec for what can be seen to be wrong without asking the host."""
@@ -282,6 +284,8 @@ class Spec:
             check_hostname(self.hostname)
         if self.name is not None:
             check_name(self.name)
+        if self.owner:
+            check_name(self.owner)
         self._check_words()
 
     def _check_network(self) -> None:

@@ -136,6 +136,7 @@ def spec(session: Session, wanted: Wanted) -> Spec:
         network=within.network,
         egress=within.egress,
         storage=within.storage,
+        owner=session.owner,
         stdin=False,
     )
 

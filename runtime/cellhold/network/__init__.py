@@ -15,6 +15,7 @@
     entering.py   work done in a container's network namespace
     egress.py     whom a container may talk to: rules in its own network namespace
     naming.py     the name server of a network: containers' names, and everybody else's from the host's servers
+    names.py      which of the containers' names mean them, and to whom
     ports.py      published ports as people write them
 
 The truth is in the store; devices and rules are made from it and can be made again. A container's end of the cable, and the rules in
@@ -182,12 +183,12 @@ def restrict(known: Record, policy: str, home: Home) -> None:
     joining.restrict(known.id, egress.parsed(policy), home)
 
 
-def rename(container: str, old: str, new: str, home: Home) -> None:
+def rename(container: str, new: str, home: Home) -> None:
     """Have others on its networks know a container by another name."""
     from cellhold.network import leases  # noqa: PLC0415  # as said above
 
     with home.networks_locked():
-        leases.rename(container, old, new, home)
+        leases.rename(container, new, home)
 
 
 def release(container: str, home: Home) -> None:

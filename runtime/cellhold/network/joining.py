@@ -38,9 +38,19 @@ def check(spec: Spec, home: Home) -> None:
     else:
         filters.library()
         networks.find(spec.network, home)
+        _check_aliases(spec.network, spec.aliases)
     if policy.is_limited and spec.capabilities is not None and (given := sorted(_DANGEROUS & spec.capabilities)):
         raise InvalidSpec(
             f"cannot use egress={spec.egress} with {given[0]}: a program that has it can undo the policy", hint="leave one of them out"
+        )
+
+
+def _check_aliases(network: str, aliases: Sequence[str]) -> None:
+    """Raise InvalidSpec for a name of one's choice on the network where everybody is."""
+    if aliases and network == networks.DEFAULT:
+        raise InvalidSpec(
+            f"cannot use network-alias={aliases[0]} with network={network}: aliases are for networks of your own",
+            hint="cellhold network create lab, then --network lab",
         )
 
 
@@ -72,6 +82,7 @@ class Joined:
                 ports=spec.ports,
                 policy=str(self._policy),
                 is_raw=bool(_DANGEROUS & (spec.capabilities or frozenset())),
+                owner=spec.owner,
             )
         return self.lease
 
@@ -126,6 +137,7 @@ def connect(known: Record, name: str, home: Home, *, aliases: Sequence[str] = ()
     """Connect a container that runs to one more network, until it ends. Raises NotAllowed, NetworkNotFound, SetupFailed."""
     _need_root("connect a container")
     network = networks.find(name, home)
+    _check_aliases(name, aliases)
     if not known.is_alive:
         raise NotAllowed(
             f"cannot connect container {known.name} to {name}: it does not run", hint=f"cellhold start {known.name}, then again"
@@ -140,8 +152,9 @@ def connect(known: Record, name: str, home: Home, *, aliases: Sequence[str] = ()
         first = next(iter(leases.of_container(known.id, home)), None)
         policy = first.policy if first is not None else str(known.spec.get("egress") or "all")
         is_raw = first is None or first.is_raw
+        owner = first.owner if first is not None else str(known.spec.get("owner") or "")
         names = (known.name, known.id, *aliases)
-        lease = leases.take(network, home, container=known.id, names=names, ports=(), policy=policy, is_raw=is_raw)
+        lease = leases.take(network, home, container=known.id, names=names, ports=(), policy=policy, is_raw=is_raw, owner=owner)
         try:
             rules.add(network, lease, home)
             cable = closing.enter_context(closed(links.Cable(network, lease, rates=(None, None))))

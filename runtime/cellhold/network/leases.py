@@ -32,9 +32,9 @@ ANY = {"0.0.0.0", "::"}  # noqa: S104  # docker's words for all of the host's ad
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """One container on one network. names: that others on it know it by. ports: published, each with its number on the host.
+    """One container on one network. names: its own, its id, its aliases; who hears them, names.py says. owner: as Spec has it.
 
-    address6: of IPv6; "" = none.
+    ports: published, each with its number on the host. address6: of IPv6; "" = none.
     """
 
     container: str
@@ -46,6 +46,7 @@ class Lease:
     ports: tuple[Port, ...] = ()
     policy: str = "all"  # as cellhold.network.egress has it
     is_raw: bool = False  # whether it may make packets by hand (CAP_NET_RAW) or change its devices (CAP_NET_ADMIN)
+    owner: str = ""
 
     @property
     def device(self) -> str:
@@ -92,6 +93,7 @@ def take(  # noqa: PLR0913  # what there is to know about it
     ports: Sequence[Port],
     policy: str,
     is_raw: bool,
+    owner: str = "",
     address: str | None = None,
 ) -> Lease:
     """A new one, with the address, or the next free one, and a free number for each port that asks for any. The caller has the lock.
@@ -118,6 +120,7 @@ def take(  # noqa: PLR0913  # what there is to know about it
         ports=tuple(_published(port, [one for _network, other in known for one in _ports(other)]) for port in ports),
         policy=policy,
         is_raw=is_raw,
+        owner=owner,
     )
     if not lease.address6 and (port := next((port for port in lease.ports if ":" in port.address), None)):
         raise InvalidSpec(
@@ -152,11 +155,11 @@ def put(lease: Lease, network: Network, home: Home) -> None:
             raise
 
 
-def rename(container: str, old: str, new: str, home: Home) -> None:
-    """Put one name in another's place. The caller has the lock."""
+def rename(container: str, new: str, home: Home) -> None:
+    """Call a container something else; its id and its aliases stay. The caller has the lock."""
     for network, lease in list(every(home)):
         if lease.container == container:
-            put(replace(lease, names=tuple(new if name == old else name for name in lease.names)), network, home)
+            put(replace(lease, names=(new, *lease.names[1:])), network, home)
 
 
 def give_back(container: str, home: Home, *, only: Network | None = None) -> list[Network]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import CellholdError, SetupFailed
 from cellhold.linux import inotify
-from cellhold.network import egress, entering, filters, leases, links, networks, rules, stack
+from cellhold.network import egress, entering, filters, leases, links, names, networks, rules, stack
 from cellhold.store import locks, record
 from cellhold.store.home import open_home
 
@@ -225,12 +225,12 @@ class Server:
 
         known = self._known_to(lease)
         texts: dict[int, list[str]] = {}
-        if named := [one for one in known if name.lower() in map(str.lower, one.names)]:
+        if named := names.best(name, lease, [one for one in known if name.lower() in names.known_by(one)]):
             texts = {dns.rdatatype.A: [one.address for one in named]}
             if addresses := [one.address6 for one in named if one.address6]:
                 texts[dns.rdatatype.AAAA] = addresses
-        elif found := next((one for one in known if asked.question[0].name in _reversed(one)), None):
-            texts = {dns.rdatatype.PTR: [f"{found.names[0]}."]}
+        elif found := next((one for one in known if names.is_seen(one, lease) and asked.question[0].name in _reversed(one)), None):
+            texts = {dns.rdatatype.PTR: [f"{names.canonical(found)}."]}
         if not texts:
             return None
         answer = dns.message.make_response(asked, recursion_available=True)

@@ -95,7 +95,7 @@ class UserMode:
         self.network = behind(found, self._program)
         self._names = _address(found, _NAMES)
         self._ports, self._container, self._name, self._home = spec.ports, container, name, home
-        self._policy = egress.parsed(spec.egress)
+        self._policy, self._owner = egress.parsed(spec.egress), spec.owner
         self._rates = (spec.limits.ingress_bits, spec.limits.egress_bits)
 
     def take(self) -> Lease:
@@ -110,6 +110,7 @@ class UserMode:
                 ports=self._ports,
                 policy=str(self._policy),
                 is_raw=False,
+                owner=self._owner,
                 address=_address(self.network, _GUEST),
             )
         return self.lease
