@@ -29,7 +29,8 @@ _IPYKERNEL = "ipykernel"
 class InsideProgram:
     """A Jupyter kernel in the container. argv: complete, with the connection file that it finds there; env: on top of the spec's.
 
-    image: to run it in, instead of the spec's: that one with a kernel layer on top. by_signal: interrupted by SIGINT, not by a message.
+    image: to run it in, instead of the spec's: the id of that one with a kernel layer on top. by_signal: interrupted by SIGINT, not by
+    a message.
     """
 
     argv: tuple[str, ...]
@@ -82,12 +83,12 @@ def program_for(spec: Spec, arguments: Sequence[str] = (), *, wanted: str | None
             hint="tar -c . | cellhold import - NAME makes an image of it; or install ipykernel in it",
         )
     from cellhold.image import stored  # noqa: PLC0415
-    from cellhold_kernel.imagekernels.deriving import name  # noqa: PLC0415
+    from cellhold_kernel.imagekernels.deriving import key  # noqa: PLC0415
 
-    derived = name(stored.find(spec.image, home), choice.python)
-    if not stored.has(derived, home):
+    derived = stored.derived(key(stored.find(spec.image, home), choice.python), home)
+    if derived is None:
         return LayerMissing(image=spec.image)
-    return _inside(unpacking.kernelspec(choice.python), arguments, env, derived=derived)
+    return _inside(unpacking.kernelspec(choice.python), arguments, env, derived=str(derived.id))
 
 
 def _of_host(arguments: Sequence[str], wanted: str | None) -> Program:

@@ -18,7 +18,7 @@ from cellhold.digest import Digest
 from cellhold.errors import CellholdError, ImageNotFound, NotAllowed
 from cellhold.image import arrival, layer_arrival, layer_making, stored, writing
 from cellhold.image.config import History
-from cellhold.image.reference import Reference
+from cellhold.image.reference import new_name
 from cellhold.layer.pack import CHANGES_MOST, Comparison, Packing, compare
 from cellhold.storage import live
 from cellhold.store import ids, record, subids
@@ -79,14 +79,20 @@ def commit(  # noqa: PLR0913  # docker's options
     Raises ContainerNotFound, ImageNotFound (its image is gone, or is none), NotSupported, InvalidSpec.
     """
     known = _found(container, home)
-    names = [] if name is None else [str(Reference.parse(name))]
+    names = [] if name is None else [new_name(name, aim=f"commit container {known.name} as {name}")]
     with arrival.making(home):
         base = _base(known, home)
         with written(known, home, pause=pause) as found:
             layer = as_layer(found, home, below=base.config.diff_ids)
         now = datetime.now(UTC)
         entry = History(created=now, created_by=" ".join(known.args), author=author, comment=message)
-        config = writing.changed_config(base.config, diff_ids=(*base.config.diff_ids, layer.diff_id), history=[entry], created=now)
+        config = writing.changed_config(
+            base.config,
+            diff_ids=(*base.config.diff_ids, layer.diff_id),
+            history=[entry],
+            created=now,
+            on_host=base.on_host,
+        )
         home.blobs.put(config.raw)
         made = writing.changed_manifest(base.manifest, writing.config_descriptor(config), [*base.manifest.layers, layer.descriptor])
         arrival.arrive(made, arrival.Nowhere(), home, names=names, on_host=base.on_host)
@@ -197,7 +203,7 @@ def _base(known: Record, home: Home) -> StoredImage:
         raise ImageNotFound(
             f"cannot commit container {known.name}: its image {known.image} is not here any more", hint=f"cellhold pull {known.image}"
         )
-    return next((one for one in found if stored.name_as(known.image, one)), found[0])
+    return next((one for one in found if known.image == str(one.id) or stored.name_as(known.image, one)), found[0])
 
 
 def _chains(known: Record) -> list[Digest]:

@@ -19,6 +19,7 @@ from cellhold.build.builder import build
 from cellhold.build.context import Context
 from cellhold.build.options import Options
 from cellhold.cli import main
+from cellhold.image import stored
 from cellhold.store.home import open_home
 from cellhold_kernel import install
 from cellhold_kernel.imagekernels import deriving
@@ -133,9 +134,9 @@ def test_an_image_with_a_python_gets_a_kernel_in_a_layer_once_and_the_next_noteb
 
     capfd.readouterr()
     assert main(["images"]) == 0
-    derived = [line.split() for line in capfd.readouterr().out.splitlines() if line.startswith("localhost/cellhold-kernel")]
-    assert len(derived) == 1
-    name = f"{derived[0][0]}:{derived[0][1]}"
+    derived = [line.split() for line in capfd.readouterr().out.splitlines() if line.startswith("<derived>")]
+    assert [words[1] for words in derived] == [stored.find(image, open_home()).id.short]
+    name = derived[0][2]
     assert main(["history", name]) == 0
     assert "cellhold kernel layer: ipykernel" in capfd.readouterr().out.splitlines()[1]
     assert main(["layers", "--tree", "--all", name]) == 0

@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from urllib3.util import parse_url
 
 from cellhold.digest import Digest
 from cellhold.errors import InvalidSpec
@@ -69,6 +72,12 @@ def test_a_name_is_completed_and_shortened_as_docker_does(text: str, full: str, 
         (f"a@{DIGEST}@{DIGEST}", "no digest"),
         ("-h.x/a", "no name of a registry"),
         ("h:x/a", "no name of a registry"),
+        ("h:65536/a", "65536 is no port: they go from 1 to 65535"),
+        ("h:0/a", "0 is no port"),
+        (f"h:{'9' * 900}/a", "is no port"),
+        ("[::1]:99999/a", "99999 is no port"),
+        ("[:::]/a", "no name of a registry"),
+        ("[12345::]:1/a", "no name of a registry"),
         ("user@h/a", "no digest"),
         ("http://h/a", "'http:' is no name of a registry"),
         ("\u0661/x", "made of a-z"),
@@ -80,6 +89,30 @@ def test_what_is_no_name_is_one_sentence(text: str, reason: str) -> None:
         Reference.parse(text)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 600
+
+
+@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.text()
+    | st.text(alphabet="abz09AZ.-_:/@[]\n\0\u0661\u00e9")
+    | st.from_regex(
+        r"([a-zA-Z0-9.-]{1,9}|\[[a-f0-9:]{0,12}\])?(:[0-9]{0,7})?/?[a-z0-9._/-]{0,20}(:[\w.-]{0,9})?(@sha256:[0-9a-f]{64})?",
+        fullmatch=True,
+    )
+)
+def test_any_text_is_a_name_that_stays_what_it_is_or_one_sentence(text: str) -> None:
+    try:
+        found = Reference.parse(text)
+    except InvalidSpec as error:
+        refused = str(error)
+    else:
+        refused = ""
+    if refused:
+        assert refused.isprintable()
+        assert len(refused) < 700
+        return
+    assert Reference.parse(str(found)) == Reference.parse(found.familiar()) == found
+    assert parse_url(f"https://{found.registry}/v2/").host
 
 
 def test_upper_case_comes_with_the_name_to_write() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import pytest
 
 from cellhold.digest import Digest
 from cellhold.errors import SetupFailed
-from cellhold.store.names import Entry, Names, Table
+from cellhold.store.names import Derived, Entry, Names, Table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,3 +51,47 @@ def test_a_damaged_table_is_a_sentence_and_is_left_as_it_is(tmp_path: Path, text
     with pytest.raises(SetupFailed, match=r"cannot read .*images\.json: it is no table of images"), Names(tmp_path).changed():
         pass
     assert (tmp_path / "images.json").read_text() == text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        b'{"version": true, "images": {}, "names": {}}',
+        b'{"version": 0, "images": {}, "names": {}}',
+        b'{"version": 2, "images": {}, "names": {}, "derived": {"k": {"image": "x"}}}',
+        b'{"version": 2, "images": [], "names": {}, "derived": {}}',
+        b'{"version": 2, "images": {"sha256:%s": {"media_type": 1, "size_bytes": 1, "created": 1}}, "names": {}, "derived": {}}'
+        % (b"a" * 64),
+        b'{"version": 2, "images": {"sha256:%s": {"media_type": "", "size_bytes": 1, "created": 1, "more": 1}}, "names": {}, "derived": {}}'
+        % (b"a" * 64),
+    ],
+)
+def test_garbage_in_the_place_of_the_table_is_no_empty_table(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "images.json").write_bytes(content)
+    with pytest.raises(SetupFailed, match="it is no table of images"):
+        Names(tmp_path).read()
+    assert (tmp_path / "images.json").read_bytes() == content
+
+
+def test_the_table_of_a_later_version_is_left_to_that(tmp_path: Path) -> None:
+    (tmp_path / "images.json").write_text('{"version": 3, "pictures": {}}')
+    with pytest.raises(SetupFailed, match="a table of images of version 3, and this Cellhold knows those up to 2"):
+        Names(tmp_path).read()
+
+
+def test_a_table_that_may_not_be_read_is_no_empty_table(tmp_path: Path) -> None:
+    (tmp_path / "images.json").mkdir()
+    with pytest.raises(SetupFailed, match=r"cannot read .*images\.json: Is a directory"):
+        Names(tmp_path).read()
+
+
+def test_a_table_of_the_first_version_has_no_derived_images_and_is_written_as_one_of_the_second(tmp_path: Path) -> None:
+    old = {"version": 1, "images": {str(IMAGE): {"media_type": "m", "size_bytes": 8, "created": 1.5}}, "names": {"x:1": str(IMAGE)}}
+    (tmp_path / "images.json").write_text(json.dumps(old))
+    with Names(tmp_path).changed() as table:
+        assert (table.names, table.derived, table.images[IMAGE].on_host) == ({"x:1": IMAGE}, {}, False)
+        table.derived["k"] = Derived(image=IMAGE, base=IMAGE)
+    assert json.loads((tmp_path / "images.json").read_text())["version"] == 2
+    assert Names(tmp_path).read().base_of(IMAGE) == IMAGE

@@ -1,4 +1,6 @@
-"""An image with a kernel layer on top: made once for an image, then an image like others, in `cellhold images` and `layers`.
+"""An image with a kernel layer on top: made once for an image, and found by what it was made of.
+
+It has no name that anybody could give to another image; `cellhold images` and `layers` show it by its id.
 
     python -m cellhold_kernel.imagekernels.deriving [limits, as of `cellhold run`] IMAGE
 
@@ -42,16 +44,15 @@ if TYPE_CHECKING:
     from cellhold_kernel.imagekernels.found import Python
 
 VARIABLE = "CELLHOLD_WHEELS"
-_REPOSITORY = "localhost/cellhold-kernel"
 _WHEELS = "/dev/shm/wheels"  # noqa: S108  # the container's own
 _URL = ("http://", "https://")
 
 
-def name(image: StoredImage, python: Python) -> str:
-    """What the image with the layer is called: for another image, Python or table of wheels it is another. Raises NotSupported."""
+def key(image: StoredImage, python: Python) -> str:
+    """What the image with the layer is found by: of another image, Python or table of wheels it is another. Raises NotSupported."""
     pins = wheels.pins(wheels.target(python))
-    key = hashlib.sha256(json.dumps([str(image.id), python.path, sorted(pins.items()), unpacking.INSTALL]).encode()).hexdigest()
-    return f"{_REPOSITORY}:{image.id.encoded[:12]}-{key[:8]}"
+    of = ["kernel layer", str(image.id), python.path, sorted(pins.items()), unpacking.INSTALL]
+    return hashlib.sha256(json.dumps(of).encode()).hexdigest()
 
 
 def derive(image_name: str, home: Home, limits: Limits, tell: Callable[[str], object]) -> StoredImage:
@@ -61,11 +62,11 @@ def derive(image_name: str, home: Home, limits: Limits, tell: Callable[[str], ob
     choice = choose(find(seen.stacks[0].layers, env=seen.env, user=seen.user, cwd=seen.cwd), NATIVE)
     if not isinstance(choice, KernelLayer):
         raise CellholdError(f"cannot add a kernel to {image_name}: it has one")
-    wanted = name(image, choice.python)
+    wanted = key(image, choice.python)
     lock = home.root / "kernel-layers.lock"
     with locks.held(lock, locks.file(lock)):
-        if stored.has(wanted, home):
-            return stored.find(wanted, home)
+        if (known := stored.derived(wanted, home)) is not None:
+            return known
         tell(f"fetching a kernel for {version_text(choice.python.version)}")
         given = os.environ.get(VARIABLE, "")
         index, directory = (given, None) if given.startswith(_URL) else (None, Path(given) if given else None)
@@ -93,7 +94,7 @@ def _layered(image: StoredImage, python: Python, directory: Path, home: Home, *,
         ) from error
     words = f"cellhold kernel layer: ipykernel for {version_text(python.version)} in {unpacking.TARGET}"
     state = state.after(state.next_key("KERNEL", wanted), state.taken(layer, time.time()), created_by=words)
-    return state.arrived(home, names=[wanted])
+    return state.arrived(home, names=[], derived=(wanted, image.digest))
 
 
 def main() -> int:
@@ -113,7 +114,7 @@ def main() -> int:
     except CellholdError as error:
         say(error=type(error).__name__, sentence=str(error), hint=error.hint)
         return 1
-    say(image=image.name)
+    say(image=str(image.id))
     return 0
 
 

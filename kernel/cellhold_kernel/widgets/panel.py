@@ -291,7 +291,7 @@ def _about(kernel: CellKernel | None) -> str:
     if kernel is None:
         return "none runs"
     limits = kernel.spec.limits
-    said = [f"image {plain(kernel.box.spec.image, most=80)}"]
+    said = [f"image {plain(kernel.spec.image, most=80)}"]
     if limits.memory_bytes:
         said.append(f"memory {quantity.size(limits.memory_bytes)}")
     if limits.cpus:

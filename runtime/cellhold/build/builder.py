@@ -21,7 +21,7 @@ from cellhold.errors import BuildFailed, CellholdError, InvalidSpec
 from cellhold.image import arrival, stored
 from cellhold.image.fields import told
 from cellhold.image.progress import nobody as nobody_pulls
-from cellhold.image.reference import Reference
+from cellhold.image.reference import new_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -50,7 +50,7 @@ def build(  # noqa: PLR0913  # what is built, of what, where, how, and who is to
 
     Raises InvalidSpec with the line, BuildFailed with a program's status, ImageNotFound, RegistryFailed, SetupFailed ...
     """
-    names = [str(_named(text_)) for text_ in options.names]
+    names = [new_name(one, aim=f"build {one}") for one in options.names]
     with arrival.making(home):
         made = _Build(
             stages.plan(dockerfile.read(text, name), options.build_args, options.platform, options.target), context, home, options
@@ -61,13 +61,6 @@ def build(  # noqa: PLR0913  # what is built, of what, where, how, and who is to
             labels = {**(state.settings.get("Labels") or {}), **options.labels}
             state = replace(state, settings={**state.settings, "Labels": labels})
         return state.arrived(home, names=names)
-
-
-def _named(text: str) -> Reference:
-    wanted = Reference.parse(text)
-    if wanted.digest is not None:
-        raise InvalidSpec(f"cannot build {text}: a digest is no name to give", hint="write REPOSITORY:TAG")
-    return wanted
 
 
 class _Build:

@@ -64,7 +64,7 @@ class State:
             settings=known.get("config") or {},
             author=base.config.author,
             created=base.config.created.timestamp() if base.config.created else 0.0,
-            key=digest(_FORMAT, str(base.id)),
+            key=digest(_FORMAT, str(base.id), *(["host"] if base.on_host else [])),
         )
 
     @classmethod
@@ -153,8 +153,8 @@ class State:
             chain_ids=self.chain_ids[::-1],
         )
 
-    def arrived(self, home: Home, *, names: Iterable[str]) -> StoredImage:
-        """The image, in the store, under these names (in full)."""
+    def arrived(self, home: Home, *, names: Iterable[str], derived: tuple[str, Digest] | None = None) -> StoredImage:
+        """The image, in the store, under these names (in full). derived: as of arrival.arrive()."""
         now = datetime.fromtimestamp(self.created, UTC)
         if self.base is not None:
             dropped = dict.fromkeys(json.loads(self.base.config.raw).get("config") or {})
@@ -165,16 +165,23 @@ class State:
                 created=now,
                 settings={**dropped, **self.settings},
                 author=self.author,
+                on_host=self.on_host,
             )
         else:
             made = writing.new_config(
-                self.platform, diff_ids=self.diff_ids, history=self.history, created=now, settings=self.settings, author=self.author
+                self.platform,
+                diff_ids=self.diff_ids,
+                history=self.history,
+                created=now,
+                settings=self.settings,
+                author=self.author,
+                on_host=self.on_host,
             )
         home.blobs.put(made.raw)
         described = writing.config_descriptor(made)
         base = None if self.base is None else self.base.manifest
         manifest = writing.new_manifest(described, self.layers) if base is None else writing.changed_manifest(base, described, self.layers)
-        arrival.arrive(manifest, arrival.Nowhere(), home, names=names, on_host=self.on_host)
+        arrival.arrive(manifest, arrival.Nowhere(), home, names=names, on_host=self.on_host, derived=derived)
         return stored.read(manifest.digest, home, home.names.read())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _KEYS = ("id", "name", "label", "status", "exited", "ancestor", "volume", "health")
 _LONGEST_COMMAND = 20
+_ID = re.compile(r"sha256:([0-9a-f]{12})[0-9a-f]{52}")
 _TICK_SECONDS = 1.0
 _HEALTH = {"starting": "health: starting"}  # docker's words in `ps`
 _UNKNOWN = "--"  # docker's, for what is not known
@@ -83,13 +85,19 @@ def _row(known: Record, *, in_full: bool) -> dict[str, str]:
         command = f"{command[: _LONGEST_COMMAND - 1]}…"
     return {
         "container_id": known.id,
-        "image": known.image,
+        "image": known.image if in_full else _short(known.image),
         "command": f'"{command}"',
         "created": ago(time.time() - known.created),
         "status": status(known),
         "ports": ", ".join(ports.told(port) for lease in network.leases_of(known, open_home()) for port in lease.ports),
         "names": known.name,
     }
+
+
+def _short(image: str) -> str:
+    """An id is cut as docker cuts it."""
+    match = _ID.fullmatch(image)
+    return match[1] if match else image
 
 
 def _moment(seconds: float) -> datetime:

@@ -14,14 +14,17 @@ from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
     from datetime import datetime
 
+    from cellhold.digest import Digest
     from cellhold.image.naming import Removed
     from cellhold.image.stored import StoredImage
     from cellhold.store.home import Home
 
 FAILED = 1  # docker's, where some of several went wrong
 _NONE = "<none>"
+_DERIVED = "<derived>"  # its "tag" is the beginning of the id of what it was derived from
 _LONGEST_TEXT = 45
 
 
@@ -96,7 +99,9 @@ def show_list(arguments: argparse.Namespace) -> int:
     from cellhold.image import stored  # noqa: PLC0415  # what only images need is not loaded for containers
 
     home = open_home()
-    rows = [row for image in stored.every(home) for row in _rows(image, home, in_full=arguments.no_trunc)]
+    images = stored.every(home)
+    bases = {image.digest: image.id for image in images}
+    rows = [row for image in images for row in _rows(image, home, bases, in_full=arguments.no_trunc)]
     if arguments.quiet:
         print("\n".join(dict.fromkeys(row["image_id"] for row in rows)), end="\n" if rows else "")
         return 0
@@ -105,13 +110,17 @@ def show_list(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _rows(image: StoredImage, home: Any, *, in_full: bool) -> list[dict[str, str]]:
+def _rows(image: StoredImage, home: Home, bases: Mapping[Digest, Digest], *, in_full: bool) -> list[dict[str, str]]:
+    """bases: the ids of all images, by their manifests."""
     from cellhold.image import description  # noqa: PLC0415
     from cellhold.image.reference import Reference  # noqa: PLC0415
 
-    named = [Reference.parse(name).familiar().rpartition(":") for name in image.names] or [(_NONE, "", _NONE)]
+    base = bases.get(image.base) if image.base else None
+    unnamed = (_DERIVED, "", base.short) if base else (_NONE, "", _NONE)
+    named = [Reference.parse(name).familiar().rpartition(":") for name in image.names] or [unnamed]
     common = {
         "digest": str(image.digest),
+        "derived_from": str(base or ""),
         "image_id": str(image.id) if in_full else image.id.short,
         "created": since(image.config.created),
         "size": size(description.size_bytes(image, home)),

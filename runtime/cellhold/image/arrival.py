@@ -12,11 +12,12 @@ from cellhold.errors import CellholdError, ImageRefused, RegistryFailed
 from cellhold.image import config, layer_arrival, naming
 from cellhold.image.progress import nobody
 from cellhold.layer.bounds import Bounds
-from cellhold.store.names import Entry
+from cellhold.store.names import Derived, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from cellhold.digest import Digest
     from cellhold.image.config import Config
     from cellhold.image.descriptor import Descriptor
     from cellhold.image.manifest import Manifest
@@ -76,18 +77,24 @@ def arrive(  # noqa: PLR0913  # an image, where it comes from, and what is to be
     tell: Tell = nobody,
     bounds: Bounds | None = None,
     on_host: bool = False,
+    derived: tuple[str, Digest] | None = None,
 ) -> None:
     """Have it here, under these names (in full), which are nobody else's then.
 
     came_as: NAME@DIGEST, as a registry called it (of several the latest stands last). on_host: it was made here, on the `host` image.
+    derived: the key that it is found by, and the image that it was made of here, as store/names.py has them.
     Raises ImageRefused, RegistryFailed, OSError: then it is not in the table of images.
     """
     home.blobs.put(manifest.raw)
     found = _config(manifest, source, home)
+    if found.on_host != on_host:  # such an image says so in its config: no other image has its digest
+        raise ImageRefused(f"cannot use the image {manifest.digest}: it was built FROM host on another machine, and needs its files")
     layer_arrival.layers(manifest, found, source, home, bounds=bounds or Bounds(), tell=tell)
     with home.names.changed() as table:
         entry = table.images.setdefault(manifest.digest, Entry(media_type=manifest.media_type, size_bytes=len(manifest.raw)))
         entry.on_host = on_host
+        if derived:
+            table.derived[derived[0]] = Derived(image=manifest.digest, base=derived[1])
         if came_as:
             entry.came_as = [*(one for one in entry.came_as if one != came_as), came_as]
         table.names.update(dict.fromkeys(names, manifest.digest))

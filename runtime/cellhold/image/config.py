@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cellhold.image.fields import Field
 
 MOST_BYTES = 8 << 20
+OWN = "cellhold"  # our own member, which OCI's readers have to ignore (considerations.md, "Extensibility")
+HOST = "host"
 _NANOSECONDS = 1_000_000_000
 
 
@@ -50,6 +52,8 @@ class Healthcheck:
 class Config:
     """diff_ids: the digests of the uncompressed layers, lowest first. on_build: instructions for whoever builds on the image.
 
+    on_host: it says that its layers lie on the files of the machine where it was built (FROM host).
+
     None: the image does not say. raw: as it was received.
     """
 
@@ -70,6 +74,7 @@ class Config:
     volumes: tuple[str, ...]
     healthcheck: Healthcheck | None
     on_build: tuple[str, ...]
+    on_host: bool
     raw: bytes = field(repr=False)
 
     @property
@@ -105,6 +110,7 @@ def parse(raw: bytes, *, layers: int | None = None) -> Config:
         volumes=run["Volumes"].names(),
         healthcheck=_healthcheck(run["Healthcheck"]),
         on_build=run["OnBuild"].texts(),
+        on_host=document[OWN]["from"].optional_text() == HOST,
         raw=raw,
     )
 

@@ -1,4 +1,8 @@
-"""What images are called: tag, remove, prune. An image whose last name goes stays if it was moved away, goes if it was removed (docker)."""
+"""What images are called: tag, remove, prune. An image whose last name goes stays if it was moved away, goes if it was removed (docker).
+
+What was derived from an image (store/names.py) has no name, goes with the image that it was derived from, and is no
+dangling image as long as that is there.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cellhold.digest import Digest
-from cellhold.errors import InvalidSpec, NotAllowed
+from cellhold.errors import NotAllowed
 from cellhold.image import stored
-from cellhold.image.reference import Reference
+from cellhold.image.reference import new_name
 from cellhold.store import garbage, record
 from cellhold.store.garbage import Referred
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from cellhold.image.stored import StoredImage
     from cellhold.store.garbage import Freed
     from cellhold.store.home import Home
+    from cellhold.store.names import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +36,12 @@ class Removed:
 
 def tag(source: str, name: str, home: Home) -> None:
     """Call an image `name` too; another one that had the name loses it. Raises ImageNotFound, InvalidSpec."""
-    wanted = Reference.parse(name)
-    if wanted.digest is not None:
-        raise InvalidSpec(f"cannot tag {source} as {name}: a digest is no name to give", hint="write REPOSITORY:TAG")
+    wanted = new_name(name, aim=f"tag {source} as {name}")
     with home.written(), home.used():  # so that it is not collected between the two lines
         found = stored.find(source, home)
         with home.names.changed() as table:
             table.images.setdefault(found.digest, found.entry)
-            table.names[str(wanted)] = found.digest
+            table.names[wanted] = found.digest
 
 
 def remove(text: str, home: Home, *, force: bool = False) -> Removed:
@@ -49,7 +52,7 @@ def remove(text: str, home: Home, *, force: bool = False) -> Removed:
     """
     found = stored.find(text, home)
     names = _names_to_take(text, found, force=force)
-    goes = len(names) == len(found.names)
+    goes = len(names) == len(found.names) and not (names and found.base)  # what is derived needs no name to stay
     users = _users(found, home)
     if goes and users and not force:
         raise NotAllowed(
@@ -62,7 +65,11 @@ def remove(text: str, home: Home, *, force: bool = False) -> Removed:
 def prune(home: Home, *, everything: bool = False) -> Removed:
     """Remove the images without a name; everything: all that no container has."""
     used = garbage.in_containers(home)
-    going = [image for image in stored.every(home) if not image.names or (everything and not used.intersection(image.chain_ids[-1:]))]
+    going = [
+        image
+        for image in stored.every(home)
+        if (everything and not used.intersection(image.chain_ids[-1:])) or not (image.names or image.base)
+    ]
     untagged = tuple(name for image in going for name in image.names)
     return Removed(untagged=untagged, deleted=_take(going, untagged, home), freed=collect(home))
 
@@ -73,9 +80,17 @@ def _take(going: Sequence[StoredImage], names: Iterable[str], home: Home) -> tup
         for name in names:
             table.names.pop(name, None)
         gone = [image for image in going if not table.names_of(image.digest)]
+        gone += _derived_from(gone, table, home)
         for image in gone:
-            table.images.pop(image.digest, None)
-    return tuple(image.id for image in gone)
+            table.forget(image.digest)
+    return tuple(dict.fromkeys(image.id for image in gone))
+
+
+def _derived_from(gone: Sequence[StoredImage], table: Table, home: Home) -> list[StoredImage]:
+    """The images that were derived from these, and that nobody has given a name or made a container of."""
+    used = garbage.in_containers(home)
+    found = [stored.read(digest, home, table) for image in gone for digest in table.derived_from(image.digest)]
+    return [image for image in found if not image.names and not used.intersection(image.chain_ids[-1:])]
 
 
 def forget_builds(home: Home) -> Freed | None:

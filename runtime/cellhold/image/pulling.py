@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cellhold.errors import ImageRefused
 from cellhold.image import arrival, manifest, stored
 from cellhold.image.platform import Platform
 from cellhold.image.progress import nobody
-from cellhold.image.reference import Reference
+from cellhold.image.reference import Reference, new_name
 from cellhold.image.registry import Registry
 from cellhold.store.home import open_home
 
@@ -34,10 +33,10 @@ def pull(
     then the store is as it was, but for what a cut connection has brought so far.
     """
     wanted = Reference.parse(text)
+    names = [] if wanted.digest else [new_name(text, aim=f"pull {text}")]  # docker: who names a digest moves no tag
     home = home or open_home()
     with arrival.making(home), Registry(wanted.registry) as registry:
         found, came_as = resolve(registry, wanted, platform or Platform.host())
-        names = [] if wanted.tag is None else [str(replace(wanted, digest=None))]
         arrival.arrive(found, _Repository(registry, wanted.repository), home, names=names, came_as=came_as, tell=tell, bounds=bounds)
         return stored.read(found.digest, home, home.names.read())
 

@@ -10,6 +10,7 @@ The grammar is that of the distribution project's `reference` package, which doc
 from __future__ import annotations
 
 import re
+import socket
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -30,6 +31,14 @@ _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}")
 _ID = re.compile(r"[a-f0-9]{64}")
+_LARGEST_PORT = 65535
+_LIKE_AN_ID = re.compile(r"library/[a-f0-9]{12,}")  # as long as those that `cellhold images` prints, or longer
+_RESERVED = {
+    "library/host": "that means this machine's own files",
+    "library/scratch": "that means no image, in a Dockerfile",
+    "library/sha256": "that is how a digest begins",
+    "library/sha512": "that is how a digest begins",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +92,22 @@ class Reference:
         return f"{self.registry}/{self.repository}{self._suffix()}"
 
 
+def new_name(text: str, *, aim: str) -> str:
+    """The name `text` in full, as one that is to be given to an image. aim: what for, as in "cannot AIM: ...".
+
+    No name may read as something else that an image is called by: a digest, an id, the host image. Raises InvalidSpec.
+    """
+    wanted = Reference.parse(text)
+    if wanted.digest is not None:
+        raise InvalidSpec(f"cannot {aim}: a digest is no name to give", hint="write REPOSITORY:TAG")
+    lone = wanted.repository.removeprefix(_OFFICIAL)
+    if wanted.registry == DEFAULT_REGISTRY and (reason := _RESERVED.get(wanted.repository)):
+        raise InvalidSpec(f"cannot {aim}: no image can be called {lone}: {reason}", hint=f"write my/{lone}, say")
+    if wanted.registry == DEFAULT_REGISTRY and _LIKE_AN_ID.fullmatch(wanted.repository):
+        raise InvalidSpec(f"cannot {aim}: {lone[:_TOLD_MOST]} reads as the id of an image", hint=f"write my/{lone}, say")
+    return str(wanted)
+
+
 def _split_digest(text: str) -> tuple[str, Digest | None]:
     rest, at, digest = text.partition("@")
     try:
@@ -105,6 +130,7 @@ def _is_registry(first: str) -> bool:
 def _check(text: str, registry: str, repository: str, tag: str | None) -> None:
     if not _REGISTRY.fullmatch(registry):
         raise _wrong(text, f"{registry!r} is no name of a registry")
+    _check_address(text, registry)
     if repository != repository.lower():
         raise _wrong(text, "a repository's name has no upper case", hint=f"write {repository.removeprefix(_OFFICIAL).lower()}")
     if not _REPOSITORY.fullmatch(repository):
@@ -113,6 +139,18 @@ def _check(text: str, registry: str, repository: str, tag: str | None) -> None:
         raise _wrong(text, f"a repository's name has {_LONGEST_REPOSITORY} characters at most")
     if tag is not None and not _TAG.fullmatch(tag):
         raise _wrong(text, f"{tag!r} is no tag: up to 128 of A-Z a-z 0-9 _ . -, not beginning with . or -")
+
+
+def _check_address(text: str, registry: str) -> None:
+    """What the grammar lets through, and no connection can be made to."""
+    host, colon, port = registry.rpartition(":") if not registry.endswith("]") else (registry, "", "")
+    if colon and not 1 <= int(port) <= _LARGEST_PORT:
+        raise _wrong(text, f"{port[:_TOLD_MOST]} is no port: they go from 1 to {_LARGEST_PORT}")
+    if (host or registry).startswith("["):
+        try:
+            socket.inet_pton(socket.AF_INET6, (host or registry)[1:-1])
+        except OSError:
+            raise _wrong(text, f"{registry!r} is no name of a registry") from None
 
 
 def _wrong(text: str, reason: str, hint: str = "write [REGISTRY/]REPOSITORY[:TAG][@DIGEST], as in python:3.12-slim") -> InvalidSpec:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from cellhold.errors import ImageNotFound, ImageRefused, InvalidSpec, NotAllowed
+from cellhold.errors import CellholdError, ImageNotFound, ImageRefused, InvalidSpec, NotAllowed
 from cellhold.image import config, host, manifest, stack
 from cellhold.image.model import DEFAULT_PATH, Image, Stack
 from cellhold.image.reference import Reference
@@ -27,14 +28,15 @@ if TYPE_CHECKING:
     from cellhold.store.home import Home
     from cellhold.store.names import Table
 
-_ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
+_ID = re.compile(r"(sha256:|sha512:)?([0-9a-f]{4,128})")
+_SHORT_ID = 12  # as it is printed: so many digits or more are no name (reference.new_name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredImage:
     """An image that is here, whole. names: in full, sorted; came_as: NAME@DIGEST, as registries called it.
 
-    arrived: seconds since the epoch.
+    arrived: seconds since the epoch. base: what it was derived from here, if that is here (store/names.py).
     """
 
     digest: Digest
@@ -42,6 +44,7 @@ class StoredImage:
     came_as: tuple[str, ...]
     arrived: float
     on_host: bool = False
+    base: Digest | None = None
     manifest: Manifest = field(repr=False)
     config: Config = field(repr=False)
 
@@ -73,9 +76,12 @@ class StoredImage:
 
 
 def find(text: str, home: Home) -> StoredImage:
-    """The image called `text`: a name, a name with a digest, or the beginning of an id. Raises ImageNotFound, InvalidSpec."""
+    """The image called `text`: a name, a name with a digest, an id or the beginning of one. Raises ImageNotFound, InvalidSpec.
+
+    What reads as an id means that image, whatever others are called.
+    """
     table = home.names.read()
-    digest = _named(text, table) or _numbered(text, home, table)
+    digest = digest_of(text, home, table)
     if digest is None:
         raise ImageNotFound(f"cannot use image={text}: it is not here", hint=f"cellhold pull {text}; cellhold images lists what is here")
     return read(digest, home, table)
@@ -83,8 +89,29 @@ def find(text: str, home: Home) -> StoredImage:
 
 def has(text: str, home: Home) -> bool:
     """Whether find() would find it. Raises InvalidSpec."""
+    return digest_of(text, home, home.names.read()) is not None
+
+
+def digest_of(text: str, home: Home, table: Table) -> Digest | None:
+    """The manifest of the image called `text`; None: it is not here. Raises InvalidSpec, ImageNotFound where it may mean several."""
+    match = _ID.fullmatch(text)
+    numbered = _numbered(text, home, table) if match else None
+    if match and (match[1] or len(match[2]) >= _SHORT_ID):
+        return numbered
+    named = _named(text, table)
+    if named and numbered and named != numbered:
+        raise ImageNotFound(
+            f"cannot use image={text}: one image is called so, and the id of another begins so",
+            hint=f"write {text}:latest for the one, more of the id for the other",
+        )
+    return named or numbered
+
+
+def derived(key: str, home: Home) -> StoredImage | None:
+    """The image that was derived from another one here, by the hash of all that it was made of; None: it is not here."""
     table = home.names.read()
-    return (_named(text, table) or _numbered(text, home, table)) is not None
+    known = table.derived.get(key)
+    return None if known is None else read(known.image, home, table)
 
 
 def every(home: Home) -> list[StoredImage]:
@@ -106,6 +133,7 @@ def read(digest: Digest, home: Home, table: Table) -> StoredImage:
         came_as=tuple(entry.came_as),
         arrived=entry.created,
         on_host=entry.on_host,
+        base=table.base_of(digest),
         manifest=found,
         config=config.parse(home.blobs.read(found.config.digest), layers=len(found.layers)),
     )
@@ -165,24 +193,28 @@ def _parts(trees: tuple[Path, ...], target: str) -> Iterator[Path]:
 
 
 def _named(text: str, table: Table) -> Digest | None:
-    try:
-        wanted = Reference.parse(text)
-    except InvalidSpec:
-        if _ID.fullmatch(text):  # an id in full is no name
-            return None
-        raise
+    """By a name, or by a digest of a repository: what that repository was never known to have is not found by its name."""
+    wanted = Reference.parse(text)
     if wanted.digest is None:
         return table.names.get(str(wanted))
-    full = f"{wanted.registry}/{wanted.repository}@{wanted.digest}"
-    return next((digest for digest, entry in table.images.items() if digest == wanted.digest or full in entry.came_as), None)
+    repository = f"{wanted.registry}/{wanted.repository}"
+    full = f"{repository}@{wanted.digest}"
+    for digest, entry in table.images.items():
+        if full in entry.came_as:
+            return digest
+        if digest == wanted.digest and any(name.rpartition(":")[0] == repository for name in table.names_of(digest)):
+            return digest
+    return None
 
 
 def _numbered(text: str, home: Home, table: Table) -> Digest | None:
-    match = _ID.fullmatch(text)
-    if match is None:
-        return None
-    ids = {digest: read(digest, home, table).id for digest in table.images}
-    found = {id_: digest for digest, id_ in ids.items() if id_.encoded.startswith(match[1])}
+    """By an id or the digest of a manifest, or how they begin. Raises ImageNotFound where several do."""
+    found: dict[Digest, Digest] = {}  # by id: what several manifests have in common is one image
+    for digest in table.images:
+        with suppress(CellholdError):  # a damaged one has no id; its digest is its name
+            id_ = read(digest, home, table).id
+            if any(word.startswith(text) for known in (id_, digest) for word in (known.encoded, str(known))):
+                found.setdefault(id_, digest)
     if len(found) > 1:
         raise ImageNotFound(f"cannot use image={text}: {len(found)} images have ids that begin so", hint="write more of the id")
     return next(iter(found.values()), None)

@@ -32,9 +32,15 @@ def new_config(  # noqa: PLR0913  # what a config says
     created: datetime,
     settings: Mapping[str, Any] | None = None,
     author: str | None = None,
+    on_host: bool = False,
 ) -> Config:
-    """A config of these layers; `settings` are the members of its "config" object, in Docker's words ("Env", "Cmd")."""
+    """A config of these layers; `settings` are the members of its "config" object, in Docker's words ("Env", "Cmd").
+
+    on_host: they lie on this machine's own files.
+    """
     document: dict[str, Any] = {"os": platform.os, "architecture": platform.architecture, "config": {}}
+    if on_host:
+        document[config.OWN] = {"from": config.HOST}
     if platform.variant:
         document["variant"] = platform.variant
     if author:
@@ -50,6 +56,7 @@ def changed_config(  # noqa: PLR0913  # what a config says
     created: datetime,
     settings: Mapping[str, Any] | None = None,
     author: str | None = None,
+    on_host: bool = False,
 ) -> Config:
     """`base` with more on top: its layers are now `diff_ids`, `history` follows its own, `settings` replace what they name (None: drop it).
 
@@ -60,6 +67,8 @@ def changed_config(  # noqa: PLR0913  # what a config says
         document.pop(stale, None)
     if author:
         document["author"] = author
+    if on_host:
+        document[config.OWN] = {"from": config.HOST}
     return _written(document, diff_ids, [*(document.get("history") or []), *map(_history, history)], created, settings)
 
 

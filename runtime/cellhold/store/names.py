@@ -1,11 +1,16 @@
 """Which images there are, and what they are called.
 
-images.json     {"version": 1,
-                 "images": {DIGEST: {"media_type", "size_bytes", "created", "came_as": ["localhost:5000/x@sha256:..."]}},
-                 "names": {"docker.io/library/python:3.12-slim": DIGEST}}
+images.json     {"version": 2,
+                 "images": {DIGEST: {"media_type", "size_bytes", "created", "came_as": ["localhost:5000/x@sha256:..."], "on_host"}},
+                 "names": {"docker.io/library/python:3.12-slim": DIGEST},
+                 "derived": {KEY: {"image": DIGEST, "base": DIGEST}}}
 
-DIGEST is the manifest's. An image without a name stays until it is pruned, as docker has it. The file is written whole and renamed,
-under its lock; after a crash it is the old one or the new one.
+DIGEST is the manifest's. An image without a name stays until it is pruned, as docker has it. What was made here out of
+another image (`derived`) is found by KEY, the hash of all that it was made of; no name leads there, and no name is written
+there. The file is written whole and renamed, under its lock; after a crash it is the old one or the new one.
+
+Version 1 has no `derived`; it is read, and becomes version 2 when it is next written. One that cannot be read is left as it
+is, and so is all that it may refer to.
 """
 
 from __future__ import annotations
@@ -25,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_VERSION = 1
+_VERSION = 2
+_DAMAGED = "it is damaged: move it away, and pull or load the images again"
 
 
 @dataclass(kw_only=True)
@@ -42,16 +48,40 @@ class Entry:
     on_host: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Derived:
+    """An image that was made here out of another one, which is called its base."""
+
+    image: Digest
+    base: Digest
+
+
 @dataclass(kw_only=True)
 class Table:
-    """All images, and all names."""
+    """All images, all names, and what was derived, by the hash of all that it was made of."""
 
     images: dict[Digest, Entry] = field(default_factory=dict)
     names: dict[str, Digest] = field(default_factory=dict)
+    derived: dict[str, Derived] = field(default_factory=dict)
 
     def names_of(self, image: Digest) -> list[str]:
         """What an image is called."""
         return sorted(name for name, digest in self.names.items() if digest == image)
+
+    def base_of(self, image: Digest) -> Digest | None:
+        """What an image was derived from, if that is here; None for all others."""
+        bases = (one.base for one in self.derived.values() if one.image == image)
+        return next((base for base in bases if base in self.images), None)
+
+    def derived_from(self, base: Digest) -> list[Digest]:
+        """The images that were derived from this one."""
+        return [one.image for one in self.derived.values() if one.base == base]
+
+    def forget(self, image: Digest) -> None:
+        """Take an image out, with its names; what was derived from it stays, without a base."""
+        self.images.pop(image, None)
+        self.names = {name: digest for name, digest in self.names.items() if digest != image}
+        self.derived = {key: one for key, one in self.derived.items() if one.image != image}
 
 
 class Names:
@@ -63,19 +93,29 @@ class Names:
         self._lock = root / "images.lock"
 
     def read(self) -> Table:
-        """The table as it is now. Raises SetupFailed for a file that is none."""
+        """The table as it is now. Raises SetupFailed for a file that is none, or of a later version."""
         try:
-            text = self._file.read_text(encoding="utf-8")
+            found = json.loads(self._file.read_bytes())
         except FileNotFoundError:
             return Table()
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise SetupFailed(f"cannot read {self._file}: {reason}", step="store.names", errno=error.errno or 0) from error
+        except (ValueError, RecursionError) as error:
+            raise self._refused("it is no table of images", _DAMAGED) from error
         try:
-            return _table(json.loads(text))
+            version = _integer(found["version"])
+            if version > _VERSION:
+                raise self._refused(
+                    f"it is a table of images of version {version}, and this Cellhold knows those up to {_VERSION}",
+                    "a later version of Cellhold wrote it: use that one",
+                )
+            return _table(found, version)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SetupFailed(
-                f"cannot read {self._file}: it is no table of images of version {_VERSION}",
-                step="store.names",
-                hint="another version of Cellhold wrote it, or it is damaged: move it away, and pull or load the images again",
-            ) from error
+            raise self._refused("it is no table of images", _DAMAGED) from error
+
+    def _refused(self, reason: str, hint: str) -> SetupFailed:
+        return SetupFailed(f"cannot read {self._file}: {reason}", step="store.names", hint=hint)
 
     @contextmanager
     def changed(self) -> Iterator[Table]:
@@ -91,6 +131,7 @@ class Names:
                 "version": _VERSION,
                 "images": {str(digest): asdict(entry) for digest, entry in table.images.items()},
                 "names": {name: str(digest) for name, digest in table.names.items()},
+                "derived": {key: {"image": str(one.image), "base": str(one.base)} for key, one in table.derived.items()},
             },
             indent=1,
         )
@@ -102,10 +143,29 @@ class Names:
         draft.rename(self._file)
 
 
-def _table(found: dict[str, Any]) -> Table:
-    if found["version"] != _VERSION:
-        raise ValueError(found["version"])
+def _table(found: dict[str, Any], version: int) -> Table:
+    """Raises ValueError, KeyError, TypeError or AttributeError for what is none."""
+    if version < 1:
+        raise ValueError(version)
     return Table(
-        images={Digest.parse(digest): Entry(**entry) for digest, entry in found["images"].items()},
+        images={Digest.parse(digest): _entry(**entry) for digest, entry in found["images"].items()},
         names={name: Digest.parse(digest) for name, digest in found["names"].items()},
+        derived={
+            key: Derived(image=Digest.parse(one["image"]), base=Digest.parse(one["base"]))
+            for key, one in (found["derived"].items() if version > 1 else ())
+        },
     )
+
+
+def _entry(*, media_type: Any, size_bytes: Any, created: Any, came_as: Any = (), on_host: Any = False, **others: Any) -> Entry:
+    if not isinstance(media_type, str) or not isinstance(on_host, bool) or not isinstance(created, int | float) or others:
+        raise TypeError(others)
+    if not isinstance(came_as, list | tuple) or not all(isinstance(name, str) for name in came_as):
+        raise TypeError(came_as)
+    return Entry(media_type=media_type, size_bytes=_integer(size_bytes), created=created, came_as=list(came_as), on_host=on_host)
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(value)
+    return value

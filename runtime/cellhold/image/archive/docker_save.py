@@ -14,7 +14,7 @@ from cellhold.errors import ImageRefused, InvalidSpec
 from cellhold.image import config, fields, mediatypes, writing
 from cellhold.image.descriptor import Descriptor
 from cellhold.image.fields import told
-from cellhold.image.reference import Reference
+from cellhold.image.reference import new_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +68,6 @@ class DockerSave:
 def _names(entry: Field) -> Iterator[str]:
     for text in entry["RepoTags"].texts():
         try:
-            yield str(Reference.parse(text))
+            yield new_name(text, aim=f"load an image as {text}")
         except InvalidSpec as error:
-            raise ImageRefused(f"cannot use the archive: {told(text)} is no name of an image") from error
+            raise ImageRefused(f"cannot use the archive: {told(text)} is no name of an image", hint=str(error)) from error

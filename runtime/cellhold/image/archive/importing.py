@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cellhold.image import arrival, layer_making, stored, writing
 from cellhold.image.config import History
 from cellhold.image.platform import Platform
-from cellhold.image.reference import Reference
+from cellhold.image.reference import new_name
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -25,7 +25,7 @@ def import_root(
     source: BinaryIO, name: str | None, home: Home, *, message: str = "Imported from -", bounds: Bounds | None = None
 ) -> StoredImage:
     """Make an image of a tar, compressed or not, and call it `name`. Raises ImageRefused, InvalidSpec, SetupFailed (a full disk)."""
-    names = [] if name is None else [str(Reference.parse(name))]
+    names = [] if name is None else [new_name(name, aim=f"import an image as {name}")]
     with arrival.making(home):
         layer = layer_making.make(iter(partial(source.read, _CHUNK_BYTES), b""), home, bounds=bounds)
         now = datetime.now(UTC)

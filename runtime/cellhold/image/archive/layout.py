@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cellhold.errors import ImageRefused, InvalidSpec
 from cellhold.image import manifest
-from cellhold.image.reference import Reference
+from cellhold.image.reference import new_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ def _name(entry: Descriptor) -> str | None:
     for text in (entry.annotations.get(FULL_NAME), entry.annotations.get(REFERENCE)):
         if text and (":" in text or "/" in text):
             try:
-                return str(Reference.parse(text))
+                return new_name(text, aim=f"load an image as {text}")
             except InvalidSpec:
                 continue
     return None
