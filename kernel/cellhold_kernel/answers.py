@@ -88,6 +88,14 @@ class Answers:
             if message.type.endswith("_request"):
                 self._front.reply(channel, message, _known(message) or {**_failure(type(error).__name__, _lines(error)), "status": "error"})
 
+    def unanswered(self, channel: str, message: Message, error: CellholdError, *, count: int | None) -> None:
+        """Reply to a cell that has run, and whose own reply cannot be had. Its output stays, and its own `idle` comes."""
+        failure = _failure(type(error).__name__, _lines(error))
+        number = self.cells if count is None else count
+        if not is_silent(message):
+            self._front.publish("error", failure, parent=message.header)
+        self._front.reply(channel, message, {**failure, "status": "error", "execution_count": number})
+
     def refuse(self, message: Message, error: CellholdError) -> None:
         """End a cell that was not run with an error."""
         failure = _failure(type(error).__name__, _lines(error))

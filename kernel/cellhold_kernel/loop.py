@@ -64,14 +64,16 @@ class Loop:
             for source in again | dict.fromkeys(source for source, _event in ready):
                 callback = self._callbacks.get(source)  # an earlier one of this round may have removed it
                 if callback is not None:
-                    _guarded(callback)
+                    guarded(callback)
 
 
-def _guarded(callback: Callable[[], None]) -> None:
-    """Call it; what nobody foresaw costs the one message, not the notebook: it is told in the server's log."""
+def guarded(callback: Callable[[], None]) -> bool:
+    """Call it; what nobody foresaw costs the one message, not the notebook: it is told in the server's log. Whether it went well."""
     try:
         callback()
     except Exception:  # noqa: BLE001  # the kernel's message loop is one of the two borders for that
         import traceback  # noqa: PLC0415  # needed once in a blue moon
 
         traceback.print_exc()
+        return False
+    return True

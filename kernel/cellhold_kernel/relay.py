@@ -25,6 +25,7 @@ from cellhold_kernel.cellwatch import CellWatch, Counters
 from cellhold_kernel.config import Trust
 from cellhold_kernel.controls import Controls
 from cellhold_kernel.flow import Flow
+from cellhold_kernel.loop import guarded
 from cellhold_kernel.progress import Progress
 from cellhold_kernel.requests import Requests
 from cellhold_kernel.tail import plain
@@ -58,10 +59,12 @@ _BROKEN_SECONDS = 10.0  # a busy machine takes 3 to say that a container has end
 _HELD_MOST = 1000  # messages that wait for the container to come
 _HELD_BYTES_MOST = 16 << 20
 _READ_MOST = 64 << 10  # bytes of JSON from the container that we look into
+_COMMS_MOST = 1 << 20  # the same, of those that it has
 _LEAST = [b"{}"] * 4  # stands for the end of a message that was not kept
 _SHOWN = 40
 _OURS = frozenset({"iopub_welcome"})  # what only the host kernel says
 _OK = {"status": "ok", "user_expressions": {}, "payload": []}
+_RESULTS = ("ok", "error", "aborted")  # of a cell
 _STATES = ("busy", "idle", "starting")  # the others ("dead", "restarting") are the server's words
 
 
@@ -256,19 +259,31 @@ class HostKernel:
             message = wire.parse(parts)
             if message is None or not self._signer.verify(message):
                 continue  # ipykernel drops such as well
-            if message.type == "kernel_info_request" and self._is_paused():
-                self._answers.info(channel, message)
-            elif message.type.startswith("comm_") and self._is_for_panel(channel, message):
-                continue
-            elif channel == "control":
-                self._control(message)
-            elif message.header.get("subshell_id") and self._session.current is not None:
-                self._pass_on(channel, message)
-            elif action := self._urgent(message):
-                self._act(message, action, "")
-            else:
-                self._hold(channel, message)
+            self._see_to(channel, message, self._take)
         self._pump()
+
+    def _see_to(self, channel: str, message: wire.Message, how: Callable[[str, wire.Message], None]) -> None:
+        """Do that with one of Jupyter's messages; whoever asked is answered, also where that fails in a way that nobody foresaw."""
+        if not guarded(partial(how, channel, message)):
+            error = CellholdError("cannot do what was asked: the Jupyter server's log says why")
+            if message.type == "execute_request":
+                self._refuse(message, error)
+            else:
+                self._answers.question(channel, message, error=error)
+
+    def _take(self, channel: str, message: wire.Message) -> None:
+        if message.type == "kernel_info_request" and self._is_paused():
+            self._answers.info(channel, message)
+        elif message.type.startswith("comm_") and self._is_for_panel(channel, message):
+            pass
+        elif channel == "control":
+            self._control(message)
+        elif message.header.get("subshell_id") and self._session.current is not None:
+            self._pass_on(channel, message)
+        elif action := self._urgent(message):
+            self._act(message, action, "")
+        else:
+            self._hold(channel, message)
 
     def _hold(self, channel: str, message: wire.Message) -> None:
         self._held.append((channel, message))
@@ -325,8 +340,11 @@ class HostKernel:
             if asks and self._requests.cell_runs():
                 return
             self._held.popleft()
-            if not (asks and self._asks_us(message)):
-                self._pass_on(channel, message)
+            self._see_to(channel, message, self._ask_us_first if asks else self._pass_on)
+
+    def _ask_us_first(self, channel: str, message: wire.Message) -> None:
+        if not self._asks_us(message):
+            self._pass_on(channel, message)
 
     def _say(self, message: wire.Message, kind: str, content: dict[str, Any]) -> None:
         """Publish something of our own in a cell of the cell kernel's, once that has begun."""
@@ -431,21 +449,35 @@ class HostKernel:
         request = self._requests.answered(channel, message.parent_id)
         if request is None or message.identities != request.message.identities:
             return
+        ours = self._panel.known(request.message.content) if request.message.type == "comm_info_request" else {}
+        if (flaw := message.flaw) is not None:
+            self._unreadable(request, flaw, ours)
+            return
         content = message.content_up_to(_READ_MOST)
         if request.message.type == "kernel_info_request" and not is_kernel_info(content):
             self._answers.question(channel, request.message, error=CellholdError("the cell kernel does not say what it is"))
             return
         if request.message.type == "kernel_info_request":
             self._answers.known_info = content
-        if request.message.type == "comm_info_request" and (ours := self._panel.known(request.message.content)):
-            told = message.content
-            comms = told["comms"] if isinstance(told.get("comms"), dict) else {}
-            self._front.send(channel, self._signer.with_content(message, {**told, "comms": {**comms, **ours}}))
+        if ours and (theirs := message.content_up_to(_COMMS_MOST)):  # more comms than that are told without ours
+            comms = theirs["comms"] if isinstance(theirs.get("comms"), dict) else {}
+            self._front.send(channel, self._signer.with_content(message, {**theirs, "comms": {**comms, **ours}}))
             return
-        if self._watch is not None and request.message.id == self._watch.message_id:
-            self._watch.result = str(content.get("status"))
+        if self._watch is not None and request.message.id == self._watch.message_id and content.get("status") in _RESULTS:
+            self._watch.result = content["status"]
         self._front.send(channel, message.frames)
         self._follow(request, failed=content.get("status") == "error")
+
+    def _unreadable(self, request: Request, flaw: str, ours: Mapping[str, Any]) -> None:
+        """Answer in place of a cell kernel whose answer no front end could read. ours: our part of it, if it has one."""
+        error = CellholdError(f"cannot pass on the cell kernel's answer: {flaw}")
+        if ours:
+            self._answers.comms(request.channel, request.message, ours)
+        elif request.is_cell:
+            self._answers.unanswered(request.channel, request.message, error, count=request.count)
+        else:
+            self._answers.question(request.channel, request.message, error=error)
+        self._follow(request, failed=True)
 
     def _follow(self, request: Request, *, failed: bool) -> None:
         """Go on behind a cell that was answered."""
@@ -500,9 +532,10 @@ class HostKernel:
     def _asks_us(self, message: wire.Message) -> bool:
         """Do what a cell's %container, %limits and %network lines, or its %%dockerfile or %%run, ask for; False where it has none."""
         from cellhold_kernel.magics import cells, container, limits, lines, network  # noqa: PLC0415  # imported when a cell asks
+        from cellhold_kernel.magics.lines import encodable  # noqa: PLC0415
 
-        code = str(message.content.get("code", ""))
         try:
+            code = encodable(str(message.content.get("code", "")))
             if (begun := cells.begun(self._session, code)) is not None:
                 self._begin_work(message, *begun)
                 return True

@@ -11,13 +11,13 @@ https://jupyter-client.readthedocs.io/en/stable/messaging.html#the-wire-protocol
 from __future__ import annotations
 
 import hmac
-import json
 import os
 from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import InvalidSpec
+from cellhold_kernel import documents
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +30,7 @@ FRAME_COST = 128  # bytes that a frame takes besides its own, here and in zmq
 _FIXED = 5  # signature, header, parent header, metadata, content
 _HEADER_MOST = 64 << 10
 _INTERPRETED_MOST = 32 << 20  # what anybody reads of parent header and content
+_REPLY_MOST = 64 << 10  # bytes of a reply's content that are parsed: 3 bytes of JSON can become 70 of memory
 
 
 def size_of(parts: Sequence[Part]) -> int:
@@ -103,6 +104,17 @@ class Message:
         """The content; {} where it has more bytes: 3 bytes of JSON can become 70 of memory."""
         return self.content if len(self.signed[3]) <= most else {}
 
+    @property
+    def flaw(self) -> str | None:
+        """Why nobody can read the content, in words; None where it can be read. What is large is not parsed for that."""
+        if len(self.signed[3]) > _REPLY_MOST:
+            return documents.flaw(bytes(self.signed[3]))
+        try:
+            self._content = _parse(self.signed[3])
+        except ValueError as error:
+            return str(error)
+        return None
+
     def mentions(self, text: bytes) -> bool:
         """Whether the content's raw JSON holds `text`: a look that costs nothing, before anything is parsed."""
         return text in bytes(self.signed[3])
@@ -163,12 +175,12 @@ class Signer:
         identities: Sequence[bytes] = (),
     ) -> list[bytes]:
         """The frames of a message of our own; `parent` is the header of what it answers."""
-        signed = [_pack(self.header(kind)), _pack(parent or {}), _pack(metadata or {}), _pack(content)]
+        signed = [documents.pack(self.header(kind)), documents.pack(parent or {}), documents.pack(metadata or {}), documents.pack(content)]
         return [*identities, DELIMITER, self.sign(signed), *signed]
 
     def with_content(self, message: Message, content: Mapping[str, Any]) -> list[Part]:
         """The frames of `message` with another content, signed anew."""
-        signed: list[Part] = [*message.signed[:3], _pack(content)]
+        signed: list[Part] = [*message.signed[:3], documents.pack(content)]
         return [*message.identities, DELIMITER, self.sign(signed), *signed, *message.buffers]
 
 
@@ -182,16 +194,16 @@ def _keyed(key: str, scheme: str) -> hmac.HMAC:
         raise InvalidSpec(f"cannot use signature_scheme={scheme}: {error}", hint="hmac-sha256") from error
 
 
-def _pack(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
+def _parse(part: Part) -> dict[str, Any]:
+    """As jupyter_client reads it, which puts a mark where bytes are not UTF-8. Raises ValueError."""
+    return documents.parse(bytes(part), errors="replace")
 
 
 def object_in(part: Part, *, most: int = _HEADER_MOST) -> dict[str, Any] | None:
-    """The JSON object in a part of at most `most` bytes, or None. Deep nesting ends in a RecursionError, not in a crash."""
+    """The JSON object in a part of at most `most` bytes, or None."""
     if len(part) > most:
         return None
     try:
-        found = json.loads(bytes(part))
-    except (ValueError, RecursionError):
+        return _parse(part)
+    except ValueError:
         return None
-    return found if isinstance(found, dict) else None

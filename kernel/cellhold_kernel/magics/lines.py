@@ -34,6 +34,19 @@ class Asked(NamedTuple):
     action: tuple[str, ...] = ()
 
 
+def encodable(code: str) -> str:
+    """The cell's code, if it is Unicode, which JSON need not be. Raises InvalidSpec."""
+    try:
+        code.encode()
+    except UnicodeEncodeError as error:
+        half = f"U+{ord(code[error.start]):04X}"
+        raise InvalidSpec(
+            f"cannot read the cell: character {error.start + 1} is {half}, half of a surrogate pair",
+            hint="type it again: it is not a character",
+        ) from error
+    return code
+
+
 def read(code: str) -> Asked | None:
     """Take a cell's lines; None where it has none. Raises InvalidSpec for one that is not understood, or not at the top."""
     lines = code.split("\n")

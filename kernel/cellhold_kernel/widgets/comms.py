@@ -59,7 +59,7 @@ class Comms:
         """Whether a front end's message is for one of ours, or asks for the states of all: then it has been dealt with."""
         if not self._widgets or message.type not in ("comm_open", "comm_msg", "comm_close"):
             return False
-        comm_id, is_open = message.content.get("comm_id"), message.type == "comm_open"
+        comm_id, is_open = str(message.content.get("comm_id")), message.type == "comm_open"
         if not (comm_id in self._widgets or (is_open and saved.asks_for_all(message))):
             return False
         self._front.publish("status", {"execution_state": "busy"}, parent=message.header)
@@ -68,7 +68,7 @@ class Comms:
             # refused: front ends ask each comm for its own then, the container's as well
             self._front.publish("comm_close", {"comm_id": comm_id, "data": {}}, parent=message.header)
         elif message.type == "comm_msg":
-            self._received(self._widgets[str(comm_id)], message.content.get("data"))
+            self._received(self._widgets[comm_id], message.content.get("data"))
         self._parent = {}
         self._front.publish("status", {"execution_state": "idle"}, parent=message.header)
         return True
