@@ -9,10 +9,12 @@ from cellhold.errors import NotSupported, SetupFailed
 if TYPE_CHECKING:
     from cellhold.errors import CellholdError
 
+_FIRST_STEPS = frozenset({"launch", "launch.clone", "network.offer"})  # where a host without user namespaces fails
+
 
 def explain(error: CellholdError) -> CellholdError:
     """Return `error`, or, where this host lacks what every container needs, NotSupported in the words of `cellhold doctor`."""
-    if not isinstance(error, (NotSupported, SetupFailed)):
+    if not isinstance(error, SetupFailed) or error.step not in _FIRST_STEPS:
         return error
     from cellhold import doctor  # noqa: PLC0415  # a second of trials, for a command that has failed
 
