@@ -63,7 +63,7 @@ def serve(given: Arguments, create: Callable[[Spec], Box], *, rules: Path = poli
     with suppress(FileNotFoundError):  # the folder is gone: there is none to show
         workspace = Workspace(Path.cwd(), _secret(given.connection_file))
     with ExitStack() as closing:
-        session = Session(asked, loop, create=create, arguments=given.rest, sources=config.Sources(settings, workspace, rules))
+        session = Session(asked, loop, create=create, arguments=given.rest, sources=config.Sources(settings, workspace, rules, notebook()))
         closing.callback(session.close)
         session.open(failure)
         from cellhold_kernel import wire  # noqa: PLC0415  # these are imported while the cell kernel comes up

@@ -1,11 +1,21 @@
-"""A build that a cell waits for (%%dockerfile): `cellhold build --progress json`. A step's output folds away when the step is done."""
+"""A build that a cell waits for (%%dockerfile). A step's output folds away when the step is done.
+
+    python -m cellhold_kernel.building        what was granted as JSON on standard input
+
+is the process that builds, and says how far it is as `cellhold build --progress json` does. It sees of
+the notebook's folder what a container is shown, and takes no image that the policy has not.
+"""
 
 from __future__ import annotations
 
 import html
+import json
+import os
+import sys
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellhold import quantity
 from cellhold_kernel.pulling import Rows
@@ -13,8 +23,10 @@ from cellhold_kernel.tail import plain
 from cellhold_kernel.working import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator
+
+    from cellhold.image.stored import StoredImage
+    from cellhold_kernel.gate.granted import GrantedBuild
 
 _KEPT_LINES = 200  # of a step's output, in HTML
 _SHOWN_LINES = 8  # as text, of the step that is at work
@@ -36,20 +48,38 @@ class _Step:
         self.lines.extend(plain(line.removesuffix("\r").rpartition("\r")[2], most=_LINE_MOST) for line in more)
 
 
+class BuildContext(NamedTuple):
+    """What a build sees of the notebook's folder. descriptor: of the folder, None for nothing of it. hidden: paths below it."""
+
+    descriptor: int | None = None
+    hidden: tuple[str, ...] = ()
+
+
 class Build(Work):
     """One build. name: of the image."""
 
     undone = "the image was not built"
 
-    def __init__(self, name: str, dockerfile: str, context: Path, flags: Sequence[str]) -> None:
-        """Start it. flags: more of `cellhold build`."""
-        self.name = name
+    def __init__(self, granted: GrantedBuild, context: BuildContext) -> None:
+        """Start it."""
+        from cellhold.store import specs  # noqa: PLC0415  # for this alone
+
+        self.name = granted.asked
         self.id = ""
         self._steps: list[_Step] = []
         self._warnings: list[str] = []
         self._layers = Rows()
-        arguments = ["build", "--progress", "json", "-t", name, "-f", "-", *flags, "--", str(context)]
-        super().__init__("cellhold.cli", arguments, given=dockerfile.encode())
+        job = {
+            **{name: value for name, value in vars(granted).items() if name not in ("folder", "asked")},
+            "images": granted.images.write(),
+            "build_args": dict(granted.build_args),
+            "labels": dict(granted.labels),
+            "limits": specs.plain_limits(granted.limits),
+            "context": context.descriptor,
+            "hidden": context.hidden,
+        }
+        keep = () if context.descriptor is None else (context.descriptor,)
+        super().__init__("cellhold_kernel.building", [], given=json.dumps(job).encode(), keep=keep)
 
     def _note(self, said: dict[str, Any]) -> None:
         event = said.get("event")
@@ -104,3 +134,64 @@ class Build(Work):
             return f"{plain(self.name)} was not built"
         cached = sum((step.ending or "").startswith("cached") for step in self._steps)
         return f"built {plain(self.name)} in {self.seconds:.1f} s, {cached} of {len(self._steps)} steps from the cache: {self.id}"
+
+
+def main() -> int:
+    """The process."""
+    from cellhold.errors import BuildFailed, CellholdError  # noqa: PLC0415  # what the host kernel does without
+
+    job = json.load(sys.stdin)
+    try:
+        image = _built(job)
+    except CellholdError as error:
+        failed = {"last": error.last, "status": error.status} if isinstance(error, BuildFailed) else {}
+        _say(error=type(error).__name__, sentence=str(error), hint=error.hint, **failed)
+        return 1
+    _say(event="built", id=str(image.id))
+    return 0
+
+
+def _built(job: dict[str, Any]) -> StoredImage:
+    from cellhold.build.builder import build  # noqa: PLC0415  # as above
+    from cellhold.build.context import Context  # noqa: PLC0415
+    from cellhold.build.options import Options  # noqa: PLC0415
+    from cellhold.cli import bars, steps  # noqa: PLC0415
+    from cellhold.image.platform import Platform  # noqa: PLC0415
+    from cellhold.store import specs  # noqa: PLC0415
+    from cellhold.store.home import open_home  # noqa: PLC0415
+    from cellhold_kernel.gate.images import Images  # noqa: PLC0415
+
+    images, folder = Images.read(job["images"]), None
+    if job["context"] is not None:
+        os.fchdir(job["context"])  # the folder that is held, whatever its name leads to by now
+        folder = Path()
+    options = Options(
+        names=(job["name"],),
+        build_args=job["build_args"],
+        target=job["target"],
+        platform=Platform.parse(job["platform"]) if job["platform"] else Platform.host(),
+        cache=job["cache"],
+        pull=job["pull"],
+        limits=specs.limits(job["limits"]),
+        labels=job["labels"],
+        resolve=images.resolve,
+        owner=images.owner,
+    )
+    with bars.shown("json", sys.stdout) as tell_pull, steps.shown("json", sys.stdout) as tell:
+        return build(
+            job["dockerfile"],
+            "Dockerfile",
+            Context(folder, hidden=job["hidden"]),
+            open_home(),
+            options,
+            tell=tell,
+            tell_pull=tell_pull,
+        )
+
+
+def _say(**members: Any) -> None:
+    print(json.dumps(members), flush=True)  # noqa: T201  # what a program reads
+
+
+if __name__ == "__main__":
+    sys.exit(main())

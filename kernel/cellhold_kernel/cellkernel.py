@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cellhold.network.egress import Refused
     from cellhold.outcome import Outcome
     from cellhold.spec import Limits, Spec
+    from cellhold_kernel.gate.granted import GrantedChange, GrantedContainer, GrantedEgress
     from cellhold_kernel.programs import Program
     from cellhold_kernel.shell.companion import Companion
 
@@ -99,7 +100,7 @@ class CellKernel:
 
     def __init__(
         self,
-        spec: Spec,
+        granted: GrantedContainer,
         *,
         create: Callable[[Spec], Box],
         key: str,
@@ -115,6 +116,7 @@ class CellKernel:
         self.connected = 0.0
         self._companion: Companion | None = None  # of a shell
         self.program = program
+        spec = granted.spec
         with ExitStack() as undo:
             self.meeting = meeting.Meeting(key=key, signature_scheme=signature_scheme)
             undo.callback(self.meeting.close)
@@ -193,10 +195,14 @@ class CellKernel:
         with suppress(CellholdError):
             self.box.kill(signal.SIGINT)
 
-    def update(self, limits: Limits) -> None:
+    def update(self, granted: GrantedChange) -> None:
         """Change limits while it runs; raises what Container.update raises."""
-        self.box.update(limits)
-        self.spec = replace(self.spec, limits=limits)
+        self.box.update(granted.limits)
+        self.spec = replace(self.spec, limits=granted.limits)
+
+    def restrict(self, granted: GrantedEgress) -> None:
+        """Change the egress policy while it runs; raises what Container.restrict raises."""
+        self.box.restrict(granted.egress)
 
     def close(self) -> None:
         """Take everything of it away, running or not. Closing twice is no error."""

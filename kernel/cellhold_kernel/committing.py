@@ -1,6 +1,6 @@
 """A container of which an image is made, for a cell that waits for it: `%container commit NAME`.
 
-    python -m cellhold_kernel.committing CONTAINER NAME
+    python -m cellhold_kernel.committing CONTAINER OWNER NAME
 
 is the process that does it, and says in a line of JSON what came of it.
 """
@@ -10,11 +10,14 @@ from __future__ import annotations
 import html
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cellhold import quantity
 from cellhold_kernel.tail import plain
 from cellhold_kernel.working import Work
+
+if TYPE_CHECKING:
+    from cellhold_kernel.gate.granted import GrantedCommit
 
 
 class Commit(Work):
@@ -22,21 +25,21 @@ class Commit(Work):
 
     undone = "nothing was committed"
 
-    def __init__(self, container: str, name: str) -> None:
+    def __init__(self, granted: GrantedCommit) -> None:
         """Start it."""
-        self._container, self._name = container, name
-        self._made: tuple[str, int] | None = None
-        super().__init__("cellhold_kernel.committing", [container, name])
+        self._container, self._name = granted.container, granted.asked
+        self._layer_bytes: int | None = None
+        super().__init__("cellhold_kernel.committing", [granted.container, granted.owner, granted.name])
 
     def _note(self, said: dict[str, Any]) -> None:
-        self._made = plain(str(said["image"])), int(said["layer_bytes"])
+        self._layer_bytes = int(said["layer_bytes"])
 
     def text(self) -> str:
         """What is being made, or was."""
-        if self._made is None:
+        if self._layer_bytes is None:
             return f"making image {plain(self._name)} of container {self._container} ({self.seconds:.0f} s)"
-        image, size = self._made
-        return f"container {self._container} is now image {image}, with a new layer of {quantity.size(size)} (compressed)"
+        layer = f"a new layer of {quantity.size(self._layer_bytes)} (compressed)"
+        return f"container {self._container} is now image {plain(self._name)}, with {layer}"
 
     def html(self) -> str:
         """The same."""
@@ -49,10 +52,10 @@ def main() -> int:
     from cellhold.errors import CellholdError  # noqa: PLC0415
     from cellhold.store.home import open_home  # noqa: PLC0415
 
-    container, name = sys.argv[1:]
+    container, owner, name = sys.argv[1:]
     try:
-        image = committing.commit(container, name, open_home())
-        said: dict[str, object] = {"image": name, "layer_bytes": image.manifest.layers[-1].size_bytes}
+        image = committing.commit(container, name, open_home(), owner=owner)
+        said: dict[str, object] = {"layer_bytes": image.manifest.layers[-1].size_bytes}
     except CellholdError as error:
         said = {"error": type(error).__name__, "sentence": str(error), "hint": error.hint}
     print(json.dumps(said), flush=True)  # noqa: T201  # what a program reads

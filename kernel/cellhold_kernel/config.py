@@ -19,10 +19,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellhold import quantity, volumes
-from cellhold.errors import CellholdError, InvalidSpec, NotAllowed
-from cellhold.network import NONE, egress, is_own, ports
-from cellhold.spec import LOOPBACK, STORAGES, Limits, Spec, shares_network
-from cellhold_kernel.policy import PATH, Policy
+from cellhold.errors import CellholdError, InvalidSpec
+from cellhold.network import egress, ports
+from cellhold.spec import LOOPBACK, STORAGES, Limits, Spec
+from cellhold_kernel.policy import PATH
+from cellhold_kernel.tail import plain
 from cellhold_kernel.workspace import TARGET, WAYS
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ GUARDS = ("warn", "interrupt", "pause")
 _SHOWN = 64
 _KERNEL = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _LARGEST_NOTEBOOK = 256 << 20  # bytes
+_LARGEST_NUMBER = 1 << 63  # that any key could take
 
 
 class Trust(IntEnum):
@@ -191,17 +193,16 @@ KEYS: dict[str, Key] = {
     "volume": Key("mounts", _volumes, "more of the host: HOST:DIR[:ro|rw|O]", Kind.MOUNTS),
     "tmpfs": Key("mounts", _tmpfs, "an empty directory in memory: DIR[:size=SIZE]", Kind.MOUNTS),
 }
-_EGRESS = "internet"  # of a notebook that has a network and says no more
-_NO_CEILINGS = frozenset({"cpuset", "memory-guard"})
 REPEATED = frozenset({"volume", "tmpfs"})  # several in a line, and flags that may be given again
 
 
 class Said(NamedTuple):
-    """What somebody wrote for a key, and where."""
+    """What somebody wrote for a key, and where. beneath: of the metadata's words, what was said for the key before."""
 
     text: str
     source: str
     trust: Trust
+    beneath: Said | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,85 +225,21 @@ class Settings:
         for key in texts:
             if key not in KEYS:
                 raise unknown(key, source)
-        return replace(self, said=MappingProxyType({**self.said, **{key: Said(text, source, trust) for key, text in texts.items()}}))
+        new = {key: Said(text, source, trust, self._beneath(key, trust)) for key, text in texts.items()}
+        return replace(self, said=MappingProxyType({**self.said, **new}))
 
-    def spec(self, policy: Policy | None = None, workspace: Workspace | None = None) -> Spec:
-        """The spec they make, with the notebook's folder.
+    def _beneath(self, key: str, trust: Trust) -> Said | None:
+        """What is remembered below a word of the notebook's metadata: what holds without it."""
+        word = self.said.get(key) if trust is Trust.METADATA else None
+        return word.beneath if word is not None and word.trust is Trust.METADATA else word
 
-        Raises InvalidSpec with key, value and remedy, or NotAllowed for what is above a ceiling of the policy or not the notebook's to ask.
-        """
-        policy = policy or Policy()
-        values = self._values(policy)
-        fields = {KEYS[key].field: value for key, value in values.items() if KEYS[key].kind is Kind.SPEC}
-        if is_own(fields.get("network", NONE)):
-            fields.setdefault("egress", _EGRESS)
-            policy.check_egress(fields["egress"])
-        limits = {KEYS[key].field: value for key, value in values.items() if KEYS[key].kind is Kind.LIMIT}
-        spec = replace(Spec(), **fields).with_limits(**limits)
-        way = policy.mount_within(values.get("mount"))
-        self._check_host(spec, values, policy)
-        mounts = (*values.get("volume", ()), *values.get("tmpfs", ()))
-        folder = workspace.mounts(way) if workspace is not None else ()
-        return replace(spec, mounts=(*folder, *mounts), cwd=TARGET if folder else None)
+    def without_metadata(self) -> Settings:
+        """These settings as they would be if the notebook's metadata said nothing."""
+        left = {key: word.beneath if word.trust is Trust.METADATA else word for key, word in self.said.items()}
+        return replace(self, said=MappingProxyType({key: word for key, word in left.items() if word is not None}))
 
-    def check_pull(self) -> None:
-        """Raise NotAllowed unless whoever asks for the image may have it fetched: nobody sees what stands in a notebook's metadata."""
-        if self._trust("image") < Trust.CELL:
-            image = self.said["image"].text
-            raise NotAllowed(
-                f"cannot use image={image} of the notebook's metadata: it is not here, and a notebook does not fetch images unasked",
-                hint=f"write it where it is seen, in a cell: %container image={image}; or cellhold pull {image}",
-            )
-
-    def cell_limits(self, policy: Policy | None = None) -> CellLimits:
-        """What each cell may use; raises as spec() does."""
-        values = self._values(policy or Policy())
-        if values.get("memory-guard") and values.get("memory") is None:
-            raise InvalidSpec("cannot use memory-guard: there is no memory limit to come near to", hint="memory=512m memory-guard=90%")
-        return CellLimits(**{KEYS[key].field: value for key, value in values.items() if KEYS[key].kind is Kind.CELL})
-
-    def _values(self, policy: Policy) -> dict[str, Any]:
-        """Key -> value of all that was said, the policy's defaults below and its ceilings above."""
-        said = {**Settings().over(str(policy.path), policy.defaults).said, **self.said}
-        values = {key: understood(key, text, source) for key, (text, source, _trust) in said.items()}
-        for key, text in _ceilings(policy).items():
-            ceiling = understood(key, text, str(policy.path))
-            if key not in said:
-                if key != "memory-swap":  # when nobody says it, there is no swap at all
-                    values[key] = _least(_built_in(key), ceiling)
-            elif values[key] is None or values[key] > ceiling:
-                raise policy.above(f"{key}={said[key].text}", key, text)
-        return values
-
-    def _check_host(self, spec: Spec, values: dict[str, Any], policy: Policy) -> None:
-        """Hold what shows directories of the host against the policy, and against how far whoever asks is trusted."""
-        policy.check_image(spec.image)
-        policy.check_network(spec.network)
-        if shares_network(spec.network) and self._trust("network") < Trust.CELL:
-            raise NotAllowed(
-                f"cannot use network={spec.network} of the notebook's metadata: nobody sees it there",
-                hint=f"write it where it is seen, in a cell: %container network={spec.network}",
-            )
-        is_directory = spec.image.startswith(("/", "."))
-        if is_directory and self._trust("image") < Trust.HOST and not policy.names_image(spec.image):
-            raise _not_the_notebooks(f"image={spec.image}", f"--image {spec.image}", "images", policy)
-        for mount in values.get("volume", ()):
-            policy.check_volume(mount)
-            if self._trust("volume") < (Trust.CELL if mount.kind == "volume" else Trust.HOST) and not policy.names_volume(mount):
-                text = self.said["volume"].text
-                raise _not_the_notebooks(f"volume={text}", f"--volume {text}", "volumes", policy)
-        if spec.egress not in (None, "none", _EGRESS) and self._trust("egress") < Trust.CELL:
-            raise NotAllowed(
-                f"cannot use egress={spec.egress} of the notebook's metadata: nobody sees it there",
-                hint=f"write it where it is seen, in a cell: %container egress={spec.egress}",
-            )
-        if values.get("mount") == "rw" and self._trust("mount") < Trust.CELL:
-            raise NotAllowed(
-                "cannot use mount=rw of the notebook's metadata: nobody sees it there, and its cells could change the folder",
-                hint="write it where it is seen, in a cell: %container mount=rw",
-            )
-
-    def _trust(self, key: str) -> Trust:
+    def trust(self, key: str) -> Trust:
+        """How far whoever said the key is trusted; what nobody said is this machine's own."""
         return self.said[key].trust if key in self.said else Trust.HOST
 
     @property
@@ -317,11 +254,15 @@ class Settings:
 
 
 class Sources(NamedTuple):
-    """All that a spec is made of: what was asked for, the notebook's folder (None: it is gone), and the file with the machine's policy."""
+    """All that a spec is made of: what was asked for, the notebook's folder (None: it is gone), and the file with the machine's policy.
+
+    notebook: its file, where that is known.
+    """
 
     settings: Settings = Settings()
     workspace: Workspace | None = None
     policy: Path = PATH
+    notebook: Path | None = None
 
 
 def understood(key: str, text: str, source: str = "") -> Any:
@@ -339,52 +280,23 @@ def understood(key: str, text: str, source: str = "") -> Any:
     return value
 
 
-def _ceilings(policy: Policy) -> dict[str, str]:
-    """The policy's ceilings of limits; swap is memory too: what may be had of both together, where it says only one."""
-    ceilings = {key: text for key, text in policy.limits.items() if text != UNLIMITED}
-    for key in ceilings:
-        if key not in KEYS or KEYS[key].kind not in (Kind.LIMIT, Kind.CELL) or key in _NO_CEILINGS:
-            raise InvalidSpec(
-                f"cannot use the policy {policy.path}: there is no ceiling {key}", hint="no container is made until it is right"
-            )
-    if "memory" in ceilings:
-        ceilings.setdefault("memory-swap", ceilings["memory"])
-    return ceilings
-
-
-def _built_in(key: str) -> Any:
-    """What a limit is when nobody says anything."""
-    return getattr(Limits() if KEYS[key].kind is Kind.LIMIT else CellLimits(), KEYS[key].field)
-
-
-def _least(default: Any, ceiling: Any) -> Any:
-    return ceiling if default is None else min(default, ceiling)
-
-
-def _not_the_notebooks(asked: str, flag: str, ceiling: str, policy: Policy) -> NotAllowed:
-    return NotAllowed(
-        f"cannot use {asked}: a notebook cannot take a directory of the host by itself",
-        hint=f"make a kernel that has it: cellhold kernel install --name mine {flag}; or name it in {ceiling} of {policy.path}",
-    )
-
-
 def unknown(key: str, source: str = "") -> InvalidSpec:
     """The error for a key that does not exist, with the nearest that does."""
     from difflib import get_close_matches  # noqa: PLC0415  # 5 ms to import, and needed once in a blue moon
 
-    near = get_close_matches(key, KEYS, n=1, cutoff=0.5)
+    near = get_close_matches(key[:_SHOWN], KEYS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
     where = f" (in {source})" if source else ""
-    return InvalidSpec(f"cannot use {key[:_SHOWN]}: there is no such key{where}", hint=f"{hint}The keys are {', '.join(KEYS)}")
+    return InvalidSpec(f"cannot use {plain(key, most=_SHOWN)}: there is no such key{where}", hint=f"{hint}The keys are {', '.join(KEYS)}")
 
 
 def of_kernelspec(directory: Path) -> Settings:
     """What the kernelspec in `directory` asks for in `metadata.cellhold`; raises InvalidSpec, or OSError where there is no kernel.json."""
     path = directory / "kernel.json"
     try:
-        texts = _asked(json.loads(path.read_text()))
-    except (ValueError, AttributeError) as error:
-        raise InvalidSpec(f"cannot read kernelspec {path}: {error}", hint="write it again with: cellhold kernel install") from error
+        texts = _asked(_document(path.read_bytes()))
+    except _Unreadable as error:
+        raise InvalidSpec(f"cannot read kernelspec {path}: {error}", hint="write it again with: cellhold kernel install") from None
     return Settings().over(str(path), texts)
 
 
@@ -393,27 +305,46 @@ def of_notebook(path: Path) -> dict[str, str]:
     try:
         if path.stat().st_size > _LARGEST_NOTEBOOK:
             return {}
-        return _asked(json.loads(path.read_bytes()))
+        return _asked(_document(path.read_bytes()))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+    except (OSError, _Unreadable) as error:
         raise InvalidSpec(
-            f"cannot read the metadata of notebook {path}: {error}", hint="%container key=value in its first cell says it as well"
-        ) from error
+            f"cannot read the metadata of notebook {path}: {getattr(error, 'strerror', None) or error}",
+            hint="%container key=value in its first cell says it as well",
+        ) from None
+
+
+class _Unreadable(Exception):
+    """Why a document says nothing, in words."""
+
+
+def _document(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):  # whose words are Python's; a number may have too many digits
+        raise _Unreadable("it is not JSON, or nested too deeply") from None
 
 
 def _asked(document: Any) -> dict[str, str]:
     """`metadata.cellhold` of a kernelspec or a notebook: texts, numbers, and lists of texts for what may be said several times."""
-    asked = document.get("metadata", {}).get(METADATA, {})
-    return {str(key): _text_of(value) for key, value in asked.items()}
+    metadata = document.get("metadata", {}) if isinstance(document, dict) else None
+    asked = metadata.get(METADATA, {}) if isinstance(metadata, dict) else None
+    if not isinstance(asked, dict):
+        whose = "the document" if metadata is None else METADATA if isinstance(metadata, dict) else "metadata"
+        raise _Unreadable(f'{whose} is not an object: write "{METADATA}": {{"memory": "512m"}}')
+    return {key: _text_of(value, key) for key, value in asked.items()}
 
 
-def _text_of(value: Any) -> str:
+def _text_of(value: Any, key: str) -> str:
+    """Raises _Unreadable for a value that no key has."""
     if isinstance(value, str):
         return value
     if isinstance(value, list) and all(isinstance(word, str) for word in value):
         return shlex.join(value)
-    return json.dumps(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_NUMBER:
+        return json.dumps(value)
+    raise _Unreadable(f"the value of {plain(key, most=_SHOWN)} is neither a text nor a number, nor a list of texts")
 
 
 def collect(kernelspec: Path | None, notebook: Path | None) -> tuple[Settings, CellholdError | None]:

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 from cellhold.errors import CellholdError, InvalidSpec, NotAllowed
 from cellhold.lifecycle import TABLE, Action, State
 from cellhold.quantity import parse_seconds, parse_signal
+from cellhold_kernel.config import Trust
 from cellhold_kernel.diagnosis import Diagnosis
+from cellhold_kernel.gate.authorize import authorize
+from cellhold_kernel.gate.request import ActionRequest, CommitRequest
 from cellhold_kernel.tail import plain
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from cellhold.outcome import Outcome
     from cellhold_kernel.committing import Commit
+    from cellhold_kernel.gate.granted import GrantedAction
     from cellhold_kernel.session import Session
     from cellhold_kernel.wire import Message
 
@@ -90,6 +94,11 @@ class Controls:
 
         Raises NotAllowed with the reason, InvalidSpec for arguments that are none, NotSupported where the host cannot.
         """
+        asked = ActionRequest(action=action, arguments=tuple(arguments))
+        return self._perform(authorize(asked, Trust.CELL, self._session.policy()), message)
+
+    def _perform(self, granted: GrantedAction, message: Message | None) -> str | None:
+        action, arguments = granted.action, granted.arguments
         self.check(action)
         match action:
             case "pause" | "unpause":
@@ -106,7 +115,7 @@ class Controls:
                 return None
             case "restart":
                 _no_more(action, arguments)
-                self._session.begin(self._session.settings)
+                self._session.begin()
                 return None
             case _:
                 _no_more(action, arguments)
@@ -124,7 +133,9 @@ class Controls:
             raise InvalidSpec(f"cannot commit to {len(arguments)} names: it needs one", hint="%container commit NAME[:TAG]")
         kernel = self._session.current or self._session.stopped
         assert kernel is not None  # noqa: S101  # as above
-        return Commit(kernel.box.id, arguments[0])
+        session = self._session
+        asked = CommitRequest(owner=session.owner, names=session.names(), container=kernel.box.id, name=arguments[0])
+        return Commit(authorize(asked, Trust.CELL, session.policy()))
 
     def take_removed(self) -> bool:
         """Whether the container was removed on its user's order, so that the next cell gets a fresh one; once."""

@@ -22,6 +22,9 @@ from cellhold.errors import CellholdError, InvalidSpec
 from cellhold.quantity import parse_seconds
 from cellhold.store.home import open_home
 from cellhold_kernel import config
+from cellhold_kernel.gate.authorize import authorize
+from cellhold_kernel.gate.request import ContainerRequest
+from cellhold_kernel.policy import Policy
 from cellhold_kernel.tail import plain
 
 if TYPE_CHECKING:
@@ -114,8 +117,8 @@ def install(
     """
     if not _NAME.fullmatch(name):
         raise InvalidSpec(f"cannot use name={name}: small letters, digits, '_', '.' and '-'", hint="--name cellhold-small, for example")
-    settings = config.Settings().over("", texts)
-    described = _described(settings.spec(), settings.kernel)
+    granted = authorize(ContainerRequest(words=texts), config.Trust.HOST, Policy())  # the machine's holds when it runs
+    described = _described(granted.spec, granted.kernel)
     directory = data / "kernels" / name
     directory.mkdir(parents=True, exist_ok=True)
     written = directory / "kernel.json.new"

@@ -10,17 +10,17 @@ from cellhold_kernel.tail import plain
 from cellhold_kernel.working import Work
 
 if TYPE_CHECKING:
-    from cellhold.spec import Limits
+    from cellhold_kernel.gate.granted import GrantedContainer
 
 
 class Layering(Work):
     """One kernel layer on its way."""
 
-    def __init__(self, image: str, limits: Limits) -> None:
-        """Start it. limits: the notebook's, for the container that the packages are installed in."""
-        self.image = image
+    def __init__(self, granted: GrantedContainer) -> None:
+        """Start it, for the image of that container; its limits hold where the packages are installed."""
+        self.image = granted.spec.image
         self._done: list[str] = []
-        super().__init__("cellhold_kernel.imagekernels.deriving", [*flags.of(limits), "--", image])
+        super().__init__("cellhold_kernel.imagekernels.deriving", [*flags.of(granted.spec.limits), "--", self.image])
 
     def _note(self, said: dict[str, Any]) -> None:
         if "doing" in said:

@@ -4,15 +4,18 @@
     memory = "1g"
 
     [ceilings]
-    memory = "4g"                       # also cpus, pids, disk, time, memory-swap, cell-time, output
+    memory = "4g"                       # also cpus, pids, disk, time, memory-swap, cell-time, output, net-ingress, net-egress
+    containers = 4                      # at a time: the notebook's own, and what %%run -d has left running
+    capabilities = ["SYS_PTRACE"]       # that %%run --cap-add may give beside the default set
     images = ["host", "/srv/images/*"]  # patterns as in fnmatch(3)
     networks = ["none", "bridge"]       # "host" and "container" (the host's, another container's) only where they stand here
     egress = "internet"                 # none < internet < all; lists (allow=...) only below all
     mount = "ro"                        # the notebook's folder: none < ro < rw
-    volumes = ["/srv/data", "/srv/scratch:rw"]
+    volumes = ["/srv/data", "/srv/scratch:rw", "notes"]
 
-Who says nothing gets no more than the ceiling; who asks for more is refused. What the two lists of directories name, a notebook may
-ask for by itself; without them only a kernelspec may (config.py).
+Who says nothing gets no more than the ceiling; who asks for more is refused. Amounts hold for the sum of all that a
+notebook has at a time. What the lists of directories name, a cell may ask for by itself; without them only a kernelspec
+may. What the texts mean, and whether something is within them, is the gate's to say (gate/).
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import InvalidSpec, NotAllowed
-from cellhold.spec import shares_network
+from cellhold.linux.capabilities import mask
 from cellhold_kernel.workspace import WAYS
 
 if TYPE_CHECKING:
@@ -34,8 +37,8 @@ if TYPE_CHECKING:
     from cellhold.spec import Mount
 
 PATH = Path("/etc/cellhold/policy.toml")
-_EGRESSES = ("none", "internet", "all")
-_LISTS = ("images", "networks", "volumes")
+EGRESSES = ("none", "internet", "all")
+_LISTS = ("images", "networks", "volumes", "capabilities")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,8 @@ class Policy:
     networks: tuple[str, ...] | None = None
     volumes: tuple[str, ...] | None = None
     detached: bool = True  # whether a cell may start a container that outlives it (%%run -d)
+    capabilities: tuple[str, ...] = ()  # "CAP_SYS_PTRACE"
+    containers: int | None = None
 
     def names_image(self, image: str) -> bool:
         """Whether the list of images is there and names this one; a directory by its real path."""
@@ -60,56 +65,14 @@ class Policy:
     def names_volume(self, mount: Mount) -> bool:
         """Whether the list of volumes is there and has a directory that this one is, or lies in; writable only where it says so."""
         if mount.kind == "volume":
-            return str(mount.source) in (entry.partition(":")[0] for entry in self.volumes or ())
+            named = (entry.partition(":") for entry in self.volumes or ())
+            return any(name == mount.source and (way != "ro" or mount.read_only) for name, _, way in named)
         source = Path(str(mount.source)).resolve()
         for entry in self.volumes or ():
             directory, _, way = entry.partition(":")
             if source.is_relative_to(Path(directory).resolve()) and (way == "rw" or mount.read_only or mount.kind == "overlay"):
                 return True
         return False
-
-    def check_image(self, image: str) -> None:
-        """Raise NotAllowed for an image that the list has not."""
-        if self.images is not None and not self.names_image(image):
-            raise self.above(f"image={image}", "images", self.images)
-
-    def check_network(self, network: str) -> None:
-        """Raise NotAllowed for a network that the list has not, and for somebody else's that no list names ("host", "container")."""
-        word = network.partition(":")[0]
-        if self.networks is None and shares_network(network):
-            raise NotAllowed(
-                f"cannot use network={network}: it is not the notebook's own, with all that can be reached from there",
-                hint=f'network=bridge, or have who runs this machine write networks = ["none", "{word}"] in {self.path}, [ceilings]',
-            )
-        if self.networks is not None and word not in self.networks:
-            raise self.above(f"network={network}", "networks", self.networks)
-
-    def check_egress(self, egress: str) -> None:
-        """Raise NotAllowed for a policy that lets more through than the ceiling; what a list lets through nobody can tell."""
-        rank = _EGRESSES.index(egress) if egress in _EGRESSES else len(_EGRESSES) - 1
-        if rank > _EGRESSES.index(self.egress):
-            raise self.above(f"egress={egress}", "egress", self.egress)
-
-    def check_volume(self, mount: Mount) -> None:
-        """Raise NotAllowed for a volume that the list has not."""
-        if self.volumes is not None and not self.names_volume(mount):
-            way = "ro" if mount.read_only else "O" if mount.kind == "overlay" else "rw"
-            raise self.above(f"volume={mount.source}:{mount.target}:{way}", "volumes", self.volumes)
-
-    def check_detached(self) -> None:
-        """Raise NotAllowed where no container is to outlive its notebook."""
-        if not self.detached:
-            raise self.above("%%run -d", "detached", "false")
-
-    def mount_within(self, way: str | None) -> str | None:
-        """The way of showing the notebook's folder; None where nobody said anything and nothing is capped. Raises NotAllowed."""
-        if self.mount is None:
-            return way
-        if way is None:
-            return "none" if self.mount == "none" else None
-        if WAYS.index(way) > WAYS.index(self.mount):
-            raise self.above(f"mount={way}", "mount", self.mount)
-        return way
 
     def above(self, asked: str, key: str, ceiling: str | tuple[str, ...]) -> NotAllowed:
         """The error for what is asked above a ceiling."""
@@ -143,14 +106,29 @@ def _policy(tables: dict[str, Any], path: Path) -> Policy:
     mount = ceilings.pop("mount", None)
     if mount is not None and mount not in WAYS:
         raise _broken(path, f"mount = {mount!r} is none of {', '.join(WAYS)}")
-    egress = ceilings.pop("egress", _EGRESSES[-1])
-    if egress not in _EGRESSES:
-        raise _broken(path, f"egress = {egress!r} is none of {', '.join(_EGRESSES)}")
+    egress = ceilings.pop("egress", EGRESSES[-1])
+    if egress not in EGRESSES:
+        raise _broken(path, f"egress = {egress!r} is none of {', '.join(EGRESSES)}")
     detached = ceilings.pop("detached", True)
     if not isinstance(detached, bool):
         raise _broken(path, f"detached = {detached!r} is neither true nor false")
+    containers = ceilings.pop("containers", None)
+    if containers is not None and (isinstance(containers, bool) or not isinstance(containers, int) or containers < 1):
+        raise _broken(path, f"containers = {containers!r} is not a whole number of at least 1")
     limits = _texts(ceilings, path)
-    return Policy(path=path, defaults=_texts(defaults, path), limits=limits, mount=mount, egress=egress, detached=detached, **lists)
+    return Policy(
+        path=path,
+        defaults=_texts(defaults, path),
+        limits=limits,
+        mount=mount,
+        egress=egress,
+        detached=detached,
+        containers=containers,
+        images=lists.get("images"),
+        networks=lists.get("networks"),
+        volumes=lists.get("volumes"),
+        capabilities=lists.get("capabilities", ()),
+    )
 
 
 def _table(tables: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
@@ -163,9 +141,20 @@ def _table(tables: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
 def _words(value: Any, name: str, path: Path) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
         raise _broken(path, f"{name} is no list of texts")
+    if name == "capabilities":
+        return tuple(_capability(word, path) for word in value)
     if name == "volumes" and (wrong := [word for word in value if not _is_volume(word)]):
         raise _broken(path, f"volumes: {wrong[0]!r} is no absolute directory, with or without :ro or :rw, and no volume's name")
     return tuple(value)
+
+
+def _capability(word: str, path: Path) -> str:
+    name = f"CAP_{word.upper().removeprefix('CAP_')}"
+    try:
+        mask(frozenset({name}))
+    except InvalidSpec as error:
+        raise _broken(path, f"capabilities: {word!r} is none: {error}") from error
+    return name
 
 
 def _is_volume(word: str) -> bool:

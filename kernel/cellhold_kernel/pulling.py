@@ -12,6 +12,8 @@ from cellhold_kernel.working import Work, bar
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cellhold_kernel.gate.granted import GrantedPull
+
 _HIDDEN = ("Already exists", "Pull complete")
 
 
@@ -58,11 +60,11 @@ class Rows:
 class Pull(Work):
     """One pull."""
 
-    def __init__(self, image: str) -> None:
+    def __init__(self, granted: GrantedPull) -> None:
         """Start it."""
-        self.image = image
+        self.image = granted.image
         self._layers = Rows()
-        super().__init__("cellhold.cli", ["pull", "--progress", "json", "--", image])
+        super().__init__("cellhold.cli", ["pull", "--progress", "json", "--", granted.image])
 
     def _note(self, said: dict[str, Any]) -> None:
         self._layers.note(said)

@@ -22,7 +22,6 @@ from cellhold_kernel import controls, diagnosis, wire
 from cellhold_kernel.answers import Answers, is_kernel_info, is_silent, stops
 from cellhold_kernel.back import CHANNELS
 from cellhold_kernel.cellwatch import CellWatch, Counters
-from cellhold_kernel.config import Trust
 from cellhold_kernel.controls import Controls
 from cellhold_kernel.flow import Flow
 from cellhold_kernel.loop import guarded
@@ -547,8 +546,7 @@ class HostKernel:
                 return True
             wanted, changed, connected = (asked.magics.get(name) for name in lines.NAMES)
             if wanted:
-                settings = self._session.settings.over("", {**wanted, **(changed or {}), **(connected or {})}, trust=Trust.CELL)
-                self._session.begin(settings)
+                self._session.begin({**wanted, **(changed or {}), **(connected or {})})
                 self._answers.busy(message)
                 self._replacing = (message, asked)
                 return True

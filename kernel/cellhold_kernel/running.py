@@ -21,6 +21,7 @@ from cellhold_kernel.working import Work
 
 if TYPE_CHECKING:
     from cellhold.spec import Spec
+    from cellhold_kernel.gate.granted import GrantedRun
 
 OUTPUT_MOST = 8 << 20  # bytes of a cell's output: the rest is left out, and told
 _PIECE = 8192
@@ -37,14 +38,20 @@ class Run(Work):
     undone = "the container was removed"
     shows_progress = False
 
-    def __init__(self, spec: Spec, lines: str, *, pull: str, detached: bool) -> None:
+    def __init__(self, granted: GrantedRun) -> None:
         """Start it."""
         from cellhold.store import specs  # noqa: PLC0415  # for this alone
 
-        self._image = spec.image
+        self._image = granted.spec.image
         self._ended: dict[str, Any] | None = None
         self._pieces: list[tuple[str, dict[str, Any]]] = []
-        job = {"spec": specs.plain(spec), "lines": lines, "pull": pull, "detached": detached}
+        job = {
+            "spec": specs.plain(granted.spec),
+            "lines": granted.lines,
+            "pull": granted.pull,
+            "detached": granted.detached,
+            "removes_itself": granted.removes_itself,
+        }
         super().__init__("cellhold_kernel.running", [], given=json.dumps(job).encode())
 
     def _note(self, said: dict[str, Any]) -> None:
@@ -116,7 +123,7 @@ def _spec(job: dict[str, Any]) -> Spec:
 def _detached(job: dict[str, Any]) -> dict[str, Any]:
     from cellhold.detached import Detached  # noqa: PLC0415  # as above
 
-    box = Detached.create(_spec(job))
+    box = Detached.create(_spec(job), auto_remove=job["removes_itself"])
     box.start()
     return {"status": None, "name": box.name, "id": box.id}
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from cellhold import image
 from cellhold.errors import CellholdError
+from cellhold.network import is_own
 from cellhold_kernel import diagnosis, meeting, policy
 from cellhold_kernel.cellkernel import CellKernel
 from cellhold_kernel.config import CellLimits, Trust
+from cellhold_kernel.gate.authorize import authorize
+from cellhold_kernel.gate.images import Names
+from cellhold_kernel.gate.request import ChangeRequest, ContainerRequest, EgressRequest, Held, PullRequest
 from cellhold_kernel.programs import LayerMissing, program_for
 
 if TYPE_CHECKING:
@@ -24,9 +27,11 @@ if TYPE_CHECKING:
 
     from cellhold.outcome import Outcome
     from cellhold.spec import Spec
+    from cellhold_kernel.building import BuildContext
     from cellhold_kernel.cellkernel import Box
-    from cellhold_kernel.config import Settings, Sources
+    from cellhold_kernel.config import Sources
     from cellhold_kernel.connection import Connection
+    from cellhold_kernel.gate.granted import GrantedBuild, GrantedContainer
     from cellhold_kernel.loop import Loop
     from cellhold_kernel.policy import Policy
     from cellhold_kernel.programs import Program
@@ -37,6 +42,7 @@ _LOOK_SECONDS = 0.003  # at a socket that is not bound yet, at first
 _LOOK_SHARE = 0.02  # of the time that has passed: where a start takes 30 s, looking must not take the processor from it
 _NUDGE_SECONDS = 0.25  # at a cell kernel that is silent
 _OWNER_DIGITS = 16
+_HOST = "host"
 
 
 class Listener(Protocol):
@@ -61,7 +67,8 @@ class Listener(Protocol):
 class Session:
     """The containers of one notebook. failure: why there is none, when there is none. stopped: one that ended on its user's order, kept.
 
-    owner: what they have in common (Spec.owner); the same after a restart of the host kernel, whose connection file stays.
+    owner: the notebook that they belong to (Spec.owner): by its file, so that it is the same when it is opened again; where nobody says
+    which file that is, by its connection, which stays when the host kernel is started again.
     """
 
     def __init__(
@@ -75,14 +82,15 @@ class Session:
     ) -> None:
         """create: Container.create, or a stand-in for it; arguments: for ipykernel; sources: what the first container is made of."""
         self.settings = sources.settings
-        self.owner = hashlib.sha256(connection.text().encode()).hexdigest()[:_OWNER_DIGITS]
+        identity = connection.text() if sources.notebook is None else f"notebook {sources.notebook}"
+        self.owner = hashlib.sha256(identity.encode()).hexdigest()[:_OWNER_DIGITS]
         self.cell_limits = CellLimits()
         self.current: CellKernel | None = None
         self.coming: CellKernel | None = None
         self.stopped: CellKernel | None = None
         self._work: Work | None = None  # on the image that the next one is made of
         self.failure: CellholdError | None = None
-        self._asked = self.settings, self.cell_limits
+        self._asked = self.settings, self.cell_limits  # of the container that comes
         self._sources = sources
         self._connection = connection
         self._loop = loop
@@ -99,43 +107,57 @@ class Session:
         """Start a container with the present settings; if that fails, or has failed already, the cells are told."""
         try:
             if failure is None:
-                self.begin(self.settings)
+                self.begin(trust=Trust.METADATA)
         except CellholdError as error:
             failure = error
         self.failure = failure
 
-    def begin(self, settings: Settings) -> None:
-        """Start a container with these settings beside the present one; if need be its image is pulled and gets a kernel first.
+    def begin(self, words: Mapping[str, str] | None = None, *, trust: Trust = Trust.CELL) -> None:
+        """Start a container beside the present one; if need be its image is pulled and gets a kernel first.
 
+        words: key -> text, on top of the present settings; trust: of whoever says them.
         Raises CellholdError (InvalidSpec, NotSupported, ImageNotFound ...); nothing has changed then.
         """
-        spec, cell_limits = self._understood(settings)
-        self._asked = (settings, cell_limits)
-        self._prepare(spec, settings)
+        rules = self.policy()
+        words = words or {}
+        named = words.get("image") or self.settings.texts().get("image") or rules.defaults.get("image", _HOST)
+        asked = ContainerRequest(
+            settings=self.settings,
+            owner=self.owner,
+            names=self.names() if image.is_oci(named) else Names(),
+            beside=self.others(),
+            words=words,
+        )
+        granted = authorize(asked, trust, rules)
+        if (workspace := self._sources.workspace) is not None:
+            granted = granted.with_folder(workspace.mounts(granted.folder))
+        self._asked = (granted.settings, granted.cell_limits)
+        self._prepare(granted)
 
-    def _prepare(self, spec: Spec, settings: Settings, *, done: Work | None = None) -> None:
+    def _prepare(self, granted: GrantedContainer, *, done: Work | None = None) -> None:
         """Start it once its image is here and has a kernel; whichever is not so is worked on first. done: the work that has just ended."""
+        spec = granted.spec
         if not image.is_here(spec.image):
             from cellhold_kernel.pulling import Pull  # noqa: PLC0415  # imported when an image is missing, not at every start
 
-            settings.check_pull()
-            self._work_on(Pull(spec.image), spec, settings)
+            fetch = authorize(PullRequest(image=spec.image), granted.image_trust, self.policy())
+            self._work_on(Pull(fetch), granted)
             return
-        program = program_for(spec, self._arguments, wanted=settings.kernel)
+        program = program_for(spec, self._arguments, wanted=granted.kernel)
         if isinstance(program, LayerMissing):
             from cellhold_kernel.layering import Layering  # noqa: PLC0415  # as above
 
             if isinstance(done, Layering):
                 raise CellholdError(f"cannot use image={spec.image}: its kernel layer is gone again")
-            self._work_on(Layering(program.image, spec.limits), spec, settings)
+            self._work_on(Layering(granted), granted)
             return
-        self._start(spec, program)
+        self._start(granted, program)
 
-    def _work_on(self, work: Work, spec: Spec, settings: Settings) -> None:
+    def _work_on(self, work: Work, granted: GrantedContainer) -> None:
         self._work = work
-        self._loop.add(work.fileno(), partial(self._worked, work, spec, settings))
+        self._loop.add(work.fileno(), partial(self._worked, work, granted))
 
-    def _worked(self, work: Work, spec: Spec, settings: Settings) -> None:
+    def _worked(self, work: Work, granted: GrantedContainer) -> None:
         """The work has said something, or has ended."""
         try:
             goes_on = work.drain()
@@ -144,7 +166,7 @@ class Session:
             if goes_on:
                 return
             self._end_work()
-            self._prepare(spec, settings, done=work)
+            self._prepare(granted, done=work)
         except CellholdError as error:
             self._end_work()
             if self._listener is not None:
@@ -156,17 +178,17 @@ class Session:
             self._work.close()
             self._work = None
 
-    def _start(self, spec: Spec, program: Program) -> None:
+    def _start(self, granted: GrantedContainer, program: Program) -> None:
         try:
             coming = CellKernel(
-                spec,
+                granted,
                 create=self._create,
                 key=self._connection.key,
                 signature_scheme=self._connection.signature_scheme,
                 program=program,
             )
         except OSError as error:
-            raise CellholdError(f"cannot start a container of image {spec.image}: {error}") from error
+            raise CellholdError(f"cannot start a container of image {granted.spec.image}: {error}") from error
         self._await(coming)
         if not self._has_cleared:
             self._has_cleared = True
@@ -187,7 +209,7 @@ class Session:
         """Start the container that was kept, or where there is none a fresh one. Raises CellholdError."""
         kernel, self.stopped = self.stopped, None
         if kernel is None:
-            self.begin(self.settings)
+            self.begin()
             return
         self._asked = (self.settings, self.cell_limits)
         try:
@@ -207,24 +229,57 @@ class Session:
         """Change limits of the present container, and of those that follow it. Raises CellholdError; nothing has changed then."""
         if self.current is None:
             raise CellholdError("cannot change limits: no container runs")
-        settings = self.settings.over("", texts, trust=Trust.CELL)
-        spec, cell_limits = self._understood(settings)
-        self.current.update(spec.limits)
-        self.settings, self.cell_limits = settings, cell_limits
+        asked = ChangeRequest(settings=self.settings, beside=self.others(), words=texts)
+        granted = authorize(asked, Trust.CELL, self.policy())
+        self.current.update(granted)
+        self.settings, self.cell_limits = granted.settings, granted.cell_limits
 
     def restrict(self, policy: str) -> None:
         """Change the egress policy of the present container, and of those that follow it. Raises as update()."""
         if self.current is None:
             raise CellholdError("cannot change egress: no container runs")
-        settings = self.settings.over("", {"egress": policy}, trust=Trust.CELL)
-        spec, _cell_limits = self._understood(settings)
-        self.current.box.restrict(str(spec.egress))
-        self.settings = settings
+        asked = EgressRequest(settings=self.settings, beside=self.others(), egress=policy)
+        granted = authorize(asked, Trust.CELL, self.policy())
+        self.current.restrict(granted)
+        self.settings = granted.settings
 
-    def _understood(self, settings: Settings) -> tuple[Spec, CellLimits]:
-        """The spec that settings make within the policy as it is now: who changes the policy need not restart notebooks."""
+    def names(self) -> Names:
+        """What images are called here. Raises SetupFailed."""
+        from cellhold_kernel import inventory  # noqa: PLC0415  # the host image does without, at every start
+
+        return inventory.image_names(self.owner)
+
+    def others(self) -> tuple[Held, ...]:
+        """The containers that the notebook has beside its own: they count against the policy's ceilings."""
         rules = self.policy()
-        return replace(settings.spec(rules, self._sources.workspace), owner=self.owner), settings.cell_limits(rules)
+        if not (rules.limits or rules.containers):
+            return ()
+        from cellhold_kernel import inventory  # noqa: PLC0415  # as above
+
+        return inventory.containers(self.owner)
+
+    def beside(self) -> tuple[Held, ...]:
+        """All that it has, its own among them."""
+        own = self.coming or self.current
+        if own is None:
+            return self.others()
+        main = Held(
+            name="the notebook's container",
+            limits=own.spec.limits,
+            is_main=True,
+            has_network=is_own(own.spec.network),
+        )
+        return (main, *self.others())
+
+    def build_context(self, granted: GrantedBuild) -> BuildContext:
+        """What a build sees of the notebook's folder: what a container is shown of it, and nothing where it is not shown."""
+        from cellhold_kernel.building import BuildContext  # noqa: PLC0415  # as above
+
+        workspace = self._sources.workspace
+        if workspace is None:
+            raise CellholdError("cannot build: the notebook's folder, whose files a build copies, is gone")
+        shown = workspace.mounts(granted.folder)
+        return BuildContext(descriptor=workspace.descriptor(), hidden=shown[0].hidden) if shown else BuildContext()
 
     def policy(self) -> Policy:
         """The machine's policy, as it is now."""

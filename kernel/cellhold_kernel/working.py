@@ -36,8 +36,11 @@ class Work(ABC):
     undone = ""
     shows_progress = True  # while it goes on; in the end in any case
 
-    def __init__(self, module: str, arguments: Sequence[str], *, given: bytes = b"") -> None:
-        """Start `python -m module`; given: its standard input. -P: we are in the notebook's folder, and nothing of it is imported here."""
+    def __init__(self, module: str, arguments: Sequence[str], *, given: bytes = b"", keep: Sequence[int] = ()) -> None:
+        """Start `python -m module`; given: its standard input; keep: descriptors that it gets, by their numbers.
+
+        -P: we are in the notebook's folder, and nothing of it is imported here.
+        """
         if any("\0" in word for word in arguments):
             raise InvalidSpec(f"cannot use {plain(next(word for word in arguments if chr(0) in word), most=80)}: it has a NUL in it")
         self._began = time.monotonic()
@@ -52,6 +55,7 @@ class Work(ABC):
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                pass_fds=keep,
                 start_new_session=True,  # Jupyter's signals to the kernel's group are not for it
             )
         finally:

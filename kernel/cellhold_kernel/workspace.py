@@ -35,6 +35,13 @@ class Workspace:
         """folder: an absolute path; secrets: files or directories, wherever they lie."""
         self.folder = folder.resolve()
         self._secrets = [secret.resolve() for secret in secrets]
+        self._descriptor: int | None = None
+
+    def descriptor(self) -> int:
+        """The folder, opened: its holder's for as long as this object is there."""
+        if self._descriptor is None:
+            self._descriptor = os.open(self.folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return self._descriptor
 
     def mounts(self, way: str | None) -> tuple[Mount, ...]:
         """The mounts that show it in that way; None: nobody said anything, so mount=ro as far as it can be had.

@@ -71,15 +71,23 @@ def diff(container: str, home: Home, *, most: int = CHANGES_MOST) -> Comparison:
 
 
 def commit(  # noqa: PLR0913  # docker's options
-    container: str, name: str | None, home: Home, *, author: str | None = None, message: str | None = None, pause: bool = True
+    container: str,
+    name: str | None,
+    home: Home,
+    *,
+    author: str | None = None,
+    message: str | None = None,
+    pause: bool = True,
+    owner: str = "",
 ) -> StoredImage:
     """Make an image of the container's image and what it has written, and call it `name`. pause: freeze it meanwhile.
 
+    owner: the notebook whose name that is to be, "" = none (reference.new_name).
     The image's config stays as it is: what ran in the container is in the history only.
     Raises ContainerNotFound, ImageNotFound (its image is gone, or is none), NotSupported, InvalidSpec.
     """
     known = _found(container, home)
-    names = [] if name is None else [new_name(name, aim=f"commit container {known.name} as {name}")]
+    names = [] if name is None else [new_name(name, aim=f"commit container {known.name} as {name}", owner=owner)]
     with arrival.making(home):
         base = _base(known, home)
         with written(known, home, pause=pause) as found:

@@ -243,6 +243,8 @@ class Spec:
     policy ("no", "always", "unless-stopped", "on-failure[:TIMES]"), for a container that is kept. labels: for people and programs.
     health: None = the image's; checked where the container is kept. devices: of the host, that it may use. owner: the notebook that it is
     for, by an id of that; "" = whoever has the command line. Names on networks mean something within one owner (cellhold.network.names).
+    image_volumes: whether paths that the image calls volumes become anonymous ones, which no limit counts; else they stay part of the
+    writable layer.
     """
 
     image: str = "host"
@@ -274,6 +276,7 @@ class Spec:
     aliases: tuple[str, ...] = ()
     egress: str | None = None
     owner: str = ""
+    image_volumes: bool = True
 
     def __post_init__(self) -> None:
         """Raise InvalidSpec for what can be seen to be wrong without asking the host."""

@@ -13,6 +13,7 @@ from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.store.home import open_home
 from cellhold_kernel import install, policy
 from cellhold_kernel.config import Settings
+from cellhold_kernel.gate.images import Names
 from cellhold_kernel.magics import dockerfile
 from kernels import PATIENCE, running, until
 
@@ -138,6 +139,7 @@ def test_flags_are_those_of_the_command() -> None:
 )
 def test_the_policy_holds_for_the_name_and_for_each_image_that_is_built_on(tmp_path: Path, name: str, text: str, refused: str) -> None:
     (tmp_path / "policy.toml").write_text('[ceilings]\nimages = ["lab/*"]')
-    session: Any = SimpleNamespace(policy=lambda: policy.read(tmp_path / "policy.toml"), settings=Settings())
+    rules = policy.read(tmp_path / "policy.toml")
+    session: Any = SimpleNamespace(policy=lambda: rules, settings=Settings(), owner="a1", names=Names, beside=lambda: ())
     with pytest.raises(NotAllowed, match=refused):
         dockerfile.start(session, dockerfile.Wanted(name=name, flags=(), dockerfile=text))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from jupyter_client.manager import KernelManager
 
+import grants
 from boxes import command, eventually
 from cellhold import volumes
 from cellhold.errors import InvalidSpec, NotAllowed
@@ -17,6 +18,8 @@ from cellhold.spec import PIDS_DEFAULT
 from cellhold.store.home import open_home
 from cellhold_kernel import install, policy
 from cellhold_kernel.config import Settings, Trust
+from cellhold_kernel.gate.authorize import authorize
+from cellhold_kernel.gate.images import Names
 from cellhold_kernel.magics import run
 from kernels import running
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from cellhold.spec import Spec
     from kernels import Cell, Notebook
 
 pytestmark = [
@@ -134,10 +138,11 @@ def test_too_much_output_is_cut_and_told(notebook: Notebook, shell_image: str) -
 # ------------------------------------------------------------------------------------------------------------------------ without a kernel
 
 
-def session(**rules: Any) -> Any:
-    """What the magic asks of one."""
+def granted(line: str, **rules: Any) -> Spec:
+    """The container that a notebook's cell gets."""
     settings = Settings().over("", {"memory": "100m", "image": "host", "volume": "/srv:/srv"})
-    return SimpleNamespace(settings=settings, policy=lambda: policy.Policy(**rules))
+    session: Any = SimpleNamespace(settings=settings, owner="a1", names=Names, beside=lambda: ())
+    return authorize(run.request(session, wanted(line)), Trust.CELL, policy.Policy(**rules)).spec
 
 
 def wanted(line: str) -> run.Wanted:
@@ -147,10 +152,10 @@ def wanted(line: str) -> run.Wanted:
 
 
 def test_the_notebook_s_limits_hold_where_none_is_given_and_its_folders_do_not() -> None:
-    spec = run.spec(session(), wanted("%%run --cpus 0.5 busybox"))
+    spec = granted("%%run --cpus 0.5 busybox")
     assert (spec.image, spec.limits.memory_bytes, spec.limits.cpus, spec.limits.pids) == ("busybox", 100 * MIB, 0.5, PIDS_DEFAULT)
     assert (spec.args, spec.mounts) == (("sh", "-c", "echo hi"), ())
-    assert run.spec(session(), wanted("%%run --memory 64m busybox cat")).args == ("cat",)
+    assert granted("%%run --memory 64m busybox cat").args == ("cat",)
 
 
 @pytest.mark.parametrize(
@@ -185,12 +190,12 @@ def test_a_line_that_is_wrong_is_told(line: str, told: str) -> None:
 )
 def test_what_the_policy_or_the_notebook_s_rights_forbid_is_refused(line: str, rules: dict[str, Any], told: str) -> None:
     with pytest.raises(NotAllowed) as refused:
-        run.spec(session(**rules), wanted(line))
+        granted(line, **rules)
     assert told in str(refused.value)
 
 
 def test_a_volume_by_name_is_a_cell_s_to_ask_for_and_not_the_metadata_s() -> None:
     asked = {"volume": "data:/d"}
-    assert Settings().over("", asked, trust=Trust.CELL).spec().mounts[0].source == "data"
+    assert grants.spec(Settings().over("", asked, trust=Trust.CELL)).mounts[0].source == "data"
     with pytest.raises(NotAllowed):
-        Settings().over("", asked, trust=Trust.METADATA).spec()
+        grants.spec(Settings().over("", asked, trust=Trust.METADATA))

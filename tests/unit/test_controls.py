@@ -12,6 +12,7 @@ from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.lifecycle import State
 from cellhold_kernel.controls import MOVES, Controls, reason, state_of
 from cellhold_kernel.magics import lines
+from cellhold_kernel.policy import Policy
 
 if TYPE_CHECKING:
     from cellhold_kernel.session import Session
@@ -32,7 +33,10 @@ def in_state(state: State) -> Session:
     return cast(
         "Session",
         SimpleNamespace(
-            current=kernel if state in (R, P) else None, is_coming=state is C, stopped=kernel if state is S else None, settings=None
+            current=kernel if state in (R, P) else None,
+            is_coming=state is C,
+            stopped=kernel if state is S else None,
+            policy=Policy,
         ),
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import grants
 from cellhold.errors import InvalidSpec
 from cellhold.spec import PIDS_DEFAULT
 from cellhold_kernel import config, install
@@ -23,7 +24,7 @@ def of(**texts: str) -> Settings:
 
 def test_every_word_fills_its_field() -> None:
     asked = of(image="/srv/root", memory="512m", memory_swap="1g", cpus="1.5", cpuset="0-1", pids="64", disk="2g", time="1m30s")
-    spec = asked.over("", {"network": "none", "storage": "tmpfs", "hostname": "lab"}).spec()
+    spec = grants.spec(asked.over("", {"network": "none", "storage": "tmpfs", "hostname": "lab"}))
     limits = spec.limits
     assert (spec.image, spec.network, spec.storage, spec.hostname) == ("/srv/root", "none", "tmpfs", "lab")
     assert (limits.memory_bytes, limits.memory_swap_bytes, limits.cpus, limits.cpuset) == (512 << 20, 1 << 30, 1.5, "0-1")
@@ -31,7 +32,7 @@ def test_every_word_fills_its_field() -> None:
 
 
 def test_nothing_said_is_the_built_in_spec() -> None:
-    spec = Settings().spec()
+    spec = grants.spec(Settings())
     assert (spec.image, spec.network, spec.limits.memory_bytes, spec.limits.pids) == ("host", "none", None, PIDS_DEFAULT)
 
 
@@ -41,7 +42,7 @@ def test_what_is_said_later_is_stronger_and_the_rest_stays() -> None:
 
 
 def test_none_lifts_a_limit() -> None:
-    assert of(memory="1g").over("", {"memory": "none"}).spec().limits.memory_bytes is None
+    assert grants.spec(of(memory="1g").over("", {"memory": "none"})).limits.memory_bytes is None
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_none_lifts_a_limit() -> None:
 )
 def test_a_wrong_value_is_one_sentence_with_key_and_value(key: str, text: str, says: str) -> None:
     with pytest.raises(InvalidSpec) as caught:
-        Settings().over("here", {key: text}).spec()
+        grants.spec(Settings().over("here", {key: text}))
     assert str(caught.value).startswith(says)
     assert str(caught.value).endswith("(in here)")
     assert "\n" not in str(caught.value)
@@ -77,7 +78,7 @@ def test_a_key_that_does_not_exist_is_told_with_the_nearest_that_does() -> None:
 
 def test_a_kernelspec_says_it_in_its_metadata(tmp_path: Path) -> None:
     (tmp_path / "kernel.json").write_text(json.dumps({"metadata": {"cellhold": {"memory": "512m", "cpus": 2}}}))
-    limits = config.of_kernelspec(tmp_path).spec().limits
+    limits = grants.spec(config.of_kernelspec(tmp_path)).limits
     assert (limits.memory_bytes, limits.cpus) == (512 << 20, 2)
 
 
@@ -111,8 +112,8 @@ def test_the_command_writes_what_may_be_said_again_and_the_idle_time(tmp_path: P
     written: dict[str, Any] = json.loads((directory / "kernel.json").read_text())
     assert written["metadata"]["cull_idle_timeout"] == 1800
     settings = config.of_kernelspec(directory)
-    assert [mount.target for mount in settings.spec().mounts] == ["/a", "/b"]
-    assert settings.cell_limits().seconds == 60
+    assert [mount.target for mount in grants.spec(settings).mounts] == ["/a", "/b"]
+    assert grants.cell_limits(settings).seconds == 60
 
 
 def test_a_notebook_says_it_in_its_metadata(tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def test_a_notebook_says_it_in_its_metadata(tmp_path: Path) -> None:
     (tmp_path / "n.ipynb").write_text(json.dumps({"metadata": {"cellhold": asked}}))
     settings, failure = config.collect(None, tmp_path / "n.ipynb")
     assert failure is None
-    spec = settings.spec()
+    spec = grants.spec(settings)
     assert (spec.limits.memory_bytes, spec.limits.pids, [mount.target for mount in spec.mounts]) == (1 << 30, 64, ["/a", "/b"])
 
 
@@ -146,16 +147,16 @@ def test_install_checks_before_it_writes(tmp_path: Path, name: str, texts: dict[
 
 def test_a_memory_guard_is_a_share_and_something_to_do() -> None:
     asked = Settings().over("", {"memory": "1g", "memory-guard": "85%:pause"})
-    assert asked.cell_limits().guard == (0.85, "pause")
-    assert Settings().over("", {"memory": "1g", "memory-guard": "90"}).cell_limits().guard == (0.9, "warn")
+    assert grants.cell_limits(asked).guard == (0.85, "pause")
+    assert grants.cell_limits(Settings().over("", {"memory": "1g", "memory-guard": "90"})).guard == (0.9, "warn")
 
 
 @pytest.mark.parametrize("text", ["", "%", "0%", "100%", "9.5%", "1e1", "90%:explode", "90%:", "-5%", "٩%"])
 def test_a_memory_guard_that_means_nothing_is_refused(text: str) -> None:
     with pytest.raises(InvalidSpec, match="cannot use memory-guard"):
-        Settings().over("", {"memory": "1g", "memory-guard": text}).cell_limits()
+        grants.cell_limits(Settings().over("", {"memory": "1g", "memory-guard": text}))
 
 
 def test_a_memory_guard_needs_a_memory_limit() -> None:
     with pytest.raises(InvalidSpec, match="there is no memory limit to come near to"):
-        Settings().over("", {"memory-guard": "90%"}).cell_limits()
+        grants.cell_limits(Settings().over("", {"memory-guard": "90%"}))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cellhold_kernel.controls import Controls
+from cellhold_kernel.gate.images import Names
 from cellhold_kernel.policy import Policy
 from cellhold_kernel.widgets.panel import Panel
 
@@ -30,7 +31,9 @@ def told() -> Told:
 @pytest.fixture
 def panel(told: Told) -> Panel:
     """Of a notebook that may run images of lab/ only, and runs none now."""
-    session: Any = SimpleNamespace(current=None, stopped=None, is_coming=False, policy=lambda: Policy(images=("lab/*",)))
+    session: Any = SimpleNamespace(
+        current=None, stopped=None, is_coming=False, owner="a1", names=Names, policy=lambda: Policy(images=("lab/*",))
+    )
     unused: Any = None
     comms: Any = told
     return Panel(comms, unused, session, Controls(session), unused)

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import grants
 from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.spec import PIDS_DEFAULT
 from cellhold_kernel import policy
 from cellhold_kernel.config import CellLimits, Settings, Trust
+from cellhold_kernel.gate.authorize import authorize
+from cellhold_kernel.gate.request import RunRequest
 from cellhold_kernel.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -34,24 +37,24 @@ def of(trust: Trust = Trust.CELL, **texts: str) -> Settings:
 
 
 def test_without_a_file_nothing_is_capped(tmp_path: Path) -> None:
-    assert of(memory="900g", cpus="64").spec(policy.read(tmp_path / "none.toml")).limits.memory_bytes == 900 << 30
+    assert grants.spec(of(memory="900g", cpus="64"), policy.read(tmp_path / "none.toml")).limits.memory_bytes == 900 << 30
 
 
 def test_defaults_are_weaker_than_whatever_anybody_says(write: Callable[[str], Policy]) -> None:
     rules = write('[defaults]\nmemory = "1g"\ncpus = 1.5\npids = 99\noutput = "1m"')
-    limits = of(memory="2g").spec(rules).limits
+    limits = grants.spec(of(memory="2g"), rules).limits
     assert (limits.memory_bytes, limits.cpus, limits.pids) == (2 << 30, 1.5, 99)
-    assert of().cell_limits(rules) == CellLimits(output_bytes=1 << 20)
+    assert grants.cell_limits(of(), rules) == CellLimits(output_bytes=1 << 20)
 
 
 def test_who_says_nothing_gets_no_more_than_the_ceilings(write: Callable[[str], Policy]) -> None:
     rules = write('[ceilings]\nmemory = "4g"\ncpus = 2\npids = 64\ntime = "8h"\ndisk = "10g"\ncell-time = "5m"')
-    limits = Settings().spec(rules).limits
+    limits = grants.spec(Settings(), rules).limits
     assert (limits.memory_bytes, limits.cpus, limits.pids) == (4 << 30, 2.0, 64)
     assert (limits.seconds, limits.disk_bytes, limits.memory_swap_bytes) == (8 * 3600.0, 10 << 30, None)
-    assert Settings().cell_limits(rules).seconds == 300
-    assert Settings().spec(write("[ceilings]\npids = 9999999")).limits.pids == PIDS_DEFAULT
-    assert Settings().spec(write('[ceilings]\nmemory = "none"')).limits.memory_bytes is None
+    assert grants.cell_limits(Settings(), rules).seconds == 300
+    assert grants.spec(Settings(), write("[ceilings]\npids = 9999999")).limits.pids == PIDS_DEFAULT
+    assert grants.spec(Settings(), write('[ceilings]\nmemory = "none"')).limits.memory_bytes is None
 
 
 @pytest.mark.parametrize(
@@ -86,7 +89,7 @@ def test_what_is_above_a_ceiling_is_refused_with_ceiling_and_file(
     asked = f"{key}={text}" if key != "volume" else "volume="
     for trust in Trust:
         with pytest.raises(NotAllowed) as caught:
-            Settings().over("", {key: text, **more}, trust=trust).spec(rules, Workspace(tmp_path))
+            grants.spec(Settings().over("", {key: text, **more}, trust=trust), rules, Workspace(tmp_path))
         assert str(caught.value).startswith(f"cannot use {asked}")
         assert str(caught.value).endswith(f"above the ceiling {ceiling} of {tmp_path / 'policy.toml'}")
         assert caught.value.hint
@@ -95,18 +98,18 @@ def test_what_is_above_a_ceiling_is_refused_with_ceiling_and_file(
 def test_somebody_elses_network_is_had_only_where_the_list_names_it_and_where_it_is_seen(write: Callable[[str], Policy]) -> None:
     for network in ("host", "container:web"):
         with pytest.raises(NotAllowed, match=f"cannot use network={network}: it is not the notebook's own"):
-            of(network=network).spec(write(""))
+            grants.spec(of(network=network), write(""))
         with pytest.raises(NotAllowed, match="above the ceiling networks"):
-            of(network=network).spec(write('[ceilings]\nnetworks = ["none"]'))
+            grants.spec(of(network=network), write('[ceilings]\nnetworks = ["none"]'))
         rules = write('[ceilings]\nnetworks = ["host", "container"]\negress = "none"')
-        assert (of(network=network).spec(rules).network, of(network=network).spec(rules).egress) == (network, None)
+        assert (grants.spec(of(network=network), rules).network, grants.spec(of(network=network), rules).egress) == (network, None)
         with pytest.raises(NotAllowed, match="nobody sees it there"):
-            Settings().over("", {"network": network}, trust=Trust.METADATA).spec(rules)
+            grants.spec(Settings().over("", {"network": network}, trust=Trust.METADATA), rules)
 
 
 def test_what_is_within_the_ceilings_is_had(write: Callable[[str], Policy]) -> None:
     rules = write('[ceilings]\nmemory = "4g"\nimages = ["host", "/srv/images/*"]\nvolumes = ["/srv/data", "/srv/scratch:rw"]')
-    spec = of(memory="4g", image="/srv/images/a", volume="/srv/data/x:/x:ro /srv/scratch:/y /srv/data:/z:O").spec(rules)
+    spec = grants.spec(of(memory="4g", image="/srv/images/a", volume="/srv/data/x:/x:ro /srv/scratch:/y /srv/data:/z:O"), rules)
     assert (spec.limits.memory_bytes, spec.image) == (4 << 30, "/srv/images/a")
     assert [(mount.source, mount.kind, mount.read_only) for mount in spec.mounts] == [
         ("/srv/data/x", "bind", True),
@@ -137,7 +140,7 @@ def test_what_is_within_the_ceilings_is_had(write: Callable[[str], Policy]) -> N
 def test_a_policy_that_is_not_understood_lets_no_container_be_made(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "policy.toml").write_bytes(text.encode("latin-1"))
     with pytest.raises(InvalidSpec) as caught:
-        Settings().spec(policy.read(tmp_path / "policy.toml"))
+        grants.spec(Settings(), policy.read(tmp_path / "policy.toml"))
     assert says in str(caught.value)
     assert "policy.toml" in str(caught.value)
 
@@ -154,27 +157,28 @@ def test_a_policy_that_cannot_be_read_lets_no_container_be_made(tmp_path: Path) 
 @pytest.mark.parametrize(("key", "text"), [("volume", "/root/.ssh:/x:ro"), ("image", "/srv/root"), ("image", "./root")])
 def test_a_notebook_cannot_take_a_directory_of_the_host_by_itself(trust: Trust, key: str, text: str) -> None:
     with pytest.raises(NotAllowed, match="a notebook cannot take a directory of the host by itself") as caught:
-        Settings().over("", {key: text}, trust=trust).spec()
+        grants.spec(Settings().over("", {key: text}, trust=trust))
     assert f"--{key} {text}" in str(caught.value.hint)
-    assert Settings().over("", {key: text}, trust=Trust.HOST).spec()
+    assert grants.spec(Settings().over("", {key: text}, trust=Trust.HOST))
 
 
 def test_its_folder_is_written_to_only_where_everybody_sees_it_asked_for(tmp_path: Path) -> None:
     with pytest.raises(NotAllowed, match="nobody sees it there"):
-        of(Trust.METADATA, mount="rw").spec(None, Workspace(tmp_path))
+        grants.spec(of(Trust.METADATA, mount="rw"), None, Workspace(tmp_path))
     for trust in (Trust.CELL, Trust.HOST):
-        assert of(trust, mount="rw").spec(None, Workspace(tmp_path)).mounts[0].kind == "bind"
+        assert grants.spec(of(trust, mount="rw"), None, Workspace(tmp_path)).mounts[0].kind == "bind"
 
 
 def test_who_spoke_last_is_who_is_trusted() -> None:
     with pytest.raises(NotAllowed):
-        of(Trust.HOST, volume="/srv/data:/x").over("", {"volume": "/etc:/x"}, trust=Trust.METADATA).spec()
+        grants.spec(of(Trust.HOST, volume="/srv/data:/x").over("", {"volume": "/etc:/x"}, trust=Trust.METADATA))
 
 
 def test_volumes_by_name_and_containers_that_stay_are_capped_too(write: Callable[[str], Policy]) -> None:
     rules = write('[ceilings]\nvolumes = ["shared"]\ndetached = false')
-    assert of(volume="shared:/s").spec(rules).mounts[0].kind == "volume"
+    assert grants.spec(of(volume="shared:/s"), rules).mounts[0].kind == "volume"
     with pytest.raises(NotAllowed, match="volume=other"):
-        of(volume="other:/s").spec(rules)
+        grants.spec(of(volume="other:/s"), rules)
+    request = RunRequest(flags={"detach": True}, image="busybox")
     with pytest.raises(NotAllowed, match="detached = false"):
-        rules.check_detached()
+        authorize(request, Trust.CELL, rules)

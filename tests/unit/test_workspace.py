@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import grants
 from cellhold.errors import InvalidSpec
 from cellhold_kernel.config import Settings
 from cellhold_kernel.workspace import Workspace
@@ -21,8 +22,8 @@ def test_it_is_an_overlay_unless_something_else_is_said(tmp_path: Path) -> None:
 
 
 def test_cells_run_in_it(tmp_path: Path) -> None:
-    assert Settings().spec(None, Workspace(tmp_path)).cwd == "/workspace"
-    assert Settings().over("", {"mount": "none"}).spec(None, Workspace(tmp_path)).cwd is None
+    assert grants.spec(Settings(), None, Workspace(tmp_path)).cwd == "/workspace"
+    assert grants.spec(Settings().over("", {"mount": "none"}), None, Workspace(tmp_path)).cwd is None
 
 
 @pytest.mark.parametrize("folder", ["/", "/usr", "/home", "/etc"])

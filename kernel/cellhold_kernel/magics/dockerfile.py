@@ -8,22 +8,20 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellhold import image
-from cellhold.errors import CellholdError, InvalidSpec
-from cellhold_kernel import flags
+from cellhold.errors import InvalidSpec
 from cellhold_kernel.building import Build
+from cellhold_kernel.config import Trust
+from cellhold_kernel.gate import build_flags
+from cellhold_kernel.gate.authorize import authorize
+from cellhold_kernel.gate.request import BuildRequest
 from cellhold_kernel.tail import plain
 
 if TYPE_CHECKING:
-    from cellhold_kernel.policy import Policy
     from cellhold_kernel.session import Session
 
 _LINE = re.compile(r"%%dockerfile(?![\w.])(.*)")
-_WITH_VALUE = ("--build-arg", "--target", "--label", "--platform")
-_SWITCHES = ("--no-cache", "--pull")
 _USAGE = "write %%dockerfile NAME, and the Dockerfile below it"
 _SHOWN = 64
 
@@ -38,7 +36,7 @@ class Wanted:
 
 
 def read(code: str) -> Wanted | None:
-    """What a cell asks for; None if it is no such cell. Raises InvalidSpec."""
+    """What a cell asks for; None if it is no such cell. Raises InvalidSpec, also for a flag that no cell has."""
     first, _, rest = code.lstrip("\n").partition("\n")
     match = _LINE.fullmatch(first.rstrip())
     if match is None:
@@ -47,50 +45,26 @@ def read(code: str) -> Wanted | None:
         words = shlex.split(match[1], comments=True)
     except ValueError as error:
         raise InvalidSpec(f"cannot read %%dockerfile{plain(match[1], most=_SHOWN)}: {error}", hint="close the quotation mark") from error
-    names: list[str] = []
-    given: list[str] = []
-    while words:
-        word = words.pop(0)
-        flag = word.partition("=")[0]
-        if flag in _WITH_VALUE:
-            if "=" not in word and not words:
-                raise InvalidSpec(f"cannot use {flag}: it has no value", hint=f"write {flag} VALUE")
-            given.append(word if "=" in word else f"{word}={words.pop(0)}")
-        elif word in _SWITCHES:
-            given.append(word)
-        elif word.startswith("-"):
-            known = ", ".join((*_WITH_VALUE, *_SWITCHES))
-            raise InvalidSpec(f"cannot use {plain(word, most=_SHOWN)}: there is no such flag here", hint=f"the flags are {known}")
-        else:
-            names.append(word)
+    names, flags = build_flags.read(words)
     if len(names) != 1:
         raise InvalidSpec(f"cannot build {len(names)} images in one cell: it needs one name", hint=_USAGE)
-    return Wanted(name=names[0], flags=tuple(given), dockerfile=rest)
+    return Wanted(name=names[0], flags=flags, dockerfile=rest)
+
+
+def request(session: Session, wanted: Wanted) -> BuildRequest:
+    """What the cell asks for, for the gate."""
+    return BuildRequest(
+        settings=session.settings,
+        owner=session.owner,
+        names=session.names(),
+        beside=session.beside(),
+        name=wanted.name,
+        flags=wanted.flags,
+        dockerfile=wanted.dockerfile,
+    )
 
 
 def start(session: Session, wanted: Wanted) -> Build:
-    """Begin to build. Raises CellholdError for what the policy refuses, and for a Dockerfile that is wrong."""
-    rules = session.policy()
-    rules.check_image(wanted.name)
-    _check_bases(wanted, rules)
-    try:
-        context = Path.cwd()
-    except FileNotFoundError as error:
-        raise CellholdError("cannot build: the notebook's folder, whose files a build copies, is gone") from error
-    return Build(wanted.name, wanted.dockerfile, context, [*wanted.flags, *flags.of(session.settings.spec(rules).limits)])
-
-
-def _check_bases(wanted: Wanted, rules: Policy) -> None:
-    from cellhold.build import dockerfile, stages  # noqa: PLC0415  # a parser, which no other cell needs
-    from cellhold.image.platform import Platform  # noqa: PLC0415
-
-    given = dict(flag.partition("=")[2].partition("=")[::2] for flag in wanted.flags if flag.startswith("--build-arg="))
-    target = next((flag.partition("=")[2] for flag in wanted.flags if flag.startswith("--target=")), None)
-    plan = stages.plan(dockerfile.read(wanted.dockerfile, "Dockerfile"), given, Platform.host(), target)
-    for stage in plan.stages:
-        if stage.base_stage is None and stage.base != stages.SCRATCH:
-            rules.check_image(stage.base)
-        for instruction in stage.instructions:
-            name = instruction.flag("from")
-            if name is not None and name not in stage.copies_from and image.is_oci(name):
-                rules.check_image(name)
+    """Begin to build. Raises CellholdError for what is refused, and for a Dockerfile that is wrong."""
+    granted = authorize(request(session, wanted), Trust.CELL, session.policy())
+    return Build(granted, session.build_context(granted))

@@ -26,6 +26,7 @@ from IPython.core.getipython import get_ipython
 
 from cellhold.lifecycle import State
 from cellhold_kernel.controls import Controls
+from cellhold_kernel.gate.images import Names
 from cellhold_kernel.policy import Policy
 from cellhold_kernel.widgets import report
 from cellhold_kernel.widgets.faces import KINDS
@@ -135,7 +136,7 @@ class _Held:
     """A container in the place of a notebook's session."""
 
     is_coming = False
-    settings = None
+    owner = ""
     failure: CellholdError | None = None
 
     def __init__(self, container: Container | Detached) -> None:
@@ -160,10 +161,13 @@ class _Held:
     def policy(self) -> Policy:
         return Policy()  # the machine's is for notebooks; whoever runs this one can do all of it without
 
+    def names(self) -> Names:
+        return Names()
+
     def resume(self) -> None:
         self.container.start()
 
-    def begin(self, _settings: None) -> None:
+    def begin(self) -> None:
         if self.current is not None:
             self.container.stop(_GRACE_SECONDS)
         self.container.start()

@@ -9,8 +9,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cellhold import quantity
-from cellhold.errors import CellholdError, InvalidSpec
+from cellhold.errors import CellholdError
 from cellhold_kernel import controls
+from cellhold_kernel.config import Trust
+from cellhold_kernel.gate.authorize import authorize
+from cellhold_kernel.gate.request import LookRequest
 from cellhold_kernel.tail import plain
 from cellhold_kernel.widgets import report, sampler, stack
 from cellhold_kernel.widgets.faces import KINDS, Face
@@ -114,7 +117,8 @@ class Panel:
         asked = dict(zip(ASKED[what], words, strict=True))
         if what == COMPARE and not words[0].isdecimal():
             try:
-                self._session.policy().check_image(words[0])  # or a notebook could look into what it may not run
+                look = LookRequest(owner=self._session.owner, names=self._session.names(), image=words[0])
+                words = [authorize(look, Trust.CELL, self._session.policy()).image]
             except CellholdError as error:
                 self._comms.send(face, {"t": what, **asked, "text": str(error)})
                 return
@@ -125,8 +129,6 @@ class Panel:
         words = content.get("arguments")
         arguments = [str(word)[:_WORD_MOST] for word in words[:_WORDS_MOST]] if isinstance(words, list) else []
         try:
-            if action not in controls.MOVES:
-                raise InvalidSpec(f"cannot {plain(action, most=40)} the container: there is no such action")
             if action == controls.COMMIT:
                 work = self._controls.commit(arguments)
                 self._looks.wait(work, lambda error: self._answer(face, asked, str(error or work.text()), ok=error is None))

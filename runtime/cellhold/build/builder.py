@@ -50,7 +50,7 @@ def build(  # noqa: PLR0913  # what is built, of what, where, how, and who is to
 
     Raises InvalidSpec with the line, BuildFailed with a program's status, ImageNotFound, RegistryFailed, SetupFailed ...
     """
-    names = [new_name(one, aim=f"build {one}") for one in options.names]
+    names = [new_name(one, aim=f"build {one}", owner=options.owner) for one in options.names]
     with arrival.making(home):
         made = _Build(
             stages.plan(dockerfile.read(text, name), options.build_args, options.platform, options.target), context, home, options
@@ -136,9 +136,10 @@ class _Build:
             return self._states[stage.base_stage]
         if stage.base == stages.SCRATCH:
             return State.of(None, stage.platform or self.options.platform)
-        if stage.base == _HOST:
-            return State.of_host(self.home)
         try:
+            if stage.base == _HOST:
+                self.options.resolve(_HOST)
+                return State.of_host(self.home)
             return self.image(stage.base, stage.platform)
         except CellholdError as error:
             raise stage.instruction.refused(str(error), error.hint) from error
@@ -147,6 +148,7 @@ class _Build:
         """An image to build on, or to copy from; pulled if it is not here."""
         if not image.is_oci(name):
             raise InvalidSpec(f"cannot build on {name}: it is no OCI image", hint="`cellhold images` lists what is here")
+        name = self.options.resolve(name)
         key = f"{name} {platform}"
         if key not in self._images:
             self._images[key] = State.of(self._found(name, platform or self.options.platform), self.options.platform)

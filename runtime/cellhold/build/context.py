@@ -11,40 +11,56 @@ from cellhold.errors import InvalidSpec
 from cellhold.layer.copy import Directory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 WHERE = "the build context"
+_IGNORE = ".dockerignore"
 _MOST_BYTES = 4 << 20
 
 
 class Context:
-    """directory: the context; dockerfile: where the Dockerfile is, whose own NAME.dockerignore comes before the context's .dockerignore.
+    """What may be copied: a directory without what its .dockerignore keeps out, and without what is hidden; None for nothing.
 
+    dockerfile: where the Dockerfile is, whose own NAME.dockerignore comes before the context's .dockerignore.
+    hidden: paths below the directory that are not there for the build, whatever any .dockerignore says.
     Raises InvalidSpec.
     """
 
-    def __init__(self, directory: Path, dockerfile: Path | None = None) -> None:
-        if not directory.is_dir():
+    def __init__(self, directory: Path | None, dockerfile: Path | None = None, *, hidden: Iterable[str] = ()) -> None:
+        if directory is not None and not directory.is_dir():
             raise InvalidSpec(
                 f"cannot build {directory}: no such directory", hint="the last argument is the directory with the files to copy"
             )
-        self.directory = directory
-        self._ignore = _ignore([*([Path(f"{dockerfile}.dockerignore")] if dockerfile else []), directory / ".dockerignore"])
+        self.trees: tuple[Path, ...] = () if directory is None else (directory,)
+        self._hidden = frozenset(map(os.fsencode, hidden))
+        beside = [Path(f"{dockerfile}.dockerignore")] if dockerfile else []
+        below = [tree / _IGNORE for tree in self.trees if not self._is_hidden(os.fsencode(_IGNORE))]
+        self._ignore = _ignore([*beside, *below])
+
+    @property
+    def where(self) -> str:
+        """In words."""
+        return WHERE if self.trees else f"{WHERE}, which is empty,"
 
     def source(self) -> Directory:
-        """Its files, to be copied."""
-        return Directory(self.directory, is_left_out=self.is_left_out, may_return=self._may_return)
+        """Its files, to be copied. There has to be a directory."""
+        return Directory(self.trees[0], is_left_out=self.is_left_out, may_return=self._may_return)
 
     def is_left_out(self, path: bytes) -> bool:
         """Whether a path below it is kept out of the build."""
-        return bool(path) and self._ignore.excludes(os.fsdecode(path))
+        return bool(path) and (self._is_hidden(path) or self._ignore.excludes(os.fsdecode(path)))
 
     def has_nothing_of(self, path: bytes, is_directory: bool) -> bool:  # noqa: FBT001  # what it is about
         """Whether a path below it cannot be copied: it is left out, and so is all that it may be a directory of."""
         return self.is_left_out(path) and not (is_directory and self._may_return(path))
 
     def _may_return(self, path: bytes) -> bool:
-        return self._ignore.may_reinclude_under(os.fsdecode(path))
+        return not self._is_hidden(path) and self._ignore.may_reinclude_under(os.fsdecode(path))
+
+    def _is_hidden(self, path: bytes) -> bool:
+        """Whether it is one of the hidden paths, or below one."""
+        parts = path.split(b"/")
+        return bool(self._hidden) and any(b"/".join(parts[:end]) in self._hidden for end in range(1, len(parts) + 1))
 
 
 def text(path: Path, *, follow: bool = True) -> str:

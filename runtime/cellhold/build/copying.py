@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cellhold.build import archives, owners, sources
-from cellhold.build.context import WHERE
 from cellhold.build.instruction import Heredoc
 from cellhold.errors import InvalidSpec
 from cellhold.image import layer_arrival, stack
@@ -44,7 +43,8 @@ class Origin:
 
 def of_context(context: Context) -> Origin:
     """The build's context."""
-    return Origin(trees=(context.directory,), source=context.source(), where=WHERE, is_left_out=context.has_nothing_of)
+    source = context.source() if context.trees else Layers((), seccomp=b"")  # nothing is found in it
+    return Origin(trees=context.trees, source=source, where=context.where, is_left_out=context.has_nothing_of)
 
 
 def of_image(state: State, where: str, home: Home) -> Origin:

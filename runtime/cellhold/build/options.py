@@ -10,7 +10,7 @@ from cellhold.image.platform import Platform
 from cellhold.spec import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +18,8 @@ class Options:
     """names: of the image. target: a stage, None: the last. cache: whether steps that were taken before are taken over.
 
     pull: have each base image asked for at its registry, also if it is here. limits: of each step's container. labels: added to the image.
+    resolve: asked with each image that the Dockerfile, or an ONBUILD of a base, names, and "host"; gives the image's name here,
+    and raises NotAllowed for one that is not to be had. owner: the notebook that builds, "" = none (reference.new_name).
     """
 
     names: tuple[str, ...] = ()
@@ -28,3 +30,5 @@ class Options:
     pull: bool = False
     limits: Limits = Limits()  # noqa: RUF009  # a frozen value
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    resolve: Callable[[str], str] = str
+    owner: str = ""

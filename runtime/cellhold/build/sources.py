@@ -38,10 +38,10 @@ def matches(pattern: str, trees: Sequence[Path], *, is_left_out: Callable[[bytes
             parts.append((os.fsencode(expression(part)) if is_pattern else os.fsencode(part), is_pattern))
     found = [
         Match(called=called, path=path, is_directory=is_directory)
-        for called, path, is_directory in stack.matching(trees, parts)
+        for called, path, is_directory in (stack.matching(trees, parts) if trees else ())
         if not (is_left_out(called, is_directory) or is_left_out(path, is_directory))
     ]
-    if not found or not trees:
+    if not found:
         raise InvalidSpec(
             f"cannot copy {pattern!r}: {where} has no such file",
             hint="is it spelt right, relative to the context, and not in .dockerignore?",

@@ -55,7 +55,8 @@ class Image:
         args = spec.args or (self.args if spec.entrypoint is None else ())  # docker: another entrypoint makes the image's Cmd void
         user = self.user or "0:0" if spec.user is None else spec.user  # one that is asked for and empty is refused: a variable was not set
         taken = {entry.target.rstrip("/") for entry in spec.mounts}
-        more = tuple(Mount(kind="volume", source="", target=path) for path in self.volumes if path.rstrip("/") not in taken)
+        volumes = self.volumes if spec.image_volumes else ()
+        more = tuple(Mount(kind="volume", source="", target=path) for path in volumes if path.rstrip("/") not in taken)
         return replace(
             spec,
             entrypoint=(),

@@ -20,6 +20,7 @@ from cellhold.errors import InvalidSpec
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_TAG = "latest"
 _OLD_DEFAULT_REGISTRY = "index.docker.io"
+_SPELT_OUT = (f"{DEFAULT_REGISTRY}/", f"{_OLD_DEFAULT_REGISTRY}/")
 _OFFICIAL = "library/"
 _LONGEST_REPOSITORY = 255
 _LONGEST = 1024  # nothing that is right is longer
@@ -32,6 +33,7 @@ _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}")
 _ID = re.compile(r"[a-f0-9]{64}")
 _LARGEST_PORT = 65535
+_NOTEBOOKS = "localhost/nb"  # and a notebook's id: the images that it has made
 _LIKE_AN_ID = re.compile(r"library/[a-f0-9]{12,}")  # as long as those that `cellhold images` prints, or longer
 _RESERVED = {
     "library/host": "that means this machine's own files",
@@ -92,10 +94,11 @@ class Reference:
         return f"{self.registry}/{self.repository}{self._suffix()}"
 
 
-def new_name(text: str, *, aim: str) -> str:
+def new_name(text: str, *, aim: str, owner: str = "") -> str:
     """The name `text` in full, as one that is to be given to an image. aim: what for, as in "cannot AIM: ...".
 
-    No name may read as something else that an image is called by: a digest, an id, the host image. Raises InvalidSpec.
+    No name may read as something else that an image is called by: a digest, an id, the host image. Names below
+    notebook_name() are given for that notebook alone; owner: its id, "" = none. Raises InvalidSpec.
     """
     wanted = Reference.parse(text)
     if wanted.digest is not None:
@@ -105,7 +108,30 @@ def new_name(text: str, *, aim: str) -> str:
         raise InvalidSpec(f"cannot {aim}: no image can be called {lone}: {reason}", hint=f"write my/{lone}, say")
     if wanted.registry == DEFAULT_REGISTRY and _LIKE_AN_ID.fullmatch(wanted.repository):
         raise InvalidSpec(f"cannot {aim}: {lone[:_TOLD_MOST]} reads as the id of an image", hint=f"write my/{lone}, say")
+    if notebook_of(wanted) not in (None, owner or None):
+        raise InvalidSpec(f"cannot {aim}: names below {_NOTEBOOKS} are those of images that notebooks make")
     return str(wanted)
+
+
+def notebook_name(owner: str, text: str) -> str:
+    """What the image that a notebook calls `text` is called in the store: nobody else's name, whatever `text` is.
+
+    owner: the notebook's id (cellhold.spec.Spec.owner). Raises InvalidSpec for a name with a registry in it.
+    """
+    wanted = Reference.parse(text)
+    if wanted.registry != DEFAULT_REGISTRY or text.startswith(_SPELT_OUT):
+        short = wanted.familiar() if wanted.registry == DEFAULT_REGISTRY else wanted.repository
+        raise _wrong(text, "a notebook's own image has no registry in its name", hint=f"write {short[:_TOLD_MOST]}")
+    lone = wanted.repository.removeprefix(_OFFICIAL) if wanted.repository.count("/") == 1 else wanted.repository
+    return str(Reference.parse(f"{_NOTEBOOKS}/{owner}/{lone}:{wanted.tag or DEFAULT_TAG}"))
+
+
+def notebook_of(name: Reference) -> str | None:
+    """The id of the notebook whose image that is; None for all other names."""
+    if name.registry != _NOTEBOOKS.partition("/")[0]:
+        return None
+    below, *rest = name.repository.split("/")
+    return rest[0] if below == _NOTEBOOKS.partition("/")[2] and rest else None
 
 
 def _split_digest(text: str) -> tuple[str, Digest | None]:

@@ -1,0 +1,160 @@
+"""The policy's ceilings of limits, which hold for the sum of all containers that a notebook has.
+
+A limit that nobody has said is what is left below its ceiling; one that was said is had, or is
+refused with the ceiling, its file, and what the notebook has already.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from cellhold import quantity
+from cellhold.errors import InvalidSpec, NotAllowed
+from cellhold.spec import Limits
+from cellhold_kernel.config import KEYS, UNLIMITED, CellLimits, Kind, understood
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from cellhold_kernel.config import Said
+    from cellhold_kernel.gate.request import Held
+    from cellhold_kernel.policy import Policy
+
+NET_RATES = frozenset({"net-ingress", "net-egress"})
+_WITHOUT = frozenset({"cpuset", "memory-guard"})  # of these there is no more and no less
+_SUMMED: dict[str, Callable[[Any], str]] = {  # what adds up over containers, and how it is shown
+    "memory": quantity.size,
+    "memory-swap": quantity.size,
+    "cpus": lambda value: f"{value:g}",
+    "pids": str,
+    "disk": quantity.size,
+    "net-ingress": quantity.rate,
+    "net-egress": quantity.rate,
+}
+
+
+class Ceilings:
+    """Those of one policy, for a notebook that has the containers `beside`."""
+
+    def __init__(self, policy: Policy, beside: Sequence[Held] = ()) -> None:
+        """Raises InvalidSpec for a policy that cannot be understood."""
+        self._policy, self._beside = policy, beside
+        self._texts = _texts(policy)
+        self._values = {key: understood(key, text, str(policy.path)) for key, text in self._texts.items()}
+
+    def check_number(self) -> None:
+        """Raise NotAllowed where the notebook can have no further container."""
+        most = self._policy.containers
+        if most is not None and len(self._beside) >= most:
+            raise NotAllowed(
+                f"cannot have a container beside {self._names() or 'none'}: above {self._ceiling('containers', most)}",
+                hint=self._hint("containers"),
+            )
+
+    def apply(self, values: dict[str, Any], said: Mapping[str, Said], *, leave_out: Collection[str] = ()) -> None:
+        """Hold the values of one container, by key, below them; fill in those that nobody has said.
+
+        leave_out: keys that mean nothing for it. Raises NotAllowed.
+        """
+        for key, ceiling in self._values.items():
+            if key in leave_out:
+                continue
+            if key not in said:
+                if key != "memory-swap":  # when nobody says it, there is no swap at all
+                    values[key] = self._rest(key)
+            elif values[key] is None or values[key] > ceiling:
+                raise self._policy.above(f"{key}={said[key].text}", key, self._texts[key])
+            elif values[key] > self._left(key):
+                raise self._above_together(key, said[key].text)
+        is_alone = "memory" in said and "memory-swap" not in said  # memory counts there, too
+        if "memory-swap" in self._values and is_alone and values["memory"] > self._left("memory-swap"):
+            raise self._above_together("memory-swap", said["memory"].text, asked="memory")
+
+    def _left(self, key: str) -> Any:
+        """What may be had of it still; less than nothing where a ceiling was lowered."""
+        return self._values[key] - (self._used(key) if key in _SUMMED else 0)
+
+    def _rest(self, key: str) -> Any:
+        """What a container gets for which nobody has said it. Raises NotAllowed where nothing is left."""
+        default, left = built_in(key), self._left(key)
+        if key == "memory":
+            left = min(left, self._left("memory-swap"))
+        value = left if default is None else min(default, left)
+        if self._beside and key in _SUMMED and not _is_possible(key, value):
+            raise NotAllowed(
+                f"cannot make another container: {self._have(key)}, {self._ceiling(key)} leaves no more",
+                hint=self._hint(key),
+            )
+        return value
+
+    def _used(self, key: str) -> Any:
+        """What the notebook's other containers have of it; infinite where one of them has no limit."""
+        return sum(_of(key, held) for held in self._beside)
+
+    def _above_together(self, key: str, text: str, *, asked: str = "") -> NotAllowed:
+        return NotAllowed(
+            f"cannot use {asked or key}={text}: {self._have(key)}, together that is above {self._ceiling(key)}",
+            hint=f"less, or {self._hint(key)}",
+        )
+
+    def _ceiling(self, key: str, value: object = None) -> str:
+        return f"the ceiling {key} = {self._texts[key] if value is None else value} of {self._policy.path}"
+
+    def _have(self, key: str) -> str:
+        used = self._used(key)
+        amount = f"{key} {_SUMMED[key](used)}" if math.isfinite(used) else f"no limit of {key}"
+        verb = "has" if len(self._beside) == 1 else "have"
+        return f"{self._names()} {verb} {amount}"
+
+    def _names(self) -> str:
+        return " and ".join(held.name for held in self._beside)
+
+    def _hint(self, key: str) -> str:
+        """What makes room."""
+        hints = []
+        if any(held.is_main for held in self._beside) and key != "containers":
+            word = "%container" if key == "disk" else "%limits"
+            hints.append(f"{word} {key}=... leaves room beside the notebook's own container")
+        hints += [f"cellhold rm -f {held.name}" for held in self._beside if not held.is_main][:1]
+        return ", or ".join(hints) or "stay within it, or ask who runs this machine"
+
+
+def built_in(key: str) -> Any:
+    """What a limit is when nobody says anything."""
+    return getattr(Limits() if KEYS[key].kind is Kind.LIMIT else CellLimits(), KEYS[key].field)
+
+
+def _texts(policy: Policy) -> dict[str, str]:
+    """Key -> text. Swap is memory too: where only one of them is said, it is the other's as well."""
+    texts = {key: text for key, text in policy.limits.items() if text != UNLIMITED}
+    for key in texts:
+        if key not in KEYS or KEYS[key].kind not in (Kind.LIMIT, Kind.CELL) or key in _WITHOUT:
+            raise InvalidSpec(
+                f"cannot use the policy {policy.path}: there is no ceiling {key}",
+                hint="no container is made until it is right",
+            )
+    for key, other in (("memory-swap", "memory"), ("memory", "memory-swap")):
+        if other in texts:
+            texts.setdefault(key, texts[other])
+    return texts
+
+
+def _of(key: str, held: Held) -> Any:
+    """What a container has of it."""
+    if (key in NET_RATES and not held.has_network) or not (held.is_alive or key == "disk"):
+        return 0
+    value = getattr(held.limits, KEYS[key].field)
+    if key == "memory-swap" and value is None:
+        value = held.limits.memory_bytes
+    return math.inf if value is None or value < 0 else value
+
+
+def _is_possible(key: str, value: Any) -> bool:
+    try:
+        if math.isfinite(value):
+            replace(Limits(), **{KEYS[key].field: value})
+    except InvalidSpec:
+        return False
+    return math.isfinite(value)

@@ -1,0 +1,130 @@
+"""A container for a notebook: from words to a spec, within the ceilings, for whoever says them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from cellhold.errors import InvalidSpec
+from cellhold.image import is_oci
+from cellhold.network import NONE, is_own
+from cellhold.spec import Spec
+from cellhold_kernel.config import KEYS, CellLimits, Kind, Settings, Trust, understood
+from cellhold_kernel.gate import metadata, mounts, networks
+from cellhold_kernel.gate.ceilings import Ceilings
+from cellhold_kernel.gate.granted import GrantedChange, GrantedContainer, GrantedEgress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cellhold_kernel.config import Said
+    from cellhold_kernel.gate.request import ChangeRequest, ContainerRequest, EgressRequest, Request
+    from cellhold_kernel.policy import Policy
+
+_HOST = "host"
+
+
+def grant(request: ContainerRequest, trust: Trust, policy: Policy) -> GrantedContainer:
+    """The notebook's container. trust: of its words; what the settings say has its own."""
+    settings = request.settings.over(request.source, request.words, trust=trust)
+    return grant_settings(request, settings, policy, new=request.words)
+
+
+def change(request: ChangeRequest, trust: Trust, policy: Policy) -> GrantedChange:
+    """Other limits while it runs."""
+    settings = request.settings.over("", request.words, trust=trust)
+    granted = grant_settings(request, settings, policy, is_new=False)
+    return GrantedChange(settings=settings, limits=granted.spec.limits, cell_limits=granted.cell_limits)
+
+
+def restrict(request: EgressRequest, trust: Trust, policy: Policy) -> GrantedEgress:
+    """Another egress policy while it runs."""
+    settings = request.settings.over("", {"egress": request.egress}, trust=trust)
+    granted = grant_settings(request, settings, policy, is_new=False)
+    return GrantedEgress(settings=settings, egress=str(granted.spec.egress))
+
+
+def grant_settings(
+    request: Request[Any],
+    settings: Settings,
+    policy: Policy,
+    *,
+    new: Mapping[str, str] | None = None,
+    is_new: bool = True,
+) -> GrantedContainer:
+    """What the settings make within the policy, for whoever makes the request.
+
+    new: what was said now, which lets go of what no longer fits. is_new: whether it is one more container.
+    Raises InvalidSpec with key, value and remedy, or NotAllowed.
+    """
+    said = _with_defaults(settings, policy)
+    values = _values(said)
+    own = is_own(str(values.get("network", NONE)))
+    if not own:
+        _forget_network(values, settings, new or {})
+    ceilings = Ceilings(policy, request.beside)
+    if is_new:
+        ceilings.check_number()
+    ceilings.apply(values, said, leave_out=() if own else networks.ITS_KEYS)
+    networks.complete(values, policy)
+    spec = replace(Spec(), **_of(Kind.SPEC, values)).with_limits(**_of(Kind.LIMIT, values))
+    way = mounts.folder(values.get("mount"), policy, settings.trust("mount"))
+    image = _image(request, spec.image, policy, settings.trust("image"))
+    networks.check(values, policy)
+    networks.check_ports(spec.ports, settings.trust("ports"))
+    volumes = values.get("volume", ())
+    if volumes:
+        mounts.check_volumes(volumes, policy, settings.trust("volume"), said=said["volume"].text)
+    mounts.check_storage(spec.storage, spec.limits, policy, settings.trust("storage"))
+    tmpfs = mounts.bounded(values.get("tmpfs", ()), spec.limits, policy, settings.trust("tmpfs"))
+    without = _values(_with_defaults(settings.without_metadata(), policy))
+    networks.complete(without, replace(policy, egress="all"))
+    metadata.check(settings, values, without)
+    return GrantedContainer(
+        settings=settings,
+        spec=replace(
+            spec,
+            image=image,
+            mounts=(*volumes, *tmpfs),
+            owner=request.owner,
+            image_volumes=spec.limits.disk_bytes is None,  # or what is written there would not count
+        ),
+        cell_limits=_cell_limits(values),
+        folder=way,
+        image_trust=settings.trust("image"),
+    )
+
+
+def _with_defaults(settings: Settings, policy: Policy) -> Mapping[str, Said]:
+    """All that was said, the policy's defaults below it."""
+    return {**Settings().over(str(policy.path), policy.defaults).said, **settings.said}
+
+
+def _values(said: Mapping[str, Said]) -> dict[str, Any]:
+    return {key: understood(key, word.text, word.source) for key, word in said.items()}
+
+
+def _of(kind: Kind, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {KEYS[key].field: value for key, value in values.items() if KEYS[key].kind is kind}
+
+
+def _forget_network(values: dict[str, Any], settings: Settings, new: Mapping[str, str]) -> None:
+    """A container without a network of its own has no use for what a default, or an earlier line, says of one."""
+    for key in networks.ITS_KEYS:
+        is_default = key not in settings.said
+        if is_default or ("network" in new and key not in new):
+            values.pop(key, None)
+
+
+def _cell_limits(values: Mapping[str, Any]) -> CellLimits:
+    if values.get("memory-guard") and values.get("memory") is None:
+        raise InvalidSpec("cannot use memory-guard: there is no memory limit to come near to", hint="memory=512m memory-guard=90%")
+    return CellLimits(**_of(Kind.CELL, values))
+
+
+def _image(request: Request[Any], text: str, policy: Policy, trust: Trust) -> str:
+    """What the image is called here. Raises NotAllowed for one that is not to be had, and for a directory that is not the notebook's."""
+    name = request.images(policy).resolve(text)
+    if not is_oci(name) and name != _HOST and trust < Trust.HOST and not policy.names_image(name):
+        raise mounts.not_the_notebooks(f"image={text}", f"--image {text}", "images", policy)
+    return name

@@ -1,0 +1,68 @@
+"""The network of a notebook's container, within the policy: which one, whom it may talk to, what is published."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cellhold.errors import NotAllowed
+from cellhold.network import NONE, is_own
+from cellhold.spec import LOOPBACK, shares_network
+from cellhold_kernel.config import Trust
+from cellhold_kernel.policy import EGRESSES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from cellhold.spec import Port
+    from cellhold_kernel.policy import Policy
+
+ITS_KEYS = ("ports", "egress", "net-ingress", "net-egress")  # that mean nothing without one of its own
+_EGRESS = "internet"  # of a notebook that has a network and says no more
+_PORTS_MOST = 256
+_FIRST_PORT = 1024  # those below are root's, whom no cell is (ip_unprivileged_port_start of ip-sysctl)
+
+
+def check(values: Mapping[str, Any], policy: Policy) -> None:
+    """Raise NotAllowed for a network that the policy's list has not.
+
+    Somebody else's, "host" or "container:NAME", has to be named there.
+    """
+    network = str(values.get("network", NONE))
+    word = network.partition(":")[0]
+    if policy.networks is None and shares_network(network):
+        raise NotAllowed(
+            f"cannot use network={network}: it is not the notebook's own, with all that can be reached from there",
+            hint=f'network=bridge, or have who runs this machine write networks = ["none", "{word}"] in {policy.path}, [ceilings]',
+        )
+    if policy.networks is not None and word not in policy.networks:
+        raise policy.above(f"network={network}", "networks", policy.networks)
+
+
+def complete(values: dict[str, Any], policy: Policy) -> None:
+    """Say whom it may talk to where nobody has. Raises NotAllowed for more than the ceiling."""
+    if not is_own(str(values.get("network", NONE))):
+        return
+    default = EGRESSES[min(EGRESSES.index(_EGRESS), EGRESSES.index(policy.egress))]
+    asked = str(values.setdefault("egress", default))
+    rank = EGRESSES.index(asked) if asked in EGRESSES else len(EGRESSES) - 1  # nobody can tell what a list lets through
+    if rank > EGRESSES.index(policy.egress):
+        raise policy.above(f"egress={asked}", "egress", policy.egress)
+
+
+def check_ports(ports: Sequence[Port], trust: Trust) -> None:
+    """Raise NotAllowed for what a notebook cannot publish. trust: of whoever asks for them."""
+    if beyond := next((port for port in ports if port.address != LOOPBACK), None):
+        raise NotAllowed(
+            f"cannot publish on {beyond.address}: a notebook publishes on {LOOPBACK} only",
+            hint=f"{beyond.host or beyond.container}:{beyond.container}",
+        )
+    if trust is Trust.HOST:
+        return
+    if low := next((port for port in ports if port.host is not None and port.host < _FIRST_PORT), None):
+        raise NotAllowed(
+            f"cannot publish port {low.host}: those below {_FIRST_PORT} are root's",
+            hint=f"{low.container} alone takes a number that is free",
+        )
+    if len(ports) > _PORTS_MOST:
+        raise NotAllowed(f"cannot publish {len(ports)} ports: a notebook's container has {_PORTS_MOST} at most")

@@ -1,0 +1,144 @@
+"""What can be asked for a notebook, by whomever: one frozen value a kind.
+
+A value holds all that the answer depends on beside trust and policy: authorize() looks at nothing
+else. What is no field here cannot be asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from cellhold_kernel.config import Settings
+from cellhold_kernel.gate.granted import (
+    Granted,
+    GrantedAction,
+    GrantedBuild,
+    GrantedChange,
+    GrantedCommit,
+    GrantedContainer,
+    GrantedEgress,
+    GrantedLook,
+    GrantedPull,
+    GrantedRun,
+)
+from cellhold_kernel.gate.images import Images, Names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cellhold.spec import Limits
+    from cellhold_kernel.policy import Policy
+
+G = TypeVar("G", bound=Granted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A container that the notebook has beside the one it asks for: it counts against the ceilings.
+
+    name: in words. limits: that it was given. is_main: whether cells run in it. is_alive: whether it
+    runs or is to run again; one that has ended still has its files. has_network: of its own.
+    """
+
+    name: str
+    limits: Limits
+    is_main: bool = False
+    is_alive: bool = True
+    has_network: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(Generic[G]):
+    """Something that is asked for. settings: what the notebook's container is made of.
+
+    owner: the notebook (Spec.owner). names: what images are called here. beside: the containers that it has and
+    would keep.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    owner: str = ""
+    names: Names = field(default_factory=Names)
+    beside: tuple[Held, ...] = ()
+
+    def images(self, policy: Policy) -> Images:
+        """The images that the notebook may have."""
+        return Images(owner=self.owner, names=self.names, allowed=policy.images, path=policy.path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerRequest(Request[GrantedContainer]):
+    """A container for the notebook: the first one, or a fresh one in its place.
+
+    words: key -> text, said now, on top of the settings. source: where they stand.
+    """
+
+    words: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeRequest(Request[GrantedChange]):
+    """Other limits for the container that runs (%limits). words: key -> text."""
+
+    words: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EgressRequest(Request[GrantedEgress]):
+    """Another egress policy for the container that runs (%network)."""
+
+    egress: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest(Request[GrantedRun]):
+    """A container of a cell's own (%%run).
+
+    flags: those of `cellhold run` that were given, by argparse's names, with their values.
+    command: what stands behind the image. lines: of the cell, below its first.
+    """
+
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    image: str
+    command: tuple[str, ...] = ()
+    lines: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRequest(Request[GrantedBuild]):
+    """An image to build (%%dockerfile). flags: as they were written, "--build-arg=A=1"."""
+
+    name: str
+    flags: tuple[str, ...] = ()
+    dockerfile: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitRequest(Request[GrantedCommit]):
+    """An image to make of the notebook's container, whose id is `container`."""
+
+    container: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullRequest(Request[GrantedPull]):
+    """An image to fetch from its registry."""
+
+    image: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookRequest(Request[GrantedLook]):
+    """An image to look into, to compare the notebook's own with (the panel)."""
+
+    image: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionRequest(Request[GrantedAction]):
+    """Something to do to the notebook's container: a word of controls.MOVES, with its arguments."""
+
+    action: str
+    arguments: tuple[str, ...] = ()
