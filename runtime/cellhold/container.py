@@ -288,7 +288,8 @@ class Container:
             views=self._holdings.cgroup.views(),
             seccomp=program,
             namespaces=starting.namespaces(),
-            rlimits=starting.clamped(self.spec.limits.rlimits),
+            rlimits=starting.rlimits(self.spec.limits.rlimits),
+            maxima=starting.maxima(),
             **self._wiring.planned(),
         )
 

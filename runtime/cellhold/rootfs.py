@@ -6,6 +6,7 @@ The same plan is performed by init/steps.py, printed by `--trace` (story.py) and
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cellhold.errors import NotSupported
@@ -14,6 +15,8 @@ from cellhold.linux import mount, process
 from cellhold.linux.capabilities import DEFAULT, mask
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cellhold.cgroups.base import View
     from cellhold.image.model import Image
     from cellhold.init.plan import Bind, FileSystem, Overlay, Plan, Tree, Writable
@@ -55,6 +58,7 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     seccomp: bytes,
     namespaces: tuple[str, ...] = tuple(NAMESPACES),
     rlimits: tuple[tuple[int, int, int], ...] = (),
+    maxima: Mapping[str, int] = MappingProxyType({}),
     writable: Writable | None = None,
     mounted: tuple[str, ...] = (),
     overlay_program: str | None = None,
@@ -65,7 +69,7 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     """The plan of a container.
 
     hostname: also in its /etc/hosts. init_layer: a directory of empty mount points. views: the cgroup file systems to show.
-    seccomp: a compiled filter. namespaces: the ones this kernel has. rlimits: (resource number, soft, hard). writable: a layer that
+    seccomp: a compiled filter. namespaces: the ones this kernel has. rlimits: (resource number, soft, hard). maxima: of init/plan.py. writable: a layer that
     the launcher opens, which then has no device nodes either. mounted: the host's mount points, where they cannot be looked under.
     overlay_program: fuse-overlayfs, where the kernel's overlay is refused. network: of init/plan.py. resolver: the text of
     /etc/resolv.conf of one with a network. known_hosts: lines of /etc/hosts that it shares with this host.
@@ -97,6 +101,7 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
         "masked": [*MASKED, *(f"{entry.target}/{path}" for entry in spec.mounts for path in entry.hidden)],
         "read_only_paths": list(READ_ONLY),
         "rlimits": list(rlimits),
+        "maxima": dict(maxima),
         "bounding": keep,
         "seccomp": seccomp,
         "user": "0:0" if spec.user is None else spec.user,
