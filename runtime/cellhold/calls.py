@@ -25,7 +25,7 @@ _MOST = 40  # lines of one step
 def calls(plan: Plan) -> dict[str, tuple[str, ...]]:
     """Step name -> its calls."""
     told = {
-        "launch.clone": [*_owner(plan), f"clone3({{flags={_names(plan['namespaces'], _CLONE)}|CLONE_PIDFD, exit_signal=SIGCHLD}}) = PID 1"],
+        "launch.clone": [f"clone3({{flags={_names(plan['namespaces'], _CLONE)}|CLONE_PIDFD, exit_signal=SIGCHLD}}) = PID 1{_owner(plan)}"],
         "launch.map-ids": [
             f'write("/proc/PID/{table}", "{" ".join(map(str, row))}")' for table in ("uid_map", "gid_map") for row in plan["id_rows"]
         ],
@@ -71,11 +71,11 @@ def calls(plan: Plan) -> dict[str, tuple[str, ...]]:
     return {name: tuple(_shortened(lines)) for name, lines in told.items()}
 
 
-def _owner(plan: Plan) -> list[str]:
-    """Who makes the user namespace owns it (init/cloning.py)."""
+def _owner(plan: Plan) -> str:
+    """As whom it is called (init/cloning.py): whoever makes a user namespace owns it."""
     if plan["id_base"]:
-        return [f"seteuid({plan['id_base']})", "capset(effective = all that are permitted)"]
-    return ["seteuid(a subordinate id)", "capset(effective = all that are permitted)"] if plan["id_count"] > 1 else []
+        return f", with the effective user {plan['id_base']}"
+    return ", with a subordinate id as the effective user" if plan["id_count"] > 1 else ""
 
 
 def _shortened(lines: list[str]) -> Iterator[str]:

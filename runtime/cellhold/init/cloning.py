@@ -36,6 +36,6 @@ def clone(namespaces: int, *, owner: int, into: int) -> tuple[int, int]:
 
 
 def become(user: int) -> None:
-    """Change the effective user. That makes a process undumpable, whose files in /proc are the host's root's (proc_pid(5)): the maps, too."""
+    """Change the effective user, and stay dumpable: else our files in /proc, and the clone's maps, are the host's root's (proc_pid(5))."""
     os.seteuid(user)
     process.prctl(process.PR_SET_DUMPABLE, 1)

@@ -75,7 +75,7 @@ class Rootless(prepare.Privileged):
         return made
 
     def clone(self, plan: Plan, into: int) -> tuple[int, int]:
-        """Clone PID 1. With subordinate ids another one owns each clone's user namespace, so that each has a share of its own (shares.py)."""
+        """Clone PID 1. With subordinate ids each clone's user namespace has an owner, and so a share, of its own (shares.py)."""
         if plan["id_count"] == 1:
             return cloning.clone(plan["namespaces"], owner=plan["id_base"], into=into)
         if not self._clones:

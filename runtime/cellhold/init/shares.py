@@ -4,9 +4,9 @@ As root a container has a range of users of its own, and takes from nobody (clon
 to the user who started it: a container gets a share. Two places hold that, for the kernel counts in each user namespace for each
 of its users, and then for the owner of the namespace in the one above:
 
-    maxima (user.max_*)      of the container's namespace: for each user in it; written by PID 1
-                             of the launcher's: for the owner of each container's namespace, which with subordinate ids is another one each
-    rlimits                  of the container's processes: for each user in it; and those of whoever clones it, at that moment, for all of it
+    maxima      user.max_* of the container's namespace, written by PID 1: for each user in it; of the launcher's: for the
+                owner of each container's namespace, with subordinate ids another one each (cloning.py)
+    rlimits     of the container's processes: for each user in it; of the launcher while it clones: for all of them together
 
 What the kernel counts by the user's number alone cannot be shared out: pages in pipes, watches of epoll(7), descriptors in flight,
 locked System V memory.

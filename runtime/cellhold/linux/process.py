@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, Structure, byref, c_char_p, c_int, c_long, c_size_t, c_uint, c_uint64, c_ulong, c_ushort, c_void_p, create_string_buffer
+from ctypes import POINTER, Structure, byref, c_char_p, c_int, c_long, c_size_t, c_uint, c_uint64, c_ulong, c_ushort, c_void_p
 from struct import pack, unpack
 
 from cellhold.linux.libc import function, syscall
@@ -119,10 +119,11 @@ def set_capabilities(*, bounding: int, permitted: int) -> None:
 
 def capget() -> int:
     """capget(2) of the calling thread: the permitted set."""
-    sets = create_string_buffer(24)
+    sets = ctypes.create_string_buffer(24)
     _capget(pack("Ii", _LINUX_CAPABILITY_VERSION_3, 0), sets)
-    _effective, low, _inheritable, _effective_high, high, _inheritable_high = unpack("6I", sets.raw)
-    return low | high << 32
+    _, low, _, _, high, _ = unpack("6I", sets.raw)
+    permitted: int = low | high << 32
+    return permitted
 
 
 def capset(permitted: int) -> None:
