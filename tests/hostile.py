@@ -31,7 +31,7 @@ GARBAGE = [
     [b"client", b"<IDS|MSG>", b"forged", HEADER, b'{"msg_id": "1"}', b"{}", b'{"execution_count": 666}'],
     [b"client", b"<IDS|MSG>", b"forged", HEADER.replace(b"input", b"reply"), b'{"msg_id": "1"}', b"{}", b"{}"],
 ]
-LARGE = {"giant": [bytes(64 << 20)], "endless": [b""] * 300_000}  # buffers behind one message
+LARGE = {"trailing": [bytes(20 << 20), b""], "endless": [b""] * 300_000}  # buffers behind one message
 
 
 def hostile(spec: Spec) -> StandIn:

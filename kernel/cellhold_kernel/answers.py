@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.front import Front
     from cellhold_kernel.wire import Message
 
+RESULTS = ("ok", "error", "aborted")  # of a cell
 _LANGUAGE = {
     "name": "python",
     "version": platform.python_version(),
@@ -95,6 +96,15 @@ class Answers:
         if not is_silent(message):
             self._front.publish("error", failure, parent=message.header)
         self._front.reply(channel, message, {**failure, "status": "error", "execution_count": number})
+
+    def short(self, channel: str, message: Message, status: str, *, why: str, count: int | None) -> None:
+        """Reply to a cell in the place of a reply that was left out: with its status, without what is optional in it."""
+        reply: dict[str, Any] = {"status": status, "execution_count": self.cells if count is None else count}
+        if status == "ok":
+            reply |= {"user_expressions": {}, "payload": []}
+        if status == "error":
+            reply |= _failure("CellholdError", [f"CellholdError: the cell failed, and its reply was left out: {why}"])
+        self._front.reply(channel, message, reply)
 
     def refuse(self, message: Message, error: CellholdError) -> None:
         """End a cell that was not run with an error."""

@@ -19,6 +19,7 @@ from cellhold_kernel.zmtp import Room, Stream
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cellhold_kernel.large import Incoming
     from cellhold_kernel.wire import Part
 
 CHANNELS = ("iopub", "shell", "control", "stdin")
@@ -37,11 +38,16 @@ def open_socket(name: str, *, directory: int) -> int:
 
 
 class Back:
-    """Connected sockets of one cell kernel. sockets: their descriptors, to be polled; streams: what is said over them."""
+    """Connected sockets of one cell kernel.
+
+    sockets: their descriptors, to be polled; streams: what is said over them; incoming: the
+    same as messages, for whoever reads them.
+    """
 
     def __init__(self, names: dict[str, str], *, directory: int) -> None:
         """Connect to the sockets `names` (by channel) in `directory`; raise as `open_socket` does, or as connect(2) does."""
         self.streams: dict[str, Stream] = {}
+        self.incoming: dict[str, Incoming] = {}
         self.room = Room()
         identity = b"cellhold-" + os.urandom(8).hex().encode()  # one for all: the cell kernel routes input_request by shell's
         try:

@@ -37,6 +37,7 @@ METADATA = "cellhold"  # our key in a kernelspec's metadata, and in a notebook's
 UNLIMITED = "none"
 GUARDS = ("warn", "interrupt", "pause")
 _SHOWN = 64
+_LEAST_MESSAGE = 1 << 20
 _KERNEL = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _LARGEST_NOTEBOOK = 256 << 20  # bytes
 _LARGEST_NUMBER = 1 << 63  # that any key could take
@@ -78,6 +79,13 @@ class Key(NamedTuple):
 
 def _size(text: str, key: str) -> int:
     return quantity.parse_size(text, key=key)
+
+
+def _message(text: str, key: str) -> int:
+    size = quantity.parse_size(text, key=key)
+    if size < _LEAST_MESSAGE:
+        raise InvalidSpec(f"cannot use {key}={text[:_SHOWN]}: a cell's messages need 1 MiB at least", hint=f"{key}=1m")
+    return size
 
 
 def _cpus(text: str, key: str) -> float:
@@ -174,6 +182,7 @@ KEYS: dict[str, Key] = {
     "time": Key("seconds", _seconds, "wall time of the container: 30s, 1h"),
     "cell-time": Key("seconds", _seconds, "wall time of each cell: 30s, 1h", Kind.CELL),
     "output": Key("output_bytes", _size, "output of each cell: 10m", Kind.CELL),
+    "message": Key("message_bytes", _message, "one message of a cell, such as its largest picture: 1g", Kind.CELL),
     "memory-guard": Key(
         "guard", _guard, f"what to do when a cell comes near the memory limit: 90% (warn), 90%:pause; {', '.join(GUARDS)}", Kind.CELL
     ),
@@ -211,6 +220,7 @@ class CellLimits:
 
     seconds: float | None = None
     output_bytes: int | None = None
+    message_bytes: int | None = 1 << 30
     guard: Guard | None = None
 
 

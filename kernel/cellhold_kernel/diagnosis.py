@@ -93,8 +93,16 @@ def names(victims: Sequence[str]) -> str:
 
 def doubled(limit: int) -> str:
     """Twice a limit in bytes, as one writes it: 512 MiB -> "1g", 64 MiB -> "128m"."""
-    double = 2 * limit
+    return _written(2 * limit)
+
+
+def enough(size: int) -> str:
+    """The least power of two that is no less than a size in bytes, written in the same way."""
+    return _written(1 << (size - 1).bit_length())
+
+
+def _written(size: int) -> str:
     for unit, factor in (("g", 1 << 30), ("m", 1 << 20)):
-        if double % factor == 0:
-            return f"{double // factor}{unit}"
-    return f"{double >> 10}k"
+        if size % factor == 0:
+            return f"{size // factor}{unit}"
+    return f"{size >> 10}k"

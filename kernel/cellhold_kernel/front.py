@@ -107,14 +107,14 @@ class Front:
             if len(self._windows) > _WINDOWS_MOST:
                 self._windows = {key: window for key, window in self._windows.items() if window.held}
             self._windows[whose] = Window()
-        last = self._windows[whose].mark(parts)
-        socket = self.sockets[channel]
-        for part in parts[:-1]:
-            socket.send(part, _MORE, copy=len(part) < _COPIED)
-        if isinstance(last, zmq.Frame):
-            socket.send(last, copy=False)
-        else:
-            socket.send(last, 0, copy=len(last) < _COPIED)
+        marked, frame = self._windows[whose].mark(parts) or (-1, None)
+        socket, last = self.sockets[channel], len(parts) - 1
+        for number, part in enumerate(parts):
+            more = _MORE if number < last else 0
+            if frame is not None and number == marked:
+                socket.send(frame, more, copy=False)
+            else:
+                socket.send(part, more, copy=len(part) < _COPIED)
 
     def pass_on(self, message: Message) -> None:
         """Publish a cell kernel's message; where nobody reads, leave it out."""

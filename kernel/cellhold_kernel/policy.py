@@ -4,7 +4,7 @@
     memory = "1g"
 
     [ceilings]
-    memory = "4g"                       # also cpus, pids, disk, time, memory-swap, cell-time, output, net-ingress, net-egress
+    memory = "4g"                       # also cpus, pids, disk, time, memory-swap, cell-time, output, message, net-*
     containers = 4                      # at a time: the notebook's own, and what %%run -d has left running
     capabilities = ["SYS_PTRACE"]       # that %%run --cap-add may give beside the default set
     images = ["host", "/srv/images/*"]  # patterns as in fnmatch(3)

@@ -15,29 +15,30 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cellhold import quantity
 from cellhold.errors import CellholdError
 from cellhold.lifecycle import State
 from cellhold_kernel import controls, diagnosis, wire
-from cellhold_kernel.answers import Answers, is_kernel_info, is_silent, stops
+from cellhold_kernel.answers import RESULTS, Answers, is_kernel_info, is_silent, stops
 from cellhold_kernel.back import CHANNELS
 from cellhold_kernel.cellwatch import CellWatch, Counters
 from cellhold_kernel.controls import Controls
 from cellhold_kernel.flow import Flow
+from cellhold_kernel.large import Incoming, LeftOut, Surroundings
+from cellhold_kernel.leftout import LeftOuts
 from cellhold_kernel.loop import guarded
 from cellhold_kernel.progress import Progress
 from cellhold_kernel.requests import Requests
-from cellhold_kernel.tail import plain
+from cellhold_kernel.spool import Spools
 from cellhold_kernel.usage import UsageMeter
 from cellhold_kernel.widgets import door, saved
 from cellhold_kernel.widgets.door import Door
-from cellhold_kernel.zmtp import MESSAGE_MOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from cellhold.outcome import Outcome
+    from cellhold_kernel.back import Back
     from cellhold_kernel.cellkernel import CellKernel
     from cellhold_kernel.cellwatch import Due
     from cellhold_kernel.controls import Order
@@ -59,11 +60,8 @@ _HELD_MOST = 1000  # messages that wait for the container to come
 _HELD_BYTES_MOST = 16 << 20
 _READ_MOST = 64 << 10  # bytes of JSON from the container that we look into
 _COMMS_MOST = 1 << 20  # the same, of those that it has
-_LEAST = [b"{}"] * 4  # stands for the end of a message that was not kept
-_SHOWN = 40
 _OURS = frozenset({"iopub_welcome"})  # what only the host kernel says
 _OK = {"status": "ok", "user_expressions": {}, "payload": []}
-_RESULTS = ("ok", "error", "aborted")  # of a cell
 _STATES = ("busy", "idle", "starting")  # the others ("dead", "restarting") are the server's words
 
 
@@ -89,6 +87,8 @@ class HostKernel:
         self._controls = Controls(session)
         self._panel = Door(front, signer, session, self._controls, loop, notebook)
         self._answers = Answers(front)
+        self._leftouts = LeftOuts(front, signer, self._answers, self._requests)
+        self._spools = Spools()
         self._meter = UsageMeter()
         self._flow = Flow(front, session, loop)
         self._broken_since: float | None = None  # a cell kernel's socket
@@ -113,6 +113,7 @@ class HostKernel:
             self._flow.regulate(is_crowded=crowded),
             self._look_at_sockets(),
             self._progress.catch_up(),
+            self._spools.release(),
         ]
         return min((seconds for seconds in due if seconds is not None), default=None)
 
@@ -132,6 +133,7 @@ class HostKernel:
             self._notice = None
             self._session.let_go(old)
         self._seen = None
+        self._leftouts.forget()
         if self._replacing is not None:
             from cellhold_kernel.magics import container  # noqa: PLC0415  # imported when a cell asks for it, not at every start
 
@@ -381,12 +383,9 @@ class HostKernel:
         back.streams[channel].flush()
         if not self._flow.takes(kernel, channel):
             return
-        for parts, left_out in back.streams[channel].receive():
-            message = wire.parse([*parts, *_LEAST] if left_out else parts)
-            if message is None:
-                continue  # no message: no front end could read it either
-            if left_out:
-                self._too_large(kernel, channel, message, left_out)
+        for message in self._incoming(kernel, back, channel).messages():
+            if isinstance(message, LeftOut):
+                self._left_out(kernel, channel, message)
             elif channel == "iopub":
                 self._published(kernel, message)
             elif channel == "stdin":
@@ -395,6 +394,17 @@ class HostKernel:
                 self._replied(channel, message)
             if not self._flow.takes(kernel, channel):
                 return
+
+    def _incoming(self, kernel: CellKernel, back: Back, channel: str) -> Incoming:
+        if channel not in back.incoming:
+            around = Surroundings(
+                signer=self._signer,
+                spools=self._spools,
+                directory=kernel.meeting.path,
+                most_bytes=lambda: self._session.cell_limits.message_bytes,
+            )
+            back.incoming[channel] = Incoming(back.streams[channel], channel, around)
+        return back.incoming[channel]
 
     def _published(self, kernel: CellKernel, message: wire.Message) -> None:
         if kernel is self._session.coming:
@@ -406,7 +416,7 @@ class HostKernel:
             return
         if self._watch is not None and message.parent_id == self._watch.message_id and self._is_left_out(self._watch, message):
             return
-        self._front.pass_on(message)
+        self._front.pass_on(self._leftouts.shown(message))
         if message.type == "execute_input" and self._signer.verify(message):
             self._began(kernel, message)
 
@@ -427,19 +437,12 @@ class HostKernel:
         if message.type == "input_request" and self._requests.is_from(message.identities):
             self._front.send("stdin", message.frames)
 
-    def _too_large(self, kernel: CellKernel, channel: str, message: wire.Message, size: int) -> None:
-        """Tell of a message whose end was not kept."""
-        sizes = f"{quantity.size(size)}; a message can have {quantity.size(MESSAGE_MOST)}"
+    def _left_out(self, kernel: CellKernel, channel: str, left: LeftOut) -> None:
         if kernel is not self._session.current:
             return
-        if channel == "iopub":
-            text = f"cellhold: {plain(message.type, most=_SHOWN)} was left out, it has {sizes}\n"
-            self._front.publish("stream", {"name": "stderr", "text": text}, parent=message.parent)
-            return
-        request = self._requests.answered(channel, message.parent_id)
-        if request is not None:
-            self._answers.question(channel, request.message, error=CellholdError(f"cannot pass on the answer: it has {sizes}"))
-            self._follow(request, failed=True)
+        cell = self._watch.result if self._watch is not None and left.message.parent_id == self._watch.message_id else None
+        if (answered := self._leftouts.tell(channel, left, result=cell)) is not None:
+            self._follow(answered[0], failed=answered[1])
 
     def _replied(self, channel: str, message: wire.Message) -> None:
         """Pass on an answer to the one who asked; what nobody asked is dropped."""
@@ -462,7 +465,7 @@ class HostKernel:
             comms = theirs["comms"] if isinstance(theirs.get("comms"), dict) else {}
             self._front.send(channel, self._signer.with_content(message, {**theirs, "comms": {**comms, **ours}}))
             return
-        if self._watch is not None and request.message.id == self._watch.message_id and content.get("status") in _RESULTS:
+        if self._watch is not None and request.message.id == self._watch.message_id and content.get("status") in RESULTS:
             self._watch.result = content["status"]
         self._front.send(channel, message.frames)
         self._follow(request, failed=content.get("status") == "error")

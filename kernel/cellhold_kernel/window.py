@@ -29,16 +29,17 @@ class Window:
         self._marks: deque[tuple[zmq.MessageTracker, int, float]] = deque()
         self._marked = self._unmarked = 0
 
-    def mark(self, parts: Sequence[Part]) -> Part | zmq.Frame:
-        """Count a message; gives what is to be sent instead of its last part."""
+    def mark(self, parts: Sequence[Part]) -> tuple[int, zmq.Frame] | None:
+        """Count a message; where one of its parts is to be sent as a frame, gives its number and the frame."""
         self._unmarked += size_of(parts)
-        if self._unmarked < _MARK_EVERY or not len(parts[-1]):
-            return parts[-1]
-        frame = zmq.Frame(parts[-1], track=True, copy=False, copy_threshold=0)
+        if self._unmarked < _MARK_EVERY:
+            return None
+        number = max(at for at, part in enumerate(parts) if len(part))  # zmq keeps nothing of an empty one
+        frame = zmq.Frame(parts[number], track=True, copy=False, copy_threshold=0)
         self._marks.append((frame.tracker, self._unmarked, time.monotonic()))
         self._marked += self._unmarked
         self._unmarked = 0
-        return frame
+        return number, frame
 
     @property
     def held(self) -> int:

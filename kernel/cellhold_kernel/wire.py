@@ -14,7 +14,7 @@ import hmac
 import os
 from datetime import UTC, datetime
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellhold.errors import InvalidSpec
 from cellhold_kernel import documents
@@ -38,17 +38,32 @@ def size_of(parts: Sequence[Part]) -> int:
     return sum(map(len, parts)) + FRAME_COST * len(parts)
 
 
-class Message:
-    """A message that came in: raw frames, and the parsed header. `header` has a msg_type and a msg_id, both texts."""
+class Seen(NamedTuple):
+    """What was found of a large message while it came in pieces.
 
-    __slots__ = ("_at", "_content", "_parent", "frames", "header")
+    is_verified: as of `Signer.verify`; flaw: as of `Message.flaw`; comm_id: the comm that it is about, where it is about one.
+    """
+
+    is_verified: bool
+    flaw: str | None
+    comm_id: str | None
+
+
+class Message:
+    """A message that came in: raw frames, and the parsed header. `header` has a msg_type and a msg_id, both texts.
+
+    at: which frame is the signature. seen: of a large one, which is not held in memory and not to be read as a whole.
+    """
+
+    __slots__ = ("_content", "_parent", "at", "frames", "header", "seen")
 
     def __init__(self, frames: Sequence[Part], at: int, header: dict[str, Any]) -> None:
         self.frames = frames
         self.header = header
-        self._at = at  # of the signature
+        self.at = at
         self._parent: dict[str, Any] | None = None
         self._content: dict[str, Any] | None = None
+        self.seen: Seen | None = None
 
     @property
     def type(self) -> str:
@@ -63,22 +78,22 @@ class Message:
     @property
     def identities(self) -> list[bytes]:
         """Where an answer goes (ROUTER), or the topic (iopub)."""
-        return [bytes(frame) for frame in self.frames[: self._at - 1]]
+        return [bytes(frame) for frame in self.frames[: self.at - 1]]
 
     @property
     def signature(self) -> bytes:
         """The signature as it came."""
-        return bytes(self.frames[self._at])
+        return bytes(self.frames[self.at])
 
     @property
     def signed(self) -> Sequence[Part]:
         """The four frames that the signature is of."""
-        return self.frames[self._at + 1 : self._at + _FIXED]
+        return self.frames[self.at + 1 : self.at + _FIXED]
 
     @property
     def buffers(self) -> Sequence[Part]:
         """What follows the content."""
-        return self.frames[self._at + _FIXED :]
+        return self.frames[self.at + _FIXED :]
 
     @property
     def parent(self) -> dict[str, Any]:
@@ -107,6 +122,8 @@ class Message:
     @property
     def flaw(self) -> str | None:
         """Why nobody can read the content, in words; None where it can be read. What is large is not parsed for that."""
+        if self.seen is not None:
+            return self.seen.flaw
         if len(self.signed[3]) > _REPLY_MOST:
             return documents.flaw(bytes(self.signed[3]))
         try:
@@ -132,6 +149,11 @@ def parse(frames: Sequence[Part]) -> Message | None:
     return Message(frames, at + 1, header)
 
 
+def parse_head(frames: Sequence[Part]) -> Message | None:
+    """The message that begins with these frames, whatever else there is missing of it; None where it is none."""
+    return parse([*frames, *[b"{}"] * (_FIXED - 1)])
+
+
 class Signer:
     """Signs and checks with the connection's key, and makes messages of our own."""
 
@@ -152,7 +174,13 @@ class Signer:
 
     def verify(self, message: Message) -> bool:
         """Whether the holder of the key made this message; the comparison takes the same time wherever they differ."""
+        if message.seen is not None:
+            return message.seen.is_verified
         return hmac.compare_digest(message.signature, self.sign(message.signed))
+
+    def begin(self) -> Running:
+        """The check of a message that comes in pieces."""
+        return Running(None if self._keyed is None else self._keyed.copy())
 
     def header(self, kind: str) -> dict[str, Any]:
         """A header for a message of our own."""
@@ -178,10 +206,32 @@ class Signer:
         signed = [documents.pack(self.header(kind)), documents.pack(parent or {}), documents.pack(metadata or {}), documents.pack(content)]
         return [*identities, DELIMITER, self.sign(signed), *signed]
 
+    def piece(self, message: Message, content: Mapping[str, Any]) -> list[Part]:
+        """The frames of a part of `message`: with its parent and metadata, an id of its own, and this content."""
+        signed: list[Part] = [documents.pack(self.header(message.type)), *message.signed[1:3], documents.pack(content)]
+        return [*message.identities, DELIMITER, self.sign(signed), *signed]
+
     def with_content(self, message: Message, content: Mapping[str, Any]) -> list[Part]:
         """The frames of `message` with another content, signed anew."""
         signed: list[Part] = [*message.signed[:3], documents.pack(content)]
         return [*message.identities, DELIMITER, self.sign(signed), *signed, *message.buffers]
+
+
+class Running:
+    """The check of one message's signature, while its signed frames come in."""
+
+    def __init__(self, mac: hmac.HMAC | None) -> None:
+        """mac: of the connection's key; None where it has none."""
+        self._mac = mac
+
+    def update(self, part: Part) -> None:
+        """The next bytes."""
+        if self._mac is not None:
+            self._mac.update(part)
+
+    def verifies(self, message: Message) -> bool:
+        """As Signer.verify, once all of it has come."""
+        return hmac.compare_digest(message.signature, b"" if self._mac is None else self._mac.hexdigest().encode())
 
 
 def _keyed(key: str, scheme: str) -> hmac.HMAC:

@@ -1,8 +1,8 @@
 """ZeroMQ's wire protocol towards one socket of the container: ZMTP 3.0, mechanism NULL, over a unix socket. Nothing here waits.
 
 zmq itself bounds what it queues in messages, and the frames of one message not at all: a container could fill the host kernel's
-memory. Here a byte is read only when there is room for it. Of a message that is too large the first frames are kept, so that
-somebody can be told, and the rest is read and forgotten.
+memory. Here a byte is read only when there is room for it. A message that is larger than
+what may be held comes in chunks, one at a time; large.py takes them.
 
 https://rfc.zeromq.org/spec/23/
 """
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from cellhold_kernel.wire import Part
 
-MESSAGE_MOST = 32 << 20  # bytes
+MESSAGE_MOST = 32 << 20  # bytes of a message that are held; what is larger comes in chunks
 _SMALL = 1 << 20  # a message may grow that far on every channel at once
 _QUEUED_MOST = 16 << 20  # bytes towards the container
 _CHUNK = 256 << 10
 _DIRECT = 64 << 10  # larger frames are read right into memory of their own
 _AT_ONCE = 64  # messages of one channel before the others have their turn
-_KEPT_FRAMES = 16  # of a message that is too large: identities, delimiter, signature, header, parent header
+_CHUNK_MOST = 1 << 20  # bytes
 _BUFFERS_AT_ONCE = 64
 
 _MORE, _LONG, _COMMAND = 1, 2, 4
@@ -42,10 +42,18 @@ class BrokenStreamError(Exception):
 
 
 class Arrived(NamedTuple):
-    """A message. left_out: its size in bytes where it was too large and only its first frames are here, else 0."""
+    """A message; with `goes_on` only its first frames, and the others follow as chunks."""
 
     parts: list[Part]
-    left_out: int
+    goes_on: bool = False
+
+
+class Chunk(NamedTuple):
+    """The next bytes of a message that is not held. ends: the frame that they belong to; ends_message: its last frame."""
+
+    data: Part
+    ends: bool
+    ends_message: bool
 
 
 class Room:
@@ -86,7 +94,8 @@ class Stream:
         self._early: list[Sequence[Part]] = []  # messages to be sent once hands are shaken
         self._out: deque[memoryview] = deque()
         self._queued = 0
-        self._messages: deque[Arrived] = deque()
+        self._messages: deque[Arrived | Chunk] = deque()
+        self._is_large = False  # what comes in now goes on in chunks
         self._buffer, self._at = b"", 0
         self._own: bytearray | None = None  # a large frame's memory, and how much of it is there
         self._got = 0
@@ -159,8 +168,8 @@ class Stream:
 
     # ------------------------------------------------------------------------------------------------------------- receiving
 
-    def receive(self) -> Iterator[Arrived]:
-        """The messages that are there, up to a fair share of them. Who stops in between finds the rest at the next call."""
+    def receive(self) -> Iterator[Arrived | Chunk]:
+        """The messages and chunks that are there, up to a fair share of them. Who stops in between finds the rest at the next call."""
         for _ in range(_AT_ONCE):
             self.has_more = self._complete()
             if not self.has_more:
@@ -176,10 +185,18 @@ class Stream:
         except BlockingIOError:
             return False
         except OSError as error:
-            self.broken = error.strerror
+            self._break(str(error.strerror))
         except BrokenStreamError as error:
-            self.broken = str(error)
+            self._break(str(error))
         return bool(self._messages)
+
+    def _break(self, why: str) -> None:
+        """It is of no use any more. What had come of a chunk by then is the last of it."""
+        self.broken = why
+        self._room.leave(self)
+        if self._is_large:
+            begun = bytes(self._own[: self._got]) if self._own is not None else self._buffer[self._at :]
+            self._messages.append(Chunk(begun, ends=False, ends_message=False))
 
     @property
     def waits_for_room(self) -> bool:
@@ -254,16 +271,30 @@ class Stream:
                 flags = _MORE
                 continue
             total += size + wire.FRAME_COST
-            if _SMALL < total <= MESSAGE_MOST:
+            if total > _SMALL:
                 yield _ROOM
             if total <= MESSAGE_MOST:
                 parts.append((self._taken(size) or (yield size)) if size else b"")
                 continue
-            parts = [part for part in parts[:_KEPT_FRAMES] if len(part) <= _DIRECT]
-            self._room.leave(self)
-            while size:
-                size -= len(self._taken(min(size, _DIRECT)) or (yield min(size, _DIRECT)))
-        self._messages.append(Arrived(parts, total if total > MESSAGE_MOST else 0))
+            if not self._is_large:
+                self._is_large = True
+                self._messages.append(Arrived(parts, goes_on=True))
+                yield _PAUSE
+            yield from self._chunks(size, ends_message=not flags & _MORE)
+        if not self._is_large:
+            self._messages.append(Arrived(parts))
+        self._is_large = False
+
+    def _chunks(self, size: int, *, ends_message: bool) -> Generator[int, Part, None]:
+        """One frame of a message that is not held."""
+        while True:
+            some = min(size, _CHUNK_MOST)
+            data = (self._taken(some) or (yield some)) if some else b""
+            size -= some
+            self._messages.append(Chunk(data, ends=not size, ends_message=not size and ends_message))
+            yield _PAUSE
+            if not size:
+                return
 
     def _obey(self, command: Part) -> None:
         """The other side's READY ends the handshake; no other command concerns us."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import zmq
 
-from cellhold_kernel.zmtp import MESSAGE_MOST, Arrived, Room, Stream
+from cellhold_kernel.zmtp import MESSAGE_MOST, Arrived, Chunk, Room, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,10 +35,10 @@ def long_frame(size: int, *, more: bool = False) -> bytes:
     return bytes((2 | more,)) + size.to_bytes(8, "big")
 
 
-def push(theirs: socket.socket, stream: Stream, data: bytes) -> list[Arrived]:
+def push(theirs: socket.socket, stream: Stream, data: bytes) -> list[Arrived | Chunk]:
     """Send as the container does, and read as the loop does."""
     theirs.setblocking(False)
-    found: list[Arrived] = []
+    found: list[Arrived | Chunk] = []
     at = 0
     while at < len(data):
         try:
@@ -62,7 +62,7 @@ def test_zmq_and_we_understand_each_other(kind: str, tmp_path: Path) -> None:
     stream = Stream(ours, kind=kind, identity=b"us", room=Room())
     if kind == "DEALER":
         stream.send([b"early", b"x" * 300])
-    found: list[Arrived] = []
+    found: list[Arrived | Chunk] = []
     while not inner.poll(20):
         found += stream.receive()
     first = inner.recv_multipart()
@@ -70,7 +70,7 @@ def test_zmq_and_we_understand_each_other(kind: str, tmp_path: Path) -> None:
     inner.send_multipart([*first[:1], b"", b"y" * 70_000, b"z"] if kind == "DEALER" else [b"", b"y" * 70_000, b"z"])
     while not found:
         found += stream.receive()
-    assert found == [Arrived([b"", b"y" * 70_000, b"z"], 0)]
+    assert found == [Arrived([b"", b"y" * 70_000, b"z"])]
     stream.close()
     inner.close(linger=0)
     context.term()
@@ -94,15 +94,16 @@ def test_a_closed_socket_breaks_the_stream_after_its_last_message(pair: tuple[St
     theirs.recv(1 << 10)  # else the close would be a reset
     theirs.sendall(b"\x00\x01a")
     theirs.close()
-    assert list(stream.receive()) == [Arrived([b"a"], 0)]
+    assert list(stream.receive()) == [Arrived([b"a"])]
     assert stream.broken == "the cell kernel closed it"
 
 
-def test_a_frame_of_a_terabyte_takes_no_memory_and_keeps_what_was_before_it(pair: tuple[Stream, socket.socket]) -> None:
+def test_a_frame_of_a_terabyte_comes_in_chunks_and_keeps_what_was_before_it(pair: tuple[Stream, socket.socket]) -> None:
     stream, theirs = pair
-    assert push(theirs, stream, b"\x01\x01a" + long_frame(1 << 40) + bytes(1 << 20)) == []
+    first, *chunks = push(theirs, stream, b"\x01\x01a" + long_frame(1 << 40) + bytes(5 << 19))
+    assert first == Arrived([b"a"], goes_on=True)
+    assert chunks == [Chunk(bytes(1 << 20), ends=False, ends_message=False)] * 2
     assert stream.broken is None
-    assert stream._own is None
 
 
 def test_messages_that_were_read_and_not_given_yet_are_not_forgotten(pair: tuple[Stream, socket.socket]) -> None:
@@ -124,26 +125,43 @@ def test_messages_are_there_still_for_who_takes_no_more_for_now(pair: tuple[Stre
 def test_a_message_may_come_in_pieces_of_any_size(pieces: int, pair: tuple[Stream, socket.socket]) -> None:
     stream, theirs = pair
     data = b"\x01\x00" + long_frame(300, more=True) + b"y" * 300 + b"\x04\x01c" + b"\x00\x02ab" + b"\x00\x00"
-    found: list[Arrived] = []
+    found: list[Arrived | Chunk] = []
     for begin in range(0, len(data), pieces):
         theirs.sendall(data[begin : begin + pieces])
         found += stream.receive()
-    assert found == [Arrived([b"", b"y" * 300, b"ab"], 0), Arrived([b""], 0)]
+    assert found == [Arrived([b"", b"y" * 300, b"ab"]), Arrived([b""])]
 
 
-def test_a_message_that_is_too_large_is_told_and_the_next_one_arrives(pair: tuple[Stream, socket.socket]) -> None:
+def test_of_a_message_that_is_not_held_the_frames_come_in_chunks(pair: tuple[Stream, socket.socket]) -> None:
     stream, theirs = pair
-    told, after = push(theirs, stream, b"\x01\x01a" + long_frame(MESSAGE_MOST) + bytes(MESSAGE_MOST) + b"\x00\x01b")
-    assert told.parts == [b"a"]
-    assert told.left_out > MESSAGE_MOST
-    assert after == Arrived([b"b"], 0)
+    first, *chunks, after = push(
+        theirs, stream, b"\x01\x01a" + long_frame(MESSAGE_MOST, more=True) + bytes(MESSAGE_MOST) + b"\x01\x00\x00\x01b" * 2
+    )
+    assert first == Arrived([b"a"], goes_on=True)
+    assert [len(chunk.data) for chunk in chunks if isinstance(chunk, Chunk)] == [1 << 20] * 32 + [0, 1]
+    assert [chunk[1:] for chunk in chunks] == [(False, False)] * 31 + [(True, False)] * 2 + [(True, True)]
+    assert after == Arrived([b"", b"b"])
 
 
-def test_a_message_of_endless_frames_is_too_large_at_some_time(pair: tuple[Stream, socket.socket]) -> None:
+def test_of_a_message_that_breaks_off_the_last_chunk_is_what_came(pair: tuple[Stream, socket.socket]) -> None:
+    stream, theirs = pair
+    theirs.recv(1 << 10)  # else the close would be a reset
+    push(theirs, stream, b"\x01\x01a" + long_frame(1 << 30) + bytes(1 << 20) + b"x" * 100_000)
+    theirs.close()
+    assert list(stream.receive()) == [Chunk(b"x" * 100_000, ends=False, ends_message=False)]
+    assert stream.broken == "the cell kernel closed it"
+
+
+def test_a_message_of_endless_frames_is_not_held_from_some_time_on(pair: tuple[Stream, socket.socket]) -> None:
     stream, theirs = pair
     found = push(theirs, stream, b"\x01\x01a" * (1 << 18) + b"\x00\x01b")
-    (told,) = [arrived for arrived in found if arrived.left_out]
-    assert len(told.parts) <= 16
+    while stream.has_more:
+        found += stream.receive()
+    first, *chunks, last = found
+    assert isinstance(first, Arrived)
+    assert first.goes_on
+    assert len(first.parts) + len(chunks) == 1 << 18
+    assert last == Chunk(b"b", ends=True, ends_message=True)
 
 
 def test_one_message_at_a_time_grows_large() -> None:
@@ -157,7 +175,7 @@ def test_one_message_at_a_time_grows_large() -> None:
         for stream, sock in zip(streams, theirs, strict=True):
             push(sock, stream, GREETING + READY + long_frame(2 << 20))
         assert [stream.waits_for_room for stream in streams] == [False, True]
-        assert [len(arrived.parts[0]) for arrived in push(theirs[0], streams[0], bytes(2 << 20))] == [2 << 20]
+        assert push(theirs[0], streams[0], bytes(2 << 20)) == [Arrived([bytes(2 << 20)])]
         assert not streams[1].waits_for_room
         room.leave(streams[1])
         room.is_open = False

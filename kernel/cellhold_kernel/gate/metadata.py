@@ -123,6 +123,7 @@ MAY: dict[str, Callable[[Any, Any], bool]] = {
     "time": _is_lower,
     "cell-time": _is_lower,
     "output": _is_lower,
+    "message": _is_lower,
     "memory-guard": _guards_more,
     "net-ingress": _is_lower,
     "net-egress": _is_lower,

@@ -67,6 +67,7 @@ def _rows(session: Session) -> Iterable[tuple[str, str]]:
     yield "time", quantity.duration(limits.seconds) if limits.seconds else "no limit"
     yield "time of a cell", quantity.duration(cell.seconds) if cell.seconds else "no limit"
     yield "output of a cell", _size(cell.output_bytes) or "no limit"
+    yield "a message of a cell", _size(cell.message_bytes) or "no limit"
     if cell.guard is not None:
         yield "memory guard", f"{cell.guard.action} at {100 * cell.guard.share:.0f} % of the memory limit"
 

@@ -9,7 +9,7 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cellhold_kernel.zmtp import Room, Stream
+from cellhold_kernel.zmtp import Arrived, Room, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -83,9 +83,9 @@ class Sockets:
         stream = self.streams[channel]
         stream.flush()
         while True:
-            for parts, left_out in stream.receive():
-                if not left_out:
-                    yield parts
+            for arrived in stream.receive():
+                if isinstance(arrived, Arrived) and not arrived.goes_on:  # else it is absurdly large
+                    yield arrived.parts
             if not stream.has_more:
                 return
 

@@ -36,7 +36,11 @@ def asks_for_all(message: Message) -> bool:
 
 def forges(message: Message) -> bool:
     """Whether a message of the container's is about a comm with an id of ours. It is searched and not parsed: it may be large."""
-    return message.type.startswith("comm_") and _FORGED.search(message.signed[3]) is not None
+    if not message.type.startswith("comm_"):
+        return False
+    if message.seen is not None:
+        return message.seen.comm_id is None or message.seen.comm_id.startswith(PREFIX)
+    return _FORGED.search(message.signed[3]) is not None
 
 
 def faces(notebook: Path | None) -> set[str]:
