@@ -31,7 +31,7 @@ def grant(request: BuildRequest, _trust: Trust, policy: Policy) -> GrantedBuild:
     platform = next(iter(build_flags.values(request.flags, "--platform")[-1:]), None)
     wanted = Platform.parse(platform) if platform else Platform.host()
     _check_images(stages.plan(dockerfile.read(request.dockerfile, "Dockerfile"), build_args, wanted, target), images)
-    notebook = containers.grant_settings(request, request.settings, policy)
+    notebook = containers.grant_settings(request, request.settings, policy, role=containers.Role.GUEST)
     return GrantedBuild(
         name=name,
         asked=request.name,

@@ -53,19 +53,29 @@ class Ceilings:
                 hint=self._hint("containers"),
             )
 
-    def apply(self, values: dict[str, Any], said: Mapping[str, Said], *, leave_out: Collection[str] = ()) -> None:
+    def apply(
+        self,
+        values: dict[str, Any],
+        said: Mapping[str, Said],
+        *,
+        leave_out: Collection[str] = (),
+        inherited: Collection[str] = (),
+    ) -> None:
         """Hold the values of one container, by key, below them; fill in those that nobody has said.
 
-        leave_out: keys that mean nothing for it. Raises NotAllowed.
+        leave_out: keys that mean nothing for it. inherited: those that were said of another container, and hold for
+        this one as far as there is as much left. Raises NotAllowed.
         """
         for key, ceiling in self._values.items():
             if key in leave_out:
                 continue
             if key not in said:
                 if key != "memory-swap":  # when nobody says it, there is no swap at all
-                    values[key] = self._rest(key)
+                    values[key] = self._rest(key, built_in(key))
             elif values[key] is None or values[key] > ceiling:
                 raise self._policy.above(f"{key}={said[key].text}", key, self._texts[key])
+            elif key in inherited and key != "memory-swap":
+                values[key] = self._rest(key, values[key])
             elif values[key] > self._left(key):
                 raise self._above_together(key, said[key].text)
         is_alone = "memory" in said and "memory-swap" not in said  # memory counts there, too
@@ -76,9 +86,9 @@ class Ceilings:
         """What may be had of it still; less than nothing where a ceiling was lowered."""
         return self._values[key] - (self._used(key) if key in _SUMMED else 0)
 
-    def _rest(self, key: str) -> Any:
-        """What a container gets for which nobody has said it. Raises NotAllowed where nothing is left."""
-        default, left = built_in(key), self._left(key)
+    def _rest(self, key: str, default: Any) -> Any:
+        """What a container gets for which nobody has said it, at most `default`. Raises NotAllowed where nothing is left."""
+        left = self._left(key)
         if key == "memory":
             left = min(left, self._left("memory-swap"))
         value = left if default is None else min(default, left)

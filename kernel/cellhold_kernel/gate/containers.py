@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import InvalidSpec
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 _HOST = "host"
 
 
+class Role(Enum):
+    """Which container of a notebook it is: its own, that one as it runs, or another one beside it."""
+
+    OWN = 0
+    RUNNING = 1
+    GUEST = 2
+
+
 def grant(request: ContainerRequest, trust: Trust, policy: Policy) -> GrantedContainer:
     """The notebook's container. trust: of its words; what the settings say has its own."""
     settings = request.settings.over(request.source, request.words, trust=trust)
@@ -33,14 +42,14 @@ def grant(request: ContainerRequest, trust: Trust, policy: Policy) -> GrantedCon
 def change(request: ChangeRequest, trust: Trust, policy: Policy) -> GrantedChange:
     """Other limits while it runs."""
     settings = request.settings.over("", request.words, trust=trust)
-    granted = grant_settings(request, settings, policy, is_new=False)
+    granted = grant_settings(request, settings, policy, role=Role.RUNNING)
     return GrantedChange(settings=settings, limits=granted.spec.limits, cell_limits=granted.cell_limits)
 
 
 def restrict(request: EgressRequest, trust: Trust, policy: Policy) -> GrantedEgress:
     """Another egress policy while it runs."""
     settings = request.settings.over("", {"egress": request.egress}, trust=trust)
-    granted = grant_settings(request, settings, policy, is_new=False)
+    granted = grant_settings(request, settings, policy, role=Role.RUNNING)
     return GrantedEgress(settings=settings, egress=str(granted.spec.egress))
 
 
@@ -50,11 +59,11 @@ def grant_settings(
     policy: Policy,
     *,
     new: Mapping[str, str] | None = None,
-    is_new: bool = True,
+    role: Role = Role.OWN,
 ) -> GrantedContainer:
     """What the settings make within the policy, for whoever makes the request.
 
-    new: what was said now, which lets go of what no longer fits. is_new: whether it is one more container.
+    new: what was said now, which lets go of what no longer fits.
     Raises InvalidSpec with key, value and remedy, or NotAllowed.
     """
     said = _with_defaults(settings, policy)
@@ -63,9 +72,10 @@ def grant_settings(
     if not own:
         _forget_network(values, settings, new or {})
     ceilings = Ceilings(policy, request.beside)
-    if is_new:
+    if role is not Role.RUNNING:
         ceilings.check_number()
-    ceilings.apply(values, said, leave_out=() if own else networks.ITS_KEYS)
+    inherited = said.keys() - (new or {}).keys() if role is Role.GUEST else ()
+    ceilings.apply(values, said, leave_out=() if own else networks.ITS_KEYS, inherited=inherited)
     networks.complete(values, policy)
     spec = replace(Spec(), **_of(Kind.SPEC, values)).with_limits(**_of(Kind.LIMIT, values))
     way = mounts.folder(values.get("mount"), policy, settings.trust("mount"))

@@ -34,7 +34,7 @@ def grant(request: RunRequest, trust: Trust, policy: Policy) -> GrantedRun:
     words = _words(request)
     settings = request.settings.over("", words, trust=trust)
     settings = replace(settings, said={key: said for key, said in settings.said.items() if key not in _NOT_INHERITED})
-    within = containers.grant_settings(request, settings, policy, new=words).spec
+    within = containers.grant_settings(request, settings, policy, new=words, role=containers.Role.GUEST).spec
     asked = _spec(request, network=within.network)
     _check_spec(asked, within.limits, trust, policy)
     script = not request.command and asked.entrypoint is None

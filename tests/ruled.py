@@ -1,0 +1,15 @@
+"""The host kernel as it is, under a policy of the test's own: `python ruled.py -f CONNECTION_FILE ...`, the policy's file by POLICY."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from cellhold.container import Container
+from cellhold_kernel import app
+
+POLICY = "CELLHOLD_TEST_POLICY"
+
+if __name__ == "__main__":
+    sys.exit(app.serve(app.arguments(sys.argv[1:]), Container.create, rules=Path(os.environ[POLICY])))
