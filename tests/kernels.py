@@ -16,7 +16,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from jupyter_client.blocking.client import BlockingKernelClient
 
@@ -150,12 +150,21 @@ def running(manager: KernelManager, *arguments: str, wait: bool = True, **option
 
 def beside(program: str, **texts: str) -> KernelManager:
     """A manager of the host kernel as standin.py or hostile.py run it, with these settings."""
+    return _manager(str(_PROGRAMS / program), texts=texts)
+
+
+def real(**texts: str) -> KernelManager:
+    """A manager of the host kernel with these settings, where no kernelspec is installed."""
+    return _manager("-m", "cellhold_kernel", texts=texts)
+
+
+def _manager(*program: str, texts: Mapping[str, str]) -> KernelManager:
     directory = Path(os.environ["CELLHOLD_HOME"]) / f"spec-{time.monotonic_ns()}"
     directory.mkdir()
     (directory / "kernel.json").write_text(json.dumps({"metadata": {"cellhold": texts}}))
     manager = KernelManager(kernel_name="python3")
-    argv = [sys.executable, str(_PROGRAMS / program), "-f", "{connection_file}", "--kernelspec", str(directory)]
-    manager._kernel_spec = KernelSpec(argv=argv, display_name=program, language="python", interrupt_mode="message")
+    argv = [sys.executable, *program, "-f", "{connection_file}", "--kernelspec", str(directory)]
+    manager._kernel_spec = KernelSpec(argv=argv, display_name=program[-1], language="python", interrupt_mode="message")
     return manager
 
 

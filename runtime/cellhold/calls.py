@@ -25,7 +25,7 @@ _MOST = 40  # lines of one step
 def calls(plan: Plan) -> dict[str, tuple[str, ...]]:
     """Step name -> its calls."""
     told = {
-        "launch.clone": [f"clone3({{flags={_names(plan['namespaces'], _CLONE)}|CLONE_PIDFD, exit_signal=SIGCHLD}}) = PID 1"],
+        "launch.clone": [f"clone3({{flags={_names(plan['namespaces'], _CLONE)}|CLONE_PIDFD, exit_signal=SIGCHLD}}) = PID 1{_owner(plan)}"],
         "launch.map-ids": [
             f'write("/proc/PID/{table}", "{" ".join(map(str, row))}")' for table in ("uid_map", "gid_map") for row in plan["id_rows"]
         ],
@@ -45,6 +45,7 @@ def calls(plan: Plan) -> dict[str, tuple[str, ...]]:
             f'openat2(root, "{bind["target"]}", RESOLVE_IN_ROOT) -> move_mount(tree {bind["tree"]})' for bind in plan["binds"]
         ],
         "rootfs.pivot": ["fchdir(new root)", 'pivot_root(".", ".")', 'umount2(".", MNT_DETACH)', 'chdir("/")'],
+        "user.shares": [f'write("/proc/sys/user/{name}", "{value}")' for name, value in plan["maxima"].items()],
         "rootfs.hide": [
             *(f'openat2("{path}", RESOLVE_NO_SYMLINKS) -> move_mount(/dev/null or an empty tmpfs)' for path in plan["masked"]),
             *(f'mount_setattr("{path}", AT_RECURSIVE, MOUNT_ATTR_RDONLY)' for path in plan["read_only_paths"]),
@@ -68,6 +69,13 @@ def calls(plan: Plan) -> dict[str, tuple[str, ...]]:
         + [f'chdir("{plan["cwd"]}")', f"execve({shlex.join(plan['args'])}, {len(plan['env'])} variables)"],
     }
     return {name: tuple(_shortened(lines)) for name, lines in told.items()}
+
+
+def _owner(plan: Plan) -> str:
+    """As whom it is called (init/cloning.py): whoever makes a user namespace owns it."""
+    if plan["id_base"]:
+        return f", with the effective user {plan['id_base']}"
+    return ", with a subordinate id as the effective user" if plan["id_count"] > 1 else ""
 
 
 def _shortened(lines: list[str]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from cellhold import containers, events, image, network, overlaying, seccomp, starting, story, volumes
+from cellhold import containers, events, exposure, image, network, overlaying, seccomp, starting, story, volumes
 from cellhold.cgroups import Usage, files
 from cellhold.cgroups.refusals import check_processors
 from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed, NotSupported, SetupFailed
@@ -22,7 +22,6 @@ from cellhold.holdings import Holdings
 from cellhold.image.model import Image
 from cellhold.launch import deadline, launch
 from cellhold.lifecycle import Action, State, after
-from cellhold.linux.capabilities import DEFAULT
 from cellhold.linux.kmsg import oom_victims
 from cellhold.outcome import Outcome, Why
 from cellhold.rootfs import plan
@@ -179,7 +178,8 @@ class Container:
         closed the writable layer can be looked at, also when the program has ended; close it before remove().
         Raises SetupFailed with the step that failed, CommandNotRun (126, 127), or NotAllowed.
         """
-        self._start(lambda todo: self._attempt(todo, (stdin, stdout, stderr, *more), keep=keep))
+        stdio = (stdin, stdout, stderr, *more)
+        self._start(lambda todo: self._attempt(todo, stdio, keep=keep), stdio)
 
     def start_kept(self, *, attach: bool = False, once: bool = False) -> Attached | None:
         """Start the program of a container that is kept, and let go of it: this object is good for nothing any more.
@@ -217,7 +217,7 @@ class Container:
             self._holdings.let_go()
         return attached[0] if attached else None
 
-    def _start(self, attempt: Callable[[Plan], starting.Started]) -> None:
+    def _start(self, attempt: Callable[[Plan], starting.Started], stdio: Sequence[int | None] = ()) -> None:
         state = after(self.state, Action.START, container=self.name)
         if not self.spec.args:
             raise InvalidSpec(f"cannot start container {self.name}: no command given, and the image names none")
@@ -230,7 +230,7 @@ class Container:
         try:
             self._wiring.begin(self.spec)
             with self._home.written():
-                todo = self._plan()
+                todo = self._plan(stdio)
             try:
                 started = attempt(todo)
             except SetupFailed as error:
@@ -268,16 +268,16 @@ class Container:
                 self._close_channel()
                 raise
 
-    def _plan(self) -> Plan:
+    def _plan(self, stdio: Sequence[int | None] = ()) -> Plan:
         start = time.monotonic()
         writable = self._holdings.storage.request()
-        capabilities = DEFAULT if self.spec.capabilities is None else self.spec.capabilities
-        program = seccomp.cached_program(capabilities, self._home.seccomp)
-        self._tell(
-            events.Step("seccomp.compile", f"docker's default profile: {len(program) // 8} instructions", start, time.monotonic() - start)
-        )
+        exposes_host = exposure.exposes_host(self.spec, stdio)
+        capabilities = exposure.capabilities(self.spec, exposes_host=exposes_host)
+        program = seccomp.cached_program(capabilities, self._home.seccomp, set_ids=not exposes_host)
+        words = f"docker's default profile{', no set-user-id files' if exposes_host else ''}: {len(program) // 8} instructions"
+        self._tell(events.Step("seccomp.compile", words, start, time.monotonic() - start))
         return plan(
-            volumes.placed(self.spec, self._home),
+            replace(volumes.placed(self.spec, self._home), capabilities=capabilities),
             self.image,
             hostname=self.hostname,
             init_layer=self._home.init_layer(),
@@ -288,7 +288,8 @@ class Container:
             views=self._holdings.cgroup.views(),
             seccomp=program,
             namespaces=starting.namespaces(),
-            rlimits=starting.clamped(self.spec.limits.rlimits),
+            rlimits=starting.rlimits(self.spec.limits.rlimits),
+            maxima=starting.maxima(),
             **self._wiring.planned(),
         )
 
@@ -431,13 +432,14 @@ class Container:
         """Start one more process in it, and return once it is exec'd. stdin, stdout, stderr: descriptors; None is /dev/null.
 
         env: added to the program's own. cwd, user: None = the program's. terminal: it gets one instead of the descriptors.
-        Raises NotAllowed unless it runs, CommandNotRun (126, 127), SetupFailed, InvalidSpec.
+        Raises NotAllowed unless it runs, CommandNotRun (126, 127), SetupFailed, InvalidSpec, NotSupported (a file, without root).
         """
         from cellhold import entering  # noqa: PLC0415  # a notebook's container has no use for it
 
         if self.state is State.RUNNING:
             self.poll()
         entering.check(self.state, self.name)
+        exposure.check_entering(self.spec, (stdin, stdout, stderr), self.name)
         asked = entering.request(args, env=env, cwd=cwd, user=user, terminal=terminal)
         assert self._channel is not None  # noqa: S101  # for mypy: it runs
         return entering.enter(self._channel.socket, asked, (stdin, stdout, stderr), name=self.name)

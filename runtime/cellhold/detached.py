@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from html import escape
 from typing import TYPE_CHECKING, Any, Self
 
-from cellhold import cgroups, containers, displays, entering, logs, monitoring, network, volumes
+from cellhold import cgroups, containers, displays, entering, exposure, logs, monitoring, network, volumes
 from cellhold.cgroups import files
 from cellhold.cgroups.refusals import check_processors
 from cellhold.container import Container
@@ -345,6 +345,7 @@ class Detached:
         entering.check(State(known.state), known.name)
         asked = entering.request(args, env=env, cwd=cwd, user=user, terminal=terminal)
         with monitoring.connected(self._directory) as client:
+            exposure.check_entering(self.spec, (stdin, stdout, stderr), known.name)
             return entering.enter(client, asked, (stdin, stdout, stderr), name=known.name)
 
     @contextmanager

@@ -6,6 +6,7 @@ The same plan is performed by init/steps.py, printed by `--trace` (story.py) and
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cellhold.errors import NotSupported
@@ -14,6 +15,8 @@ from cellhold.linux import mount, process
 from cellhold.linux.capabilities import DEFAULT, mask
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cellhold.cgroups.base import View
     from cellhold.image.model import Image
     from cellhold.init.plan import Bind, FileSystem, Overlay, Plan, Tree, Writable
@@ -39,6 +42,7 @@ NAMESPACES = {
     "time": process.CLONE_NEWTIME,
 }
 _TTY_GROUP = "5"  # Debian's, as docker mounts devpts
+_TERMINALS = 256  # pseudo-terminals: all containers of a machine have some 3000 together (kernel.pty.max)
 TERMINAL = (24, 80)  # rows and columns of a new one; whoever looks at it sets its own
 _NO_RESOLVER = "# network none: there is no name server\n"
 _OOM_SCORE = 100  # the program goes before PID 1 when memory runs out, so that somebody is left to tell
@@ -55,6 +59,7 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     seccomp: bytes,
     namespaces: tuple[str, ...] = tuple(NAMESPACES),
     rlimits: tuple[tuple[int, int, int], ...] = (),
+    maxima: Mapping[str, int] = MappingProxyType({}),
     writable: Writable | None = None,
     mounted: tuple[str, ...] = (),
     overlay_program: str | None = None,
@@ -65,10 +70,11 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     """The plan of a container.
 
     hostname: also in its /etc/hosts. init_layer: a directory of empty mount points. views: the cgroup file systems to show.
-    seccomp: a compiled filter. namespaces: the ones this kernel has. rlimits: (resource number, soft, hard). writable: a layer that
-    the launcher opens, which then has no device nodes either. mounted: the host's mount points, where they cannot be looked under.
-    overlay_program: fuse-overlayfs, where the kernel's overlay is refused. network: of init/plan.py. resolver: the text of
-    /etc/resolv.conf of one with a network. known_hosts: lines of /etc/hosts that it shares with this host.
+    seccomp: a compiled filter. namespaces: the ones this kernel has. rlimits: (resource number, soft, hard). maxima: of
+    init/plan.py. writable: a layer that the launcher opens, which then has no device nodes either. mounted: the host's mount
+    points, where they cannot be looked under. overlay_program: fuse-overlayfs, where the kernel's overlay is refused. network:
+    of init/plan.py. resolver: the text of /etc/resolv.conf of one with a network. known_hosts: lines of /etc/hosts that it
+    shares with this host.
     Raises NotSupported for an image that has one of them inside.
     """
     trees, overlays, binds = layers(image, init_layer, mounted, read_only=spec.read_only)
@@ -97,6 +103,7 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
         "masked": [*MASKED, *(f"{entry.target}/{path}" for entry in spec.mounts for path in entry.hidden)],
         "read_only_paths": list(READ_ONLY),
         "rlimits": list(rlimits),
+        "maxima": dict(maxima),
         "bounding": keep,
         "seccomp": seccomp,
         "user": "0:0" if spec.user is None else spec.user,
@@ -155,7 +162,7 @@ def throw_away(entry: Mount, trees: list[Tree], mounted: tuple[str, ...]) -> Ove
 def filesystems(spec: Spec, *, has_terminal_group: bool = True) -> list[FileSystem]:
     """New instances of the kernel's file systems, then the user's tmpfs; a parent comes before what lies in it."""
     shm = {"mode": "1777", **size_option(spec.shm_bytes or spec.limits.memory_bytes)}
-    terminals: dict[str, str | None] = {"newinstance": None, "ptmxmode": "0666", "mode": "0620"}
+    terminals: dict[str, str | None] = {"newinstance": None, "ptmxmode": "0666", "mode": "0620", "max": str(_TERMINALS)}
     if has_terminal_group:
         terminals["gid"] = _TTY_GROUP
     fixed: list[FileSystem] = [

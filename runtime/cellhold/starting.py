@@ -8,6 +8,7 @@ import resource
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellhold.errors import CommandNotRun, InvalidSpec, NotSupported, SetupFailed
+from cellhold.init import shares
 from cellhold.rootfs import NAMESPACES
 from cellhold.store import subids
 
@@ -58,6 +59,19 @@ def mount_points() -> tuple[str, ...]:
 def namespaces() -> tuple[str, ...]:
     """The namespaces that this kernel has (time came with Linux 5.6)."""
     return tuple(name for name in NAMESPACES if os.path.exists(f"/proc/self/ns/{name}"))
+
+
+def maxima() -> dict[str, int]:
+    """Without root: what the container's user namespace may have of what is counted for the user."""
+    return shares.maxima() if subids.is_rootless() else {}
+
+
+def rlimits(wanted: Mapping[str, tuple[int, int]]) -> tuple[tuple[int, int, int], ...]:
+    """(resource, soft, hard) of setrlimit(2): those that are wanted, clamped; without root, a share of the others that are the user's."""
+    found = clamped(wanted)
+    taken = {number for number, _soft, _hard in found}
+    own = (one for one in shares.rlimits() if one[0] not in taken) if subids.is_rootless() else ()
+    return (*found, *own)
 
 
 def clamped(rlimits: Mapping[str, tuple[int, int]]) -> tuple[tuple[int, int, int], ...]:

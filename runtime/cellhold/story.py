@@ -48,6 +48,7 @@ def details(plan: Plan) -> dict[str, str]:
         "rootfs.files": "bind " + ", ".join(plan["files"]),
         "rootfs.volumes": "bind " + (", ".join(bind["target"] for bind in plan["binds"]) or "nothing"),
         "rootfs.pivot": "pivot_root: the layers are / now; the machine's own root is unmounted",
+        "user.shares": "a share of what the kernel counts for you" if plan["maxima"] else "nobody else's ids: nothing to share",
         "rootfs.hide": f"{len(plan['masked'])} paths of /proc and /sys covered, {len(plan['read_only_paths'])} read-only",
         **_NETWORK[plan["network"]],
         "security.capabilities": f"no_new_privs; new session keyring; {len(kept)} of 41 capabilities kept: {' '.join(kept)}",

@@ -122,9 +122,10 @@ def _oci(rule: Rule) -> dict[str, Any]:
     oci: dict[str, Any] = {"names": names, "action": "SCMP_ACT_ALLOW" if rule.answer == ALLOW else "SCMP_ACT_ERRNO"}
     if rule.answer != ALLOW:
         oci["errnoRet"] = rule.answer
-    if rule.condition is not None:
-        index, value, mask = rule.condition
-        oci["args"] = [{"index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}]
+    if rule.conditions:
+        oci["args"] = [
+            {"index": one.position, "value": one.mask, "valueTwo": one.value, "op": "SCMP_CMP_MASKED_EQ"} for one in rule.conditions
+        ]
     return oci
 
 

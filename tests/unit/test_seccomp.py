@@ -21,7 +21,7 @@ REFUSED = bpf.ERRNO | EPERM
 pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers in these tests are x86-64's")
 
 # Numbers of asm/unistd_64.h and asm/unistd_32.h
-READ, IOCTL, SOCKET, CLONE, PERSONALITY, CLONE3 = 0, 16, 41, 56, 135, 435
+READ, IOCTL, SOCKET, CLONE, PERSONALITY, CLONE3, OPENAT2 = 0, 16, 41, 56, 135, 435, 437
 I386_MOUNT, I386_SOCKETCALL, I386_CLONE, I386_READ = 21, 102, 120, 3
 DANGEROUS = {
     "mount": 165,
@@ -146,6 +146,53 @@ def test_a_capability_opens_its_calls_and_no_others() -> None:
     assert bpf.answer(admin, bpf.X86_64, CLONE3) == bpf.ALLOW
     assert bpf.answer(admin, bpf.X86_64, DANGEROUS["kexec_load"]) == REFUSED
     assert bpf.answer(admin, bpf.X86_64, IOCTL, 0, 0x5412) == REFUSED
+
+
+# name -> numbers (x86-64 and x32, i386; 0: none), positions of the mode and of the flags (-1: none)
+CREATING = {
+    "chmod": (90, 15, 1, -1),
+    "fchmod": (91, 94, 1, -1),
+    "fchmodat": (268, 306, 2, -1),
+    "creat": (85, 8, 1, -1),
+    "mknod": (133, 14, 1, -1),
+    "mknodat": (259, 297, 2, -1),
+    "open": (2, 5, 2, 1),
+    "openat": (257, 295, 3, 2),
+}
+
+
+@pytest.mark.parametrize("name", CREATING)
+def test_without_set_ids_no_call_makes_them_through_any_entry_point(default: list[bpf.Instruction], name: str) -> None:
+    without = bpf.decode(program(DEFAULT, set_ids=False))
+    native, i386, mode, flags = CREATING[name]
+    for arch, number in ((bpf.X86_64, native), (bpf.X86_64, native | bpf.X32_BIT), (bpf.I386, i386)):
+        for flag in (os.O_CREAT, os.O_TMPFILE, os.O_CREAT | os.O_EXCL | os.O_WRONLY) if flags >= 0 else (0,):
+            arguments = [0] * 6
+            for bits, expected in ((0o755, bpf.ALLOW), (0o1777, bpf.ALLOW), (0o4755, REFUSED), (0o2755, REFUSED), (0o106755, REFUSED)):
+                arguments[mode], arguments[flags] = bits, flag
+                assert bpf.answer(without, arch, number, *arguments) == expected
+                assert bpf.answer(default, arch, number, *arguments) == bpf.ALLOW
+                arguments[mode] |= 1 << 32
+                assert bpf.answer(without, arch, number, *arguments) == expected
+
+
+def test_without_set_ids_a_mode_that_the_kernel_does_not_look_at_is_no_matter() -> None:
+    """Whoever opens what is there may leave anything in that register."""
+    without = bpf.decode(program(DEFAULT, set_ids=False))
+    assert bpf.answer(without, bpf.X86_64, 2, 0, os.O_RDWR | os.O_DIRECTORY, 0o7777) == bpf.ALLOW
+    assert bpf.answer(without, bpf.X86_64, 257, 0, 0, os.O_RDONLY, 0o7777) == bpf.ALLOW
+
+
+def test_without_set_ids_what_hides_its_mode_is_not_there(default: list[bpf.Instruction]) -> None:
+    without = bpf.decode(program(DEFAULT, set_ids=False))
+    for arch, number in ((bpf.X86_64, OPENAT2), (bpf.X86_64, OPENAT2 | bpf.X32_BIT), (bpf.I386, OPENAT2)):
+        assert bpf.answer(without, arch, number) == bpf.ERRNO | ENOSYS
+        assert bpf.answer(default, arch, number) == bpf.ALLOW
+
+
+def test_asynchronous_io_is_not_there(default: list[bpf.Instruction]) -> None:
+    for arch, number in ((bpf.X86_64, 206), (bpf.X86_64, 543 | bpf.X32_BIT), (bpf.I386, 245)):
+        assert bpf.answer(default, arch, number) == bpf.ERRNO | ENOSYS
 
 
 def test_the_linked_program_is_one_that_the_kernel_takes() -> None:

@@ -22,7 +22,7 @@ from cellhold.layer.unpack import Unpacking
 from cellhold.linux.mount import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from contextlib import AbstractContextManager
     from io import BufferedReader
     from pathlib import Path
@@ -63,7 +63,7 @@ class Archive:
         """See Source."""
         return self._unpacked().sum(copies)
 
-    def tar(self, copies: Copies, expected: str) -> Iterator[bytes]:
+    def tar(self, copies: Copies, expected: str) -> Generator[bytes]:
         """See Source."""
         return self._unpacked().tar(copies, expected)
 

@@ -20,6 +20,7 @@ from cellhold.store.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from io import RawIOBase
     from pathlib import Path
 
     from cellhold.build.state import State
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 64 << 10
 _LAST_LINES = 10
+_REST_SECONDS = 0.3
 _LAST_BYTES = 16 << 10
 _ROOT_ONLY = 1  # entries of a tar that says nothing but that there is a root directory
 _FULL_BYTES = 64 << 10
@@ -139,11 +141,14 @@ class _Output:
 
     def __exit__(self, *_error: object) -> None:
         self.given_away()
-        self._thread.join()
-        os.close(self._reader)
+        self._thread.join(_REST_SECONDS)  # who is told may keep it waiting, and be what somebody interrupts
 
     def _work(self) -> None:
-        while data := os.read(self._reader, _CHUNK_BYTES):
+        with os.fdopen(self._reader, "rb", buffering=0) as reader:
+            self._pass_on(reader)
+
+    def _pass_on(self, reader: RawIOBase) -> None:
+        while data := reader.read(_CHUNK_BYTES):
             self._kept.append(data)
             self._kept_bytes += len(data)
             while self._kept_bytes - len(self._kept[0]) > _LAST_BYTES:

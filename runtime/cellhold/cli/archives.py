@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellhold.cli import bars, files
+from cellhold.cli import bars, files, signals
 from cellhold.errors import CellholdError, InvalidSpec
 from cellhold.store.home import open_home
 
@@ -49,6 +49,7 @@ def add_import(commands: Any) -> None:
     command.set_defaults(run=import_)
 
 
+@signals.heard()
 def import_(arguments: argparse.Namespace) -> int:
     """Make the image, and print its id."""
     from cellhold.image.archive.importing import import_root  # noqa: PLC0415  # what only images need is not loaded for containers
@@ -59,6 +60,7 @@ def import_(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@signals.heard()
 def load(arguments: argparse.Namespace) -> int:
     """Load it."""
     from cellhold.image.archive.loading import load as load_images  # noqa: PLC0415
@@ -72,6 +74,7 @@ def load(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@signals.heard()
 def save(arguments: argparse.Namespace) -> int:
     """Save them, each under the name that it is asked for by; by an id under all of its names."""
     from cellhold.image import stored  # noqa: PLC0415

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellhold import quantity
-from cellhold.cli import bars, options, steps
+from cellhold.cli import bars, options, signals, steps
 from cellhold.cli.copying import say
 from cellhold.errors import BuildFailed, CellholdError, InvalidSpec
 from cellhold.store.home import open_home
@@ -51,6 +51,7 @@ def add(commands: Any) -> None:
     pruning.set_defaults(run=prune)
 
 
+@signals.heard()
 def build(arguments: argparse.Namespace) -> int:
     """Build it, and print its id."""
     from cellhold.build.builder import build as build_image  # noqa: PLC0415  # what only builds need is not loaded for containers

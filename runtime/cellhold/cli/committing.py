@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cellhold.cli import files, table
+from cellhold.cli import files, signals, table
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def add(commands: Any) -> None:
     exporting.set_defaults(run=export)
 
 
+@signals.heard()
 def diff(arguments: argparse.Namespace) -> int:
     """List the changes."""
     from cellhold import committing  # noqa: PLC0415  # what only images need is not loaded for containers
@@ -44,6 +45,7 @@ def diff(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@signals.heard()
 def commit(arguments: argparse.Namespace) -> int:
     """Make the image, and print its id."""
     from cellhold import committing  # noqa: PLC0415
@@ -55,6 +57,7 @@ def commit(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@signals.heard()
 def export(arguments: argparse.Namespace) -> int:
     """Write the tar."""
     from cellhold import committing  # noqa: PLC0415

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from cellhold.cli import bars
+from cellhold.cli import bars, signals
 from cellhold.errors import CellholdError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def add(commands: Any) -> None:
     sending.set_defaults(run=push)
 
 
+@signals.heard()
 def pull(arguments: argparse.Namespace) -> int:
     """Pull it."""
     from cellhold.image.platform import Platform  # noqa: PLC0415  # HTTP takes long to load: other commands do without
@@ -52,6 +53,7 @@ def pull(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@signals.heard()
 def push(arguments: argparse.Namespace) -> int:
     """Push it."""
     from cellhold.image.pushing import push as push_image  # noqa: PLC0415  # as above
@@ -76,5 +78,5 @@ def pull_for_run(name: str, when: str) -> None:
 
     if when == "missing":
         print(f"Unable to find image {name!r} locally", file=sys.stderr, flush=True)
-    with bars.shown("auto", sys.stderr) as tell:
+    with signals.heard(), bars.shown("auto", sys.stderr) as tell:
         pull_image(name, tell=tell)

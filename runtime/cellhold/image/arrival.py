@@ -58,6 +58,9 @@ class Source(Protocol):
     def blob(self, descriptor: Descriptor, *, start_byte: int = 0) -> Iterator[bytes]:
         """Its bytes from `start_byte` on, in pieces. Raises RegistryFailed, ImageRefused."""
 
+    def stop(self) -> None:
+        """Called from another thread: there is no need of any more; whoever waits for a piece is to be woken."""
+
 
 class Nowhere:
     """The source of an image whose blobs are all here already."""
@@ -65,6 +68,9 @@ class Nowhere:
     def blob(self, descriptor: Descriptor, *, start_byte: int = 0) -> Iterator[bytes]:
         """There is none to be had."""
         raise ImageRefused(f"cannot use {descriptor.digest}: the store does not have it from byte {start_byte} on")
+
+    def stop(self) -> None:
+        """Nobody waits for nothing."""
 
 
 def arrive(  # noqa: PLR0913  # an image, where it comes from, and what is to be known of it

@@ -6,14 +6,15 @@ Called by arrival.py. Whoever else wants the same layer, in this process or anot
 from __future__ import annotations
 
 import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cellhold import seccomp
 from cellhold.errors import ImageRefused
 from cellhold.image import config
 from cellhold.image.progress import Doing, Progress
+from cellhold.image.side_by_side import Abandoned, SideBySide
 from cellhold.layer.unpack import Unpacking
 from cellhold.store.layers import LayerFacts
 
@@ -37,41 +38,25 @@ AT_ONCE = 3  # docker's; more hardly help, as each layer takes a processor to un
 _LOOK_SECONDS = 0.1
 
 
-class Abandoned(Exception):
-    """The work is stopped: no error, as another layer failed, and that one's is told."""
-
-
 def layers(  # noqa: PLR0913  # one value per thing that takes part
     manifest: Manifest, found: Config, source: Source, home: Home, *, bounds: Bounds, tell: Tell
 ) -> None:
     """Fetch, keep and unpack all layers that are not there. Raises ImageRefused, RegistryFailed, OSError; the first error of any layer."""
     arrival = _Arrival(source, home, bounds, tell)
     chains = config.chain_ids(found.diff_ids)
-    with ThreadPoolExecutor(AT_ONCE) as pool:  # in this order: what a layer waits for, those below it, began before it
-        coming: list[Future[None]] = []
-        for number, layer in enumerate(manifest.layers):
-            tell(Progress(digest=layer.digest, doing=Doing.WAITING, done_bytes=0, total_bytes=layer.size_bytes))
-            below = _Below(coming[:], [home.layers.tree(chain) for chain in reversed(chains[:number])])
-            coming.append(
-                pool.submit(arrival.layer, layer, chains[number], found.diff_ids[number], chains[number - 1] if number else None, below)
-            )
-        try:
-            wait(coming, return_when=FIRST_EXCEPTION)
-        finally:
-            arrival.stop.set()
-    raise_first([error for error in (future.exception() for future in coming) if error is not None])
+    work = SideBySide(at_once=AT_ONCE, stop=arrival.stop)
+    coming: list[Future[None]] = []  # in this order: what a layer waits for, those below it, begins before it
+    for number, layer in enumerate(manifest.layers):
+        tell(Progress(digest=layer.digest, doing=Doing.WAITING, done_bytes=0, total_bytes=layer.size_bytes))
+        below = _Below(coming[:], [home.layers.tree(chain) for chain in reversed(chains[:number])])
+        parent = chains[number - 1] if number else None
+        coming.append(work.add(partial(arrival.layer, layer, chains[number], found.diff_ids[number], parent, below)))
+    work.perform()
 
 
 def filtered(home: Home) -> bytes:
     """The system call filter of the processes that unpack: that of a container without capabilities."""
     return seccomp.cached_program(frozenset(), home.seccomp)
-
-
-def raise_first(errors: Sequence[BaseException]) -> None:
-    """Raise the error that stopped the others, if there was one."""
-    for error in errors:
-        if not isinstance(error, Abandoned):
-            raise error
 
 
 def facts(unpacked: Unpacked, diff_id: Digest, parent: Digest | None) -> LayerFacts:
@@ -117,25 +102,25 @@ class _Arrival:
     """What the layers of one image have in common while they come."""
 
     def __init__(self, source: Source, home: Home, bounds: Bounds, tell: Tell) -> None:
-        self.stop = threading.Event()
+        self._stopped = threading.Event()
+        self._unpackings: set[Unpacking] = set()
         self._source, self._home, self._bounds, self._tell = source, home, bounds, tell
 
-    def layer(self, wanted: Descriptor, chain_id: Digest, diff_id: Digest, parent: Digest | None, below: _Below) -> None:
-        """Have one layer here, as a blob and unpacked."""
-        try:
-            self._layer(wanted, chain_id, diff_id, parent, below)
-        except BaseException:
-            self.stop.set()
-            raise
+    def stop(self) -> None:
+        """Wake whoever waits for more of a layer, or until one is unpacked: there will be no image."""
+        self._stopped.set()
+        self._source.stop()
+        for unpacking in list(self._unpackings):
+            unpacking.stop()
 
-    def _layer(self, wanted: Descriptor, chain_id: Digest, diff_id: Digest, parent: Digest | None, below: _Below) -> None:
+    def layer(self, wanted: Descriptor, chain_id: Digest, diff_id: Digest, parent: Digest | None, below: _Below) -> None:
         with ExitStack() as closing:
             place = closing.enter_context(self._home.layers.draft(chain_id, patience=self._go_on))
             draft = closing.enter_context(self._home.blobs.draft(wanted.digest, wanted.size_bytes, patience=self._go_on))
             if place is None and draft is None:
                 self._say(wanted, Doing.EXISTS, wanted.size_bytes)
                 return
-            unpacking = None if place is None else closing.enter_context(self._unpacking(place.directory))
+            unpacking = None if place is None else self._unpacking(place.directory, closing)
             try:
                 for chunk in self._kept(wanted) if draft is None else self._received(wanted, draft):
                     if unpacking is not None:
@@ -143,7 +128,7 @@ class _Arrival:
                 if draft is not None:
                     draft.keep()
             except ImageRefused:
-                if draft is not None:
+                if draft is not None and not self._stopped.is_set():
                     draft.discard()  # what came is wrong somewhere: no beginning of the next try
                 raise
             if place is not None and unpacking is not None:
@@ -151,8 +136,11 @@ class _Arrival:
                 place.keep(facts(unpacking.finish(below), diff_id, parent))
             self._say(wanted, Doing.DONE, wanted.size_bytes)
 
-    def _unpacking(self, directory: Path) -> Unpacking:
-        return Unpacking(directory, bounds=self._bounds, seccomp=filtered(self._home))
+    def _unpacking(self, directory: Path, closing: ExitStack) -> Unpacking:
+        made = closing.enter_context(Unpacking(directory, bounds=self._bounds, seccomp=filtered(self._home)))
+        self._unpackings.add(made)
+        closing.callback(self._unpackings.discard, made)
+        return made
 
     def _received(self, wanted: Descriptor, draft: Draft) -> Iterator[bytes]:
         """What is here of it already, then the rest, kept as it comes."""
@@ -176,7 +164,7 @@ class _Arrival:
                 yield chunk
 
     def _pass(self, wanted: Descriptor, doing: Doing, done_bytes: int) -> None:
-        if self.stop.is_set():
+        if self._stopped.is_set():
             raise Abandoned
         self._say(wanted, doing, done_bytes)
 
@@ -185,5 +173,5 @@ class _Arrival:
 
     def _go_on(self) -> None:
         """Another process does it: wait a moment, unless all is lost here."""
-        if self.stop.wait(_LOOK_SECONDS):
+        if self._stopped.wait(_LOOK_SECONDS):
             raise Abandoned

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,10 +41,14 @@ class MadeLayer:
 def make(tar: Iterable[bytes], home: Home, *, below: Sequence[Digest] = (), bounds: Bounds | None = None) -> MadeLayer:
     """The layer of a tar, compressed or not, on top of those with the diff ids `below`, lowest first.
 
+    A `tar` that has a close() is closed, whether all of it was taken or not: a process or a thread may be making it.
     Raises ImageRefused, OSError (a full disk), and what `tar` raises: then there is none.
     """
     chains = config.chain_ids(below)
-    with scratch(home.root) as place:
+    with ExitStack() as closing:
+        if close := getattr(tar, "close", None):
+            closing.callback(close)
+        place = closing.enter_context(scratch(home.root))
         descriptor, unpacked = _taken(tar, place, home, [home.layers.tree(chain) for chain in reversed(chains)], bounds)
         chain_id = config.chain_ids((*below, unpacked.diff_id))[-1]
         with home.layers.draft(chain_id) as draft:

@@ -63,3 +63,6 @@ class _Repository:
 
     def blob(self, descriptor: Descriptor, *, start_byte: int = 0) -> Iterator[bytes]:
         return self._registry.blob(self._repository, descriptor, start_byte=start_byte)
+
+    def stop(self) -> None:
+        self._registry.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from cellhold.image.layer_arrival import AT_ONCE
 from cellhold.image.progress import Doing, Progress, nobody
 from cellhold.image.reference import Reference
 from cellhold.image.registry import Registry, Way
+from cellhold.image.side_by_side import SideBySide
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -50,8 +50,10 @@ def push(text: str, *, home: Home | None = None, tell: Tell = nobody) -> Digest:
             )
             tell(told(doing=_CAME[way], done_bytes=blob.size_bytes))
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(send, dict.fromkeys((*found.manifest.layers, found.manifest.config))))
+        work = SideBySide(at_once=AT_ONCE, stop=registry.close)
+        for blob in dict.fromkeys((*found.manifest.layers, found.manifest.config)):
+            work.add(partial(send, blob))
+        work.perform()
         registry.push_manifest(wanted.repository, wanted.tag, found.manifest.raw, found.manifest.media_type)
     return found.digest
 

@@ -169,7 +169,7 @@ def receive(  # noqa: PLR0913  # docker's rules
                     take(source, fd, size)
                 own(fd, at, last, (uid, gid) if owners else (0, 0) if root else None)
                 if fd >= 0:
-                    finish(fd, mode if owners or root else mode & ~_SET_IDS, changed)
+                    finish(fd, mode if owners or root else mode & ~_SET_IDS, changed, shown=last if owners else None)
             finally:
                 os.close(at)
                 if fd >= 0:
@@ -263,9 +263,21 @@ def own(fd: int, at: int, name: bytes, owner: tuple[int, int] | None) -> None:
         os.chown(name, *owner, dir_fd=at, follow_symlinks=False)
 
 
-def finish(fd: int, mode: int, changed: int) -> None:
-    """Mode and time, once nothing is written any more."""
-    os.fchmod(fd, mode)
+def finish(fd: int, mode: int, changed: int, *, shown: bytes | None) -> None:
+    """Mode and time, once nothing is written any more.
+
+    Where the container may make no set-user-id files (exposure.py) it goes without the bits. shown: its name, where the mode is to be
+    kept as it is: then CannotCopy is raised.
+    """
+    try:
+        os.fchmod(fd, mode)
+    except PermissionError as error:
+        if not mode & _SET_IDS:
+            raise
+        if shown is not None:
+            reason = "the container may make no set-user-id or set-group-id files, as it can write to the host's"
+            raise CannotCopy(f"{os.fsdecode(shown)}: {reason}") from error
+        os.fchmod(fd, mode & ~_SET_IDS)
     os.utime(fd, ns=(changed, changed))
 
 

@@ -168,7 +168,7 @@ class Launcher:
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
         back = self.host.enter_network(shared)
         try:
-            pid, pidfd = process.clone3(plan["namespaces"], cgroup_fd=into)
+            pid, pidfd = self.host.clone(plan, into)
         except OSError:
             self.host.leave_network(back)
             raise

@@ -84,6 +84,7 @@ class Plan(TypedDict):
     masked: list[str]
     read_only_paths: list[str]
     rlimits: list[tuple[int, int, int]]  # resource number, soft, hard
+    maxima: dict[str, int]  # name in /proc/sys/user -> what the container's user namespace may have; without root alone
     bounding: int  # capability bits that the program may have
     seccomp: bytes
     user: str

@@ -1,5 +1,7 @@
 """What the image has at the place of a volume is copied into one that is empty, as docker does: owners, modes and times as they are.
 
+But for set-user-id and set-group-id bits of files: a volume outlives its containers, which can make none there either (exposure.py).
+
 By PID 1, as root of the container's user namespace and nothing more, through descriptors: no link of the image leads out of the place.
 """
 
@@ -12,6 +14,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 1 << 20
+_SET_IDS = 0o6000
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ def copy_directory(here: int, there: int) -> None:
         elif stat.S_ISFIFO(status.st_mode):
             os.mkfifo(name, 0o600, dir_fd=there)
             os.chown(name, status.st_uid, status.st_gid, dir_fd=there, follow_symlinks=False)
-            os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=there)
+            os.chmod(name, stat.S_IMODE(status.st_mode) & ~_SET_IDS, dir_fd=there)
     take_on(here, there)
 
 
@@ -69,8 +72,8 @@ def copy_file(source: int, made: int) -> None:
 
 
 def take_on(source: int, made: int) -> None:
-    """Owner, mode and times."""
+    """Owner, mode and times. Of a directory these bits mean whom new files belong to."""
     status = os.fstat(source)
     os.fchown(made, status.st_uid, status.st_gid)
-    os.fchmod(made, stat.S_IMODE(status.st_mode))
+    os.fchmod(made, stat.S_IMODE(status.st_mode) & (~0 if stat.S_ISDIR(status.st_mode) else ~_SET_IDS))
     os.utime(made, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -12,6 +12,7 @@ import stat
 from ctypes import memmove
 from struct import pack
 
+from cellhold.init import cloning
 from cellhold.linux import mount, process
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
@@ -44,6 +45,10 @@ class Privileged:
     def overlays(self, _plan: Plan) -> list[Served]:
         """None: PID 1 mounts the kernel's."""
         return []
+
+    def clone(self, plan: Plan, into: int) -> tuple[int, int]:
+        """Clone PID 1 (cloning.clone); its user namespace belongs to the first of the container's own ids."""
+        return cloning.clone(plan["namespaces"], owner=plan["id_base"], into=into)
 
     def ids(self, plan: Plan, pid: int, stdio: list[int]) -> None:
         """Give the clone its ids, and its root the pipes that it gets as standard streams."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 
-from cellhold.init import fuse, launcher, prepare
+from cellhold.init import cloning, fuse, launcher, prepare, shares
 from cellhold.linux import mount, process
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
@@ -35,6 +35,7 @@ class Rootless(prepare.Privileged):
         super().__init__()
         self._maps = (same(uids), same(gids))
         self._refused = refused
+        self._clones = 0
 
     def writable(self, plan: Plan, storage: int) -> int:
         """Open the writable layer that the plan names; the caller's descriptor is no mount of ours."""
@@ -72,6 +73,17 @@ class Rootless(prepare.Privileged):
                 one.bury()
             raise
         return made
+
+    def clone(self, plan: Plan, into: int) -> tuple[int, int]:
+        """Clone PID 1. With subordinate ids each clone's user namespace has an owner, and so a share, of its own (shares.py)."""
+        if plan["id_count"] == 1:
+            return cloning.clone(plan["namespaces"], owner=plan["id_base"], into=into)
+        if not self._clones:
+            shares.hold(plan["maxima"])
+        shares.lower(plan["rlimits"])
+        owner = 1 + self._clones % (plan["id_count"] - 1)
+        self._clones += 1
+        return cloning.clone(plan["namespaces"], owner=owner, into=into)
 
     def ids(self, _plan: Plan, pid: int, _stdio: list[int]) -> None:
         """The clone has our ids; its root is the caller, to whom the pipes belong already."""

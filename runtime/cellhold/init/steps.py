@@ -10,6 +10,7 @@ import _socket
 import os
 import stat
 
+from cellhold.init import shares
 from cellhold.init.populate import populate
 from cellhold.init.prepare import SHARED, send_descriptors
 from cellhold.linux import mount, process
@@ -236,6 +237,12 @@ def hide_paths(now: Becoming) -> None:
     os.close(now.root)
 
 
+def take_shares(now: Becoming) -> None:
+    """Without root: be content with a share of what the kernel counts for the user (shares.py)."""
+    shares.hold(now.plan["maxima"])
+    shares.lower(now.plan["rlimits"])
+
+
 def loopback(now: Becoming) -> None:
     """Bring lo up: the debugger of a kernel and many tests talk to 127.0.0.1. Without a network there is no other device.
 
@@ -284,6 +291,7 @@ STEPS: tuple[tuple[str, Callable[[Becoming], None]], ...] = (
     ("rootfs.files", bind_files),
     ("rootfs.volumes", bind_volumes),
     ("rootfs.pivot", pivot),
+    ("user.shares", take_shares),
     ("network.loopback", loopback),
     ("rootfs.hide", hide_paths),
     ("network.await", await_network),

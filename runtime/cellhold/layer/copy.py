@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 import time
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -22,7 +23,7 @@ from cellhold.layer.inside.copying import Copying, Nothing
 from cellhold.layer.inside.output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
     from cellhold.layer.inside.output import Sink
@@ -63,8 +64,11 @@ class Source(Protocol):
     def sum(self, copies: Copies) -> str:
         """A digest of all that would be copied, names, owners, modes and attributes among it, times not. Raises ImageRefused, OSError."""
 
-    def tar(self, copies: Copies, expected: str) -> Iterator[bytes]:
-        """The layer, compressed. expected: the sum. Raises ImageRefused, also where it is another one by now; OSError."""
+    def tar(self, copies: Copies, expected: str) -> Generator[bytes]:
+        """The layer, compressed. expected: the sum. Raises ImageRefused, also where it is another one by now; OSError.
+
+        A process or a thread makes it: whoever does not take all of it closes it.
+        """
 
 
 class Layers:
@@ -81,7 +85,7 @@ class Layers:
         with self._child(copies, says="sum") as child:
             return _last(child)
 
-    def tar(self, copies: Copies, expected: str) -> Iterator[bytes]:
+    def tar(self, copies: Copies, expected: str) -> Generator[bytes]:
         """See Source."""
         with self._child(copies, says="tar") as child:
             while data := child.data.recv(_CHUNK_BYTES):
@@ -136,33 +140,28 @@ class Directory:
         """See Source."""
         return self._copied(copies, Nothing()).sum.hexdigest()
 
-    def tar(self, copies: Copies, expected: str) -> Iterator[bytes]:
+    def tar(self, copies: Copies, expected: str) -> Generator[bytes]:
         """See Source."""
         ours, theirs = socket.socketpair()
-        told: list[str | Exception] = []
+        told: Future[str] = Future()
 
         def work() -> None:
             with theirs:
+                output = Output(theirs.fileno(), _COMPRESSION)
                 try:
-                    output = Output(theirs.fileno(), _COMPRESSION)
                     copied = self._copied(copies, output)
                     output.write(writer.END)
                     output.close()
-                    told.append(copied.sum.hexdigest())
-                except (ImageRefused, OSError) as error:
-                    told.append(error)
+                    told.set_result(copied.sum.hexdigest())
+                except BaseException as error:  # noqa: BLE001  # raised again where the tar is taken
+                    output.abandon()
+                    told.set_exception(error)
 
-        thread = threading.Thread(target=work)
-        thread.start()
-        try:
-            with ours:
-                while data := ours.recv(_CHUNK_BYTES):
-                    yield data
-        finally:
-            thread.join()
-        if isinstance(told[0], Exception):
-            raise told[0]
-        _check(told[0], expected)
+        with ours:  # closed before its end: nobody takes any more, and the thread's next write says so
+            threading.Thread(target=work, daemon=True).start()
+            while data := ours.recv(_CHUNK_BYTES):
+                yield data
+        _check(told.result(), expected)
 
     def _copied(self, copies: Copies, output: Sink) -> Copying:
         with ExitStack() as closing:

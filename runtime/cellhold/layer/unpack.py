@@ -81,6 +81,10 @@ class Unpacking:
         self._child.close()
         return _unpacked(words[1:])
 
+    def stop(self) -> None:
+        """Called from another thread: whoever feeds it, or waits for its end, gets an error soon."""
+        self._child.stop()
+
     def close(self) -> None:
         """End the child; twice is no error."""
         self._child.close()

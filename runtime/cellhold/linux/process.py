@@ -1,10 +1,10 @@
-"""Processes: clone3(2), unshare(2), prctl(2), capset(2), seccomp(2), keyctl(2), signalfd(2), close_range(2)."""
+"""Processes: clone3(2), unshare(2), prctl(2), capget(2), capset(2), seccomp(2), keyctl(2), signalfd(2), close_range(2)."""
 
 from __future__ import annotations
 
 import ctypes
 from ctypes import POINTER, Structure, byref, c_char_p, c_int, c_long, c_size_t, c_uint, c_uint64, c_ulong, c_ushort, c_void_p
-from struct import pack
+from struct import pack, unpack
 
 from cellhold.linux.libc import function, syscall
 
@@ -38,6 +38,7 @@ unshare = function("unshare", c_int)
 _setns = function("setns", c_int, c_int)
 _sethostname = function("sethostname", c_char_p, c_size_t)
 _prctl = function("prctl", c_int, c_ulong, c_ulong, c_ulong, c_ulong)
+_capget = function("capget", c_char_p, c_char_p)
 _capset = function("capset", c_char_p, c_char_p)
 _signalfd = function("signalfd", c_int, c_void_p, c_int)
 _close_range = syscall("close_range", c_uint, c_uint, c_uint)
@@ -114,6 +115,15 @@ def set_capabilities(*, bounding: int, permitted: int) -> None:
             prctl(PR_CAPBSET_DROP, number)
     prctl(PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     capset(permitted)
+
+
+def capget() -> int:
+    """capget(2) of the calling thread: the permitted set."""
+    sets = ctypes.create_string_buffer(24)
+    _capget(pack("Ii", _LINUX_CAPABILITY_VERSION_3, 0), sets)
+    _, low, _, _, high, _ = unpack("6I", sets.raw)
+    permitted: int = low | high << 32
+    return permitted
 
 
 def capset(permitted: int) -> None:

@@ -30,12 +30,12 @@ _LONGEST = 4096 * INSTRUCTION_BYTES  # BPF_MAXINSNS
 _OTHERS_MAY_WRITE = 0o022
 
 
-def cached_program(capabilities: frozenset[str], directory: Path) -> bytes:
-    """program(capabilities) out of `directory`, compiled and put there when it is missing, damaged or not this user's own.
+def cached_program(capabilities: frozenset[str], directory: Path, *, set_ids: bool = True) -> bytes:
+    """program(capabilities, set_ids=...) out of `directory`, compiled and put there when it is missing, damaged or not this user's own.
 
     Raises NotSupported without libseccomp, OSError if `directory` cannot be written.
     """
-    rules, key = _planned(capabilities, os.uname().machine, _libseccomp_version())
+    rules, key = _planned(capabilities, os.uname().machine, _libseccomp_version(), set_ids=set_ids)
     path = directory / f"seccomp-{key}"
     found = _trusted(path)
     if found is not None:
@@ -46,9 +46,9 @@ def cached_program(capabilities: frozenset[str], directory: Path) -> bytes:
 
 
 @cache
-def _planned(capabilities: frozenset[str], machine: str, libseccomp: tuple[int, ...]) -> tuple[Plan, str]:
+def _planned(capabilities: frozenset[str], machine: str, libseccomp: tuple[int, ...], *, set_ids: bool) -> tuple[Plan, str]:
     """The plan, and the key of its file. Remembered: to make both takes longer than to read the file."""
-    rules = plan(capabilities, machine)
+    rules = plan(capabilities, machine, set_ids=set_ids)
     return rules, sha256(repr((_FORMAT, libseccomp, rules)).encode()).hexdigest()
 
 

@@ -30,12 +30,12 @@ _BINARY_TREE = 2  # SCMP_FLTATR_CTL_OPTIMIZE, libseccomp 2.5: log2 instead of a 
 _SECOND = {"x86_64": ("X86", "X32"), "aarch64": ("ARM",)}  # the other entry points of such a kernel
 
 
-def program(capabilities: frozenset[str]) -> bytes:
+def program(capabilities: frozenset[str], *, set_ids: bool = True) -> bytes:
     """The compiled filter (an array of struct sock_filter) for a container with `capabilities` ("CAP_CHOWN"), on this machine.
 
-    Raises NotSupported without libseccomp.
+    set_ids: see plan(). Raises NotSupported without libseccomp.
     """
-    return compiled(plan(capabilities, os.uname().machine))
+    return compiled(plan(capabilities, os.uname().machine, set_ids=set_ids))
 
 
 def compiled(rules: Plan) -> bytes:
@@ -65,16 +65,11 @@ def _filter(library: Any, machine: str, rules: tuple[Rule, ...], *, default: int
     unknown = -1  # __NR_SCMP_ERROR; other negative numbers stand for calls that only the second architectures have
     for rule in rules:
         action = _RET_ALLOW if rule.answer == ALLOW else _RET_ERRNO | rule.answer
-        where = () if rule.condition is None else (_comparison(library, rule),)
+        where = [library.Arg(one.position, library.MASKED_EQ, one.mask, one.value) for one in rule.conditions]
         for number in (library.resolve_syscall(library.Arch.NATIVE, name) for name in rule.names):
             if number != unknown:
                 made.add_rule(action, number, *where)
     return _exported(made)
-
-
-def _comparison(library: Any, rule: Rule) -> Any:
-    assert rule.condition is not None  # noqa: S101  # the caller's
-    return library.Arg(rule.condition.position, library.MASKED_EQ, rule.condition.mask, rule.condition.value)
 
 
 def _exported(made: Any) -> bytes:

@@ -5,17 +5,27 @@ from __future__ import annotations
 from errno import ENOSYS, EPERM
 from typing import NamedTuple
 
-from cellhold.seccomp.profile import ALLOWED, BY_MACHINE, NEW_NAMESPACES, PERSONALITIES, REFUSED, WITH_CAPABILITY, Argument
+from cellhold.seccomp.profile import (
+    ABSENT,
+    ALLOWED,
+    BY_MACHINE,
+    NEW_NAMESPACES,
+    PERSONALITIES,
+    REFUSED,
+    WITH_CAPABILITY,
+    WITH_SET_IDS,
+    Argument,
+)
 
 ALLOW = 0
 
 
 class Rule(NamedTuple):
-    """Calls of these names, if `condition` holds: answer 0 (ALLOW) lets the kernel do it, else it is the errno to fail with."""
+    """Calls of these names, if all conditions hold: answer 0 (ALLOW) lets the kernel do it, else it is the errno to fail with."""
 
     names: tuple[str, ...]
     answer: int
-    condition: Argument | None = None
+    conditions: tuple[Argument, ...] = ()
 
 
 class Plan(NamedTuple):
@@ -31,18 +41,23 @@ class Plan(NamedTuple):
     known: tuple[str, ...]
 
 
-def plan(capabilities: frozenset[str], machine: str) -> Plan:
-    """The rules for a container with `capabilities` ("CAP_CHOWN") on `machine` (uname -m)."""
+def plan(capabilities: frozenset[str], machine: str, *, set_ids: bool = True) -> Plan:
+    """The rules for a container with `capabilities` ("CAP_CHOWN") on `machine` (uname -m).
+
+    set_ids: whether it may make set-user-id and set-group-id files. Where it may not, openat2 is not there: its mode lies in memory.
+    """
     always = " ".join((*ALLOWED.values(), BY_MACHINE.get(machine, "")))
     given = " ".join(WITH_CAPABILITY[name] for name in sorted(capabilities & WITH_CAPABILITY.keys()))
     allow = [Rule(_names(f"{always} {given}"), ALLOW)]
-    allow += [Rule(("personality",), ALLOW, Argument(0, value)) for value in PERSONALITIES]
+    allow += [Rule(("personality",), ALLOW, (Argument(0, value),)) for value in PERSONALITIES]
     if "CAP_SYS_ADMIN" not in capabilities:
-        allow.append(Rule(("clone",), ALLOW, Argument(0, 0, NEW_NAMESPACES)))
+        allow.append(Rule(("clone",), ALLOW, (Argument(0, 0, NEW_NAMESPACES),)))
         # Its flags lie in memory, where no filter can see them; on ENOSYS libc uses clone.
         allow.append(Rule(("clone3",), ENOSYS))
-    refuse = tuple(Rule((name,), EPERM, condition) for name, condition in REFUSED)
-    return Plan(machine, refuse, tuple(allow), _names(" ".join((always, *WITH_CAPABILITY.values()))))
+    refuse = [Rule(tuple(ABSENT), ENOSYS), *(Rule((name,), EPERM, (condition,)) for name, condition in REFUSED)]
+    if not set_ids:
+        refuse += [Rule(("openat2",), ENOSYS), *(Rule((name,), EPERM, conditions) for name, conditions in WITH_SET_IDS)]
+    return Plan(machine, tuple(refuse), tuple(allow), _names(" ".join((always, *WITH_CAPABILITY.values()))))
 
 
 def _names(words: str) -> tuple[str, ...]:

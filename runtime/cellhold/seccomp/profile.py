@@ -1,7 +1,7 @@
 """Which system calls a container may make: names by purpose, and what is refused by argument. Data; compiler.py makes the filter.
 
-What is not named is refused with EPERM. The reach is that of Docker's default profile, or less: keyrings, io_uring,
-userfaultfd, bpf, perf, new namespaces, mounts, modules, kexec, clocks and swap are not named, because they are the usual way to
+What is not named is refused with EPERM. The reach is that of Docker's default profile, or less: keyrings, io_uring and the older
+interface,userfaultfd, bpf, perf, new namespaces, mounts, modules, kexec, clocks and swap are not named, because they are the usual way to
 kernel bugs and no notebook needs them. Old 32-bit variants (chown32, stat64 ...) stand beside their names: the filter covers the
 i386 and x32 calls of a 64-bit kernel too.
 """
@@ -29,8 +29,6 @@ ALLOWED = {
     "waiting for descriptors": """
         select _newselect pselect6 pselect6_time64 poll ppoll ppoll_time64 eventfd eventfd2
         epoll_create epoll_create1 epoll_ctl epoll_ctl_old epoll_wait epoll_wait_old epoll_pwait epoll_pwait2""",
-    "asynchronous I/O (the old interface; io_uring is not here)": """
-        io_setup io_destroy io_submit io_cancel io_getevents io_pgetevents io_pgetevents_time64""",
     "pipes and sockets": """
         pipe pipe2 socket socketpair socketcall bind listen accept accept4 connect shutdown getsockname getpeername getsockopt setsockopt
         send sendto sendmsg sendmmsg recv recvfrom recvmsg recvmmsg recvmmsg_time64""",
@@ -111,6 +109,26 @@ REFUSED: tuple[tuple[str, Argument], ...] = (
     ("socket", Argument(0, 38, _INT)),  # AF_ALG: the kernel's crypto, a row of privilege escalations and no user in a container
     ("socketcall", Argument(0, 1, _INT)),  # i386 SYS_SOCKET: its family lies in memory, where no filter can see it
 )
+
+# Calls that make a file, or change its mode: where the mode is among their arguments, and which flag makes open(2) look at it.
+# mkdir(2) is not here: the kernel drops both bits from its mode.
+_O_CREAT, _O_TMPFILE = 0o100, 0o20000000
+_MODES = {"chmod": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2, "creat": 1, "mknod": 1, "mknodat": 2}
+_MODES_OF_NEW = {"open": (1, 2), "openat": (2, 3)}  # its flags, its mode
+_SET_IDS = (0o4000, 0o2000)
+WITH_SET_IDS: tuple[tuple[str, tuple[Argument, ...]], ...] = (
+    *((name, (Argument(mode, bit, bit),)) for name, mode in _MODES.items() for bit in _SET_IDS),
+    *(
+        (name, (Argument(flags, flag, flag), Argument(mode, bit, bit)))
+        for name, (flags, mode) in _MODES_OF_NEW.items()
+        for flag in (_O_CREAT, _O_TMPFILE)
+        for bit in _SET_IDS
+    ),
+)
+
+# What does not exist inside (ENOSYS), so that programs go another way. Asynchronous I/O, the old interface: its events are counted
+# for the whole machine (fs.aio-max-nr) and for nobody in particular; one container could take all of them from the host's databases.
+ABSENT = "io_setup io_destroy io_submit io_cancel io_getevents io_pgetevents io_pgetevents_time64".split()
 
 # The execution domains of personality(2) that change nothing of weight: PER_LINUX, PER_LINUX32, UNAME26, both, and "only tell me".
 PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFF_FFFF)

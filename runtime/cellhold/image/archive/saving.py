@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from cellhold.image import fields, mediatypes, stored
 from cellhold.image.archive import docker_save, layout
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 def save(images: Sequence[tuple[StoredImage, str | None]], to: BinaryIO, *, home: Home) -> None:
     """Write a tar of the images, each under one name or all that it has (None), to a stream. The same images make the same bytes."""
-    with tarfile.open(fileobj=to, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+    sink = _Sink(to)
+    with tarfile.open(fileobj=cast("BinaryIO", sink), mode="w|", format=tarfile.PAX_FORMAT) as archive, sink:
 
         def put(name: str, content: BinaryIO, size: int) -> None:
             entry = tarfile.TarInfo(name)
@@ -35,6 +36,23 @@ def save(images: Sequence[tuple[StoredImage, str | None]], to: BinaryIO, *, home
             archive.addfile(entry, content)
 
         _write(images, put, home)
+
+
+class _Sink:
+    """Where a tar goes; nothing goes there any more once something is wrong, since tarfile writes on when it is closed."""
+
+    def __init__(self, to: BinaryIO) -> None:
+        self._to: BinaryIO | None = to
+
+    def write(self, data: bytes) -> int:
+        return self._to.write(data) if self._to is not None else len(data)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, *_error: object) -> None:
+        if kind is not None:
+            self._to = None
 
 
 def save_layout(images: Sequence[tuple[StoredImage, str | None]], directory: Path, *, home: Home) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -129,7 +130,7 @@ class Registry:
         raise RegistryFailed(f"cannot list the tags of {repository} at {self.name}: there are more than {_MOST_PAGES} pages of them")
 
     def close(self) -> None:
-        """End the connections; who waits for a next try fails at once."""
+        """End the connections; who waits at one of them, or for a next try, fails at once. From any thread; twice is no error."""
         self._stopped.set()
         for session in self._pulls:
             session.close()
@@ -143,7 +144,8 @@ class Registry:
         self.close()
 
     def _session(self, endpoint: Endpoint) -> Session:
-        return Session(endpoint, settings=self._settings, find=self._logins.find, stopped=self._stopped)
+        find = partial(self._logins.find, stopped=self._stopped)
+        return Session(endpoint, settings=self._settings, find=find, stopped=self._stopped)
 
     def _page(self, repository: str, url: str) -> tuple[tuple[str, ...], str | None]:
         """Some tags, and where there are more."""

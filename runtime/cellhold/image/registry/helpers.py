@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import time
 from contextlib import suppress
+from threading import Event
 
 from cellhold.errors import ImageRefused, RegistryFailed
 from cellhold.image import fields
@@ -20,17 +21,21 @@ from cellhold.image.registry.login import Login
 
 SECONDS = 30.0  # it may ask a person to touch a key
 _MOST_BYTES = 64 << 10
+_LOOK_SECONDS = 0.1
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _TOKEN = "<token>"  # noqa: S105  # the user's name that says: the secret is an identity token
 _UNKNOWN = b"credentials not found"
 
 
-def ask(name: str, registry: str, *, seconds: float = SECONDS) -> Login | None:
-    """What the helper `name` knows of that registry, None where it knows nothing. Raises RegistryFailed."""
+def ask(name: str, registry: str, *, seconds: float = SECONDS, stopped: Event | None = None) -> Login | None:
+    """What the helper `name` knows of that registry, None where it knows nothing. Raises RegistryFailed.
+
+    stopped: set by another thread, it is not waited for any more.
+    """
     program = shutil.which(f"docker-credential-{name}") if _NAME.fullmatch(name) else None
     if program is None:
         raise _failed(name, registry, "there is no such program on PATH")
-    status, output = _run([program, "get"], registry.encode(), seconds)
+    status, output = _run([program, "get"], registry.encode(), seconds, stopped or Event())
     if status is None:
         raise _failed(name, registry, f"it gave no answer within {seconds:g} seconds, or too long a one")
     if status != 0:
@@ -49,7 +54,7 @@ def _login(name: str, registry: str, output: bytes) -> Login:
     return Login(identity_token=secret) if username == _TOKEN else Login(username=username, password=secret)
 
 
-def _run(argv: list[str], words: bytes, seconds: float) -> tuple[int | None, bytes]:
+def _run(argv: list[str], words: bytes, seconds: float, stopped: Event) -> tuple[int | None, bytes]:
     """Exit status (None: it was ended, for its time or its length) and standard output."""
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdin is not None  # noqa: S101  # for mypy
@@ -59,7 +64,7 @@ def _run(argv: list[str], words: bytes, seconds: float) -> tuple[int | None, byt
             process.stdin.write(words + b"\n")
             process.stdin.close()
         try:
-            output = _read(process.stdout.fileno(), end)
+            output = _read(process.stdout.fileno(), end, stopped)
             return (process.wait(max(0.0, end - time.monotonic())), output) if output is not None else (None, b"")
         except subprocess.TimeoutExpired:
             return None, b""
@@ -67,11 +72,13 @@ def _run(argv: list[str], words: bytes, seconds: float) -> tuple[int | None, byt
             process.kill()  # nothing where it has ended
 
 
-def _read(fd: int, end: float) -> bytes | None:
+def _read(fd: int, end: float, stopped: Event) -> bytes | None:
     output = b""
     with selectors.DefaultSelector() as selector:
         selector.register(fd, selectors.EVENT_READ)
-        while len(output) <= _MOST_BYTES and selector.select(max(0.0, end - time.monotonic())):
+        while len(output) <= _MOST_BYTES and time.monotonic() < end and not stopped.is_set():
+            if not selector.select(min(_LOOK_SECONDS, max(0.0, end - time.monotonic()))):
+                continue
             data = os.read(fd, _MOST_BYTES)
             if not data:
                 return output

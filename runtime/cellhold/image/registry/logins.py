@@ -20,6 +20,8 @@ from cellhold.image.registry import helpers
 from cellhold.image.registry.login import Login
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from cellhold.image.fields import Field
 
 _MOST_BYTES = 1 << 20
@@ -31,9 +33,10 @@ class Logins:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker", "config.json")
 
-    def find(self, registry: str) -> Login | None:
+    def find(self, registry: str, *, stopped: Event | None = None) -> Login | None:
         """The login at that registry (docker.io's is called "https://index.docker.io/v1/"); None: nobody logged in.
 
+        stopped: once it is set, a helper is not waited for any more.
         Raises InvalidSpec for a file that cannot be understood, RegistryFailed where a helper fails.
         """
         try:
@@ -41,7 +44,7 @@ class Logins:
             if document is None:
                 return None
             helper = _helper(document, registry)
-            return (helpers.ask(helper, registry) if helper else None) or _kept(document["auths"], registry)
+            return (helpers.ask(helper, registry, stopped=stopped) if helper else None) or _kept(document["auths"], registry)
         except ImageRefused as error:  # it is no image, but read as carefully
             raise InvalidSpec(f"cannot use {self.path}: {error}", hint="log in again with docker login, or remove it") from error
 

@@ -22,6 +22,7 @@ from cellhold.errors import NotSupported, RegistryFailed
 from cellhold.events import step
 from cellhold.image.fields import told
 from cellhold.image.registry import reading, refusals
+from cellhold.image.registry.lines import Lines
 from cellhold.image.registry.settings import is_loopback
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Wire:
         self._home = parse_url(endpoint.url)
         self._ca = endpoint.ca
         self._pools: dict[tuple[str, str | None], PoolManager] = {}
+        self._lines = Lines()
         self._lock = threading.Lock()
 
     def exchange(self, request: Request, key: str | None = None) -> BaseHTTPResponse:
@@ -64,7 +66,8 @@ class Wire:
         raise RegistryFailed(f"cannot {request.aim}: it redirects more than {MOST_REDIRECTS} times", status=response.status)
 
     def close(self) -> None:
-        """Close the connections that nobody uses; the others go with their answers."""
+        """Close the connections that nobody uses, and cut the others; there are no more."""
+        self._lines.cut()
         with self._lock:
             managers = list(self._pools.values())
         for manager in managers:
@@ -113,12 +116,16 @@ class Wire:
         patience = self.settings.patience
         timeout = Timeout(connect=patience.connect_seconds, read=patience.read_seconds)
         context = self._context() if scheme == "https" else None  # one for all: reading the machine's certificates takes 20 ms
-        if proxy:
-            return ProxyManager(proxy, maxsize=_MOST_CONNECTIONS, timeout=timeout, ssl_context=context)
-        return PoolManager(maxsize=_MOST_CONNECTIONS, timeout=timeout, ssl_context=context)
+        made = (
+            ProxyManager(proxy, maxsize=_MOST_CONNECTIONS, timeout=timeout, ssl_context=context)
+            if proxy
+            else PoolManager(maxsize=_MOST_CONNECTIONS, timeout=timeout, ssl_context=context)
+        )
+        self._lines.serve(made)
+        return made
 
     def _context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
+        context = self._lines.context(ssl.create_default_context())
         if self._ca is None:
             return context
         try:

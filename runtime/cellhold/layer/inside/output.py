@@ -101,6 +101,10 @@ class Output:
         if self._error is not None:
             raise self._error
 
+    def abandon(self) -> None:
+        """There will be no more, and nobody wants to know what came of it: let the thread end."""
+        self._ready.put(b"")
+
     def _work(self) -> None:
         while chunk := self._ready.get():
             self._room.release()
