@@ -16,6 +16,7 @@ import pytest
 
 import leaks
 from cellhold import doctor, launch
+from cellhold.image import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +93,7 @@ def _home() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CELLHOLD_HOME", home)
         patch.setenv("CELLHOLD_NETWORK", "none")  # this machine's own network is nothing to test on
+        host.hold_prefixes()  # where this Python lives is held as long as it runs
         before = leaks.take()
         yield
         launch.shutdown()

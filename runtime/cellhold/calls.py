@@ -15,7 +15,7 @@ from cellhold.linux.capabilities import NUMBERS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cellhold.init.plan import FileSystem, Overlay, Plan, Tree
+    from cellhold.init.plan import Covers, FileSystem, Overlay, Plan, Tree
 
 _ATTRIBUTES = {name: getattr(mount, name) for name in vars(mount) if name.startswith("MOUNT_ATTR_")}
 _CLONE = {name: getattr(process, name) for name in vars(process) if name.startswith("CLONE_NEW")}
@@ -42,7 +42,8 @@ def calls(plan: Plan) -> dict[str, tuple[str, ...]]:
         ],
         "rootfs.files": [f'write(new file, {len(text)} bytes) -> move_mount("{path}")' for path, text in plan["files"].items()],
         "rootfs.volumes": [
-            f'openat2(root, "{bind["target"]}", RESOLVE_IN_ROOT) -> move_mount(tree {bind["tree"]})' for bind in plan["binds"]
+            *(f'openat2(root, "{bind["target"]}", RESOLVE_IN_ROOT) -> move_mount(tree {bind["tree"]})' for bind in plan["binds"]),
+            *(line for target, covers in plan["covers"].items() for line in _covers(target, covers)),
         ],
         "rootfs.pivot": ["fchdir(new root)", 'pivot_root(".", ".")', 'umount2(".", MNT_DETACH)', 'chdir("/")'],
         "user.shares": [f'write("/proc/sys/user/{name}", "{value}")' for name, value in plan["maxima"].items()],
@@ -94,9 +95,18 @@ def _staged(plan: Plan) -> list[int]:
 
 def _tree(tree: Tree, *, as_root: bool) -> Iterator[str]:
     recursive = "|AT_RECURSIVE" if tree["recursive"] else ""
-    yield f'open_tree(AT_FDCWD, "{tree["path"]}", OPEN_TREE_CLONE{recursive})'
+    name = f'AT_FDCWD, "{tree["path"]}", ' if tree["held"] < 0 else f'fd of "{tree["path"]}", "", AT_EMPTY_PATH|'
+    yield f"open_tree({name}OPEN_TREE_CLONE{recursive})"
     shifted = "|MOUNT_ATTR_IDMAP, userns of PID 1" if tree["idmap"] and as_root else ""
     yield f"mount_setattr({_names(tree['attributes'], _ATTRIBUTES)}{shifted})"
+
+
+def _covers(target: str, covers: Covers) -> Iterator[str]:
+    for fixed in covers["fixed"]:
+        words = "compare st_dev and st_ino; open_tree, move_mount: a mount point of its own"
+        yield f'openat2(mount at "{target}", "{fixed["path"]}", RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS) -> {words}'
+    for path in covers["hidden"]:
+        yield f'openat2(mount at "{target}", "{path}", RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS) -> move_mount(an empty file or tmpfs)'
 
 
 def _overlay(plan: Plan, number: int, overlay: Overlay) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from cellhold.image.layer_making import MadeLayer
+    from cellhold.image.model import Layer
     from cellhold.image.stored import StoredImage
     from cellhold.store.home import Home
     from cellhold.store.record import Record
@@ -41,7 +42,7 @@ class Overlaid(NamedTuple):
 
     target: str
     upper: Path
-    lowers: tuple[Path, ...]
+    lowers: tuple[Layer, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

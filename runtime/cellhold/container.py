@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from cellhold import containers, events, exposure, image, network, overlaying, seccomp, starting, story, volumes
+from cellhold import containers, events, exposure, image, network, overlaying, seccomp, sources, starting, story, volumes
 from cellhold.cgroups import Usage, files
 from cellhold.cgroups.refusals import check_processors
 from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed, NotSupported, SetupFailed
@@ -85,11 +85,11 @@ class Container:
         with home.written(), home.used():
             sweep_once(home)
             start = time.monotonic()
-            found = found or image.find(spec.image, home)
+            found = found or image.of(spec, home)
             step = events.Step(
                 "image.find", f"{found.name}: {', '.join(stack.target for stack in found.stacks)}", start, time.monotonic() - start
             )
-            spec = found.completed(spec)
+            spec = sources.open_sources(found.completed(spec))
             starting.check(spec)
             network.check(spec, home)
             spec = volumes.claimed(spec, home)
@@ -105,8 +105,12 @@ class Container:
         Raises SetupFailed, NotSupported (a limit that this host cannot enforce any more).
         """
         self = cls.__new__(cls)
-        self.spec = specs.spec(known.spec)
-        self.image = Image(name=known.image, stacks=image.stacks_of(known, home), env={})
+        try:
+            self.spec = sources.open_sources(specs.spec(known.spec))
+            self.image = Image(name=known.image, stacks=image.stacks_of(known, home), env={})
+        except BaseException:
+            os.close(lock)
+            raise
         self.state, self.outcome, self.timings, self.pid = State(known.state), None, [], None
         if self.state is State.RESTARTING:  # it is us who start it again
             self.state = State.STOPPED
@@ -126,6 +130,7 @@ class Container:
         self._started = self._running = 0.0
         self._last_usage: Usage | None = None
         self._done: Plan | None = None  # of the last start
+        self._shown = self.spec  # with the volumes opened: a plan names their descriptors by number
         self._wiring = Wiring(self.id, self.name, self._home, self._tell)
         self._before = Usage()  # what earlier runs had used: the group goes on counting
 
@@ -162,6 +167,7 @@ class Container:
         """Let go of a container that is kept and was not started."""
         self._close_channel()
         self._holdings.remove()
+        self._let_go()
 
     def start(
         self,
@@ -215,6 +221,7 @@ class Container:
             self._monitor.let_go()
             self._close_channel()
             self._holdings.let_go()
+            self._let_go()
         return attached[0] if attached else None
 
     def _start(self, attempt: Callable[[Plan], starting.Started], stdio: Sequence[int | None] = ()) -> None:
@@ -276,8 +283,9 @@ class Container:
         program = seccomp.cached_program(capabilities, self._home.seccomp, set_ids=not exposes_host)
         words = f"docker's default profile{', no set-user-id files' if exposes_host else ''}: {len(program) // 8} instructions"
         self._tell(events.Step("seccomp.compile", words, start, time.monotonic() - start))
+        self._shown = volumes.placed(self.spec, self._home)
         return plan(
-            replace(volumes.placed(self.spec, self._home), capabilities=capabilities),
+            replace(self._shown, capabilities=capabilities),
             self.image,
             hostname=self.hostname,
             init_layer=self._home.init_layer(),
@@ -525,6 +533,7 @@ class Container:
         start = time.monotonic()
         self._close_channel()
         self._holdings.remove()
+        self._let_go()
         volumes.remove_anonymous(self._holdings.record, self._home)
         self._tell_others("destroy")
         self._tell(events.Step("container.remove", "its group, writable layer, ids and directory", start, time.monotonic() - start))
@@ -557,6 +566,11 @@ class Container:
 
     def _tell_others(self, action: str, **more: object) -> None:
         journal.tell(self._home.root, action, self._holdings.record, **more)
+
+    def _let_go(self) -> None:
+        """Have no descriptor of the host's any more; this object may be looked at for long."""
+        self.spec = self._shown = sources.let_go(self.spec)
+        self.image = replace(self.image, stacks=())
 
     def _close_channel(self) -> None:
         if self._channel is not None:

@@ -54,7 +54,7 @@ def capabilities(spec: Spec, *, exposes_host: bool) -> frozenset[str]:
 
 
 def _has_sockets(entry: Mount) -> bool:
-    return entry.kind == "volume" or not os.path.isfile(str(entry.source))
+    return entry.opened is None or not stat.S_ISREG(entry.opened.status.st_mode)
 
 
 def _is_file(fd: int | None) -> bool:

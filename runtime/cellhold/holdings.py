@@ -17,6 +17,7 @@ from cellhold.cgroups.absent import Absent
 from cellhold.cgroups.devices import Device
 from cellhold.cgroups.refusals import check_processors
 from cellhold.errors import CellholdError, NotSupported, SetupFailed
+from cellhold.rootfs import source
 from cellhold.store import ids, locks, specs, subids
 from cellhold.store.record import Record, birth, changing
 
@@ -79,6 +80,7 @@ class Holdings:
                 layers=[str(chain) for chain in image.chain_ids],
                 overlays=[stack.target for stack in image.stacks],
                 volumes=volumes.names(spec),
+                rootfs=[] if spec.rootfs is None else list(spec.rootfs.identity),
                 network=spec.network,
                 networks=[spec.network] if network.is_own(spec.network) else [],
             )
@@ -110,7 +112,8 @@ class Holdings:
 
     def _make_group(self, spec: Spec) -> None:
         with self._step("cgroup.create") as words:
-            self.cgroup, self.limits = make_group(self.id, spec.limits, tuple(Device.node(one.source, one.access) for one in spec.devices))
+            devices = tuple(Device.node(source(one), one.access) for one in spec.devices)
+            self.cgroup, self.limits = make_group(self.id, spec.limits, devices)
             self._undo.callback(self.cgroup.remove)
             words.extend(self.cgroup.describe())
 

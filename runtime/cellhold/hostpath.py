@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from cellhold.linux import mount
 
@@ -97,9 +97,25 @@ class HostPath:
         with suppress(OSError, AttributeError):  # at the end of the interpreter; where it was never opened
             self.close()
 
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same file by the same name."""
+        return isinstance(other, HostPath) and (self.name, self.identity) == (other.name, other.identity)
+
+    def __hash__(self) -> int:
+        """See above."""
+        return hash(self.name)
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        """Itself: a second owner of the same descriptor would close it twice."""
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError: another process has other descriptors."""
+        raise TypeError(f"cannot send {self!r}: a descriptor is this process's own")
+
     def __repr__(self) -> str:
-        """For tests that fail."""
-        return f"HostPath({self._fd}, {self.name!r})"
+        """The same for the same name: keys of caches are made of it."""
+        return f"HostPath({self.name!r})"
 
 
 def opened(path: str | PathLike[str]) -> HostPath:

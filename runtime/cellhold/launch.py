@@ -19,7 +19,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from cellhold.errors import SetupFailed
+from cellhold.errors import InvalidSpec, SetupFailed
+from cellhold.init.prepare import MOST_DESCRIPTORS, held
 from cellhold.linux.pidfd import pidfd_send_signal
 from cellhold.store import subids
 from cellhold.store.home import default_root
@@ -171,21 +172,25 @@ def launch(  # noqa: PLR0913  # what is handed over
     """Ask for a container; all descriptors stay the caller's. stdio: what become the program's 0, 1, 2 and so on.
 
     by: the control socket of another launcher than this process's own.
-    Raises SetupFailed if the launcher cannot be reached twice in a row, or a descriptor is none.
+    Raises InvalidSpec for a plan with more descriptors than one message holds, SetupFailed if the launcher cannot be
+    reached twice in a row, or a descriptor is none.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     plan_fd = os.memfd_create("plan")
     try:
         os.write(plan_fd, marshal.dumps(dict(plan)))
         into = (join.into,) if join.into >= 0 else ()
-        fds = [plan_fd, theirs.fileno(), lock, *stdio, storage, *into, *join.tasks]
+        shown = held(plan)
+        fds = [plan_fd, theirs.fileno(), lock, *stdio, *shown, storage, *into, *join.tasks]
+        _check_room(len(shown), of=len(fds))
+        head = bytes([len(into), len(stdio), len(shown)])
         if by is not None:
-            socket.send_fds(by, [bytes([len(into), len(stdio)])], fds)
+            socket.send_fds(by, [head], fds)
             return Channel(ours)
         for last in (False, True):
             launcher = resident()
             try:
-                socket.send_fds(launcher.control, [bytes([len(into), len(stdio)])], fds)
+                socket.send_fds(launcher.control, [head], fds)
                 break
             except OSError as error:
                 if (
@@ -204,6 +209,16 @@ def launch(  # noqa: PLR0913  # what is handed over
         os.close(plan_fd)
         theirs.close()
     return Channel(ours)
+
+
+def _check_room(shown: int, *, of: int) -> None:
+    """Raise InvalidSpec where a message does not hold so many descriptors, of which these are of what is shown of the host."""
+    most = MOST_DESCRIPTORS - of + shown
+    if shown > most:
+        raise InvalidSpec(
+            f"cannot start a container: it is to show {shown} files and directories of the host, and can show {most}",
+            hint="mount a directory that holds several of them",
+        )
 
 
 def deadline(seconds: float | None) -> float | None:

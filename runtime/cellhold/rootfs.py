@@ -9,7 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from cellhold.errors import NotSupported
+from cellhold.errors import InvalidSpec, NotSupported
+from cellhold.hostpath import HostPath
 from cellhold.init.prepare import DEVICES, OWN, SHARED
 from cellhold.linux import mount, process
 from cellhold.linux.capabilities import DEFAULT, mask
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cellhold.cgroups.base import View
-    from cellhold.image.model import Image
-    from cellhold.init.plan import Bind, FileSystem, Overlay, Plan, Tree, Writable
-    from cellhold.spec import Mount, Spec
+    from cellhold.image.model import Image, Layer
+    from cellhold.init.plan import Bind, Covers, FileSystem, Node, Overlay, Plan, Tree, Writable
+    from cellhold.spec import Device, Mount, Spec
     from cellhold.store.subids import Ids
 
 # Docker's lists (moby, oci/defaults.go), as documented: what of /proc and /sys tells about the host, or changes it.
@@ -80,8 +81,8 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     trees, overlays, binds = layers(image, init_layer, mounted, read_only=spec.read_only)
     overlays += [throw_away(entry, trees, mounted) for entry in ordered(spec) if entry.kind == "overlay"]
     if writable is not None:
-        binds += [device(f"/dev/{name}", f"/dev/{name}", trees) for name in DEVICES]
-        binds += [device(one.source, one.target, trees) for one in spec.devices]
+        binds += [device(Path(f"/dev/{name}"), f"/dev/{name}", trees) for name in DEVICES]
+        binds += [device(source(one), one.target, trees) for one in spec.devices]
     binds += [bind(entry, trees) for entry in ordered(spec) if entry.kind in ("bind", "volume")]
     keep = mask(DEFAULT if spec.capabilities is None else spec.capabilities)
     return {
@@ -96,11 +97,12 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
         "overlay_program": overlay_program,
         "filesystems": filesystems(spec, has_terminal_group=ids.count > int(_TTY_GROUP)),
         "binds": binds,
-        "devices": [{"path": one.target.removeprefix("/dev/"), "source": one.source} for one in spec.devices],
+        "covers": {entry.target: covers(entry) for entry in spec.mounts if entry.hidden or entry.fixed},
+        "devices": [node(one) for one in spec.devices],
         "network": network,
         "files": files(hostname, spec.hosts, resolver, known_hosts),
         "views": [{"fstype": view.fstype, "option": view.option, "directory": view.directory} for view in views],
-        "masked": [*MASKED, *(f"{entry.target}/{path}" for entry in spec.mounts for path in entry.hidden)],
+        "masked": list(MASKED),
         "read_only_paths": list(READ_ONLY),
         "rlimits": list(rlimits),
         "maxima": dict(maxima),
@@ -132,30 +134,54 @@ def layers(image: Image, init_layer: Path, mounted: tuple[str, ...], *, read_onl
                     f"cannot use image={image.name} without root: {inside[0]} is mounted inside it",
                     hint="unmount that, copy the image without it, or run as root",
                 )
-            trees.append({"path": str(stack.layers[0]), "idmap": True, "attributes": _RDONLY | _NODEV, "recursive": True})
+            trees.append(tree(stack.layers[0], attributes=_RDONLY | _NODEV, recursive=True))
             binds.append({"target": stack.target, "tree": len(trees) - 1, "directory": True, "populate": False})
             continue
         directories = (init_layer, *stack.layers) if stack.target == "/" else stack.layers
         first = len(trees)
-        trees += [{"path": str(path), "idmap": True, "attributes": _RDONLY | _NODEV, "recursive": False} for path in directories]
+        trees += [tree(layer, attributes=_RDONLY | _NODEV) for layer in directories]
         overlays.append({"target": stack.target, "lowers": list(range(first, len(trees))), "read_only": read_only})
     return trees, overlays, binds
 
 
-def below(place: Path, mounted: tuple[str, ...]) -> list[str]:
+def tree(of: Layer, *, attributes: int, idmap: bool = True, recursive: bool = False) -> Tree:
+    """A tree of the host: by its descriptor, or by the path of what is our own."""
+    held = of.fileno() if isinstance(of, HostPath) else -1
+    name = of.name if isinstance(of, HostPath) else str(of)
+    return {"path": name, "held": held, "idmap": idmap, "attributes": attributes, "recursive": recursive}
+
+
+def source(entry: Mount | Device) -> HostPath:
+    """What it shows, which sources.py has opened; nothing is looked up by its name any more."""
+    if entry.opened is None:
+        raise InvalidSpec(f"cannot mount {entry.source} on {entry.target}: it was not opened")
+    return entry.opened
+
+
+def covers(entry: Mount) -> Covers:
+    """What is fixed and hidden in it, what lies above before what lies below."""
+    fixed = sorted(entry.fixed, key=lambda one: one.path.count("/"))
+    return {
+        "fixed": [{"path": one.path, "identity": one.identity, "read_only": one.read_only} for one in fixed],
+        "hidden": list(entry.hidden),
+    }
+
+
+def below(layer: Layer, mounted: tuple[str, ...]) -> list[str]:
     """Those of the mount points that lie inside a directory."""
+    place = Path(layer.place()) if isinstance(layer, HostPath) and mounted else Path(layer)
     return [point for point in mounted if Path(point).is_relative_to(place) and Path(point) != place]
 
 
 def throw_away(entry: Mount, trees: list[Tree], mounted: tuple[str, ...]) -> Overlay:
     """A directory of the host as the one layer of an overlay; its tree is appended to `trees`. Raises NotSupported as plan() does."""
-    if inside := below(Path(str(entry.source)).resolve(), mounted):
+    opened = source(entry)
+    if inside := below(opened, mounted):
         raise NotSupported(
             f"cannot lay {entry.source} under {entry.target} without root: {inside[0]} is mounted inside it",
             hint="bind it instead (:ro or :rw; for a notebook's folder mount=rw or mount=none), or run as root",
         )
-    attributes = _RDONLY | _NOSUID | _NODEV
-    trees.append({"path": str(entry.source), "idmap": entry.as_root, "attributes": attributes, "recursive": False})
+    trees.append(tree(opened, idmap=entry.as_root, attributes=_RDONLY | _NOSUID | _NODEV))
     return {"target": entry.target, "lowers": [len(trees) - 1], "read_only": entry.read_only}
 
 
@@ -201,27 +227,26 @@ def ordered(spec: Spec) -> list[Mount]:
 
 def bind(entry: Mount, trees: list[Tree]) -> Bind:
     """A bind and its tree, appended to `trees`; never with set-user-id or device files of the host."""
-    source = str(entry.source)
-    trees.append(
-        {
-            "path": source,
-            "idmap": entry.as_root,
-            "attributes": _NOSUID | _NODEV | (_RDONLY if entry.read_only else 0),
-            "recursive": False,
-        }
-    )
+    opened = source(entry)
+    trees.append(tree(opened, idmap=entry.as_root, attributes=_NOSUID | _NODEV | (_RDONLY if entry.read_only else 0)))
     return {
         "target": entry.target,
         "tree": len(trees) - 1,
-        "directory": Path(source).is_dir(),
+        "directory": opened.is_directory,
         "populate": entry.kind == "volume" and not entry.read_only,
     }
 
 
-def device(source: str, target: str, trees: list[Tree]) -> Bind:
+def device(of: Layer, target: str, trees: list[Tree]) -> Bind:
     """A device node of the host; its tree is appended to `trees`."""
-    trees.append({"path": source, "idmap": False, "attributes": _NOSUID | _NOEXEC, "recursive": False})
+    trees.append(tree(of, idmap=False, attributes=_NOSUID | _NOEXEC))
     return {"target": target, "tree": len(trees) - 1, "directory": False, "populate": False}
+
+
+def node(entry: Device) -> Node:
+    """The same as mknod(2) makes it, for root's own /dev."""
+    status = source(entry).status
+    return {"path": entry.target.removeprefix("/dev/"), "mode": status.st_mode, "device": status.st_rdev}
 
 
 def files(hostname: str, more: tuple[tuple[str, str], ...] = (), resolver: str | None = None, known: str = "") -> dict[str, str]:

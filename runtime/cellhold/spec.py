@@ -17,6 +17,8 @@ from cellhold.errors import InvalidSpec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cellhold.hostpath import HostPath, Identity
+
 LOOPBACK = "127.0.0.1"
 HOST, CONTAINER = "host", "container:"  # a network that is not the container's own: docker's words
 STORAGES = ("disk", "tmpfs")
@@ -118,6 +120,23 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fixed:
+    """A directory below a bind or overlay that is a certain one: with another one in its place no container starts.
+
+    In a bind it is a mount point of its own, too, which nobody inside can move or remove (rename(2), EBUSY): so what is
+    hidden below it stays below it, for other containers that are shown the same as well.
+
+    path: below the source, no link on it. identity: its device and inode. read_only: nothing in it can be changed.
+    opened: keeps the inode from becoming another directory's.
+    """
+
+    path: str
+    identity: Identity
+    read_only: bool = False
+    opened: HostPath | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Mount:
     """Something of the host, or an empty tmpfs, at a path of the container.
 
@@ -127,6 +146,11 @@ class Mount:
     as_root: a bind shows the host owner's ids as the container's (uid 0 is uid 0), so that files made belong to the host's user;
     without it the ids stay what they are on disk and are mostly unmapped inside.
     hidden: paths below the target that are covered, so that nothing of them can be seen (".ssh").
+    fixed: see Fixed; what lies above another one, or above what is hidden, comes first.
+
+    opened: the source of a bind or overlay, taken and checked by whoever made this; then the text is its name and no more.
+    Without it the text is looked up once, when the container is made. identity: of a source that was taken so; where it
+    has to be looked up again, for a container that is kept and started again, it has to be the same.
     """
 
     kind: str
@@ -138,6 +162,9 @@ class Mount:
     no_exec: bool = False
     as_root: bool = True
     hidden: tuple[str, ...] = ()
+    fixed: tuple[Fixed, ...] = ()
+    opened: HostPath | None = field(default=None, compare=False, repr=False)
+    identity: Identity | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Raise InvalidSpec for paths that cannot be mounted or mounted on."""
@@ -197,11 +224,13 @@ class Device:
     """A device node of the host that the container may use beside the harmless ones.
 
     source: its path on the host. target: its path in the container, below /dev. access: of "r" (read), "w" (write), "m" (make such a node).
+    opened: as a Mount's.
     """
 
     source: str
     target: str
     access: str = "rwm"
+    opened: HostPath | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Raise InvalidSpec for what is no path of a node, and no access."""
@@ -245,6 +274,7 @@ class Spec:
     for, by an id of that; "" = whoever has the command line. Names on networks mean something within one owner (cellhold.network.names).
     image_volumes: whether paths that the image calls volumes become anonymous ones, which no limit counts; else they stay part of the
     writable layer.
+    rootfs: the directory that is the image, taken and checked by whoever made this; then `image` is its name and no more.
     """
 
     image: str = "host"
@@ -277,6 +307,7 @@ class Spec:
     egress: str | None = None
     owner: str = ""
     image_volumes: bool = True
+    rootfs: HostPath | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Raise InvalidSpec for what can be seen to be wrong without asking the host."""

@@ -35,17 +35,12 @@ class Started(NamedTuple):
 
 
 def check(spec: Spec) -> None:
-    """Raise NotSupported for a user that no id is there for, and InvalidSpec for a bind whose source is not there."""
+    """Raise NotSupported for a user that no id is there for."""
     if subids.is_rootless() and spec.user not in (None, *_ROOT) and subids.delegation().ids.count == 1:
         raise NotSupported(
             f"cannot use user={spec.user}: without subordinate ids the container's only user is root",
             hint=subids.REMEDY.format(user=subids.user_name(os.geteuid())),
         )
-    for entry in spec.mounts:
-        if entry.kind != "volume" and entry.source is not None and not os.path.exists(entry.source):
-            raise InvalidSpec(f"cannot bind {entry.source} to {entry.target}: no such file or directory on the host")
-        if entry.kind == "overlay" and not os.path.isdir(str(entry.source)):
-            raise InvalidSpec(f"cannot lay {entry.source} under {entry.target}: not a directory", hint="bind it: :ro or :rw")
 
 
 def mount_points() -> tuple[str, ...]:

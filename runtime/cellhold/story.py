@@ -46,7 +46,7 @@ def details(plan: Plan) -> dict[str, str]:
         "rootfs.filesystems": "mount " + ", ".join(record["target"] for record in plan["filesystems"]),
         "rootfs.cgroup": f"mount /sys/fs/cgroup, read-only: {', '.join(views) or 'nothing'}",
         "rootfs.files": "bind " + ", ".join(plan["files"]),
-        "rootfs.volumes": "bind " + (", ".join(bind["target"] for bind in plan["binds"]) or "nothing"),
+        "rootfs.volumes": "bind " + (", ".join(bind["target"] for bind in plan["binds"]) or "nothing") + _covered(plan),
         "rootfs.pivot": "pivot_root: the layers are / now; the machine's own root is unmounted",
         "user.shares": "a share of what the kernel counts for you" if plan["maxima"] else "nobody else's ids: nothing to share",
         "rootfs.hide": f"{len(plan['masked'])} paths of /proc and /sys covered, {len(plan['read_only_paths'])} read-only",
@@ -55,6 +55,11 @@ def details(plan: Plan) -> dict[str, str]:
         "security.seccomp": f"a filter of {len(plan['seccomp']) // 8} instructions decides about every system call from here on",
         "program.exec": " ".join(plan["args"]),
     }
+
+
+def _covered(plan: Plan) -> str:
+    hidden = sum(len(covers["hidden"]) for covers in plan["covers"].values())
+    return f"; {hidden} names in them covered" if hidden else ""
 
 
 _NETWORK = {

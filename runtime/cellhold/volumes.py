@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from cellhold import hostpath
 from cellhold.errors import CellholdError, InvalidSpec, NotAllowed, VolumeNotFound
 from cellhold.quantity import parse_size
 from cellhold.spec import Mount, check_name
@@ -145,12 +146,18 @@ def _claimed(entry: Mount, home: Home) -> Mount:
 
 
 def placed(spec: Spec, home: Home) -> Spec:
-    """The spec with the volumes as the directories that they are, to be mounted; what was removed meanwhile is made again, empty."""
+    """The spec with the volumes opened, to be mounted; what was removed meanwhile is made again, empty. Raises InvalidSpec."""
     return replace(spec, mounts=tuple(_placed(entry, home) for entry in spec.mounts))
 
 
 def _placed(entry: Mount, home: Home) -> Mount:
-    return replace(entry, source=str(create(entry.source, home).data)) if entry.kind == "volume" else entry
+    if entry.kind != "volume":
+        return entry
+    data = create(entry.source, home).data
+    try:
+        return replace(entry, source=str(data), opened=hostpath.opened(home.volumes).beneath(str(data.relative_to(home.volumes))))
+    except OSError as error:
+        raise InvalidSpec(f"cannot mount volume {entry.source} on {entry.target}: {error.strerror}") from error
 
 
 def names(spec: Spec) -> list[str]:

@@ -8,6 +8,7 @@ from cellhold.calls import calls
 from cellhold.image.model import Image, Stack
 from cellhold.init.steps import STEPS
 from cellhold.rootfs import MASKED, plan
+from cellhold.sources import open_sources
 from cellhold.spec import Limits, Mount, Spec
 from cellhold.store.subids import own
 
@@ -19,10 +20,10 @@ def told(*, overlay_program: str | None = None) -> dict[str, tuple[str, ...]]:
         args=("sleep", "9"),
         cwd="/data",
         limits=Limits(rlimits={"nofile": (64, 64)}),
-        mounts=(Mount(kind="bind", source="/src", target="/data", read_only=True),),
+        mounts=(Mount(kind="bind", source="/usr", target="/data", read_only=True, hidden=(".x",)),),
     )
     made = plan(
-        spec, IMAGE, hostname="box", init_layer=Path("/i"), ids=own(1 << 30), views=(), seccomp=b"12345678" * 7,
+        open_sources(spec), IMAGE, hostname="box", init_layer=Path("/i"), ids=own(1 << 30), views=(), seccomp=b"12345678" * 7,
         rlimits=((7, 64, 64),), overlay_program=overlay_program,
     )  # fmt: skip
     return calls(made)
@@ -41,7 +42,11 @@ def test_they_are_what_the_plan_says() -> None:
     assert made["uts.hostname"] == ('sethostname("box")',)
     layers = "lowerdir=0:1:2,upperdir=writable/0/upper,workdir=writable/0/work"
     assert made["rootfs.overlay"] == (f'mount("overlay", "/", "overlay", 0, "{layers},userxattr,volatile")',)
-    assert made["rootfs.volumes"] == ('openat2(root, "/data", RESOLVE_IN_ROOT) -> move_mount(tree 3)',)
+    assert 'open_tree(fd of "/usr", "", AT_EMPTY_PATH|OPEN_TREE_CLONE)' in made["launch.trees"]
+    assert made["rootfs.volumes"] == (
+        'openat2(root, "/data", RESOLVE_IN_ROOT) -> move_mount(tree 3)',
+        'openat2(mount at "/data", ".x", RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS) -> move_mount(an empty file or tmpfs)',
+    )
     assert any(MASKED[0] in line for line in made["rootfs.hide"])
     assert made["security.seccomp"] == ("seccomp(SECCOMP_SET_MODE_FILTER, {len=7})",)
     assert made["program.exec"][0] == "setrlimit(7, 64, 64)"

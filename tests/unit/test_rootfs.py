@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import marshal
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cellhold import hostpath
 from cellhold.cgroups.base import View
 from cellhold.errors import InvalidSpec, NotSupported
+from cellhold.image import directory
 from cellhold.image.model import Image, Stack
+from cellhold.init import prepare
+from cellhold.init.prepare import DEVICES
 from cellhold.linux import mount, process
 from cellhold.linux.capabilities import DEFAULT, mask
 from cellhold.rootfs import MASKED, NAMESPACES, READ_ONLY, plan
-from cellhold.spec import Limits, Mount, Spec
+from cellhold.sources import open_sources
+from cellhold.spec import Device, Limits, Mount, Spec
 from cellhold.store.subids import Ids, own
 
 if TYPE_CHECKING:
-    from cellhold.init.plan import FileSystem, Plan
+    from cellhold.init.plan import FileSystem, Plan, Writable
 
 MIB = 1 << 20
 IMAGE = Image(
@@ -31,7 +37,11 @@ IMAGE = Image(
 )
 
 
-def planned(spec: Spec | None = None, **values: Any) -> Plan:
+ORDINARY = Ids(base=0, owner=1000, count=1, rows=((0, 1000, 1),))  # an ordinary user's
+WRITABLE: Writable = {"path": "/layer", "options": {}, "pairs": 2}
+
+
+def planned(spec: Spec | None = None, of: Image | None = None, **values: Any) -> Plan:
     facts: dict[str, Any] = {
         "hostname": "box",
         "init_layer": Path("/init"),
@@ -39,7 +49,7 @@ def planned(spec: Spec | None = None, **values: Any) -> Plan:
         "views": (),
         "seccomp": b"",
     }
-    return plan(spec or Spec(args=("true",)), IMAGE, **(facts | values))
+    return plan(spec or Spec(args=("true",)), of or IMAGE, **(facts | values))
 
 
 def at(plan: Plan, target: str) -> FileSystem:
@@ -111,7 +121,7 @@ def test_a_tmpfs_has_its_own_size_or_the_memory_limit() -> None:
 
 def test_shallow_mounts_come_first_so_that_none_hides_another() -> None:
     mounts = tuple(Mount(kind="bind", source="/tmp", target=target) for target in ("/a/b/c", "/a", "/b", "/a/b/"))
-    made = planned(Spec(args=("x",), mounts=mounts))
+    made = planned(open_sources(Spec(args=("x",), mounts=mounts)))
     assert [bind["target"] for bind in made["binds"]] == ["/a", "/b", "/a/b/", "/a/b/c"]
 
 
@@ -121,7 +131,7 @@ def test_a_bind_is_a_tree_of_its_own_without_set_user_id_and_devices(tmp_path: P
         Mount(kind="bind", source=str(tmp_path), target="/d", read_only=True),
         Mount(kind="bind", source=str(tmp_path / "file"), target="/f", as_root=False),
     )
-    made = planned(Spec(args=("x",), mounts=binds))
+    made = planned(open_sources(Spec(args=("x",), mounts=binds)))
     directory, file = made["binds"]
     assert (directory["directory"], file["directory"]) == (True, False)
     trees = [made["trees"][bind["tree"]] for bind in made["binds"]]
@@ -138,24 +148,50 @@ def test_dockers_paths_are_masked_or_read_only() -> None:
     assert {"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"} == set(made["read_only_paths"]) == set(READ_ONLY)
 
 
-def test_read_only_is_off_unless_asked_for() -> None:
+def test_read_only_is_off_unless_asked_for(tmp_path: Path) -> None:
     assert not any(overlay["read_only"] for overlay in planned()["overlays"])
-    folder = Mount(kind="overlay", source="/notes", target="/workspace")
-    assert [overlay["read_only"] for overlay in planned(Spec(args=("x",), mounts=(folder,), read_only=True))["overlays"]] == [
-        True,
-        True,
-        False,
-    ]
+    folder = Mount(kind="overlay", source=str(tmp_path), target="/workspace")
+    made = planned(open_sources(Spec(args=("x",), mounts=(folder,), read_only=True)))
+    assert [overlay["read_only"] for overlay in made["overlays"]] == [True, True, False]
 
 
-def test_an_overlay_of_the_users_lies_over_one_tree_of_the_host_and_hides_what_it_is_told_to() -> None:
-    folder = Mount(kind="overlay", source="/notes", target="/workspace", hidden=(".ssh", ".aws/credentials"))
-    made = planned(Spec(args=("x",), mounts=(folder,)))
+def test_an_overlay_of_the_users_lies_over_one_tree_of_the_host_and_hides_what_it_is_told_to(tmp_path: Path) -> None:
+    folder = Mount(kind="overlay", source=str(tmp_path), target="/workspace", hidden=(".ssh", ".aws/credentials"))
+    made = planned(open_sources(Spec(args=("x",), mounts=(folder,))))
     assert made["overlays"][-1] == {"target": "/workspace", "lowers": [len(made["trees"]) - 1], "read_only": False}
     tree = made["trees"][-1]
-    assert (tree["path"], tree["idmap"], tree["recursive"]) == ("/notes", True, False)
+    assert (tree["path"], tree["idmap"], tree["recursive"]) == (str(tmp_path), True, False)
     assert tree["attributes"] & mount.MOUNT_ATTR_RDONLY
-    assert made["masked"][-2:] == ["/workspace/.ssh", "/workspace/.aws/credentials"]
+    covers = made["covers"]["/workspace"]
+    assert (covers["fixed"], covers["hidden"]) == ([], [".ssh", ".aws/credentials"])
+
+
+def test_nothing_that_a_spec_shows_of_the_host_is_mounted_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "image").mkdir()
+    (tmp_path / "file").touch()
+    mounts = (
+        Mount(kind="bind", source=str(tmp_path / "file"), target="/file"),
+        Mount(kind="overlay", source=str(tmp_path), target="/folder"),
+        Mount(kind="volume", source="kept", target="/volume", opened=hostpath.opened(tmp_path)),
+    )
+    devices = (Device(source="/dev/null", target="/dev/mine"),)
+    spec = open_sources(Spec(image=str(tmp_path / "image"), args=("x",), mounts=mounts, devices=devices))
+    image = directory.image(spec.image)
+    everybody: list[dict[str, Any]] = [{}, {"ids": ORDINARY, "writable": WRITABLE}]
+    for values in everybody:
+        made = planned(spec, of=image, **values)
+        by_path = {tree["path"] for tree in made["trees"] if tree["held"] < 0}
+        assert by_path <= {"/init", *(f"/dev/{name}" for name in DEVICES)}
+        by_descriptor = [os.stat(tree["held"]) for tree in made["trees"] if tree["held"] >= 0]
+        shown = (tmp_path / "image", tmp_path / "file", tmp_path, *((Path("/dev/null"),) if values else ()))
+        assert {status.st_ino for status in by_descriptor} == {path.stat().st_ino for path in shown}
+        assert prepare.held(made) == sorted(tree["held"] for tree in made["trees"] if tree["held"] >= 0)
+
+
+@pytest.mark.parametrize("kind", ["bind", "overlay", "volume"])
+def test_what_nobody_has_opened_is_in_no_plan(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSpec, match="it was not opened"):
+        planned(Spec(args=("x",), mounts=(Mount(kind=kind, source=str(tmp_path), target="/x"),)))
 
 
 def test_the_environment_is_the_images_the_hostname_and_the_specs_and_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,8 +234,7 @@ def test_the_host_name_is_in_its_hosts_file_and_no_name_server_of_ours_is() -> N
 
 
 def without_root(**values: Any) -> Plan:
-    ids = Ids(base=0, owner=1000, count=1, rows=((0, 1000, 1),))
-    return planned(ids=ids, writable={"path": "/layer", "options": {}, "pairs": 2}, **values)
+    return planned(ids=ORDINARY, writable=WRITABLE, **values)
 
 
 def test_without_root_the_devices_are_the_hosts_own_and_terminals_have_no_group_that_is_not_there() -> None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import ast
 from dataclasses import asdict, replace
+from errno import ESTALE
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from cellhold import hostpath
+from cellhold.hostpath import HostPath
 from cellhold.store import inside, subids
 from cellhold_kernel.imagekernels import kernelspecs, pythons
 from cellhold_kernel.imagekernels.around import around
@@ -21,7 +24,11 @@ from cellhold_kernel.imagekernels.tree import Tree
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from cellhold.hostpath import Identity
+    from cellhold.image.model import Layer
     from cellhold_kernel.imagekernels.around import Around
+
+    Named = tuple[str, Identity | None]  # a layer for another process
 
 SHELLS = ("bash", "ash", "dash", "sh")
 _PACKAGE_PARENT = str(Path(__file__).parents[2])
@@ -31,29 +38,28 @@ _PROGRAM = (
 )
 
 
-def find(layers: Sequence[Path], *, env: Mapping[str, str], user: str, cwd: str) -> Found:
+def find(layers: Sequence[Layer], *, env: Mapping[str, str], user: str, cwd: str) -> Found:
     """The kernelspecs, Pythons and shells of a stack of layers, topmost first.
 
     env, user, cwd: of the image's config. Nothing of the image is run. Raises ImageRefused for a tree that is made to be endless, and
     OSError where a layer is not there.
     """
-    paths = [str(layer) for layer in layers]
     try:
         with Tree(layers) as tree:
             return look(tree, env=env, user=user, cwd=cwd)
     except PermissionError:
         pass
-    return _found(_as_owner("look_leniently", paths, dict(env), user, cwd))
+    return _found(_as_owner("look_leniently", _named(layers), dict(env), user, cwd))
 
 
-def logo(layers: Sequence[Path], spec: KernelSpec) -> bytes | None:
+def logo(layers: Sequence[Layer], spec: KernelSpec) -> bytes | None:
     """The picture of a kernelspec that was found in these layers: a PNG of at most 256 KiB, or None."""
     try:
         with Tree(layers) as tree:
             return kernelspecs.logo(tree, spec)
     except PermissionError:
         pass
-    told: bytes | None = _as_owner("logo_leniently", [str(layer) for layer in layers], spec.resource_dir)
+    told: bytes | None = _as_owner("logo_leniently", _named(layers), spec.resource_dir)
     return told
 
 
@@ -75,17 +81,31 @@ def _shells(tree: Tree, near: Around) -> tuple[str, ...]:
     return tuple(path for path in places if path is not None)
 
 
-def look_leniently(layers: list[str], env: dict[str, str], user: str, cwd: str) -> dict[str, Any]:
+def look_leniently(layers: list[Named], env: dict[str, str], user: str, cwd: str) -> dict[str, Any]:
     """find() as plain values; what may not be looked at is taken not to be there: a container could not use it either."""
-    with Tree([Path(layer) for layer in layers], lenient=True) as tree:
+    with Tree(_opened(layers), lenient=True) as tree:
         found = look(tree, env=env, user=user, cwd=cwd)
     return asdict(replace(found, kernelspecs=tuple(replace(spec, env=dict(spec.env)) for spec in found.kernelspecs)))
 
 
-def logo_leniently(layers: list[str], resource_dir: str) -> bytes | None:
+def logo_leniently(layers: list[Named], resource_dir: str) -> bytes | None:
     """logo(), as look_leniently()."""
-    with Tree([Path(layer) for layer in layers], lenient=True) as tree:
+    with Tree(_opened(layers), lenient=True) as tree:
         return kernelspecs.logo(tree, KernelSpec(name="", argv=(), resource_dir=resource_dir))
+
+
+def _named(layers: Sequence[Layer]) -> list[Named]:
+    return [(layer.place(), layer.identity) if isinstance(layer, HostPath) else (str(layer), None) for layer in layers]
+
+
+def _opened(layers: Sequence[Named]) -> list[HostPath]:
+    """The layers in another process: a directory of the host has to be the one that was opened. Raises OSError."""
+    found = []
+    for path, identity in layers:
+        found.append(hostpath.opened(path))
+        if identity not in (None, found[-1].identity):
+            raise OSError(ESTALE, f"{path} is another directory now")
+    return found
 
 
 def _as_owner(function: str, *arguments: object) -> Any:

@@ -18,7 +18,7 @@ from cellhold.layer.inside import merged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from os import PathLike
 
     from cellhold.layer.inside.merged import Merged
 
@@ -52,7 +52,7 @@ class Place:
 class Tree:
     """A stack of layers, topmost first; a context manager. lenient: what may not be looked at is taken not to be there."""
 
-    def __init__(self, layers: Sequence[Path], *, lenient: bool = False) -> None:
+    def __init__(self, layers: Sequence[PathLike[str]], *, lenient: bool = False) -> None:
         """Open it. Raises OSError where a layer is not there."""
         self._lenient = lenient
         self._looks = 0

@@ -96,8 +96,7 @@ class State:
 
     def trees(self, home: Home) -> tuple[Path, ...]:
         """What the root is made of: the directories of its layers, topmost first, and for FROM host what is below them."""
-        below = host.image(home).stacks[0].layers if self.on_host else ()
-        return (*self._layer_trees(home), *below)
+        return (*self._layer_trees(home), *((host.skeleton(home),) if self.on_host else ()))
 
     def _layer_trees(self, home: Home) -> tuple[Path, ...]:
         return tuple(home.layers.tree(chain) for chain in reversed(self.chain_ids))

@@ -17,6 +17,7 @@ from struct import pack
 from typing import NamedTuple, Self
 
 from cellhold.errors import InvalidSpec
+from cellhold.hostpath import HostPath
 from cellhold.linux import bpf
 
 
@@ -30,10 +31,11 @@ class Device(NamedTuple):
     access: str = "rw"
 
     @classmethod
-    def node(cls, path: str, access: str) -> Self:
+    def node(cls, node: str | HostPath, access: str) -> Self:
         """The one that a node of the host stands for. Raises InvalidSpec for what is none."""
+        path = node.name if isinstance(node, HostPath) else node
         try:
-            found = os.stat(path)
+            found = os.stat(node)
         except OSError as error:
             raise InvalidSpec(f"cannot use device={path}: {error.strerror}") from error
         if not stat.S_ISCHR(found.st_mode) and not stat.S_ISBLK(found.st_mode):

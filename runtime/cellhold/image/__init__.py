@@ -16,6 +16,7 @@ from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
     from cellhold.image.model import Image, Stack
+    from cellhold.spec import Spec
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 
@@ -48,13 +49,21 @@ def find(name: str, home: Home) -> Image:
     return stored.prepared(stored.find(name, home), home, name=name)
 
 
+def of(spec: Spec, home: Home) -> Image:
+    """The image of a spec: the directory that it carries, or what find() finds by the name. Raises what find() does."""
+    return find(spec.image, home) if spec.rootfs is None else directory.image(spec.image, spec.rootfs)
+
+
 def stacks_of(known: Record, home: Home) -> tuple[Stack, ...]:
     """The layers that a container was made of: those in the store by their names, or what a directory or this machine has now.
 
     Raises ImageNotFound.
     """
     if not known.layers:
-        return find(known.image, home).stacks
+        found = find(known.image, home)
+        if known.rootfs:
+            directory.check(found, tuple(known.rootfs), container=known.name)
+        return found.stacks
     from cellhold.digest import Digest  # noqa: PLC0415  # as above
     from cellhold.image import stored  # noqa: PLC0415
 

@@ -3,25 +3,54 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+from cellhold import hostpath
 from cellhold.errors import ImageNotFound
 from cellhold.image.model import Image, Stack
 
+if TYPE_CHECKING:
+    from cellhold.hostpath import HostPath
 
-def image(path: str) -> Image:
-    """The directory at `path` as an image of one layer; raises ImageNotFound."""
-    directory = Path(path).absolute()
-    if not os.path.isdir(directory):  # Path.is_dir() raises where a parent may not be looked into
+
+def image(path: str, opened: HostPath | None = None) -> Image:
+    """The directory at `path` as an image of one layer; raises ImageNotFound.
+
+    opened: the directory, where it was taken and checked already; `path` is only its name then.
+    """
+    opened = opened or _looked_up(path)
+    if not opened.is_directory:
+        raise _missing(path)
+    if not os.access(opened, os.R_OK | os.X_OK):
         raise ImageNotFound(
-            f"cannot use image={path}: no such directory", hint="name a directory that holds a root file system (bin, etc, usr ...)"
+            f"cannot use image={path}: you may not look into that directory", hint=f"chmod a+rx {opened.name}, or run as its owner"
         )
-    if not os.access(directory, os.R_OK | os.X_OK):
-        raise ImageNotFound(
-            f"cannot use image={path}: you may not look into that directory", hint=f"chmod a+rx {directory}, or run as its owner"
-        )
-    if directory.resolve() == Path("/"):
+    if os.path.samestat(opened.status, os.stat("/")):
         raise ImageNotFound(
             f"cannot use image={path}: the whole machine is not an image", hint="image=host shows the parts that are safe to show"
         )
-    return Image(name=str(directory), stacks=(Stack(target="/", layers=(directory.resolve(),)),))
+    return Image(name=opened.name, stacks=(Stack(target="/", layers=(opened,)),))
+
+
+def check(image: Image, identity: tuple[int, ...], *, container: str) -> None:
+    """Raise ImageNotFound where it is another directory than the one with that device and inode."""
+    (layer,) = image.stacks[0].layers
+    status = os.stat(layer)
+    if (status.st_dev, status.st_ino) != identity:
+        raise ImageNotFound(
+            f"cannot use image={image.name}: it is another directory than the one that container {container} was made of",
+            hint="remove the container, and make another one",
+        )
+
+
+def _looked_up(path: str) -> HostPath:
+    try:
+        return hostpath.opened(os.path.abspath(path))
+    except OSError as error:
+        raise _missing(path) from error
+
+
+def _missing(path: str) -> ImageNotFound:
+    return ImageNotFound(
+        f"cannot use image={path}: no such directory", hint="name a directory that holds a root file system (bin, etc, usr ...)"
+    )

@@ -13,16 +13,19 @@ import os
 import shutil
 import stat
 import sys
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from cellhold import hostpath
 from cellhold.errors import NotSupported
 from cellhold.image.model import DEFAULT_PATH, Image, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cellhold.hostpath import HostPath
     from cellhold.store.home import Home
 
 _TREES = ("/usr", "/opt")
@@ -43,16 +46,38 @@ _NOBODY = 65534
 def image(home: Home) -> Image:
     """The image as this machine is now; the skeleton is made again when the parts of /etc have changed."""
     prefixes = python_prefixes()
-    trees = [*(tree for tree in (*_TREES, *_MAYBE_LINKS) if Path(tree).is_dir() and not Path(tree).is_symlink()), *prefixes]
-    key = fingerprint(trees)
-    skeleton = home.images / f"host-{key}"
-    if not skeleton.exists():
-        with home.locked():
-            if not skeleton.exists():
-                build(skeleton, trees)
     env = {"PATH": f"{sys.prefix}/bin:{DEFAULT_PATH}", "LANG": "C.UTF-8"}
-    stacks = [Stack(target="/", layers=(skeleton,)), *(Stack(target=tree, layers=(Path(tree).resolve(),)) for tree in trees)]
+    stacks = [Stack(target="/", layers=(skeleton(home),))]
+    stacks += [Stack(target=tree, layers=(_held(tree) if tree in prefixes else hostpath.opened(tree),)) for tree in _trees()]
     return Image(name="host", stacks=tuple(stacks), env=MappingProxyType(env), cwd="/root", args=("bash",), python=sys.executable)
+
+
+def skeleton(home: Home) -> Path:
+    """What lies below the big trees, as this machine is now; made again when the parts of /etc have changed."""
+    trees = _trees()
+    key = fingerprint(trees)
+    made = home.images / f"host-{key}"
+    if not made.exists():
+        with home.locked():
+            if not made.exists():
+                build(made, trees)
+    return made
+
+
+def _trees() -> list[str]:
+    """What is shown as it is."""
+    return [*(tree for tree in (*_TREES, *_MAYBE_LINKS) if Path(tree).is_dir() and not Path(tree).is_symlink()), *python_prefixes()]
+
+
+def hold_prefixes() -> None:
+    """Open where this Python lives, for as long as it runs: a notebook's cells may be able to write above it. Twice is no matter."""
+    for prefix in python_prefixes():
+        _held(prefix)
+
+
+@cache
+def _held(prefix: str) -> HostPath:
+    return hostpath.opened(prefix)
 
 
 def python_prefixes() -> list[str]:

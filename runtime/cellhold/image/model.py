@@ -13,17 +13,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellhold.digest import Digest
+    from cellhold.hostpath import HostPath
     from cellhold.spec import Health, Spec
+
+    Layer = Path | HostPath
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # docker's
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """Directories shown as one overlay at `target`; topmost first."""
+    """Directories shown as one overlay at `target`; topmost first: paths of our own store, or directories of the host, opened."""
 
     target: str
-    layers: tuple[Path, ...]
+    layers: tuple[Layer, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,8 +43,10 @@ class Served:
         os.close(self.pidfd)
 
 
-def overlay(program: str, *, lowers: Sequence[str], upper: str, work: str) -> Served:
+def overlay(program: str, *, lowers: Sequence[str | int], upper: str, work: str) -> Served:
     """Start `program` for read-only directories, topmost first, and the two of a writable layer. Raises OSError.
+
+    lowers: paths, or descriptors that stay the caller's.
 
     Directories are handed over as descriptors, since a path may hold what means something else in an option. `volatile`: as with the
     kernel's, nothing is synced. Permissions are the kernel's business, by the modes and owners that the program tells.
@@ -61,8 +63,8 @@ def overlay(program: str, *, lowers: Sequence[str], upper: str, work: str) -> Se
         }
         made = mount.new_filesystem("fuse", options, attributes=mount.MOUNT_ATTR_NODEV, source=PROGRAM)
         try:
-            for path in (*lowers, upper, work):
-                opened.append(os.open(path, _DIRECTORY))  # noqa: PERF401  # what is open already is closed when the next one fails
+            for directory in (*lowers, upper, work):
+                opened.append(_opened(directory))  # noqa: PERF401  # what is open already is closed when the next one fails
             first = max(opened) + 1  # of the program's own: no descriptor is written over before it was handed over
             numbers = [f"/proc/self/fd/{first + place}" for place in range(1, len(opened))]
             words = f"lowerdir={':'.join(numbers[:-2])},upperdir={numbers[-2]},workdir={numbers[-1]},volatile"
@@ -76,3 +78,7 @@ def overlay(program: str, *, lowers: Sequence[str], upper: str, work: str) -> Se
     finally:
         for fd in opened:
             os.close(fd)
+
+
+def _opened(directory: str | int) -> int:
+    return os.dup(directory) if isinstance(directory, int) else os.open(directory, _DIRECTORY)

@@ -7,7 +7,8 @@ fork its threads. It ends when the caller does, takes its containers with it, an
     caller  <--(channel, one a container: marshal-led tuples)--  launcher  <--(report: lines of text)--  PID 1
 
 A request's descriptors: the plan (a memfd), the channel, the container's lock, the program's own from 0 on (as many as the second byte
-says), the storage, the v2 group (only if the first byte is 1), then v1 `tasks` files. The channel carries ("started", pid, timings)
+says), what its trees are opened by (as many as the third byte says), the storage, the v2 group (only if the first byte is 1), then v1
+`tasks` files. The channel carries ("started", pid, timings)
 with a pidfd and the other end of the program's terminal if it has one, ("failed", step, errno, text), ("notrun", status, text),
 ("timeout",), ("ended", status, signal). What the caller sends on it goes on to PID 1, with its descriptors. Closing the channel kills
 the container.
@@ -25,6 +26,7 @@ import time
 from struct import pack, unpack
 
 from cellhold.init import pid1, prepare
+from cellhold.init.prepare import MOST_DESCRIPTORS
 from cellhold.init.steps import Becoming
 from cellhold.linux import process
 from cellhold.linux.pidfd import pidfd_send_signal
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from cellhold.init.plan import Plan
     from cellhold.init.prepare import Privileged
 
-MOST_DESCRIPTORS = 64
 _LONGEST_POLL = 1_000_000_000  # milliseconds; poll(2) counts them in 31 bits
 _SIGKILL = 9
 _SIGNALED = 128
@@ -127,12 +128,14 @@ class Launcher:
             return True
         plan_fd, channel_fd, lock, *rest = fds
         stdio, rest = rest[: head[1]], rest[head[1] :]
+        opened, rest = rest[: head[2]], rest[head[2] :]
         storage, rest = rest[0], rest[1:]
         into, tasks = (rest[0], rest[1:]) if head[0] else (-1, rest)
         channel = _socket.socket(fileno=channel_fd)
         overlays: list[Served] = []
         try:
             plan: Plan = marshal.loads(os.pread(plan_fd, os.fstat(plan_fd).st_size, 0))  # noqa: S302  # from our own caller
+            prepare.take_over(plan, opened)
             storage = self.host.writable(plan, storage)
             overlays = self.host.overlays(plan)
             self.launch(plan, channel, lock, stdio, storage, into, tasks, [served.mount for served in overlays])
@@ -143,7 +146,7 @@ class Launcher:
             channel.close()
             os.close(lock)
         finally:
-            for fd in (plan_fd, *stdio, storage, *rest):
+            for fd in (plan_fd, *stdio, *opened, storage, *rest):
                 os.close(fd)
             for served in overlays:
                 served.let_go()

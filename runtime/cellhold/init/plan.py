@@ -6,9 +6,14 @@ from typing import NotRequired, TypedDict
 
 
 class Tree(TypedDict):
-    """A piece of the host's file system to clone as a detached mount (launcher), numbered by its place in Plan["trees"]."""
+    """A piece of the host's file system to clone as a detached mount (launcher), numbered by its place in Plan["trees"].
+
+    held: a descriptor of it, in whichever process has the plan: the launcher gets it with its request. -1: it is opened by
+    its path, which then is one of our own store's or this program's. Otherwise the path is its name, for people.
+    """
 
     path: str
+    held: int
     idmap: bool  # show the owner ids on disk as the container's ids: 0 on disk is the container's root
     attributes: int  # MOUNT_ATTR_*
     recursive: bool
@@ -40,11 +45,27 @@ class Bind(TypedDict):
     populate: bool  # an empty one gets what the image has there
 
 
-class Node(TypedDict):
-    """A device node of the host's at a path below /dev."""
+class Fixed(TypedDict):
+    """See cellhold.spec.Fixed."""
 
     path: str
-    source: str
+    identity: tuple[int, int]
+    read_only: bool
+
+
+class Covers(TypedDict):
+    """What is fixed and hidden in one of the user's mounts (covers.py), paths below it."""
+
+    fixed: list[Fixed]
+    hidden: list[str]
+
+
+class Node(TypedDict):
+    """A device node at a path below /dev, as mknod(2) takes it."""
+
+    path: str
+    mode: int
+    device: int
 
 
 class View(TypedDict):
@@ -77,6 +98,7 @@ class Plan(TypedDict):
     overlay_program: str | None  # fuse-overlayfs, for whom the kernel's overlay is refused
     filesystems: list[FileSystem]
     binds: list[Bind]
+    covers: dict[str, Covers]  # by the target of an overlay or a bind
     devices: list[Node]  # beside those that every /dev has
     network: str  # whose: OWN, WIRED or SHARED of prepare.py
     files: dict[str, str]  # path -> text: small files made for this container (/etc/hosts ...)

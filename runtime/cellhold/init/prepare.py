@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from cellhold.init.fuse import Served
     from cellhold.init.plan import Node, Plan, Tree
 
-_EINVAL = 22
+MOST_DESCRIPTORS = 253  # in one message (unix(7), SCM_MAX_FD)
+_ENOENT, _EINVAL, _ESTALE = 2, 22, 116
 # Plan["network"]. Its own, with nothing but loopback; its own, and the last of the descriptors is where its network comes from
 # (steps.offer_network); somebody else's, whose namespace is the last of the descriptors.
 OWN, WIRED, SHARED = "own", "wired", "shared"
@@ -104,16 +105,61 @@ def own_stdio(stdio: list[int], owner: int) -> None:
             os.fchown(fd, owner, owner)
 
 
+def held(plan: Plan) -> list[int]:
+    """The descriptors of its trees, each once, in the order in which they are handed over."""
+    return sorted({wanted["held"] for wanted in plan["trees"]} - {-1})
+
+
+def take_over(plan: Plan, fds: list[int]) -> None:
+    """Let a plan that has come from another process name the descriptors that have come with it."""
+    ours = dict(zip(held(plan), fds, strict=True))
+    for wanted in plan["trees"]:
+        wanted["held"] = ours.get(wanted["held"], -1)
+
+
 def tree(wanted: Tree, pid: int) -> int:
     """A detached mount of a tree of the host; with ids shifted where its file system can do that."""
     flags = mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | (mount.AT_RECURSIVE if wanted["recursive"] else 0)
-    fd = mount.open_tree(mount.AT_FDCWD, wanted["path"], flags)
+    fd = clone(wanted["held"], flags) if wanted["held"] >= 0 else mount.open_tree(mount.AT_FDCWD, wanted["path"], flags)
     try:
         mount.mount_setattr(fd, attr_set=wanted["attributes"], propagation=mount.MS_PRIVATE, recursive=wanted["recursive"])
         return shifted(fd, pid, recursive=wanted["recursive"]) if wanted["idmap"] else fd
     except OSError:
         os.close(fd)
         raise
+
+
+def clone(opened: int, flags: int) -> int:
+    """What was opened, as a detached mount: that very file, whatever its name leads to now. Raises OSError."""
+    if not os.fstat(opened).st_nlink:
+        raise FileNotFoundError(_ENOENT, os.strerror(_ENOENT))
+    try:
+        return mount.open_tree(opened, "", flags)
+    except OSError as error:
+        if error.errno != _EINVAL:
+            raise
+    here = found_again(opened)  # whoever opened it lives in another mount namespace (open_tree(2), EINVAL)
+    try:
+        return mount.open_tree(here, "", flags)
+    finally:
+        os.close(here)
+
+
+def found_again(opened: int) -> int:
+    """The same file by a descriptor of our own mount namespace.
+
+    It is looked for where it is now (proc_pid_fd(5)), and what is found is compared: as it is the descriptor that was
+    compared which is mounted, nothing can be put in its place in between. Raises OSError where it is not to be found.
+    """
+    path = os.readlink(f"/proc/self/fd/{opened}")
+    try:
+        here = mount.openat2(mount.AT_FDCWD, path, os.O_PATH, resolve=mount.RESOLVE_NO_SYMLINKS | mount.RESOLVE_NO_MAGICLINKS)
+    except OSError as error:
+        raise OSError(_ESTALE, f"{path} is not to be found there any more: {error.strerror}") from error
+    if os.path.sameopenfile(here, opened):  # st_dev and st_ino, which nobody else gets as long as it is open
+        return here
+    os.close(here)
+    raise OSError(_ESTALE, f"{path} is another file now: it was moved, replaced or mounted over")
 
 
 def shifted(fd: int, pid: int, *, recursive: bool) -> int:
@@ -147,10 +193,9 @@ def make_dev(more: list[Node] | tuple[()] = ()) -> int:
         os.mknod(name, 0o666 | stat.S_IFCHR, os.makedev(major, minor), dir_fd=fd)
         os.chmod(name, 0o666, dir_fd=fd)  # noqa: S103  # as everywhere: /dev/null is for all
     for node in more:
-        found = os.stat(node["source"])
         place_for(node["path"], fd)
-        os.mknod(node["path"], found.st_mode, found.st_rdev, dir_fd=fd)
-        os.chmod(node["path"], stat.S_IMODE(found.st_mode), dir_fd=fd)
+        os.mknod(node["path"], node["mode"], node["device"], dir_fd=fd)
+        os.chmod(node["path"], stat.S_IMODE(node["mode"]), dir_fd=fd)
     furnish_dev(fd)
     return fd
 

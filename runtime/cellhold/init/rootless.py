@@ -65,8 +65,8 @@ class Rootless(prepare.Privileged):
         try:
             for number, wanted in enumerate(plan["overlays"]):
                 pair = f"{writable['path']}/{number}"
-                lowers = [plan["trees"][lower]["path"] for lower in wanted["lowers"]]
-                made.append(fuse.overlay(program, lowers=lowers, upper=f"{pair}/upper", work=f"{pair}/work"))
+                trees = [plan["trees"][lower] for lower in wanted["lowers"]]
+                made.append(self._overlay(program, trees, upper=f"{pair}/upper", work=f"{pair}/work"))
         except OSError:
             for one in made:
                 one.let_go()
@@ -84,6 +84,18 @@ class Rootless(prepare.Privileged):
         owner = 1 + self._clones % (plan["id_count"] - 1)
         self._clones += 1
         return cloning.clone(plan["namespaces"], owner=owner, into=into)
+
+    @staticmethod
+    def _overlay(program: str, trees: list[Tree], *, upper: str, work: str) -> Served:
+        lowers: list[str | int] = []
+        try:
+            for tree in trees:
+                lowers.append(tree["path"] if tree["held"] < 0 else prepare.found_again(tree["held"]))  # noqa: PERF401  # as above
+            return fuse.overlay(program, lowers=lowers, upper=upper, work=work)
+        finally:
+            for lower in lowers:
+                if isinstance(lower, int):
+                    os.close(lower)
 
     def ids(self, _plan: Plan, pid: int, _stdio: list[int]) -> None:
         """The clone has our ids; its root is the caller, to whom the pipes belong already."""
@@ -108,7 +120,8 @@ class Rootless(prepare.Privileged):
 
     def sysfs(self, _namespace: int) -> int:
         """The host's own: who has no rights over its network namespace cannot mount another. Its mounts cannot be left out."""
-        return prepare.tree({"path": "/sys", "idmap": False, "attributes": prepare.SYSFS_ATTRIBUTES, "recursive": True}, -1)
+        sys: Tree = {"path": "/sys", "held": -1, "idmap": False, "attributes": prepare.SYSFS_ATTRIBUTES, "recursive": True}
+        return prepare.tree(sys, -1)
 
     def dev(self, plan: Plan, _pid: int) -> int:
         """A tmpfs with an empty file for each device; the plan binds the host's nodes over them, as nobody but root makes any."""

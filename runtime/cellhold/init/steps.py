@@ -11,6 +11,7 @@ import os
 import stat
 
 from cellhold.init import shares
+from cellhold.init.covers import cover_bind, cover_overlay
 from cellhold.init.populate import populate
 from cellhold.init.prepare import SHARED, send_descriptors
 from cellhold.linux import mount, process
@@ -192,12 +193,25 @@ def bind_files(now: Becoming) -> None:
 
 
 def bind_volumes(now: Becoming) -> None:
-    """What the user asked to see of the host."""
+    """What the user asked to see of the host, each with what is hidden in it, before the next one can lie over it."""
+    covers = now.plan["covers"]
+    for overlay in now.plan["overlays"]:
+        if overlay["target"] in covers:
+            shown = target(now.root, overlay["target"], directory=True)
+            lower = os.open(str(overlay["lowers"][0]), os.O_PATH | os.O_DIRECTORY)
+            cover_overlay(shown, lower, covers[overlay["target"]])
+            os.close(shown)
+            os.close(lower)
     for bind in now.plan["binds"]:
         place = target(now.root, bind["target"], directory=bind["directory"])
+        tree = now.trees[bind["tree"]]
         if bind["populate"]:
-            populate(place, now.trees[bind["tree"]])
-        move(now.trees[bind["tree"]], place)
+            populate(place, tree)
+        mount.move_mount(tree, place)
+        if bind["target"] in covers:
+            cover_bind(tree, covers[bind["target"]])
+        os.close(tree)
+        os.close(place)
 
 
 def pivot(now: Becoming) -> None:

@@ -20,6 +20,7 @@ import isal
 import zstandard
 
 from cellhold.errors import ImageRefused, NotSupported
+from cellhold.hostpath import HostPath
 from cellhold.store import ids, subids
 from cellhold.store.home import default_root
 
@@ -139,7 +140,7 @@ def job(what: str, tree: Path, *, bounds: Bounds, seccomp: bytes, base: int | No
         "rootless": None if given is None else (given.uids, given.gids, given.helpers),
         "base": 0 if given is not None else _BASE if base is None else base,
         "single": given is not None and given.helpers is None,
-        "tree": {"path": os.path.abspath(tree), "shift": given is None and base is None},
+        "tree": {"path": os.path.abspath(tree), "shift": given is None and base is None, "identity": None},
         "writable": False,
         "lowers": [],
         "seccomp": seccomp,
@@ -151,9 +152,15 @@ def job(what: str, tree: Path, *, bounds: Bounds, seccomp: bytes, base: int | No
     }
 
 
-def layer(path: Path) -> Layer:
-    """An unpacked layer: on disk its owners are 0 to 65535, or, without root, who they are in the user's own namespace."""
-    return {"path": os.path.abspath(path), "shift": not subids.is_rootless()}
+def layer(of: Path | HostPath) -> Layer:
+    """An unpacked layer: on disk its owners are 0 to 65535, or, without root, who they are in the user's own namespace.
+
+    A directory of the host is looked for by the child where it is now, and has to be the one that was opened.
+    """
+    shift = not subids.is_rootless()
+    if isinstance(of, HostPath):
+        return {"path": of.place(), "shift": shift, "identity": of.identity}
+    return {"path": os.path.abspath(of), "shift": shift, "identity": None}
 
 
 def failure(words: Sequence[str], what: str) -> Exception:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from cellhold.hostpath import HostPath
     from cellhold.store.subids import Ids
 
 _CHUNK_BYTES = 256 << 10
@@ -54,7 +55,7 @@ class Packing:
         self,
         tree: Path,
         *,
-        lowers: Sequence[Path] | None = None,
+        lowers: Sequence[Path | HostPath] | None = None,
         more: Sequence[tuple[str, Path]] = (),
         ids: Ids | None = None,
         compression: Literal["gzip", "zstd", "none"] = "gzip",
@@ -133,7 +134,7 @@ class Comparison:
 
 def compare(  # noqa: PLR0913  # see Packing
     tree: Path,
-    lowers: Sequence[Path],
+    lowers: Sequence[Path | HostPath],
     *,
     ids: Ids | None = None,
     bounds: Bounds | None = None,
@@ -169,7 +170,7 @@ def _change(record: bytes) -> Change:
 
 def _reader(  # noqa: PLR0913  # see Packing
     tree: Path,
-    lowers: Sequence[Path],
+    lowers: Sequence[Path | HostPath],
     ids: Ids | None,
     bounds: Bounds | None,
     seccomp: bytes,

@@ -32,7 +32,8 @@ class Record:
 
     limits: the numbers among those that hold, by the names of cellhold.spec.Limits.
     overlays: where its overlays are mounted, the root's first. layers: the chain ids of the unpacked layers that it is mounted from, the
-    topmost first; no other of its image's are needed.
+    topmost first; no other of its image's are needed. rootfs: the device and inode of the directory that it was made of, where that was
+    taken and checked by whoever made it: it has to be the same when it is looked up again.
 
     kept: it is nobody's, and stays until it is removed; then `spec` is what it was made by (store/specs.py), auto_remove says that it goes
     with its end (docker's --rm), stopping that somebody has asked it to end, restarts how often its policy has started it again.
@@ -52,6 +53,7 @@ class Record:
     limits: dict[str, float | None] = field(default_factory=dict)
     layers: list[str] = field(default_factory=list)
     overlays: list[str] = field(default_factory=lambda: ["/"])
+    rootfs: list[int] = field(default_factory=list)
     volumes: list[str] = field(default_factory=list)  # the names of those that it has, whether it runs or not
     network: str = "none"  # as it was asked for
     networks: list[str] = field(default_factory=list)  # the names of those that it is on while it runs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from cellhold.spec import Device, Health, IoLimit, Limits, Mount, Port, Spec
+from cellhold.spec import Device, Fixed, Health, IoLimit, Limits, Mount, Port, Spec
 
 
 def plain(spec: Spec) -> dict[str, Any]:
@@ -15,16 +15,32 @@ def plain(spec: Spec) -> dict[str, Any]:
         **{
             name: value
             for name, value in vars(spec).items()
-            if name not in ("env", "labels", "limits", "mounts", "capabilities", "health", "devices", "ports")
+            if name not in ("env", "labels", "limits", "mounts", "capabilities", "health", "devices", "ports", "rootfs")
         },
         **mappings,
         "capabilities": None if spec.capabilities is None else sorted(spec.capabilities),
         "limits": plain_limits(spec.limits),
-        "mounts": [asdict(entry) for entry in spec.mounts],
+        "mounts": [_written(entry) for entry in spec.mounts],
         "health": None if spec.health is None else asdict(spec.health),
-        "devices": [asdict(entry) for entry in spec.devices],
+        "devices": [_written(entry) for entry in spec.devices],
         "ports": [asdict(entry) for entry in spec.ports],
     }
+
+
+def _written(entry: Mount | Device) -> dict[str, Any]:
+    """Its fields without descriptors: another process opens them anew, and compares what has an identity."""
+    found = {name: value for name, value in vars(entry).items() if name != "opened"}
+    if isinstance(entry, Mount):
+        found["fixed"] = [{name: value for name, value in vars(one).items() if name != "opened"} for one in entry.fixed]
+    return found
+
+
+def _mount(text: dict[str, Any]) -> Mount:
+    """What _written() was given; records of before there were identities have none."""
+    identity = text.get("identity")
+    fixed = (Fixed(**{**one, "identity": tuple(one["identity"])}) for one in text.get("fixed", ()))
+    more = {"hidden": tuple(text["hidden"]), "fixed": tuple(fixed), "identity": None if identity is None else tuple(identity)}
+    return Mount(**{**text, **more})
 
 
 def plain_limits(limits: Limits) -> dict[str, Any]:
@@ -50,7 +66,7 @@ def spec(text: dict[str, Any]) -> Spec:
             "health": None if text["health"] is None else Health(**{**text["health"], "args": tuple(text["health"]["args"])}),
             "ports": tuple(Port(**entry) for entry in text["ports"]),
             "devices": tuple(Device(**entry) for entry in text["devices"]),
-            "mounts": tuple(Mount(**{**entry, "hidden": tuple(entry["hidden"])}) for entry in text["mounts"]),
+            "mounts": tuple(_mount(entry) for entry in text["mounts"]),
         }
     )
 

@@ -8,10 +8,14 @@ Rows = list[tuple[int, int, int]]  # (first id inside, first id outside, how man
 
 
 class Layer(TypedDict):
-    """A directory that the child gets to see; `shift`: the owners on disk are 0 to 65535 and have to be shown as the child's ids."""
+    """A directory that the child gets to see; `shift`: the owners on disk are 0 to 65535 and have to be shown as the child's ids.
+
+    identity: the device and inode of one of the host's, which has to be that very one; None: it is our own store's.
+    """
 
     path: str
     shift: bool
+    identity: tuple[int, int] | None
 
 
 class Bounded(TypedDict):

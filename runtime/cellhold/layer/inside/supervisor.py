@@ -40,7 +40,7 @@ PROGRAMS = {
 }
 LONGEST_MESSAGE = 65536
 _SIGKILL = 9
-_EINVAL = 22
+_EINVAL, _ESTALE = 22, 116
 _ALL_IDS = 65536
 
 
@@ -153,7 +153,7 @@ def maps(job: Job, *, shift: bool) -> tuple[str, str]:
 
 def tree(layer: Layer, inner: Inner, *, writable: bool) -> int:
     """A detached mount of a directory, its links not to be followed by the kernel, its owners shown as the child's ids."""
-    fd = mount.open_tree(mount.AT_FDCWD, layer["path"])
+    fd = opened(layer)
     try:
         strict = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV | mount.MOUNT_ATTR_NOEXEC | (0 if writable else mount.MOUNT_ATTR_RDONLY)
         mount.mount_setattr(fd, attr_set=strict, propagation=mount.MS_PRIVATE)
@@ -164,6 +164,20 @@ def tree(layer: Layer, inner: Inner, *, writable: bool) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def opened(layer: Layer) -> int:
+    """The same, as it is; raises OSError for one of the host's with another one in its place."""
+    if layer["identity"] is None:
+        return mount.open_tree(mount.AT_FDCWD, layer["path"])
+    place = os.open(layer["path"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        status = os.fstat(place)
+        if (status.st_dev, status.st_ino) != layer["identity"]:
+            raise OSError(_ESTALE, f"{layer['path']} is another directory now")
+        return mount.open_tree(place, "")
+    finally:
+        os.close(place)
 
 
 def idmap(fd: int, pid: int) -> None:

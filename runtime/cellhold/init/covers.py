@@ -1,0 +1,152 @@
+"""What is hidden in a mount of the user's, and what is fixed there (cellhold.spec.Mount): done when it is mounted, before anything runs.
+
+Whoever shares the directory may move names about meanwhile. So nothing here goes by a path from the root: a fixed
+directory is opened beneath the mount, compared with the one that was looked at when the covers were thought out, and
+what is hidden in it is opened beneath that descriptor. A cover is mounted on a directory entry, not on a name.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from cellhold.linux import mount
+
+TYPE_CHECKING = False  # importing typing would cost more than the rest
+if TYPE_CHECKING:
+    from cellhold.init.plan import Covers
+
+_ESTALE = 116
+_BELOW = mount.RESOLVE_BENEATH | mount.RESOLVE_NO_SYMLINKS
+_EMPTY = "covered"  # a file of the staging tmpfs
+
+
+class Place:
+    """Descriptors of a mount and of the fixed directories in it, by path."""
+
+    def __init__(self, root: int) -> None:
+        """root: of the mount; it stays the caller's."""
+        self.opened = {"": root}
+
+    def open(self, path: str) -> int:
+        """What lies at the path, a link as a link: beneath the nearest fixed directory above it. Raises OSError."""
+        above, name = path, ""
+        while above not in self.opened:
+            above, _, part = above.rpartition("/")
+            name = f"{part}/{name}" if name else part
+        return mount.openat2(self.opened[above], name, os.O_PATH | os.O_NOFOLLOW, resolve=_BELOW)
+
+    def keep(self, path: str, fd: int) -> None:
+        """Open what is below it beneath this one from now on."""
+        self.opened[path] = fd
+
+    def close(self) -> None:
+        """Let go of the fixed ones."""
+        for path, fd in self.opened.items():
+            if path:
+                os.close(fd)
+
+
+def cover_bind(root: int, wanted: Covers) -> None:
+    """Make each fixed directory a mount point of its own, and cover what is hidden. Raises OSError where one is another one now."""
+    place = Place(root)
+    try:
+        for fixed in wanted["fixed"]:
+            fd = found(place, fixed["path"])
+            if fd < 0:
+                continue
+            try:
+                check(fd, fixed["identity"], fixed["path"])
+                place.keep(fixed["path"], pinned(fd, read_only=fixed["read_only"]))
+            finally:
+                os.close(fd)
+        hide(place, wanted["hidden"])
+    finally:
+        place.close()
+
+
+def cover_overlay(root: int, lower: int, wanted: Covers) -> None:
+    """Cover what is hidden in an overlay over the directory `lower`; raises OSError where a fixed directory is another one now.
+
+    An overlay shows a directory by a number of its own: what it lies over is looked at before and after.
+    """
+    check_all(lower, wanted)
+    place = Place(root)
+    try:
+        for fixed in wanted["fixed"]:
+            if (fd := found(place, fixed["path"])) >= 0:
+                place.keep(fixed["path"], fd)
+        hide(place, wanted["hidden"])
+    finally:
+        place.close()
+    check_all(lower, wanted)
+
+
+def check_all(root: int, wanted: Covers) -> None:
+    """Raise OSError unless each fixed directory below `root` is that very one."""
+    place = Place(root)
+    try:
+        for fixed in wanted["fixed"]:
+            if (fd := found(place, fixed["path"])) >= 0:
+                place.keep(fixed["path"], fd)
+                check(fd, fixed["identity"], fixed["path"])
+    finally:
+        place.close()
+
+
+def found(place: Place, path: str) -> int:
+    """The fixed directory at a path; -1 where nobody in here may look. Raises OSError."""
+    try:
+        return place.open(path)
+    except PermissionError:
+        return -1
+    except OSError as error:
+        raise OSError(_ESTALE, f"{path} is not there any more: {error.strerror}") from error
+
+
+def check(fd: int, identity: tuple[int, int], path: str) -> None:
+    """Raise OSError unless it is that very directory."""
+    status = os.fstat(fd)
+    if (status.st_dev, status.st_ino) != tuple(identity):
+        raise OSError(_ESTALE, f"{path} is another directory than it was a moment ago")
+
+
+def pinned(fd: int, *, read_only: bool) -> int:
+    """Mount a directory on itself, with all that is mounted in it; the descriptor of that."""
+    clone = mount.open_tree(fd, "", mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | mount.AT_RECURSIVE)
+    try:
+        if read_only:
+            mount.mount_setattr(clone, attr_set=mount.MOUNT_ATTR_RDONLY, recursive=True)
+        mount.move_mount(clone, fd)
+    except OSError:
+        os.close(clone)
+        raise
+    return clone
+
+
+def hide(place: Place, paths: list[str]) -> None:
+    """Cover each; what is not there, or is out of reach, needs no cover, and a link leads nowhere in here."""
+    for path in paths:
+        try:
+            fd = place.open(path)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        kind = os.fstat(fd).st_mode
+        if not stat.S_ISLNK(kind):
+            made = empty_directory() if stat.S_ISDIR(kind) else empty_file()
+            mount.move_mount(made, fd)
+            os.close(made)
+        os.close(fd)
+
+
+def empty_directory() -> int:
+    """A directory that nobody can put anything into, as a detached mount."""
+    return mount.new_filesystem("tmpfs", {"size": "0", "mode": "555"}, attributes=mount.MOUNT_ATTR_RDONLY)
+
+
+def empty_file() -> int:
+    """A file that nobody can write to, as a detached mount; the working directory is the staging tmpfs (steps.py)."""
+    os.close(os.open(_EMPTY, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
+    made = mount.open_tree(mount.AT_FDCWD, _EMPTY)
+    mount.mount_setattr(made, attr_set=mount.MOUNT_ATTR_RDONLY)
+    return made
