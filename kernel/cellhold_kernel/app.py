@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from cellhold.errors import CellholdError
+from cellhold.image import host
 from cellhold_kernel import config, connection, policy
+from cellhold_kernel.folder import Folder
 from cellhold_kernel.loop import Loop
 from cellhold_kernel.session import Session
 from cellhold_kernel.workspace import Workspace
@@ -58,10 +60,8 @@ def serve(given: Arguments, create: Callable[[Spec], Box], *, rules: Path = poli
     loop = Loop()
     end_with_parent(loop)
     end_on_sigterm(loop)
-    workspace: Workspace | None = None
+    workspace = _workspace(given)
     settings, failure = config.collect(given.kernelspec, notebook())
-    with suppress(FileNotFoundError):  # the folder is gone: there is none to show
-        workspace = Workspace(Path.cwd(), _secret(given.connection_file))
     with ExitStack() as closing:
         session = Session(asked, loop, create=create, arguments=given.rest, sources=config.Sources(settings, workspace, rules, notebook()))
         closing.callback(session.close)
@@ -85,10 +85,24 @@ def notebook() -> Path | None:
     return Path(name).absolute() if name.endswith(".ipynb") else None
 
 
-def _secret(connection_file: Path) -> Path:
+def _workspace(given: Arguments) -> Workspace:
+    """The directory that Jupyter has started us in: it is the notebook's from now on, whatever its name leads to later."""
+    programs = [] if given.kernelspec is None else [given.kernelspec]
+    with suppress(CellholdError, OSError):  # the first container tells
+        host.hold_prefixes()
+    try:
+        folder = Folder.of_process()
+    except FileNotFoundError:
+        return Workspace(None)
+    return Workspace(folder, _secret(given.connection_file, folder), programs=programs)
+
+
+def _secret(connection_file: Path, folder: Folder) -> Path:
     """What must not be seen of the directory with Jupyter's connection files: all of it, but for a folder that is the notebook's too."""
-    directory = connection_file.absolute().parent
-    return connection_file.absolute() if directory == Path.cwd() else directory
+    with suppress(OSError):
+        if os.path.samestat(connection_file.parent.stat(), folder.opened.status):
+            return connection_file
+    return connection_file.parent
 
 
 def end_with_parent(loop: Loop) -> None:

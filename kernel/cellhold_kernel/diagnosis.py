@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold.errors import CellholdError
 from cellhold.outcome import Why
+from cellhold_kernel.tail import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,14 @@ _NAMES = {
     Why.LOST: "ContainerLost",
 }
 _FRESH = "the container was replaced by a fresh one and its variables are gone"
+
+
+def as_answer(error: CellholdError | OSError) -> CellholdError:
+    """The error for a cell: what the host refuses is an answer as well, and a cell that gets none waits for ever."""
+    if isinstance(error, CellholdError):
+        return error
+    where = f"{plain(str(error.filename))}: " if error.filename else ""
+    return CellholdError(f"cannot do what was asked: {where}{error.strerror or plain(str(error))}")
 
 
 class Diagnosis(NamedTuple):

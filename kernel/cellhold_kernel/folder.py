@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
+from cellhold import hostpath
 from cellhold.errors import InvalidSpec
 from cellhold.hostpath import HostPath
 from cellhold_kernel.tail import plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _SHOWN = 200
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -25,6 +29,13 @@ class Folder:
     def __init__(self, opened: HostPath) -> None:
         """See opened() and of_process()."""
         self.opened = opened
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """The directory that is at a path now, behind all links. Raises OSError."""
+        opened = hostpath.opened(path)
+        opened.name = opened.place()
+        return cls(opened)
 
     @classmethod
     def of_process(cls) -> Self:

@@ -14,6 +14,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from cellhold.hostpath import HostPath
 from cellhold.spec import Mount
 from cellhold.store import locks, removal
 from cellhold.store.home import open_home
@@ -44,7 +45,7 @@ class Meeting:
         file = os.open("connection.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self.directory)
         with os.fdopen(file, "w") as stream:
             stream.write(connection.text())
-        self.mount = Mount(kind="bind", source=str(inside), target=TARGET)
+        self.mount = Mount(kind="bind", source=str(inside), target=TARGET, opened=HostPath(os.dup(self.directory), str(inside)))
 
     def names(self) -> dict[str, str] | None:
         """What the cell kernel calls its sockets; None until it has bound those that are connected to (the heartbeat's is not one)."""

@@ -561,8 +561,8 @@ class HostKernel:
             for magic, texts in ((limits, changed), (network, connected)):
                 if texts is not None:
                     outputs.append(_changed(magic.change(self._session, texts)) if texts else _display(magic.shown(self._session)))
-        except CellholdError as error:
-            self._refuse(message, error)
+        except (CellholdError, OSError) as error:
+            self._refuse(message, diagnosis.as_answer(error))
             return True
         self._finish(message, outputs, asked.code)
         return True
@@ -593,8 +593,8 @@ class HostKernel:
             self._answers.busy(message)
             if self._session.is_coming:
                 self._replacing = (message, Asked({}, code))
-        except CellholdError as error:
-            self._refuse(message, error)
+        except (CellholdError, OSError) as error:
+            self._refuse(message, diagnosis.as_answer(error))
 
     def _finish(self, message: wire.Message, outputs: list[tuple[str, dict[str, Any]]], code: str) -> None:
         """Let the rest of a cell run in the container, with our outputs before its own; without one, or in a paused one, that is all."""
@@ -624,10 +624,10 @@ class HostKernel:
                 return
             self._end_work()
             self._finish(message, [], code)
-        except CellholdError as error:
+        except (CellholdError, OSError) as error:
             self._end_work()
             self._progress.show(message, work)
-            self._refuse(message, error)
+            self._refuse(message, diagnosis.as_answer(error))
         self._pump()
 
     def _end_work(self) -> None:

@@ -51,8 +51,10 @@ class Run(Work):
             "pull": granted.pull,
             "detached": granted.detached,
             "removes_itself": granted.removes_itself,
+            "rootfs": None if granted.spec.rootfs is None else granted.spec.rootfs.fileno(),
         }
-        super().__init__("cellhold_kernel.running", [], given=json.dumps(job).encode())
+        keep = () if granted.spec.rootfs is None else (granted.spec.rootfs.fileno(),)
+        super().__init__("cellhold_kernel.running", [], given=json.dumps(job).encode(), keep=keep)
 
     def _note(self, said: dict[str, Any]) -> None:
         if "data" in said:
@@ -112,10 +114,15 @@ def main() -> int:
 
 
 def _spec(job: dict[str, Any]) -> Spec:
-    from cellhold.cli import transfer  # noqa: PLC0415  # as above
+    from dataclasses import replace  # noqa: PLC0415  # as above
+
+    from cellhold.cli import transfer  # noqa: PLC0415
+    from cellhold.hostpath import HostPath  # noqa: PLC0415
     from cellhold.store import specs  # noqa: PLC0415
 
     spec = specs.spec(job["spec"])
+    if job["rootfs"] is not None:
+        spec = replace(spec, rootfs=HostPath(job["rootfs"], spec.image))
     transfer.pull_for_run(spec.image, job["pull"])
     return spec
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from cellhold import image
 from cellhold.errors import CellholdError
 from cellhold.network import is_own
-from cellhold_kernel import diagnosis, meeting, policy
+from cellhold_kernel import diagnosis, hostdirs, meeting, policy
 from cellhold_kernel.cellkernel import CellKernel
 from cellhold_kernel.config import CellLimits, Trust
 from cellhold_kernel.gate.authorize import authorize
@@ -118,8 +118,16 @@ class Session:
         words: key -> text, on top of the present settings; trust: of whoever says them.
         Raises CellholdError (InvalidSpec, NotSupported, ImageNotFound ...); nothing has changed then.
         """
+        try:
+            granted = self._granted(words or {}, trust)
+            self._asked = (granted.settings, granted.cell_limits)
+            self._prepare(granted)
+        except OSError as error:
+            raise diagnosis.as_answer(error) from error
+
+    def _granted(self, words: Mapping[str, str], trust: Trust) -> GrantedContainer:
+        """What the gate lets it have, with all that it shows of the host opened: from here on no name of that is looked up."""
         rules = self.policy()
-        words = words or {}
         named = words.get("image") or self.settings.texts().get("image") or rules.defaults.get("image", _HOST)
         asked = ContainerRequest(
             settings=self.settings,
@@ -131,8 +139,7 @@ class Session:
         granted = authorize(asked, trust, rules)
         if (workspace := self._sources.workspace) is not None:
             granted = granted.with_folder(workspace.mounts(granted.folder))
-        self._asked = (granted.settings, granted.cell_limits)
-        self._prepare(granted)
+        return hostdirs.opened(granted, rules)
 
     def _prepare(self, granted: GrantedContainer, *, done: Work | None = None) -> None:
         """Start it once its image is here and has a kernel; whichever is not so is worked on first. done: the work that has just ended."""
@@ -167,10 +174,10 @@ class Session:
                 return
             self._end_work()
             self._prepare(granted, done=work)
-        except CellholdError as error:
+        except (CellholdError, OSError) as error:
             self._end_work()
             if self._listener is not None:
-                self._listener.failed(error)
+                self._listener.failed(diagnosis.as_answer(error))
 
     def _end_work(self) -> None:
         if self._work is not None:
@@ -291,9 +298,9 @@ class Session:
             return None
         try:
             return self._look(self.coming, self._listener)
-        except CellholdError as error:
+        except (CellholdError, OSError) as error:
             self.cancel()
-            self._listener.failed(error)
+            self._listener.failed(diagnosis.as_answer(error))
             return 0
 
     def _look(self, coming: CellKernel, listener: Listener) -> float:

@@ -54,7 +54,10 @@ def capabilities(spec: Spec, *, exposes_host: bool) -> frozenset[str]:
 
 
 def _has_sockets(entry: Mount) -> bool:
-    return entry.opened is None or not stat.S_ISREG(entry.opened.status.st_mode)
+    """Whether there may be some in it: what is not a single file."""
+    if entry.kind == "volume":
+        return True
+    return not os.path.isfile(entry.opened or str(entry.source))
 
 
 def _is_file(fd: int | None) -> bool:

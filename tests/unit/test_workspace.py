@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import grants
 from cellhold.errors import InvalidSpec
 from cellhold_kernel.config import Settings
+from cellhold_kernel.folder import Folder
 from cellhold_kernel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from cellhold.spec import Mount
 
 
 def test_it_is_an_overlay_unless_something_else_is_said(tmp_path: Path) -> None:
@@ -59,3 +67,120 @@ def test_the_connection_file_stays_outside(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     assert Workspace(tmp_path, tmp_path / "run").mounts("rw")[0].hidden == ("run",)
     assert Workspace(tmp_path, Path("/elsewhere")).mounts("rw")[0].hidden == ()
+
+
+# ------------------------------------------------------------------------- what is shown is what was there in the beginning
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with secrets, in a folder that is not."""
+    home = tmp_path / "lab/me"
+    (home / ".ssh").mkdir(parents=True)
+    (home / "notes").mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("CELLHOLD_HOME", str(tmp_path / "store"))
+    return home
+
+
+def inode(mount: Mount) -> tuple[int, int]:
+    assert mount.opened is not None
+    return mount.opened.identity
+
+
+@pytest.mark.parametrize("way", ["ro", "rw"])
+def test_the_directory_stays_the_notebooks_whatever_its_name_leads_to(tmp_path: Path, way: str) -> None:
+    (tmp_path / "sub").mkdir()
+    workspace = Workspace(Folder.at(tmp_path / "sub"))
+    first = inode(workspace.mounts(way)[0])
+    (tmp_path / "sub").rename(tmp_path / "moved")
+    (tmp_path / "sub").symlink_to("/")
+    (mount,) = workspace.mounts(way)
+    assert (inode(mount), mount.source) == (first, str(tmp_path / "moved"))
+    (tmp_path / "moved").rmdir()
+    assert workspace.mounts(None) == ()
+    with pytest.raises(InvalidSpec, match=f"cannot use mount={way}: {tmp_path / 'sub'} is not there any more"):
+        workspace.mounts(way)
+
+
+def test_a_folder_that_was_gone_in_the_beginning_is_told(tmp_path: Path) -> None:
+    del tmp_path
+    assert Workspace(None).mounts(None) == ()
+    with pytest.raises(InvalidSpec, match="cannot use mount=rw: the notebook's folder is not there any more"):
+        Workspace(None).mounts("rw")
+
+
+@pytest.mark.parametrize("folder", ["/etc/ssl", "/proc/self", "/sys/kernel", "/dev/pts"])
+def test_what_lies_in_the_machines_own_directories_is_no_notebooks_folder_either(folder: str) -> None:
+    with pytest.raises(InvalidSpec, match="is a part of the machine"):
+        Workspace(Path(folder)).mounts("ro")
+
+
+def test_a_directory_in_shared_memory_is_a_folder_like_others() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:  # that is what it is about
+        assert Workspace(Path(folder)).mounts("rw")[0].source == folder
+
+
+def test_a_folder_in_what_is_covered_elsewhere_is_not_shown(home: Path, tmp_path: Path) -> None:
+    (home / ".ssh/keys").mkdir()
+    for folder in (home / ".ssh", home / ".ssh/keys"):
+        assert Workspace(folder).mounts(None) == ()
+        with pytest.raises(InvalidSpec, match=r"lies in \.ssh of a home"):
+            Workspace(folder).mounts("ro")
+    (tmp_path / "store/kernels").mkdir(parents=True)
+    with pytest.raises(InvalidSpec, match="lies in Cellhold's own store"):
+        Workspace(tmp_path / "store/kernels").mounts("ro")
+
+
+def test_a_home_is_known_by_any_name_it_has(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "called").symlink_to(home)
+    monkeypatch.setenv("HOME", str(tmp_path / "called"))
+    assert Workspace(home).mounts("rw")[0].hidden == (".ssh",)
+    workspace = Workspace(tmp_path / "lab")
+    home.rename(tmp_path / "lab/other")
+    assert workspace.mounts("rw")[0].hidden == ("other/.ssh",)
+
+
+def test_the_directories_on_the_way_to_what_is_covered_are_fixed(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "lab").rename(tmp_path / "deep")
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "deep").rename(tmp_path / "lab/deep")
+    del home
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path / "lab/deep/me"))
+        (mount,) = Workspace(tmp_path / "lab").mounts("rw")
+    assert mount.hidden == ("deep/me/.ssh",)
+    assert [(one.path, one.identity[1], one.read_only) for one in mount.fixed] == [
+        ("deep", (tmp_path / "lab/deep").stat().st_ino, False),
+        ("deep/me", (tmp_path / "lab/deep/me").stat().st_ino, False),
+    ]
+
+
+def test_a_link_to_a_home_shows_nothing_and_needs_no_cover(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "nb").mkdir()
+    (tmp_path / "nb/link").symlink_to(home)
+    (mount,) = Workspace(tmp_path / "nb").mounts("rw")
+    assert (mount.hidden, mount.fixed) == ((), ())
+
+
+def test_names_of_any_bytes_are_covered(home: Path) -> None:
+    names = (b".new\nline", b".\xff\xfe", b". (deleted)", b".tab\t\x1b")
+    for name in names:
+        (Path(os.fsdecode(os.fsencode(home) + b"/" + name))).touch()
+    hidden = {os.fsencode(name) for name in Workspace(home).mounts("ro")[0].hidden}
+    assert hidden == {b".ssh", *names}
+
+
+def test_what_the_host_runs_is_not_changed_by_cells(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("notes/.venv/lib", "notes/mine", "notes/kernelspec"):
+        (home / name).mkdir(parents=True)
+    monkeypatch.setattr("sys.prefix", str(home / "notes/.venv"))
+    monkeypatch.setattr("sys.path", [*sys.path, str(home / "notes/mine")])
+    workspace = Workspace(home / "notes", programs=[home / "notes/kernelspec"])
+    (mount,) = workspace.mounts("rw")
+    assert {one.path: one.read_only for one in mount.fixed} == {".venv": True, "mine": True, "kernelspec": True}
+    assert workspace.mounts("ro")[0].fixed == ()
+    with pytest.raises(InvalidSpec, match="is where this Python finds its modules"):
+        Workspace(home / "notes/mine").mounts("rw")
+    assert Workspace(home / "notes/mine").mounts("ro")
+    del tmp_path

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from cellhold.cli import options
 from cellhold.errors import InvalidSpec
+from cellhold_kernel import hostdirs
 from cellhold_kernel.config import Trust
 from cellhold_kernel.gate import run_flags
 from cellhold_kernel.gate.authorize import authorize
@@ -103,4 +104,5 @@ def request(session: Session, wanted: Wanted) -> RunRequest:
 
 def start(session: Session, wanted: Wanted) -> Run:
     """Begin to run it. Raises CellholdError for what is refused, and for what is wrong."""
-    return Run(authorize(request(session, wanted), Trust.CELL, session.policy()))
+    rules = session.policy()
+    return Run(hostdirs.opened(authorize(request(session, wanted), Trust.CELL, rules), rules))

@@ -18,7 +18,7 @@ def image(path: str, opened: HostPath | None = None) -> Image:
 
     opened: the directory, where it was taken and checked already; `path` is only its name then.
     """
-    opened = opened or _looked_up(path)
+    opened = opened or look_up(path)
     if not opened.is_directory:
         raise _missing(path)
     if not os.access(opened, os.R_OK | os.X_OK):
@@ -43,7 +43,8 @@ def check(image: Image, identity: tuple[int, ...], *, container: str) -> None:
         )
 
 
-def _looked_up(path: str) -> HostPath:
+def look_up(path: str) -> HostPath:
+    """What is at a path that is its user's own to choose. Raises ImageNotFound."""
     try:
         return hostpath.opened(os.path.abspath(path))
     except OSError as error:
