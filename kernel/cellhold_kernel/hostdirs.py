@@ -18,6 +18,7 @@ from cellhold import hostpath, image
 from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.image import directory
 from cellhold.sources import open_sources
+from cellhold_kernel.policy import real
 from cellhold_kernel.tail import plain
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _fixed_part(pattern: str) -> str:
 
 def _spellings(path: str) -> Iterable[str]:
     """The path as it was written, and as it is without links: what lies there is opened without following any, either way."""
-    return dict.fromkeys((os.path.abspath(path), os.path.realpath(path)))
+    return dict.fromkeys((os.path.abspath(path), real(path)))
 
 
 def _below(path: str, listed: str) -> Iterator[tuple[str, str]]:

@@ -59,7 +59,7 @@ class Policy:
 
     def names_image(self, image: str) -> bool:
         """Whether the list of images is there and names this one; a directory by its real path."""
-        name = os.path.realpath(image) if image.startswith(("/", ".")) else image
+        name = real(image) if image.startswith(("/", ".")) else image
         return self.images is not None and any(fnmatchcase(name, pattern) for pattern in self.images)
 
     def names_volume(self, mount: Mount) -> bool:
@@ -67,10 +67,10 @@ class Policy:
         if mount.kind == "volume":
             named = (entry.partition(":") for entry in self.volumes or ())
             return any(name == mount.source and (way != "ro" or mount.read_only) for name, _, way in named)
-        source = Path(str(mount.source)).resolve()
+        source = Path(real(str(mount.source)))
         for entry in self.volumes or ():
             directory, _, way = entry.partition(":")
-            if source.is_relative_to(Path(directory).resolve()) and (way == "rw" or mount.read_only or mount.kind == "overlay"):
+            if source.is_relative_to(real(directory)) and (way == "rw" or mount.read_only or mount.kind == "overlay"):
                 return True
         return False
 
@@ -80,6 +80,14 @@ class Policy:
         return NotAllowed(
             f"cannot use {asked}: above the ceiling {key} = {allowed} of {self.path}", hint="stay within it, or ask who runs this machine"
         )
+
+
+def real(path: str) -> str:
+    """The path without links; as it is where somebody changes it meanwhile. Good for a refusal only (hostdirs.py opens)."""
+    try:
+        return os.path.realpath(path)
+    except OSError:  # what was a link is none any more
+        return os.path.abspath(path)
 
 
 def read(path: Path = PATH) -> Policy:

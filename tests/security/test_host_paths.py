@@ -1,0 +1,454 @@
+"""What is shown of the host is what was checked: a name that leads elsewhere a moment later leads nobody out.
+
+The other side has a directory above that it may write to: a notebook with mount=rw, a volume that is writable. It puts a
+link, or another directory, in the place of what was checked, once or over and over.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from jupyter_client.manager import KernelManager
+from jupyter_core.utils import ensure_event_loop
+
+from boxes import eventually, run, shell, spec
+from cellhold import hostpath
+from cellhold.detached import Detached
+from cellhold.errors import CellholdError, ImageNotFound, InvalidSpec, NotAllowed, SetupFailed
+from cellhold.spec import Mount, Spec
+from cellhold_kernel import install
+from cellhold_kernel.folder import Folder
+from cellhold_kernel.hostdirs import hold
+from cellhold_kernel.policy import Policy
+from cellhold_kernel.workspace import Workspace
+from flips import flipping
+from kernels import running
+from people import furnish, person
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kernels import Notebook
+    from people import Person
+
+pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp")
+STARTS = 250  # for volumes, and as many for images
+RESTARTS = 16
+
+
+def told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+# ------------------------------------------------------------------------------------------------- the folder of a notebook
+
+
+@pytest.fixture(scope="module")
+def _kernelspec(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    data = tmp_path_factory.mktemp("jupyter")
+    install.install(data, texts={})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_PATH", str(data))
+        patch.setenv("JUPYTER_PLATFORM_DIRS", "1")
+        loop = ensure_event_loop()  # jupyter_client keeps one for its blocking calls
+        yield
+        loop.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A notebook's folder with another one's in it."""
+    folder = tmp_path / "nb"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub/marker").write_text("sub's own\n")
+    return folder
+
+
+@contextmanager
+def notebook(folder: Path) -> Iterator[Notebook]:
+    with running(KernelManager(kernel_name="cellhold"), cwd=str(folder)) as opened:
+        yield opened
+
+
+LOOK = "import os; print(sorted(os.listdir('/workspace')))"
+
+
+@pytest.mark.usefixtures("_kernelspec")
+@pytest.mark.parametrize("way", ["ro", "rw"])
+def test_a_link_in_the_place_of_a_notebooks_folder_shows_it_nothing_of_the_host(folder: Path, way: str) -> None:
+    with notebook(folder) as above, notebook(folder / "sub") as victim:
+        assert above.run("%container mount=rw").status == "ok"
+        assert above.run("import os; os.rename('sub', 'moved'); os.symlink('/', 'sub')").status == "ok"
+        assert (folder / "sub").resolve() == Path("/")
+        again = victim.run(f"%container mount={way}\n{LOOK}")
+        assert (again.status, "['marker']" in again.text) == ("ok", True), again.error
+        wrote = victim.run("open('/workspace/written', 'w').close()")
+        assert wrote.status == "ok", wrote.error
+        assert not Path("/written").exists()
+        assert (folder / "moved/written").exists() == (way == "rw")
+        assert above.run("import shutil; shutil.rmtree('moved')").status == "ok"
+        gone = victim.run(f"%container mount={way}\n{LOOK}")
+        assert gone.status == "error"
+        assert "is not there any more" in gone.error
+        assert victim.run(LOOK).status == "ok"  # the container that it had is still there
+        fresh = victim.run("%container mount=none\nprint('alive')")
+        assert "alive" in fresh.text, fresh.error
+
+
+@pytest.mark.usefixtures("_kernelspec")
+def test_no_cell_hangs_or_sees_the_host_while_the_folders_name_is_flipped(folder: Path) -> None:
+    (folder / "decoy").symlink_to("/")
+    with notebook(folder / "sub") as victim:
+        victim.run("1")
+        with flipping(folder / "sub", folder / "decoy"):
+            for number in range(RESTARTS):
+                cell = victim.run(f"%container mount={('ro', 'rw')[number % 2]}\n{LOOK}")  # an answer within PATIENCE, or this fails
+                assert cell.status == "ok", cell.error
+                assert "['marker']" in cell.text
+
+
+@pytest.mark.usefixtures("_kernelspec")
+def test_a_cell_with_the_right_to_write_can_move_neither_what_is_covered_nor_what_leads_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "deep/me/.ssh").mkdir(parents=True)
+    (folder / "deep/me/.ssh/key").write_text("secret")
+    (folder / "deep/me/notes").mkdir()
+    monkeypatch.setenv("HOME", str(folder / "deep/me"))
+    moves = "\n".join(
+        f"try:\n    os.rename({path!r}, {path + '2'!r})\nexcept OSError as error:\n    print(error.errno)"
+        for path in ("deep", "deep/me", "deep/me/.ssh")
+    )
+    with notebook(folder) as above:
+        assert above.run("%container mount=rw").status == "ok"
+        busy = above.run(f"import os\n{moves}")
+        assert busy.text.split() == ["16"] * 3, busy.text + busy.error  # EBUSY
+        seen = above.run("import subprocess; print(subprocess.run('cat deep/me/.ssh/key', shell=True, capture_output=True))")
+        assert "secret" not in seen.text
+        assert above.run("os.rename('deep/me/notes', 'deep/me/other')").status == "ok"
+    assert (folder / "deep/me/.ssh/key").read_text() == "secret"
+    assert (folder / "deep/me/other").is_dir()
+
+
+# ------------------------------------------------------------------------------------------------- what a policy lists
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Path:
+    """A directory that a policy lists, whose `name` is good, and `other` leads to somebody's secret."""
+    listed = tmp_path / "listed"
+    (listed / "name").mkdir(parents=True)
+    (listed / "name/content").write_text("good\n")
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret/content").write_text("secret\n")
+    (listed / "other").symlink_to(tmp_path / "secret")
+    return listed
+
+
+def test_flipping_names_in_a_listed_directory_shows_nothing_else(busybox_root: Path, listed: Path) -> None:
+    rules = Policy(volumes=(f"{listed}:rw",))
+    asked = spec(busybox_root, "cat", "/x/content", mounts=(Mount(kind="bind", source=str(listed / "name"), target="/x"),))
+    outcomes = []
+    with flipping(listed / "name", listed / "other"):
+        for _ in range(STARTS):
+            try:
+                outcomes.append(run(hold(asked, rules)).out)
+            except NotAllowed as error:
+                outcomes.append(told(error))
+    assert "good\n" in outcomes
+    assert all(text == "good\n" or "a symbolic link is on the way" in text for text in outcomes), set(outcomes)
+    assert len(set(outcomes)) > 1  # it was flipped while it was looked at
+
+
+def test_flipping_names_below_a_pattern_of_images_runs_nothing_else(busybox_root: Path, tmp_path: Path, listed: Path) -> None:
+    for root in (listed / "name", tmp_path / "secret"):
+        subprocess.run(["cp", "-a", f"{busybox_root}/.", root], check=True)
+    rules = Policy(images=("host", f"{listed}/*"))
+    outcomes = []
+    with flipping(listed / "name", listed / "other"):
+        for _ in range(STARTS):
+            try:
+                outcomes.append(run(hold(Spec(image=str(listed / "name"), args=("cat", "/content")), rules)).out)
+            except NotAllowed as error:
+                outcomes.append(told(error))
+    assert "good\n" in outcomes
+    assert all(text == "good\n" or "NotAllowed" in text for text in outcomes), set(outcomes)
+    assert len(set(outcomes)) > 1
+
+
+def test_what_was_opened_is_what_is_shown_whatever_is_in_its_place_when_the_container_starts(busybox_root: Path, listed: Path) -> None:
+    for kind in ("bind", "overlay"):
+        mount = Mount(kind=kind, source=str(listed / "name"), target="/x", opened=hostpath.opened(listed / "name"))
+        (listed / "name").rename(listed / "moved")
+        (listed / "name").symlink_to("/etc")
+        assert shell(busybox_root, "cat /x/content", mounts=(mount,)).out == "good\n"
+        (listed / "name").unlink()
+        (listed / "moved").rename(listed / "name")
+
+
+def test_a_container_that_is_kept_is_started_again_with_what_it_was_made_of_only(busybox_root: Path, listed: Path) -> None:
+    held = Mount(kind="bind", source=str(listed / "name"), target="/x", opened=hostpath.opened(listed / "name"))
+    asked = Mount(kind="bind", source=str(listed / "name"), target="/y")
+    boxes = [Detached.create(spec(busybox_root, "true", mounts=(mount,))) for mount in (held, asked)]
+    try:
+        for box in boxes:
+            box.start()
+            assert box.wait(60) == 0
+        (listed / "name").rename(listed / "moved")
+        (listed / "name").mkdir()
+        with pytest.raises(InvalidSpec, match="it is another file than the one that the container was made with"):
+            boxes[0].start()
+        boxes[1].start()  # docker's way: whoever writes a path means what lies there
+        assert boxes[1].wait(60) == 0
+    finally:
+        for box in boxes:
+            box.remove(force=True)
+
+
+def test_the_same_holds_for_a_directory_that_is_its_image(busybox_root: Path, tmp_path: Path) -> None:
+    for name in ("image", "other"):
+        subprocess.run(["cp", "-a", f"{busybox_root}/.", tmp_path / name], check=True)
+    path = str(tmp_path / "image")
+    box = Detached.create(Spec(image=path, args=("true",), rootfs=hostpath.opened(path)))
+    try:
+        box.start()
+        assert box.wait(60) == 0
+        (tmp_path / "image").rename(tmp_path / "moved")
+        (tmp_path / "other").rename(tmp_path / "image")
+        with pytest.raises(ImageNotFound, match=r"it is another directory than the one that container .* was made of"):
+            box.start()
+        (tmp_path / "image").rename(tmp_path / "other")
+        (tmp_path / "moved").rename(tmp_path / "image")
+        box.start()
+        assert box.wait(60) == 0
+    finally:
+        box.remove(force=True)
+
+
+# ------------------------------------------------------------------------------------------------- what is covered
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder above a home."""
+    lab = tmp_path / "lab"
+    for name, text in (("me", "secret"), ("other", "nobody's")):
+        (lab / name / ".ssh").mkdir(parents=True)
+        (lab / name / ".ssh/key").write_text(f"{text}\n")
+    monkeypatch.setenv("HOME", str(lab / "me"))
+    return lab
+
+
+READ = "cat /workspace/*/.ssh/key /workspace/.ssh/key 2>/dev/null; echo up"
+
+
+def test_no_cover_is_outrun(busybox_root: Path, lab: Path) -> None:
+    workspace = Workspace(Folder.at(lab))
+    outcomes = []
+    with flipping(lab / "me", lab / "other"):
+        for _ in range(60):
+            try:
+                outcomes.append(shell(busybox_root, READ, mounts=workspace.mounts("rw")).out)
+            except CellholdError as error:
+                outcomes.append(told(error))
+    assert "nobody's\nup\n" in outcomes
+    assert not any("secret" in text for text in outcomes), set(outcomes)
+
+
+@pytest.mark.parametrize("way", ["ro", "rw"])
+def test_directories_that_were_exchanged_since_the_covers_were_thought_out_are_not_shown(busybox_root: Path, lab: Path, way: str) -> None:
+    mounts = Workspace(Folder.at(lab)).mounts(way)
+    assert shell(busybox_root, READ, mounts=mounts).out == "nobody's\nup\n"
+    for name, to in (("me", "x"), ("other", "me"), ("x", "other")):
+        (lab / name).rename(lab / to)
+    with pytest.raises(SetupFailed, match="me is another directory than it was a moment ago"):
+        shell(busybox_root, READ, mounts=mounts)
+    (lab / "me").rename(lab / "away")
+    with pytest.raises(SetupFailed, match="me is not there any more"):
+        shell(busybox_root, READ, mounts=mounts)
+    (lab / "me").symlink_to("other")
+    with pytest.raises(SetupFailed, match="me is another directory"):
+        shell(busybox_root, READ, mounts=mounts)
+
+
+@pytest.mark.parametrize("way", ["ro", "rw"])
+def test_a_name_that_begins_with_a_dot_and_is_a_link_needs_no_cover(busybox_root: Path, lab: Path, way: str) -> None:
+    (lab / "me/.rc").symlink_to("/etc/passwd")
+    (lab / "me/.dotfiles").symlink_to("nonsuch")
+    assert shell(busybox_root, READ, mounts=Workspace(Folder.at(lab / "me")).mounts(way)).out == "up\n"
+
+
+def test_a_cover_of_a_file_cannot_be_written_to(busybox_root: Path, lab: Path) -> None:
+    (lab / "me/.netrc").write_text("secret")
+    mounts = Workspace(Folder.at(lab / "me")).mounts("rw")
+    ran = shell(
+        busybox_root, "cat /workspace/.netrc; echo x > /workspace/.netrc; echo x > /workspace/.ssh/x; echo x > /workspace/y", mounts=mounts
+    )
+    assert (ran.out, ran.err.count("Read-only file system")) == ("", 2)
+    assert (lab / "me/.netrc").read_text() == "secret"
+    assert (lab / "me/y").exists()
+
+
+def test_a_home_and_the_machine_are_known_where_they_are_mounted_a_second_time(lab: Path, tmp_path: Path) -> None:
+    (tmp_path / "again").mkdir()
+    for source, then in ((lab / "me", "covers"), (Path("/etc"), "refuses")):
+        subprocess.run(["mount", "--bind", source, tmp_path / "again"], check=True)
+        try:
+            if then == "covers":
+                assert Workspace(tmp_path / "again").mounts("rw")[0].hidden == (".ssh",)
+            else:
+                with pytest.raises(InvalidSpec, match="is a part of the machine"):
+                    Workspace(tmp_path / "again").mounts("rw")
+        finally:
+            subprocess.run(["umount", tmp_path / "again"], check=True)
+
+
+def test_what_the_host_runs_cannot_be_changed_or_moved_from_inside(busybox_root: Path, lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (lab / "project/.venv/lib").mkdir(parents=True)
+    monkeypatch.setattr("sys.prefix", str(lab / "project/.venv"))
+    mounts = Workspace(Folder.at(lab / "project")).mounts("rw")
+    script = "cd /workspace; echo x > .venv/lib/evil.py; mv .venv x; busybox rm -rf .venv; mkdir mine; ls -a"
+    ran = shell(busybox_root, script, mounts=mounts)
+    assert ran.out.split() == [".", "..", ".venv", "mine"], ran.err
+    assert list((lab / "project/.venv").rglob("*")) == [lab / "project/.venv/lib"]
+
+
+# ------------------------------------------------------------------------------------------------- without root
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["ranged", "single"])
+def ordinary(request: pytest.FixtureRequest, busybox_root: Path) -> Iterator[Person]:
+    with person("h", subordinate=request.param) as who:
+        furnish(who, busybox_root)
+        yield who
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_the_user_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "ordinary" in request.fixturenames:
+        who: Person = request.getfixturevalue("ordinary")
+        assert eventually(lambda: not who.processes()), who.processes()
+        assert who.containers() == []
+
+
+TOOLS = """
+import os, subprocess, sys
+from pathlib import Path
+from cellhold import hostpath
+from cellhold.container import Container
+from cellhold.errors import CellholdError
+from cellhold.spec import Mount, Spec
+
+def run(script, *mounts):
+    read, write = os.pipe()
+    with os.fdopen(read) as out:
+        try:
+            with Container.create(Spec(image="./image", args=("sh", "-c", script), mounts=mounts)) as box:
+                box.start(stdout=write)
+                os.close(write)
+                write = -1
+                box.wait(60)
+                print(out.read(), end="")
+        except CellholdError as error:
+            print(f"refused: {error}")
+        finally:
+            if write >= 0:
+                os.close(write)
+
+place = Path(sys.argv[1])
+os.chdir(place.parent)
+"""
+
+
+def run_tools(who: Person, script: str) -> list[str]:
+    """A script of the user's own, in a directory of the user's own."""
+    place = who.place / f"own{os.urandom(4).hex()}"
+    place.mkdir()
+    os.chown(place, who.uid, who.gid)
+    ran = who.run_program(who.python, "-c", TOOLS + script, str(place))
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr
+    return ran.stdout.splitlines()
+
+
+@pytest.mark.requires("rootless", "subordinate-ids")
+def test_without_root_what_was_opened_is_shown_or_nothing_is(ordinary: Person) -> None:
+    script = """
+for kind in ("bind", "overlay"):
+    name, moved = place / f"{kind}", place / f"{kind}-moved"
+    name.mkdir()
+    (name / "content").write_text("good\\n")
+    mount = Mount(kind=kind, source=str(name), target="/x", opened=hostpath.opened(name))
+    run("cat /x/content", mount)
+    name.rename(moved)
+    name.symlink_to("/etc")
+    run("cat /x/content; ls /x", mount)
+    (moved / "content").unlink()
+    moved.rmdir()
+    run("ls /x", mount)
+"""
+    told = run_tools(ordinary, script)
+    for _kind in ("bind", "overlay"):
+        assert told[:3] == ["good", "good", "content"], told
+        assert told[3].startswith("refused: cannot start container"), told
+        assert told[3].endswith("No such file or directory"), told
+        del told[:4]
+
+
+@pytest.mark.requires("rootless", "subordinate-ids")
+def test_without_root_what_lies_elsewhere_by_its_name_is_refused_with_a_sentence(ordinary: Person) -> None:
+    """The launcher has a copy of the mounts of before: what is mounted later it does not see, and shows nothing in its place."""
+    place = ordinary.place / "later"
+    place.mkdir()
+    with suppress(FileExistsError):
+        (ordinary.place / "signal").mkdir()
+        os.chown(ordinary.place / "signal", ordinary.uid, ordinary.gid)
+    script = """
+run("true")  # the launcher is there
+(place.parent / "signal/ready").touch()
+import time
+while not os.path.ismount("later"):
+    time.sleep(0.01)
+run("ls /x", Mount(kind="bind", source=str(place.parent / "later"), target="/x"))
+"""
+    with subprocess.Popen(
+        [ordinary.python, "-c", TOOLS + script, str(ordinary.place / "home")], stdout=subprocess.PIPE, text=True, **ordinary.as_it()
+    ) as program:
+        assert eventually((ordinary.place / "signal/ready").exists)
+        subprocess.run(["mount", "-t", "tmpfs", "later", place], check=True)
+        try:
+            out, _err = program.communicate(timeout=120)
+        finally:
+            subprocess.run(["umount", place], check=True)
+            program.kill()
+    (ordinary.place / "signal/ready").unlink()
+    assert out.startswith("refused: cannot start container"), out
+    assert f"{place} is another file now: it was moved, replaced or mounted over" in out
+
+
+@pytest.mark.requires("rootless", "subordinate-ids")
+@pytest.mark.parametrize("way", ["ro", "rw"])
+def test_without_root_covers_hold_and_directories_that_lead_there_stay(ordinary: Person, way: str) -> None:
+    script = f"""
+os.environ["HOME"] = str(place / "me")
+from cellhold_kernel.folder import Folder
+from cellhold_kernel.workspace import Workspace
+for name, text in (("me", "secret"), ("other", "nobody's")):
+    (place / name / ".ssh").mkdir(parents=True)
+    (place / name / ".ssh/key").write_text(text + "\\n")
+mounts = Workspace(Folder.at(place)).mounts({way!r})
+run("cd /workspace; mv me x 2>/dev/null; mv me/.ssh y 2>/dev/null; cat */.ssh/key y/key x/key; ls", *mounts)
+os.rename("%s/me" % place, "%s/x" % place)
+os.rename("%s/other" % place, "%s/me" % place)
+run("cat /workspace/*/.ssh/key", *mounts)
+"""
+    told = run_tools(ordinary, script)
+    assert not any("secret" in line for line in told), told
+    assert told[0] == "nobody's"
+    assert "refused: cannot start container" in told[-1]
+    assert "me is another directory than it was a moment ago" in told[-1]
