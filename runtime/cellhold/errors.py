@@ -10,6 +10,7 @@
     ├── ImageRefused              what a registry or an archive gave is no sound image: nothing of it was kept
     ├── RegistryFailed            the registry cannot be reached, or refuses; `status` is its HTTP status
     ├── NotAllowed                the container's state does not permit the action
+    ├── Damaged                   a file of the store cannot be read: it stays, with all that it stands for; --force removes it
     ├── SetupFailed               a step of making the container failed; `step` and `errno` say which and why
     ├── CommandNotRun             the container was made, its program could not be started; `status` is 126 or 127
     ├── CopyFailed                a file could not be copied to or from a container
@@ -70,6 +71,10 @@ class RegistryFailed(CellholdError):
 
 class NotAllowed(CellholdError):
     """The container's present state has no such action (the lifecycle table in `cellhold.lifecycle`)."""
+
+
+class Damaged(CellholdError):
+    """A file of the store cannot be read. Nothing of what it stands for is removed but by its name and by force."""
 
 
 class SetupFailed(CellholdError):
