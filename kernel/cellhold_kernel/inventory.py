@@ -16,8 +16,6 @@ from cellhold_kernel.gate.images import Names
 from cellhold_kernel.gate.request import Held
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from cellhold.store.record import Record
 
 _ALIVE = frozenset({"created", "running", "paused", "restarting"})
@@ -40,14 +38,7 @@ def _notebook(name: str) -> str | None:
 
 def containers(owner: str) -> tuple[Held, ...]:
     """Those that %%run -d has left, of any kernel that the notebook had: they are its own until they are removed."""
-    return tuple(_held(known) for known in _kept() if known.spec.get("owner") == owner)
-
-
-def _kept() -> Iterator[Record]:
-    for directory in sorted(open_home().containers.iterdir()):
-        known = record.read(directory)
-        if known is not None and known.kept:
-            yield known
+    return tuple(_held(known) for known in record.every(open_home().containers) if known.kept and known.spec.get("owner") == owner)
 
 
 def _held(known: Record) -> Held:

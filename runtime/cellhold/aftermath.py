@@ -8,6 +8,7 @@ short again after a run of ten seconds.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from cellhold.lifecycle import State
 from cellhold.spec import RESTART
 from cellhold.store import record
 from cellhold.store.home import open_home
-from cellhold.sweep import settle
+from cellhold.sweep import End, settle
 
 if TYPE_CHECKING:
     from cellhold.store.home import Home
@@ -29,17 +30,26 @@ _LOOK_SECONDS = 0.1  # whether somebody has stopped it while it waits
 
 
 def main(container_id: str, lock: int) -> None:
-    """See to the container of that id; the lock is ours."""
+    """See to the container of that id; the lock is ours. How it ended the monitor has told in our arguments."""
     home = open_home()
     directory = home.container(container_id)
     with suppress(CellholdError, OSError):  # what cannot be done now the next command does (sweep.py)
-        known = settle(directory, is_due=is_due)
+        known = settle(directory, is_due=is_due, end=_end(sys.argv[1:]))
         while known.state == State.RESTARTING:
             known = _again(known, lock, home)
         if known.state == State.STOPPED and known.auto_remove:
             from cellhold import detached  # noqa: PLC0415  # most ends only have to be written down
 
             detached.clear(known, home)
+
+
+def _end(words: list[str]) -> End | None:
+    """Status, signal and whether its time was up; None of a monitor that was killed."""
+    try:
+        status, number, late = map(int, words)
+    except ValueError:
+        return None
+    return End(status, number, bool(late))
 
 
 def _again(known: Record, lock: int, home: Home) -> Record:
@@ -51,7 +61,7 @@ def _again(known: Record, lock: int, home: Home) -> Record:
     with record.changing(directory) as now:
         now.restarts = 1 if ran > _STABLE_SECONDS else now.restarts + 1
     until = time.monotonic() + min(_FIRST_SECONDS * 2 ** min(now.restarts - 1, 20), _LONGEST_SECONDS)
-    while time.monotonic() < until and not (record.read(directory) or now).stopping:
+    while time.monotonic() < until and not record.read(directory).stopping:
         time.sleep(_LOOK_SECONDS)
     with record.changing(directory) as now:
         if now.stopping:
@@ -64,7 +74,7 @@ def _again(known: Record, lock: int, home: Home) -> Record:
             now.started = now.finished = time.time()
             now.state = State.STOPPED
             now.state = State.RESTARTING if is_due(now) else State.STOPPED
-    return record.read(directory) or now
+    return record.read(directory)
 
 
 def is_due(known: Record) -> bool:

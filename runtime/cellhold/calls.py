@@ -112,9 +112,10 @@ def _covers(target: str, covers: Covers) -> Iterator[str]:
 def _overlay(plan: Plan, number: int, overlay: Overlay) -> str:
     lowers = ":".join(map(str, overlay["lowers"]))
     options = f"lowerdir={lowers},upperdir=writable/{number}/upper,workdir=writable/{number}/work"
+    more = ",volatile" if plan["volatile"] else ""
     if plan["overlay_program"]:
-        return f'{plan["overlay_program"]} -o {options},volatile -> move_mount("{overlay["target"]}")'
-    return f'mount("overlay", "{overlay["target"]}", "overlay", 0, "{options},userxattr,volatile")'
+        return f'{plan["overlay_program"]} -o {options}{more} -> move_mount("{overlay["target"]}")'
+    return f'mount("overlay", "{overlay["target"]}", "overlay", 0, "{options},userxattr{more}")'
 
 
 def _filesystem(wanted: FileSystem) -> Iterator[str]:

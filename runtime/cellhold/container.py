@@ -292,6 +292,7 @@ class Container:
             ids=self._holdings.ids,
             writable=writable,
             mounted=starting.mount_points(),
+            volatile=not self._holdings.is_lasting,
             overlay_program=overlaying.program(writable),
             views=self._holdings.cgroup.views(),
             seccomp=program,
@@ -382,10 +383,11 @@ class Container:
         self._tell(events.Step("program.wait", self.outcome.sentence(), self._running, time.monotonic() - self._running))
         self.state = after(self.state, Action.END, container=self.name)
         self.pid = None
-        self._write_record()
+        self._note()
         self._tell_others("die", exitCode=status)
         if why is Why.MEMORY:
             self._tell_others("oom")
+        volumes.write_out(self.spec, self._home)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal to the program (SIGKILL: to everything in the container). Raises NotAllowed unless it runs."""
@@ -459,14 +461,14 @@ class Container:
         state = after(self.state, Action.PAUSE, container=self.name)
         self._holdings.cgroup.freeze()
         self.state = state
-        self._write_record()
+        self._note()
 
     def unpause(self) -> None:
         """Let it go on. Raises NotAllowed unless it is paused."""
         state = after(self.state, Action.UNPAUSE, container=self.name)
         self._holdings.cgroup.thaw()
         self.state = state
-        self._write_record()
+        self._note()
 
     def update(self, limits: Limits) -> None:
         """Set new limits while it runs.
@@ -486,7 +488,7 @@ class Container:
         check_processors(limits)
         self._holdings.cgroup.update(limits)
         self.spec = replace(self.spec, limits=limits)
-        self._write_record()
+        self._note()
 
     def calls(self) -> dict[str, tuple[str, ...]]:
         """The system calls behind the steps of its last start, by their names, as strace(1) would print them; none before the first."""
@@ -576,6 +578,11 @@ class Container:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+
+    def _note(self) -> None:
+        """Write down what has been done, for other processes to see. A disk that is full, or read-only, does not undo it."""
+        with suppress(SetupFailed):
+            self._write_record()
 
     def _write_record(self) -> None:
         with self._home.written():

@@ -11,6 +11,7 @@ import fcntl
 import os
 import select
 import signal
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,9 +21,8 @@ from cellhold.cgroups.absent import Absent
 from cellhold.errors import CellholdError, ContainerNotFound, NotAllowed
 from cellhold.lifecycle import State
 from cellhold.linux.pidfd import pidfd_send_signal
-from cellhold.outcome import Why
 from cellhold.store import journal, record
-from cellhold.sweep import UNDER_WAY, clear
+from cellhold.sweep import UNDER_WAY, clear, set_ended
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,16 +31,29 @@ if TYPE_CHECKING:
     from cellhold.cgroups.files import Read
     from cellhold.store.home import Home
     from cellhold.store.record import Record
+    from cellhold.store.table import Unreadable
+
+
+_LOOK_SECONDS = 0.01
+_PATIENCE_SECONDS = 10.0  # for a process to remove what it had, and for what another one had to go
 
 
 def listed(home: Home) -> list[Record]:
-    """Those that somebody has, or that are kept, the newest first; what a crash left is not among them."""
-    found = (_present(directory) for directory in home.containers.iterdir())
+    """Those that somebody has, or that are kept, the newest first; not what a crash left, nor what cannot be read."""
+    found = (_present(directory) for directory in record.directories(home.containers))
     return sorted((known for known in found if known is not None), key=lambda known: -known.created)
 
 
+def unreadable(home: Home) -> list[Unreadable]:
+    """Those that are kept and of which nothing can be read, by id."""
+    return [one for one in record.unreadable(home.containers) if record.is_kept(one.place) or is_held(one.place)]
+
+
 def find(text: str, home: Home) -> Record:
-    """The container of that name, or whose id begins so; not what a crash left of one. Raises ContainerNotFound."""
+    """The container of that name, or whose id begins so; not what a crash left of one.
+
+    Raises ContainerNotFound; Damaged, NotSupported (a later version's) for one that is there and cannot be read.
+    """
     known = record.find(text, home.containers)
     present = _present(home.container(known.id))
     if present is None:
@@ -50,17 +63,26 @@ def find(text: str, home: Home) -> Record:
 
 def _present(directory: Path) -> Record | None:
     """The record of one that is there; None of what a crash left, which is cleared by the next that is made."""
-    known = record.read(directory)
+    known = record.look(directory)
     if known is None or (not known.kept and not is_held(directory)):
         return None
+    if known.removing and not is_held(directory):  # who was about to remove it was killed: the next sweep goes on
+        return None
     if not known.kept or known.state not in UNDER_WAY or is_held(directory):
-        return known
+        return _as_it_is(known, directory)
     with suppress(CellholdError, OSError):
         clear(directory)
-    settled = record.read(directory)
+    settled = record.look(directory)
     if settled is not None and settled.state in UNDER_WAY and not is_held(directory):  # a full disk: it cannot be written down now
-        settled.state, settled.pid, settled.status, settled.why = State.STOPPED, None, 128 + signal.SIGKILL, Why.LOST
+        set_ended(settled, directory)
     return settled
+
+
+def _as_it_is(known: Record, directory: Path) -> Record:
+    """The record of one that somebody has; where it could not be written down whether it is paused, its group is asked."""
+    if known.is_alive and known.kept and not os.access(directory, os.W_OK):
+        known.state = State.PAUSED if group(known).is_frozen() else State.RUNNING
+    return known
 
 
 def is_held(directory: Path) -> bool:
@@ -214,6 +236,27 @@ def stop(known: Record, grace_seconds: float, *, number: int = signal.SIGTERM) -
         os.close(pidfd)
 
 
+def remove_own(known: Record, home: Home) -> None:
+    """Kill one that is a process's own, and see that it goes: with that process's help, or without it where that is gone.
+
+    Raises NotAllowed where the process keeps it.
+    """
+    directory = home.container(known.id)
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while directory.exists():
+        present = record.look(directory)
+        if present is not None and present.is_alive and not present.kept:
+            with suppress(NotAllowed):  # it has just ended
+                send(present, signal.SIGKILL)
+        if clear(directory):
+            return
+        if time.monotonic() > until:
+            raise NotAllowed(
+                f"cannot remove container {known.name}: it belongs to a process that runs, and ends with it", hint="end that process"
+            )
+        time.sleep(_LOOK_SECONDS)
+
+
 def await_end(known: Record, seconds: float | None) -> None:
     """Wait until PID 1 is gone, so many seconds at most; not where it is gone already."""
     with suppress(NotAllowed):
@@ -227,7 +270,9 @@ def await_end(known: Record, seconds: float | None) -> None:
 def last_status(known: Record, home: Home) -> int:
     """The status of one that is removed by now, as the journal has it; 0 where that does not say."""
     ends = [event for event in journal.read(home.root) if event["id"] == known.id and event["action"] == "die"]
-    return int(ends[-1]["attributes"]["exitCode"]) if ends else 0
+    with suppress(IndexError, KeyError, ValueError):
+        return int(ends[-1]["attributes"]["exitCode"])
+    return 0
 
 
 def _opened(known: Record) -> int:

@@ -23,7 +23,7 @@ from cellhold.holdings import NUMBERS
 from cellhold.lifecycle import Action, State, after
 from cellhold.outcome import Outcome, Why
 from cellhold.spec import check_name
-from cellhold.store import ids, journal, locks, record, removal, specs, subids
+from cellhold.store import durable, ids, journal, locks, record, specs, subids
 from cellhold.store.home import open_home
 from cellhold.sweep import UNDER_WAY, settle
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 10.0
 _SIGNALED = 128
 _LOOK_SECONDS = 0.01
+_LONG_PATIENCE_SECONDS = 60.0  # longer than any start takes, so that removing by force wins
 _PATIENCE_SECONDS = 10.0  # for somebody who is just starting, settling or looking at it
 
 
@@ -144,8 +145,8 @@ class Detached:
             why=Why(known.why),
             seconds=(known.finished or 0.0) - (known.started or 0.0),
             oom_kills=known.oom_kills,
-            memory_limit_bytes=self.spec.limits.memory_bytes,
-            time_limit_seconds=self.spec.limits.seconds,
+            memory_limit_bytes=None if (most := known.limits.get("memory_bytes")) is None else int(most),
+            time_limit_seconds=known.limits.get("seconds"),
         )
 
     def poll(self) -> Outcome | None:
@@ -192,6 +193,8 @@ class Detached:
             with self._home.written():
                 settle(self._directory)
             with self._changing() as known:
+                if known.removing:
+                    raise ContainerNotFound(f"cannot start container {known.name}: it is being removed")
                 known.stopping, known.restarts = False, 0
             container = Container.reopened(known, os.dup(lock), self._home)
             try:
@@ -209,13 +212,12 @@ class Detached:
         if State(known.state) in (State.STOPPED, State.CREATED):
             after(State(known.state), Action.STOP, container=known.name)
             return known.status or 0
-        with self._changing() as known:
+        with self._noting() as known:
             known.stopping = True
-        spec = specs.spec(known.spec)
-        grace = grace_seconds if grace_seconds is not None else GRACE_SECONDS if spec.stop_seconds is None else spec.stop_seconds
+        grace = next(one for one in (grace_seconds, known.spec.get("stop_seconds"), GRACE_SECONDS) if one is not None)
         while State(known.state) in UNDER_WAY:  # also one that was just being started again
             with suppress(NotAllowed):  # it has ended by itself meanwhile
-                containers.stop(known, grace, number=spec.stop_signal or signal.SIGTERM)
+                containers.stop(known, grace, number=known.spec.get("stop_signal") or signal.SIGTERM)
             time.sleep(_LOOK_SECONDS)
             try:
                 known = self.record
@@ -229,7 +231,7 @@ class Detached:
         known = self.record
         after(State(known.state), Action.KILL, container=known.name)
         if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
-            with self._changing() as known:
+            with self._noting() as known:
                 known.stopping = True
         containers.send(known, number)
         journal.tell(self._home.root, "kill", known, signal=number)
@@ -249,9 +251,9 @@ class Detached:
         self._freeze(Action.UNPAUSE)
 
     def _freeze(self, action: Action) -> None:
-        containers.find(self.id, self._home)  # and settle it, if it has ended
-        with self._changing() as known:
-            state = after(State(known.state), action, container=known.name)
+        present = containers.find(self.id, self._home)  # which settles it, if it has ended
+        with self._noting() as known:
+            state = after(State(present.state if known.is_alive else known.state), action, container=known.name)
             group = containers.group(known)
             if action is Action.PAUSE:
                 group.freeze()
@@ -305,23 +307,21 @@ class Detached:
     def remove(self, *, force: bool = False, with_volumes: bool = False) -> None:
         """Remove it and all that it has; force: kill it first if it runs; with_volumes: its anonymous volumes, too.
 
-        Raises NotAllowed if it runs.
+        Raises NotAllowed if it runs; SetupFailed on a disk that is read-only, but then it runs no more.
         """
         known = self.record
-        if State(known.state) not in (State.CREATED, State.STOPPED):
-            if not force:
-                after(State(known.state), Action.REMOVE, container=known.name)
-            with suppress(SetupFailed), self._changing() as now:  # as in clear()
-                now.stopping = True
-            with suppress(NotAllowed):
-                containers.send(known, signal.SIGKILL)
+        if not force:
+            after(State(known.state), Action.REMOVE, container=known.name)
+        else:
+            with self._noting() as now:  # who is about to start it does not, and its policy does not either
+                now.stopping = now.removing = True
         try:
-            lock = self._awaited_lock("remove")
+            lock = self._awaited_lock("remove", kill=force)
         except ContainerNotFound:  # --rm, or another one was faster
             return
         try:
             with suppress(ContainerNotFound):  # as above
-                with suppress(SetupFailed), self._home.written():  # as in clear()
+                with suppress(SetupFailed), self._home.written():  # a full disk, which this helps: it goes all the same
                     known = settle(self._directory)
                 clear(known, self._home, with_volumes=with_volumes)
         finally:
@@ -377,14 +377,18 @@ class Detached:
         entering.check(State(known.state), known.name, "attach to")
         return monitoring.attach(self._directory, once=once)
 
-    def _awaited_lock(self, what: str) -> int:
+    def _awaited_lock(self, what: str, *, kill: bool = False) -> int:
         """The lock, once whoever has it is through: one that has just ended is being written down, or is looked at.
 
+        kill: what runs meanwhile is killed, and who is just starting it is waited for.
         Raises NotAllowed after a while, ContainerNotFound where it is removed meanwhile.
         """
-        until = time.monotonic() + _PATIENCE_SECONDS
+        until = time.monotonic() + (_LONG_PATIENCE_SECONDS if kill else _PATIENCE_SECONDS)
         while (lock := self._lock()) is None:
-            known = self.record
+            known = record.read(self._directory)
+            if kill and known.is_alive:
+                with suppress(NotAllowed):  # it has just ended
+                    containers.send(known, signal.SIGKILL)
             if time.monotonic() > until:
                 raise NotAllowed(f"cannot {what} container {known.name}: another process has it", hint="try again")
             time.sleep(_LOOK_SECONDS)
@@ -394,6 +398,12 @@ class Detached:
     def _changing(self) -> Iterator[Record]:
         """Change the record. Raises SetupFailed on a full disk."""
         with self._home.written(), record.changing(self._directory) as known:
+            yield known
+
+    @contextmanager
+    def _noting(self) -> Iterator[Record]:
+        """Act, and change the record if that can be done: a disk that is full or read-only does not keep anybody from acting."""
+        with record.changing(self._directory, anyway=True) as known:
             yield known
 
     @property
@@ -431,17 +441,15 @@ def check_update(present: Limits, wanted: Limits, known: Record) -> None:
 
 
 def clear(known: Record, home: Home, *, with_volumes: bool = True) -> None:
-    """Remove what a container has that does not run; the caller has the lock on its directory. Raises OSError.
+    """Remove what a container has that does not run; the caller has the lock on its directory. Raises OSError, SetupFailed.
 
-    First it is kept no more: if this is cut off, it is a crash's leftover, and the next sweep goes on.
+    The directory is renamed first: if this is cut off later, what is left is a crash's leftover, and the next sweep goes on.
     """
-    directory = home.container(known.id)
-    with suppress(SetupFailed), home.written(), record.changing(directory) as now:  # on a full disk, which this helps, it goes all the same
-        now.kept = False
-    journal.tell(home.root, "destroy", known)
     base = None if subids.is_rootless() else ids.claimed_by(home.ids, known.id)
     cgroups.remove_leftover(known.id)
-    removal.remove(directory)
+    with home.written():
+        durable.remove(home.container(known.id))
+    journal.tell(home.root, "destroy", known)
     if base is not None:
         ids.release(home.ids, base)
     if with_volumes:

@@ -18,8 +18,8 @@ from cellhold.cgroups.devices import Device
 from cellhold.cgroups.refusals import check_processors
 from cellhold.errors import CellholdError, NotSupported, SetupFailed
 from cellhold.rootfs import source
-from cellhold.store import ids, locks, specs, subids
-from cellhold.store.record import Record, birth, changing
+from cellhold.store import durable, ids, locks, specs, subids
+from cellhold.store.record import OWN, Record, birth, changing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,6 +91,7 @@ class Holdings:
         with self._step("ids.claim") as words:
             self.ids = self._claim_ids(home)
             words.append(self.ids.describe())
+        self._claims = home.ids
         self._make_group(spec)
         with self._step("storage.create") as words:
             self.storage = self._storage(len(image.stacks), spec, home)
@@ -103,12 +104,17 @@ class Holdings:
         self.id, self.record, self.directory = known.id, known, home.container(known.id)
         if subids.is_rootless():
             self.ids = subids.delegation().ids
-        elif (base := ids.claimed_by(home.ids, self.id)) is not None:
+        elif (base := ids.claimed_by(home.ids, self.id)) is not None or (base := self._restored(home)) is not None:
             self.ids = subids.own(base)
         else:
             raise SetupFailed(f"cannot start container {known.name}: its range of ids is lost", step="ids.claim", hint="remove it")
         self._make_group(spec)
         self.storage = self._storage(len(known.overlays), spec, home)
+
+    def _restored(self, home: Home) -> int | None:
+        """The first of its ids where the claim on them was lost, unless another container has them by now."""
+        base = self.record.base
+        return base if base is not None and ids.restore(home.ids, base, self.id) else None
 
     def _make_group(self, spec: Spec) -> None:
         with self._step("cgroup.create") as words:
@@ -142,12 +148,23 @@ class Holdings:
         return self.directory.name
 
     def _remove_directory(self) -> None:
-        for name in ("record.json", "record.new"):
+        try:
+            for name in (OWN, "own.new"):
+                with suppress(FileNotFoundError):
+                    os.unlink(self.directory / name)
             with suppress(FileNotFoundError):
-                os.unlink(self.directory / name)
-        with suppress(FileNotFoundError):
-            self.directory.rmdir()
-        os.close(self.lock)
+                self.directory.rmdir()
+        except OSError:  # what of it could not be removed says by its name that it is nobody's
+            with suppress(OSError):
+                durable.remove(self.directory)
+            raise
+        finally:
+            os.close(self.lock)
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether what it writes is to survive a power cut."""
+        return self.record.kept and not self.record.auto_remove
 
     def write(self, state: State, pid: int | None, outcome: Outcome | None, limits: Limits) -> None:
         """Bring the record up to date."""
@@ -172,7 +189,15 @@ class Holdings:
         """From now on the container is nobody's: it stays as it is, but for the group, when we let go of it."""
         self.record.kept, self.record.spec, self.record.auto_remove = True, specs.plain(spec), auto_remove
         self.record.limits = {name: getattr(self.limits, name) for name in NUMBERS}
+        rootless = subids.is_rootless()
+        self.record.base = None if rootless else self.ids.base
         self.record.write(self.directory)
+        durable.sync(self.directory.parent)
+        self.storage.settle()
+        if not rootless:
+            ids.settle(self._claims, self.ids.base)
+        with suppress(FileNotFoundError):
+            os.unlink(self.directory / OWN)
         self._undo.pop_all()
         self._undo.callback(os.close, self.lock)
         self._undo.callback(self.cgroup.remove)

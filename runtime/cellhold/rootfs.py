@@ -63,6 +63,7 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     maxima: Mapping[str, int] = MappingProxyType({}),
     writable: Writable | None = None,
     mounted: tuple[str, ...] = (),
+    volatile: bool = True,
     overlay_program: str | None = None,
     network: str = OWN,
     resolver: str | None = None,
@@ -73,9 +74,9 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     hostname: also in its /etc/hosts. init_layer: a directory of empty mount points. views: the cgroup file systems to show.
     seccomp: a compiled filter. namespaces: the ones this kernel has. rlimits: (resource number, soft, hard). maxima: of
     init/plan.py. writable: a layer that the launcher opens, which then has no device nodes either. mounted: the host's mount
-    points, where they cannot be looked under. overlay_program: fuse-overlayfs, where the kernel's overlay is refused. network:
-    of init/plan.py. resolver: the text of /etc/resolv.conf of one with a network. known_hosts: lines of /etc/hosts that it
-    shares with this host.
+    points, where they cannot be looked under. volatile: the writable layer is thrown away. overlay_program: fuse-overlayfs,
+    where the kernel's overlay is refused. network: of init/plan.py. resolver: the text of /etc/resolv.conf of one with a
+    network. known_hosts: lines of /etc/hosts that it shares with this host.
     Raises NotSupported for an image that has one of them inside.
     """
     trees, overlays, binds = layers(image, init_layer, mounted, read_only=spec.read_only)
@@ -94,6 +95,7 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
         "writable": writable,
         "trees": trees,
         "overlays": overlays,
+        "volatile": volatile,
         "overlay_program": overlay_program,
         "filesystems": filesystems(spec, has_terminal_group=ids.count > int(_TTY_GROUP)),
         "binds": binds,

@@ -42,7 +42,7 @@ def details(plan: Plan) -> dict[str, str]:
         "cgroup.namespace": "unshare: its group looks like the root of the cgroup tree",
         "uts.hostname": f"sethostname {plan['hostname']}",
         "rootfs.stage": "a tmpfs that only PID 1 sees, to put the layers side by side",
-        "rootfs.overlay": f"{overlay} (layers): {', '.join(stacks)}; one writable layer on top, volatile",
+        "rootfs.overlay": f"{overlay} (layers): {', '.join(stacks)}; one writable layer on top{', volatile' if plan['volatile'] else ''}",
         "rootfs.filesystems": "mount " + ", ".join(record["target"] for record in plan["filesystems"]),
         "rootfs.cgroup": f"mount /sys/fs/cgroup, read-only: {', '.join(views) or 'nothing'}",
         "rootfs.files": "bind " + ", ".join(plan["files"]),

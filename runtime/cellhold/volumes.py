@@ -1,26 +1,29 @@
 """Volumes: directories that outlive containers, by name (docker volume); and what people write after -v, --mount and --tmpfs.
 
 HOME/volumes/NAME/
-    volume.json     when it was made, its labels, whether it is anonymous; its last part: without it the volume is half made or half removed
+    volume.json     when it was made, its labels, whether it is anonymous
     _data/          what containers see; the owners on disk are the containers' ids (0 is root), shifted by each mount
 
-A volume that a container has is in its spec, by name, and is not removed. What a container's image has at the place is copied into a volume
-that is empty, by the container's own PID 1 (init/populate.py).
+A volume appears whole, and is renamed before it is removed (store/durable.py): one whose volume.json is gone or cannot
+be read is damaged, and stays until it is removed by name and by force. One that a container has is in its record, by
+name, and is not removed. What a container's image has at the place is copied into a volume that is empty, by the
+container's own PID 1 (init/populate.py).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cellhold import hostpath
-from cellhold.errors import CellholdError, InvalidSpec, NotAllowed, VolumeNotFound
+from cellhold.errors import CellholdError, Damaged, InvalidSpec, NotAllowed, NotSupported, VolumeNotFound
 from cellhold.quantity import parse_size
 from cellhold.spec import Mount, check_name
-from cellhold.store import record, removal, tree
+from cellhold.store import durable, record, table, tree
+from cellhold.store.table import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from cellhold.store.record import Record
 
 _WITH_OPTIONS = 2
-_FACTS = "volume.json"
+_FACTS, _DATA = "volume.json", "_data"
 _KEYS = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
 _FLAGS = ("readonly",)
 
@@ -51,66 +54,130 @@ class Volume:
         return tree.used_bytes(self.data)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    created: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+    anonymous: bool = False
+
+
+_FORM = table.Form(kind=_Facts, version=1, steps=table.BEFORE_VERSIONS, check=lambda facts: table.check_moment(facts.created, "created"))
+
+
 def create(name: str | None, home: Home, *, labels: Mapping[str, str] | None = None) -> Volume:
-    """Make it, or find it where it is there already, as docker does. name: None for an anonymous one. Raises InvalidSpec, SetupFailed."""
+    """Make it, or find it where it is there already, as docker does. name: None for an anonymous one.
+
+    Raises InvalidSpec, SetupFailed, and Damaged or NotSupported for one that is there and cannot be read.
+    """
     anonymous = name is None
     name = name or os.urandom(32).hex()
     if not anonymous:
         check_name(name)
     place = home.volumes / name
     with home.written(), home.locked():
-        if (found := _read(place)) is not None:
-            return found
-        removal.remove(place)  # half of one
-        (place / "_data").mkdir(mode=0o755, parents=True)
-        facts = {"created": time.time(), "labels": dict(labels or {}), "anonymous": anonymous}
-        (place / f"{_FACTS}.new").write_text(json.dumps(facts), encoding="utf-8")
-        os.replace(place / f"{_FACTS}.new", place / _FACTS)
+        _clear_empty(place)
+        if not place.exists():
+            facts = _Facts(created=time.time(), labels=dict(labels or {}), anonymous=anonymous)
+            with durable.appearing(place) as draft:
+                (draft / _DATA).mkdir(mode=0o755)
+                durable.write(draft / _FACTS, _FORM.dumps(vars(facts)))
     return find(name, home)
 
 
 def find(name: str, home: Home) -> Volume:
-    """The volume of that name. Raises VolumeNotFound."""
-    found = _read(home.volumes / name) if "/" not in name and name not in ("", ".", "..") else None
-    if found is None:
-        raise VolumeNotFound(f"cannot find volume {name[:80]!r}: there is no such volume", hint="cellhold volume ls lists them")
-    return found
+    """The volume of that name. Raises VolumeNotFound, Damaged, NotSupported."""
+    place = home.volumes / name
+    if _is_name(name) and place.is_dir():
+        return _read(place)
+    raise VolumeNotFound(f"cannot find volume {name[:80]!r}: there is no such volume", hint="cellhold volume ls lists them")
 
 
 def every(home: Home) -> list[Volume]:
-    """All of them, by name."""
-    return sorted(filter(None, map(_read, home.volumes.iterdir())), key=lambda volume: volume.name)
+    """All that can be read, by name."""
+    return [volume for volume in map(_look, _places(home)) if isinstance(volume, Volume)]
 
 
-def _read(place: Path) -> Volume | None:
+def unreadable(home: Home) -> list[Unreadable]:
+    """The others."""
+    return [volume for volume in map(_look, _places(home)) if isinstance(volume, Unreadable)]
+
+
+def _places(home: Home) -> list[Path]:
+    return sorted(place for place in home.volumes.iterdir() if _is_name(place.name) and place.is_dir())
+
+
+def _is_name(name: str) -> bool:
     try:
-        facts = json.loads((place / _FACTS).read_text(encoding="utf-8"))
-        return Volume(name=place.name, data=place / "_data", **facts)
-    except (OSError, ValueError, TypeError):
+        check_name(name)
+    except InvalidSpec:
+        return False
+    return True
+
+
+def _look(place: Path) -> Volume | Unreadable | None:
+    try:
+        return _read(place)
+    except VolumeNotFound:
         return None
+    except (Damaged, NotSupported) as error:
+        return Unreadable(name=place.name, place=place, error=error)
+
+
+def _read(place: Path) -> Volume:
+    subject = f"volume {place.name}"
+    remedy = f"its files are in {place / _DATA}: copy what you want to keep; `cellhold volume rm --force {place.name}` removes it"
+    try:
+        facts = _FORM.read(place / _FACTS, subject, hint=remedy)
+    except FileNotFoundError:
+        if not place.exists():
+            raise VolumeNotFound(f"cannot find {subject}: it has just been removed") from None
+        raise Damaged(f"cannot read {subject}: {place / _FACTS} is damaged: it is not there", hint=remedy) from None
+    if not (place / _DATA).is_dir() and place.exists():
+        raise Damaged(f"cannot read {subject}: {place} is damaged: {_DATA} is not there", hint=remedy)
+    return Volume(name=place.name, data=place / _DATA, **vars(facts))
+
+
+def _clear_empty(place: Path) -> None:
+    """Remove what is left where an earlier version was killed before the volume was there: nothing that anybody could miss."""
+    if (place / _FACTS).exists():
+        return
+    with suppress(OSError):  # there is nothing, or there is something in it
+        (place / f"{_FACTS}.new").unlink(missing_ok=True)
+        (place / _DATA).rmdir()
+    with suppress(OSError):
+        place.rmdir()
 
 
 def users(name: str, home: Home) -> list[Record]:
     """The containers that have it, whether they run or not."""
-    known = filter(None, map(record.read, home.containers.iterdir()))
-    return [one for one in known if name in one.volumes]
+    return [one for one in record.every(home.containers) if name in one.volumes]
 
 
 def remove(name: str, home: Home, *, force: bool = False) -> None:
-    """Remove it and all that is in it; force: none of that name is no error. Raises VolumeNotFound, NotAllowed where a container has it."""
-    with home.locked():
+    """Remove it and all that is in it. force: also where it is damaged, or a damaged container may have it; none is no error.
+
+    Raises VolumeNotFound, NotAllowed where a container has it, Damaged, NotSupported.
+    """
+    with home.written(), home.locked():
         try:
-            found = find(name, home)
+            find(name, home)
         except VolumeNotFound:
             if force:
                 return
             raise
+        except Damaged:
+            if not force:
+                raise
         if using := users(name, home):
             raise NotAllowed(
                 f"cannot remove volume {name}: container {using[0].name} has it", hint=f"cellhold rm {using[0].name}, then again"
             )
-        (home.volumes / found.name / _FACTS).unlink()
-        removal.remove(home.volumes / found.name)
+        if (broken := record.unreadable(home.containers)) and not force:
+            raise NotAllowed(
+                f"cannot remove volume {name}: container {broken[0].name} may have it, and its record cannot be read",
+                hint=f"cellhold rm --force {broken[0].name}, then again; or cellhold volume rm --force {name}",
+            )
+        durable.remove(home.volumes / name)
 
 
 def prune(home: Home, *, named: bool = False) -> list[Volume]:
@@ -120,10 +187,17 @@ def prune(home: Home, *, named: bool = False) -> list[Volume]:
         if (volume.anonymous or named) and not users(volume.name, home):
             try:
                 remove(volume.name, home)
-            except CellholdError:  # somebody has just taken it
+            except (NotAllowed, VolumeNotFound):  # somebody has just taken it, or nobody can tell
                 continue
             gone.append(volume)
     return gone
+
+
+def clear(home: Home) -> None:
+    """Remove what is half made and half removed. Raises OSError."""
+    if any(map(durable.is_half, home.volumes.iterdir())):
+        with home.locked():
+            durable.clear(home.volumes)
 
 
 def remove_anonymous(known: Record, home: Home) -> None:
@@ -158,6 +232,12 @@ def _placed(entry: Mount, home: Home) -> Mount:
         return replace(entry, source=str(data), opened=hostpath.opened(home.volumes).beneath(str(data.relative_to(home.volumes))))
     except OSError as error:
         raise InvalidSpec(f"cannot mount volume {entry.source} on {entry.target}: {error.strerror}") from error
+
+
+def write_out(spec: Spec, home: Home) -> None:
+    """Have what a container has written into its volumes survive a power cut. Raises OSError."""
+    if any(entry.kind == "volume" and not entry.read_only for entry in spec.mounts):
+        durable.sync_filesystem(home.volumes)
 
 
 def names(spec: Spec) -> list[str]:

@@ -61,6 +61,10 @@ class NoGroup:
     def thaw(self) -> None:
         """Nothing to let go."""
 
+    def is_frozen(self) -> bool:
+        """Nothing is."""
+        return False
+
     def kill(self) -> None:
         """Nothing to end."""
 

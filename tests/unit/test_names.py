@@ -64,8 +64,6 @@ def test_a_damaged_table_is_a_sentence_and_is_left_as_it_is(tmp_path: Path, text
         b'{"version": 2, "images": [], "names": {}, "derived": {}}',
         b'{"version": 2, "images": {"sha256:%s": {"media_type": 1, "size_bytes": 1, "created": 1}}, "names": {}, "derived": {}}'
         % (b"a" * 64),
-        b'{"version": 2, "images": {"sha256:%s": {"media_type": "", "size_bytes": 1, "created": 1, "more": 1}}, "names": {}, "derived": {}}'
-        % (b"a" * 64),
     ],
 )
 def test_garbage_in_the_place_of_the_table_is_no_empty_table(tmp_path: Path, content: bytes) -> None:
@@ -73,6 +71,14 @@ def test_garbage_in_the_place_of_the_table_is_no_empty_table(tmp_path: Path, con
     with pytest.raises(SetupFailed, match="it is no table of images"):
         Names(tmp_path).read()
     assert (tmp_path / "images.json").read_bytes() == content
+
+
+def test_what_another_version_wrote_beside_is_kept(tmp_path: Path) -> None:
+    entry = {"media_type": "m", "size_bytes": 8, "created": 1.5, "colour": "red"}
+    (tmp_path / "images.json").write_text(json.dumps({"version": 2, "images": {str(IMAGE): entry}, "names": {}, "derived": {}}))
+    with Names(tmp_path).changed() as table:
+        table.names["x:1"] = IMAGE
+    assert json.loads((tmp_path / "images.json").read_text())["images"][str(IMAGE)]["colour"] == "red"
 
 
 def test_the_table_of_a_later_version_is_left_to_that(tmp_path: Path) -> None:

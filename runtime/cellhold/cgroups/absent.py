@@ -61,6 +61,10 @@ class Absent:
     def thaw(self) -> None:
         """Nothing is frozen."""
 
+    def is_frozen(self) -> bool:
+        """Nothing is."""
+        return False
+
     def kill(self) -> None:
         """The processes end with PID 1 of their namespace, and that one with its launcher."""
 

@@ -80,6 +80,9 @@ class Cgroup(Protocol):
     def thaw(self) -> None:
         """Let them go on."""
 
+    def is_frozen(self) -> bool:
+        """Whether all of them are stopped where they are."""
+
     def kill(self) -> None:
         """Send SIGKILL to every process of the group, frozen ones too."""
 

@@ -93,6 +93,10 @@ class Hybrid:
         self._v2.thaw()
         self._v1.thaw()
 
+    def is_frozen(self) -> bool:
+        """In one of them."""
+        return self._v2.is_frozen() or self._v1.is_frozen()
+
     def kill(self) -> None:
         """By v2; and in v1, for a process that had joined only that when something went wrong."""
         self._v2.kill()

@@ -139,6 +139,10 @@ class V1:
             with suppress(FileNotFoundError):
                 files.write(f"{self._at['freezer']}/freezer.state", "THAWED")
 
+    def is_frozen(self) -> bool:
+        """As the freezer says; never without one."""
+        return self._read("freezer", "freezer.state") == "FROZEN"
+
     def kill(self) -> None:
         """SIGKILL while frozen, so that nobody forks away; then thaw, because a v1-frozen process does not die."""
         frozen = False

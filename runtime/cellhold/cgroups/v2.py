@@ -138,6 +138,10 @@ class V2:
         with suppress(FileNotFoundError):
             files.write(f"{self.directory}/cgroup.freeze", "0")
 
+    def is_frozen(self) -> bool:
+        """As cgroup.events says."""
+        return counters.keyed(self._read("cgroup.events"), "frozen") == 1
+
     def kill(self) -> None:
         """One write since Linux 5.14; before it, SIGKILL for each (a v2-frozen process dies of it)."""
         try:

@@ -75,13 +75,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser(words[0] if words else "").parse_args(words)
     try:
         status: int = arguments.run(arguments)
-    except CellholdError as failure:
-        error = explain(failure)
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that nothing is flushed into the pipe at the end
+        return 141
+    except (CellholdError, OSError) as failure:
+        error = explain(_sentence(failure))
         say(f"cellhold: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
         return error.status if isinstance(error, CommandNotRun) else FAILED
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever read our output has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that nothing is flushed into the pipe at the end
-        return 141
     return status
+
+
+def _sentence(failure: CellholdError | OSError) -> CellholdError:
+    """What a store that cannot be written to says wherever that was noticed. Raises what nobody expected."""
+    from cellhold.store.home import open_home  # noqa: PLC0415  # for errors alone
+
+    if isinstance(failure, CellholdError):
+        return failure
+    try:
+        with open_home().written():
+            raise failure
+    except CellholdError as error:
+        return error

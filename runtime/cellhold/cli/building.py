@@ -14,6 +14,7 @@ from cellhold.cli import bars, options, signals, steps
 from cellhold.cli.copying import say
 from cellhold.errors import BuildFailed, CellholdError, InvalidSpec
 from cellhold.store.home import open_home
+from cellhold.sweep import tidy
 
 if TYPE_CHECKING:
     import argparse
@@ -79,13 +80,12 @@ def build(arguments: argparse.Namespace) -> int:
 def prune(_arguments: argparse.Namespace) -> int:
     """Do it, and say what space that has freed."""
     from cellhold.image import naming  # noqa: PLC0415
+    from cellhold.store import garbage  # noqa: PLC0415
 
-    freed = naming.forget_builds(open_home())
-    print(
-        f"Total reclaimed space: {quantity.size(freed.size_bytes)}"
-        if freed
-        else "The space comes free when no other command uses the store."
-    )
+    home = open_home()
+    left = tidy(home)
+    freed = naming.forget_builds(home)
+    print(f"Total reclaimed space: {quantity.size(left + freed.size_bytes)}" if freed else garbage.hindrance(home))
     return 0
 
 

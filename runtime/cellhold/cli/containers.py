@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cellhold import containers, network
-from cellhold.cli import filters, table
+from cellhold.cli import damage, filters, table
 from cellhold.errors import CellholdError
 from cellhold.network import ports
 from cellhold.outcome import Why
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from cellhold.cgroups.base import Usage
     from cellhold.store.record import Record
+    from cellhold.store.table import Unreadable
 
 _KEYS = ("id", "name", "label", "status", "exited", "ancestor", "volume", "health")
 _LONGEST_COMMAND = 20
@@ -55,13 +56,28 @@ def show_list(arguments: argparse.Namespace) -> int:
     """A row for each."""
     wanted = filters.parsed(arguments.filter, _KEYS)
     is_all = arguments.all or "status" in wanted or "exited" in wanted
-    known = [one for one in containers.listed(open_home()) if (is_all or one.is_alive) and filters.holds(wanted, _fits(one))]
+    home = open_home()
+    known = [one for one in containers.listed(home) if (is_all or one.is_alive) and filters.holds(wanted, _fits(one))]
+    broken = [one for one in containers.unreadable(home) if (is_all or containers.is_held(one.place)) and _fits_broken(one, wanted)]
+    damage.tell(broken)
     if arguments.quiet:
-        print("\n".join(one.id for one in known), end="\n" if known else "")
+        ids = [*(one.id for one in known), *(one.name for one in broken)]
+        print("\n".join(ids), end="\n" if ids else "")
         return 0
-    rows = [_row(one, in_full=arguments.no_trunc) for one in known]
+    rows = [*(_row(one, in_full=arguments.no_trunc) for one in known), *map(_row_broken, broken)]
     table.show(rows, ["container_id", "image", "command", "created", "status", "ports", "names"], form=arguments.format)
     return 0
+
+
+def _fits_broken(broken: Unreadable, wanted: dict[str, list[str]]) -> bool:
+    """Whether one is listed of which only the id is known, and that it is damaged."""
+    knows: dict[str, Callable[[str], bool]] = {"id": broken.name.startswith, "status": damage.word(broken).lower().__eq__}
+    return wanted.keys() <= knows.keys() and filters.holds(wanted, knows)
+
+
+def _row_broken(broken: Unreadable) -> dict[str, str]:
+    unknown = dict.fromkeys(("image", "command", "created"), _UNKNOWN)
+    return {"container_id": broken.name, **unknown, "status": damage.word(broken), "ports": "", "names": broken.name}
 
 
 def _fits(known: Record) -> dict[str, Callable[[str], bool]]:

@@ -11,6 +11,7 @@ from cellhold.cli.copying import say
 from cellhold.errors import CellholdError, ContainerNotFound
 from cellhold.quantity import ago, size
 from cellhold.store.home import open_home
+from cellhold.sweep import sweep, tidy
 
 if TYPE_CHECKING:
     import argparse
@@ -189,9 +190,10 @@ def remove(arguments: argparse.Namespace) -> int:
     from cellhold.image import naming  # noqa: PLC0415
 
     home, status = open_home(), 0
+    sweep(home)  # what a crash has left may be made of it
     for name in arguments.image:
         try:
-            tell(naming.remove(name, home, force=arguments.force))
+            tell(naming.remove(name, home, force=arguments.force), home)
         except CellholdError as error:
             say(f"cellhold: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
             status = FAILED
@@ -205,10 +207,12 @@ def prune(arguments: argparse.Namespace) -> int:
     what = "all images that no container is made of" if arguments.all else "all images without a name"
     if not arguments.force and not agreed(f"This removes {what}. Go on? [y/N] "):
         return 0
-    removed = naming.prune(open_home(), everything=arguments.all)
-    tell(removed)
+    home = open_home()
+    freed = tidy(home)
+    removed = naming.prune(home, everything=arguments.all)
+    tell(removed, home)
     if removed.freed is not None:
-        print(f"Total reclaimed space: {size(removed.freed.size_bytes)}")
+        print(f"Total reclaimed space: {size(freed + removed.freed.size_bytes)}")
     return 0
 
 
@@ -220,16 +224,17 @@ def agreed(question: str) -> bool:
         return False
 
 
-def tell(removed: Removed) -> None:
+def tell(removed: Removed, home: Home) -> None:
     """Print what is gone, in docker's words."""
     from cellhold.image.reference import Reference  # noqa: PLC0415
+    from cellhold.store import garbage  # noqa: PLC0415
 
     for name in removed.untagged:
         print(f"Untagged: {Reference.parse(name).familiar()}")
     for digest in removed.deleted:
         print(f"Deleted: {digest}")
     if removed.freed is None:
-        print("The space comes free with the next removal: another process makes use of the store.")
+        print(garbage.hindrance(home))
 
 
 def since(when: datetime | None) -> str:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cellhold import containers
+from cellhold import containers, damaged
 from cellhold.cli import options, terminal
 from cellhold.cli.copying import say
 from cellhold.detached import Detached
-from cellhold.errors import CellholdError, InvalidSpec
+from cellhold.errors import CellholdError, ContainerNotFound, Damaged, InvalidSpec
 from cellhold.quantity import parse_seconds, parse_signal
-from cellhold.store import record, specs
+from cellhold.store import specs
 from cellhold.store.home import open_home
+from cellhold.sweep import sweep
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
     from cellhold.spec import Limits
+    from cellhold.store.home import Home
 
 FAILED = 1  # docker's, where some of several went wrong
 
@@ -127,26 +129,29 @@ def wait(arguments: argparse.Namespace) -> int:
 
 
 def remove(arguments: argparse.Namespace) -> int:
-    """Remove each."""
-
-    def one(text: str) -> None:
-        try:
-            box = Detached.find(text)
-        except CellholdError:
-            if arguments.force and not _is_there(text):
-                return
-            raise
-        box.remove(force=arguments.force, with_volumes=arguments.volumes)
-
-    return each(arguments.container, one)
+    """Remove each; what a crash has left goes first."""
+    home = open_home()
+    sweep(home)
+    return each(arguments.container, lambda text: _remove(text, home, force=arguments.force, with_volumes=arguments.volumes))
 
 
-def _is_there(text: str) -> bool:
+def _remove(text: str, home: Home, *, force: bool, with_volumes: bool) -> None:
     try:
-        record.find(text, open_home().containers)
-    except CellholdError:
-        return False
-    return True
+        known = containers.find(text, home)
+    except ContainerNotFound:
+        if not force:
+            raise
+        return
+    except Damaged:
+        broken = damaged.find(text, home)
+        if not force or broken is None:
+            raise
+        damaged.remove(broken, home)
+        return
+    if known.kept or not force:
+        Detached.find(known.id, home).remove(force=force, with_volumes=with_volumes)
+    else:
+        containers.remove_own(known, home)
 
 
 def rename(arguments: argparse.Namespace) -> int:
@@ -187,9 +192,11 @@ def _changed(present: Limits, arguments: argparse.Namespace) -> Limits:
 def each(texts: list[str], act: Callable[[str], object]) -> int:
     """Do it to each, and say its name as it was given, or what came of it; what goes wrong with one is told, and the others go on."""
     failed = 0
+    home = open_home()
     for text in texts:
         try:
-            came = act(text)
+            with home.written():
+                came = act(text)
         except CellholdError as error:
             say(f"cellhold: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
             failed = FAILED

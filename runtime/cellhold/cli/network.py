@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from argparse import BooleanOptionalAction
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cellhold import containers
-from cellhold.cli import options, table
+from cellhold.cli import damage, options, table
 from cellhold.cli.lifecycle import each
+from cellhold.errors import CellholdError
 from cellhold.network import joining, leases, networks
 from cellhold.store.home import open_home
+from cellhold.sweep import sweep
 
 if TYPE_CHECKING:
     import argparse
@@ -50,6 +53,7 @@ def add(commands: Any) -> None:
     looking.add_argument("name", nargs="+", metavar="NAME")
     looking.set_defaults(run=inspect)
     removing = words.add_parser("rm", help="remove them", description="Remove networks that no container is on.")
+    removing.add_argument("-f", "--force", action="store_true", help="damaged ones, too; those that are not there are no error")
     removing.add_argument("name", nargs="+", metavar="NAME")
     removing.set_defaults(run=remove)
     pruning = words.add_parser("prune", help="remove those that no container is on", description="Remove networks that no container is on.")
@@ -88,10 +92,12 @@ def create(arguments: argparse.Namespace) -> int:
 def show_list(arguments: argparse.Namespace) -> int:
     """A row for each."""
     home = open_home()
-    networks.find(networks.DEFAULT, home)
-    found = networks.every(home)
+    with suppress(CellholdError):  # it is always there, but where it cannot be made now, or is damaged
+        networks.find(networks.DEFAULT, home)
+    found, broken = networks.every(home), networks.unreadable(home)
+    damage.tell(broken)
     if arguments.quiet:
-        print("\n".join(one.id for one in found))
+        print("\n".join([*(one.id for one in found), *(one.name for one in broken)]))
         return 0
     rows = [
         {
@@ -103,6 +109,8 @@ def show_list(arguments: argparse.Namespace) -> int:
         }
         for one in found
     ]
+    unknown = dict.fromkeys(("network_id", "subnet", "containers"), "--")
+    rows += [{**unknown, "name": one.name, "driver": damage.word(one)} for one in broken]
     table.show(rows, ["network_id", "name", "driver", "subnet", "containers"], form=arguments.format)
     return 0
 
@@ -145,12 +153,15 @@ def inspected(network: networks.Network) -> dict[str, Any]:
 
 def remove(arguments: argparse.Namespace) -> int:
     """Remove each."""
-    return each(arguments.name, lambda name: networks.remove(name, open_home()))
+    home = open_home()
+    sweep(home)  # what a crash has left may be on it
+    return each(arguments.name, lambda name: networks.remove(name, home, force=arguments.force))
 
 
 def prune(_arguments: argparse.Namespace) -> int:
     """Remove them, and say which."""
     home = open_home()
+    sweep(home)
     if gone := networks.prune(home, needed=containers.networks(home)):
         print("Deleted Networks:", *gone, sep="\n")
     return 0

@@ -7,17 +7,19 @@ import platform
 from typing import TYPE_CHECKING, Any
 
 from cellhold import __version__, cgroups, containers, volumes
-from cellhold.cli import table
+from cellhold.cli import damage, table
 from cellhold.detached import Detached
 from cellhold.errors import CellholdError
 from cellhold.lifecycle import State
 from cellhold.network import networks
 from cellhold.quantity import size
-from cellhold.store import subids, tree
+from cellhold.store import scratch, subids, tree
 from cellhold.store.home import open_home
+from cellhold.sweep import sweep, tidy
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from cellhold.store.home import Home
     from cellhold.store.record import Record
@@ -33,7 +35,7 @@ def add(commands: Any) -> None:
     pruning = words.add_parser(
         "prune",
         help="remove what nobody needs",
-        description="Remove stopped containers, networks that none is on, and images without a name.",
+        description="Remove stopped containers, networks that none is on, images without a name, and the build cache.",
     )
     pruning.add_argument("-a", "--all", action="store_true", help="all images that no container is made of")
     pruning.add_argument("-f", "--force", action="store_true", help="do not ask")
@@ -46,33 +48,52 @@ def add(commands: Any) -> None:
 
 def df(arguments: argparse.Namespace) -> int:
     """A row for each kind."""
-    from cellhold.image import description, stored  # noqa: PLC0415  # what only images need is not loaded for containers
+    from cellhold.image import stored  # noqa: PLC0415  # what only images need is not loaded for containers
+    from cellhold.image.space import space  # noqa: PLC0415
 
     home = open_home()
+    sweep(home)
     known = containers.listed(home)
     images = stored.every(home)
     in_use = {chain for one in known for chain in one.layers}
     used = [image for image in images if any(str(chain) in in_use for chain in image.chain_ids)]
-    layers = {chain: home.layers.facts(chain) for image in images for chain in image.chain_ids}
-    kept = volumes.every(home)
-    needed = [volume for volume in kept if volumes.users(volume.name, home)]
-    alive = [one for one in known if one.is_alive]
-    sizes = {one.id: _written(one, home) for one in known}
-    of_images = sum(facts.size_bytes for facts in layers.values())
-    of_unused = sum(description.size_bytes(image, home) for image in images if image not in used)
+    taken = space(images, used, home)
+    steps = list(home.builds.all())
+    of_images = {chain for image in images for chain in image.chain_ids}
     rows = [
-        _row("Images", len(images), len(used), of_images, min(of_unused, of_images)),
-        _row("Containers", len(known), len(alive), sum(sizes.values()), sum(sizes[one.id] for one in known if not one.is_alive)),
-        _row(
-            "Local Volumes",
-            len(kept),
-            len(needed),
-            sum(one.used_bytes() for one in kept),
-            sum(one.used_bytes() for one in kept if one not in needed),
-        ),
+        _row("Images", len(images), len(used), taken.images, taken.unused),
+        _containers(known, home),
+        _volumes(home),
+        _row("Build Cache", len(steps), sum(step.chain_id in of_images for step in steps), taken.cache, taken.cache),
+        _scratch(taken.loose, home),
     ]
     table.show(rows, ["type", "total", "active", "size", "reclaimable"], form=arguments.format)
+    damage.tell([*containers.unreadable(home), *volumes.unreadable(home), *home.builds.unreadable()])
     return 0
+
+
+def _containers(known: list[Record], home: Home) -> dict[str, str]:
+    sizes = {one.id: _used(home.container(one.id)) for one in known}
+    broken = sum(_used(one.place) for one in containers.unreadable(home))
+    idle = sum(sizes[one.id] for one in known if not one.is_alive)
+    return _row("Containers", len(known), sum(one.is_alive for one in known), sum(sizes.values()) + broken, idle)
+
+
+def _volumes(home: Home) -> dict[str, str]:
+    sizes = {one.name: _used(one.data) for one in volumes.every(home)}
+    broken = sum(_used(one.place) for one in volumes.unreadable(home))
+    may_be_used = bool(containers.unreadable(home))
+    free = [name for name in sizes if not may_be_used and not volumes.users(name, home)]
+    return _row("Local Volumes", len(sizes), len(sizes) - len(free), sum(sizes.values()) + broken, sum(sizes[name] for name in free))
+
+
+def _scratch(loose: int, home: Home) -> dict[str, str]:
+    """What is under way, and what a crash left of it: images that come or are made, archives, and what nothing refers to."""
+    places = [path for above in (home.root / scratch.NAME, home.root / "kernels") if above.is_dir() for path in above.iterdir()]
+    held = [path for path in places if containers.is_held(path)]
+    sizes = {path: _used(path) for path in places}
+    size_bytes = loose + sum(sizes.values())
+    return _row("Scratch", len(places), len(held), size_bytes, size_bytes - sum(sizes[path] for path in held))
 
 
 def _row(kind: str, total: int, active: int, used: int, free: int) -> dict[str, str]:
@@ -80,10 +101,10 @@ def _row(kind: str, total: int, active: int, used: int, free: int) -> dict[str, 
     return {"type": kind, "total": str(total), "active": str(active), "size": size(used), "reclaimable": f"{size(free)}{share}"}
 
 
-def _written(known: Record, home: Home) -> int:
-    """Bytes of its writable layer on disk; what belongs to subordinate ids nobody but its root can count, and is left out."""
+def _used(path: Path) -> int:
+    """Bytes on disk of what is there; what belongs to subordinate ids nobody but its root can count, and is left out."""
     try:
-        return tree.used_bytes(home.container(known.id) / "storage")
+        return tree.used_bytes(path)
     except OSError:
         return 0
 
@@ -95,14 +116,16 @@ def prune(arguments: argparse.Namespace) -> int:
 
     images = "all images that no container is made of" if arguments.all else "all images without a name"
     more = ", anonymous volumes that no container has" if arguments.volumes else ""
-    if not arguments.force and not agreed(f"This removes all stopped containers, networks that none is on, {images}{more}. Go on? [y/N] "):
+    what = f"all stopped containers, networks that none is on, {images}, the build cache{more}"
+    if not arguments.force and not agreed(f"This removes {what}. Go on? [y/N] "):
         return 0
-    home, freed = open_home(), 0
+    home = open_home()
+    freed = tidy(home)
     stopped = [one for one in containers.listed(home) if one.kept and one.state in (State.STOPPED, State.CREATED)]
     if stopped:
         print("Deleted Containers:")
     for one in stopped:
-        written = _written(one, home)
+        written = _used(home.container(one.id))
         try:
             Detached(one.id, home).remove()
         except CellholdError:  # somebody has just started it
@@ -112,12 +135,15 @@ def prune(arguments: argparse.Namespace) -> int:
     if unused := networks.prune(home, needed=containers.networks(home)):
         print("Deleted Networks:", *unused, sep="\n")
     if arguments.volumes:
-        sizes = {one.name: one.used_bytes() for one in volumes.every(home)}
+        sizes = {one.name: _used(one.data) for one in volumes.every(home)}
         gone = volumes.prune(home)
         freed += sum(sizes[one.name] for one in gone)
         print("".join(["Deleted Volumes:\n" if gone else "", *(f"{one.name}\n" for one in gone)]), end="")
+    with home.written():
+        if steps := home.builds.clear():
+            print(f"Deleted Build Cache: {steps} step{'s' if steps > 1 else ''}")
     removed = naming.prune(home, everything=arguments.all)
-    tell(removed)
+    tell(removed, home)
     freed += removed.freed.size_bytes if removed.freed is not None else 0
     print(f"Total reclaimed space: {size(freed)}")
     return 0

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cellhold import volumes
-from cellhold.cli import options, table
+from cellhold.cli import damage, options, table
 from cellhold.cli.lifecycle import each
 from cellhold.quantity import size
 from cellhold.store.home import open_home
+from cellhold.sweep import sweep, tidy
 
 if TYPE_CHECKING:
     import argparse
@@ -34,7 +35,7 @@ def add(commands: Any) -> None:
     looking.add_argument("name", nargs="+", metavar="NAME")
     looking.set_defaults(run=inspect)
     removing = words.add_parser("rm", help="remove them", description="Remove volumes that no container has, and what is in them.")
-    removing.add_argument("-f", "--force", action="store_true", help="those that are not there are no error")
+    removing.add_argument("-f", "--force", action="store_true", help="damaged ones, too; those that are not there are no error")
     removing.add_argument("name", nargs="+", metavar="NAME")
     removing.set_defaults(run=remove)
     pruning = words.add_parser(
@@ -53,11 +54,15 @@ def create(arguments: argparse.Namespace) -> int:
 
 def show_list(arguments: argparse.Namespace) -> int:
     """A row for each."""
-    found = volumes.every(open_home())
+    home = open_home()
+    found, broken = volumes.every(home), volumes.unreadable(home)
+    damage.tell(broken)
+    names = sorted([*(one.name for one in found), *(one.name for one in broken)])
     if arguments.quiet:
-        print("\n".join(one.name for one in found), end="\n" if found else "")
+        print("\n".join(names), end="\n" if names else "")
         return 0
-    rows = [{"driver": "local", "volume_name": one.name} for one in found]
+    words = {one.name: damage.word(one) for one in broken}
+    rows = [{"driver": words.get(name, "local"), "volume_name": name} for name in names]
     table.show(rows, ["driver", "volume_name"], form=arguments.format)
     return 0
 
@@ -85,18 +90,21 @@ def inspected(volume: volumes.Volume) -> dict[str, Any]:
 
 
 def remove(arguments: argparse.Namespace) -> int:
-    """Remove each."""
-    return each(arguments.name, lambda name: volumes.remove(name, open_home(), force=arguments.force))
+    """Remove each; what a crash has left of containers, which may have them, goes first."""
+    home = open_home()
+    sweep(home)
+    return each(arguments.name, lambda name: volumes.remove(name, home, force=arguments.force))
 
 
 def prune(arguments: argparse.Namespace) -> int:
     """Remove them, and say which, and what that gave back."""
     home = open_home()
+    freed = tidy(home)
     sizes = {one.name: one.used_bytes() for one in volumes.every(home)}
     gone = volumes.prune(home, named=arguments.all)
     if gone:
         print("Deleted Volumes:")
     for one in gone:
         print(one.name)
-    print(f"\nTotal reclaimed space: {size(sum(sizes[one.name] for one in gone))}")
+    print(f"\nTotal reclaimed space: {size(freed + sum(sizes[one.name] for one in gone))}")
     return 0

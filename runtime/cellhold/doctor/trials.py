@@ -115,7 +115,7 @@ def fuse_overlay(program: str, directory: str) -> None:
 
 def _fuse_overlay(program: str, lower: str, upper: str, work: str) -> None:
     _own_mounts()
-    made = fuse.overlay(program, lowers=[lower], upper=upper, work=work)
+    made = fuse.overlay(program, lowers=[lower], upper=upper, work=work, volatile=True)
     try:
         os.unlink("file", dir_fd=made.mount)
     finally:

@@ -96,6 +96,8 @@ def arrive(  # noqa: PLR0913  # an image, where it comes from, and what is to be
     if found.on_host != on_host:  # such an image says so in its config: no other image has its digest
         raise ImageRefused(f"cannot use the image {manifest.digest}: it was built FROM host on another machine, and needs its files")
     layer_arrival.layers(manifest, found, source, home, bounds=bounds or Bounds(), tell=tell)
+    home.blobs.settle()
+    home.layers.settle(config.chain_ids(found.diff_ids))
     with home.names.changed() as table:
         entry = table.images.setdefault(manifest.digest, Entry(media_type=manifest.media_type, size_bytes=len(manifest.raw)))
         entry.on_host = on_host

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from cellhold import hostpath
 from cellhold.errors import NotSupported
 from cellhold.image.model import DEFAULT_PATH, Image, Stack
+from cellhold.store import durable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,18 +119,12 @@ def fingerprint(trees: list[str]) -> str:
 
 def build(skeleton: Path, trees: list[str]) -> None:
     """Make the skeleton beside its place and rename it, so that nobody sees half of one; older ones stay for who uses them."""
-    new = skeleton.with_suffix(".new")
-    shutil.rmtree(new, ignore_errors=True)
-    try:
+    with durable.appearing(skeleton) as new:
         _furnish(new, trees)
-        new.rename(skeleton)
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
+        durable.sync_filesystem(new)  # else a power cut would leave a skeleton of empty files, and it would be believed
 
 
 def _furnish(new: Path, trees: list[str]) -> None:
-    new.mkdir(mode=0o755)
     for name in _DIRECTORIES:
         (new / name).mkdir(mode=0o755, parents=True)
     for name in _STICKY:

@@ -152,5 +152,4 @@ def wasted(layers: Sequence[Layer]) -> list[Change]:
 def sharers(home: Home) -> tuple[Counter[Digest], Counter[Digest]]:
     """How many images, and how many containers, have each layer."""
     images = Counter(chain for image in stored.every(home) for chain in image.chain_ids)
-    records = filter(None, map(record.read, home.containers.iterdir()))
-    return images, Counter(Digest.parse(chain) for known in records for chain in known.layers)
+    return images, Counter(Digest.parse(chain) for known in record.every(home.containers) for chain in known.layers)

@@ -65,6 +65,7 @@ def remove(text: str, home: Home, *, force: bool = False) -> Removed:
 def prune(home: Home, *, everything: bool = False) -> Removed:
     """Remove the images without a name; everything: all that no container has."""
     used = garbage.in_containers(home)
+    everything = everything and not record.unreadable(home.containers)  # a damaged one may be made of any
     going = [
         image
         for image in stored.every(home)
@@ -107,13 +108,24 @@ def collect(home: Home) -> Freed | None:
 
 
 def _referred(home: Home) -> Referred:
-    images = stored.every(home)
+    images, builds = by_images(stored.every(home)), by_builds(home)
+    return Referred(blobs=images.blobs | builds.blobs, layers=images.layers | builds.layers)
+
+
+def by_images(images: Iterable[StoredImage]) -> Referred:
+    """What images refer to."""
+    images = list(images)
     blobs = {
         digest
         for image in images
         for digest in (image.digest, image.manifest.config.digest, *(layer.digest for layer in image.manifest.layers))
     }
-    layers = {chain for image in images for chain in image.chain_ids}
+    return Referred(blobs=frozenset(blobs), layers=frozenset(chain for image in images for chain in image.chain_ids))
+
+
+def by_builds(home: Home) -> Referred:
+    """What the steps of builds refer to that can be read."""
+    blobs, layers = set(), set()
     for taken in home.builds.all():
         if taken.digest is not None:
             blobs.add(taken.digest)
@@ -144,5 +156,4 @@ def _users(found: StoredImage, home: Home) -> list[str]:
     if not found.chain_ids:
         return []
     top = str(found.chain_ids[-1])
-    records = (record.read(directory) for directory in home.containers.iterdir())
-    return [known.name for known in records if known is not None and top in known.layers[:1]]
+    return [known.name for known in record.every(home.containers) if top in known.layers[:1]]

@@ -43,12 +43,12 @@ class Served:
         os.close(self.pidfd)
 
 
-def overlay(program: str, *, lowers: Sequence[str | int], upper: str, work: str) -> Served:
+def overlay(program: str, *, lowers: Sequence[str | int], upper: str, work: str, volatile: bool) -> Served:
     """Start `program` for read-only directories, topmost first, and the two of a writable layer. Raises OSError.
 
     lowers: paths, or descriptors that stay the caller's.
 
-    Directories are handed over as descriptors, since a path may hold what means something else in an option. `volatile`: as with the
+    Directories are handed over as descriptors, since a path may hold what means something else in an option. volatile: as with the
     kernel's, nothing is synced. Permissions are the kernel's business, by the modes and owners that the program tells.
     """
     opened = [os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)]
@@ -67,7 +67,7 @@ def overlay(program: str, *, lowers: Sequence[str | int], upper: str, work: str)
                 opened.append(_opened(directory))  # noqa: PERF401  # what is open already is closed when the next one fails
             first = max(opened) + 1  # of the program's own: no descriptor is written over before it was handed over
             numbers = [f"/proc/self/fd/{first + place}" for place in range(1, len(opened))]
-            words = f"lowerdir={':'.join(numbers[:-2])},upperdir={numbers[-2]},workdir={numbers[-1]},volatile"
+            words = f"lowerdir={':'.join(numbers[:-2])},upperdir={numbers[-2]},workdir={numbers[-1]}{',volatile' if volatile else ''}"
             arguments = [program, "-f", "-o", words, f"/dev/fd/{first}"]  # libfuse's way to hand over what is mounted (fuse.h)
             moves = [(os.POSIX_SPAWN_DUP2, fd, first + place) for place, fd in enumerate(opened)]
             quiet = [(os.POSIX_SPAWN_DUP2, 0, 2)]  # what it has to say about options is nobody's who runs a container

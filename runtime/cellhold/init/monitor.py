@@ -39,7 +39,8 @@ LET_GO = b"let go"
 ATTACH, ATTACH_ONCE, GREETING = b"attach", b"attach once", b"\0"  # once: nobody else is to write to its standard input
 STDOUT, STDERR = 1, 2
 _HEALTH = "health"  # the file that init/health.py describes
-_ENDED = "ended"  # the file that says how (sweep.py reads it): status, signal, whether the time was up
+_ENDED = "ended"  # the file that says how (sweep.py reads it): status, signal, whether the time was up; blank while it runs
+_ENDED_BYTES = 32
 _PIECE = 32768
 _SIGKILL = 9
 _MOST_CLIENTS = 64
@@ -77,6 +78,8 @@ class Monitor(launcher.Launcher):
         self.over: float | None = None  # since when
         self.check = check
         self.health: Health | None = None
+        self.end = (0, 0, 0)
+        self.ended = blank(directory, _ENDED, _ENDED_BYTES)
         self.poll.register(listening, select.POLLIN)
         for fd in outputs:
             self.poll.register(fd, select.POLLIN)
@@ -122,8 +125,11 @@ class Monitor(launcher.Launcher):
         late = watched.seconds is not None and watched.deadline is None
         super().bury(watched)
         if self.has_begun:
-            status, number = watched.ended or (0, 0)
-            write(self.directory, _ENDED, f"{status} {number} {int(late)}")
+            self.end = (*(watched.ended or (0, 0)), int(late))
+            try:
+                os.pwrite(self.ended, b"%d %d %d" % self.end, 0)
+            except OSError:
+                self.ended = -1  # the keeper hears of it all the same
         self.over = time.monotonic()
         self.finish()
 
@@ -264,8 +270,25 @@ class Monitor(launcher.Launcher):
         self.hold_up()
 
 
+def blank(directory: str, name: str, size: int) -> int:
+    """A file of so many blanks, its descriptor, to be written over when the disk is full; -1 where there is no room for it now."""
+    try:
+        fd = os.open(f"{directory}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        os.write(fd, b" " * size)
+    except OSError:
+        return -1
+    return fd
+
+
 def write(directory: str, name: str, text: str) -> None:
-    """Put a small file there, whole."""
+    """Put a small file there, whole, if there is room for it."""
+    try:
+        _write(directory, name, text)
+    except OSError:
+        return
+
+
+def _write(directory: str, name: str, text: str) -> None:
     fd = os.open(f"{directory}/{name}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         os.write(fd, text.encode())
@@ -285,9 +308,7 @@ def main(ids: tuple[Rows, Rows, tuple[str, str] | None] | None) -> NoReturn:
         os._exit(0)
     kept = marshal.loads(words)  # noqa: S302  # from our own starter
     lock = fds[0]
-    os.dup2(
-        os.open(f"{kept['directory']}/errors", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), 2
-    )  # not the starter's terminal
+    os.dup2(_errors(kept["directory"]), 2)  # not the starter's terminal
     waiting, telling = os.pipe()
     if os.fork():
         keep(kept["id"], lock, waiting)
@@ -299,8 +320,16 @@ def main(ids: tuple[Rows, Rows, tuple[str, str] | None] | None) -> NoReturn:
     watching = Monitor(
         control, host, kept["directory"], listening, stdin=stdin if kept["stdin"] else -1, outputs=streams, check=kept["check"]
     )
-    os.write(telling, b"%d\n" % watching.serve())
+    os.write(telling, b"%d %d %d %d\n" % (watching.serve(), *watching.end))
     os._exit(0)
+
+
+def _errors(directory: str) -> int:
+    """Where to say what should not have happened; nowhere on a disk that is full."""
+    try:
+        return os.open(f"{directory}/errors", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
 
 
 def _rootless(uids: Rows, gids: Rows, helpers: tuple[str, str] | None) -> Privileged:
@@ -321,5 +350,5 @@ def keep(container_id: str, lock: int, waiting: int) -> NoReturn:
     process.close_on_exec(3)
     os.dup2(waiting, 3)
     os.set_inheritable(lock, True)
-    wait = 'read -r ran <&3 || ran=1; [ "$ran" = 0 ] || exec "$@" 3<&-'
+    wait = 'read -r ran end <&3 || ran=1; [ "$ran" = 0 ] || exec "$@" $end 3<&-'
     os.execv("/bin/sh", ["cellhold-keeper", "-c", wait, "cellhold-keeper", sys.executable, "-I", "-c", code])

@@ -95,6 +95,7 @@ class Plan(TypedDict):
     writable: Writable | None  # None: the storage's descriptor is a mount already
     trees: list[Tree]
     overlays: list[Overlay]
+    volatile: bool  # whether the writable layer is thrown away with the container, so that nobody wants it on the disk
     overlay_program: str | None  # fuse-overlayfs, for whom the kernel's overlay is refused
     filesystems: list[FileSystem]
     binds: list[Bind]

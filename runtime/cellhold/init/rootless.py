@@ -66,7 +66,7 @@ class Rootless(prepare.Privileged):
             for number, wanted in enumerate(plan["overlays"]):
                 pair = f"{writable['path']}/{number}"
                 trees = [plan["trees"][lower] for lower in wanted["lowers"]]
-                made.append(self._overlay(program, trees, upper=f"{pair}/upper", work=f"{pair}/work"))
+                made.append(self._overlay(program, trees, upper=f"{pair}/upper", work=f"{pair}/work", volatile=plan["volatile"]))
         except OSError:
             for one in made:
                 one.let_go()
@@ -86,12 +86,12 @@ class Rootless(prepare.Privileged):
         return cloning.clone(plan["namespaces"], owner=owner, into=into)
 
     @staticmethod
-    def _overlay(program: str, trees: list[Tree], *, upper: str, work: str) -> Served:
+    def _overlay(program: str, trees: list[Tree], *, upper: str, work: str, volatile: bool) -> Served:
         lowers: list[str | int] = []
         try:
             for tree in trees:
                 lowers.append(tree["path"] if tree["held"] < 0 else prepare.found_again(tree["held"]))  # noqa: PERF401  # as above
-            return fuse.overlay(program, lowers=lowers, upper=upper, work=work)
+            return fuse.overlay(program, lowers=lowers, upper=upper, work=work, volatile=volatile)
         finally:
             for lower in lowers:
                 if isinstance(lower, int):

@@ -116,21 +116,23 @@ def stage(now: Becoming) -> None:
 def mount_overlays(now: Becoming) -> None:
     """The layers, and the writable one on top.
 
-    `userxattr`: whiteouts and opaque marks that work in a user namespace. `volatile`: never sync a layer that is thrown away.
+    `userxattr`: whiteouts and opaque marks that work in a user namespace. `volatile`: never sync a layer that is thrown away; with it a
+    program's own fsync(2) does nothing, so not for a container that is kept.
     """
     if now.overlays:
         attach_overlays(now)
         return
+    options = "userxattr,volatile" if now.plan["volatile"] else "userxattr"
     for number, overlay in enumerate(now.plan["overlays"]):
         lowers = ":".join(str(lower) for lower in overlay["lowers"])
         directories = f"lowerdir={lowers},upperdir={_WRITABLE}/{number}/upper,workdir={_WRITABLE}/{number}/work"
         if overlay["target"] == "/":
-            mount.mount("overlay", _ROOT, "overlay", 0, f"{directories},userxattr,volatile")
+            mount.mount("overlay", _ROOT, "overlay", 0, f"{directories},{options}")
             now.root = os.open(_ROOT, os.O_PATH | os.O_DIRECTORY)
             continue
         name = f"o{number}"
         os.mkdir(name)
-        mount.mount("overlay", name, "overlay", 0, f"{directories},userxattr,volatile")
+        mount.mount("overlay", name, "overlay", 0, f"{directories},{options}")
         clone = mount.open_tree(mount.AT_FDCWD, name)
         mount.umount2(name)
         move(clone, target(now.root, overlay["target"], directory=True))

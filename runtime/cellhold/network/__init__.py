@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold.errors import NotAllowed, NotSupported
 from cellhold.spec import shares_network
-from cellhold.store import subids
+from cellhold.store import durable, subids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -201,6 +201,9 @@ def release(container: str, home: Home) -> None:
 
 def reclaim(home: Home) -> None:
     """Take those off that are no more: their process died in the middle."""
+    if any(map(durable.is_half, home.networks.iterdir())):
+        with home.networks_locked():
+            durable.clear(home.networks)
     if (home.networks / ".rules").exists() or any(home.networks.glob("*/leases/*")):
         from cellhold.network import joining  # noqa: PLC0415  # as said above
 

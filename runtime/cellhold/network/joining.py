@@ -230,7 +230,7 @@ def _networks(container: str, home: Home) -> list[tuple[Network, Lease]]:
 @contextmanager
 def _running(container: str, home: Home, lease: Lease | None = None) -> Iterator[tuple[Lease, int, int | None]]:
     """The first lease of a container that runs, or the one that is given; descriptors of its namespaces as _namespaces() has them."""
-    known = record.read(home.container(container))
+    known = record.look(home.container(container))
     lease = lease or next((one for _network, one in leases.every(home) if one.container == container), None)
     if known is None or lease is None or not known.is_alive or record.birth(known.pid or 0) != known.born:
         raise NotAllowed(f"cannot look at the network of container {container}: it does not run, or was made with network=none")
@@ -265,11 +265,18 @@ def reclaim(home: Home) -> None:
     """Take those off that are no more, or do not run: their process died in the middle."""
     with home.networks_locked():
         gone = {lease.container for _network, lease in leases.every(home) if not home.container(lease.container).exists()}
+        gone |= {container for container in leases.strangers(home) if not _may_run(container, home)}
         for container in gone:
             leases.give_back(container, home)
         leases.clear_drafts(home)
         if not subids.is_rootless():
             naming.clear(home)
+
+
+def _may_run(container: str, home: Home) -> bool:
+    """Whether a container may be running, whatever else is known of it."""
+    known = record.look(home.container(container))
+    return home.container(container).exists() if known is None else known.is_alive
 
 
 def _tidy(left: Sequence[Network], home: Home) -> None:

@@ -6,17 +6,18 @@ Changed under the networks' lock.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import socket
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from ipaddress import ip_address
 from itertools import count
 from typing import TYPE_CHECKING
 
-from cellhold.errors import InvalidSpec, NotAllowed
+from cellhold.errors import CellholdError, InvalidSpec, NotAllowed
 from cellhold.network import links, networks, ports
 from cellhold.spec import Port
+from cellhold.store import durable, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -134,7 +135,7 @@ def _next(network: Network, taken: set[str], home: Home) -> str | None:
     """The first free one after the last that was given out: what is remembered of one that has just gone should not be another's."""
     last, after = network.directory(home) / _LAST, None
     with suppress(OSError):
-        after = last.read_text(encoding="ascii")
+        after = last.read_text(encoding="ascii", errors="replace")
     address = next((one for one in network.addresses(after) if one not in taken), None)
     if address is not None:
         with home.written():
@@ -144,15 +145,8 @@ def _next(network: Network, taken: set[str], home: Home) -> str | None:
 
 def put(lease: Lease, network: Network, home: Home) -> None:
     """Write it down. The caller has the lock."""
-    path = network.leases(home) / lease.container
-    with home.written():
-        draft = path.with_name(f".{lease.container}")
-        try:
-            draft.write_text(json.dumps(asdict(lease)), encoding="utf-8")
-            draft.replace(path)
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise
+    with home.written():  # not to last: after a power cut nobody is on any network
+        durable.write(network.leases(home) / lease.container, _FORM.dumps(asdict(lease)), lasting=False)
 
 
 def rename(container: str, new: str, home: Home) -> None:
@@ -178,15 +172,30 @@ def clear_drafts(home: Home) -> None:
         draft.unlink(missing_ok=True)
 
 
+def strangers(home: Home) -> set[str]:
+    """The containers whose lease cannot be read: what they have on their network nobody knows, until they end."""
+    paths = home.networks.glob(f"*/{networks.LEASES}/*")
+    return {path.name for path in paths if not path.name.startswith(".") and _read(path) is None and path.exists()}
+
+
 def _read(path: Path) -> Lease | None:
     if path.name.startswith("."):
         return None
     try:
-        text = json.loads(path.read_text(encoding="utf-8"))
-        ports = tuple(Port(**port) for port in text["ports"])
-        return Lease(**{**text, "names": tuple(text["names"]), "ports": ports})
-    except (OSError, ValueError, TypeError, KeyError):
+        found = _FORM.read(path, f"the lease of container {path.name}", hint="stop the container: it has another with its next start")
+    except (FileNotFoundError, CellholdError):
         return None
+    return found if found.container == path.name else None
+
+
+def _check(lease: Lease) -> None:
+    """Raise ValueError for addresses that are none."""
+    for text in (lease.address, lease.address6):
+        if text:
+            ip_address(text)
+
+
+_FORM = table.Form(kind=Lease, version=1, steps=table.BEFORE_VERSIONS, check=_check)
 
 
 def _ports(lease: Lease) -> list[tuple[Port, str]]:

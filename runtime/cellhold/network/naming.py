@@ -248,7 +248,7 @@ class Server:
         found = [(one.ttl, item) for one in dns.message.from_wire(answer).answer if one.rdtype in kinds for item in one]
         seconds = max([_LEAST_SECONDS, *(ttl for ttl, _item in found)])
         script = egress.learned(policy, name, [str(item) for _ttl, item in found], seconds)
-        known = record.read(self._home.container(lease.container))
+        known = record.look(self._home.container(lease.container))
         if script and known is not None and known.pid is not None and record.birth(known.pid) == known.born:
             with open(f"/proc/{known.pid}/ns/net", "rb") as namespace:
                 filters.apply(script, namespace=namespace.fileno())

@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import json
 import os
-import shutil
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from cellhold.errors import InvalidSpec, NetworkNotFound, NotAllowed, NotSupported
+from cellhold.errors import Damaged, InvalidSpec, NetworkNotFound, NotAllowed, NotSupported
 from cellhold.network import links
 from cellhold.spec import check_name
-from cellhold.store import removal
+from cellhold.store import durable, removal, table
+from cellhold.store.table import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -35,6 +34,7 @@ DEFAULT = "bridge"
 RESERVED = ("none", "host", "container", "default", "slirp4netns", "pasta")
 LEASES, _FACTS = "leases", "network.json"
 _POOL = ipaddress.ip_network("10.87.0.0/16")  # cut into subnets of 254 containers; podman's is 10.88, docker's 172.17
+_SHOWN = 80
 _PREFIX = 24
 _PREFIX6 = 64
 _ROUTE_FIELDS, _UP = 8, 0x1
@@ -110,13 +110,21 @@ def bridges(home: Home) -> str:
 
 
 def every(home: Home) -> list[Network]:
-    """All of them, by name."""
-    found = (_read(entry) for entry in sorted(home.networks.iterdir()) if entry.is_dir())
-    return [network for network in found if network is not None]
+    """All that can be read, by name."""
+    return [network for network in map(_look, _places(home)) if isinstance(network, Network)]
+
+
+def unreadable(home: Home) -> list[Unreadable]:
+    """The others."""
+    return [network for network in map(_look, _places(home)) if isinstance(network, Unreadable)]
+
+
+def _places(home: Home) -> list[Path]:
+    return sorted(entry for entry in home.networks.iterdir() if not entry.name.startswith(".") and entry.is_dir())
 
 
 def find(name: str, home: Home) -> Network:
-    """The one of that name; the default one is made where it is missing. Raises NetworkNotFound."""
+    """The one of that name; the default one is made where it is missing. Raises NetworkNotFound, Damaged, NotSupported."""
     check_name(name)
     network = _read(home.networks / name)
     if network is None and name == DEFAULT:
@@ -124,9 +132,13 @@ def find(name: str, home: Home) -> Network:
             return create(name, home)
         network = _read(home.networks / name)
     if network is None:
-        known = ", ".join(one.name for one in every(home)) or "none"
-        raise NetworkNotFound(f"cannot find network {name}: there are {known}", hint=f"cellhold network create {name}")
+        raise _not_found(name, home)
     return network
+
+
+def _not_found(name: str, home: Home) -> NetworkNotFound:
+    known = ", ".join(one.name for one in every(home)) or "none"
+    return NetworkNotFound(f"cannot find network {name}: there are {known}", hint=f"cellhold network create {name}")
 
 
 def create(  # noqa: PLR0913  # docker's flags
@@ -181,29 +193,37 @@ def create(  # noqa: PLR0913  # docker's flags
             labels=dict(labels or {}),
         )
         with home.written():
-            draft = network.directory(home) / f"{_FACTS}.new"
-            try:
-                network.leases(home).mkdir(parents=True, exist_ok=True)
-                draft.write_text(json.dumps(network.plain()), encoding="utf-8")
-                draft.replace(network.directory(home) / _FACTS)
-            except OSError:
-                shutil.rmtree(network.directory(home), ignore_errors=True)
-                raise
+            removal.remove(network.directory(home))  # there is nothing in it, says _read()
+            with durable.appearing(network.directory(home)) as draft:
+                (draft / LEASES).mkdir(mode=0o700)
+                durable.write(draft / _FACTS, _FORM.dumps(network.plain()))
         return network
 
 
-def remove(name: str, home: Home) -> None:
-    """Remove one that nobody is on. Raises NetworkNotFound, NotAllowed."""
-    if name == DEFAULT:
-        raise NotAllowed(f"cannot remove network {name}: it is the one that is always there")
+def remove(name: str, home: Home, *, force: bool = False) -> None:
+    """Remove one that nobody is on. force: also one that is damaged; none of that name is no error. Raises NetworkNotFound, NotAllowed."""
+    check_name(name)
     with home.networks_locked():
-        network = find(name, home)
+        try:
+            network = _read(home.networks / name)
+        except Damaged:
+            if not force:
+                raise
+            with home.written():
+                durable.remove(home.networks / name)
+            return
+        if name == DEFAULT:
+            raise NotAllowed(f"cannot remove network {name}: it is the one that is always there")
+        if network is None:
+            if force:
+                return
+            raise _not_found(name, home)
         if using := sorted(name for name in os.listdir(network.leases(home)) if not name.startswith(".")):  # those are half written
             raise NotAllowed(f"cannot remove network {name}: container {using[0]} is on it", hint=f"cellhold rm -f {using[0]}, then again")
         if links.is_there(network):  # its name server, which would have removed that soon, sees that the network is gone
             links.remove_bridge(network)
-        (network.directory(home) / _FACTS).unlink()
-        removal.remove(network.directory(home))
+        with home.written():
+            durable.remove(network.directory(home))
 
 
 def prune(home: Home, *, needed: Collection[str] = ()) -> list[str]:
@@ -217,12 +237,47 @@ def prune(home: Home, *, needed: Collection[str] = ()) -> list[str]:
     return gone
 
 
-def _read(directory: Path) -> Network | None:
+def _look(directory: Path) -> Network | Unreadable | None:
     try:
-        text = json.loads((directory / _FACTS).read_text(encoding="utf-8"))
-        return Network(**{**text, "dns": tuple(text["dns"])})
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+        return _read(directory)
+    except (Damaged, NotSupported) as error:
+        return Unreadable(name=directory.name, place=directory, error=error)
+
+
+def _read(directory: Path) -> Network | None:
+    """None where there is none. Raises Damaged, NotSupported."""
+    name = directory.name
+    remedy = f"`cellhold network rm --force {name}` removes it, and `cellhold network create {name}` makes it anew"
+    try:
+        found = _FORM.read(directory / _FACTS, f"network {name}", hint=remedy)
+    except FileNotFoundError:
+        if _is_empty(directory):
+            return None
+        raise Damaged(f"cannot read network {name}: {directory / _FACTS} is damaged: it is not there", hint=remedy) from None
+    if found.name != name:
+        raise Damaged(f"cannot read network {name}: {directory / _FACTS} is of {found.name[:_SHOWN]!r}", hint=remedy)
+    return found
+
+
+def _is_empty(directory: Path) -> bool:
+    """Whether there is nothing, or what is left where an earlier version was killed before the network was there."""
+    with suppress(FileNotFoundError):
+        return set(os.listdir(directory)) <= {LEASES, f"{_FACTS}.new"} and not any((directory / LEASES).glob("*"))
+    return True
+
+
+def _check(network: Network) -> None:
+    """Raise ValueError for addresses that are none."""
+    table.check_moment(network.created, "created")
+    for text in (network.subnet, network.subnet6):
+        if text:
+            ipaddress.ip_network(text)
+    for text in (network.gateway, network.gateway6, *network.dns):
+        if text:
+            ipaddress.ip_address(text)
+
+
+_FORM = table.Form(kind=Network, version=1, steps=table.BEFORE_VERSIONS, check=_check)
 
 
 def _server(text: str) -> str:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cellhold.store import tree
+from cellhold.store import durable, tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +56,10 @@ class Storage(ABC):
     @abstractmethod
     def used_bytes(self) -> int | None:
         """Bytes of the host's disk that it takes; None if only a process that has it open could tell (statvfs(3) there)."""
+
+    def settle(self) -> None:
+        """Have what create() has made survive a power cut. Raises OSError."""
+        durable.sync(self.directory)
 
     def remove(self) -> None:
         """Remove it and all in it; may be called again, and when create() failed. Raises OSError."""

@@ -20,7 +20,7 @@ from cellhold.linux import loop
 from cellhold.linux.mount import MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, new_filesystem
 from cellhold.storage.base import Storage, make_pairs
 from cellhold.storage.template import template
-from cellhold.store import sparse
+from cellhold.store import durable, sparse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +51,11 @@ class ImageFileStorage(Storage):
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._image.exists():
             sparse.copy(template(self.limit_bytes, self.templates), self._image)
+
+    def settle(self) -> None:
+        """The image, and its name."""
+        durable.sync(self._image)
+        durable.sync(self.directory)
 
     def open(self) -> int:
         """Mount the image; the loop device goes with the last mount of it."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from cellhold import quantity
 from cellhold.errors import InvalidSpec, NotSupported, SetupFailed
 from cellhold.events import step
+from cellhold.store import durable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +67,14 @@ def template(limit_bytes: int, templates: Path) -> Path:
     return path
 
 
+def clear(templates: Path) -> None:
+    """Remove what somebody was making when he was killed. Raises OSError."""
+    if drafts := list(templates.glob("*.new")):
+        with _locked(templates / "lock"):
+            for draft in drafts:
+                draft.unlink(missing_ok=True)
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -90,6 +99,7 @@ def _make(path: Path, limit_bytes: int) -> None:
             with open(draft, "xb", opener=_private) as file:  # Path.open has no opener
                 file.truncate(_image_bytes(limit_bytes))
             _run_mkfs([mkfs, *_OPTIONS, os.fspath(draft.absolute())], limit_bytes)
+            durable.sync(draft)
             draft.rename(path)
         finally:
             draft.unlink(missing_ok=True)

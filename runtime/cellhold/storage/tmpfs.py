@@ -19,6 +19,9 @@ class TmpfsStorage(Storage):
     def create(self) -> None:
         """Nothing is kept on disk."""
 
+    def settle(self) -> None:
+        """Nothing of it does."""
+
     def options(self) -> dict[str, str | None]:
         """The options of mount(8)."""
         options: dict[str, str | None] = {"mode": "755"}

@@ -4,7 +4,7 @@ blobs/
     sha256/HEX...       whole and verified
     drafts/HEX...       coming in: locked by whoever writes; what a cut connection left is there for the next try
 
-A file appears under its digest by a rename, so that what is there is whole.
+A file is written out (fsync) before it is renamed to its digest, so that what is there is whole, also after a power cut.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from cellhold.digest import Digest
 from cellhold.errors import ImageNotFound, ImageRefused
-from cellhold.store import locks
+from cellhold.store import durable, locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,6 +73,7 @@ class Blobs:
     def adopt(self, file: Path, digest: Digest) -> None:
         """Take over a file of the store's own disk whose content has been hashed while it was written."""
         file.chmod(0o400)
+        durable.sync(file)
         file.rename(self.path(digest))
 
     @contextmanager
@@ -90,6 +91,11 @@ class Blobs:
                 yield Draft(fd, path, self.path(digest), digest, size_bytes)
                 return
         yield None
+
+    def settle(self) -> None:
+        """Have those that are there be there after a power cut: before a name leads to them. Raises OSError."""
+        for kind in ("sha256", "sha512"):
+            durable.sync(self.root / kind)
 
     def all(self) -> list[Digest]:
         """Every blob that is there."""
@@ -160,6 +166,7 @@ class Draft:
                 hint="it was changed on its way, or the registry is broken: try again, or another registry",
             )
         os.fchmod(self._fd, 0o400)
+        os.fsync(self._fd)
         os.rename(self._path, self._final)
 
     def discard(self) -> None:

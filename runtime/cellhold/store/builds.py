@@ -3,12 +3,12 @@
 builds/KEY      JSON, written whole or not at all: the layer that the step made, if it made one, and when; or the sum of a COPY's
                 files, where the same layers give the same sum (Taken and sums have no key in common)
 
-Its layers are kept by garbage collection until the cache is pruned. A file that cannot be read is a step that was never taken.
+Its layers are kept by garbage collection until the cache is pruned. An entry that cannot be read is no step that was never taken: nothing
+is collected while there is one, and the build that comes to it says so.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from contextlib import suppress
@@ -16,13 +16,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cellhold.digest import Digest
-from cellhold.errors import InvalidSpec
+from cellhold.errors import CellholdError, Damaged, NotSupported
+from cellhold.store import durable, locks, table
+from cellhold.store.table import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _KEY = re.compile(r"[0-9a-f]{64}")
+_HINT = "`cellhold builder prune` empties the build cache; `cellhold build --no-cache` does without"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,29 @@ class Taken:
     media_type: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    created: float | None = None
+    chain_id: str | None = None
+    diff_id: str | None = None
+    digest: str | None = None
+    size_bytes: int = 0
+    media_type: str = ""
+    sum: str | None = None
+
+
+def _check(entry: _Entry) -> None:
+    """Raise ValueError for what is neither a step nor a sum."""
+    if entry.created is None and entry.sum is None:
+        raise ValueError("created is missing")
+    table.check_moment(entry.created, "created")
+    for text in (entry.chain_id, entry.diff_id, entry.digest):
+        _digest(text)
+
+
+_FORM = table.Form(kind=_Entry, version=1, steps=table.BEFORE_VERSIONS, check=_check)
+
+
 class Builds:
     """The cache in the directory `root`."""
 
@@ -45,11 +71,18 @@ class Builds:
         self._root = root
 
     def get(self, key: str) -> Taken | None:
-        """What came of a step, if it was taken before."""
-        try:
-            return _taken(json.loads((self._root / key).read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError, InvalidSpec):
+        """What came of a step, if it was taken before. Raises Damaged, NotSupported."""
+        entry = self._read(key)
+        if entry is None or entry.created is None:
             return None
+        return Taken(
+            created=entry.created,
+            chain_id=_digest(entry.chain_id),
+            diff_id=_digest(entry.diff_id),
+            digest=_digest(entry.digest),
+            size_bytes=entry.size_bytes,
+            media_type=entry.media_type,
+        )
 
     def put(self, key: str, taken: Taken) -> None:
         """Keep it. Raises OSError."""
@@ -57,30 +90,45 @@ class Builds:
         self._put(key, members)
 
     def sum(self, key: str) -> str | None:
-        """A sum that was told before."""
-        try:
-            found = json.loads((self._root / key).read_text(encoding="utf-8"))["sum"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return found if isinstance(found, str) else None
+        """A sum that was told before. Raises Damaged, NotSupported."""
+        entry = self._read(key)
+        return None if entry is None else entry.sum
 
     def put_sum(self, key: str, found: str) -> None:
         """Keep it. Raises OSError."""
         self._put(key, {"sum": found})
 
+    def _read(self, key: str) -> _Entry | None:
+        with suppress(FileNotFoundError):
+            return _FORM.read(self._root / key, f"step {key[:12]} of the build cache", hint=_HINT)
+        return None
+
     def _put(self, key: str, members: Mapping[str, object]) -> None:
         self._root.mkdir(mode=0o700, exist_ok=True)
-        draft = self._root / f".{key}.{os.getpid()}"
-        draft.write_text(json.dumps(members), encoding="utf-8")
-        draft.rename(self._root / key)
+        with locks.held(self._root, locks.directory(self._root)):
+            durable.write(self._root / key, _FORM.dumps(members))
 
     def all(self) -> Iterator[Taken]:
-        """Every step."""
-        with suppress(FileNotFoundError):
-            for name in os.listdir(self._root):
-                taken = self.get(name) if _KEY.fullmatch(name) else None
-                if taken is not None:
+        """Every step that can be read."""
+        for name in self._names():
+            with suppress(CellholdError):
+                if (taken := self.get(name)) is not None:
                     yield taken
+
+    def unreadable(self) -> list[Unreadable]:
+        """The entries that cannot be."""
+        found = []
+        for name in self._names():
+            try:
+                self._read(name)
+            except (Damaged, NotSupported) as error:
+                found.append(Unreadable(name=name, place=self._root / name, error=error))
+        return found
+
+    def _names(self) -> list[str]:
+        with suppress(FileNotFoundError):
+            return [name for name in os.listdir(self._root) if _KEY.fullmatch(name)]
+        return []
 
     def clear(self) -> int:
         """Forget every step; how many there were."""
@@ -92,15 +140,5 @@ class Builds:
         return count
 
 
-def _taken(known: dict[str, object]) -> Taken:
-    def digest(name: str) -> Digest | None:
-        return None if known[name] is None else Digest.parse(str(known[name]))
-
-    return Taken(
-        created=float(str(known["created"])),
-        chain_id=digest("chain_id"),
-        diff_id=digest("diff_id"),
-        digest=digest("digest"),
-        size_bytes=int(str(known["size_bytes"])),
-        media_type=str(known["media_type"]),
-    )
+def _digest(text: str | None) -> Digest | None:
+    return None if text is None else Digest.parse(text)

@@ -1,7 +1,8 @@
 """Garbage collection: what no image, no container and no step of a build refers to goes.
 
 Whoever makes something that will refer to blobs or layers (a pull, a build, a container being made) holds `Home.used()` until it does.
-While anybody holds it nothing is collected; what stays goes the next time.
+While anybody holds it nothing is collected; what stays goes the next time. While a record or a step of a build cannot be read nothing is
+collected either: nobody knows what it refers to.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cellhold.store.home import Home
+    from cellhold.store.table import Unreadable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +38,11 @@ class Freed:
 
 
 def collect(home: Home, refer: Callable[[], Referred]) -> Freed | None:
-    """Remove all that neither `refer` names nor a container has; None if somebody makes use of the store, so that nothing was done."""
+    """Remove all that neither `refer` names nor a container has; None where nothing was done, as hindrance() says."""
     try:
         with home.used(alone=True):
+            if _unreadable(home):
+                return None
             kept = refer()
             layers = kept.layers | in_containers(home)
             gone_blobs = [home.blobs.remove(digest) for digest in home.blobs.all() if digest not in kept.blobs]
@@ -51,5 +55,15 @@ def collect(home: Home, refer: Callable[[], Referred]) -> Freed | None:
 
 def in_containers(home: Home) -> frozenset[Digest]:
     """The layers that containers are mounted from."""
-    from_records = (record.read(directory) for directory in home.containers.iterdir())
-    return frozenset(Digest.parse(chain) for known in from_records if known is not None for chain in known.layers)
+    return frozenset(Digest.parse(chain) for known in record.every(home.containers) for chain in known.layers)
+
+
+def hindrance(home: Home) -> str:
+    """Why nothing was collected, in a sentence."""
+    for broken in _unreadable(home):
+        return f"No space came free: {broken.error}\nhint: {broken.error.hint}"
+    return "The space comes free with the next removal: another process makes use of the store."
+
+
+def _unreadable(home: Home) -> list[Unreadable]:
+    return [*record.unreadable(home.containers), *home.builds.unreadable()]

@@ -2,7 +2,7 @@
 
 HOME/                     CELLHOLD_HOME, else /var/lib/cellhold as root, else ~/.local/share/cellhold
     containers/ID/        one container: locked (flock on the directory) by whoever runs it
-        record.json       what it is and what became of it (store/record.py)
+        record.json       what it is and what became of it, of one that is kept; own.json of any other (store/record.py)
         storage/          its writable layer (storage.py)
         log               what a container that is kept has said (init/log.py); log.1, log.2: older
     volumes/NAME/         a volume (cellhold/volumes.py)
@@ -19,11 +19,13 @@ HOME/                     CELLHOLD_HOME, else /var/lib/cellhold as root, else ~/
     templates/            empty file-system images for size-limited layers
     seccomp/              compiled filters
     kernels/ID/           where a notebook's host kernel and its container meet (cellhold_kernel/meeting.py)
+    scratch/ID/           what is under way (store/scratch.py)
+
+.new-NAME and .removing-NAME are half made and half removed (store/durable.py); what cannot be read is neither (store/table.py).
 """
 
 from __future__ import annotations
 
-import errno
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellhold.errors import NotSupported, SetupFailed
-from cellhold.store import locks, subids
+from cellhold.store import durable, locks, subids
 from cellhold.store.blobs import Blobs
 from cellhold.store.builds import Builds
 from cellhold.store.layers import Layers
@@ -41,11 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PARTS = ("containers", "ids", "images", "blobs", "layers", "templates", "seccomp", "volumes", "networks")
-_UNWRITABLE = {
-    errno.ENOSPC: "free space on its disk",
-    errno.EDQUOT: "delete files of yours on its disk",
-    errno.EROFS: "mount its disk read-write",
-}
 _LAYER_DIRECTORIES = ("dev", "etc", "proc", "sys")
 _LAYER_FILES = ("etc/hosts", "etc/hostname", "etc/resolv.conf")
 
@@ -120,11 +117,13 @@ class Home:
         layer = self.root / "layers" / "init"
         if not layer.exists():
             with self.locked():
-                for name in _LAYER_DIRECTORIES:
-                    (layer / name).mkdir(mode=0o755, parents=True, exist_ok=True)
-                for name in _LAYER_FILES:
-                    (layer / name).touch(mode=0o644)
-                layer.chmod(0o755)
+                if not layer.exists():
+                    with durable.appearing(layer) as draft:
+                        for name in _LAYER_DIRECTORIES:
+                            (draft / name).mkdir(mode=0o755)
+                        for name in _LAYER_FILES:
+                            (draft / name).touch(mode=0o644)
+                        draft.chmod(0o755)
         return layer
 
     @contextmanager
@@ -133,13 +132,13 @@ class Home:
         try:
             yield
         except OSError as error:
-            if error.errno not in _UNWRITABLE:
+            if error.errno not in durable.UNWRITABLE:
                 raise
             raise SetupFailed(
                 f"cannot write to the store {self.root}: {os.strerror(error.errno)}",
                 step="store.write",
                 errno=error.errno,
-                hint=f"{_UNWRITABLE[error.errno]}, or set CELLHOLD_HOME to a directory on another one",
+                hint=f"{durable.UNWRITABLE[error.errno]}, or set CELLHOLD_HOME to a directory on another one",
             ) from error
 
     @contextmanager

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellhold.errors import NotSupported
+from cellhold.store import durable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 COUNT = 65536
+_ID = re.compile(r"[0-9a-f]{12}")
 FIRST = 1 << 30
 RANGES = 4096
 
@@ -55,7 +58,7 @@ def claimed_by(directory: Path, container_id: str) -> int | None:
     """The first id of the range that a container has claimed; None if it has none."""
     for claimed in directory.iterdir():
         with suppress(FileNotFoundError):
-            if claimed.name.isdecimal() and claimed.read_text(encoding="ascii", errors="replace") == container_id:
+            if claimed.name.isdecimal() and _owner(claimed) == container_id:
                 return FIRST + int(claimed.name) * COUNT
     return None
 
@@ -66,13 +69,37 @@ def release(directory: Path, base: int) -> None:
         (directory / str((base - FIRST) // COUNT)).unlink(missing_ok=True)
 
 
-def reclaim(directory: Path, exists: Callable[[str], bool]) -> None:
-    """Give back the ranges of containers that do not exist any more. Under the lock: a number may be another's the next moment."""
+def restore(directory: Path, base: int, container_id: str) -> bool:
+    """Claim a container's own range again, of which the claim was lost or cannot be read; False where it is another's by now."""
+    path = directory / str((base - FIRST) // COUNT)
     with locked(directory):
-        for claimed in directory.iterdir():
-            owner = claimed.read_text(encoding="ascii", errors="replace")
-            if not owner or not exists(owner):
+        if path.exists() and _ID.fullmatch(_owner(path)):
+            return False
+        durable.write(path, container_id.encode())
+    return True
+
+
+def settle(directory: Path, base: int) -> None:
+    """Have a claim survive a power cut. Raises OSError."""
+    durable.sync(directory / str((base - FIRST) // COUNT))
+    durable.sync(directory)
+
+
+def reclaim(directory: Path, exists: Callable[[str], bool], *, containers: Collection[str] = ()) -> None:
+    """Give back the ranges of containers that do not exist any more. Under the lock: a number may be another's the next moment.
+
+    containers: all that there are. A claim that cannot be read stays while one of them has none: it may be that one's.
+    """
+    with locked(directory):
+        owners = {claimed: _owner(claimed) for claimed in directory.iterdir()}
+        is_one_without = bool(set(containers) - set(owners.values()))
+        for claimed, owner in owners.items():
+            if not (owner and exists(owner)) and (_ID.fullmatch(owner) or not is_one_without):
                 claimed.unlink()
+
+
+def _owner(claimed: Path) -> str:
+    return claimed.read_text(encoding="ascii", errors="replace")
 
 
 @contextmanager

@@ -10,7 +10,10 @@ import json
 import os
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from cellhold.store import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +23,17 @@ if TYPE_CHECKING:
 
 NAME = "events"
 MOST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Event:
+    """A line; what is none, as a full disk may leave half of one, is left out."""
+
+    time: float
+    type: str
+    action: str
+    id: str
+    attributes: dict[str, str]
 
 
 def tell(root: Path, action: str, known: Record, **more: Any) -> None:
@@ -41,6 +55,9 @@ def read(root: Path) -> Iterator[dict[str, Any]]:
     """Those that are there, the oldest first."""
     for name in (f"{NAME}.1", NAME):
         with suppress(OSError):
-            for line in (root / name).read_text(encoding="utf-8").splitlines():
+            for line in (root / name).read_bytes().splitlines():
                 with suppress(ValueError):
-                    yield json.loads(line)
+                    event = table.loads(line)
+                    table.check(_Event, event)
+                    table.check_moment(event["time"], "time")
+                    yield event

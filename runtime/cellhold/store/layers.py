@@ -5,27 +5,31 @@ layers/
         tree/           what is mounted, read-only, as a lower directory of overlays; never changed
         layer.json      what it is; written last, so that a layer with it is whole
 
+Trees are not written out one by one: a layer is sound for the boot that it was made in (`boot`), and lasts beyond it (`boot` is null) from
+settle() on, which is called once an image, before a name leads there. What a power cut has left of the others is made anew.
+
 Why by the chain and not by the layer's own digest: a tar may leave out directories and hard links' targets that lie in the layers
 below, so that the same tar makes different trees.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from cellhold.digest import Digest
-from cellhold.errors import ImageNotFound
-from cellhold.store import locks, removal
+from cellhold.errors import CellholdError, Damaged, ImageNotFound, NotSupported
+from cellhold.store import durable, locks, removal, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+_FACTS = "layer.json"
 _CHAIN = re.compile(r"[0-9a-f]{64}")
 
 
@@ -40,6 +44,16 @@ class LayerFacts:
     told: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Whole(LayerFacts):
+    """layer.json. boot: the one boot of this machine that the layer holds for, by its id; None where it is on the disk for good."""
+
+    boot: str | None = None
+
+
+_FORM = table.Form(kind=_Whole, version=1, steps=table.BEFORE_VERSIONS, check=lambda _facts: None)
+
+
 class Layers:
     """The unpacked layers of one store, in the directory `root`."""
 
@@ -52,16 +66,41 @@ class Layers:
         return self.root / chain_id.encoded / "tree"
 
     def has(self, chain_id: Digest) -> bool:
-        """Whether it is there, and whole."""
-        return (self.root / chain_id.encoded / "layer.json").exists()
+        """Whether it is there, and whole; also where its layer.json cannot be read, as containers may be mounted from it."""
+        try:
+            self.facts(chain_id)
+        except ImageNotFound:
+            return False
+        except (Damaged, NotSupported):
+            return True
+        return True
 
     def facts(self, chain_id: Digest) -> LayerFacts:
-        """What is known of it. Raises ImageNotFound."""
+        """What is known of it. Raises ImageNotFound, Damaged, NotSupported."""
+        members = vars(self._read(chain_id)).copy()
+        del members["boot"]
+        return LayerFacts(**members)
+
+    def _read(self, chain_id: Digest) -> _Whole:
+        place = self.root / chain_id.encoded
         try:
-            known = json.loads((self.root / chain_id.encoded / "layer.json").read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise ImageNotFound(f"cannot use layer {chain_id}: the store does not have it", hint="pull or load its image again") from error
-        return LayerFacts(**{**known, "told": tuple(known["told"])})
+            remedy = "remove the images that have it (cellhold rmi), and pull them again"
+            known = _FORM.read(place / _FACTS, f"layer {chain_id}", hint=remedy)
+        except FileNotFoundError:
+            known = None
+        if known is None or known.boot not in (None, _boot()):
+            raise ImageNotFound(f"cannot use layer {chain_id}: the store does not have it", hint="pull or load its image again")
+        return known
+
+    def settle(self, chain_ids: Iterable[Digest]) -> None:
+        """Have layers that are there outlive this boot: one syncfs(2) for all that are new. Raises OSError, ImageNotFound."""
+        known = {chain_id: self._read(chain_id) for chain_id in chain_ids}
+        fresh = {chain_id: facts for chain_id, facts in known.items() if facts.boot is not None}
+        if fresh:
+            durable.sync_filesystem(self.root)
+        for chain_id, facts in fresh.items():
+            place = self.root / chain_id.encoded
+            durable.write(place / _FACTS, _FORM.dumps(asdict(replace(facts, boot=None))))
 
     @contextmanager
     def draft(self, chain_id: Digest, *, patience: Callable[[], object] | None = None) -> Iterator[LayerDraft | None]:
@@ -93,8 +132,11 @@ class Layers:
         """Remove a layer that nobody uses (store/garbage.py sees to that); the bytes of its files."""
         place = self.root / chain_id.encoded
         with locks.held(place, locks.directory(place)):
-            size = self.facts(chain_id).size_bytes if self.has(chain_id) else 0
-            (place / "layer.json").unlink(missing_ok=True)  # first: what is left after a crash is no layer
+            try:
+                size = self.facts(chain_id).size_bytes
+            except CellholdError:  # half of one, or damaged
+                size = 0
+            (place / _FACTS).unlink(missing_ok=True)  # first: what is left after a crash is no layer
             removal.remove(place)
         return size
 
@@ -109,6 +151,11 @@ class LayerDraft:
 
     def keep(self, facts: LayerFacts) -> None:
         """It is whole."""
-        draft = self._place / "layer.new"
-        draft.write_text(json.dumps(asdict(facts)), encoding="utf-8")
-        draft.rename(self._place / "layer.json")
+        durable.write(self._place / _FACTS, _FORM.dumps({**asdict(facts), "boot": _boot()}), lasting=False)
+
+
+@cache
+def _boot() -> str:
+    """What tells this boot of the machine from all others (proc_sys_kernel(5))."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()

@@ -6,6 +6,7 @@ that its maker holds locked as long as it lives (`own_directory`) is a dead one'
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+_FILE = os.O_CLOEXEC | os.O_NOFOLLOW
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -91,8 +93,19 @@ def clear_abandoned(above: Path) -> None:
 
 
 def file(path: Path) -> Callable[[], int]:
-    """An opener for `held`: a private file, made if it is missing."""
-    return lambda: os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    """An opener for `held`: a private file, made if it is missing. On a disk that is read-only now, it is there or is an error."""
+
+    def opened() -> int:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | _FILE, 0o600)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            with suppress(FileNotFoundError):
+                return os.open(path, os.O_RDONLY | _FILE)  # which flock(2) is content with
+            raise
+
+    return opened
 
 
 def directory(path: Path) -> Callable[[], int]:

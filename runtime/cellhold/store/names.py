@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold.digest import Digest
 from cellhold.errors import SetupFailed
-from cellhold.store import locks
+from cellhold.store import durable, locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +39,7 @@ class Entry:
     """An image of the store: its manifest's media type and size, since when it is here (seconds since the epoch), and as what it came.
 
     on_host: its layers lie on this machine's own files, so that it is no image anywhere else. Nothing from elsewhere can say so.
+    more: what another version of this program has written beside.
     """
 
     media_type: str
@@ -46,6 +47,12 @@ class Entry:
     created: float = field(default_factory=time.time)
     came_as: list[str] = field(default_factory=list)
     on_host: bool = False
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        members = asdict(self)
+        return {**members.pop("more"), **members}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,18 +136,13 @@ class Names:
         text = json.dumps(
             {
                 "version": _VERSION,
-                "images": {str(digest): asdict(entry) for digest, entry in table.images.items()},
+                "images": {str(digest): entry.plain() for digest, entry in table.images.items()},
                 "names": {name: str(digest) for name, digest in table.names.items()},
                 "derived": {key: {"image": str(one.image), "base": str(one.base)} for key, one in table.derived.items()},
             },
             indent=1,
         )
-        draft = self._file.with_suffix(".new")
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())  # the only list of what there is: not to be lost with the power
-        draft.rename(self._file)
+        durable.write(self._file, text.encode())
 
 
 def _table(found: dict[str, Any], version: int) -> Table:
@@ -158,11 +160,13 @@ def _table(found: dict[str, Any], version: int) -> Table:
 
 
 def _entry(*, media_type: Any, size_bytes: Any, created: Any, came_as: Any = (), on_host: Any = False, **others: Any) -> Entry:
-    if not isinstance(media_type, str) or not isinstance(on_host, bool) or not isinstance(created, int | float) or others:
-        raise TypeError(others)
+    if not isinstance(media_type, str) or not isinstance(on_host, bool) or not isinstance(created, int | float):
+        raise TypeError(media_type)
     if not isinstance(came_as, list | tuple) or not all(isinstance(name, str) for name in came_as):
         raise TypeError(came_as)
-    return Entry(media_type=media_type, size_bytes=_integer(size_bytes), created=created, came_as=list(came_as), on_host=on_host)
+    return Entry(
+        media_type=media_type, size_bytes=_integer(size_bytes), created=created, came_as=list(came_as), on_host=on_host, more=others
+    )
 
 
 def _integer(value: object) -> int:

@@ -1,29 +1,40 @@
-"""record.json of a container: enough to find and clear it after any crash, and to say what it was.
+"""A container's record: enough to find and clear it after any crash, and to say what it was.
 
-Written whole and renamed into place, so that a reader sees the old text or the new one. It is not fsynced: after a power cut
-there is no container left to find.
+containers/ID/
+    record.json     of one that is kept: there after a power cut, and written on a full disk too (durable.write_text)
+    own.json        of one that ends with the process that has it: not fsynced, since after a power cut nobody has it
+
+Written whole and renamed into place, so that a reader sees the old text or the new one. The name says what becomes of a record
+that cannot be read: a record.json stands for a container that somebody wants to keep, an own.json that nobody holds for litter.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from contextlib import contextmanager
+import re
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cellhold.errors import ContainerNotFound, NotSupported
-from cellhold.store import locks
+from cellhold.digest import Digest
+from cellhold.errors import CellholdError, ContainerNotFound, Damaged, NotSupported
+from cellhold.lifecycle import State
+from cellhold.outcome import Why
+from cellhold.spec import Spec
+from cellhold.store import durable, locks, table
+from cellhold.store.table import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-VERSION = 1  # of the form; a record of a later one is left alone
+KEPT, OWN = "record.json", "own.json"
 _LOCK = "record.lock"
+_NOTHING = (_LOCK, "own.new", "record.new", "record.spare")  # all that one has that was killed before it was a container
+_ID = re.compile(r"[0-9a-f]+")
+_DEEPEST = 4  # storage/0/upper/NAME
+_PID_MOST = 1 << 22  # PID_MAX_LIMIT, proc_sys_kernel(5)
 _SHOWN = 80
-_PRIVATE = partial(os.open, mode=0o600)
 
 
 @dataclass(kw_only=True)
@@ -33,10 +44,12 @@ class Record:
     limits: the numbers among those that hold, by the names of cellhold.spec.Limits.
     overlays: where its overlays are mounted, the root's first. layers: the chain ids of the unpacked layers that it is mounted from, the
     topmost first; no other of its image's are needed. rootfs: the device and inode of the directory that it was made of, where that was
-    taken and checked by whoever made it: it has to be the same when it is looked up again.
+    taken and checked by whoever made it: it has to be the same when it is looked up again. base: the first of its ids on the host;
+    None = its user's, or a claim's (ids.py).
 
     kept: it is nobody's, and stays until it is removed; then `spec` is what it was made by (store/specs.py), auto_remove says that it goes
-    with its end (docker's --rm), stopping that somebody has asked it to end, restarts how often its policy has started it again.
+    with its end (docker's --rm), stopping that somebody has asked it to end, removing that somebody is about to remove it, restarts how
+    often its policy has started it again. more: what another version of this program has written beside.
     """
 
     id: str
@@ -54,6 +67,7 @@ class Record:
     layers: list[str] = field(default_factory=list)
     overlays: list[str] = field(default_factory=lambda: ["/"])
     rootfs: list[int] = field(default_factory=list)
+    base: int | None = None
     volumes: list[str] = field(default_factory=list)  # the names of those that it has, whether it runs or not
     network: str = "none"  # as it was asked for
     networks: list[str] = field(default_factory=list)  # the names of those that it is on while it runs
@@ -61,11 +75,12 @@ class Record:
     spec: dict[str, Any] = field(default_factory=dict)
     auto_remove: bool = False
     stopping: bool = False
+    removing: bool = False
     restarts: int = 0
     finished: float | None = None
     oom_kills: int = 0
     health: dict[str, Any] = field(default_factory=dict)
-    version: int = VERSION
+    more: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_alive(self) -> bool:
@@ -73,21 +88,81 @@ class Record:
         return self.state in ("running", "paused") and self.pid is not None
 
     def write(self, directory: Path) -> None:
-        """Put it into the container's directory."""
-        fresh = directory / "record.new"
-        fresh.unlink(missing_ok=True)  # it was being written when something was interrupted
-        with open(fresh, "x", encoding="utf-8", opener=_PRIVATE) as file:  # x follows no link; an interrupt closes it wherever it comes
-            file.write(json.dumps(vars(self)))
-        os.replace(fresh, directory / "record.json")
+        """Put it into the container's directory. Raises OSError."""
+        members = {**self.more, **{name: value for name, value in vars(self).items() if name != table.MORE}}
+        if self.kept:
+            durable.write_text(directory / KEPT, _FORM.dumps(members))
+        else:
+            durable.write(directory / OWN, _FORM.dumps(members), lasting=False)
+
+
+def read(directory: Path) -> Record:
+    """The record in a container's directory. Raises ContainerNotFound where there is none, Damaged, NotSupported (a later version's)."""
+    name = directory.name
+    for file in (KEPT, OWN, KEPT):  # it may come to be kept while we look
+        with suppress(FileNotFoundError):
+            found = _FORM.read(directory / file, f"container {name}", hint=_remedy(directory))
+            if found.id != name:
+                raise Damaged(f"cannot read container {name}: {directory / file} is of {found.id[:_SHOWN]!r}", hint=_remedy(directory))
+            return found
+    if _has_files(directory):
+        raise Damaged(f"cannot read container {name}: {directory / KEPT} is damaged: it is not there", hint=_remedy(directory))
+    raise ContainerNotFound(f"cannot find container {name}: it has just been removed")
+
+
+def look(directory: Path) -> Record | None:
+    """The same for who asks only what it says now; None where nothing can be read, which says nothing of whether it is there."""
+    try:
+        return read(directory)
+    except CellholdError:
+        return None
+
+
+def every(containers: Path) -> list[Record]:
+    """Those that can be read."""
+    return [known for known in map(look, directories(containers)) if known is not None]
+
+
+def unreadable(containers: Path) -> list[Unreadable]:
+    """The others, by id: nobody knows what they have."""
+    found = []
+    for directory in directories(containers):
+        try:
+            read(directory)
+        except ContainerNotFound:
+            continue
+        except (Damaged, NotSupported) as error:
+            found.append(Unreadable(name=directory.name, place=directory, error=error))
+    return found
+
+
+def directories(containers: Path) -> list[Path]:
+    """Those of containers, by id; not what is half removed, nor what is none."""
+    return sorted(path for path in containers.iterdir() if is_one(path) and path.is_dir() and not path.is_symlink())
+
+
+def is_one(directory: Path) -> bool:
+    """Whether the name is a container's."""
+    return _ID.fullmatch(directory.name) is not None
+
+
+def is_kept(directory: Path) -> bool:
+    """Whether the directory, by the names in it, may be that of a container that is kept, whatever its record says."""
+    return (directory / KEPT).exists() or (not (directory / OWN).exists() and _has_files(directory))
 
 
 def find(text: str, containers: Path) -> Record:
-    """The container of that name, or whose id begins so. Raises ContainerNotFound."""
-    known = [found for found in map(read, containers.iterdir()) if found is not None]
-    named = [found for found in known if text in (found.name, found.id)] or [found for found in known if text and found.id.startswith(text)]
-    if len(named) == 1:
-        return named[0]
-    reason = f"{len(named)} containers have ids that begin so" if named else "there is no such container"
+    """The container of that name, or whose id begins so. Raises ContainerNotFound; Damaged, NotSupported where that one cannot be read."""
+    known = every(containers)
+    named = [found for found in known if text in (found.name, found.id)]
+    begun = [found for found in known if text and found.id.startswith(text)]
+    broken = [found for found in unreadable(containers) if text and found.name.startswith(text)]
+    if not named and len(begun) + len(broken) == 1 and broken:
+        raise broken[0].error
+    if len(named or begun) == 1 and (named or not broken):
+        return (named or begun)[0]
+    count = len(named or [*begun, *broken])
+    reason = f"{count} containers have ids that begin so" if count else "there is no such container"
     raise ContainerNotFound(
         f"cannot find container {text[:_SHOWN]!r}: {reason}", hint="cellhold ps -a lists them; in a notebook %container tells the id"
     )
@@ -102,13 +177,24 @@ def birth(pid: int) -> int | None:
         return None
 
 
-def read(directory: Path) -> Record | None:
-    """The record in a container's directory; None if there is none, or half of one, or one of a later version of this program."""
-    try:
-        found = json.loads((directory / "record.json").read_text(encoding="utf-8"))
-        return Record(**found) if found.get("version", VERSION) <= VERSION else None
-    except (OSError, ValueError, TypeError, AttributeError):
-        return None
+@contextmanager
+def changing(directory: Path, *, anyway: bool = False) -> Iterator[Record]:
+    """Change the record of a container that is kept, while no other process does: it is read, and written when the block is through.
+
+    anyway: a disk that is full or read-only is no error.
+    Raises ContainerNotFound where it is gone by now, and what read() and Record.write() do.
+    """
+    path = directory / _LOCK
+    with locks.held(path, lambda: _opened(path)):
+        found = read(directory)
+        before = {one.name: getattr(found, one.name) for one in fields(found)}
+        yield found
+        if vars(found) != before:
+            try:
+                found.write(directory)
+            except OSError as error:
+                if not (anyway and error.errno in durable.UNWRITABLE):
+                    raise
 
 
 def _opened(path: Path) -> int:
@@ -118,29 +204,39 @@ def _opened(path: Path) -> int:
         raise ContainerNotFound(f"cannot find container {path.parent.name}: it has just been removed") from None
 
 
-def is_of_later_version(directory: Path) -> bool:
-    """Whether a later version of this program has written what is there, so that this one must not touch it."""
+def _has_files(directory: Path, depth: int = 1) -> bool:
+    """Whether anything but our own empty directories is in it, and locks and drafts; what cannot be looked at may be anything."""
     try:
-        found = json.loads((directory / "record.json").read_text(encoding="utf-8"))
-        return bool(found["version"] > VERSION)
-    except (OSError, ValueError, TypeError, KeyError):
-        return False
+        with os.scandir(directory) as found:
+            for entry in found:
+                if not entry.is_dir(follow_symlinks=False):
+                    if entry.name not in _NOTHING:
+                        return True
+                elif depth == _DEEPEST or _has_files(directory / entry.name, depth + 1):
+                    return True
+    except OSError:
+        return directory.exists()
+    return False
 
 
-@contextmanager
-def changing(directory: Path) -> Iterator[Record]:
-    """Change the record of a container that is kept, while no other process does: it is read, and written when the block is through.
+def _remedy(directory: Path) -> str:
+    return f"what it has written is in {directory}/storage; `cellhold rm --force {directory.name}` removes all of it"
 
-    Raises ContainerNotFound where it is gone by now.
-    """
-    path = directory / _LOCK
-    with locks.held(path, lambda: _opened(path)):
-        found = read(directory)
-        if found is None and is_of_later_version(directory):
-            raise NotSupported(f"cannot change container {directory.name}: a later version of Cellhold has made it", hint="use that one")
-        if found is None:
-            raise ContainerNotFound(f"cannot find container {directory.name}: it has just been removed")
-        before = {one.name: getattr(found, one.name) for one in fields(found)}
-        yield found
-        if vars(found) != before:
-            found.write(directory)
+
+def _check(known: Record) -> None:
+    """Raise ValueError for values that would mislead whoever believes them: times that are none, a state, a spec of other types."""
+    for name in ("created", "started", "finished"):
+        table.check_moment(getattr(known, name), name)
+    if known.state not in tuple(State):
+        raise ValueError("state is not one that there is")
+    if known.why is not None and known.why not in tuple(Why):
+        raise ValueError("why is not one that there is")
+    if known.pid is not None and not 0 < known.pid <= _PID_MOST:
+        raise ValueError("pid is not the number of a process")
+    for text in known.layers:
+        Digest.parse(text)
+    if known.spec:
+        table.check(Spec, known.spec)
+
+
+_FORM = table.Form(kind=Record, version=2, steps={**table.BEFORE_VERSIONS, 1: dict}, check=_check)  # 1: an own one was a record.json

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+NAME = "scratch"
+
+
 @contextmanager
 def scratch(root: Path) -> Iterator[Path]:
     """An empty directory of the store at `root`, removed in the end with all that is in it."""
-    above = root / "scratch"
+    above = root / NAME
     above.mkdir(mode=0o700, exist_ok=True)
     locks.clear_abandoned(above)
     path, lock = locks.own_directory(above)

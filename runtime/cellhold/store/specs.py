@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cellhold.spec import Device, Fixed, Health, IoLimit, Limits, Mount, Port, Spec
+from cellhold.spec import Limits, Mount, Spec
+from cellhold.store import table
+
+if TYPE_CHECKING:
+    from cellhold.spec import Device
 
 
 def plain(spec: Spec) -> dict[str, Any]:
@@ -35,14 +39,6 @@ def _written(entry: Mount | Device) -> dict[str, Any]:
     return found
 
 
-def _mount(text: dict[str, Any]) -> Mount:
-    """What _written() was given; records of before there were identities have none."""
-    identity = text.get("identity")
-    fixed = (Fixed(**{**one, "identity": tuple(one["identity"])}) for one in text.get("fixed", ()))
-    more = {"hidden": tuple(text["hidden"]), "fixed": tuple(fixed), "identity": None if identity is None else tuple(identity)}
-    return Mount(**{**text, **more})
-
-
 def plain_limits(limits: Limits) -> dict[str, Any]:
     """The same of the limits alone."""
     return {
@@ -53,30 +49,10 @@ def plain_limits(limits: Limits) -> dict[str, Any]:
 
 
 def spec(text: dict[str, Any]) -> Spec:
-    """What plain() was given. Raises InvalidSpec, TypeError or ValueError for anything else."""
-    tuples = ("args", "groups", "aliases")
-    return Spec(
-        **{
-            **text,
-            **{name: tuple(text[name]) for name in tuples},
-            "entrypoint": None if text["entrypoint"] is None else tuple(text["entrypoint"]),
-            "hosts": tuple((name, address) for name, address in text["hosts"]),
-            "capabilities": None if text["capabilities"] is None else frozenset(text["capabilities"]),
-            "limits": limits(text["limits"]),
-            "health": None if text["health"] is None else Health(**{**text["health"], "args": tuple(text["health"]["args"])}),
-            "ports": tuple(Port(**entry) for entry in text["ports"]),
-            "devices": tuple(Device(**entry) for entry in text["devices"]),
-            "mounts": tuple(_mount(entry) for entry in text["mounts"]),
-        }
-    )
+    """What plain() was given; what it does not say has a Spec's own defaults. Raises ValueError, also as InvalidSpec."""
+    return table.build(Spec, text)
 
 
 def limits(text: dict[str, Any]) -> Limits:
     """What plain_limits() was given."""
-    return Limits(
-        **{
-            **text,
-            "io": tuple(IoLimit(**entry) for entry in text["io"]),
-            "rlimits": {name: (soft, hard) for name, (soft, hard) in text["rlimits"].items()},
-        }
-    )
+    return table.build(Limits, text)

@@ -20,6 +20,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, Union, get_args, get_origin
 
 from cellhold.errors import Damaged, NotSupported
+from cellhold.hostpath import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,7 @@ T = TypeVar("T")
 MOST_BYTES = 64 << 20
 VERSION, MORE = "version", "more"
 BEFORE_VERSIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {0: dict}  # a file without one is as those of version 1
-_MOST_BITS = 63
+_MOST_BITS = 64
 _YEAR_10000 = 253402300800
 _WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
 
@@ -202,7 +203,7 @@ def check_moment(seconds: float | None, name: str) -> None:
 @cache
 def _hints(kind: type) -> dict[str, Any]:
     """The annotations of a dataclass's fields; not of those whose types are imported for type checkers alone: no file has these."""
-    names = {**vars(sys.modules[kind.__module__]), "Mapping": Mapping}
+    names = {**vars(sys.modules[kind.__module__]), "Mapping": Mapping, "Identity": Identity}
     found = {}
     for field in fields(kind):
         with suppress(NameError):

@@ -1,0 +1,23 @@
+"""What lists say of things whose files cannot be read: a word in the table, and on standard error a sentence with what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cellhold.cli.copying import say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cellhold.store.table import Unreadable
+
+
+def word(one: Unreadable) -> str:
+    """For a table."""
+    return "Damaged" if one.is_damaged else "Of a later version"
+
+
+def tell(found: Iterable[Unreadable]) -> None:
+    """A sentence and a hint for each."""
+    for one in found:
+        say(f"cellhold: {one.error}\nhint: {one.error.hint}\n")

@@ -1,0 +1,60 @@
+"""What images, the build cache, and things under way take on the disk: each blob and each layer is counted once."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cellhold.errors import CellholdError
+from cellhold.image import naming
+from cellhold.store import tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cellhold.digest import Digest
+    from cellhold.image.stored import StoredImage
+    from cellhold.store.garbage import Referred
+    from cellhold.store.home import Home
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """Bytes. images: of all images; unused: of those alone that no container is made of; cache: of steps of builds that no image has.
+
+    loose: of what nothing refers to, and of drafts.
+    """
+
+    images: int
+    unused: int
+    cache: int
+    loose: int
+
+
+def space(images: Sequence[StoredImage], used: Iterable[StoredImage], home: Home) -> Space:
+    """What there is. used: the images that containers are made of. Raises OSError."""
+    of_images, of_used, of_builds = naming.by_images(images), naming.by_images(used), naming.by_builds(home)
+    blobs, layers = set(home.blobs.all()), set(home.layers.all())
+
+    def size(wanted: Referred, *others: Referred) -> int:
+        some = set(wanted.blobs).difference(*(other.blobs for other in others)) & blobs
+        more = set(wanted.layers).difference(*(other.layers for other in others)) & layers
+        return sum(map(home.blobs.size, some)) + sum(_layer_bytes(chain, home) for chain in more)
+
+    left = layers.difference(of_images.layers, of_builds.layers)
+    loose = sum(map(home.blobs.size, blobs.difference(of_images.blobs, of_builds.blobs)))
+    return Space(
+        images=size(of_images),
+        unused=size(of_images, of_used),
+        cache=size(of_builds, of_images),
+        loose=loose + sum(_layer_bytes(chain, home) for chain in left) + tree.used_bytes(home.blobs.drafts),
+    )
+
+
+def _layer_bytes(chain: Digest, home: Home) -> int:
+    with suppress(CellholdError):
+        return home.layers.facts(chain).size_bytes
+    with suppress(OSError):
+        return tree.used_bytes(home.layers.tree(chain))
+    return 0
