@@ -94,7 +94,19 @@ def _workspace(given: Arguments) -> Workspace:
         folder = Folder.of_process()
     except FileNotFoundError:
         return Workspace(None)
+    _import_nothing_of(folder)
     return Workspace(folder, _secret(given.connection_file, folder), programs=programs)
+
+
+def _import_nothing_of(folder: Folder) -> None:
+    """Take the folder off sys.path, where it is first for a kernelspec that starts us without -P: most of us is imported later."""
+    sys.path[:] = [entry for entry in sys.path if entry and not _is_there(entry, folder)]
+
+
+def _is_there(path: str, folder: Folder) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(os.stat(path), folder.opened.status)
+    return False
 
 
 def _secret(connection_file: Path, folder: Folder) -> Path:

@@ -56,7 +56,8 @@ class Workspace:
         owners = _home_of(self.folder.opened.status.st_uid) if self.folder is not None else ()
         self._homes = _opened({os.path.expanduser("~"), *owners})
         self._store: HostPath | None = None
-        self._programs = _opened({sys.prefix, sys.exec_prefix, sys.base_prefix, *filter(os.path.isabs, sys.path), *map(str, programs)})
+        self._programs = _opened({sys.prefix, sys.exec_prefix, sys.base_prefix, *map(str, programs)})
+        self._modules = _opened(filter(os.path.isabs, sys.path))
 
     def descriptor(self) -> int:
         """The folder's, for a process of ours; it stays the folder's. Raises CellholdError where that was removed."""
@@ -137,8 +138,11 @@ class Workspace:
         """Let what the host runs be seen and not changed: whoever can write there rules the next host kernel. Raises _NotShown."""
         for program in self._programs:
             if program.identity == opened.identity:
-                raise _NotShown("is where this Python finds its modules: cells could change what runs outside")
+                raise _NotShown("is where the host's own Python lives: cells could change what runs outside")
             covers.protect(program)
+        for directory in self._modules:
+            if directory.identity != opened.identity:  # app.py sees to it that nothing is imported from the folder itself
+                covers.protect(directory)
 
     def _hidden(self) -> Iterator[Secret]:
         yield from self._secrets

@@ -180,7 +180,7 @@ def test_what_the_host_runs_is_not_changed_by_cells(home: Path, tmp_path: Path, 
     (mount,) = workspace.mounts("rw")
     assert {one.path: one.read_only for one in mount.fixed} == {".venv": True, "mine": True, "kernelspec": True}
     assert workspace.mounts("ro")[0].fixed == ()
-    with pytest.raises(InvalidSpec, match="is where this Python finds its modules"):
-        Workspace(home / "notes/mine").mounts("rw")
-    assert Workspace(home / "notes/mine").mounts("ro")
+    with pytest.raises(InvalidSpec, match="is where the host's own Python lives"):
+        Workspace(home / "notes/.venv").mounts("rw")
+    assert Workspace(home / "notes/.venv").mounts("ro")
     del tmp_path
