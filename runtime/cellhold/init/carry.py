@@ -14,6 +14,8 @@ import os
 import stat
 from struct import Struct
 
+from cellhold.linux.files import syncfs
+
 TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,6 +180,8 @@ def receive(  # noqa: PLR0913  # docker's rules
             at, last = walked(place, [*parts, b"."])
             os.utime(last, ns=(changed, changed), dir_fd=at)
             os.close(at)
+        if root and place >= 0:
+            syncfs(place)  # what is told to be in a container that is kept is there after a power cut
     finally:
         if place >= 0:
             os.close(place)

@@ -19,7 +19,7 @@ from cellhold.errors import NotAllowed, NotSupported
 from cellhold.linux import loop
 from cellhold.linux.mount import MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, new_filesystem
 from cellhold.storage.base import Storage, make_pairs
-from cellhold.storage.template import template
+from cellhold.storage.template import repair, template
 from cellhold.store import durable, sparse
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 IMAGE = "disk.img"
 _BLOCK_BYTES = 512  # the unit of st_blocks
+_STATE_BYTE, _VALID = 1024 + 0x3A, 1
 _PATIENCE_SECONDS = 2.0  # the kernel takes a mount apart after its last process has been waited for
 _INTERVAL_SECONDS = 0.01
 # noinit_itable: the tables are holes, which read as zeros; a kernel thread would write those zeros, and fill the holes.
@@ -63,6 +64,8 @@ class ImageFileStorage(Storage):
             image = os.open(self._image, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             held.callback(os.close, image)
             self._lock(image)
+            if not _is_clean(image):
+                repair(self._image)
             mount = self._mount(image)
             held.callback(os.close, mount)
             make_pairs(mount, overlays=self.overlays, owner=self.owner)
@@ -105,3 +108,11 @@ class ImageFileStorage(Storage):
             return self._image.stat().st_blocks * _BLOCK_BYTES
         except FileNotFoundError:
             return 0
+
+
+def _is_clean(image: int) -> bool:
+    """Whether the file system was unmounted, as its superblock says (linux/fs/ext4/ext4.h, s_state).
+
+    It has no journal: a machine that lost its power while it was mounted may have left half a change.
+    """
+    return bool(os.pread(image, 1, _STATE_BYTE)[0] & _VALID)

@@ -47,6 +47,7 @@ _OPTIONS = (
     "-O",
     _FEATURES,
 )
+_REPAIRED = 1 | 2  # e2fsck's exit status: errors were corrected; the system should be rebooted, where it is its root
 _SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
 
 
@@ -107,6 +108,28 @@ def _make(path: Path, limit_bytes: int) -> None:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def repair(image: Path) -> None:
+    """Put right what a crash of the machine has left of a file system (e2fsck(8)). Raises SetupFailed."""
+    program = shutil.which("e2fsck", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
+    if program is None:
+        raise SetupFailed(
+            f"cannot open {image}: the machine stopped while it was in use, and e2fsck is not installed",
+            step="storage.repair",
+            hint="apt-get install e2fsprogs",
+        )
+    with step("storage.repair", "e2fsck: the machine stopped while it was in use"):
+        ran = subprocess.run(
+            [program, "-f", "-y", os.fspath(image.absolute())],
+            env={"PATH": _SBIN},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+    if ran.returncode & ~_REPAIRED:
+        said = ran.stdout.decode(errors="replace").strip().rpartition("\n")[2] or f"exit status {ran.returncode}"
+        raise SetupFailed(f"cannot open {image}: e2fsck: {said}", step="storage.repair")
 
 
 def _run_mkfs(command: list[str], limit_bytes: int) -> None:

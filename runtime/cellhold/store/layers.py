@@ -4,9 +4,10 @@ layers/
     CHAIN/              the hexadecimal digits of the chain id (OCI image-spec, config.md); locked by whoever makes or removes it
         tree/           what is mounted, read-only, as a lower directory of overlays; never changed
         layer.json      what it is; written last, so that a layer with it is whole
+        layer.boot      the same, of a layer that is whole as long as the machine does not stop
 
-Trees are not written out one by one: a layer is sound for the boot that it was made in (`boot`), and lasts beyond it (`boot` is null) from
-settle() on, which is called once an image, before a name leads there. What a power cut has left of the others is made anew.
+Trees are not written out one by one: a layer has a layer.boot at first, and a layer.json from settle() on, which is called once
+an image, before a name leads there. What a power cut has left of the others is made anew.
 
 Why by the chain and not by the layer's own digest: a tar may leave out directories and hard links' targets that lie in the layers
 below, so that the same tar makes different trees.
@@ -16,8 +17,8 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-_FACTS = "layer.json"
+_FACTS, _NEW = "layer.json", "layer.boot"
 _CHAIN = re.compile(r"[0-9a-f]{64}")
 
 
@@ -45,13 +46,14 @@ class LayerFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Whole(LayerFacts):
-    """layer.json. boot: the one boot of this machine that the layer holds for, by its id; None where it is on the disk for good."""
+class _New(LayerFacts):
+    """layer.boot. boot: the one boot of this machine that it holds for, by its id."""
 
-    boot: str | None = None
+    boot: str
 
 
-_FORM = table.Form(kind=_Whole, version=1, steps=table.BEFORE_VERSIONS, check=lambda _facts: None)
+_FORM = table.Form(kind=LayerFacts, version=1, steps=table.BEFORE_VERSIONS, check=lambda _facts: None)
+_NEW_FORM = table.Form(kind=_New, version=1, steps=table.BEFORE_VERSIONS, check=lambda _facts: None)
 
 
 class Layers:
@@ -77,30 +79,34 @@ class Layers:
 
     def facts(self, chain_id: Digest) -> LayerFacts:
         """What is known of it. Raises ImageNotFound, Damaged, NotSupported."""
-        members = vars(self._read(chain_id)).copy()
-        del members["boot"]
-        return LayerFacts(**members)
+        remedy = "remove the images that have it (cellhold rmi), and pull them again"
+        for _try in range(2):  # the one may become the other while we look
+            with suppress(FileNotFoundError):
+                return _FORM.read(self.root / chain_id.encoded / _FACTS, f"layer {chain_id}", hint=remedy)
+            if (known := self._new(chain_id)) is not None:
+                return known
+        raise ImageNotFound(f"cannot use layer {chain_id}: the store does not have it", hint="pull or load its image again")
 
-    def _read(self, chain_id: Digest) -> _Whole:
-        place = self.root / chain_id.encoded
+    def _new(self, chain_id: Digest) -> LayerFacts | None:
+        """What is known of one that is whole in this boot. What cannot be read here was never told to be there."""
         try:
-            remedy = "remove the images that have it (cellhold rmi), and pull them again"
-            known = _FORM.read(place / _FACTS, f"layer {chain_id}", hint=remedy)
-        except FileNotFoundError:
-            known = None
-        if known is None or known.boot not in (None, _boot()):
-            raise ImageNotFound(f"cannot use layer {chain_id}: the store does not have it", hint="pull or load its image again")
-        return known
+            members = vars(_NEW_FORM.read(self.root / chain_id.encoded / _NEW, f"layer {chain_id}", hint="")).copy()
+        except (FileNotFoundError, CellholdError):
+            return None
+        return LayerFacts(**members) if members.pop("boot") == _boot() else None
 
     def settle(self, chain_ids: Iterable[Digest]) -> None:
         """Have layers that are there outlive this boot: one syncfs(2) for all that are new. Raises OSError, ImageNotFound."""
-        known = {chain_id: self._read(chain_id) for chain_id in chain_ids}
-        fresh = {chain_id: facts for chain_id, facts in known.items() if facts.boot is not None}
+        fresh = {chain_id: self.facts(chain_id) for chain_id in chain_ids if not (self.root / chain_id.encoded / _FACTS).exists()}
         if fresh:
             durable.sync_filesystem(self.root)
         for chain_id, facts in fresh.items():
             place = self.root / chain_id.encoded
-            durable.write(place / _FACTS, _FORM.dumps(asdict(replace(facts, boot=None))))
+            with locks.held(place, locks.directory(place)):
+                durable.write(place / _FACTS, _FORM.dumps(asdict(facts)))
+                (place / _NEW).unlink(missing_ok=True)
+        if fresh:
+            durable.sync(self.root)
 
     @contextmanager
     def draft(self, chain_id: Digest, *, patience: Callable[[], object] | None = None) -> Iterator[LayerDraft | None]:
@@ -136,7 +142,8 @@ class Layers:
                 size = self.facts(chain_id).size_bytes
             except CellholdError:  # half of one, or damaged
                 size = 0
-            (place / _FACTS).unlink(missing_ok=True)  # first: what is left after a crash is no layer
+            for name in (_FACTS, _NEW):
+                (place / name).unlink(missing_ok=True)  # first: what is left after a crash is no layer
             removal.remove(place)
         return size
 
@@ -151,7 +158,7 @@ class LayerDraft:
 
     def keep(self, facts: LayerFacts) -> None:
         """It is whole."""
-        durable.write(self._place / _FACTS, _FORM.dumps({**asdict(facts), "boot": _boot()}), lasting=False)
+        durable.write(self._place / _NEW, _NEW_FORM.dumps({**asdict(facts), "boot": _boot()}), lasting=False)
 
 
 @cache
