@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from smallworld import enter
 
 from cellhold import launch
 from cellhold.linux import process
+from cellhold.network import networks
+from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,3 +38,18 @@ def world() -> Iterator[World]:
         launch.shutdown()
         process.setns(home, process.CLONE_NEWNET)
         os.close(home)
+
+
+@contextmanager
+def store(*, dns: str) -> Iterator[Path]:
+    """A store of one's own, whose default network asks that server for the names of others."""
+    place = tempfile.mkdtemp(prefix="ch", dir="/var/tmp")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CELLHOLD_HOME", place)
+        launch.shutdown()
+        networks.create(networks.DEFAULT, open_home(), dns=[dns])
+        try:
+            yield Path(place)
+        finally:
+            launch.shutdown()
+            shutil.rmtree(place)

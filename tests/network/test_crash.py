@@ -14,7 +14,7 @@ import pytest
 from smallworld import output
 
 from boxes import cellhold, command, environment, eventually, run, started
-from cellhold.network import leases, networks
+from cellhold.network import leases, naming, networks
 from cellhold.spec import Port, Spec
 from cellhold.store import record
 from cellhold.store.home import open_home
@@ -98,6 +98,28 @@ def test_a_name_server_that_is_killed_is_replaced_by_the_next_container_and_what
         os.kill(new, signal.SIGKILL)
         assert eventually(lambda: not servers())
     assert eventually(nothing_is_left)  # the container's end has seen to it
+
+
+@pytest.mark.parametrize("way", ["by itself", "killed"])
+def test_who_comes_as_a_name_server_goes_finds_its_address_free(way: str) -> None:
+    """Each comes as soon as it can know that the one before is gone: its lock is free."""
+    home, count = open_home(), 25
+    network = networks.find(networks.DEFAULT, home)
+    address = ("ip", "address", "add", f"{network.gateway}/32", "dev", "lo")  # whatever becomes of the bridge
+    output(*address)
+    try:
+        for _ in range(count):
+            while True:
+                with home.networks_locked():
+                    if not naming.is_there(network, home):
+                        naming.serve(network, home)
+                        break
+            if way == "killed":
+                (one,) = servers()
+                os.kill(one, signal.SIGKILL)
+        assert eventually(lambda: not naming.is_there(network, home))
+    finally:
+        output(*("del" if word == "add" else word for word in address))
 
 
 def test_the_network_of_a_store_that_is_removed_goes_as_well(tmp_path: Path) -> None:

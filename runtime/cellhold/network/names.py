@@ -1,14 +1,19 @@
-"""Which of the names that containers have mean them, and to whom: names are no authority.
+"""Which of a container's names mean it, and to whom. A name is not authority.
 
-    on the default network     a container's id, and its name unless that has a dot; to containers of the same owner only
-    on a network of one's own  its id, its name and its aliases, to all who are on it; those with a dot, which are names of the world
-                               outside, to containers of the same owner, and to all only where the owner is the command line
+    network                    is found by                by containers of
+    the default one (bridge)   its id; its name without   the same owner
+                               a dot
+    one of the user's own      its id, name and aliases   everybody on it
+                               those with a dot           the same owner; everybody where
+                                                          it is the command line's
 
-An owner is a notebook, by an id of its own, or "": whoever has the command line. Where several containers have the name that one asks
-for, an id goes before all names, those of the asker's own owner before the command line's, and these before others'. Those that are left
-are equal: the asker gets all of them, as with docker. Nobody else is heard by a name that programs take as the host's or the site's own.
+A name with a dot is one of the world outside, which nobody's container may take from
+others. An owner is a notebook, by an id of its own, or "" for the command line. Where
+several containers have a name, an id goes before all names, the asker's own owner
+before the command line, and that before other notebooks; equals are all returned, as
+Docker does. Names that programs trust without asking are nobody's.
 
-Pure: who is on which network is the caller's to know (nameserver.py).
+Pure: who is on which network is the caller's to know (members.py).
 """
 
 from __future__ import annotations
@@ -24,28 +29,35 @@ if TYPE_CHECKING:
     from cellhold.network.leases import Lease
 
 LOCALHOST = "localhost"
-# RFC 6761, section 6.3; and what programs configure themselves from when it resolves: proxies (WPAD), tunnels (RFC 5214, section 8.3.2).
+# The host itself (RFC 6761, section 6.3), and what programs configure proxies (WPAD) or
+# tunnels (RFC 5214, section 8.3.2) from, as soon as it resolves.
 _NEVER = frozenset({LOCALHOST, "wpad", "isatap"})
+_LONGEST, _LONGEST_LABEL = 253, 63  # of a name that can be asked for (RFC 1035, section 2.3.4)
 
 
 def known_by(lease: Lease) -> Iterator[str]:
-    """What a container is called on its network, in small letters: its id, and those of its names that are heard there at all."""
+    """Iterate over the names that mean the container, in lower case; its id first."""
     yield lease.container
+    is_default = lease.network == DEFAULT
     never = _NEVER | _hosts_own()
-    for name in lease.names[:1] if lease.network == DEFAULT else lease.names:
+    for name in lease.names[:1] if is_default else lease.names:
         small = name.lower()
-        if small in never or small.endswith(f".{LOCALHOST}") or (lease.network == DEFAULT and "." in small):
+        if small in never or small.endswith(f".{LOCALHOST}") or (is_default and "." in small):
             continue
-        yield small
+        if len(small) <= _LONGEST and all(0 < len(label) <= _LONGEST_LABEL for label in small.split(".")):
+            yield small
 
 
 def canonical(lease: Lease) -> str:
-    """The one that its address is told by: its name where that is heard, else its id."""
+    """Return the name of its address: its own where that means it, else its id."""
     return next((name for name in known_by(lease) if name != lease.container), lease.container)
 
 
 def best(name: str, asker: Lease, called: Iterable[Lease]) -> list[Lease]:
-    """The containers that a name means to the asker. called: those on its networks that known_by() says are called so."""
+    """Return the containers that a name means to the asker.
+
+    called: those on the asker's networks of which known_by() has the name.
+    """
     ranked: dict[int, list[Lease]] = {}
     for lease in called:
         if (rank := _rank(name.lower(), lease, asker)) is not None:
@@ -53,13 +65,13 @@ def best(name: str, asker: Lease, called: Iterable[Lease]) -> list[Lease]:
     return ranked[min(ranked)] if ranked else []
 
 
-def is_seen(lease: Lease, asker: Lease) -> bool:
-    """Whether the asker may know of the container at all; both are on the network of the lease."""
+def is_visible(lease: Lease, asker: Lease) -> bool:
+    """Whether the asker, which is on the same network, may know of the container."""
     return lease.network != DEFAULT or lease.owner == asker.owner
 
 
 def _rank(name: str, lease: Lease, asker: Lease) -> int | None:
-    if not is_seen(lease, asker):
+    if not is_visible(lease, asker):
         return None
     if name == lease.container:
         return 0

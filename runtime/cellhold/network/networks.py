@@ -87,6 +87,11 @@ class Network:
             if (address := str(ipaddress.IPv4Address(number))) != self.gateway:
                 yield address
 
+    def has(self, address: str) -> bool:
+        """Whether that is an address of its subnets."""
+        found = ipaddress.ip_address(address)
+        return any(found in ipaddress.ip_network(subnet) for subnet in (self.subnet, self.subnet6) if subnet)
+
     def address6(self, address: str) -> str:
         """The address of IPv6 that goes with one of the subnet: as far into the other subnet. "" where there is none."""
         if not self.subnet6:

@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from cellhold.network.networks import Network
     from cellhold.store.home import Home
 
+# Packets of one container to its name server, answered ones too: all containers' questions wait in one socket of that.
+_QUESTIONS = "limit rate over 200/second burst 400 packets"
 _CONNECTIONS = 16384  # of one container at a time through the host: its table of them is everybody's
 _SHARE = 8  # and no more than that part of it
 _TABLE_MAXIMUM = "/proc/sys/net/netfilter/nf_conntrack_max"
 _SETS = {
     "inet": {
+        "asking": "set asking { type ipv4_addr; flags dynamic; size 65536; }",
         "busy": "set busy { type ipv4_addr; flags dynamic; size 65536; }",
         "limited": "set limited { type ipv4_addr; }",
         "gateways": "set gateways { type ipv4_addr; }",
@@ -69,6 +72,7 @@ table inet {table} {{
   chain from_containers {{
     type filter hook prerouting priority mangle; policy accept;
     iifname != "{bridges}" accept
+    ip daddr @gateways meta l4proto {{ tcp, udp }} th dport 53 add @asking {{ ip saddr {questions} }} drop
     ct state established,related accept
     ip daddr 127.0.0.0/8 drop
     ct state new add @busy {{ ip saddr ct count over {connections} }} drop
@@ -154,7 +158,8 @@ def _mark(home: Home) -> Path:
 def script(name: str, bridges: str, used: Iterable[Network], given: Iterable[Lease]) -> str:
     """The transaction that empties what there is, and fills it. bridges: what our bridges' names begin with, and a star."""
     given = list(given)
-    lines = [*_emptied("inet", name), _ROUTED.format(table=name, bridges=bridges, connections=_connections())]
+    routed = _ROUTED.format(table=name, bridges=bridges, connections=_connections(), questions=_QUESTIONS)
+    lines = [*_emptied("inet", name), routed]
     if any(lease.is_raw for lease in given):
         lines += [*_emptied("bridge", name), _BRIDGED.format(table=name)]
     else:  # each packet would pass through it
