@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cellhold import image
 from cellhold.build import copying, dockerfile, settings, stages
+from cellhold.build.lexer import Budget
 from cellhold.build.progress import Began, Ended, Warned, Wrote, nobody
 from cellhold.build.scope import Scope
 from cellhold.build.state import State
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from cellhold.store.home import Home
 
 _HOST = "host"
+_MOST_VARIABLES = 1_000_000  # each stage has those of the stage that it is built on
 EPOCH = "SOURCE_DATE_EPOCH"
 _LATEST = 253402300799  # the end of the year 9999, the last that a config can say
 
@@ -73,8 +75,10 @@ class _Build:
         self._plan, self._context = plan, context
         self._states: dict[int, State] = {}
         self._args: dict[int, dict[str, str | None]] = {}
+        self._variables = 0
         self._triggers: list[Instruction] = []
         self._images: dict[str, State] = {}
+        self._budget = Budget()
         self._number = 0
         self._total = sum(1 + len(stage.instructions) for stage in plan.stages)
 
@@ -102,6 +106,7 @@ class _Build:
             platform=self.options.platform,
             inherited_args={} if stage.base_stage is None else self._args[stage.base_stage],
             escape=self._plan.dockerfile.escape,
+            budget=self._budget,
         )
         steps = Steps(self, stage, scope)
         if triggers is not None:
@@ -110,6 +115,9 @@ class _Build:
             state = self._perform(steps, triggers, triggers.instructions, state, shown)
         state = self._perform(steps, self._plan.dockerfile, stage.instructions, state, shown)
         self._args[stage.number] = scope.args
+        self._variables += len(scope.args) + len(scope.env)
+        if self._variables > _MOST_VARIABLES:
+            raise InvalidSpec(f"cannot build: its stages have more than {_MOST_VARIABLES} variables in all")
         return state
 
     def _perform(self, steps: Steps, source: Dockerfile, instructions: Iterable[Instruction], state: State, shown: str) -> State:

@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 MOST_CHARACTERS = 4 << 20
 LONGEST_LINE = (64 << 10) - 1  # BuildKit's: the buffer of Go's scanner
+MOST_INSTRUCTIONS = 20_000  # of a file, and of all triggers of an image
+MOST_HEREDOCS = 1000  # of one instruction
 
 _DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(\S+)\s*")
+_COMMENTS = re.compile(r"\ufeff?(?:[ \t\v\f\r]*(?:#[^\n]*)?\n)*")
+_BLANKS = re.compile(r"[ \t\v\f\r]{2,}(?!\n)")
 _FRONTEND = re.compile(r"(?:(?:index\.|registry-1\.)?docker\.io/)?docker/dockerfile(?:-upstream)?(?:[:@]\S+)?")
 _ONBUILD = re.compile(r"\s*ONBUILD\s*", re.IGNORECASE)
 _ONBUILD_HEREDOC = re.compile(r"\s*ONBUILD\s+(?:RUN|COPY|ADD)\b.*<<", re.IGNORECASE)
@@ -61,6 +65,7 @@ def read(text: str, name: str) -> Dockerfile:
 def triggers(texts: Iterable[str], name: str) -> Dockerfile:
     """The instructions of an image's OnBuild, for the stage that is built on it; errors call it `name`. Raises InvalidSpec."""
     found = [_read(text, name) for text in texts]
+    _check_count(sum(len(each.instructions) for each in found), name)
     made = Dockerfile(
         name=name,
         instructions=tuple(one for each in found for one in each.instructions),
@@ -75,12 +80,18 @@ def _read(text: str, name: str) -> Dockerfile:
     lines = tuple(line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n"))
     _check_text(text, lines, name)
     ast = _parsed(text, lines, name)
+    _check_count(len(ast.instructions), name)
     return Dockerfile(
         name=name,
         instructions=tuple(_instruction(found, ast, lines, name) for found in ast.instructions),
         lines=lines,
         escape=ast.escape_token,
     )
+
+
+def _check_count(count: int, name: str) -> None:
+    if count > MOST_INSTRUCTIONS:
+        raise InvalidSpec(f"cannot use {name}: its {count} instructions are more than {MOST_INSTRUCTIONS}")
 
 
 def _check_text(text: str, lines: tuple[str, ...], name: str) -> None:
@@ -103,11 +114,19 @@ def _check_text(text: str, lines: tuple[str, ...], name: str) -> None:
 
 def _parsed(text: str, lines: tuple[str, ...], name: str) -> DockerfileAst:
     try:
-        return parse_dockerfile_ast(text)
+        return parse_dockerfile_ast(_thinned(text))
     except DockerfileSyntaxError as error:
         raise _complaint(error, lines, name) from None
     except RecursionError:
         raise InvalidSpec(f"cannot use {name}: a list in it is nested too deeply") from None
+
+
+def _thinned(text: str) -> str:
+    """With one blank for several in the comments at its top: the parser looks for directives in them, and, where there are many blanks,
+    for a time that grows with their square.
+    """  # noqa: D205  # one sentence
+    end = _COMMENTS.match(text).end()  # type: ignore[union-attr]  # it matches nothing as well
+    return _BLANKS.sub(" ", text[:end]) + text[end:]
 
 
 def _complaint(error: DockerfileSyntaxError, lines: tuple[str, ...], name: str) -> InvalidSpec:
@@ -127,6 +146,10 @@ def _complaint(error: DockerfileSyntaxError, lines: tuple[str, ...], name: str) 
 
 
 def _instruction(found: DockerfileInstruction, ast: DockerfileAst, lines: tuple[str, ...], name: str) -> Instruction:
+    if len(found.heredocs) > MOST_HEREDOCS:
+        lines_ = (found.start_line, found.end_line)
+        reason = f"its {len(found.heredocs)} texts (<<NAME) are more than {MOST_HEREDOCS}"
+        raise refused(name, lines_, lines[found.start_line - 1], reason)
     bare = Instruction(
         keyword=found.name,
         words=tuple(map(_sound, found.args)),

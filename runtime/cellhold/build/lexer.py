@@ -1,14 +1,17 @@
 """Words of a Dockerfile with their variables replaced and their quotes and escapes taken away, by a port of BuildKit's lexer.
 
-Which words, and which variables there are, is scope.py's and stages.py's business.
+Which words, and which variables there are, is scope.py's and stages.py's business. The port's own way with patterns takes a time that
+grows with any power of a value's length, so that `${...}` is read here (wildcards.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from e2b_dockerfile_utils import ShellLex
+from e2b_dockerfile_utils.lexer import _Scanner, _ShellWord
+
+from cellhold.build.wildcards import Wildcard, trimmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,6 +21,24 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 MOST_CHARACTERS = 16 << 20  # an ENV that doubles itself in each line would need all memory
+_DEEPEST = 50  # ${a:-${b:-...}}
+_TOO_MANY = f"with its variables replaced it may have more than {MOST_CHARACTERS} characters"
+
+
+class Budget:
+    """How much of variables may still be put into the lines of one Dockerfile: together, since a line with twice the value of the line
+    before it doubles what all of them take.
+    """  # noqa: D205  # one sentence
+
+    def __init__(self) -> None:
+        """All of it."""
+        self.left = MOST_CHARACTERS
+
+    def spend(self, count: int) -> None:
+        """Raises ValueError where there is not so much."""
+        self.left -= count
+        if self.left < 0:
+            raise ValueError(_TOO_MANY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,27 +47,98 @@ class Lexer:
 
     variables: Mapping[str, str]
     escape: str = "\\"
+    budget: Budget = field(default_factory=Budget)
 
     def word(self, text: str, instruction: Instruction) -> str:
         """`text` as one word. Raises InvalidSpec with the instruction's line."""
-        lexer = ShellLex(self.escape, env=self.variables, skip_unset_env=False)
-        return self._read(lexer.process_word, text, instruction)
+        return self._read(text, instruction, lambda word: word.process_stop_on(None, False)[0])
 
     def words(self, text: str, instruction: Instruction) -> list[str]:
         """`text` as the words that it is after its variables have been replaced."""
-        lexer = ShellLex(self.escape, env=self.variables, skip_unset_env=False)
-        return self._read(lexer.process_words, text, instruction)
+        return self._read(text, instruction, lambda word: word.process_stop_on(None, False)[1])
 
     def body(self, text: str, instruction: Instruction) -> str:
         """A heredoc's content: quotes mean nothing in it, and a backslash is its escape whatever the Dockerfile's is."""
-        lexer = ShellLex("\\", env=self.variables, skip_unset_env=False, skip_process_quotes=True)
-        return self._read(lexer.process_word, text, instruction)
+        return self._read(text, instruction, lambda word: word.process_stop_on(None, False)[0], is_body=True)
 
-    def _read(self, process: Callable[[str], _T], text: str, instruction: Instruction) -> _T:
-        longest = max(map(len, self.variables.values()), default=0)
-        if len(text) + text.count("$") * longest > MOST_CHARACTERS:
-            raise instruction.refused(f"with its variables replaced it may have more than {MOST_CHARACTERS} characters")
+    def _read(self, text: str, instruction: Instruction, process: Callable[[_Word], _T], *, is_body: bool = False) -> _T:
         try:
-            return process(text)
+            return process(_Word(text, "\\" if is_body else self.escape, self.variables, self.budget, has_quotes=not is_body))
         except ValueError as error:
-            raise instruction.refused(str(error).removeprefix(f"failed to process {text!r}: ").removeprefix("syntax error: ")) from None
+            raise instruction.refused(str(error).removeprefix("syntax error: ")) from None
+
+
+class _Word(_ShellWord):
+    """A word while it is read."""
+
+    def __init__(self, text: str, escape: str, variables: Mapping[str, str], budget: Budget, *, has_quotes: bool) -> None:
+        super().__init__(_Scanner(text), escape, False, False, not has_quotes, variables, False)
+        self._budget = budget
+        self._depth = 0
+
+    def process_stop_on(self, stop_char: str | None, raw_escapes: bool) -> tuple[str, list[str]]:  # noqa: FBT001  # the port's
+        """As the port's, but not endlessly deep."""
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise ValueError(f"its substitutions are nested more than {_DEEPEST - 1} deep")
+        try:
+            return super().process_stop_on(stop_char, raw_escapes)
+        finally:
+            self._depth -= 1
+
+    def _process_dollar(self) -> str:
+        self._scanner.next()
+        if self._scanner.peek() != "{":
+            name = self._process_name()
+            return self._value(name) or "" if name else "$"
+        self._scanner.next()
+        if self._scanner.peek() in ("{", "}", ":"):
+            raise ValueError("bad substitution")
+        name, modifier = self._process_name(), self._scanner.next()
+        if modifier == "}":
+            return self._value(name) or ""
+        if modifier == "/":
+            return self._replaced(name)
+        if_empty = modifier == ":"
+        if if_empty:
+            modifier = self._scanner.next()
+        if modifier is None:
+            raise ValueError("missing '}'")
+        if modifier not in ("-+?" if if_empty else "-+?#%"):
+            raise ValueError(f"unsupported modifier ({':' * if_empty}{modifier}) in substitution")
+        word = self._process_stop_on_or_missing_brace("}", modifier in "#%")
+        return self._modified(name, modifier, word, if_empty=if_empty)
+
+    def _value(self, name: str) -> str | None:
+        value = self._env.get(name)
+        self._budget.spend(len(value or ""))
+        return value
+
+    def _modified(self, name: str, modifier: str, word: str, *, if_empty: bool) -> str:
+        value = self._value(name)
+        is_unset = value is None or (if_empty and not value)
+        if modifier == "-":
+            return word if is_unset else value or ""
+        if modifier == "+":
+            return "" if is_unset else word
+        if modifier == "?":
+            if is_unset:
+                kind = "unset" if value is None else "empty"
+                raise ValueError(f"{name}: {word or f'is not allowed to be {kind}'}")
+            return value or ""
+        greedy = word.startswith(modifier)
+        return trimmed(value or "", word[1:] if greedy else word, greedy=greedy, at_end=modifier == "%")
+
+    def _replaced(self, name: str) -> str:
+        everywhere = self._scanner.peek() == "/"
+        if everywhere:
+            self._scanner.next()
+        try:
+            pattern = self.process_stop_on("/", True)[0]
+        except ValueError:
+            if self._scanner.peek() is None:
+                raise ValueError("missing '/' in ${}") from None
+            raise
+        text = self._process_stop_on_or_missing_brace("}", True)
+        wildcard, value = Wildcard.parse(pattern), self._value(name) or ""
+        return wildcard.replaced(value, text, everywhere=everywhere, spend=self._budget.spend)

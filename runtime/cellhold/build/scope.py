@@ -6,12 +6,13 @@ BuildKit itself lets an ARG that follows win.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cellhold.build import predefined
-from cellhold.build.lexer import Lexer
+from cellhold.build.lexer import Budget, Lexer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +31,7 @@ _TRIPLE = 3
 class Scope:
     """base_env: of the image that the stage begins with. build_args: of --build-arg. platform: what is built for.
 
-    inherited_args: the `args` of the stage that this one is built on. escape: the Dockerfile's.
+    inherited_args: the `args` of the stage that this one is built on. escape: the Dockerfile's. budget: that of the whole build.
     env: the image's environment so far. args: the declared arguments, in order; None: declared, and without a value.
     """
 
@@ -40,6 +41,7 @@ class Scope:
     platform: Platform
     inherited_args: Mapping[str, str | None] = field(default_factory=lambda: MappingProxyType({}))
     escape: str = "\\"
+    budget: Budget = field(default_factory=Budget)
     env: dict[str, str] = field(init=False)
     args: dict[str, str | None] = field(init=False)
 
@@ -47,11 +49,13 @@ class Scope:
         """Begin with what the base has."""
         self.env = dict(self.base_env)
         self.args = dict(self.inherited_args)
+        self._given = {name: value for name, value in self.args.items() if value is not None}
+        self._inherited = ChainMap(dict(self.stage.global_args), dict(predefined.platforms(self.platform, self.build_args)))
 
     @property
-    def variables(self) -> dict[str, str]:
-        """All that can be named by an instruction."""
-        return {**self._given_args(), **self.env}
+    def variables(self) -> Mapping[str, str]:
+        """All that can be named by an instruction, as it is then: a Dockerfile may have thousands of both."""
+        return ChainMap(self.env, self._given)
 
     def expand(self, instruction: Instruction) -> Instruction:
         """It with variables replaced where its kind has them replaced, and with quotes taken away there. Raises InvalidSpec.
@@ -63,7 +67,7 @@ class Scope:
             return replace(instruction, words=self._arguments(instruction))
         if instruction.keyword not in _EXPANDED:
             return instruction
-        lexer = Lexer(variables=self.variables, escape=self.escape)
+        lexer = Lexer(variables=self.variables, escape=self.escape, budget=self.budget)
         heredocs = tuple(replace(one, content=lexer.body(one.content, instruction)) if one.expand else one for one in instruction.heredocs)
         flags = {
             name: values if name == "from" else tuple(lexer.word(value, instruction) for value in values)
@@ -82,6 +86,8 @@ class Scope:
             for word in instruction.words:
                 name, equals, value = word.partition("=")
                 self.args[name] = value if equals else self.args.get(name)
+                if equals:
+                    self._given[name] = value
 
     @property
     def run_env(self) -> dict[str, str]:
@@ -94,23 +100,19 @@ class Scope:
         """NAME=VALUE of each declared argument: what RUN depends on beside the image, and what its history begins with."""
         return tuple(f"{name}={self.env.get(name, value or '')}" for name, value in self.args.items())
 
-    def _given_args(self) -> dict[str, str]:
-        return {name: value for name, value in self.args.items() if value is not None}
-
     def _arguments(self, instruction: Instruction) -> tuple[str, ...]:
         """One after the other: in `ARG a=1 b=$a`, b is 1. A default that is not used is not looked into."""
-        inherited = {**predefined.platforms(self.platform, self.build_args), **self.stage.global_args}
         new: dict[str, str] = {}
+        lexer = Lexer(variables=ChainMap(self.env, new, self._given), escape=self.escape, budget=self.budget)
         words = []
         for word in instruction.words:
             name, equals, default = word.partition("=")
             if name in self.build_args:
                 new[name] = self.build_args[name]
             elif equals:
-                lexer = Lexer(variables={**self._given_args(), **new, **self.env}, escape=self.escape)
                 new[name] = lexer.word(default, instruction)
-            elif name in inherited:
-                new[name] = inherited[name]
+            elif name in self._inherited:
+                new[name] = self._inherited[name]
             words.append(f"{name}={new[name]}" if name in new else name)
         return tuple(words)
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from cellhold.build import health, ports
 from cellhold.build.command import SCRIPT, RunCommand, args_of, run_command, shell_of
 from cellhold.build.told import history
+from cellhold.build.variables import Variables
+from cellhold.image.config import MOST, MOST_VOLUMES
 from cellhold.image.model import DEFAULT_PATH
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ __all__ = ["SCRATCH", "SCRIPT", "RunCommand", "applied", "author", "history", "i
 SCRATCH: Mapping[str, Any] = {"Env": [f"PATH={DEFAULT_PATH}"], "WorkingDir": "/"}  # what BuildKit begins FROM scratch with
 
 _MOST_VARIABLE = (128 << 10) - 1  # bytes of NAME=VALUE that execve(2) takes: MAX_ARG_STRLEN
+_MOST = {**MOST, "Volumes": MOST_VOLUMES}
 _LAST_SIGNAL = 64
 _REAL_TIME = re.compile(r"RTM(?:IN(?:\+(?:[1-9]|1[0-5]))?|AX(?:-(?:[1-9]|1[0-4]))?)")
 _SIGNALS = {one.name.removeprefix("SIG") for one in signal.Signals} - {"RTMIN", "RTMAX"}
@@ -39,7 +42,13 @@ def applied(config: Mapping[str, Any], instruction: Instruction, *, stage_has_cm
     if instruction.keyword == "ENTRYPOINT":
         return _changed(config, {"Entrypoint": _args(config, instruction)} | ({} if stage_has_cmd else {"Cmd": None}))
     change = _CHANGES.get(instruction.keyword)
-    return _changed(config, change(config, instruction)) if change else config
+    if change is None:
+        return config
+    changes = change(config, instruction)
+    for name, value in changes.items():
+        if value and len(value) > _MOST.get(name, len(value)):
+            raise instruction.refused(f"the image has {len(value)} entries in {name} then, which are more than {_MOST[name]}")
+    return _changed(config, changes)
 
 
 def inherited(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -65,12 +74,10 @@ def _cmd(config: Mapping[str, Any], instruction: Instruction) -> dict[str, Any]:
 
 
 def _env(config: Mapping[str, Any], instruction: Instruction) -> dict[str, Any]:
-    known = dict(text.partition("=")[::2] for text in config.get("Env") or ())
     for name, value in instruction.pairs:
         if len(f"{name}={value}".encode()) > _MOST_VARIABLE:
             raise instruction.refused(f"the variable {name[:100]} is longer than any program can have it: {_MOST_VARIABLE} bytes")
-        known[name] = value
-    return {"Env": [f"{name}={value}" for name, value in known.items()]}
+    return {"Env": Variables.of(config.get("Env")).changed(instruction.pairs)}
 
 
 def _label(config: Mapping[str, Any], instruction: Instruction) -> dict[str, Any]:

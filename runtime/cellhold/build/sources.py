@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from cellhold.errors import InvalidSpec
 from cellhold.image import stack
+from cellhold.layer.inside.glob import LONGEST, name_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+_SHOWN = 100
 _SPECIAL = re.compile(r"[*?\[\\]")
 
 
@@ -29,13 +31,15 @@ class Match:
 
 def matches(pattern: str, trees: Sequence[Path], *, is_left_out: Callable[[bytes, bool], bool], where: str) -> list[Match]:
     """What a source means in a tree (the build context, or an image's). Raises InvalidSpec where that is nothing, or lies outside of it."""
+    if len(pattern) > LONGEST:
+        raise InvalidSpec(f"cannot copy {pattern[:_SHOWN]!r}...: its {len(pattern)} characters are more than {LONGEST}")
     parts = []
     for part in posixpath.normpath(pattern.lstrip("/") or ".").split("/"):
         if part == "..":
             raise InvalidSpec(f"cannot copy {pattern!r}: it lies outside of {where}", hint="a build sees the files of its context only")
         if part != ".":
             is_pattern = _SPECIAL.search(part) is not None
-            parts.append((os.fsencode(expression(part)) if is_pattern else os.fsencode(part), is_pattern))
+            parts.append((_checked(part, pattern) if is_pattern else os.fsencode(part), is_pattern))
     found = [
         Match(called=called, path=path, is_directory=is_directory)
         for called, path, is_directory in (stack.matching(trees, parts) if trees else ())
@@ -49,30 +53,13 @@ def matches(pattern: str, trees: Sequence[Path], *, is_left_out: Callable[[bytes
     return found
 
 
-def expression(pattern: str) -> str:
-    """A regular expression for one component of a pattern, in the syntax of Go's filepath.Match. Raises InvalidSpec."""
-    made, left = "", pattern
-    while left:
-        letter, left = left[0], left[1:]
-        if letter == "*":
-            made += ".*"
-        elif letter == "?":
-            made += "."
-        elif letter == "\\" and left:
-            made += re.escape(left[0])
-            left = left[1:]
-        elif letter == "[":
-            inside, closing, left = left.partition("]")
-            if not closing or not inside.strip("^"):
-                raise InvalidSpec(f"cannot copy {pattern!r}: a '[' is not closed", hint="write \\[ for the letter itself")
-            made += "[" + inside.replace("\\", "\\\\").replace("[", "\\[") + "]"
-        else:
-            made += re.escape(letter)
+def _checked(part: str, pattern: str) -> bytes:
+    """A component with stars, as layer/inside/glob.py reads it. Raises InvalidSpec."""
     try:
-        re.compile(made)
-    except re.error as error:
-        raise InvalidSpec(f"cannot copy {pattern!r}: not a pattern: {error}") from error
-    return made
+        name_pattern(part)
+    except ValueError as error:
+        raise InvalidSpec(f"cannot copy {pattern!r}: {error}", hint="write \\[ for the letter itself") from error
+    return os.fsencode(part)
 
 
 def pairs(

@@ -6,6 +6,7 @@ As in BuildKit, FROM names an earlier stage or an image, never a later stage: an
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from types import MappingProxyType
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cellhold.build.instruction import Instruction
 
 SCRATCH = "scratch"
+MOST_STAGES = 1000  # what each has of the ones before it is kept until all are built
 _NAME = re.compile(r"[a-z][a-z0-9._-]*")
 _WITH_AS = 3
 
@@ -79,11 +81,16 @@ def plan(dockerfile: Dockerfile, build_args: Mapping[str, str], platform: Platfo
     parts = [dockerfile.instructions[start:end] for start, end in pairwise([*starts, len(dockerfile.instructions)])]
     known = predefined.platforms(platform, build_args)
     declared = _global_args(dockerfile, dockerfile.instructions[: starts[0]], build_args, known)
+    if len(parts) > MOST_STAGES:
+        raise InvalidSpec(f"cannot use {dockerfile.name}: its {len(parts)} stages are more than {MOST_STAGES}")
+    lexer = Lexer(variables=ChainMap(declared, dict(known)), escape=dockerfile.escape)
+    names: dict[str, int] = {}
     stages: list[Stage] = []
-    for first, *rest in parts:
-        stage = _stage(first, rest, stages, Lexer(variables={**known, **declared}, escape=dockerfile.escape))
+    for number, (first, *rest) in enumerate(parts):
+        stage = _stage(first, rest, number, names, lexer)
         stages.append(replace(stage, global_args=MappingProxyType(declared)))
-    names = {stage.name: stage.number for stage in stages if stage.name}
+        if stage.name:
+            names[stage.name] = number
     stages = [replace(stage, copies_from=_copied(stage, names, len(stages))) for stage in stages]
     wanted = stages[-1] if target is None else _target(target, stages, names, dockerfile)
     return Plan(dockerfile=dockerfile, stages=_needed(wanted, stages), declared=_declared(dockerfile.instructions))
@@ -93,33 +100,36 @@ def _global_args(
     dockerfile: Dockerfile, instructions: Iterable[Instruction], build_args: Mapping[str, str], known: Mapping[str, str]
 ) -> dict[str, str]:
     declared: dict[str, str] = {}
+    lexer = Lexer(variables=ChainMap(declared, dict(known)), escape=dockerfile.escape)
     for instruction in instructions:
-        lexer = Lexer(variables={**known, **declared}, escape=dockerfile.escape)
+        new: dict[str, str] = {}  # the words of a line see what was declared before it
         for word in instruction.words:
             name, equals, default = word.partition("=")
             if name in build_args:
-                declared[name] = build_args[name]
+                new[name] = build_args[name]
             elif equals:
-                declared[name] = lexer.word(default, instruction)
+                new[name] = lexer.word(default, instruction)
             elif name in known:
-                declared[name] = known[name]
+                new[name] = known[name]
+        declared |= new
     return declared
 
 
-def _stage(first: Instruction, rest: Iterable[Instruction], before: Sequence[Stage], lexer: Lexer) -> Stage:
+def _stage(first: Instruction, rest: Iterable[Instruction], number: int, names: Mapping[str, int], lexer: Lexer) -> Stage:
+    """names: of the stages before it."""
     name = first.words[2].lower() if len(first.words) == _WITH_AS else None
     if name is not None and not _NAME.fullmatch(name):
         raise first.refused(f"{told(name)} is no name of a stage", "it begins with a letter, and has letters, digits, '.', '_' and '-'")
-    if name is not None and any(name == stage.name for stage in before):
+    if name in names:
         raise first.refused(f"another stage is called {name}")
     base = lexer.word(first.words[0], first)
     if not base:
         raise first.refused(f"the image's name, {first.words[0]}, is empty", "give its variable a default before FROM: ARG NAME=VALUE")
     return Stage(
-        number=len(before),
+        number=number,
         name=name,
         base=base,
-        base_stage=next((stage.number for stage in before if stage.name == base.lower() and base != SCRATCH), None),
+        base_stage=None if base == SCRATCH else names.get(base.lower()),
         platform=_platform(first, lexer),
         instruction=first,
         instructions=tuple(rest),

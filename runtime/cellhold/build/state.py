@@ -12,6 +12,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from cellhold.build.settings import SCRATCH
+from cellhold.build.variables import Variables
+from cellhold.errors import InvalidSpec
 from cellhold.image import arrival, config, host, stored, writing
 from cellhold.image.config import History
 from cellhold.image.descriptor import Descriptor
@@ -46,6 +48,7 @@ class State:
     settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     author: str | None = None
     history: tuple[History, ...] = ()
+    history_bytes: int = 0
     created: float = 0.0
     key: str = ""
 
@@ -61,7 +64,7 @@ class State:
             on_host=base.on_host,
             layers=base.manifest.layers,
             diff_ids=base.config.diff_ids,
-            settings=known.get("config") or {},
+            settings=_read(known.get("config") or {}),
             author=base.config.author,
             created=base.config.created.timestamp() if base.config.created else 0.0,
             key=digest(_FORMAT, str(base.id), *(["host"] if base.on_host else [])),
@@ -71,7 +74,8 @@ class State:
     def of_host(cls, home: Home) -> Self:
         """FROM host: this machine's own files, as they are now."""
         known = host.image(home)
-        settings = {"Env": [f"{name}={value}" for name, value in known.env.items()], "WorkingDir": known.cwd, "Cmd": list(known.args)}
+        variables = Variables(f"{name}={value}" for name, value in known.env.items())
+        settings = {"Env": variables, "WorkingDir": known.cwd, "Cmd": list(known.args)}
         return cls(
             base=None,
             platform=Platform.host(),
@@ -88,7 +92,7 @@ class State:
     @property
     def env(self) -> dict[str, str]:
         """The environment of what runs in it."""
-        return dict(text.partition("=")[::2] for text in self.settings.get("Env") or ())
+        return {**Variables.of(self.settings.get("Env")).by_name}
 
     def text(self, name: str) -> str:
         """A setting that is a text: "User", "WorkingDir"."""
@@ -115,11 +119,15 @@ class State:
             author=author,
             empty_layer=taken.digest is None,
         )
+        history_bytes = self.history_bytes + len(created_by)
+        if history_bytes > config.MOST_BYTES:  # each RUN's has all arguments, so that they would be written down again and again
+            raise InvalidSpec(f"cannot keep the history of the image: it has more than {config.MOST_BYTES} characters")
         grown = replace(
             self,
             settings=self.settings if settings is None else settings,
             author=author or self.author,
             history=(*self.history, entry),
+            history_bytes=history_bytes,
             created=taken.created,
             key=key,
         )
@@ -182,6 +190,10 @@ class State:
         manifest = writing.new_manifest(described, self.layers) if base is None else writing.changed_manifest(base, described, self.layers)
         arrival.arrive(manifest, arrival.Nowhere(), home, names=names, on_host=self.on_host, derived=derived)
         return stored.read(manifest.digest, home, home.names.read())
+
+
+def _read(settings: dict[str, Any]) -> dict[str, Any]:
+    return {**settings, "Env": Variables.of(settings["Env"])} if settings.get("Env") else settings
 
 
 def _installed() -> str:

@@ -22,6 +22,19 @@ if TYPE_CHECKING:
 MOST_BYTES = 8 << 20
 OWN = "cellhold"  # our own member, which OCI's readers have to ignore (considerations.md, "Extensibility")
 HOST = "host"
+MOST_VOLUMES = 128
+_MANY = 20_000
+MOST = {  # entries: each may be looked at by whoever builds on the image, lists it, or makes a container of it
+    "Env": _MANY,
+    "Labels": _MANY,
+    "OnBuild": _MANY,
+    "Entrypoint": _MANY,
+    "Cmd": _MANY,
+    "Shell": _MANY,
+    "ExposedPorts": 3 * 65535,  # as many as there are, by three protocols
+    "Volumes": _MANY,  # that it says; a container has no more than MOST_VOLUMES
+    "history": _MANY,
+}
 _NANOSECONDS = 1_000_000_000
 
 
@@ -92,6 +105,8 @@ def parse(raw: bytes, *, layers: int | None = None) -> Config:
     """The config in `raw`, of a manifest with `layers` layers (None: there is no manifest to compare with). Raises ImageRefused."""
     document = fields.read(raw, "config", most_bytes=MOST_BYTES)
     run = document["config"]
+    for name, most in MOST.items():
+        (document if name == "history" else run)[name].check_count(most)
     return Config(
         platform=_platform(document),
         diff_ids=_diff_ids(document["rootfs"], layers),

@@ -148,6 +148,11 @@ class Field:
         for number, value in enumerate(self.value or ()):
             yield Field(f"{self.path}[{number}]", value)
 
+    def check_count(self, most: int) -> None:
+        """Raise ImageRefused for a list or an object with more entries than that."""
+        if isinstance(self.value, list | dict) and len(self.value) > most:
+            raise self.refused(f"its {len(self.value)} entries are more than {most}")
+
     def texts(self) -> tuple[str, ...]:
         """A list of texts; empty where it is missing."""
         return tuple(item.text() for item in self.items())

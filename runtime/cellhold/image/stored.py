@@ -158,6 +158,12 @@ def check_whole(image: StoredImage, text: str) -> None:
 
 def prepared(stored: StoredImage, home: Home, *, name: str) -> Image:
     """The image as a container sees it: nothing is copied or unpacked. Raises ImageNotFound for a layer that is gone."""
+    volumes = tuple(path for path in stored.config.volumes if path.startswith("/") and path.strip("/."))
+    if len(volumes) > config.MOST_VOLUMES:
+        raise ImageRefused(
+            f"cannot use image={name}: it has {len(volumes)} volumes, and a container has {config.MOST_VOLUMES} of an image's at most",
+            hint="they are what VOLUME in its Dockerfile names",
+        )
     topmost_first = stored.chain_ids[::-1]
     for chain_id in topmost_first:
         home.layers.facts(chain_id)
@@ -169,7 +175,7 @@ def prepared(stored: StoredImage, home: Home, *, name: str) -> Image:
         entrypoint=stored.config.entrypoint or (),
         args=stored.config.cmd or (),
         user=stored.config.user,
-        volumes=tuple(path for path in stored.config.volumes if path.startswith("/") and path.strip("/.")),
+        volumes=volumes,
         stop_signal=_signal(stored.config.stop_signal),
         labels=stored.config.labels,
         health=_health(stored.config.healthcheck),

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from cellhold.digest import Digest
 from cellhold.errors import ImageRefused, InvalidSpec
 from cellhold.image import config, fields, mediatypes, writing
+from cellhold.image.archive.layout import MOST_IMAGES
 from cellhold.image.descriptor import Descriptor
 from cellhold.image.fields import told
+from cellhold.image.manifest import MOST_LAYERS
 from cellhold.image.reference import new_name
 
 if TYPE_CHECKING:
@@ -35,12 +37,14 @@ class DockerSave:
         """The folder stays the caller's."""
         self._folder = folder
         self._files: dict[Digest, str] = {}
+        self._layers: dict[str, Descriptor] = {}  # by file: many images may have one, and it is read once
 
     def images(self) -> Iterator[tuple[Manifest, tuple[str, ...]]]:
         """The images, with their names. Raises ImageRefused."""
-        for entry in fields.read(b'{"images": ' + self._folder.read(TABLE, _MOST_BYTES) + b"}", TABLE, most_bytes=_MOST_BYTES)[
-            "images"
-        ].items():
+        table = fields.read(b'{"images": ' + self._folder.read(TABLE, _MOST_BYTES) + b"}", TABLE, most_bytes=_MOST_BYTES)
+        table["images"].check_count(MOST_IMAGES)
+        for entry in table["images"].items():
+            entry["Layers"].check_count(MOST_LAYERS)
             name = entry["Config"].text()
             raw = self._folder.read(name, config.MOST_BYTES)
             files = entry["Layers"].texts()
@@ -57,6 +61,11 @@ class DockerSave:
         """A file of the disk keeps nobody waiting."""
 
     def _layer(self, name: str) -> Descriptor:
+        if name not in self._layers:
+            self._layers[name] = self._described(name)
+        return self._layers[name]
+
+    def _described(self, name: str) -> Descriptor:
         check, size, head = hashlib.sha256(), 0, b""
         for chunk in self._folder.chunks(name):
             check.update(chunk)

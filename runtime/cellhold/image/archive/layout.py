@@ -20,7 +20,7 @@ INDEX, MARK = "index.json", "oci-layout"
 MARK_TEXT = b'{"imageLayoutVersion": "1.0.0"}'
 REFERENCE = "org.opencontainers.image.ref.name"  # annotations.md: a tag, by most tools a whole name
 FULL_NAME = "io.containerd.image.name"  # containerd's and docker's: the whole name
-_MOST_IMAGES = 1000
+MOST_IMAGES = 1000
 
 
 class Layout:
@@ -33,8 +33,8 @@ class Layout:
     def images(self, platform: Platform) -> Iterator[tuple[Manifest, str | None]]:
         """The images for that platform, each with a name if it has one. Raises ImageRefused, ImageNotFound."""
         index = manifest.parse(self._folder.read(INDEX, manifest.MOST_BYTES))
-        if not isinstance(index, manifest.Index) or len(index.manifests) > _MOST_IMAGES:
-            raise ImageRefused(f"cannot use the archive: its {INDEX} is no index of at most {_MOST_IMAGES} images")
+        if not isinstance(index, manifest.Index) or len(index.manifests) > MOST_IMAGES:
+            raise ImageRefused(f"cannot use the archive: its {INDEX} is no index of at most {MOST_IMAGES} images")
         for entry in index.manifests:
             yield self._image(entry, platform, depth=0), _name(entry)
 

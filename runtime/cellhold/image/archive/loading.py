@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellhold.errors import CellholdError, ImageNotFound
+from cellhold.errors import CellholdError, ImageNotFound, ImageRefused
 from cellhold.image import arrival, layer_arrival, stored
 from cellhold.image.archive import docker_save, layout
 from cellhold.image.archive.docker_save import DockerSave
@@ -49,6 +49,8 @@ def load(source: Path | BinaryIO, *, home: Home | None = None, tell: Tell = nobo
         for found, names, where in _images(folder):
             arrival.arrive(found, where, home, names=names, tell=tell, bounds=bounds)
             loaded.append(found.digest)
+        if not loaded:
+            raise ImageRefused("cannot load the archive: there is no image in it", hint="its table of images is empty: save it again")
         table = home.names.read()
         return [stored.read(digest, home, table) for digest in loaded]
 

@@ -7,11 +7,11 @@ in one that owns the files (cellhold.image.stack).
 from __future__ import annotations
 
 import os
-import re
 import stat
 
 from cellhold.errors import ImageRefused
 from cellhold.layer.inside import merged
+from cellhold.layer.inside.glob import name_pattern
 from cellhold.layer.inside.names import shown
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
@@ -25,18 +25,27 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 def matching(layers: list[int], parts: list[tuple[bytes, bool]]) -> list[tuple[bytes, bytes, bool]]:
     """The paths that match, sorted: as it is called, as it is once links are followed, and whether it is a directory.
 
-    parts: the pattern's components: a name, or (True) a regular expression for names.
+    parts: the pattern's components: a name, or (True) a pattern for names (glob.py). A directory that several links lead to
+    is looked into once: with a few links to `.` there would be as many ways to it as there are ways to write them down.
     """
     found: list[tuple[bytes, bytes, bool]] = [(b"", b"", True)]
     for part, is_pattern in parts:
         candidates = [
             (_below(called, name), _below(path, name))
-            for called, path, is_directory in found
-            if is_directory
+            for called, path in _once(found)
             for name in (_names(layers, path, part) if is_pattern else [part])
         ]
         found = [(called, b"/".join(names), is_directory) for called, path in candidates for names, is_directory in _there(layers, path)]
     return found
+
+
+def _once(found: list[tuple[bytes, bytes, bool]]) -> list[tuple[bytes, bytes]]:
+    """Each directory among these, as it is called: without a link, if it is among them so."""
+    called_by: dict[bytes, bytes] = {}
+    for called, path, is_directory in found:
+        if is_directory and (path not in called_by or called == path):
+            called_by[path] = called
+    return [(called, path) for path, called in called_by.items()]
 
 
 def spot(layers: list[int], path: bytes) -> tuple[list[bytes], list[bytes], bool]:
@@ -123,6 +132,6 @@ def _names(layers: list[int], path: bytes, pattern: bytes) -> list[bytes]:
     here: Merged | None = merged.entered(layers, [part for part in path.split(b"/") if part])
     if here is None:
         return []
-    wanted = re.compile(pattern, re.DOTALL)
+    wanted = name_pattern(os.fsdecode(pattern))
     with here:
-        return [name for name in here.names() if wanted.fullmatch(name)]
+        return [name for name in here.names() if wanted.matches(os.fsdecode(name))]
