@@ -12,6 +12,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import dns.exception
 import dns.flags
 import dns.message
 import dns.query
@@ -58,7 +59,11 @@ class Upstream:
 
     def reply(self, text: bytes, *, is_stream: bool) -> bytes | None:
         """What it says to those bytes, and nothing where it is silent."""
-        question = dns.message.from_wire(text)
+        try:
+            question = dns.message.from_wire(text)
+        except dns.exception.DNSException:
+            self.others.append(text)
+            return None
         if question.opcode() or not question.question:
             self.others.append(text)
             return None

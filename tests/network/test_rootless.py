@@ -12,6 +12,7 @@ import pytest
 from smallworld import HOST, METADATA, PRIVATE, PUBLIC, inside
 
 from boxes import eventually
+from nameservers import upstream
 from outside import world
 from people import furnish, person
 
@@ -30,7 +31,9 @@ _TRY = 'for host in "$@"; do sleep 0.5 | busybox nc -w 3 "$host" 80 || echo "$ho
 _SERVE = 'echo up; while true; do echo "$HOSTNAME answers" | busybox nc -l -p 80; done'
 # As udev has it everywhere; on some machines only root may open it.
 _TUN = "mount -t tmpfs tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200"
-_AS_IT = f'{_TUN} && exec setpriv --reuid="$1" --regid="$2" --clear-groups -- env -i "${{@:3}}"'
+# The programs ask the first server of the file, which is that of the tests.
+_RESOLVER = "echo nameserver 127.0.0.1 >/dev/net/resolv.conf && mount --bind /dev/net/resolv.conf /etc/resolv.conf"
+_AS_IT = f'{_TUN} && {_RESOLVER} && exec setpriv --reuid="$1" --regid="$2" --clear-groups -- env -i "${{@:3}}"'
 
 
 @pytest.fixture(scope="module", params=["ranged", "single"])
@@ -83,6 +86,38 @@ def test_the_hosts_loopback_is_not_reached_and_policies_hold(anybody: Person, pr
     places = (PUBLIC, PRIVATE, METADATA, HOST)
     ran = cellhold(anybody, "run", "--rm", "--network", program, "--egress", "internet", *root, "sh", "-c", _TRY, "sh", *places)
     assert ran.stdout.splitlines() == [f"{PUBLIC} answers {HOST}", *(f"{place} refused" for place in places[1:])], ran
+
+
+_ASK = """
+for at in 10.87.0.3 10.87.0.2 169.254.169.254; do
+    timeout 4 busybox nslookup secret.example "$at" >/dev/null 2>&1 && echo "$at answers over UDP"
+    echo x | timeout 4 busybox nc -w 3 "$at" 53 >/dev/null && echo "$at takes TCP"
+done
+timeout 8 busybox nslookup another.example && echo resolved
+true
+"""
+
+
+@pytest.mark.parametrize("program", ["slirp4netns", "pasta"])
+@pytest.mark.parametrize("policy", ["none", "allow=9.9.9.9", "allow=10.0.0.0/8,9.9.9.9", "allow=10.87.0.3:53", "internet"])
+def test_a_policy_that_names_no_names_lets_no_question_out(anybody: Person, program: str, policy: str) -> None:
+    zone = {name: {"A": [PUBLIC]} for name in ("secret.example", "another.example")}
+    with upstream(zone) as beyond:
+        words = ("run", "--rm", "--network", program, "--egress", policy, "--rootfs", str(anybody.place / "image"))
+        ran = cellhold(anybody, *words, "sh", "-c", _ASK)
+        assert ran.returncode == 0, ran
+        if policy == "internet":
+            assert ("another.example" in beyond.names(), "resolved" in ran.stdout) == (True, True), ran
+        else:
+            assert (beyond.asked, beyond.others) == ([], [])
+            assert ("answers" in ran.stdout, "resolved" in ran.stdout) == (False, False), ran
+
+
+@pytest.mark.parametrize("program", ["slirp4netns", "pasta"])
+def test_link_local_addresses_are_refused_with_egress_all(anybody: Person, program: str) -> None:
+    root = ("--rootfs", str(anybody.place / "image"))
+    ran = cellhold(anybody, "run", "--rm", "--network", program, *root, "sh", "-c", _TRY, "sh", METADATA, PRIVATE)
+    assert ran.stdout.splitlines() == [f"{METADATA} refused", f"{PRIVATE} answers {HOST}"], ran
 
 
 @pytest.mark.parametrize(

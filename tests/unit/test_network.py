@@ -114,6 +114,32 @@ def test_what_a_name_is_answered_with_is_let_in_but_no_place_that_no_name_should
     assert egress.learned(policy, "other.example", ["9.9.9.9"], 60) == ""
 
 
+_PUBLIC = ("pypi.org", "a.co.uk", "mirror.example.com", "home.arpa.evil.org")
+_SITES = ("mirror", "mirror.corp", "a.b.internal", "printer.lan", "x.home.arpa")
+_NEVER = (
+    *("0.0.0.1", "127.0.0.1", "169.254.169.254", "168.63.129.16", "192.0.0.192", "224.0.0.1", "255.255.255.255"),
+    *("::", "::1", "::10.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::ffff:0:10.0.0.1"),
+    *("64:ff9b::a00:1", "64:ff9b:1::a00:1", "2002:a00:1::1", "2001:0:a00:1::1"),
+    *("fe80::1", "fec0::1", "ff02::1", "fd00:ec2::254"),
+)
+_PRIVATE = ("10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1", "198.18.0.1", "fd12:3456::3", "fc00::1")
+
+
+@pytest.mark.parametrize("name", [*_PUBLIC, *_SITES])
+def test_a_name_of_the_public_system_lets_public_addresses_in_and_one_of_the_site_private_ones_too(name: str) -> None:
+    policy = egress.parsed(f"allow={name}:80,*.{name}")
+    for asked in (name, f"{name}.".upper(), *([f"a.{name}"] if "." in name else [])):
+        good = ["9.9.9.9", "2620:fe::9", *(_PRIVATE if name in _SITES else ())]
+        script = egress.learned(policy, asked, [*_NEVER, *_PRIVATE, "9.9.9.9", "2620:fe::9"], 60)
+        assert {line.split()[6] for line in script.splitlines()} == set(good), asked
+
+
+def test_a_name_with_a_dot_within_a_label_is_not_below_another() -> None:
+    policy = egress.parsed("allow=*.github.io")
+    assert policy.allows_name("x.github.io")
+    assert not policy.allows_name(r"evil\.github.io")
+
+
 def test_addresses_are_given_out_in_turn_and_not_again_at_once(home: Home) -> None:
     network = networks.create("lab", home, subnets=["10.99.0.0/29"])
     given = [take(network, home, number).address for number in range(5)]

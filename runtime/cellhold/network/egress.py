@@ -5,6 +5,9 @@
     none                 nobody; who reaches it by a published port is answered
     allow=WHERE,...      only these: a host's name, an address or a network, each with :PORT or without ("mirror.example:443,10.1.0.0/16")
 
+Whatever the policy is, link-local addresses are refused: the metadata service of a cloud is at one (169.254.169.254). What a name of the
+public system is answered with is let in where it is public: who answers for it need not be whom the list means (DNS rebinding).
+
 Others on a network of the user's own can always be reached; on the default one only with `all`. What is refused is answered with
 "administratively prohibited", and remembered with where it wanted to go. Names are let in as the name server answers them (naming.py),
 for as long as the answer holds; a connection that was let in goes on until the policy changes: then each is judged anew.
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
     from cellhold.network.networks import Network
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
 TABLE = "cellhold"
 _ALLOW = "allow="
 _KINDS = ("all", "internet", "none")
@@ -42,6 +47,7 @@ _NOT_PUBLIC = (
     "10.0.0.0/8",
     "100.64.0.0/10",
     "127.0.0.0/8",
+    "168.63.129.16/32",  # public by its number, and Azure's host for its guests
     "169.254.0.0/16",
     "172.16.0.0/12",
     "192.0.0.0/24",
@@ -56,13 +62,27 @@ _NOT_PUBLIC = (
 # The same of IPv6: only 2000::/3 is given out (RFC 4291); of that, what is not reachable, or is another way to write an address of IPv4.
 _PUBLIC6 = "2000::/3"
 _NOT_PUBLIC6 = ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
-# Whatever a name is answered with: who answers for it need not be whom the list means.
+LINK_LOCAL, LINK_LOCAL6 = "169.254.0.0/16", "fe80::/10"
+_NEIGHBOURS = "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert }"
+# No name means these: the host itself, neighbours, groups, metadata services, and other ways to write
+# an address of IPv4 (RFC 4291, 3056, 4380, 6052, 8215, 2765).
 _NEVER_LEARNED = tuple(
     map(
         ipaddress.ip_network,
-        ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/96", "::ffff:0:0/96", "64:ff9b::/96", "fe80::/10", "ff00::/8"),
+        (
+            *("0.0.0.0/8", "127.0.0.0/8", "168.63.129.16/32", LINK_LOCAL, "192.0.0.0/24", "224.0.0.0/3"),
+            *("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/23", "2002::/16"),
+            *(LINK_LOCAL6, "fec0::/10", "fd00:ec2::/32", "ff00::/8"),
+        ),
     )
 )
+_NOT_PUBLIC_NETWORKS = tuple(map(ipaddress.ip_network, (*_NOT_PUBLIC, *_NOT_PUBLIC6)))
+# Names of these, and those of one label, are nobody's in the public system (RFC 6761, 6762 with its
+# appendix G, 8375, ICANN's "internal"): who answers for them is the site, and private addresses are what
+# they are for.
+_PRIVATE_NAMES = frozenset({"corp", "example", "home", "home.arpa", "internal", "intranet", "lan", "local", "private", "test"})
+_LINK_LOCAL_NETWORKS = tuple(map(ipaddress.ip_network, (LINK_LOCAL, LINK_LOCAL6)))
+_MOST_LEARNED = 8192  # addresses that are let in at a time
 _KIND_OF_ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}
 _FAMILY = {4: "ip", 6: "ip6"}
 _OF = {4: "", 6: "6"}  # what the names of IPv6's sets end with
@@ -134,6 +154,8 @@ def parsed(text: str | None) -> Policy:
 def matches(place: Place, name: str) -> bool:
     """Whether a name (of any case, with a dot at its end or not) is the place's, or below it."""
     plain, wanted = name.lower().rstrip("."), place.where.lower()
+    if "\\" in plain:  # a label that holds a dot, or what else no host's name does
+        return False
     return plain.endswith(wanted[1:]) if wanted.startswith("*.") else plain == wanted
 
 
@@ -143,14 +165,20 @@ def _place(part: str, text: str) -> Place:
         raise InvalidSpec(f"cannot use egress={text}: {port!r} is no port")
     number = None if port is None else int(port)
     try:
-        return Place(str(ipaddress.ip_network(where)), number, is_name=False)
+        found = ipaddress.ip_network(where)
     except ValueError:
         if not _NAME.fullmatch(where) or where.replace(".", "").isdigit() or "/" in where:
             raise InvalidSpec(
                 f"cannot use egress={text}: {where!r} is no host name, IP address or network",
                 hint="mirror.example:443, 10.1.0.0/16 or [fd00:1::5]:443",
             ) from None
-    return Place(where, number, is_name=True)
+        return Place(where, number, is_name=True)
+    if any(found.version == one.version and found[0] in one and found[-1] in one for one in _LINK_LOCAL_NETWORKS):
+        raise InvalidSpec(
+            f"cannot use egress={text}: {where} is link-local, and a container reaches no such address",
+            hint="network=host, where the metadata service of a cloud is wanted",
+        )
+    return Place(str(found), number, is_name=False)
 
 
 def _split(part: str) -> tuple[str, str | None]:
@@ -171,12 +199,16 @@ def _told(place: Place) -> str:
 
 
 class Membership(NamedTuple):
-    """A network that a container is on, as its rules have it: who answers for names there, and its own addresses of IPv6."""
+    """A network that a container is on, as its rules have it: who answers for names there, and its own addresses of IPv6.
+
+    is_policed: the resolver knows the container's policy; one that does not is closed to who may not ask for any name.
+    """
 
     network: Network
     resolver: str
     own: str = ""
     link_local: str = ""
+    is_policed: bool = True
 
 
 def script(policy: Policy, on: Sequence[Membership], *, is_new: bool = False) -> str:
@@ -195,11 +227,22 @@ def script(policy: Policy, on: Sequence[Membership], *, is_new: bool = False) ->
             "  chain own {",
             "    type filter hook output priority raw; policy accept;",
             f'    oifname != "lo" ip6 saddr != {{ ::, {own} }} drop',
+            f'    oifname != "lo" ip6 daddr {LINK_LOCAL6} {_NEIGHBOURS} accept',
+            f'    oifname != "lo" ip6 daddr {LINK_LOCAL6} reject with icmpv6 admin-prohibited',
             "  }",
             "}",
         ]
     if policy.is_limited:
         lines += [f"table inet {TABLE} {{", *_sets(policy), *_chains(policy, on), "}"]
+    elif not all(one.is_policed for one in on):  # nobody's host has rules for it (rules.py)
+        lines += [
+            f"table inet {TABLE} {{",
+            "  chain output {",
+            "    type filter hook output priority filter; policy accept;",
+            f'    oifname != "lo" ip daddr {LINK_LOCAL} reject with icmpx admin-prohibited',
+            "  }",
+            "}",
+        ]
     return "\n".join([*lines, ""])
 
 
@@ -212,8 +255,8 @@ def _sets(policy: Policy) -> Iterator[str]:
         yield f"  set refused{of} {{ type {address} . inet_proto . inet_service; flags dynamic; size {_MOST_REFUSED}; counter; }}"
         yield f"  set hosts{of} {{ type {address}; flags interval; auto-merge; {f'elements = {{ {whole} }};' if whole else ''} }}"
         yield (f"  set services{of} {{ type {address} . inet_service; flags interval; {f'elements = {{ {ported} }};' if ported else ''} }}")
-        yield f"  set named{of} {{ type {address}; flags timeout; }}"
-        yield f"  set named_services{of} {{ type {address} . inet_service; flags timeout; }}"
+        yield f"  set named{of} {{ type {address}; flags timeout; size {_MOST_LEARNED}; }}"
+        yield f"  set named_services{of} {{ type {address} . inet_service; flags timeout; size {_MOST_LEARNED}; }}"
 
 
 def _chains(policy: Policy, on: Sequence[Membership]) -> Iterator[str]:
@@ -236,8 +279,12 @@ def _chains(policy: Policy, on: Sequence[Membership]) -> Iterator[str]:
         f"    ct mark {mark} accept",
         "    icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld2-listener-report } accept",
     )
+    yield f"    ip daddr {LINK_LOCAL} goto refuse"
     for one in on:
-        yield f"    ip daddr {one.resolver} meta l4proto {{ tcp, udp }} th dport 53 accept"
+        if one.is_policed or policy.kind == "internet":
+            yield f"    ip daddr {one.resolver} meta l4proto {{ tcp, udp }} th dport 53 accept"
+        else:  # also where a network on the list has the address
+            yield f"    ip daddr {one.resolver} goto refuse"
     for network in (one.network for one in on if one.network.name != DEFAULT):
         yield f"    ip daddr {network.gateway} goto refuse"
         yield f"    ip daddr {network.subnet} goto allow"
@@ -270,9 +317,10 @@ def _is_special(address: str) -> bool:
 def learned(policy: Policy, name: str, addresses: Sequence[str], seconds: int) -> str:
     """The script that lets a container talk to what a name was answered with; "" where the policy does not ask for it.
 
-    Loopback, link-local and multicast addresses are never let in that way, and none of IPv4 that is written as one of IPv6.
+    A name of the public system lets public addresses in. Loopback, link-local and multicast addresses are never let in that way, and none
+    of IPv4 that is written as one of IPv6.
     """
-    known = [one for one in map(ipaddress.ip_address, addresses) if not any(one in network for network in _NEVER_LEARNED)]
+    known = [one for one in map(ipaddress.ip_address, addresses) if _may_mean(name, one)]
     lines = [
         f"add element inet {TABLE} {'named' if place.port is None else 'named_services'}{_OF[address.version]} "
         f"{{ {address}{'' if place.port is None else f' . {place.port}'} timeout {seconds}s }}"
@@ -281,6 +329,18 @@ def learned(policy: Policy, name: str, addresses: Sequence[str], seconds: int) -
         for address in known
     ]
     return "\n".join([*lines, ""]) if lines else ""
+
+
+def _may_mean(name: str, address: Address) -> bool:
+    """Whether that is an address that the name lets in."""
+    if any(address in network for network in _NEVER_LEARNED):
+        return False
+    labels = name.lower().rstrip(".").split(".")
+    if len(labels) == 1 or {labels[-1], ".".join(labels[-2:])} & _PRIVATE_NAMES:
+        return True
+    return not any(address in network for network in _NOT_PUBLIC_NETWORKS) and (
+        address.version == 4 or address in ipaddress.ip_network(_PUBLIC6)  # noqa: PLR2004
+    )
 
 
 def refused(namespace: int, user: int | None = None) -> list[Refused]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellhold.errors import SetupFailed
-from cellhold.network import filters, leases, networks
+from cellhold.network import egress, filters, leases, networks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -75,12 +75,14 @@ table inet {table} {{
     ip daddr @gateways meta l4proto {{ tcp, udp }} th dport 53 add @asking {{ ip saddr {questions} }} drop
     ct state established,related accept
     ip daddr 127.0.0.0/8 drop
+    ip daddr {link_local} reject with icmp admin-prohibited
     ct state new add @busy {{ ip saddr ct count over {connections} }} drop
     ct state new add @busy6 {{ ip6 saddr ct count over {connections} }} drop
     ip daddr @gateways meta l4proto {{ tcp, udp }} th dport 53 accept
     ip saddr @limited fib daddr type local drop
     icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
-    ip6 saddr fe80::/10 drop
+    ip6 saddr {link_local6} drop
+    ip6 daddr {link_local6} drop
     ip6 saddr @limited6 fib daddr type local drop
   }}
   chain passing {{
@@ -158,7 +160,14 @@ def _mark(home: Home) -> Path:
 def script(name: str, bridges: str, used: Iterable[Network], given: Iterable[Lease]) -> str:
     """The transaction that empties what there is, and fills it. bridges: what our bridges' names begin with, and a star."""
     given = list(given)
-    routed = _ROUTED.format(table=name, bridges=bridges, connections=_connections(), questions=_QUESTIONS)
+    routed = _ROUTED.format(
+        table=name,
+        bridges=bridges,
+        connections=_connections(),
+        questions=_QUESTIONS,
+        link_local=egress.LINK_LOCAL,
+        link_local6=egress.LINK_LOCAL6,
+    )
     lines = [*_emptied("inet", name), routed]
     if any(lease.is_raw for lease in given):
         lines += [*_emptied("bridge", name), _BRIDGED.format(table=name)]

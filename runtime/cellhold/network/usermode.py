@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -37,6 +38,10 @@ def missing(program: str = networks.DEFAULT) -> str | None:
         return f"this host has no {' and no '.join(wanted)}"
     if not os.access(_TUN, os.R_OK | os.W_OK):
         return f"{_TUN} cannot be opened"
+    try:
+        filters.library()
+    except NotSupported:
+        return "this host has no libnftables, which keeps link-local addresses from containers"
     return None
 
 
@@ -50,7 +55,8 @@ def check(spec: Spec) -> None:
     is_one_of_these = spec.network in (networks.DEFAULT, *PROGRAMS)
     if is_one_of_these and (why := missing(spec.network)) is not None:
         raise NotSupported(
-            f"cannot use network={spec.network} without root: {why}", hint=f"apt install {slirp.PROGRAM}, chmod 666 {_TUN}; or network=none"
+            f"cannot use network={spec.network} without root: {why}",
+            hint=f"apt install {slirp.PROGRAM} nftables, chmod 666 {_TUN}; or network=none",
         )
     asked = {
         f"network={spec.network}": not is_one_of_these,
@@ -126,20 +132,20 @@ class UserMode:
             namespace, user = handed_out(gate)
             closing.callback(os.close, namespace)
             closing.callback(os.close, user)
-            if self._policy.is_limited:
-                restrict(self._policy, self._home, namespace, user, is_new=True)
-            PROGRAMS[self._program](
-                Stack(
-                    network=self.network,
-                    lease=self.lease,
-                    names=self._names,
-                    namespace=namespace,
-                    user=user,
-                    gate=gate.fileno(),
-                    has_rates=any(self._rates),
-                    directory=self._home.container(self.lease.container),
-                )
+            at = Stack(
+                network=self.network,
+                lease=self.lease,
+                names=self._names,
+                namespace=namespace,
+                user=user,
+                gate=gate.fileno(),
+                has_rates=any(self._rates),
+                directory=self._home.container(self.lease.container),
             )
+            with ThreadPoolExecutor(1) as beside:  # both take processes, and neither needs the other's
+                ruled = beside.submit(restrict, self._policy, self._home, namespace, user, is_new=True)
+                PROGRAMS[self._program](at)
+                ruled.result()
             if any(self._rates):
                 links.shape_alone(self.lease.inside, self._rates, namespace=namespace, user=user)
             gate.send(b"1")
@@ -151,7 +157,7 @@ class UserMode:
             f"{self._program}: {self.lease.inside}, {self.lease.address} (a tap device in its namespace), {self.network.subnet}",
             *(f"{self._program}: {port.address}:{port.host} -> {port.container}/{port.protocol}" for port in self.lease.ports),
             *links.told_alone(self.lease.inside, down, up),
-            *([f"nft: table inet {egress.TABLE} in its namespace: egress {self._policy}"] if self._policy.is_limited else []),
+            f"nft: table inet {egress.TABLE} in its namespace: egress {self._policy}, nothing link-local",
         )
 
     def release(self) -> None:
@@ -173,7 +179,8 @@ def _address(network: Network, number: int) -> str:
 def restrict(policy: egress.Policy, home: Home, namespace: int, user: int, *, is_new: bool = False) -> None:
     """Set the rules in a container's namespaces. Raises SetupFailed, NotSupported."""
     found = networks.find(networks.DEFAULT, home)
-    script = egress.script(policy, [egress.Membership(found, _address(found, _NAMES))], is_new=is_new)
+    membership = egress.Membership(found, _address(found, _NAMES), is_policed=False)
+    script = egress.script(policy, [membership], is_new=is_new)
     filters.apply(script, namespace=namespace, user=user)
 
 
