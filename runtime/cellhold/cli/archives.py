@@ -83,9 +83,7 @@ def save(arguments: argparse.Namespace) -> int:
     home = open_home()
     found = [(image := stored.find(name, home), stored.name_as(name, image)) for name in arguments.image]
     if arguments.format == "archive":
-        with files.writing(arguments.output) as file:
-            saving.save(found, file, home=home)
-        return 0
+        return files.written(arguments.output, lambda file: saving.save(found, file, home=home))
     if arguments.output is None:
         raise InvalidSpec("cannot save a directory to standard output", hint="name it: -o DIRECTORY")
     try:

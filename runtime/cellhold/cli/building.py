@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellhold import quantity
-from cellhold.cli import bars, options, signals, steps
+from cellhold.cli import bars, files, options, signals, steps
 from cellhold.cli.copying import say
 from cellhold.errors import BuildFailed, CellholdError, InvalidSpec
 from cellhold.store.home import open_home
@@ -72,7 +72,8 @@ def build(arguments: argparse.Namespace) -> int:
     except CellholdError as error:
         return _told(error, kind)
     if arguments.iidfile:
-        Path(arguments.iidfile).write_text(str(image.id), encoding="ascii")
+        with files.writing(arguments.iidfile) as file:
+            file.write(str(image.id).encode())
     print(json.dumps({"event": "built", "id": str(image.id), "names": image.names}) if kind == "json" else image.id, flush=True)
     return 0
 

@@ -62,6 +62,4 @@ def export(arguments: argparse.Namespace) -> int:
     """Write the tar."""
     from cellhold import committing  # noqa: PLC0415
 
-    with files.writing(arguments.output) as file:
-        committing.export(arguments.container, file, open_home())
-    return 0
+    return files.written(arguments.output, lambda file: committing.export(arguments.container, file, open_home()))

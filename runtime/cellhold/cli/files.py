@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cellhold.cli.copying import say
 from cellhold.errors import CellholdError, InvalidSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
 
@@ -31,16 +33,73 @@ def reading(name: str | None) -> Iterator[BinaryIO]:
         yield file
 
 
+FAILED = 1  # docker's, for what it was asked to write and could not
+
+
+class Unwritten(CellholdError):
+    """What was to be written is not there: no file, or, of a pipe or standard output, a part that is no archive."""
+
+
 @contextmanager
 def writing(name: str | None) -> Iterator[BinaryIO]:
-    """The file of that name, made or overwritten; None: standard output. Raises CellholdError, InvalidSpec (that is a terminal)."""
+    """The file of that name, there when the block is through, and as it was before if it is not; None: standard output.
+
+    Raises CellholdError, InvalidSpec (standard output is a terminal), Unwritten once writing has begun.
+    """
     if name is None:
         if sys.stdout.isatty():
             raise InvalidSpec("cannot write an archive to a terminal", hint="name a file: -o FILE, or > FILE")
-        yield sys.stdout.buffer
+        with _written("standard output"):
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
         return
-    try:
-        with Path(name).open("wb") as file:
+    target = os.path.realpath(name)  # of a link, where it leads
+    is_there = os.path.exists(target)
+    if is_there and not (os.path.isfile(target) and os.access(os.path.dirname(target), os.W_OK)):  # a pipe, a device; or nothing beside it
+        with _opened(name, name) as file, _written(name):
             yield file
+            file.flush()
+        return
+    draft = f"{target}.{os.urandom(4).hex()}.part"
+    with _opened(draft, name) as file:
+        try:
+            with _written(name):
+                yield file
+                file.flush()
+                if is_there:
+                    os.fchmod(file.fileno(), stat.S_IMODE(os.stat(target).st_mode))
+                os.replace(draft, target)
+        except BaseException:
+            os.unlink(draft)
+            raise
+
+
+def _opened(path: str, name: str) -> BinaryIO:
+    try:
+        return open(path, "wb")
     except OSError as error:
         raise CellholdError(f"cannot write {name}: {os.strerror(error.errno or 0)}") from error
+
+
+@contextmanager
+def _written(name: str) -> Iterator[None]:
+    """Raise Unwritten in place of what writing raises, unless it is that nobody reads any more."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if name == "standard output":  # what is left in its buffer would be written at the end of the process, and fail again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Unwritten(f"cannot write {name}: {os.strerror(error.errno or 0)}") from error
+
+
+def written(name: str | None, write: Callable[[BinaryIO], object]) -> int:
+    """Call `write` with the file of that name (see writing()); the command's status. What goes wrong with the file is said here."""
+    try:
+        with writing(name) as file:
+            write(file)
+    except Unwritten as error:
+        say(f"cellhold: {error}\n")
+        return FAILED
+    return 0

@@ -14,6 +14,7 @@ from cellhold.image import fields, mediatypes, stored
 from cellhold.image.archive import docker_save, layout
 from cellhold.image.descriptor import Descriptor
 from cellhold.image.reference import Reference
+from cellhold.store import removal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,8 +57,19 @@ class _Sink:
 
 
 def save_layout(images: Sequence[tuple[StoredImage, str | None]], directory: Path, *, home: Home) -> None:
-    """Write an OCI layout to a directory, which is made; raises FileExistsError where something is."""
+    """Write an OCI layout to a directory, which is made, and removed again if not all of it can be written.
+
+    Raises FileExistsError where something is.
+    """
     directory.mkdir()
+    try:
+        _write_layout(images, directory, home)
+    except BaseException:
+        removal.remove(directory)
+        raise
+
+
+def _write_layout(images: Sequence[tuple[StoredImage, str | None]], directory: Path, home: Home) -> None:
 
     def put(name: str, content: BinaryIO, size: int) -> None:
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
