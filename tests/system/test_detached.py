@@ -9,14 +9,14 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from boxes import MIB, cellhold, command, environment, eventually
-from cellhold import containers, logs
+from cellhold import containers, logs, monitoring
 from cellhold.container import Container
 from cellhold.detached import Detached
 from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed
@@ -518,3 +518,19 @@ def test_wrong_moves_have_docker_s_reasons(busybox_root: Path) -> None:
         assert "it is stopped" in command("kill", "mover").stderr
         assert command("stop", "mover").returncode == 0  # docker: no error
         assert command("rm", "mover", "nosuch").stdout == "mover\n"
+
+
+def test_clients_of_its_monitor_that_say_nothing_keep_nobody_out_and_do_not_hold_up_its_program(busybox_root: Path) -> None:
+    line = "echo line $i of what nobody reads, and it is long enough"
+    script = f"sleep 2; i=0; while [ $i -lt 4000 ]; do i=$((i+1)); {line}; done; echo through; sleep 100"
+    with box(busybox_root, script) as made, ExitStack() as closing:
+        made.start()
+        for _ in range(70):  # more than it keeps
+            closing.enter_context(monitoring.connected(open_home().container(made.id)))
+        for _ in range(3):
+            entered = made.exec("true")
+            assert entered.wait(30) == 0
+            entered.close()
+        attached = monitoring.attach(open_home().container(made.id))
+        attached.socket.close()
+        assert eventually(lambda: "through" in said(made))

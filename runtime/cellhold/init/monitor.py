@@ -72,6 +72,7 @@ class Monitor(launcher.Launcher):
         self.stdin = stdin
         self.outputs = outputs
         self.clients: dict[int, _socket.socket] = {}
+        self.attached: set[int] = set()  # those of them that asked for the output
         self.waiting: dict[int, bytes] = {}  # clients that have no room for the last piece, which is here
         self.one: Watched | None = None
         self.is_let_go = self.has_begun = self.is_held_up = False
@@ -185,8 +186,11 @@ class Monitor(launcher.Launcher):
         fd, _address = self.listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001  # accept() is the other half's, that costs an import of enum
         client = _socket.socket(fileno=fd)
         if len(self.clients) >= _MOST_CLIENTS:
-            client.close()
-            return
+            idle = next((one for one in self.clients if one not in self.attached), None)
+            if idle is None:
+                client.close()
+                return
+            self.dismiss(idle)  # who asks something is done at once: this one says nothing
         self.clients[client.fileno()] = client
         self.poll.register(client, select.POLLIN)
 
@@ -215,6 +219,8 @@ class Monitor(launcher.Launcher):
             prepare.send_descriptors(self.clients[fd], [self.stdin] if self.stdin >= 0 else [], GREETING, _socket.MSG_DONTWAIT)
         except OSError:
             self.dismiss(fd)
+        else:
+            self.attached.add(fd)
 
     def copy(self, fd: int) -> None:
         """Take a piece of output, write it down, and pass it on to the clients."""
@@ -229,7 +235,7 @@ class Monitor(launcher.Launcher):
                 os.close(fd)
             return
         self.log.write(self.outputs[fd], piece)
-        for client in tuple(self.clients):
+        for client in tuple(self.attached):
             self.give(client, bytes([self.outputs[fd]]) + piece)
         self.hold_up()
 
@@ -266,6 +272,7 @@ class Monitor(launcher.Launcher):
         """A client is gone."""
         self.poll.unregister(fd)
         self.waiting.pop(fd, None)
+        self.attached.discard(fd)
         self.clients.pop(fd).close()
         self.hold_up()
 
