@@ -13,22 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from jupyter_client.manager import KernelManager
-from jupyter_core.utils import ensure_event_loop
 
 from boxes import eventually, run, shell, spec
 from cellhold import hostpath
 from cellhold.detached import Detached
 from cellhold.errors import CellholdError, ImageNotFound, InvalidSpec, NotAllowed, SetupFailed
 from cellhold.spec import Mount, Spec
-from cellhold_kernel import install
 from cellhold_kernel.folder import Folder
 from cellhold_kernel.hostdirs import hold
 from cellhold_kernel.policy import Policy
 from cellhold_kernel.workspace import Workspace
 from flips import flipping
-from kernels import running
+from kernels import beside, running
 from people import furnish, person
+from ruled import POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,18 +46,6 @@ def told(error: BaseException) -> str:
 # ------------------------------------------------------------------------------------------------- the folder of a notebook
 
 
-@pytest.fixture(scope="module")
-def _kernelspec(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    data = tmp_path_factory.mktemp("jupyter")
-    install.install(data, texts={})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JUPYTER_PATH", str(data))
-        patch.setenv("JUPYTER_PLATFORM_DIRS", "1")
-        loop = ensure_event_loop()  # jupyter_client keeps one for its blocking calls
-        yield
-        loop.close()
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A notebook's folder with another one's in it."""
@@ -70,15 +56,18 @@ def folder(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def notebook(folder: Path) -> Iterator[Notebook]:
-    with running(KernelManager(kernel_name="cellhold"), cwd=str(folder)) as opened:
+def notebook(folder: Path, policy: str = "") -> Iterator[Notebook]:
+    """One in that folder, with that policy for its machine."""
+    rules = folder.parent / "policy.toml"
+    rules.write_text(policy)
+    with running(beside("ruled.py"), cwd=str(folder), env={**os.environ, POLICY: str(rules)}) as opened:
         yield opened
 
 
 LOOK = "import os; print(sorted(os.listdir('/workspace')))"
 
 
-@pytest.mark.usefixtures("_kernelspec")
+@pytest.mark.usefixtures("jupyter_loop")
 @pytest.mark.parametrize("way", ["ro", "rw"])
 def test_a_link_in_the_place_of_a_notebooks_folder_shows_it_nothing_of_the_host(folder: Path, way: str) -> None:
     with notebook(folder) as above, notebook(folder / "sub") as victim:
@@ -100,7 +89,7 @@ def test_a_link_in_the_place_of_a_notebooks_folder_shows_it_nothing_of_the_host(
         assert "alive" in fresh.text, fresh.error
 
 
-@pytest.mark.usefixtures("_kernelspec")
+@pytest.mark.usefixtures("jupyter_loop")
 def test_no_cell_hangs_or_sees_the_host_while_the_folders_name_is_flipped(folder: Path) -> None:
     (folder / "decoy").symlink_to("/")
     with notebook(folder / "sub") as victim:
@@ -112,7 +101,7 @@ def test_no_cell_hangs_or_sees_the_host_while_the_folders_name_is_flipped(folder
                 assert "['marker']" in cell.text
 
 
-@pytest.mark.usefixtures("_kernelspec")
+@pytest.mark.usefixtures("jupyter_loop")
 def test_a_cell_with_the_right_to_write_can_move_neither_what_is_covered_nor_what_leads_there(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +168,24 @@ def test_flipping_names_below_a_pattern_of_images_runs_nothing_else(busybox_root
     assert "good\n" in outcomes
     assert all(text == "good\n" or "NotAllowed" in text for text in outcomes), set(outcomes)
     assert len(set(outcomes)) > 1
+
+
+@pytest.mark.usefixtures("jupyter_loop")
+def test_each_cell_that_asks_for_what_is_flipped_gets_an_answer(busybox_root: Path, folder: Path, listed: Path, tmp_path: Path) -> None:
+    for root in (listed / "name", tmp_path / "secret"):
+        subprocess.run(["cp", "-a", f"{busybox_root}/.", root], check=True)
+    asked = (
+        f"%container volume={listed / 'name'}:/x:ro\nprint(open('/x/content').read())",
+        f"%%run {listed / 'name'}\ncat /content",
+    )
+    outcomes = []
+    policy = f'[ceilings]\nvolumes = ["{listed}"]\nimages = ["host", "{listed}/*"]'
+    with notebook(folder, policy) as hostile, flipping(listed / "name", listed / "other"):
+        for number in range(RESTARTS):
+            cell = hostile.run(asked[number % 2])  # an answer within PATIENCE, or this fails
+            outcomes.append(cell.text + cell.error)
+    assert not any("secret\n" in text for text in outcomes), outcomes
+    assert all("good" in text or "NotAllowed: cannot use" in text for text in outcomes), outcomes
 
 
 def test_what_was_opened_is_what_is_shown_whatever_is_in_its_place_when_the_container_starts(busybox_root: Path, listed: Path) -> None:
