@@ -370,6 +370,7 @@ def run(script, *mounts):
 
 place = Path(sys.argv[1])
 os.chdir(place.parent)
+os.environ["CELLHOLD_HOME"] = os.path.expanduser("~/.local/share/cellhold")
 """
 
 
