@@ -343,3 +343,36 @@ def test_nothing_that_is_granted_passes_a_ceiling(asked: Request[Any], trust: Tr
     if isinstance(asked, CommitRequest):
         assert policy.images is None or asked.name in policy.images
         assert granted.name.startswith("localhost/nb/a1/")
+
+
+@st.composite
+def mounting(draw: st.DrawFn) -> tuple[Request[Any], Machine]:
+    """A request that is about mounts, tmpfs and networks alone, so that many are granted."""
+    ceilings = dict.fromkeys(draw(st.sets(st.sampled_from(["memory", "disk"]))), 64)
+    policy = Policy(
+        path=Path("/etc/p.toml"),
+        limits={key: UNITS[key][0].format(amount) for key, amount in ceilings.items()},
+        volumes=draw(optional(st.lists(st.sampled_from(["notes", "notes:ro", "other", "/srv/data", "/srv/data:rw"])).map(tuple))),
+        networks=draw(optional(st.just(("none", "lab")))),
+        egress=draw(st.sampled_from(EGRESSES)),
+    )
+    volumes = draw(st.lists(st.sampled_from(VOLUMES), max_size=2, unique_by=lambda text: text.split(":")[-2:][0]))
+    network = draw(st.sampled_from(["none", "bridge", "lab"]))
+    egress = draw(optional(st.sampled_from(EGRESSES))) if network != "none" else None
+    base = Settings().over("kernel.json", {"memory": "32m", "disk": "32m"})
+    said = {"network": network, **({"egress": egress} if egress else {})}
+    if draw(st.booleans()):
+        more = {"volume": " ".join(volumes), "tmpfs": draw(st.sampled_from(TMPFS))}
+        return ContainerRequest(settings=base, owner="a1", words={**said, **more}), Machine(policy, ceilings, {})
+    run = {**said, "volume": volumes, "tmpfs": [draw(st.sampled_from(TMPFS))], "shm_size": draw(st.sampled_from(["16m", "100m"]))}
+    return RunRequest(settings=base, owner="a1", flags=run, image="busybox"), Machine(policy, ceilings, {})
+
+
+@settings(max_examples=500, deadline=None)
+@given(mounting())
+def test_what_a_cell_is_shown_and_where_it_writes_is_within_the_policy(made: tuple[Request[Any], Machine]) -> None:
+    asked, machine = made
+    granted, refusal = answer(asked, Trust.CELL, machine.policy)
+    if refusal is None:
+        check_spec(granted.spec, machine, trusts=dict.fromkeys(("image", "volume", "tmpfs", "storage"), Trust.CELL))
+        assert granted.spec.shm_bytes is None or granted.spec.shm_bytes <= 32 * MIB
