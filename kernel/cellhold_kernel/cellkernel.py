@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from cellhold.errors import CellholdError
-from cellhold_kernel import meeting
+from cellhold_kernel import logged, meeting
 from cellhold_kernel.back import Back
+from cellhold_kernel.lastwords import LastWords
 from cellhold_kernel.programs import InsideProgram
 from cellhold_kernel.tail import Tail
 
@@ -94,8 +95,9 @@ class Box(Protocol):
 class CellKernel:
     """A container that runs, or comes up, and its sockets.
 
-    life: a descriptor that is readable when it has ended. back: None until the cell kernel has bound its sockets. began, connected:
-    moments of CLOCK_MONOTONIC. ready_after: seconds from the order to the first word of the cell kernel; None until then.
+    words: what an ipykernel has said and was not heard to say. life: a descriptor that is readable when it has ended. back: None
+    until the cell kernel has bound its sockets. began, connected: moments of CLOCK_MONOTONIC. ready_after: seconds from the order to
+    the first word of the cell kernel; None until then.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class CellKernel:
         self.back: Back | None = None
         self.connected = 0.0
         self._companion: Companion | None = None  # of a shell
+        self.words: LastWords | None = None
         self.program = program
         spec = granted.spec
         with ExitStack() as undo:
@@ -125,7 +128,8 @@ class CellKernel:
                 mounts = (*spec.mounts, self.meeting.mount)
                 env = {**spec.env, **program.env}
                 image = program.image or spec.image
-                self.box = create(replace(spec, image=image, entrypoint=(), args=program.argv, env=env, user=_USER, mounts=mounts))
+                args = logged.command(program.argv) or program.argv
+                self.box = create(replace(spec, image=image, entrypoint=(), args=args, env=env, user=_USER, mounts=mounts))
             else:
                 from cellhold_kernel.shell import lines  # noqa: PLC0415  # imported for an image without Python
 
@@ -140,7 +144,12 @@ class CellKernel:
         self.tail = Tail(mirror=2 if os.environ.get("CELLHOLD_DEBUG") else None)
         self._run.callback(self.tail.close)
         if isinstance(self.program, InsideProgram):
-            self.box.start(stdout=self.tail.writer, stderr=self.tail.writer)
+            stdin = None
+            if logged.command(self.program.argv) is not None:
+                self.words = LastWords(self.meeting)
+                self._run.callback(self.words.close)
+                stdin = self.words.memory
+            self.box.start(stdin=stdin, stdout=self.tail.writer, stderr=self.tail.writer)
         else:
             from cellhold_kernel.shell.companion import Companion  # noqa: PLC0415  # as above
 

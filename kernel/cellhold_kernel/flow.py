@@ -29,11 +29,14 @@ class Flow:
         self._loop = loop
         self._waits_since: float | None = None
 
-    def takes(self, kernel: CellKernel, channel: str) -> bool:
-        """Whether the next message of a cell kernel's channel may be read. Ask before each: it says, too, whether it may be large."""
+    def takes(self, kernel: CellKernel, channel: str, *, is_over: bool = False) -> bool:
+        """Whether the next message of a cell kernel's channel may be read. Ask before each: it says, too, whether it may be large.
+
+        is_over: the cell kernel has ended. What is left is what its sockets hold, and that is not much.
+        """
         if kernel.back is not None:
-            kernel.back.room.is_open = self._front.has_room
-        return self._front.takes(channel)
+            kernel.back.room.is_open = is_over or self._front.has_room
+        return is_over or self._front.takes(channel)
 
     def regulate(self, *, is_crowded: bool) -> float | None:
         """Tell the loop; gives the seconds until the next look, or None. is_crowded: whether Jupyter's cells have to wait outside."""

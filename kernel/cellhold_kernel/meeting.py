@@ -4,6 +4,7 @@
         inside/                 bind-mounted into the container at /run/cellhold; what lies in it is the container's to change
             connection.json     the cell kernel's connection file
             kernel-1 ...        its sockets, one a channel
+            ipykernel_logged.py what runs in front of an ipykernel, with two pipes for its output, stdout and stderr
 
 Nothing in `inside` is believed: names are opened beneath its descriptor, without following links.
 """
@@ -21,10 +22,13 @@ from cellhold.store.home import open_home
 from cellhold_kernel.connection import CHANNELS, Connection
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 TARGET = "/run/cellhold"
 CONNECTION_FILE = f"{TARGET}/connection.json"
+_PROGRAM = "ipykernel_logged.py"
+PROGRAM = f"{TARGET}/{_PROGRAM}"
 _PREFIX = "kernel"
 _PORTS = {channel: number for number, channel in enumerate(CHANNELS, start=1)}
 NAMES = {channel: f"{_PREFIX}-{port}" for channel, port in _PORTS.items()}
@@ -42,10 +46,28 @@ class Meeting:
         self.inside = str(inside)
         self.directory = os.open(inside, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         connection = Connection(transport="ipc", ip=f"{TARGET}/{_PREFIX}", ports=_PORTS, key=key, signature_scheme=signature_scheme)
-        file = os.open("connection.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self.directory)
-        with os.fdopen(file, "w") as stream:
-            stream.write(connection.text())
+        self._write("connection.json", connection.text())
         self.mount = Mount(kind="bind", source=str(inside), target=TARGET, opened=HostPath(os.dup(self.directory), str(inside)))
+
+    def _write(self, name: str, text: str) -> None:
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self.directory)
+        with os.fdopen(file, "w") as stream:
+            stream.write(text)
+
+    def prepare_log(self, program: str, pipes: Sequence[str]) -> dict[str, int]:
+        """Put a program there that runs before the cell kernel, and pipes; gives our ends of those. Raises OSError.
+
+        For a start of the same container, what it has made of them is replaced.
+        """
+        for name in (_PROGRAM, *pipes):
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self.directory)
+        self._write(_PROGRAM, program)
+        ends: dict[str, int] = {}
+        for name in pipes:
+            os.mkfifo(name, 0o600, dir_fd=self.directory)
+            ends[name] = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.directory)
+        return ends
 
     def names(self) -> dict[str, str] | None:
         """What the cell kernel calls its sockets; None until it has bound those that are connected to (the heartbeat's is not one)."""

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 _MAGICS = (b"%container", b"%limits", b"%network", b"%%dockerfile", b"%%run")
 _OUTPUT = frozenset({"stream", "display_data", "update_display_data", "execute_result"})
 _SHUTDOWN_SECONDS = 1.5
-_DRAIN_SECONDS = 0.5
+_DRAIN_SECONDS, _DRAIN_OVER_SECONDS = 0.5, 5.0
 _QUIET_SECONDS = 0.01
 _BROKEN_SECONDS = 10.0  # a busy machine takes 3 to say that a container has ended
 _HELD_MOST = 1000  # messages that wait for the container to come
@@ -128,7 +128,10 @@ class HostKernel:
         """The coming container speaks: it is the present one from now on."""
         old = self._session.arrive()
         if old is not None:
-            self.displaced(old)
+            self._drain(old, is_over=False)
+            self._lost(lambda cell: controls.replaced(cell=cell))
+            self._notice = None
+            self._session.let_go(old)
         self._seen = None
         self._leftouts.forget()
         if self._replacing is not None:
@@ -139,13 +142,6 @@ class HostKernel:
             self._say(message, "stream", {"name": "stdout", "text": container.summary(self._session) + "\n"})
             self._pass_on("shell", message, self._signer.with_content(message, {**message.content, "code": asked.code}))
         self._pump()
-
-    def displaced(self, kernel: CellKernel) -> None:
-        """Read out the container that another one takes the place of, and let go of it."""
-        self._drain(kernel)
-        self._lost(lambda cell: controls.replaced(cell=cell))
-        self._notice = None
-        self._session.let_go(kernel)
 
     def working(self, work: Work) -> None:
         """Show how far the image is, in the cell that waits for it."""
@@ -170,7 +166,7 @@ class HostKernel:
 
     def ended(self, kernel: CellKernel, outcome: Outcome) -> None:
         """Killed: the cell is told and a fresh container made. Ended by itself: so does this process, with the same status."""
-        self._drain(kernel)
+        self._drain(kernel, is_over=True)
         order = self._controls.ended()
         if self._watch is None and self._seen is not None and self._requests.cell_runs():  # killed before it could say that it runs
             self._panel.cell_began(self._answers.cells + 1, self._seen.usage)
@@ -219,17 +215,29 @@ class HostKernel:
             self._session.cancel()
             self.failed(CellholdError(f"cannot start a cell kernel: its socket for {broken}"))
         else:
+            self._drain(kernel, is_over=False)
             self._replace(kernel, lambda cell: _of_broken(broken, cell))
         return 0
 
-    def _drain(self, kernel: CellKernel) -> None:
-        """Pass on what a cell kernel had sent before its end."""
-        until = time.monotonic() + _DRAIN_SECONDS
+    def _drain(self, kernel: CellKernel, *, is_over: bool) -> None:
+        """Pass on what a cell kernel has sent, and what it has said and not sent.
+
+        is_over: it has ended. What is left of it is no more than its sockets hold, so it need not wait for clients.
+        """
+        until = time.monotonic() + (_DRAIN_SECONDS if not is_over else _DRAIN_OVER_SECONDS)
         while kernel.back is not None and time.monotonic() < until and kernel.back.wait(_QUIET_SECONDS):
             for channel in CHANNELS:
-                self.received(kernel, channel)
-            if not self._front.takes("iopub"):
+                self._receive(kernel, kernel.back, channel, is_over=is_over)
+            if not is_over and not self._front.takes("iopub"):
                 time.sleep(_QUIET_SECONDS)  # a client is behind, and reads
+        for message in kernel.words.messages(self._signer, self._header_of) if kernel.words is not None else ():
+            self._published(kernel, message)
+
+    def _header_of(self, message_id: str) -> Mapping[str, Any]:
+        """The header of a request, as it was or could have been; with "" of the cell that runs."""
+        running = self._watch.message_id if self._watch is not None and not message_id else message_id
+        request = self._requests.get(running)
+        return {**self._signer.header("execute_request"), "msg_id": running} if request is None else request.message.header
 
     def _lost(self, tell: Callable[[int | None], Diagnosis]) -> None:
         """Tell everybody who waits for an answer of a container that is gone."""
@@ -381,22 +389,25 @@ class HostKernel:
 
     def received(self, kernel: CellKernel, channel: str) -> None:
         """A cell kernel's socket can be read, or written (Listener): pass on what came, as far as those who get it have read."""
-        back = kernel.back
-        if back is None:
-            return
+        if kernel.back is not None:
+            self._receive(kernel, kernel.back, channel)
+
+    def _receive(self, kernel: CellKernel, back: Back, channel: str, *, is_over: bool = False) -> None:
         back.streams[channel].flush()
-        if not self._flow.takes(kernel, channel):
+        if not self._flow.takes(kernel, channel, is_over=is_over):
             return
         for message in self._incoming(kernel, back, channel).messages():
             if isinstance(message, LeftOut):
                 self._left_out(kernel, channel, message)
             elif channel == "iopub":
+                if kernel.words is not None:
+                    kernel.words.hear(message)
                 self._published(kernel, message)
             elif channel == "stdin":
                 self._asked(message)
             else:
                 self._replied(channel, message)
-            if not self._flow.takes(kernel, channel):
+            if not self._flow.takes(kernel, channel, is_over=is_over):
                 return
 
     def _incoming(self, kernel: CellKernel, back: Back, channel: str) -> Incoming:

@@ -7,7 +7,7 @@ import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellhold_kernel import jsonscan
@@ -41,6 +41,7 @@ def scanned(pieces: Iterable[bytes]) -> tuple[str, dict[str, str], str | None]:
     return "".join(found), scan.texts, scan.fault
 
 
+@settings(deadline=None)  # a busy machine
 @given(
     OBJECTS,
     st.lists(st.integers(0, 10_000), max_size=40),
@@ -59,6 +60,7 @@ def test_any_object_cut_anywhere_yields_its_texts(
     assert texts == {name: whole[name] for name in KEPT if isinstance(whole.get(name), str)}
 
 
+@settings(deadline=None)  # a busy machine
 @given(st.lists(VALUES, max_size=20), st.integers(10, 20))
 def test_nested_values_are_skipped_whatever_is_skipped_at_once(values: list[Any], window: int) -> None:
     written = json.dumps({"data": values, "name": "x"}).encode()
@@ -68,6 +70,7 @@ def test_nested_values_are_skipped_whatever_is_skipped_at_once(values: list[Any]
         assert scanned([written]) == ("", {"name": "x"}, None)
 
 
+@settings(deadline=None)  # a busy machine
 @given(TEXTS)
 def test_one_byte_at_a_time_is_a_cut_as_well(text: str) -> None:
     written = json.dumps({"text": text, "name": "stdout"}).encode()

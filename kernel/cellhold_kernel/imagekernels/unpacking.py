@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellhold_kernel.imagekernels.found import KernelSpec, version_text
+from cellhold_kernel.logged import START_IN_LAYER
 
 if TYPE_CHECKING:
     from cellhold_kernel.imagekernels.found import Python
@@ -75,15 +76,6 @@ def main(wheels, target):
 main(*sys.argv[1:])
 '''
 
-START = """
-import sys
-if sys.path[:1] == [""]:
-    del sys.path[0]
-sys.path.insert(0, sys.argv.pop(1))
-from ipykernel import kernelapp
-kernelapp.launch_new_instance()
-"""
-
 
 def install_command(python: Python, *, wheels: str, target: str = TARGET) -> tuple[str, ...]:
     """What to run in a container of the image to make the layer. wheels: the directory with the wheels, as the container sees it."""
@@ -94,7 +86,7 @@ def kernelspec(python: Python, *, target: str = TARGET) -> KernelSpec:
     """How the kernel is started on top of the layer."""
     return KernelSpec(
         name="python3",
-        argv=(python.path, "-c", START, target, "-f", "{connection_file}"),
+        argv=(python.path, "-c", START_IN_LAYER, target, "-f", "{connection_file}"),
         display_name=version_text(python.version),
         language="python",
         prefix=python.prefix,

@@ -1,0 +1,386 @@
+"""ipykernel, with a log of what its cells have said that the host may not have heard yet. The log outlives the process.
+
+Run by logged.py's START before ipykernel itself; standard input is the log, a memfd.
+
+ipykernel keeps what is printed for 0.2 s, and zmq what is sent until it is read. When the
+process is killed all that is gone: the last lines before an out-of-memory, say. So whatever is
+printed goes into a memory that the host has, too (../lastwords.py reads it), at the moment
+when it is printed; so do displays that are not large. Each buffer of text, each display has a number, which goes
+along with its message as metadata; the host tells here which it has heard. Two segments
+take turns: one is used again when all in it has been heard, and who prints faster than that
+waits.
+
+An ipykernel that is built in another way than those that are known here does without.
+"""
+
+import codecs
+import io
+import mmap
+import os
+import struct
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+
+_Plain = Any if TYPE_CHECKING else object  # type: Any  # an OutStream's class is another base of these
+
+# The memory: what the host has heard, how far each segment is used and in which turn, what was taken from a pipe and
+# not dealt with; then the pipes' slots, then the segments with one record after the other.
+HEARD, USED, TURN, TAKEN, SLOTS = 0, 64, 80, 96, 4096
+SLOT, SEGMENT = 64 << 10, 1 << 20
+SEGMENTS = SLOTS + 2 * SLOT
+SIZE = SEGMENTS + 2 * SEGMENT
+RECORD = struct.Struct("<BBHIQQ")  # what, stream, size of the parent's id, size of the data, number, number of the taking
+NUMBER = struct.Struct("<Q")
+TEXT, DROPPED, MESSAGE = 1, 2, 3  # what a record is
+STDOUT, STDERR, SHOWN = 0, 1, 2  # its stream
+STREAMS = ("stdout", "stderr")
+METADATA = "cellhold"
+TYPES = ("display_data", "update_display_data", "execute_result", "error", "clear_output", "comm_open", "comm_msg", "comm_close")
+
+_PIECE = 128 << 10  # characters that are printed at once
+_PARENT_MOST = 128
+_MESSAGE_MOST = 256 << 10
+_PATIENCE_SECONDS = 10.0  # with a host that hears nothing, as long as ipykernel's own with its thread
+_LOOK_SECONDS = 0.001
+
+
+class _Sending(threading.local):
+    """Which stream's which buffer a thread sends next."""
+
+    mark = None  # type: Optional[Tuple[int, int]]
+
+
+_sending = _Sending()
+
+
+class Log:
+    """What was said. Forked children of the process say it by way of the process, and have no part in this."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self.pid = os.getpid()
+        self._memory = memory
+        self._lock = threading.Lock()
+        self._segment = self._used = 0
+        self._turn = 1
+        self._numbers = [0, 0, 0]
+        self._dropped = [0, 0, 0]
+        self._last = [[0, 0, 0], [0, 0, 0]]  # the highest numbers in each segment
+        self._is_patient = True
+        NUMBER.pack_into(memory, TURN, self._turn)
+
+    def number(self, stream: int) -> int:
+        """The next number of a stream."""
+        with self._lock:
+            self._numbers[stream] += 1
+            return self._numbers[stream]
+
+    def append(self, what: int, stream: int, number: int, texts: Tuple[bytes, bytes] = (b"", b""), taken: int = 0) -> None:
+        """Add a record. texts: parent and data. It is there when its segment is used that far."""
+        parent, data = texts
+        size = RECORD.size + len(parent) + len(data)
+        with self._lock:
+            if self._used + size > SEGMENT:
+                self._change_segments()
+            at = SEGMENTS + self._segment * SEGMENT + self._used
+            RECORD.pack_into(self._memory, at, what, stream, len(parent), len(data), number, taken)
+            at += RECORD.size
+            self._memory[at : at + len(parent) + len(data)] = parent + data
+            self._used += size
+            NUMBER.pack_into(self._memory, USED + 8 * self._segment, self._used)
+            last = self._last[self._segment]
+            last[stream] = max(last[stream], number)
+
+    def _change_segments(self) -> None:
+        self._segment, self._used = 1 - self._segment, 0
+        self._turn += 1
+        self._last[self._segment] = [0, 0, 0]
+        NUMBER.pack_into(self._memory, USED + 8 * self._segment, 0)
+        NUMBER.pack_into(self._memory, TURN + 8 * self._segment, self._turn)
+
+    def drop(self, stream: int, number: int) -> None:
+        """Somebody else took it: it was not sent."""
+        self._dropped[stream] = number
+        self.append(DROPPED, stream, number)
+
+    def fits(self, size: int) -> bool:
+        """Whether so many bytes go into the present segment."""
+        return self._used + size + RECORD.size + _PARENT_MOST <= SEGMENT
+
+    def is_free(self) -> bool:
+        """Whether all in the other segment has been heard."""
+        heard = struct.unpack_from("<3Q", self._memory, HEARD)
+        last = self._last[1 - self._segment]
+        return all(last[stream] <= max(heard[stream], self._dropped[stream]) for stream in (STDOUT, STDERR, SHOWN))
+
+    def wait(self) -> None:
+        """Until it is free. A host that does not hear is not waited for again before it does."""
+        until = time.monotonic() + (_PATIENCE_SECONDS if self._is_patient else 0)
+        while not self.is_free():
+            if time.monotonic() > until:
+                self._is_patient = False
+                return
+            time.sleep(_LOOK_SECONDS)
+        self._is_patient = True
+
+    def take(self, stream: int, pipe: int, number: int) -> bytes:
+        """Read from a pipe into the memory itself: what has left the pipe is nowhere else until it is printed."""
+        begin = SLOTS + stream * SLOT
+        NUMBER.pack_into(self._memory, TAKEN + 8 * stream, number)
+        with memoryview(self._memory) as whole, whole[begin : begin + SLOT] as slot:
+            size = os.readv(pipe, [slot])
+        return self._memory[begin : begin + size]
+
+    def forget(self, stream: int, size: int) -> None:
+        """What was taken is printed: make room."""
+        begin = SLOTS + stream * SLOT
+        self._memory[begin : begin + size] = bytes(size)
+
+
+def _id(header: Dict[str, Any]) -> bytes:
+    return str(header.get("msg_id", "")).encode()[:_PARENT_MOST]
+
+
+class Buffer(io.StringIO):
+    """What is printed and not sent yet: on one stream, for one cell."""
+
+    def __init__(self, stream: Any, parent: Optional[Dict[str, Any]] = None) -> None:
+        """parent: the header of the cell's request; None: of that which runs when something is printed."""
+        super().__init__()
+        self.number = stream.log.number(stream.index)
+        self._stream = stream
+        self._parent = None if parent is None else _id(parent)
+
+    def write(self, text: str) -> int:
+        """As StringIO's. The stream's lock is held: a buffer that was taken away to be sent has all that is logged of it."""
+        stream = self._stream
+        if os.getpid() == stream.log.pid:
+            parent = _id(stream.parent_header) if self._parent is None else self._parent
+            taken = stream.taken if threading.get_ident() == stream.watcher else 0
+            stream.log.append(TEXT, stream.index, self.number, (parent, text.encode("utf-8", "surrogatepass")), taken)
+        return super().write(text)
+
+
+class Buffers(Dict[Any, Buffer]):
+    """Those of one stream, by the header of the cell's request, as ipykernel has them from 6.29 on."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def __missing__(self, parent: Any) -> Buffer:
+        """A new one."""
+        self[parent] = buffer = Buffer(self._stream, dict(parent))
+        return buffer
+
+
+class LoggedStream(_Plain):  # type: ignore[misc]
+    """What is ours of the class in the place of OutStream, whatever that has for buffers; its other bases are below, and OutStream."""
+
+    log = None  # type: Any  # the process's Log
+    index = 0
+    watcher = taken = 0  # the thread that reads the pipe, and which of its readings it prints now
+    _exc = None  # type: Any
+    _buffers = _buffer = None  # type: Any
+
+    def __init__(self, session: Any, pub_thread: Any, name: str, *args: Any, **options: Any) -> None:
+        self.index = STREAMS.index(name)
+        super().__init__(session, pub_thread, name, *args, **options)
+        with self._buffer_lock:
+            self._replace_buffers()
+
+    def _replace_buffers(self) -> None:
+        raise NotImplementedError
+
+    def write(self, string: str) -> Optional[int]:
+        """As OutStream's, a piece at a time."""
+        if not isinstance(string, str) or os.getpid() != self.log.pid:
+            return super().write(string)  # type: ignore[no-any-return]
+        if len(string) > _PIECE:
+            for at in range(0, len(string), _PIECE):
+                self.write(string[at : at + _PIECE])
+            return len(string)
+        if not self.log.fits(4 * len(string)):
+            self._make_room()
+        return super().write(string)  # type: ignore[no-any-return]
+
+    def _make_room(self) -> None:
+        """Before the segments take turns: have sent what is printed, and if need be wait until it is heard."""
+        thread = self.pub_thread
+        if thread is None or threading.get_ident() == thread.thread.ident:
+            return
+        if not self.log.is_free():
+            self.flush()
+            self.log.wait()
+        thread.schedule(self._flush)
+
+    def _setup_stream_redirects(self, name: str) -> None:
+        """As OutStream's, but with a pipe whose other end the host has as well: what is in it is not lost with this process."""
+        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
+        try:
+            self._fid = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # does not wait for who writes
+            end = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            super()._setup_stream_redirects(name)
+            return
+        os.set_blocking(self._fid, True)
+        self._original_stdstream_fd = getattr(sys, name).fileno()
+        self._original_stdstream_copy = os.dup(self._original_stdstream_fd)
+        os.dup2(end, self._original_stdstream_fd)
+        os.close(end)
+        self._exc = None
+        self.watch_fd_thread = threading.Thread(target=self._watch_pipe_fd, daemon=True)
+        self.watch_fd_thread.start()
+
+    def _watch_pipe_fd(self) -> None:
+        """As OutStream's, but that a letter of several bytes may be read in two parts."""
+        self.watcher = threading.get_ident()
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        number = 0
+        try:
+            while True:
+                number += 1
+                data = self.log.take(self.index, self._fid, number)
+                if not data or not self._should_watch:
+                    return
+                self.taken = number
+                self.write(decoder.decode(data))
+                self.log.forget(self.index, len(data))
+                os.write(self._original_stdstream_copy, data)
+        except Exception:  # noqa: BLE001  # as OutStream's
+            self._exc = sys.exc_info()
+
+    def _sends(self, buffer: Buffer) -> str:
+        """What is in a buffer, which this thread sends next."""
+        _sending.mark = (self.index, buffer.number)
+        data = buffer.getvalue()
+        buffer.close()
+        return data
+
+    def _has_sent(self) -> None:
+        """It was sent, or somebody has taken it before that (`register_hook`)."""
+        mark, _sending.mark = _sending.mark, None
+        if mark is not None and os.getpid() == self.log.pid:
+            self.log.drop(*mark)
+
+
+class ManyBuffers(LoggedStream):
+    """Of ipykernel from 6.29 on: one for each cell."""
+
+    def _replace_buffers(self) -> None:
+        plain, self._buffers = self._buffers, Buffers(self)
+        for parent, buffer in plain.items():
+            self._buffers[parent].write(buffer.getvalue())
+
+    def _rotate_buffers(self) -> Any:
+        with self._buffer_lock:
+            old, self._buffers = self._buffers, Buffers(self)
+        return old
+
+    def _flush_buffers(self) -> Any:
+        for parent, buffer in self._rotate_buffers().items():
+            data = self._sends(buffer)
+            try:
+                yield dict(parent), data
+            finally:
+                self._has_sent()
+
+
+class OneBuffer(LoggedStream):
+    """Of ipykernel before."""
+
+    def _replace_buffers(self) -> None:
+        plain, self._buffer = self._buffer, Buffer(self)
+        self._buffer.write(plain.getvalue())
+
+    def _rotate_buffer(self) -> Any:
+        with self._buffer_lock:
+            old, self._buffer = self._buffer, Buffer(self)
+        return old
+
+    def _flush_buffer(self) -> Any:
+        return self._sends(self._rotate_buffer())
+
+    def _flush(self) -> None:
+        super()._flush()
+        self._has_sent()
+
+
+def stream_class(plain: Any, log: Log) -> Any:
+    """A class in the place of ipykernel's OutStream `plain`; that itself where it is built in another way than is known here."""
+    for ours, names in ((ManyBuffers, ("_rotate_buffers", "_flush_buffers")), (OneBuffer, ("_rotate_buffer", "_flush_buffer"))):
+        if all(hasattr(plain, name) for name in names):
+            return type("OutStream", (ours, plain), {"log": log})
+    return plain
+
+
+class Copied:
+    """A socket of what is published, for one display: what is sent goes into the log first."""
+
+    def __init__(self, socket: Any, log: Log, number: int) -> None:
+        self._socket = socket
+        self._log = log
+        self._number = number
+
+    def send_multipart(self, parts: List[Any], *args: Any, **options: Any) -> Any:
+        """As the socket's."""
+        size = sum(len(part) + 4 for part in parts)
+        if size <= _MESSAGE_MOST and (self._log.fits(size) or self._log.is_free()):
+            data = b"".join(struct.pack("<I", len(part)) + bytes(part) for part in parts)
+            self._log.append(MESSAGE, SHOWN, self._number, (b"", data))
+        return self._socket.send_multipart(parts, *args, **options)
+
+
+def _number_messages(session_class: Any, sockets: Tuple[Any, ...], log: Log) -> None:
+    """Let what is published have its number with it."""
+    plain = session_class.send
+
+    def send(self: Any, stream: Any, msg_or_type: Any, *args: Any, **options: Any) -> Any:
+        mark = None
+        if isinstance(stream, sockets) and os.getpid() == log.pid:
+            mark, _sending.mark = _sending.mark, None
+            kind = msg_or_type.get("msg_type") if isinstance(msg_or_type, dict) else msg_or_type
+            if mark is None and kind in TYPES:
+                mark = (SHOWN, log.number(SHOWN))
+                stream = Copied(stream, log, mark[1])
+        if mark is not None and isinstance(msg_or_type, dict):
+            metadata = dict(msg_or_type.get("metadata") or {}, **{METADATA: list(mark)})
+            msg_or_type = dict(msg_or_type, metadata=metadata)
+        elif mark is not None:
+            options["metadata"] = dict(options.get("metadata") or {}, **{METADATA: list(mark)})
+        return plain(self, stream, msg_or_type, *args, **options)
+
+    session_class.send = send
+
+
+def _opened() -> Log:
+    """The log in the memory that is our standard input; what reads that, reads nothing from now on."""
+    memory = mmap.mmap(0, SIZE)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return Log(memory)
+
+
+def prepare() -> None:
+    """Have ipykernel keep a log."""
+    import zmq
+    from ipykernel import iostream
+    from jupyter_client.session import Session
+
+    log = _opened()
+    iostream.OutStream = stream_class(iostream.OutStream, log)  # type: ignore[misc]
+    _number_messages(Session, (iostream.BackgroundSocket, iostream.IOPubThread), log)
+    plain = iostream.IOPubThread.__init__  # type: Any
+
+    def begin(self: Any, socket: Any, *args: Any, **options: Any) -> None:
+        plain(self, socket, *args, **options)
+        if hasattr(zmq, "XPUB_NODROP"):  # wait for a host that is behind: after 1000 messages zmq would throw away the others
+            socket.setsockopt(zmq.XPUB_NODROP, 1)
+
+    iostream.IOPubThread.__init__ = begin  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    prepare()

@@ -1,0 +1,242 @@
+"""What a cell has said arrives, also what it said just before it was killed; then, what has killed it."""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import zmq
+from jupyter_client.manager import KernelManager
+
+from cellhold_kernel import install
+from kernels import PATIENCE, beside, running, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kernels import Cell, Notebook
+
+pytestmark = pytest.mark.usefixtures("jupyter_path")
+
+DIE = "import os; os.kill(os.getpid(), 9)"
+LINES = "".join(f"{number}\n" for number in range(1000))
+
+
+@pytest.fixture
+def notebook() -> Iterator[Notebook]:
+    """Beside it, a kill is one at the memory limit (standin.py)."""
+    with running(beside("standin.py", memory="256m")) as started:
+        yield started
+
+
+def printed(cell: Cell, name: str = "stdout") -> str:
+    return "".join(content["text"] for content in cell.of("stream") if content["name"] == name)
+
+
+def last_stream(notebook: Notebook) -> str:
+    """What is printed until the thousand lines are there; nobody says `idle` when a kernel has died."""
+    text = ""
+    while not text.endswith("999\n"):
+        message = notebook.client.get_iopub_msg(timeout=PATIENCE)
+        text += message["content"].get("text", "")
+    return text
+
+
+def kinds(cell: Cell) -> list[str]:
+    return [message["msg_type"] for message in cell.published]
+
+
+# ------------------------------------------------------------------------------------------------------------- killed, 20 of 20
+
+
+def test_the_last_lines_arrive_and_then_what_has_killed_the_cell(notebook: Notebook) -> None:
+    for _ in range(20):
+        cell = notebook.run(f"for number in range(1000): print(number)\n{DIE}")
+        assert printed(cell) == LINES
+        assert kinds(cell)[-2:] == ["error", "status"]
+        assert cell.reply["ename"] == "MemoryLimitExceeded"
+
+
+@pytest.mark.requires("root", "overlayfs")
+def test_the_last_lines_before_the_memory_limit_arrive(kernel: Notebook) -> None:
+    end = "x = bytearray(1)\nwhile True: x += bytes(10_000_000)"
+    for _ in range(5):
+        cell = kernel.run(f"import sys\nfor number in range(1000): print(number)\nprint('err', file=sys.stderr)\n{end}")
+        assert printed(cell) == LINES
+        assert printed(cell, "stderr").endswith("err\n")
+        assert cell.reply["ename"] == "MemoryLimitExceeded"
+        assert kinds(cell)[-2:] == ["error", "status"]
+
+
+@pytest.mark.requires("root", "overlayfs")
+def test_a_cell_that_is_ended_for_its_time_has_said_all_until_then(kernel: Notebook) -> None:
+    count = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    count += "for number in range(10**9):\n    print(number); time.sleep(0.001)"
+    kernel.run("%limits cell-time=1s")
+    cell = kernel.run(count)
+    assert cell.reply["ename"] == "TimeLimitExceeded"
+    numbers = [int(line) for line in printed(cell).split()]
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) > 1000
+
+
+def test_what_was_printed_is_no_less_than_what_was_done(notebook: Notebook, tmp_path: Path) -> None:
+    """Killed from outside, at any moment."""
+    done = tmp_path / "done"
+    code = f"file = open({str(done)!r}, 'w')\nfor number in range(10**9):\n    print(number); file.write(f'{{number}}\\n'); file.flush()"
+    for _ in range(5):
+        done.unlink(missing_ok=True)
+        cell = notebook.client.execute(f"{code}")
+        assert until(lambda: done.exists() and done.stat().st_size > 100_000)
+        notebook.client.execute("%container kill")
+        numbers = [int(line) for line in printed(notebook.collect(cell)).split()]
+        assert numbers == list(range(len(numbers)))
+        assert len(numbers) >= len(done.read_text().splitlines())
+        assert notebook.run("%container restart").status == "ok"
+
+
+# ------------------------------------------------------------------------------------------------------------- what was said
+
+
+def test_more_than_the_log_holds_arrives_whole(notebook: Notebook) -> None:
+    cell = notebook.run(f"for number in range(34): print(number, 'é' * 1_000_000)\n{DIE}")
+    assert printed(cell).splitlines() == [f"{number} {'é' * 1_000_000}" for number in range(34)]
+
+
+def test_what_was_written_to_the_descriptors_arrives(notebook: Notebook) -> None:
+    code = (
+        "import os, subprocess\nfor number in range(1000): os.write(1, b'%d\\n' % number)\nsubprocess.run(['sh', '-c', 'echo sub >&2'])\n"
+    )
+    code += "import ctypes; ctypes.CDLL(None).dprintf(2, b'free(): invalid pointer\\n')\n"
+    for _ in range(5):
+        cell = notebook.run(code + DIE)
+        assert printed(cell) == LINES
+        assert printed(cell, "stderr").endswith("sub\nfree(): invalid pointer\n")
+
+
+def test_every_letter_arrives_wherever_a_pipe_is_cut(notebook: Notebook) -> None:
+    cell = notebook.run(
+        "import os\nfor _ in range(20): os.write(1, ('x' + 'é' * 50_000).encode())\nos.write(1, b'\\n')\nimport time; time.sleep(1)"
+    )
+    assert printed(cell) == ("x" + "é" * 50_000) * 20 + "\n"
+
+
+def test_displays_arrive_in_their_place(notebook: Notebook) -> None:
+    for _ in range(5):
+        cell = notebook.run(f"for number in range(30):\n    print('a')\n    display(number)\nprint('b')\n{DIE}")
+        said = [message["content"] for message in cell.published if message["msg_type"] in {"stream", "display_data"}]
+        texts = [content.get("text", content.get("data", {}).get("text/plain")) for content in said if content.get("name") != "stderr"]
+        assert texts == [text for number in range(30) for text in ("a\n", str(number))] + ["b\n"]
+
+
+def test_nothing_arrives_twice(notebook: Notebook) -> None:
+    code = "import os, sys, time\nprint('sent', flush=True)\ndisplay('shown')\ntime.sleep(0.5)\n"
+    code += "if not (child := os.fork()):\n    print('child', flush=True)\n    time.sleep(0.3)\n    os._exit(0)\n"
+    code += "os.waitpid(child, 0)\nprint('late')\n"
+    cell = notebook.run(code + DIE)
+    assert sorted(printed(cell).split()) == ["child", "late", "sent"]
+    assert len(cell.of("display_data")) == 1
+    assert printed(notebook.run("print('again')")) == "again\n"
+
+
+def test_what_a_thread_of_an_earlier_cell_says_is_that_cells(notebook: Notebook) -> None:
+    first = notebook.client.execute(
+        "import threading, time\ndef speak():\n    time.sleep(1)\n    print('earlier')\nthreading.Thread(target=speak).start()"
+    )
+    notebook.collect(first)
+    second = notebook.client.execute(f"time.sleep(1.1)\nprint('now')\n{DIE}")
+    said: dict[str, str] = {}
+    while True:
+        message = notebook.client.get_iopub_msg(timeout=PATIENCE)
+        if message["msg_type"] == "stream":
+            said[message["parent_header"]["msg_id"]] = message["content"]["text"]
+        if message["msg_type"] == "error":
+            break
+    assert said in ({first: "earlier\n", second: "now\n"}, {second: "earlier\nnow\n"})  # which it is, IPython's version decides
+
+
+def test_the_output_limit_holds_for_it(notebook: Notebook) -> None:
+    notebook.run("%limits output=100k")
+    cell = notebook.run(f"print('x' * 1_000_000)\n{DIE}")
+    assert printed(cell) == ""
+    assert "OutputLimitExceeded" in printed(cell, "stderr")
+
+
+@pytest.mark.parametrize("end", ["import os; os._exit(3)", "import os; os.abort()", "import os; os.kill(os.getpid(), 15)"])
+def test_a_kernel_that_ends_by_itself_has_said_it_too(end: str, notebook: Notebook) -> None:
+    notebook.client.execute(f"for number in range(1000): print(number)\n{end}")
+    assert last_stream(notebook) == LINES
+    assert until(lambda: not notebook.manager.is_alive())
+
+
+@pytest.mark.requires("root", "overlayfs")
+@pytest.mark.parametrize(
+    ("texts", "code"),
+    [
+        ({}, f"for number in range(1000): print(number)\n{DIE}"),
+        ({"kernel": "shell"}, "n=0; while [ $n -lt 1000 ]; do echo $n; n=$((n+1)); done; kill -9 $$"),
+    ],
+    ids=["python", "shell"],
+)
+def test_a_container_that_ends_by_itself_has_said_it_too(texts: dict[str, str], code: str, jupyter_path: Path) -> None:
+    name = f"cellhold-{'-'.join(texts.values())}"
+    install.install(jupyter_path, name=name, texts=texts)
+    with running(KernelManager(kernel_name=name)) as notebook:
+        notebook.client.execute(code)
+        assert last_stream(notebook) == LINES
+        assert until(lambda: not notebook.manager.is_alive())
+
+
+def test_a_container_that_is_replaced_while_a_cell_runs_has_said_it_too(notebook: Notebook) -> None:
+    cell = notebook.client.execute("for number in range(1000): print(number)\nimport time; time.sleep(100)")
+    assert notebook.client.get_iopub_msg(timeout=PATIENCE)
+    notebook.client.execute("%container restart")
+    whole = notebook.collect(cell)
+    assert printed(whole) == LINES
+    assert whole.reply["ename"] == "ContainerRestarted"
+
+
+# ------------------------------------------------------------------------------------------------------------- hostile, behind
+
+
+SPOIL = """
+import gc, mmap, os
+(log,) = [found for found in gc.get_objects() if isinstance(found, mmap.mmap) and len(found) > 2 << 20]
+log[:] = {bytes} * (len(log) // {size})
+"""
+
+
+@pytest.mark.parametrize("with_what", [b"\xff", b"\x01", b"\x03\x02\0\0\xff\xff\0\0", os.urandom(64)])
+def test_a_log_that_was_spoilt_spoils_nothing_else(with_what: bytes, notebook: Notebook) -> None:
+    cell = notebook.run(SPOIL.format(bytes=with_what, size=len(with_what)) + DIE)
+    assert cell.reply["ename"] == "MemoryLimitExceeded"
+    assert printed(notebook.run("print('fine')")).endswith("fine\n")
+
+
+def test_who_prints_while_a_client_is_behind_waits_and_nothing_is_lost(notebook: Notebook) -> None:
+    """More messages than zmq queues; before, it threw away the others."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    deaf = context.socket(zmq.SUB)
+    deaf.rcvhwm = 1
+    deaf.subscribe(b"")
+    deaf.connect(f"tcp://127.0.0.1:{notebook.client.get_connection_info()['iopub_port']}")
+    assert deaf.poll(PATIENCE * 1000)
+    try:
+        cell = notebook.client.execute("for number in range(4000): print(number, 'x' * 6000, flush=True)")
+        whole = notebook.collect_published(cell)
+    finally:
+        context.destroy(linger=0)
+    assert [int(line.split()[0]) for line in printed(whole).splitlines()] == list(range(4000))
+    assert "a front end that did not read was cut off" in printed(whole, "stderr")
+
+
+def test_standard_input_is_empty_as_ever(notebook: Notebook) -> None:
+    assert notebook.run("import os; os.read(0, 10)").text == "b''"
+
+
+def test_the_program_is_one_for_every_python_that_has_a_kernel() -> None:
+    source = (Path(install.__file__).parent / "inside/ipykernel_logged.py").read_text("ascii")
+    ast.parse(source, feature_version=(3, 6))
