@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytest_plugins = ("images", "peers", "registry")  # their fixtures: images of containers, and who else makes and keeps those
+pytest_plugins = ("images", "peers", "registry", "kernelspecs")  # their fixtures: images, who else makes and keeps those; kernels
 
 collect_ignore = [] if os.geteuid() else ["vm"]  # what an ordinary user can do in the guest
 _MADE_SLOWLY = {"debian_image", "debian_python_image"}  # once for all sessions, by whichever test asks first

@@ -1,6 +1,6 @@
 """Cellhold's Jupyter kernel: a notebook's cells run in a container of its own.
 
-    python -m cellhold_kernel -f CONNECTION_FILE [--kernelspec DIRECTORY] [arguments for the kernel in the container]
+    python -E -P -m cellhold_kernel -f CONNECTION_FILE [--kernelspec DIRECTORY] [arguments for the kernel in the container]
 
 The process that Jupyter starts is the *host kernel*. It makes the container, relays Jupyter's messages to the *cell kernel* in it
 (an ipykernel), and answers itself what a container cannot: why it ended, and what `%container` asks.

@@ -1,11 +1,22 @@
-"""`python -m cellhold_kernel`."""
+"""The host kernel's process, as kernelspecs start it (install.py)."""
 
 from __future__ import annotations
 
 from cellhold import launch
 
-if __name__ == "__main__":
-    launch.resident()  # it takes as long to come up as the rest of us to be imported
-    from cellhold_kernel.app import main
+TYPE_CHECKING = False  # importing typing comes later
 
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Be the kernel."""
+    launch.resident()  # it takes as long to come up as the rest of us to be imported
+    from cellhold_kernel import app  # noqa: PLC0415
+
+    app.main()
+
+
+if __name__ == "__main__":
     main()

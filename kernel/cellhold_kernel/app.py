@@ -13,11 +13,13 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from cellhold import helper
 from cellhold.errors import CellholdError
 from cellhold.image import host
 from cellhold_kernel import config, connection, policy
 from cellhold_kernel.folder import Folder
 from cellhold_kernel.loop import Loop
+from cellhold_kernel.notebook import Notebook
 from cellhold_kernel.session import Session
 from cellhold_kernel.workspace import Workspace
 
@@ -61,9 +63,10 @@ def serve(given: Arguments, create: Callable[[Spec], Box], *, rules: Path = poli
     end_with_parent(loop)
     end_on_sigterm(loop)
     workspace = _workspace(given)
-    settings, failure = config.collect(given.kernelspec, notebook())
+    path = notebook()
+    settings, failure = config.collect(given.kernelspec, path, workspace.folder)
     with ExitStack() as closing:
-        session = Session(asked, loop, create=create, arguments=given.rest, sources=config.Sources(settings, workspace, rules, notebook()))
+        session = Session(asked, loop, create=create, arguments=given.rest, sources=config.Sources(settings, workspace, rules, path))
         closing.callback(session.close)
         session.open(failure)
         from cellhold_kernel import wire  # noqa: PLC0415  # these are imported while the cell kernel comes up
@@ -73,7 +76,7 @@ def serve(given: Arguments, create: Callable[[Spec], Box], *, rules: Path = poli
         signer = wire.Signer(asked.key, asked.signature_scheme)
         front = Front(asked, signer)
         closing.callback(front.close)
-        kernel = HostKernel(front, session, loop, signer, notebook())
+        kernel = HostKernel(front, session, loop, signer, None if path is None else Notebook(path, workspace.folder))
         closing.callback(kernel.close)
         loop.run(kernel.tick)
     return kernel.status
@@ -87,7 +90,8 @@ def notebook() -> Path | None:
 
 def _workspace(given: Arguments) -> Workspace:
     """The directory that Jupyter has started us in: it is the notebook's from now on, whatever its name leads to later."""
-    programs = [] if given.kernelspec is None else [given.kernelspec]
+    programs = [Path(entry) for entry in helper.search_path().split(os.pathsep)]  # who looks for a program may find one there
+    programs += [] if given.kernelspec is None else [given.kernelspec]
     with suppress(CellholdError, OSError):  # the first container tells
         host.hold_prefixes()
     try:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cellhold import quantity
+from cellhold import helper, quantity
 from cellhold_kernel.pulling import Rows
 from cellhold_kernel.tail import plain
 from cellhold_kernel.working import Work
@@ -59,6 +59,7 @@ class Build(Work):
     """One build. name: of the image."""
 
     undone = "the image was not built"
+    variables = (*helper.REGISTRIES, "SOURCE_DATE_EPOCH")
 
     def __init__(self, granted: GrantedBuild, context: BuildContext) -> None:
         """Start it."""

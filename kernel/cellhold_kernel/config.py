@@ -18,10 +18,12 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cellhold import quantity, volumes
+from cellhold import hostpath, quantity, volumes
 from cellhold.errors import CellholdError, InvalidSpec
 from cellhold.network import egress, ports
 from cellhold.spec import LOOPBACK, STORAGES, Limits, Spec
+from cellhold_kernel import documents
+from cellhold_kernel.notebook import METADATA, Notebook
 from cellhold_kernel.policy import PATH
 from cellhold_kernel.tail import plain
 from cellhold_kernel.workspace import TARGET, WAYS
@@ -31,15 +33,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellhold.spec import Mount, Port
+    from cellhold_kernel.folder import Folder
     from cellhold_kernel.workspace import Workspace
 
-METADATA = "cellhold"  # our key in a kernelspec's metadata, and in a notebook's
 UNLIMITED = "none"
 GUARDS = ("warn", "interrupt", "pause")
 _SHOWN = 64
 _LEAST_MESSAGE = 1 << 20
 _KERNEL = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_LARGEST_NOTEBOOK = 256 << 20  # bytes
+LARGEST_KERNELSPEC = 1 << 20  # bytes
+_SHOWN_PATH = 300
 _LARGEST_NUMBER = 1 << 63  # that any key could take
 
 
@@ -304,36 +307,26 @@ def of_kernelspec(directory: Path) -> Settings:
     """What the kernelspec in `directory` asks for in `metadata.cellhold`; raises InvalidSpec, or OSError where there is no kernel.json."""
     path = directory / "kernel.json"
     try:
-        texts = _asked(_document(path.read_bytes()))
-    except _Unreadable as error:
+        texts = _asked(documents.load(hostpath.read(path, LARGEST_KERNELSPEC)))
+    except ValueError as error:
         raise InvalidSpec(f"cannot read kernelspec {path}: {error}", hint="write it again with: cellhold kernel install") from None
     return Settings().over(str(path), texts)
 
 
-def of_notebook(path: Path) -> dict[str, str]:
-    """What a notebook asks for in its own `metadata.cellhold`; nothing where the file is none yet. Raises InvalidSpec."""
+def of_notebook(path: Path, folder: Folder | None = None) -> dict[str, str]:
+    """What a notebook asks for in its own `metadata.cellhold`; nothing where the file is none yet. Raises InvalidSpec.
+
+    folder: the notebook's, as it is held.
+    """
+    hint = "%container key=value in its first cell says it as well"
     try:
-        if path.stat().st_size > _LARGEST_NOTEBOOK:
-            return {}
-        return _asked(_document(path.read_bytes()))
+        return _asked(Notebook(path, folder).document())
     except FileNotFoundError:
         return {}
-    except (OSError, _Unreadable) as error:
-        raise InvalidSpec(
-            f"cannot read the metadata of notebook {path}: {getattr(error, 'strerror', None) or error}",
-            hint="%container key=value in its first cell says it as well",
-        ) from None
-
-
-class _Unreadable(Exception):
-    """Why a document says nothing, in words."""
-
-
-def _document(raw: bytes) -> Any:
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):  # whose words are Python's; a number may have too many digits
-        raise _Unreadable("it is not JSON, or nested too deeply") from None
+    except InvalidSpec as error:
+        raise InvalidSpec(str(error), hint=hint) from None
+    except ValueError as error:
+        raise InvalidSpec(f"cannot read the metadata of notebook {plain(str(path), most=_SHOWN_PATH)}: {error}", hint=hint) from None
 
 
 def _asked(document: Any) -> dict[str, str]:
@@ -342,34 +335,37 @@ def _asked(document: Any) -> dict[str, str]:
     asked = metadata.get(METADATA, {}) if isinstance(metadata, dict) else None
     if not isinstance(asked, dict):
         whose = "the document" if metadata is None else METADATA if isinstance(metadata, dict) else "metadata"
-        raise _Unreadable(f'{whose} is not an object: write "{METADATA}": {{"memory": "512m"}}')
+        raise ValueError(f'{whose} is not an object: write "{METADATA}": {{"memory": "512m"}}')  # noqa: TRY004  # as of all texts
     return {key: _text_of(value, key) for key, value in asked.items()}
 
 
 def _text_of(value: Any, key: str) -> str:
-    """Raises _Unreadable for a value that no key has."""
+    """Raises ValueError for a value that no key has."""
     if isinstance(value, str):
         return value
     if isinstance(value, list) and all(isinstance(word, str) for word in value):
         return shlex.join(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_NUMBER:
         return json.dumps(value)
-    raise _Unreadable(f"the value of {plain(key, most=_SHOWN)} is neither a text nor a number, nor a list of texts")
+    raise ValueError(f"the value of {plain(key, most=_SHOWN)} is neither a text nor a number, nor a list of texts")
 
 
-def collect(kernelspec: Path | None, notebook: Path | None) -> tuple[Settings, CellholdError | None]:
-    """What kernelspec and notebook ask for, and the first error on the way: a source that cannot be read asks for nothing."""
+def collect(kernelspec: Path | None, notebook: Path | None, folder: Folder | None = None) -> tuple[Settings, CellholdError | None]:
+    """What kernelspec and notebook ask for, and the first error on the way: a source that cannot be read asks for nothing.
+
+    folder: the notebook's, as it is held.
+    """
     settings, failure = Settings(), None
     if kernelspec is not None:
         try:
             settings = of_kernelspec(kernelspec)
         except OSError as error:
-            failure = CellholdError(f"cannot read the kernelspec: {error}")
+            failure = CellholdError(f"cannot read the kernelspec {kernelspec / 'kernel.json'}: {error.strerror}")
         except CellholdError as error:
             failure = error
     if notebook is not None:
         try:
-            settings = settings.over(f"the metadata of {notebook.name}", of_notebook(notebook), trust=Trust.METADATA)
+            settings = settings.over(f"the metadata of {notebook.name}", of_notebook(notebook, folder), trust=Trust.METADATA)
         except CellholdError as error:
             failure = failure or error
     return settings, failure

@@ -9,11 +9,13 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cellhold import hostpath
 from cellhold.errors import InvalidSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+_MOST_BYTES = 64 << 10
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 
 
@@ -54,7 +56,7 @@ class Connection:
 def read(path: Path) -> Connection:
     """The connection file at `path`; raises OSError, or InvalidSpec naming the field that is wrong."""
     try:
-        info = json.loads(path.read_text())
+        info = json.loads(hostpath.read(path, _MOST_BYTES))
         found = Connection(
             transport=_text(info, "transport", "tcp"),
             ip=_text(info, "ip", "127.0.0.1"),
@@ -63,7 +65,7 @@ def read(path: Path) -> Connection:
             signature_scheme=_text(info, "signature_scheme", "hmac-sha256"),
             curve=_curve(info),
         )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InvalidSpec(f"cannot read connection file {path}: {type(error).__name__}: {error}") from error
     if found.transport not in ("tcp", "ipc"):
         raise InvalidSpec(f"cannot use transport={found.transport} of connection file {path}: neither tcp nor ipc")

@@ -26,6 +26,16 @@ _TEXTS = re.compile(rb'"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z)', re.DOTALL)
 _NO_NUMBERS = re.compile(rb"NaN|Infinity")
 
 
+def load(raw: bytes) -> Any:
+    """The JSON in `raw`, whatever it is; NaN is read as Python reads it. Raises ValueError, whose text says what is wrong."""
+    if is_deep(raw):
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):  # whose words are Python's; a number may have too many digits
+        raise ValueError("it is not JSON, or nested too deeply") from None
+
+
 def parse(raw: bytes, *, errors: str = "strict") -> dict[str, Any]:
     """The JSON object in `raw`. errors: what to do about bytes that are not UTF-8, as of bytes.decode().
 

@@ -69,6 +69,8 @@ class Folder:
             return os.open(found, _READ)
         except FileNotFoundError:
             raise
+        except NotADirectoryError as error:
+            raise FileNotFoundError(error.errno, error.strerror, name) from error
         except OSError as error:
             raise _unreadable(name, error.strerror) from error
 

@@ -10,6 +10,7 @@ kernel.json is the one place that says it: argv hands the kernel its own directo
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -17,13 +18,14 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cellhold import image
+from cellhold import hostpath, image
 from cellhold.errors import CellholdError, InvalidSpec
 from cellhold.quantity import parse_seconds
 from cellhold.store.home import open_home
 from cellhold_kernel import config
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import ContainerRequest
+from cellhold_kernel.notebook import METADATA
 from cellhold_kernel.policy import Policy
 from cellhold_kernel.tail import plain
 
@@ -172,13 +174,28 @@ def kernelspec(
     """The content of kernel.json."""
     idle = {} if cull_idle_timeout is None else {"cull_idle_timeout": round(cull_idle_timeout)}
     return {
-        "argv": [sys.executable, "-P", "-m", "cellhold_kernel", "-f", "{connection_file}", "--kernelspec", "{resource_dir}"],
+        "argv": [*_python(), "-f", "{connection_file}", "--kernelspec", "{resource_dir}"],
         "display_name": display_name,
         "language": language,
         "interrupt_mode": "message",
         "kernel_protocol_version": "5.5",
-        "metadata": {"debugger": True, "supported_encryption": ["curve"], **idle, config.METADATA: texts},
+        "metadata": {"debugger": True, "supported_encryption": ["curve"], **idle, METADATA: texts},
     }
+
+
+def _python() -> list[str]:
+    """The host kernel's Python, which is started in the notebook's folder: it has nothing to find there.
+
+    An empty or relative entry of PYTHONPATH is that folder, also with -P; so variables do not count (-E), and what they
+    have given to this Python stands in the kernelspec.
+    """
+    flags = ["-E", "-P", *(["-s"] if sys.flags.no_user_site else [])]
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    places = [] if sys.flags.ignore_environment else [entry for entry in entries if os.path.isabs(entry)]
+    if not places:
+        return [sys.executable, *flags, "-m", "cellhold_kernel"]
+    code = f"import sys; sys.path[:0] = {places!r}; from cellhold_kernel.__main__ import main; main()"
+    return [sys.executable, *flags, "-c", code]
 
 
 def title(texts: dict[str, str], kernel: str = "Python") -> str:
@@ -197,6 +214,6 @@ def installed() -> dict[str, Path]:
 
 def _is_ours(directory: Path) -> bool:
     try:
-        return config.METADATA in json.loads((directory / "kernel.json").read_text()).get("metadata", {})
-    except (OSError, ValueError, AttributeError):
+        return METADATA in json.loads(hostpath.read(directory / "kernel.json", config.LARGEST_KERNELSPEC)).get("metadata", {})
+    except (OSError, ValueError, AttributeError, RecursionError, TypeError):
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
+from cellhold import helper
 from cellhold_kernel import flags
 from cellhold_kernel.tail import plain
 from cellhold_kernel.working import Work
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 class Layering(Work):
     """One kernel layer on its way."""
+
+    variables = helper.PIP
 
     def __init__(self, granted: GrantedContainer) -> None:
         """Start it, for the image of that container; its limits hold where the packages are installed."""

@@ -27,6 +27,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from cellhold import hostpath
 from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.linux.capabilities import mask
 from cellhold_kernel.workspace import WAYS
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 PATH = Path("/etc/cellhold/policy.toml")
 EGRESSES = ("none", "internet", "all")
+_MOST_BYTES = 1 << 20
 _LISTS = ("images", "networks", "volumes", "capabilities")
 
 
@@ -93,7 +95,7 @@ def real(path: str) -> str:
 def read(path: Path = PATH) -> Policy:
     """The policy in that file; an empty one where there is no file. Raises InvalidSpec for one that cannot be read or understood."""
     try:
-        content = path.read_bytes()
+        content = hostpath.read(path, _MOST_BYTES)
     except FileNotFoundError:
         return Policy(path=path)
     except OSError as error:

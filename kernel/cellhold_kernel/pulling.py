@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
-from cellhold import quantity
+from cellhold import helper, quantity
 from cellhold_kernel.tail import plain
 from cellhold_kernel.working import Work, bar
 
@@ -59,6 +59,8 @@ class Rows:
 
 class Pull(Work):
     """One pull."""
+
+    variables = helper.REGISTRIES
 
     def __init__(self, granted: GrantedPull) -> None:
         """Start it."""

@@ -35,7 +35,6 @@ from cellhold_kernel.widgets.door import Door
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from cellhold.outcome import Outcome
     from cellhold_kernel.back import Back
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.front import Front
     from cellhold_kernel.loop import Loop
     from cellhold_kernel.magics.lines import Asked
+    from cellhold_kernel.notebook import Notebook
     from cellhold_kernel.requests import Fates, Request
     from cellhold_kernel.session import Session
     from cellhold_kernel.working import Work
@@ -68,7 +68,7 @@ _STATES = ("busy", "idle", "starting")  # the others ("dead", "restarting") are 
 class HostKernel:
     """Relays between a front and a session's containers. `status` is what the process is to exit with."""
 
-    def __init__(self, front: Front, session: Session, loop: Loop, signer: wire.Signer, notebook: Path | None = None) -> None:
+    def __init__(self, front: Front, session: Session, loop: Loop, signer: wire.Signer, notebook: Notebook | None = None) -> None:
         """Wait for what Jupyter sends; nothing is started yet. notebook: its file, where that is known."""
         self.status = 0
         self._front = front

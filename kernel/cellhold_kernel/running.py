@@ -12,7 +12,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from cellhold import quantity
+from cellhold import helper, quantity
 from cellhold.errors import CellholdError
 from cellhold.outcome import Why
 from cellhold_kernel.diagnosis import doubled
@@ -36,6 +36,7 @@ class Run(Work):
     """One run. Its output is published as it comes; how it ended is shown in the end."""
 
     undone = "the container was removed"
+    variables = helper.REGISTRIES  # for an image that is not here yet
     shows_progress = False
 
     def __init__(self, granted: GrantedRun) -> None:

@@ -12,9 +12,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cellhold import hostpath
+
 if TYPE_CHECKING:
     from cellhold.spec import Port
 
+_MOST_BYTES = 64 << 10
 _PROXY = "jupyter_server_proxy"
 
 
@@ -35,7 +38,8 @@ def _base() -> str | None:
     from jupyter_core.paths import jupyter_runtime_dir  # noqa: PLC0415  # when a port is published
 
     try:
-        text = (Path(jupyter_runtime_dir()) / f"jpserver-{int(os.environ['JPY_PARENT_PID'])}.json").read_text(encoding="utf-8")
+        path = Path(jupyter_runtime_dir()) / f"jpserver-{int(os.environ['JPY_PARENT_PID'])}.json"
+        text = hostpath.read(path, _MOST_BYTES)
         return str(json.loads(text)["base_url"])
-    except (OSError, KeyError, ValueError, TypeError):
+    except (OSError, KeyError, ValueError, TypeError, RecursionError):
         return None

@@ -10,12 +10,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from cellhold import helper
 from cellhold.errors import BuildFailed, CellholdError, ImageNotFound, ImageRefused, InvalidSpec, NotAllowed, NotSupported, RegistryFailed
 from cellhold_kernel.tail import plain
 
@@ -35,12 +35,11 @@ class Work(ABC):
 
     undone = ""
     shows_progress = True  # while it goes on; in the end in any case
+    variables: tuple[str, ...] = ()  # of our environment, besides helper.BASE
+    bounds = helper.Bounds(memory_bytes=2 << 30)
 
     def __init__(self, module: str, arguments: Sequence[str], *, given: bytes = b"", keep: Sequence[int] = ()) -> None:
-        """Start `python -m module`; given: its standard input; keep: descriptors that it gets, by their numbers.
-
-        -P: we are in the notebook's folder, and nothing of it is imported here.
-        """
+        """Start main() of a module; given: its standard input; keep: descriptors that it gets, by their numbers."""
         if any("\0" in word for word in arguments):
             raise InvalidSpec(f"cannot use {plain(next(word for word in arguments if chr(0) in word), most=80)}: it has a NUL in it")
         self._began = time.monotonic()
@@ -50,13 +49,13 @@ class Work(ABC):
         try:
             os.write(stdin, given)
             os.lseek(stdin, 0, os.SEEK_SET)
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module, *arguments],
+            self._process = helper.start(
+                helper.python(module, *arguments, bounds=self.bounds),
+                env=helper.environment(*self.variables),
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 pass_fds=keep,
-                start_new_session=True,  # Jupyter's signals to the kernel's group are not for it
             )
         finally:
             os.close(stdin)

@@ -6,14 +6,12 @@ From any process, while the container runs; frozen meanwhile, so that no file is
 from __future__ import annotations
 
 import subprocess
-import sys
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from cellhold import cgroups, image
+from cellhold import cgroups, helper, image
 from cellhold.digest import Digest
 from cellhold.errors import CellholdError, ImageNotFound, NotAllowed
 from cellhold.image import arrival, layer_arrival, layer_making, stored, writing
@@ -25,6 +23,7 @@ from cellhold.store import ids, record, subids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
     from typing import BinaryIO
 
     from cellhold.image.layer_making import MadeLayer
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from cellhold.store.home import Home
     from cellhold.store.record import Record
     from cellhold.store.subids import Ids
-
-_PACKAGE_PARENT = str(Path(__file__).parents[1])
 
 
 class Overlaid(NamedTuple):
@@ -184,10 +181,8 @@ def frozen(known: Record) -> Iterator[None]:
 def _guarded(group: str) -> Iterator[None]:
     """A process that lets the group go on when this one dies: nobody else would ever thaw it."""
     thaw = f"from cellhold import cgroups; cgroups.existing({group!r}).thaw()"
-    code = f"import sys; sys.path.append({_PACKAGE_PARENT!r}); sys.stdin.read(); {thaw}"
-    guard = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", code], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}, start_new_session=True
-    )
+    words = helper.python_code(f"sys.stdin.read(); {thaw}", has_site=False)
+    guard = helper.start(words, env={}, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         yield
     finally:

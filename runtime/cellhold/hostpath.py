@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Identity = tuple[int, int]  # st_dev and st_ino: nobody else's as long as the descriptor is open
 _REASONS = {errno.ELOOP: "a symbolic link is on the way", errno.EXDEV: "it leads out of the directory"}
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _BENEATH = mount.RESOLVE_BENEATH | mount.RESOLVE_NO_SYMLINKS | mount.RESOLVE_NO_MAGICLINKS
 
 
@@ -116,6 +117,23 @@ class HostPath:
     def __repr__(self) -> str:
         """The same for the same name: keys of caches are made of it."""
         return f"HostPath({self.name!r})"
+
+
+def read(path: str | PathLike[str], most_bytes: int) -> bytes:
+    """All of a regular file at a path that is its user's own to choose: links are followed; a FIFO or a device is not opened.
+
+    Raises OSError, also for what has more than `most_bytes`.
+    """
+    found = opened(path)
+    if found.is_directory:
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if not stat.S_ISREG(found.status.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+    with os.fdopen(os.open(found, _READ), "rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"it has more than {most_bytes} bytes", os.fspath(path))
+    return content
 
 
 def opened(path: str | PathLike[str]) -> HostPath:

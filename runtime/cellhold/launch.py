@@ -12,13 +12,12 @@ import errno
 import marshal
 import os
 import select
-import signal
 import socket
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from cellhold import helper
 from cellhold.errors import InvalidSpec, SetupFailed
 from cellhold.init.prepare import MOST_DESCRIPTORS, held
 from cellhold.linux.pidfd import pidfd_send_signal
@@ -60,23 +59,10 @@ class Resident:
 
 def spawn(program: str, control: socket.socket, home: Path) -> int:
     """Start a small Python with `control`, which is closed here, as its descriptor 3, and nothing else of ours; its pid."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    code = f"import sys; sys.path.append({package!r}); {program}"
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    moves = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1), (os.POSIX_SPAWN_DUP2, control.fileno(), 3)]
     environment = {"CELLHOLD_HOME": str(home)}  # for what comes after us; it may not know who we are
     try:
-        return os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-I", "-S", "-c", code],
-            environment,
-            file_actions=moves,
-            setsid=True,
-            setsigmask=(),
-            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
-        )
+        return helper.spawn(program, {2: 2, 3: control.fileno()}, env=environment)
     finally:
-        os.close(null)
         control.close()
 
 

@@ -1,4 +1,4 @@
-"""The kernelspecs that the tests start, and kernels of them."""
+"""Kernels of the kernelspecs that the tests start (`jupyter_path`, in ../kernelspecs.py)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from jupyter_client.manager import KernelManager
-from jupyter_core.utils import ensure_event_loop
 
 from cellhold import doctor
-from cellhold_kernel import install
 from kernels import beside, running
 
 if TYPE_CHECKING:
@@ -17,22 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kernels import Notebook
-
-
-@pytest.fixture(scope="session")
-def jupyter_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A Jupyter data directory with the kernelspecs `cellhold`, `cellhold-small` (256 MiB) and `cellhold-broken`; Jupyter finds it."""
-    data = tmp_path_factory.mktemp("jupyter")
-    install.install(data, texts={})
-    install.install(data, name="cellhold-small", texts={"memory": "256m"})
-    broken = install.install(data, name="cellhold-broken", texts={}) / "kernel.json"
-    broken.write_text(broken.read_text().replace('"cellhold": {}', '"cellhold": {"image": "127.0.0.1:1/nonsuch"}'))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JUPYTER_PATH", str(data))
-        patch.setenv("JUPYTER_PLATFORM_DIRS", "1")
-        loop = ensure_event_loop()  # jupyter_client keeps one for its blocking calls
-        yield data
-        loop.close()
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def limited(folder: Path, jupyter_path: Path) -> Iterator[Notebook]:
     del jupyter_path
     directory = install.install(folder.parent / "limited", name="limited", texts=SPEC)
     manager = KernelManager(kernel_name="python3")
-    argv = [sys.executable, "-P", "-m", "cellhold_kernel", "-f", "{connection_file}", "--kernelspec", str(directory)]
+    argv = [sys.executable, "-E", "-P", "-m", "cellhold_kernel", "-f", "{connection_file}", "--kernelspec", str(directory)]
     manager._kernel_spec = KernelSpec(argv=argv, display_name="limited", language="python", interrupt_mode="message")
     with running(manager, cwd=str(folder), env={**os.environ, "JPY_SESSION_NAME": str(folder / "notes.ipynb")}) as notebook:
         yield notebook

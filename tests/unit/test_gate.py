@@ -37,8 +37,8 @@ DOERS = {
     "box.restrict": {"cellkernel.py"},
     "self.box.update": {"cellkernel.py"},
     "self.box.restrict": {"cellkernel.py"},
-    "subprocess.Popen": {"working.py", "shell/companion.py", "widgets/picture.py", "imagekernels/wheels.py"},
-    "subprocess.run": {"imagekernels/wheels.py"},
+    "helper.start": {"working.py", "shell/companion.py", "widgets/painter.py"},
+    "helper.run": {"imagekernels/wheels.py", "notebook.py"},
 }
 
 

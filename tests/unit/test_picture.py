@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cellhold_kernel.widgets.picture import Painter
+from cellhold_kernel.widgets.painter import Painter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

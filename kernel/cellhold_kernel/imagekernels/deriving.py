@@ -24,7 +24,7 @@ from cellhold.build import running
 from cellhold.build.running import Program
 from cellhold.build.state import State
 from cellhold.cli import options
-from cellhold.errors import BuildFailed, CellholdError
+from cellhold.errors import BuildFailed, CellholdError, InvalidSpec
 from cellhold.image import arrival, stored
 from cellhold.image.platform import Platform
 from cellhold.spec import Mount
@@ -68,12 +68,23 @@ def derive(image_name: str, home: Home, limits: Limits, tell: Callable[[str], ob
         if (known := stored.derived(wanted, home)) is not None:
             return known
         tell(f"fetching a kernel for {version_text(choice.python.version)}")
-        given = os.environ.get(VARIABLE, "")
-        index, directory = (given, None) if given.startswith(_URL) else (None, Path(given) if given else None)
+        index, directory = _source(os.environ.get(VARIABLE, ""))
         fetched = wheels.fetch(choice.python, home.root / "wheels", index=index, wheels=directory)
         tell(f"installing {len(fetched)} packages with {choice.python.path} of the image")
         with arrival.making(home):
             return _layered(image, choice.python, fetched[0].parent, home, wanted=wanted, limits=limits)
+
+
+def _source(given: str) -> tuple[str | None, Path | None]:
+    """What VARIABLE names: an index, a directory, or neither. Raises InvalidSpec for a directory that depends on where we are."""
+    if given.startswith(_URL):
+        return given, None
+    if given and not given.startswith("/"):
+        raise InvalidSpec(
+            f"cannot use {VARIABLE}={given[:200]!r}: neither a URL nor an absolute path",
+            hint="a relative one would lead into the notebook's folder",
+        )
+    return None, Path(given) if given else None
 
 
 def _layered(image: StoredImage, python: Python, directory: Path, home: Home, *, wanted: str, limits: Limits) -> StoredImage:  # noqa: PLR0913

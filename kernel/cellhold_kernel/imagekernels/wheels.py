@@ -12,14 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cellhold import helper
 from cellhold.errors import CellholdError, NotSupported
 from cellhold_kernel.imagekernels.found import version_text
 
@@ -38,6 +37,9 @@ _SEPARATORS = re.compile(r"[-_.]+")
 _MISSING = re.compile(r"No matching distribution found for ([^\s=]+)==(\S+)")
 _SILENT = ("Retrying (", "Connection", "timed out", "Temporary failure")
 _LONGEST_REASON = 300
+_PIP = "import runpy; runpy.run_module('pip', run_name='__main__', alter_sys=True)"
+_PIP_SECONDS = 1800.0  # for 10 MB; pip itself gives up on a server that says nothing for 15 s, and on no other
+_HINT = "give a directory with the wheels, or another index; or build an image with ipykernel in it: RUN pip install ipykernel"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,16 +121,20 @@ def fetch(python: Python, to: Path, *, index: str | None = None, wheels: Path | 
 
 
 def _download(wanted: Target, requirements: list[str], to: Path, index: str | None, wheels: Path | None) -> None:
-    command = [sys.executable, "-P", "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--quiet", "--retries", "2"]
+    command = helper.python_code(_PIP, bounds=helper.Bounds(memory_bytes=2 << 30))
+    command += ["download", "--disable-pip-version-check", "--no-input", "--quiet", "--retries", "2"]
     command += ["--no-deps", "--only-binary", ":all:", "--implementation", "cp", "--python-version", "{}.{}".format(*wanted.version)]
     for platform in wanted.platforms():
         command += ["--platform", platform]
-    command += ["--dest", str(to)]
+    command += ["--dest", str(to.absolute())]
     if index is not None:
         command += ["--index-url", index]
     if wheels is not None:
-        command += ["--find-links", str(wheels)] if index is not None else ["--no-index", "--find-links", str(wheels)]
-    ran = subprocess.run([*command, *requirements], stdin=subprocess.DEVNULL, capture_output=True, check=False, start_new_session=True)
+        command += [*(["--no-index"] if index is None else []), "--find-links", str(wheels.absolute())]
+    try:
+        ran = helper.run([*command, *requirements], env=helper.environment(*helper.PIP), seconds=_PIP_SECONDS)
+    except TimeoutError as error:
+        raise CellholdError(f"cannot fetch a kernel for {wanted}: pip: {error}", hint=_HINT) from error
     if ran.returncode:
         raise _refused(wanted, ran.stderr.decode(errors="replace"), index, wheels)
 
@@ -147,7 +153,7 @@ def _refused(wanted: Target, said: str, index: str | None, wheels: Path | None) 
         reason = (errors or ["pip says no more"])[-1][:_LONGEST_REASON]
     return CellholdError(
         f"cannot fetch a kernel for {wanted}: {reason}",
-        hint="give a directory with the wheels, or another index; or build an image with ipykernel in it: RUN pip install ipykernel",
+        hint=_HINT,
     )
 
 

@@ -1,6 +1,6 @@
 """The process, started by companion.py.
 
-    python -P -m cellhold_kernel.shell DIRECTORY LIFE COMMANDS CONTROL STDOUT STDERR ASK ASKED SHELL...
+    cellhold_kernel.shell DIRECTORY LIFE COMMANDS CONTROL STDOUT STDERR ASK ASKED SHELL...
 
 DIRECTORY is the meeting's, the numbers are descriptors. LIFE is a socket to the host kernel: it brings a pidfd of the container's
 PID 1, then perhaps "ended" and how; when it closes, the host kernel is gone, and so are we.

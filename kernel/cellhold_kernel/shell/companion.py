@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
+from cellhold import helper
 from cellhold_kernel import diagnosis
 from cellhold_kernel.back import Back
 from cellhold_kernel.shell import lines
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.cellkernel import Box
 
 
+_BOUNDS = helper.Bounds(memory_bytes=2 << 30)
 _FAREWELL_SECONDS = 2.0  # for what is on its way at the end; it takes milliseconds
 
 
@@ -45,14 +45,8 @@ class Companion:
             os.close(nothing[1])
             nothing[1] = -1
             ours = (far.fileno(), commands[1], control[0], stdout[0], stderr[0], ask.fileno(), theirs.fileno())
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "cellhold_kernel.shell", directory, *map(str, ours), *argv],
-                stdin=subprocess.DEVNULL,
-                stdout=errors,
-                stderr=errors,
-                pass_fds=ours,
-                start_new_session=True,  # Jupyter's signals to the kernel's group are not for it
-            )
+            words = helper.python("cellhold_kernel.shell.__main__", directory, *map(str, ours), *argv, bounds=_BOUNDS)
+            self._process = helper.start(words, stdout=errors, stderr=errors, pass_fds=ours)
             undo.callback(self._end)
             self._stdio = (commands[0], control[1], control[1])
             self._more = (nothing[0], stdout[1], stderr[1], theirs.fileno())

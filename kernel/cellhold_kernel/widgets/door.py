@@ -13,13 +13,13 @@ from cellhold_kernel.widgets import saved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from cellhold.cgroups.base import Usage
     from cellhold.outcome import Outcome
     from cellhold_kernel.controls import Controls
     from cellhold_kernel.front import Front
     from cellhold_kernel.loop import Loop
+    from cellhold_kernel.notebook import Notebook
     from cellhold_kernel.session import Session
     from cellhold_kernel.widgets.comms import Comms
     from cellhold_kernel.widgets.panel import Panel
@@ -31,7 +31,7 @@ PANEL, FOOTER = "panel", "footer"  # the words of %container that end here
 class Door:
     """One kernel's."""
 
-    def __init__(self, front: Front, signer: Signer, session: Session, controls: Controls, loop: Loop, notebook: Path | None) -> None:  # noqa: PLR0913, PLR0917  # what a panel works with
+    def __init__(self, front: Front, signer: Signer, session: Session, controls: Controls, loop: Loop, notebook: Notebook | None) -> None:  # noqa: PLR0913, PLR0917  # what a panel works with
         """There is no panel. notebook: its file, where that is known."""
         self._front, self._signer, self._session, self._controls, self._loop = front, signer, session, controls, loop
         self._notebook = notebook

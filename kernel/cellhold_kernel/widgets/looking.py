@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from cellhold import helper
 from cellhold.errors import CellholdError, InvalidSpec
 from cellhold_kernel.tail import plain
 from cellhold_kernel.working import Work
@@ -33,6 +34,8 @@ _DIGITS_MOST = 6
 
 class Look(Work):
     """One look. found: what it gave, {} until then."""
+
+    bounds = helper.Bounds(memory_bytes=2 << 30, seconds=300)  # a large image takes 3 on a quiet machine
 
     def __init__(self, what: str, *words: str) -> None:
         """Start it."""

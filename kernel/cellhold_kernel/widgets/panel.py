@@ -18,7 +18,7 @@ from cellhold_kernel.tail import plain
 from cellhold_kernel.widgets import report, sampler, stack
 from cellhold_kernel.widgets.faces import KINDS, Face
 from cellhold_kernel.widgets.looks import ASKED, COMPARE, Looks
-from cellhold_kernel.widgets.picture import Painter
+from cellhold_kernel.widgets.painter import Painter
 from cellhold_kernel.widgets.sampler import Sampler
 from cellhold_kernel.widgets.wiring import Wiring
 

@@ -1,80 +1,26 @@
-"""The panel as a picture: what notebooks show where no panel runs. Drawn by matplotlib, in a process of its own.
+"""The panel as a picture: what notebooks show where no panel runs. Drawn by matplotlib, in a process of its own (painter.py).
 
-    python -m cellhold_kernel.widgets.picture
-
-reads a snapshot (`Panel.snapshot`) as JSON from each line of its standard input, and writes the PNG in base64 as a line.
+The process reads a snapshot (`Panel.snapshot`) as JSON from each line of its standard input, and writes the PNG in base64 as a line.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import os
-import select
-import subprocess
 import sys
 import time
-from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_FIRST_SECONDS = 30.0  # matplotlib takes 1 to load, on a quiet machine
-_LARGEST = 4 << 20
 USE, LIMIT, AREA, HELD, OOM = "#0072b2", "#b84a00", "#56b4e9", "#e69f00", "#cc79a7"
 _WINDOW_SECONDS = 300
 _CHARTS_INCHES, _NETWORK_INCHES = 2.2, 1.0
 _WIDE = 680  # of a network's drawing, in panel.js's units
 _NETWORKS_MOST = 4
 _LINE_MOST = 190  # letters
-
-
-class Painter:
-    """The process, from the first picture on."""
-
-    def __init__(self) -> None:
-        """Not started yet."""
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def paint(self, shown: Mapping[str, Any], *, patience: float) -> str | None:
-        """The PNG in base64; None where that takes longer (seconds), or where there is no matplotlib."""
-        if self._process is None:
-            command = [sys.executable, "-P", "-m", "cellhold_kernel.widgets.picture"]
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
-            )
-            patience = max(patience, _FIRST_SECONDS)
-        try:
-            return self._painted(self._process, shown, time.monotonic() + patience)
-        except (OSError, ValueError):
-            return None
-
-    @staticmethod
-    def _painted(process: subprocess.Popen[bytes], shown: Mapping[str, Any], until: float) -> str | None:
-        assert process.stdin is not None  # noqa: S101  # for mypy: they are pipes
-        assert process.stdout is not None  # noqa: S101
-        process.stdin.write(json.dumps(shown).encode() + b"\n")
-        process.stdin.flush()
-        line = b""
-        while not line.endswith(b"\n"):
-            if not select.select([process.stdout], [], [], max(until - time.monotonic(), 0))[0]:
-                return None
-            chunk = os.read(process.stdout.fileno(), 1 << 16)
-            line += chunk
-            if not chunk or len(line) > _LARGEST:
-                return None
-        *_late, picture = line.split()  # one that came too late is dropped
-        return picture.decode("ascii")
-
-    def close(self) -> None:
-        """End it."""
-        if self._process is not None:
-            self._process.kill()
-            with suppress(OSError):
-                self._process.communicate()
-            self._process = None
 
 
 def main() -> None:
@@ -88,6 +34,7 @@ def drawer() -> Callable[[Mapping[str, Any]], bytes]:
     """A function that draws a snapshot as a PNG."""
     import matplotlib as mpl  # noqa: PLC0415  # 40 MB, in the one process that needs it
 
+    mpl.rcdefaults()  # whatever matplotlibrc it may have found
     mpl.use("Agg")
     mpl.rcParams["text.parse_math"] = False  # a $ in what a container says is no formula
     from matplotlib import pyplot as plt  # noqa: PLC0415
@@ -213,7 +160,3 @@ def _cells(axis: Any, shown: Mapping[str, Any], end: float, begin: float) -> Non
         last = cell["end"] or end
         if last > begin:
             axis.axvspan(max(cell["begin"], begin) - end, last - end, color="#000000", alpha=0.05 if number % 2 else 0.09, linewidth=0)
-
-
-if __name__ == "__main__":
-    main()

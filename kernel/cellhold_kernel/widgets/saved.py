@@ -6,18 +6,15 @@ It is served as soon as such a notebook is opened, without a cell being run.
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from cellhold_kernel.notebook import Notebook
     from cellhold_kernel.wire import Message
 
 CONTROL = "jupyter.widget.control"  # asks for all states at once
 PREFIX = "cellhold-"  # of the ids of our comms: what runs in the container can have none that begins so, whether ours is open or not
-_MARK = re.compile(rb'"model_id": ?"cellhold-(\w+)"')
-_MOST_BYTES = 64 << 20
+_MARK = re.compile(rb'"model_id": ?"cellhold-([a-z]{1,64})"')
 
 
 def _spelt(text: str) -> bytes:
@@ -43,10 +40,6 @@ def forges(message: Message) -> bool:
     return _FORGED.search(message.signed[3]) is not None
 
 
-def faces(notebook: Path | None) -> set[str]:
+def faces(notebook: Notebook | None) -> set[str]:
     """The names that the saved file has of faces of the panel (faces.py)."""
-    if notebook is None:
-        return set()
-    with suppress(OSError), notebook.open("rb") as file:
-        return {name.decode() for name in _MARK.findall(file.read(_MOST_BYTES))}
-    return set()
+    return set() if notebook is None else {match[1].decode("ascii") for match in notebook.find(_MARK)}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cellhold import helper
 from cellhold.doctor.feature import MissingError
 
 if TYPE_CHECKING:
@@ -25,9 +25,10 @@ def trial(name: str, *arguments: str) -> Callable[[], str]:
 def _run(name: str, arguments: tuple[str, ...]) -> str:
     command = [sys.executable, "-I", "-S", str(_PROGRAM), name, *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False, stdin=subprocess.DEVNULL)
-    except subprocess.TimeoutExpired:
+        done = helper.run(command, seconds=_SECONDS)
+    except TimeoutError:
         raise MissingError(f"the trial did not end within {_SECONDS} seconds") from None
+    said = done.stdout.decode(errors="replace").strip()
     if done.returncode != 0:
-        raise MissingError(done.stdout.strip() or f"the trial ended with status {done.returncode}")
-    return done.stdout.strip()
+        raise MissingError(said or f"the trial ended with status {done.returncode}")
+    return said

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import marshal
 import os
-import signal
 import socket
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import isal
 import zstandard
 
+from cellhold import helper
 from cellhold.errors import ImageRefused, NotSupported
 from cellhold.hostpath import HostPath
 from cellhold.store import ids, subids
@@ -97,28 +96,13 @@ class Confined:
 
 
 def _started(data: int, control: int) -> int:
-    """posix_spawn: cloning the caller would copy its page tables and fork its threads. A session of its own: Ctrl-C is not for it."""
-    path = list(dict.fromkeys([str(Path(__file__).parents[2]), _home_of(isal), _home_of(zstandard)]))
-    code = f"import sys; sys.path += {path!r}; from cellhold.layer.inside.supervisor import main; main()"
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    moves = [
-        (os.POSIX_SPAWN_DUP2, data, 0),
-        (os.POSIX_SPAWN_DUP2, null, 1),
-        (os.POSIX_SPAWN_DUP2, null, 2),
-        (os.POSIX_SPAWN_DUP2, control, 3),
-    ]
-    try:
-        return os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-I", "-S", "-c", code],
-            {"CELLHOLD_HOME": str(default_root())},  # so that what is left over can be told apart from another store's
-            file_actions=moves,
-            setsid=True,
-            setsigmask=(),
-            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
-        )
-    finally:
-        os.close(null)
+    """A session of its own: Ctrl-C is not for it."""
+    return helper.spawn(
+        "from cellhold.layer.inside.supervisor import main; main()",
+        {0: data, 3: control},
+        env={"CELLHOLD_HOME": str(default_root())},  # so that what is left over can be told apart from another store's
+        places=[_home_of(isal), _home_of(zstandard)],
+    )
 
 
 def _home_of(package: ModuleType) -> str:

@@ -15,9 +15,10 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from cellhold import helper
 from cellhold.errors import SetupFailed
 from cellhold.linux import process
-from cellhold.network import entering, stack
+from cellhold.network import stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,10 @@ def start(at: Stack, ports: Sequence[Port], closing: ExitStack) -> int:
     closing.callback(os.close, ready)
     with os.fdopen(tell, "wb"):
         pairs = [f"{one.fileno()}:{port.container}" for one, port in zip(listening, ports, strict=True)]
-        words = [*entering.python(__name__), at.lease.address, *map(str, (at.gate, tell, at.user, at.namespace)), *pairs]
+        words = helper.python(
+            *(__name__, at.lease.address, *map(str, (at.gate, tell, at.user, at.namespace)), *pairs),
+            bounds=helper.Bounds(memory_bytes=2 << 30),
+        )
         stack.start(words, pass_fds=[*(one.fileno() for one in listening), at.gate, tell, at.user, at.namespace])
     return ready
 

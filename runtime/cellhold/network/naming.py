@@ -19,8 +19,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from cellhold import helper
 from cellhold.errors import CellholdError, SetupFailed
-from cellhold.network import entering, leases, links, networks, rules, stack
+from cellhold.network import leases, links, networks, rules, stack
 from cellhold.network.networks import Network
 from cellhold.store import locks
 from cellhold.store.home import Home
@@ -58,7 +59,7 @@ def serve(network: Network, home: Home) -> None:
             ) from error
         fds = [lock, datagrams.fileno(), streams.fileno()]
         text = json.dumps(replace(network, labels={}).plain())
-        words = [*entering.python(__name__, "dns", "pyroute2"), text, *map(str, fds)]
+        words = helper.python(__name__, text, *map(str, fds), bounds=helper.Bounds(memory_bytes=2 << 30))
         stack.start(words, env={"CELLHOLD_HOME": str(home.root)}, pass_fds=fds)
 
 

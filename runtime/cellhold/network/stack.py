@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from cellhold import helper
+from cellhold.errors import SetupFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,5 +37,6 @@ class Stack:
 
 
 def start(words: Sequence[str], *, script: str = _BACKGROUND, **values: Any) -> None:
-    """Start a program with a session of its own. script: of sh(1), with the words as its arguments. values: of subprocess.run()."""
-    subprocess.run(["/bin/sh", "-c", script, *words], cwd="/", start_new_session=True, check=True, **values)
+    """Start a program. script: of sh(1), with the words as its arguments. values: of helper.run(). Raises SetupFailed."""
+    if helper.run(["/bin/sh", "-c", script, *words], **values).returncode:
+        raise SetupFailed(f"cannot connect a container: cannot start {words[0]}", step="network.connect")

@@ -10,11 +10,10 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cellhold import quantity
+from cellhold import helper, quantity
 from cellhold.errors import InvalidSpec, NotSupported, SetupFailed
 from cellhold.events import step
 from cellhold.store import durable
@@ -87,7 +86,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _make(path: Path, limit_bytes: int) -> None:
-    mkfs = shutil.which("mkfs.ext4", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
+    mkfs = shutil.which("mkfs.ext4", path=f"{helper.search_path()}:{_SBIN}")
     if mkfs is None:
         raise NotSupported(
             f"cannot limit the disk to {quantity.size(limit_bytes)}: mkfs.ext4 is not installed",
@@ -112,7 +111,7 @@ def _private(path: str, flags: int) -> int:
 
 def repair(image: Path) -> None:
     """Put right what a crash of the machine has left of a file system (e2fsck(8)). Raises SetupFailed."""
-    program = shutil.which("e2fsck", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
+    program = shutil.which("e2fsck", path=f"{helper.search_path()}:{_SBIN}")
     if program is None:
         raise SetupFailed(
             f"cannot open {image}: the machine stopped while it was in use, and e2fsck is not installed",
@@ -120,13 +119,7 @@ def repair(image: Path) -> None:
             hint="apt-get install e2fsprogs",
         )
     with step("storage.repair", "e2fsck: the machine stopped while it was in use"):
-        ran = subprocess.run(
-            [program, "-f", "-y", os.fspath(image.absolute())],
-            env={"PATH": _SBIN},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
+        ran = helper.run([program, "-f", "-y", os.fspath(image.absolute())], env={"PATH": _SBIN})
     if ran.returncode & ~_REPAIRED:
         said = ran.stdout.decode(errors="replace").strip().rpartition("\n")[2] or f"exit status {ran.returncode}"
         raise SetupFailed(f"cannot open {image}: e2fsck: {said}", step="storage.repair")
@@ -134,9 +127,7 @@ def repair(image: Path) -> None:
 
 def _run_mkfs(command: list[str], limit_bytes: int) -> None:
     # MKE2FS_CONFIG: the features are those above, not those of this machine's mke2fs.conf
-    ran = subprocess.run(
-        command, env={"PATH": _SBIN, "MKE2FS_CONFIG": "/dev/null"}, stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
+    ran = helper.run(command, env={"PATH": _SBIN, "MKE2FS_CONFIG": "/dev/null"})
     if ran.returncode:
         said = ran.stderr.decode(errors="replace").strip() or f"exit status {ran.returncode}"
         raise SetupFailed(f"cannot make a file system of {quantity.size(limit_bytes)}: mkfs.ext4: {said}", step="storage.template")

@@ -18,6 +18,7 @@ HOME/                     CELLHOLD_HOME, else /var/lib/cellhold as root, else ~/
     use.lock              held, shared, by whoever makes use of layers and blobs that nothing on disk refers to yet (store/garbage.py)
     templates/            empty file-system images for size-limited layers
     seccomp/              compiled filters
+    picture/              matplotlib's files, for the picture of a panel (cellhold_kernel/widgets/painter.py)
     kernels/ID/           where a notebook's host kernel and its container meet (cellhold_kernel/meeting.py)
     scratch/ID/           what is under way (store/scratch.py)
 

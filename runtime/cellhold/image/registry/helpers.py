@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import re
 import selectors
-import shutil
 import subprocess
 import time
 from contextlib import suppress
 from threading import Event
 
+from cellhold import helper
 from cellhold.errors import ImageRefused, RegistryFailed
 from cellhold.image import fields
 from cellhold.image.fields import told
@@ -32,7 +32,7 @@ def ask(name: str, registry: str, *, seconds: float = SECONDS, stopped: Event | 
 
     stopped: set by another thread, it is not waited for any more.
     """
-    program = shutil.which(f"docker-credential-{name}") if _NAME.fullmatch(name) else None
+    program = helper.find(f"docker-credential-{name}") if _NAME.fullmatch(name) else None
     if program is None:
         raise _failed(name, registry, "there is no such program on PATH")
     status, output = _run([program, "get"], registry.encode(), seconds, stopped or Event())
@@ -56,7 +56,10 @@ def _login(name: str, registry: str, output: bytes) -> Login:
 
 def _run(argv: list[str], words: bytes, seconds: float, stopped: Event) -> tuple[int | None, bytes]:
     """Exit status (None: it was ended, for its time or its length) and standard output."""
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    # In our session: it may ask a person at the terminal.
+    env = helper.environment(*helper.REGISTRIES)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with helper.start(argv, env=env, has_session=False, **pipes) as process:
         assert process.stdin is not None  # noqa: S101  # for mypy
         assert process.stdout is not None  # noqa: S101
         end = time.monotonic() + seconds

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from cellhold import hostpath
 from cellhold.errors import ImageRefused, InvalidSpec
 from cellhold.image import fields
 from cellhold.image.registry import helpers
@@ -50,8 +51,7 @@ class Logins:
 
     def _read(self) -> Field | None:
         try:
-            with open(self.path, "rb") as file:
-                return fields.read(file.read(_MOST_BYTES + 1), "config.json", most_bytes=_MOST_BYTES)
+            return fields.read(hostpath.read(self.path, _MOST_BYTES), "config.json", most_bytes=_MOST_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from cellhold import hostpath
 from cellhold.errors import InvalidSpec
 from cellhold.image.reference import DEFAULT_REGISTRY
 from cellhold.image.registry.patience import Patience
@@ -29,6 +30,7 @@ from cellhold.quantity import parse_size
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+_MOST_BYTES = 1 << 20
 _DOCKER_HOST = "registry-1.docker.io"  # where docker.io's registry really is
 _DOCKER_LOGIN = "https://index.docker.io/v1/"  # under which name docker keeps the login
 
@@ -123,7 +125,7 @@ def is_loopback(host: str) -> bool:
 
 def _tables(path: Path) -> dict[str, Any]:
     try:
-        content = path.read_bytes()
+        content = hostpath.read(path, _MOST_BYTES)
     except FileNotFoundError:
         return {}
     except OSError as error:

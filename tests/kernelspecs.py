@@ -1,0 +1,30 @@
+"""The kernelspecs that the tests start kernels of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from jupyter_core.utils import ensure_event_loop
+
+from cellhold_kernel import install
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def jupyter_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A Jupyter data directory with the kernelspecs `cellhold`, `cellhold-small` (256 MiB) and `cellhold-broken`; Jupyter finds it."""
+    data = tmp_path_factory.mktemp("jupyter")
+    install.install(data, texts={})
+    install.install(data, name="cellhold-small", texts={"memory": "256m"})
+    broken = install.install(data, name="cellhold-broken", texts={}) / "kernel.json"
+    broken.write_text(broken.read_text().replace('"cellhold": {}', '"cellhold": {"image": "127.0.0.1:1/nonsuch"}'))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_PATH", str(data))
+        patch.setenv("JUPYTER_PLATFORM_DIRS", "1")
+        loop = ensure_event_loop()  # jupyter_client keeps one for its blocking calls
+        yield data
+        loop.close()
