@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold import hostpath
 from cellhold.errors import InvalidSpec, NotAllowed
+from cellhold.image.reference import is_registry
 from cellhold.linux.capabilities import mask
 from cellhold_kernel.workspace import WAYS
 
@@ -61,8 +62,9 @@ class Policy:
 
     def names_image(self, image: str) -> bool:
         """Whether the list of images is there and names this one; a directory by its real path."""
-        name = real(image) if image.startswith(("/", ".")) else image
-        return self.images is not None and any(fnmatchcase(name, pattern) for pattern in self.images)
+        if image.startswith(("/", ".")):
+            return any(fnmatchcase(real(image), pattern) for pattern in self.images or ())
+        return any(_names(pattern, image) for pattern in self.images or ())
 
     def names_volume(self, mount: Mount) -> bool:
         """Whether the list of volumes is there and has a directory that this one is, or lies in; writable only where it says so."""
@@ -90,6 +92,19 @@ def real(path: str) -> str:
         return os.path.realpath(path)
     except OSError:  # what was a link is none any more
         return os.path.abspath(path)
+
+
+def _names(pattern: str, image: str) -> bool:
+    """Whether an image's name fits a pattern. Which registry it is at, the pattern has to say as well.
+
+    "python:*" fits python:3/x by its letters; but that is image x at the host `python`, port 3.
+    """
+    registry, slash, _ = image.partition("/")
+    if slash and is_registry(registry) and not pattern.startswith("*"):
+        first, more, _ = pattern.partition("/")
+        if not more or not fnmatchcase(registry, first):
+            return False
+    return fnmatchcase(image, pattern)
 
 
 def read(path: Path = PATH) -> Policy:

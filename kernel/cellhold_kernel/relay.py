@@ -128,10 +128,7 @@ class HostKernel:
         """The coming container speaks: it is the present one from now on."""
         old = self._session.arrive()
         if old is not None:
-            self._drain(old, is_over=False)
-            self._lost(lambda cell: controls.replaced(cell=cell))
-            self._notice = None
-            self._session.let_go(old)
+            self.displaced(old)
         self._seen = None
         self._leftouts.forget()
         if self._replacing is not None:
@@ -142,6 +139,13 @@ class HostKernel:
             self._say(message, "stream", {"name": "stdout", "text": container.summary(self._session) + "\n"})
             self._pass_on("shell", message, self._signer.with_content(message, {**message.content, "code": asked.code}))
         self._pump()
+
+    def displaced(self, kernel: CellKernel) -> None:
+        """Read out the container that another one takes the place of, and let go of it."""
+        self._drain(kernel, is_over=False)
+        self._lost(lambda cell: controls.replaced(cell=cell))
+        self._notice = None
+        self._session.let_go(kernel)
 
     def working(self, work: Work) -> None:
         """Show how far the image is, in the cell that waits for it."""

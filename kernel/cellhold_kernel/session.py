@@ -60,8 +60,17 @@ class Listener(Protocol):
     def failed(self, error: CellholdError) -> None:
         """The coming container will not come; it is taken away already."""
 
+    def displaced(self, kernel: CellKernel) -> None:
+        """The current container makes way for the coming one before that is made; it is to be read out and let go."""
+
     def ended(self, kernel: CellKernel, outcome: Outcome) -> None:
         """The current container ended; it is there still, to be read out and let go."""
+
+
+def _meet(old: Spec, new: Spec) -> bool:
+    """Whether both publish on the same port of the host, so that the new container cannot come up beside the old one."""
+    taken = {(port.address, port.host, port.protocol) for port in old.ports if port.host is not None}
+    return any((port.address, port.host, port.protocol) in taken for port in new.ports)
 
 
 class Session:
@@ -186,6 +195,16 @@ class Session:
             self._work = None
 
     def _start(self, granted: GrantedContainer, program: Program) -> None:
+        displaced = self.current is not None and _meet(self.current.spec, granted.spec)
+        if self.current is not None and displaced and self._listener is not None:
+            self._listener.displaced(self.current)
+        try:
+            self._create_beside(granted, program)
+        except CellholdError as error:
+            self.failure = error if displaced else self.failure
+            raise
+
+    def _create_beside(self, granted: GrantedContainer, program: Program) -> None:
         try:
             coming = CellKernel(
                 granted,

@@ -178,13 +178,13 @@ def test_limits_change_while_it_runs(limited: Notebook) -> None:
     limited.run("block = bytearray(100 << 20); kept = 3")
     files = "'/sys/fs/cgroup/memory/memory.limit_in_bytes', '/sys/fs/cgroup/memory.max'"  # cgroup v1's, and v2's
     cell = limited.run(
-        f"%limits memory=300m cpus=1.5 pids=80\nimport os; [open(path).read() for path in ({files}) if os.path.exists(path)]"
+        f"%limits memory=300m cpus=0.5 pids=80\nimport os; [open(path).read() for path in ({files}) if os.path.exists(path)]"
     )
-    assert cell.text.startswith("limits changed: memory 300m, cpus 1.5, pids 80\n")
+    assert cell.text.startswith("limits changed: memory 300m, cpus 0.5, pids 80\n")
     assert str(300 << 20) in cell.text
     shown = limited.run("%limits").text
     assert " of 300 MiB (peak " in shown
-    assert "1.5 (" in shown
+    assert "0.5 (" in shown
     assert limited.run("kept").text == "3"
 
 

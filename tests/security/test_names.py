@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+import dns.edns
+import dns.message
+import dns.opcode
+import dns.query
+import dns.rcode
+import dns.update
 import pytest
 from smallworld import PUBLIC
 
@@ -15,7 +22,7 @@ from cellhold.network import leases, networks
 from cellhold.spec import Spec
 from cellhold.store import record
 from cellhold.store.home import open_home
-from nameservers import ADDRESS, ask, upstream
+from nameservers import ADDRESS, GATEWAY, ask, inside, upstream
 from outside import store, world
 
 if TYPE_CHECKING:
@@ -232,3 +239,50 @@ def test_the_second_network_of_a_container_brings_its_names_along() -> None:
             assert command("network", "disconnect", "lab", "both").returncode == 0
     finally:
         command("rm", "-f", "both")
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [("AXFR", "REFUSED"), ("IXFR", "REFUSED"), ("TKEY", "REFUSED"), ("update", "NOTIMP"), ("notify", "NOTIMP")]
+)
+def test_nothing_but_questions_goes_out_in_the_hosts_name(beyond: Upstream, kind: str, code: str) -> None:
+    if kind == "update":
+        asked: dns.message.Message = dns.update.UpdateMessage("corp")
+        asked.add("evil", 60, "A", "9.9.9.9")  # type: ignore[attr-defined]
+    else:
+        asked = dns.message.make_query("corp", "SOA" if kind == "notify" else kind)
+        asked.set_opcode(dns.opcode.NOTIFY if kind == "notify" else dns.opcode.QUERY)
+    text = asked.to_wire()
+    with box() as asker:
+        for over in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+            answer = inside(asker.pid, lambda over=over: _sent(text, over))  # type: ignore[misc]
+            assert isinstance(answer, bytes)
+            assert (answer[:2], answer[3] & 0xF) == (text[:2], dns.rcode.from_text(code))
+        assert ask(asker.pid, "pypi.org").texts == [PUBLIC]
+    assert ("corp" in beyond.names(), beyond.others) == (False, [])
+
+
+def _sent(text: bytes, kind: socket.SocketKind) -> bytes:
+    is_stream = kind == socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET, kind) as one:
+        one.settimeout(5)
+        one.connect((GATEWAY, 53))
+        one.sendall(len(text).to_bytes(2) * is_stream + text)
+        return one.recv(4096)[2 * is_stream :]
+
+
+def test_the_options_of_a_question_do_not_go_out(beyond: Upstream) -> None:
+    seen: list[dns.message.Message] = []
+    respond = beyond.respond
+    beyond.respond = lambda question: (seen.append(question), respond(question))[1]  # type: ignore[func-returns-value]
+    try:
+        with box() as asker:
+            asked = dns.message.make_query(
+                "pypi.org", "A", use_edns=0, options=[dns.edns.GenericOption(dns.edns.OptionType.make(65001), b"secret")]
+            )
+            answer = inside(asker.pid, lambda: dns.query.udp(asked, GATEWAY, timeout=5))
+            assert isinstance(answer, dns.message.Message)
+            assert answer.id == asked.id
+            assert [item.to_text() for entry in answer.answer for item in entry] == [PUBLIC]
+    finally:
+        beyond.respond = respond
+    assert [(one.options, one.id == asked.id) for one in seen] == [((), False)]

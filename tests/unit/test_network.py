@@ -140,6 +140,15 @@ def test_a_name_with_a_dot_within_a_label_is_not_below_another() -> None:
     assert not policy.allows_name(r"evil\.github.io")
 
 
+def test_an_answer_lets_nothing_in_once_the_policy_is_another() -> None:
+    one, other = egress.parsed("allow=mirror.corp"), egress.parsed("allow=other.corp")
+    first, _, rest = egress.guarded(one, "add element").partition("\n")
+    words = first.split()
+    assert (words[:-1], rest) == (["flush", "chain", "inet", "cellhold"], "add element")
+    assert f"chain {words[-1]} {{ }}" in egress.script(one, [])
+    assert words[-1] not in egress.script(other, [])
+
+
 def test_addresses_are_given_out_in_turn_and_not_again_at_once(home: Home) -> None:
     network = networks.create("lab", home, subnets=["10.99.0.0/29"])
     given = [take(network, home, number).address for number in range(5)]

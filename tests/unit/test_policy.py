@@ -13,13 +13,12 @@ from cellhold_kernel import policy
 from cellhold_kernel.config import CellLimits, Settings, Trust
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import RunRequest
+from cellhold_kernel.policy import Policy
 from cellhold_kernel.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from cellhold_kernel.policy import Policy
 
 
 @pytest.fixture
@@ -172,6 +171,26 @@ def test_its_folder_is_written_to_only_where_everybody_sees_it_asked_for(tmp_pat
 def test_who_spoke_last_is_who_is_trusted() -> None:
     with pytest.raises(NotAllowed):
         grants.spec(of(Trust.HOST, volume="/srv/data:/x").over("", {"volume": "/etc:/x"}, trust=Trust.METADATA))
+
+
+@pytest.mark.parametrize(
+    ("image", "is_named"),
+    [
+        ("python:3.12", True),
+        ("python:3/x", False),
+        ("python:3/x:1", False),
+        ("python:8080/python:3", False),
+        ("quay.io/ours/a:1", True),
+        ("quay.io:5000/ours/a", False),
+        ("quay.io/others/a", False),
+        ("jupyter/base:1", True),
+        ("localhost/jupyter/base:1", False),
+    ],
+)
+def test_a_pattern_for_images_fits_no_other_registry_than_it_says(image: str, is_named: bool) -> None:  # noqa: FBT001  # a parameter
+    rules = Policy(images=("python:*", "quay.io/ours/*", "jupyter/*"))
+    assert rules.names_image(image) is is_named
+    assert Policy(images=("*",)).names_image(image)
 
 
 def test_volumes_by_name_and_containers_that_stay_are_capped_too(write: Callable[[str], Policy]) -> None:

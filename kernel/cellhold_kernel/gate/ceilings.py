@@ -7,6 +7,7 @@ refused with the ceiling, its file, and what the notebook has already.
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,8 @@ class Ceilings:
         left = self._left(key)
         if key == "memory":
             left = min(left, self._left("memory-swap"))
+        if key == "cpus":  # a ceiling above this host's processors is no request for them
+            left = min(left, float(os.cpu_count() or left))
         value = left if default is None else min(default, left)
         if self._beside and key in _SUMMED and not _is_possible(key, value):
             raise NotAllowed(

@@ -82,7 +82,7 @@ class Reference:
         repository = self.repository
         if repository.startswith(_OFFICIAL) and repository.count("/") == 1:
             repository = repository.removeprefix(_OFFICIAL)
-        if self.registry != DEFAULT_REGISTRY or ("/" in repository and _is_registry(repository.partition("/")[0])):
+        if self.registry != DEFAULT_REGISTRY or ("/" in repository and is_registry(repository.partition("/")[0])):
             return str(self)
         return repository + self._suffix()
 
@@ -144,12 +144,13 @@ def _split_digest(text: str) -> tuple[str, Digest | None]:
 
 def _split_registry(text: str) -> tuple[str, str]:
     first, slash, rest = text.partition("/")
-    if not slash or not _is_registry(first):
+    if not slash or not is_registry(first):
         return DEFAULT_REGISTRY, text
     return (DEFAULT_REGISTRY if first == _OLD_DEFAULT_REGISTRY else first), rest
 
 
-def _is_registry(first: str) -> bool:
+def is_registry(first: str) -> bool:
+    """Whether what stands before the first slash of a name says which registry it is."""
     return "." in first or ":" in first or first == "localhost" or first != first.lower()
 
 

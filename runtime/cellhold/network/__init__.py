@@ -14,7 +14,8 @@
     filters.py    nft(8), here and in a container's network namespace
     entering.py   work done in a container's network namespace
     egress.py     whom a container may talk to: rules in its own network namespace
-    naming.py     the name server of a network: containers' names, and everybody else's from the host's servers
+    naming.py     the process of a network's name server; housekeeping.py: what it clears up after containers
+    nameserver.py its answers: members.py who is there, questions.py their form, upstream.py what others know, shares.py
     names.py      which of the containers' names mean them, and to whom
     ports.py      published ports as people write them
 

@@ -18,6 +18,7 @@ that; of IPv6 any program may write another's, with IPV6_FREEBIND.)
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
 import re
@@ -261,6 +262,7 @@ def _sets(policy: Policy) -> Iterator[str]:
 
 def _chains(policy: Policy, on: Sequence[Membership]) -> Iterator[str]:
     mark = int.from_bytes(os.urandom(4)) | 1  # of connections that this policy has let in; not 0, which is nobody's
+    yield f"  chain {_mark(policy)} {{ }}"
     yield from (
         "  chain allow {",
         f"    ct mark set {mark} accept",
@@ -329,6 +331,16 @@ def learned(policy: Policy, name: str, addresses: Sequence[str], seconds: int) -
         for address in known
     ]
     return "\n".join([*lines, ""]) if lines else ""
+
+
+def guarded(policy: Policy, script: str) -> str:
+    """The script, of which the kernel does nothing where the container has another policy by now."""
+    return f"flush chain inet {TABLE} {_mark(policy)}\n{script}"
+
+
+def _mark(policy: Policy) -> str:
+    """The name of an empty chain that the rules of a policy have, and no others."""
+    return f"policy_{hashlib.sha256(str(policy).encode()).hexdigest()[:16]}"
 
 
 def _may_mean(name: str, address: Address) -> bool:

@@ -175,4 +175,4 @@ class Server:
         box = record.look(self._home.container(asker.container))
         if script and box is not None and box.pid is not None and record.birth(box.pid) == box.born:
             with open(f"/proc/{box.pid}/ns/net", "rb") as namespace:
-                filters.apply(script, namespace=namespace.fileno())
+                filters.apply(egress.guarded(policy, script), namespace=namespace.fileno())
