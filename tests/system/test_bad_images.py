@@ -81,7 +81,7 @@ def refused(home: Home, reference: str, error: type[CellholdError], sentence: st
     with pytest.raises(error, match=sentence) as raised:
         pull(reference, home=home, **options)
     assert "\n" not in str(raised.value)
-    assert content(home) - {"scratch", "images.json"} == before
+    assert content(home) - {"scratch", "images.json", "images.spare"} == before
     assert home.names.read().images == {}
 
 

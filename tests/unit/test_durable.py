@@ -97,7 +97,13 @@ def test_on_a_full_disk_the_spare_is_written_over_again_and_again(tmp_path: Path
 def test_without_a_spare_a_full_disk_is_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     durable.write_text(tmp_path / "r.json", b"{0}")
     (tmp_path / "r.spare").unlink()
-    monkeypatch.setattr(durable, "_write_new", full)
+    monkeypatch.setattr(durable, "_write_new", lambda path, data, *, lasting: full(path, data, lasting=True))  # noqa: ARG005  # the spare is tried first
     with pytest.raises(OSError, match="No space left"):
         durable.write_text(tmp_path / "r.json", b"{1}")
     assert (tmp_path / "r.json").read_bytes().strip() == b"{0}"
+
+
+def test_a_text_that_has_no_spare_gets_one_with_the_next_change(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_bytes(b"{0}")  # as the version before wrote it
+    durable.write_text(tmp_path / "r.json", b"{1}")
+    assert content(tmp_path) == {"r.json", "r.spare"}

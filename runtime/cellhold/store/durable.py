@@ -51,10 +51,10 @@ def write(path: Path, data: bytes, *, lasting: bool = True) -> None:
 def write_text(path: Path, data: bytes) -> None:
     """Write() a text that may end with empty lines, on a full disk too: into the blocks of its spare, which the old text becomes then.
 
-    The first time the spare is made, a file of the same size. Not on a file system that never writes in place (btrfs). Raises OSError.
+    The spare is made where there is none, of the same size. Not on a file system that never writes in place (btrfs). Raises OSError.
     """
     padded = data + b"\n" * (_SLACK + -(len(data) + _SLACK) % _PAGE)
-    if is_new := not path.exists():
+    if is_new := not _spare(path).exists():
         write(_spare(path), padded, lasting=False)
     try:
         write(path, padded)

@@ -142,7 +142,7 @@ class Names:
             },
             indent=1,
         )
-        durable.write(self._file, text.encode())
+        durable.write_text(self._file, text.encode())  # names can be removed on a full disk, which gives space back
 
 
 def _table(found: dict[str, Any], version: int) -> Table:
