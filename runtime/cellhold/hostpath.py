@@ -62,8 +62,11 @@ class HostPath:
 
     @property
     def is_gone(self) -> bool:
-        """Whether it was removed: it has no name any more, and a directory stays empty."""
-        return self.status.st_nlink == 0
+        """Whether it was removed: it has no name any more, and a directory stays empty.
+
+        Some file systems (of FUSE) count no links at all, and a name may end so: it takes both.
+        """
+        return self.status.st_nlink == 0 and self.place().endswith(" (deleted)")
 
     def place(self) -> str:
         """Where it is now (proc_pid_fd(5)), for messages and for a look at what is mounted there."""

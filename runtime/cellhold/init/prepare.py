@@ -131,7 +131,7 @@ def tree(wanted: Tree, pid: int) -> int:
 
 def clone(opened: int, flags: int) -> int:
     """What was opened, as a detached mount: that very file, whatever its name leads to now. Raises OSError."""
-    if not os.fstat(opened).st_nlink:
+    if not os.fstat(opened).st_nlink and os.readlink(f"/proc/self/fd/{opened}").endswith(" (deleted)"):  # see hostpath.py, is_gone
         raise FileNotFoundError(_ENOENT, os.strerror(_ENOENT))
     try:
         return mount.open_tree(opened, "", flags)
