@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -209,7 +208,9 @@ log[:] = {bytes} * (len(log) // {size})
 """
 
 
-@pytest.mark.parametrize("with_what", [b"\xff", b"\x01", b"\x03\x02\0\0\xff\xff\0\0", os.urandom(64)])
+@pytest.mark.parametrize(
+    "with_what", [b"\xff", b"\x01", b"\x03\x02\0\0\xff\xff\0\0", bytes(range(256))], ids=["flag", "word", "length", "garbage"]
+)
 def test_a_log_that_was_spoilt_spoils_nothing_else(with_what: bytes, notebook: Notebook) -> None:
     cell = notebook.run(SPOIL.format(bytes=with_what, size=len(with_what)) + DIE)
     assert cell.reply["ename"] == "MemoryLimitExceeded"
