@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from cellhold import helper
+from cellhold import helper, words
 from cellhold.errors import CellholdError
 from cellhold.image import host
 from cellhold_kernel import config, connection, policy
@@ -152,7 +152,8 @@ def main() -> NoReturn:
     try:
         status = serve(arguments(sys.argv[1:]), Container.create)
     except (CellholdError, OSError) as error:
-        print(f"{error}\n{getattr(error, 'hint', None) or ''}".rstrip(), file=sys.stderr)  # noqa: T201  # the server's log
+        said = f"{error}\n{getattr(error, 'hint', None) or ''}".rstrip()
+        print(words.printable(said, keep=words.LINES), file=sys.stderr)  # noqa: T201  # the server's log
         status = 1
     sys.stdout.flush()
     sys.exit(status)

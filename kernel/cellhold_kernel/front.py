@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from cellhold import quantity
+from cellhold import quantity, words
 from cellhold_kernel.clients import Clients
 from cellhold_kernel.window import Window
 from cellhold_kernel.wire import object_in, size_of
@@ -38,6 +38,7 @@ _DIRECT = 64 << 10  # bytes; larger frames that come in are not copied
 _COPIED = 256 << 10  # bytes; larger frames that go out are not copied: below that, to be told that one has left costs more
 _MORE = int(zmq.SNDMORE)  # enum's own arithmetic would cost more than the sending
 _WINDOWS_MOST = 64
+_SHOWN = frozenset({"stream", "error", "display_data", "update_display_data", "execute_result"})
 _ALWAYS = frozenset({"status", "execute_input", "error", "shutdown_reply"})  # told to those who do not read, too: small, and waited for
 
 
@@ -179,14 +180,22 @@ class Front:
     def _tell(self, text: str) -> None:
         self.publish("stream", {"name": "stderr", "text": f"cellhold: {text}\n"}, parent=object_in(self._latest) or {})
 
-    def publish(self, kind: str, content: Mapping[str, Any], *, parent: Mapping[str, Any] | None) -> None:
-        """A message of our own on iopub; `parent`: the header of the request that it belongs to."""
+    def publish(self, kind: str, content: Mapping[str, Any], *, parent: Mapping[str, Any] | None, is_output: bool = False) -> None:
+        """A message of our own on iopub; `parent`: the header of the request that it belongs to.
+
+        Whoever's words are in what it shows, there is nothing in it that a terminal or a page would obey; unless
+        is_output: what a program writes, as it writes it.
+        """
+        if kind in _SHOWN and not is_output:
+            content = words.clean(content)
         self.send("iopub", self._signer.make(kind, content, parent=parent, identities=(kind.encode(),)))
 
     def reply(self, channel: str, request: Message, content: Mapping[str, Any]) -> None:
         """Our own answer to a request."""
         kind = request.type.removesuffix("_request") + "_reply"
         metadata = {"status": content["status"]} if "status" in content else {}
+        if content.get("status") == "error":
+            content = words.clean(content)
         frames = self._signer.make(kind, content, parent=request.header, metadata=metadata, identities=request.identities)
         self.send(channel, frames)
 

@@ -636,7 +636,7 @@ class HostKernel:
                 goes_on = work.drain()
             finally:
                 for output in work.said():
-                    self._front.publish(*output, parent=message.header)
+                    self._front.publish(*output, parent=message.header, is_output=True)
             if work.shows_progress or not goes_on:
                 self._progress.show(message, work, now=not goes_on)
             if goes_on:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 
+from cellhold import words
+
 _KEPT = 64 << 10
 _CHUNK = 64 << 10
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")  # ECMA-48: CSI, OSC, two-byte ones
@@ -57,4 +59,4 @@ class Tail:
 def plain(text: str, *, most: int = 500) -> str:
     """Text from inside a container, fit to be shown: no escape sequences, control characters spelt out, no bidirectional overrides."""
     shown = _ESCAPES.sub("", text[: most * 4])
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in shown)[:most]
+    return words.printable(shown)[:most]

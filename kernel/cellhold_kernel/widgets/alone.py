@@ -24,6 +24,7 @@ import anywidget
 import traitlets
 from IPython.core.getipython import get_ipython
 
+from cellhold import words
 from cellhold.lifecycle import State
 from cellhold_kernel.controls import Controls
 from cellhold_kernel.gate.images import Names
@@ -182,7 +183,7 @@ class _Front:
     @staticmethod
     def publish(kind: str, content: Mapping[str, Any], *, parent: Mapping[str, Any] | None = None) -> None:
         del parent
-        _shell().display_pub.publish(**content, update=kind == "update_display_data")
+        _shell().display_pub.publish(**words.clean(content), update=kind == "update_display_data")
 
 
 class _Loop:

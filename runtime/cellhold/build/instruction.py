@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from e2b_dockerfile_utils import parse_heredoc
 
+from cellhold import words
 from cellhold.errors import InvalidSpec
 from cellhold.image.fields import told
 
@@ -84,4 +85,4 @@ def refused(origin: str, lines: tuple[int, int], text: str, reason: str, hint: s
 
 
 def _printable(text: str) -> str:
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+    return words.printable(text)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from cellhold import __version__
 from cellhold.cli.copying import keep_standard_streams, say
 from cellhold.cli.explaining import explain
+from cellhold.cli.screen import cleaned, sentences
 from cellhold.errors import CellholdError, CommandNotRun
 
 if TYPE_CHECKING:
@@ -71,6 +72,11 @@ def parser(wanted: str = "") -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status. A user's mistake is one sentence and a hint, never a traceback."""
     keep_standard_streams()
+    with cleaned(for_good=argv is None):
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     words = sys.argv[1:] if argv is None else argv
     arguments = parser(words[0] if words else "").parse_args(words)
     try:
@@ -80,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except (CellholdError, OSError) as failure:
         error = explain(_sentence(failure))
-        say(f"cellhold: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        say(sentences(error))
         return error.status if isinstance(error, CommandNotRun) else FAILED
     except KeyboardInterrupt:
         return 130

@@ -8,6 +8,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from cellhold.cli.screen import behind
 from cellhold.image.progress import Doing
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _bars(to: TextIO) -> Iterator[Tell]:
     columns = TextColumn("{task.description}"), TextColumn("{task.fields[doing]:<14}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     tasks = {}
     lock = threading.Lock()
-    with Bars(*columns, console=Console(file=to)) as bars:
+    with Bars(*columns, console=Console(file=behind(to))) as bars:
 
         def tell(progress: Progress) -> None:
             with lock:

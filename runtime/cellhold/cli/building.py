@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cellhold import quantity
 from cellhold.cli import bars, files, options, signals, steps
 from cellhold.cli.copying import say
+from cellhold.cli.screen import sentences
 from cellhold.errors import BuildFailed, CellholdError, InvalidSpec
 from cellhold.store.home import open_home
 from cellhold.sweep import tidy
@@ -100,7 +101,8 @@ def _told(error: CellholdError, kind: str) -> int:
     if not isinstance(error, BuildFailed):
         raise error
     lines = "".join(f"    {steps.printable(line)}\n" for line in last)
-    say(f"cellhold: {error}\n{lines}" + (f"hint: {error.hint}\n" if error.hint else ""))
+    sentence, *hint = sentences(error).splitlines(keepends=True)
+    say("".join([sentence, lines, *hint]))
     return FAILED
 
 

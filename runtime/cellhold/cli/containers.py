@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cellhold import containers, network
-from cellhold.cli import damage, filters, table
+from cellhold.cli import damage, filters, screen, table
 from cellhold.errors import CellholdError
 from cellhold.network import ports
 from cellhold.outcome import Why
@@ -147,7 +147,7 @@ def stats(arguments: argparse.Namespace) -> int:
         now = _measured(chosen)
         rows = [_use(one, before.get(one.id), now[one.id]) for one in chosen if one.id in now]
         if not arguments.no_stream and arguments.format == "table" and sys.stdout.isatty():
-            print("\033[2J\033[H", end="")
+            screen.clear()
         columns = ["container_id", "name", "cpu_%", "mem_usage_/_limit", "mem_%", "net_i/o", "block_i/o", "pids"]
         table.show(rows, columns, form=arguments.format)
         if arguments.no_stream:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellhold.cli.copying import say
+from cellhold.cli.screen import sentences
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,4 +21,4 @@ def word(one: Unreadable) -> str:
 def tell(found: Iterable[Unreadable]) -> None:
     """A sentence and a hint for each."""
     for one in found:
-        say(f"cellhold: {one.error}\nhint: {one.error.hint}\n")
+        say(sentences(one.error))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cellhold import words
 from cellhold.cli.copying import say
 from cellhold.errors import CellholdError, InvalidSpec
 
@@ -100,6 +101,6 @@ def written(name: str | None, write: Callable[[BinaryIO], object]) -> int:
         with writing(name) as file:
             write(file)
     except Unwritten as error:
-        say(f"cellhold: {error}\n")
+        say(f"cellhold: {words.printable(str(error))}\n")
         return FAILED
     return 0

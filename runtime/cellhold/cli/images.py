@@ -6,8 +6,10 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from cellhold import words
 from cellhold.cli import table
 from cellhold.cli.copying import say
+from cellhold.cli.screen import sentences
 from cellhold.errors import CellholdError, ContainerNotFound
 from cellhold.quantity import ago, size
 from cellhold.store.home import open_home
@@ -151,7 +153,7 @@ def inspect(arguments: argparse.Namespace) -> int:
             known = _container(name, home) if arguments.containers else None
             found.append(known or description.inspected(stored.find(name, home), home))
         except CellholdError as error:
-            say(f"cellhold: {error}\n")
+            say(f"cellhold: {words.printable(str(error))}\n")
             status = FAILED
     print(json.dumps(found, indent=4))
     return status
@@ -195,7 +197,7 @@ def remove(arguments: argparse.Namespace) -> int:
         try:
             tell(naming.remove(name, home, force=arguments.force), home)
         except CellholdError as error:
-            say(f"cellhold: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+            say(sentences(error))
             status = FAILED
     return status
 

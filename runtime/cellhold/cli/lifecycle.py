@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cellhold import containers, damaged
 from cellhold.cli import options, terminal
 from cellhold.cli.copying import say
+from cellhold.cli.screen import sentences
 from cellhold.detached import Detached
 from cellhold.errors import CellholdError, ContainerNotFound, Damaged, InvalidSpec
 from cellhold.quantity import parse_seconds, parse_signal
@@ -198,7 +199,7 @@ def each(texts: list[str], act: Callable[[str], object]) -> int:
             with home.written():
                 came = act(text)
         except CellholdError as error:
-            say(f"cellhold: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+            say(sentences(error))
             failed = FAILED
         else:
             print(came if isinstance(came, int) else text, flush=True)

@@ -7,8 +7,9 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cellhold import quantity
+from cellhold import quantity, words
 from cellhold.build.progress import Began, Warned, Wrote
+from cellhold.cli.screen import behind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,7 +96,7 @@ def _terminal(to: TextIO) -> Iterator[Tell]:
     from rich.live import Live  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    console = Console(file=to)
+    console = Console(file=behind(to))
     now: Began | None = None
     lines: deque[str] = deque(maxlen=_LINES)
 
@@ -115,7 +116,7 @@ def _terminal(to: TextIO) -> Iterator[Tell]:
                 lines.append((lines.pop() if lines else "") + printable(first))
                 lines.extend(map(printable, more))
             elif isinstance(event, Warned):
-                live.console.print(f"warning: {event.text}", style="yellow", markup=False)
+                live.console.print(f"warning: {words.printable(event.text)}", style="yellow", markup=False)
             elif now is not None:
                 live.console.print(Text(title(now)), Text(ending(event), style="cyan"), sep="  ")
                 now = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from cellhold import words
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -20,7 +22,7 @@ def text(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:
 
 def printable(text: str) -> str:
     """Without what a terminal would obey: an image's own words may hold escape sequences."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+    return words.printable(text)
 
 
 def lines(rows: Sequence[Mapping[str, object]]) -> str:

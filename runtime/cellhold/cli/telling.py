@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cellhold import logs
+from cellhold import logs, words
 from cellhold.cli import filters
 from cellhold.cli.copying import write_all
 from cellhold.detached import Detached
@@ -76,7 +76,7 @@ def show_events(arguments: argparse.Namespace) -> int:
     wanted = filters.parsed(arguments.filter, _KEYS)
     for event in _events(since, until):
         if filters.holds(wanted, _fits(event)):
-            print(json.dumps(event) if arguments.format == "json" else _told(event), flush=True)
+            print(json.dumps(event) if arguments.format == "json" else words.printable(_told(event)), flush=True)
     return 0
 
 
