@@ -1,15 +1,17 @@
 """A plain subprocess behind the part of Container that the kernel uses: the host kernel tested where no container can be made.
 
-`python standin.py -f CONNECTION_FILE ...` is the host kernel with it. The bind mount becomes the directory itself; a kill at the
+`python standin.py -f CONNECTION_FILE ...` is the host kernel with it. The exchange becomes a directory of the host's; a kill at the
 memory limit is any SIGKILL, when there is a limit.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -37,6 +39,8 @@ class StandIn:
         self.outcome: Outcome | None = None
         self.timings: list[Step] = []
         self._process: subprocess.Popen[bytes] | None = None
+        self._exchange = ""
+        self._pipes: list[int] = []
 
     @classmethod
     def create(cls, spec: Spec) -> Self:
@@ -46,10 +50,16 @@ class StandIn:
 
     def start(self, *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None, more: Sequence[int] = ()) -> None:
         assert not more
-        mount = next(mount for mount in self.spec.mounts if mount.target == "/run/cellhold")
-        file = Path(str(mount.source), "connection.json")
-        file.write_text(file.read_text().replace(mount.target, str(mount.source)))
-        args = [arg.replace(mount.target, str(mount.source)) for arg in self.spec.args]
+        exchange = self.spec.exchange
+        assert exchange is not None
+        self._clear()
+        self._exchange = tempfile.mkdtemp(prefix="ch", dir="/var/tmp")  # short: a socket's path has 107 bytes
+        for name, text in exchange.files:
+            Path(self._exchange, name).write_text(text.replace(exchange.target, self._exchange))
+        for name in exchange.pipes:
+            os.mkfifo(f"{self._exchange}/{name}", 0o600)
+            self._pipes.append(os.open(f"{self._exchange}/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        args = [arg.replace(exchange.target, self._exchange) for arg in self.spec.args]
         null = subprocess.DEVNULL
         env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/tmp"), **self.spec.env}
         self._began = time.monotonic()
@@ -62,6 +72,16 @@ class StandIn:
             stderr=null if stderr is None else stderr,
         )
         self._pidfd = os.pidfd_open(self._process.pid)
+
+    def exchange(self) -> list[int]:
+        return [os.open(self._exchange, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), *map(os.dup, self._pipes)]
+
+    def _clear(self) -> None:
+        while self._pipes:
+            os.close(self._pipes.pop())
+        if self._exchange:
+            shutil.rmtree(self._exchange)
+            self._exchange = ""
 
     def signal_fd(self) -> int:
         return os.dup(self._pidfd)
@@ -129,6 +149,7 @@ class StandIn:
             self._process.kill()
             self._process.wait()
             self.poll()
+        self._clear()
 
 
 if __name__ == "__main__":

@@ -49,6 +49,9 @@ class Box(Protocol):
     def signal_fd(self) -> int:
         """A pidfd to signal it by, the caller's own from now on."""
 
+    def exchange(self) -> list[int]:
+        """The directory of the spec's exchange, and its pipes, descriptors that are the caller's own from now on."""
+
     def fileno(self) -> int:
         """Readable when it ended."""
 
@@ -118,18 +121,23 @@ class CellKernel:
         self.connected = 0.0
         self._companion: Companion | None = None  # of a shell
         self.words: LastWords | None = None
+        self._is_logged = False
         self.program = program
         spec = granted.spec
         with ExitStack() as undo:
-            self.meeting = meeting.Meeting(key=key, signature_scheme=signature_scheme)
+            ends = {"key": key, "signature_scheme": signature_scheme}
+            is_inside = isinstance(program, InsideProgram)
+            self.meeting = meeting.Meeting() if is_inside else meeting.HostMeeting(**ends)
             undo.callback(self.meeting.close)
             self._run = undo.enter_context(ExitStack())  # what one run of the program has
             if isinstance(program, InsideProgram):
-                mounts = (*spec.mounts, self.meeting.mount)
                 env = {**spec.env, **program.env}
                 image = program.image or spec.image
-                args = logged.command(program.argv) or program.argv
-                self.box = create(replace(spec, image=image, entrypoint=(), args=args, env=env, user=_USER, mounts=mounts))
+                command = logged.command(program.argv)
+                self._is_logged = command is not None
+                place = meeting.exchange(**ends, is_logged=self._is_logged)
+                args = command or program.argv
+                self.box = create(replace(spec, image=image, entrypoint=(), args=args, env=env, user=_USER, exchange=place))
             else:
                 from cellhold_kernel.shell import lines  # noqa: PLC0415  # imported for an image without Python
 
@@ -144,16 +152,19 @@ class CellKernel:
         self.tail = Tail(mirror=2 if os.environ.get("CELLHOLD_DEBUG") else None)
         self._run.callback(self.tail.close)
         if isinstance(self.program, InsideProgram):
-            stdin = None
-            if logged.command(self.program.argv) is not None:
-                self.words = LastWords(self.meeting)
+            if self._is_logged:
+                self.words = LastWords()
                 self._run.callback(self.words.close)
-                stdin = self.words.memory
+            stdin = None if self.words is None else self.words.memory
             self.box.start(stdin=stdin, stdout=self.tail.writer, stderr=self.tail.writer)
-        else:
+            directory, *pipes = self.box.exchange()
+            self.meeting.begin(directory)
+            if self.words is not None:
+                self.words.begin(pipes)
+        elif isinstance(self.meeting, meeting.HostMeeting):
             from cellhold_kernel.shell.companion import Companion  # noqa: PLC0415  # as above
 
-            self._companion = Companion(self.program.argv, directory=self.meeting.inside, errors=self.tail.writer)
+            self._companion = Companion(self.program.argv, directory=self.meeting.sockets, errors=self.tail.writer)
             self._run.callback(self._companion.close)
             self._companion.start(self.box)
         self.tail.given_away()

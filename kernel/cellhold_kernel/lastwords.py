@@ -12,7 +12,6 @@ import fcntl
 import os
 import re
 import struct
-from importlib.resources import files
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,9 +20,8 @@ from cellhold_kernel import wire
 from cellhold_kernel.inside import ipykernel_logged as log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from cellhold_kernel.meeting import Meeting
     from cellhold_kernel.wire import Message, Part, Signer
 
 _MARK = re.compile(rb'"%b": ?\[([0-2]), ?(\d{1,18})\]' % log.METADATA.encode())
@@ -45,14 +43,17 @@ class _Record(NamedTuple):
 class LastWords:
     """Of one run of a cell kernel. memory: the descriptor that it is to have as its standard input."""
 
-    def __init__(self, meeting: Meeting) -> None:
-        """Put the program that keeps the log, and its pipes, where they meet. Raises OSError."""
-        program = (files("cellhold_kernel.inside") / "ipykernel_logged.py").read_text("ascii")
-        self._pipes = meeting.prepare_log(program, log.STREAMS)
+    def __init__(self) -> None:
+        """Make the memory. Raises OSError."""
+        self._pipes: dict[str, int] = {}
         self._heard = [0, 0, 0]
         self.memory = os.memfd_create("cellhold-log", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.memory, log.SIZE)
         fcntl.fcntl(self.memory, fcntl.F_ADD_SEALS, _SEALS)
+
+    def begin(self, pipes: Sequence[int]) -> None:
+        """It runs. pipes: our ends of those that stand for its output, in the order of the log's streams; ours from now on."""
+        self._pipes = dict(zip(log.STREAMS, pipes, strict=True))
 
     def close(self) -> None:
         """Let go of it. Closing twice is no error."""
@@ -106,7 +107,7 @@ class LastWords:
             data = b""
             if (stream, taken[stream]) not in printed:
                 data = os.pread(self.memory, log.SLOT, log.SLOTS + stream * log.SLOT)
-            data = data.rstrip(b"\0") + _drained(self._pipes[name])
+            data = data.rstrip(b"\0") + (_drained(self._pipes[name]) if name in self._pipes else b"")
             if data:
                 yield stream, data.decode("utf-8", "replace")
 

@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import ImageNotFound, InvalidSpec, NotSupported
+from cellhold.quantity import parse_count, parse_size
 from cellhold.spec import PIDS_DEFAULT, Limits, Mount, Spec
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 _LARGEST = 1 << 20  # bytes of a config.json
 _OURS = {"proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2"}
-_OUR_TARGETS = {"/dev", "/dev/shm", "/run"}  # noqa: S108  # paths of the container
+_OUR_TARGETS = {"/dev", "/run"}  # paths of the container
 _PERIOD = 100_000
 
 
@@ -110,7 +111,15 @@ def mount_of(entry: dict[str, Any], directory: Path) -> Mount | None:
     if kind in _OURS or target in _OUR_TARGETS:
         return None
     if kind == "tmpfs":
-        return Mount(kind="tmpfs", target=target, read_only="ro" in flags)
+        values = dict(option.partition("=")[::2] for option in flags)
+        return Mount(
+            kind="tmpfs",
+            target=target,
+            size_bytes=parse_size(values["size"], key="tmpfs size") if "size" in values else None,
+            inodes=parse_count(values["nr_inodes"], key="nr_inodes") if "nr_inodes" in values else None,
+            read_only="ro" in values,
+            no_exec="noexec" in values,
+        )
     if kind in ("bind", "none", "") and ("bind" in flags or "rbind" in flags):
         source = str((directory / text(entry, "source")).absolute())
         return Mount(kind="bind", target=target, source=source, read_only="ro" in flags)

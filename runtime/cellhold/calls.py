@@ -9,6 +9,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from cellhold.init.prepare import SHARED, WIRED
+from cellhold.init.steps import is_kernels
 from cellhold.linux import mount, process
 from cellhold.linux.capabilities import NUMBERS
 
@@ -36,7 +37,7 @@ def calls(plan: Plan) -> dict[str, tuple[str, ...]]:
         "uts.hostname": [f'sethostname("{plan["hostname"]}")'],
         "rootfs.stage": ['fsmount(tmpfs) -> move_mount("/tmp")', *(f'move_mount(tree {n} -> "/tmp/{n}")' for n in _staged(plan))],
         "rootfs.overlay": [_overlay(plan, number, overlay) for number, overlay in enumerate(plan["overlays"])],
-        "rootfs.filesystems": [line for wanted in plan["filesystems"] for line in _filesystem(wanted)],
+        "rootfs.filesystems": [line for wanted in plan["filesystems"] if is_kernels(wanted["target"]) for line in _filesystem(wanted)],
         "rootfs.cgroup": [
             f'fsmount({view["fstype"]}) -> move_mount("/sys/fs/cgroup/{view["directory"]}", read-only)' for view in plan["views"]
         ],
@@ -44,6 +45,7 @@ def calls(plan: Plan) -> dict[str, tuple[str, ...]]:
         "rootfs.volumes": [
             *(f'openat2(root, "{bind["target"]}", RESOLVE_IN_ROOT) -> move_mount(tree {bind["tree"]})' for bind in plan["binds"]),
             *(line for target, covers in plan["covers"].items() for line in _covers(target, covers)),
+            *(line for wanted in plan["filesystems"] if not is_kernels(wanted["target"]) for line in _filesystem(wanted)),
         ],
         "rootfs.pivot": ["fchdir(new root)", 'pivot_root(".", ".")', 'umount2(".", MNT_DETACH)', 'chdir("/")'],
         "user.shares": [f'write("/proc/sys/user/{name}", "{value}")' for name, value in plan["maxima"].items()],
@@ -124,4 +126,5 @@ def _filesystem(wanted: FileSystem) -> Iterator[str]:
         return
     options = ",".join(name if value is None else f"{name}={value}" for name, value in wanted["options"].items())
     yield f'fsopen("{wanted["fstype"]}"); fsconfig({options}); fsmount({_names(wanted["attributes"], _ATTRIBUTES)})'
-    yield f'openat2(root, "{wanted["target"]}", RESOLVE_NO_SYMLINKS) -> move_mount'
+    way = "RESOLVE_NO_SYMLINKS" if is_kernels(wanted["target"]) else "RESOLVE_IN_ROOT"
+    yield f'openat2(root, "{wanted["target"]}", {way}) -> move_mount'

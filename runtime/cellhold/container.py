@@ -414,6 +414,16 @@ class Container:
             raise NotAllowed(f"cannot signal container {self.name}: it does not run")
         return os.dup(self._channel.pidfd)
 
+    def exchange(self) -> list[int]:
+        """The directory of the spec's exchange (O_PATH), then reading ends of its pipes: descriptors that are the caller's own from now on.
+
+        Hostile code can write there, to the pipes as well.
+        Raises NotAllowed unless it runs and has one.
+        """
+        if self._channel is None or not self._channel.handed:
+            raise NotAllowed(f"cannot look at the exchange of container {self.name}: it does not run, or has none")
+        return list(map(os.dup, self._channel.handed))
+
     def stop(self, grace_seconds: float = 10.0) -> Outcome:
         """SIGTERM, and SIGKILL after the grace period; returns how it ended. Raises NotAllowed if it was never started."""
         after(self.state, Action.STOP, container=self.name)

@@ -61,4 +61,5 @@ def _has_sockets(entry: Mount) -> bool:
 
 
 def _is_file(fd: int | None) -> bool:
-    return fd is not None and stat.S_ISREG(os.fstat(fd).st_mode)
+    """Whether somebody could run it: a memfd, which has no name, nobody can."""
+    return fd is not None and stat.S_ISREG((status := os.fstat(fd)).st_mode) and status.st_nlink > 0

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from cellhold import cgroups, events, launch, network, storage, volumes
+from cellhold import cgroups, events, launch, network, storage, tmpfs, volumes
 from cellhold.cgroups.absent import Absent
 from cellhold.cgroups.devices import Device
 from cellhold.cgroups.refusals import check_processors
@@ -128,7 +128,7 @@ class Holdings:
             self.directory / "storage",
             overlays=overlays + sum(entry.kind == "overlay" for entry in spec.mounts),
             owner=self.ids.owner,
-            limit_bytes=spec.limits.disk_bytes,
+            limit_bytes=tmpfs.sizes(spec).layer if spec.storage == "tmpfs" else spec.limits.disk_bytes,
             kind=spec.storage,
             templates=home.templates,
         )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cellhold.init.plan import Plan
 
 _MESSAGE = 65536
+_MOST_DESCRIPTORS = 4  # in one
 _LONGEST_POLL = 1_000_000.0  # seconds; poll(2) counts milliseconds in 31 bits
 _GONE = (errno.EPIPE, errno.ECONNRESET)
 _lock = threading.Lock()
@@ -111,12 +112,13 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class Channel:
-    """A container's life as the launcher tells it: tuples, as init/launcher.py lists them; PID 1's pidfd, its terminal's other end."""
+    """A container's life as the launcher tells it: as init/launcher.py lists them; PID 1's pidfd, its terminal, and what it hands us."""
 
     def __init__(self, end: socket.socket) -> None:
         """Wrap our end of the pair; the launcher holds the other."""
         self.socket = end
         self.pidfd = self.terminal = -1
+        self.handed: list[int] = []
         self._closing = threading.RLock()
 
     def receive(self, timeout: float | None = None) -> tuple[Any, ...] | None:
@@ -127,14 +129,18 @@ class Channel:
             return None
         fds = array.array("i")
         try:
-            data, ancillary, _flags, _address = self.socket.recvmsg(_MESSAGE, socket.CMSG_SPACE(2 * 4), socket.MSG_CMSG_CLOEXEC)
+            room = socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4)
+            data, ancillary, _flags, _address = self.socket.recvmsg(_MESSAGE, room, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:  # it was killed with something of ours unread
             return ("lost",)
         for _level, _kind, packed in ancillary:
             fds.frombytes(packed)
-        if fds:
+        message: tuple[Any, ...] = marshal.loads(data) if data else ("lost",)  # noqa: S302  # from our own launcher
+        if fds and message[0] == "handed":
+            self.handed.extend(fds)
+        elif fds:
             self.pidfd, self.terminal = [*fds, -1][:2]
-        return marshal.loads(data) if data else ("lost",)  # noqa: S302  # from our own launcher
+        return message
 
     def signal(self, number: int) -> None:
         """Send a signal to PID 1, if it is there; not while another thread closes the pidfd: its number may be another's next."""
@@ -146,7 +152,8 @@ class Channel:
         """Close our end (a container that still runs is killed by that) and the pidfd."""
         self.socket.close()
         with self._closing:
-            held, self.pidfd, self.terminal = (self.pidfd, self.terminal), -1, -1
+            held, self.pidfd, self.terminal = (self.pidfd, self.terminal, *self.handed), -1, -1
+            self.handed = []
             for fd in held:
                 if fd >= 0:
                     os.close(fd)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from cellhold import tmpfs
 from cellhold.errors import InvalidSpec, NotSupported
 from cellhold.hostpath import HostPath
 from cellhold.init.prepare import DEVICES, OWN, SHARED
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from cellhold.cgroups.base import View
     from cellhold.image.model import Image, Layer
     from cellhold.init.plan import Bind, Covers, FileSystem, Node, Overlay, Plan, Tree, Writable
-    from cellhold.spec import Device, Mount, Spec
+    from cellhold.spec import Device, Exchange, Mount, Spec
     from cellhold.store.subids import Ids
 
 # Docker's lists (moby, oci/defaults.go), as documented: what of /proc and /sys tells about the host, or changes it.
@@ -189,7 +190,7 @@ def throw_away(entry: Mount, trees: list[Tree], mounted: tuple[str, ...]) -> Ove
 
 def filesystems(spec: Spec, *, has_terminal_group: bool = True) -> list[FileSystem]:
     """New instances of the kernel's file systems, then the user's tmpfs; a parent comes before what lies in it."""
-    shm = {"mode": "1777", **size_option(spec.shm_bytes or spec.limits.memory_bytes)}
+    sizes = tmpfs.sizes(spec)
     terminals: dict[str, str | None] = {"newinstance": None, "ptmxmode": "0666", "mode": "0620", "max": str(_TERMINALS)}
     if has_terminal_group:
         terminals["gid"] = _TTY_GROUP
@@ -198,7 +199,7 @@ def filesystems(spec: Spec, *, has_terminal_group: bool = True) -> list[FileSyst
         {"target": "/sys", "fstype": "sysfs", "options": {}, "attributes": _ALL | _RDONLY},
         {"target": "/dev", "fstype": "dev", "options": {}, "attributes": 0},
         {"target": "/dev/pts", "fstype": "devpts", "options": terminals, "attributes": _NOSUID | _NOEXEC},
-        {"target": "/dev/shm", "fstype": "tmpfs", "options": shm, "attributes": _ALL},  # noqa: S108  # the container's own
+        *([] if any(tmpfs.is_shm(entry.target) for entry in spec.mounts) else [shm(sizes.shm)]),
         {"target": "/dev/mqueue", "fstype": "mqueue", "options": {}, "attributes": _ALL},
     ]
     wanted: list[FileSystem] = [
@@ -207,19 +208,33 @@ def filesystems(spec: Spec, *, has_terminal_group: bool = True) -> list[FileSyst
             "fstype": "tmpfs",
             "options": {
                 "mode": f"{0o1777 if entry.mode is None else entry.mode:o}",
-                **size_option(entry.size_bytes or spec.limits.memory_bytes),
+                **tmpfs.options(entry.size_bytes or sizes.tmpfs, files=entry.inodes),
             },
             "attributes": _NOSUID | _NODEV | (_RDONLY if entry.read_only else 0) | (_NOEXEC if entry.no_exec else 0),
         }
         for entry in ordered(spec)
         if entry.kind == "tmpfs"
     ]
-    return fixed + wanted
+    return fixed + wanted + ([] if spec.exchange is None else [exchanged(spec.exchange)])
 
 
-def size_option(count: int | None) -> dict[str, str | None]:
-    """tmpfs's size option; without one the kernel's default holds (half of the machine's memory)."""
-    return {} if count is None else {"size": str(count)}
+def shm(size_bytes: int) -> FileSystem:
+    """The shared memory that every container has."""
+    return {"target": tmpfs.SHM, "fstype": "tmpfs", "options": {"mode": "1777", **tmpfs.options(size_bytes)}, "attributes": _ALL}
+
+
+def exchanged(exchange: Exchange) -> FileSystem:
+    """The directory that whoever starts the container has as well; nothing runs from it."""
+    options = {"mode": "700", **tmpfs.options(exchange.size_bytes, files=exchange.inodes)}
+    return {
+        "target": exchange.target,
+        "fstype": "tmpfs",
+        "options": options,
+        "attributes": _ALL,
+        "files": dict(exchange.files),
+        "pipes": list(exchange.pipes),
+        "handed": True,
+    }
 
 
 def ordered(spec: Spec) -> list[Mount]:

@@ -34,6 +34,10 @@ _IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}", re.ASCII)
 _HOSTNAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
 _CPUSET = re.compile(r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*", re.ASCII)
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
+# Of runc's checkProcMount: files that tell of the machine, for which others can be shown (lxcfs).
+_PROC_FILES = frozenset(
+    "proc/cpuinfo proc/diskstats proc/meminfo proc/stat proc/swaps proc/uptime proc/loadavg proc/slabinfo proc/net/dev".split()
+)
 _DEVICE = re.compile(r"/dev(/[^/\0\n]+)+")
 RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::([1-9]\d{0,5}))?", re.ASCII)
 
@@ -141,8 +145,9 @@ class Mount:
     """Something of the host, or an empty tmpfs, at a path of the container.
 
     kind: "bind" (source: an absolute host path), "overlay" (a bind of a directory whose changes stay in the container and go with
-    it: podman's ":O"), "volume" (source: its name, "" for an anonymous one) or "tmpfs" (size_bytes: None = the memory limit decides;
-    mode: None = 1777; no_exec: no program can be run from it). target: absolute.
+    it: podman's ":O"), "volume" (source: its name, "" for an anonymous one) or "tmpfs" (size_bytes: None = a share of memory, see
+    cellhold.tmpfs; inodes: files, None = as its size makes sensible; mode: None = 1777; no_exec: no program can be run from it).
+    target: absolute; not in /proc, but for the files there that runc lets be replaced, nor in /dev, but for /dev/shm.
     as_root: a bind shows the host owner's ids as the container's (uid 0 is uid 0), so that files made belong to the host's user;
     without it the ids stay what they are on disk and are mostly unmapped inside.
     hidden: paths below the target that are covered, so that nothing of them can be seen (".ssh").
@@ -158,6 +163,7 @@ class Mount:
     source: str | None = None
     read_only: bool = False
     size_bytes: int | None = None
+    inodes: int | None = None
     mode: int | None = None
     no_exec: bool = False
     as_root: bool = True
@@ -181,6 +187,42 @@ class Mount:
             raise InvalidSpec(f"cannot mount on {self.target}: the target has to lie below the root, without '..'")
         if self.kind != "tmpfs" and self.source is None:
             raise InvalidSpec(f"cannot bind to {self.target}: no source given")
+        if self.inodes is not None and self.inodes < 1:
+            raise InvalidSpec(f"cannot use nr_inodes={self.inodes}: a tmpfs has at least its own directory")
+        self._check_place()
+
+    def _check_place(self) -> None:
+        """Raise InvalidSpec for what the container has of the kernel (runc: checkProcMount), without which its walls do not stand."""
+        target = os.path.normpath(self.target.lstrip("/"))
+        if _is_at_or_below(target, "proc") and (self.kind != "bind" or target not in _PROC_FILES):
+            raise InvalidSpec(
+                f"cannot mount on {self.target}: /proc tells of the container's own processes, and nothing takes its place",
+                hint="mount it elsewhere: /mnt/proc; single files can be replaced: /proc/cpuinfo, /proc/meminfo ...",
+            )
+        if _is_at_or_below(target, "dev") and not _is_at_or_below(target, "dev/shm"):
+            raise InvalidSpec(
+                f"cannot mount on {self.target}: /dev has the container's own devices, and nothing else comes into it",
+                hint="--device has devices of the host in it; what is no device, mount elsewhere: /mnt/dev",
+            )
+
+
+def _is_at_or_below(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(f"{directory}/")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """A small tmpfs at `target` whose directory the container's starter has as well (Container.exchange()): both can open what lies in it.
+
+    files: (name, text) of what is there from the start, for the container's root alone; pipes: names of FIFOs, whose reading ends the
+    starter has as well. size_bytes, inodes: all that it can hold.
+    """
+
+    target: str
+    size_bytes: int
+    inodes: int
+    files: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    pipes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,8 +308,9 @@ class Spec:
     aliases, "host" (this host's own), or "container:NAME" (the same as that one's, which runs). ports: published. egress: whom it may
     talk to (cellhold.network.egress), None = all.
     storage: "disk" or "tmpfs" (pages count against the memory limit).
-    groups: more groups of the user (ids or names). hosts: (name, address) for its /etc/hosts. shm_bytes: of /dev/shm, None = the memory
-    limit. terminal: its standard streams are a terminal of its own. stdin: they stay open for whoever attaches.
+    groups: more groups of the user (ids or names). hosts: (name, address) for its /etc/hosts. shm_bytes: of /dev/shm, None = see
+    cellhold.tmpfs. exchange: of a container that is not kept. terminal: its standard streams are a terminal of its own. stdin: they
+    stay open for whoever attaches.
     stop_signal, stop_seconds: what stop() sends, and waits before SIGKILL; None = the image's, else SIGTERM, and 10. restart: docker's
     policy ("no", "always", "unless-stopped", "on-failure[:TIMES]"), for a container that is kept. labels: for people and programs.
     health: None = the image's; checked where the container is kept. devices: of the host, that it may use. owner: the notebook that it is
@@ -308,6 +351,7 @@ class Spec:
     owner: str = ""
     image_volumes: bool = True
     rootfs: HostPath | None = field(default=None, compare=False, repr=False)
+    exchange: Exchange | None = None
 
     def __post_init__(self) -> None:
         """Raise InvalidSpec for what can be seen to be wrong without asking the host."""
@@ -320,6 +364,7 @@ class Spec:
             check_name(self.name)
         if self.owner:
             check_name(self.owner)
+        self._check_mounts()
         self._check_words()
 
     def _check_network(self) -> None:
@@ -341,6 +386,16 @@ class Spec:
             raise InvalidSpec(
                 f"cannot use {useless} with network={self.network}: it is not the container's own", hint="network=bridge is its own"
             )
+
+    def _check_mounts(self) -> None:
+        targets = [os.path.normpath(entry.target.lstrip("/")) for entry in self.mounts]
+        if len(set(targets)) < len(targets):
+            twice = next(target for number, target in enumerate(targets) if target in targets[:number])
+            raise InvalidSpec(f"cannot mount twice on /{twice}")
+        if self.exchange is not None:
+            ours = self.exchange.target.strip("/")
+            if inside := next((target for target in targets if _is_at_or_below(target, ours)), None):
+                raise InvalidSpec(f"cannot mount on /{inside}: the cell kernel's sockets lie in /{ours}", hint="mount it elsewhere")
 
     def _check_words(self) -> None:
         if not RESTART.fullmatch(self.restart):

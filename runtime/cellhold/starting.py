@@ -110,6 +110,8 @@ def await_start(channel: Channel, cgroup: Cgroup, name: str, command: str, *, oo
     Raises SetupFailed or CommandNotRun; then nothing of the container runs any more.
     """
     message = channel.receive(_SECONDS)
+    if message is not None and message[0] == "handed":
+        message = channel.receive(_SECONDS)
     if message is not None and message[0] == "started":
         return Started(message[1], message[2])
     oom_kills = cgroup.usage().oom_kills - oom_kills_before

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellhold.init.prepare import OWN, SHARED, WIRED
+from cellhold.init.steps import is_kernels
 from cellhold.linux.capabilities import NUMBERS
 from cellhold.quantity import duration, rate, size
 from cellhold.rootfs import NAMESPACES
@@ -43,10 +44,10 @@ def details(plan: Plan) -> dict[str, str]:
         "uts.hostname": f"sethostname {plan['hostname']}",
         "rootfs.stage": "a tmpfs that only PID 1 sees, to put the layers side by side",
         "rootfs.overlay": f"{overlay} (layers): {', '.join(stacks)}; one writable layer on top{', volatile' if plan['volatile'] else ''}",
-        "rootfs.filesystems": "mount " + ", ".join(record["target"] for record in plan["filesystems"]),
+        "rootfs.filesystems": "mount " + ", ".join(record["target"] for record in plan["filesystems"] if is_kernels(record["target"])),
         "rootfs.cgroup": f"mount /sys/fs/cgroup, read-only: {', '.join(views) or 'nothing'}",
         "rootfs.files": "bind " + ", ".join(plan["files"]),
-        "rootfs.volumes": "bind " + (", ".join(bind["target"] for bind in plan["binds"]) or "nothing") + _covered(plan),
+        "rootfs.volumes": _volumes(plan),
         "rootfs.pivot": "pivot_root: the layers are / now; the machine's own root is unmounted",
         "user.shares": "a share of what the kernel counts for you" if plan["maxima"] else "nobody else's ids: nothing to share",
         "rootfs.hide": f"{len(plan['masked'])} paths of /proc and /sys covered, {len(plan['read_only_paths'])} read-only",
@@ -57,9 +58,12 @@ def details(plan: Plan) -> dict[str, str]:
     }
 
 
-def _covered(plan: Plan) -> str:
+def _volumes(plan: Plan) -> str:
+    made = [record["target"] for record in plan["filesystems"] if not is_kernels(record["target"])]
+    bound = ", ".join(bind["target"] for bind in plan["binds"])
     hidden = sum(len(covers["hidden"]) for covers in plan["covers"].values())
-    return f"; {hidden} names in them covered" if hidden else ""
+    covered = f"; {hidden} names in them covered" if hidden else ""
+    return f"bind {bound or 'nothing'}{covered}{'; a tmpfs on ' if made else ''}{', '.join(made)}"
 
 
 _NETWORK = {

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold import hostpath
 from cellhold.errors import CellholdError, Damaged, InvalidSpec, NotAllowed, NotSupported, VolumeNotFound
-from cellhold.quantity import parse_size
+from cellhold.quantity import parse_count, parse_size
 from cellhold.spec import Mount, check_name
 from cellhold.store import durable, record, table, tree
 from cellhold.store.table import Unreadable
@@ -304,13 +304,15 @@ def mount(text: str) -> Mount:
 
 
 def tmpfs(text: str) -> Mount:
-    """DIR[:size=SIZE[,mode=MODE][,ro]] as an empty tmpfs; raises InvalidSpec."""
+    """DIR[:size=SIZE[,nr_inodes=FILES][,mode=MODE][,ro]] as an empty tmpfs; raises InvalidSpec."""
     target, _, options = text.partition(":")
     values: dict[str, Any] = {}
     for option in filter(None, options.split(",")):
         name, _, value = option.partition("=")
         if name == "size":
             values["size_bytes"] = parse_size(value, key="tmpfs size")
+        elif name == "nr_inodes":
+            values["inodes"] = parse_count(value, key="nr_inodes")
         elif name == "mode":
             values["mode"] = _mode(value)
         elif name in ("ro", "rw"):
@@ -318,7 +320,9 @@ def tmpfs(text: str) -> Mount:
         elif name in ("exec", "noexec"):
             values["no_exec"] = name == "noexec"
         elif name not in ("nosuid", "nodev"):  # it is so anyway
-            raise InvalidSpec(f"cannot use tmpfs={text}: option {name} is not known", hint="size=64m, mode=1777, noexec, ro or rw")
+            raise InvalidSpec(
+                f"cannot use tmpfs={text}: option {name} is not known", hint="size=64m, nr_inodes=4096, mode=1777, noexec, ro or rw"
+            )
     return Mount(kind="tmpfs", target=target, **values)
 
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from cellhold_kernel import wire
 from cellhold_kernel.inside import ipykernel_logged as log
 from cellhold_kernel.lastwords import LastWords
-from cellhold_kernel.meeting import Meeting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,13 +21,14 @@ SIGNER = wire.Signer("key")
 
 
 @pytest.fixture
-def words(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[LastWords]:
-    monkeypatch.setenv("CELLHOLD_HOME", str(tmp_path))
-    meeting = Meeting(key="key", signature_scheme="hmac-sha256")
-    made = LastWords(meeting)
+def words() -> Iterator[LastWords]:
+    made = LastWords()
+    pairs = [os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK) for _ in log.STREAMS]
+    made.begin([reading for reading, _writing in pairs])
     yield made
     made.close()
-    meeting.close()
+    for _reading, writing in pairs:
+        os.close(writing)
 
 
 def record(what: int, stream: int, number: int, data: bytes, *, parent: bytes = b"cell", taken: int = 0) -> bytes:  # noqa: PLR0913

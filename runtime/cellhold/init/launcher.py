@@ -8,10 +8,9 @@ fork its threads. It ends when the caller does, takes its containers with it, an
 
 A request's descriptors: the plan (a memfd), the channel, the container's lock, the program's own from 0 on (as many as the second byte
 says), what its trees are opened by (as many as the third byte says), the storage, the v2 group (only if the first byte is 1), then v1
-`tasks` files. The channel carries ("started", pid, timings)
-with a pidfd and the other end of the program's terminal if it has one, ("failed", step, errno, text), ("notrun", status, text),
-("timeout",), ("ended", status, signal). What the caller sends on it goes on to PID 1, with its descriptors. Closing the channel kills
-the container.
+`tasks` files. The channel carries ("handed",) with directories for the caller (pid1.py), ("started", pid, timings) with a pidfd and the
+other end of the program's terminal if it has one, ("failed", step, errno, text), ("notrun", status, text), ("timeout",), ("ended",
+status, signal). What the caller sends on it goes on to PID 1, with its descriptors. Closing the channel kills the container.
 """
 
 from __future__ import annotations
@@ -242,16 +241,20 @@ class Launcher:
         """Pass reports of PID 1 on."""
         while True:
             try:
-                told, terminal = received(watched.report, _socket.MSG_DONTWAIT)
+                told, fds = received(watched.report, _socket.MSG_DONTWAIT)
             except OSError:
                 return
             words = told.decode(errors="replace").split("\t")
             if words[0] == "ready":
                 timings = watched.timings + [parse_timing(word) for word in words[1:]]
-                watched.tell("started", watched.pid, timings, fds=(watched.pidfd, *terminal))
-                self.began(terminal)
+                watched.tell("started", watched.pid, timings, fds=(watched.pidfd, *fds))
+                self.began(fds)
                 if watched.seconds is not None:
                     watched.deadline = time.monotonic() + watched.seconds
+            elif words[0] == "handed":
+                watched.tell("handed", fds=tuple(fds))
+                for fd in fds:
+                    os.close(fd)
             elif words[0] == "failed":
                 watched.tell("failed", words[1], int(words[2]), words[3])
             elif words[0] == "notrun":

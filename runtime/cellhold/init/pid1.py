@@ -4,6 +4,7 @@ A signal goes on to the program; one that was queued with the value TO_GROUP (li
 as a terminal's Ctrl-C does.
 
 Reports are lines of text, tab-separated, one message each, on a SOCK_SEQPACKET pair whose other end is the launcher's:
+    handed                              with the descriptors of the directories that the caller is to have; before the next one
     ready  name:start:seconds ...       all steps done, the program is exec'd; with the other end of its terminal if it has one
     failed step errno text              a step failed; nothing runs
     notrun status text                  126 or 127: the program could not be started
@@ -59,6 +60,8 @@ def main(now: Becoming, report: _socket.socket, stdio: list[int]) -> NoReturn:
             report.send(words)
         else:
             timings.append(f"program.exec:{started:.6f}:{time.monotonic() - started:.6f}")
+            if now.handed:
+                tell(report, "handed", *now.handed)
             tell(report, "\t".join(["ready", *timings]), master)
             for fd in stdio:
                 os.close(fd)
@@ -92,11 +95,12 @@ def tell_failure(report: _socket.socket, step: str, error: BaseException) -> Non
     report.send(f"failed\t{step}\t{number}\t{text}"[:4096].encode())
 
 
-def tell(report: _socket.socket, words: str, fd: int) -> None:
-    """Send a report, and the descriptor if there is one, which is closed."""
-    ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack("i", fd))] if fd >= 0 else []
+def tell(report: _socket.socket, words: str, *wanted: int) -> None:
+    """Send a report, and the descriptors, which are closed; -1 is none."""
+    fds = [fd for fd in wanted if fd >= 0]
+    ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))] if fds else []
     report.sendmsg([words.encode()], ancillary)
-    if fd >= 0:
+    for fd in fds:
         os.close(fd)
 
 

@@ -34,6 +34,9 @@ class FileSystem(TypedDict):
     fstype: str
     options: dict[str, str | None]
     attributes: int
+    files: NotRequired[dict[str, str]]  # name -> text of what is in a tmpfs from the start
+    pipes: NotRequired[list[str]]  # names of FIFOs in it
+    handed: NotRequired[bool]  # its directory, and reading ends of its pipes, are handed to our caller (spec.Exchange)
 
 
 class Bind(TypedDict):

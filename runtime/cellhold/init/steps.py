@@ -21,8 +21,11 @@ TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cellhold.init.plan import Plan
+    from cellhold.init.plan import Bind, FileSystem, Plan
 
+_BOARD: dict[str, str | None] = {"size": "64k", "nr_inodes": "64", "mode": "755"}
+_EMPTY: dict[str, str | None] = {"size": "4k", "nr_inodes": "2", "mode": "555"}  # 0 would mean no limit (tmpfs(5))
+_STAGED = "1k"  # a directory for each layer, of which an overlay takes 500; a file for each of the plan's
 _STAGING = "/tmp"  # noqa: S108  # only a mount point, seen by this process alone: the staging tmpfs covers it
 _ROOT = "root"
 _WRITABLE = "writable"
@@ -30,7 +33,7 @@ _TREE_FLAGS = os.O_PATH | os.O_NOFOLLOW
 _NO_LINKS = mount.RESOLVE_BENEATH | mount.RESOLVE_NO_SYMLINKS
 _IN_ROOT = mount.RESOLVE_IN_ROOT | mount.RESOLVE_NO_MAGICLINKS
 # What PID 1 itself needs beyond the program's set: signals to it, and to give the program another user (capabilities(7)).
-_ECONNABORTED = 103
+_EPERM, _ECONNABORTED = 1, 103
 _FIRST_PORT = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 _CAP_KILL, _CAP_SETGID, _CAP_SETUID = 5, 6, 7
 
@@ -63,6 +66,7 @@ class Becoming:
         self.sysfs = sysfs
         self.gate = gate
         self.root = -1
+        self.handed: list[int] = []  # directories that our caller gets
 
 
 def offer_network(now: Becoming) -> None:
@@ -102,7 +106,8 @@ def set_hostname(now: Becoming) -> None:
 
 def stage(now: Becoming) -> None:
     """Attach trees and storage somewhere nobody else sees: a tmpfs of this mount namespace, which goes away with the old root."""
-    staging = mount.new_filesystem("tmpfs", {"mode": "700", "size": "1m"}, attributes=mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV)
+    options: dict[str, str | None] = {"mode": "700", "size": "1m", "nr_inodes": _STAGED}
+    staging = mount.new_filesystem("tmpfs", options, attributes=mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV)
     move(staging, os.open(_STAGING, _TREE_FLAGS))
     os.chdir(_STAGING)
     for number in {lower for overlay in now.plan["overlays"] for lower in overlay["lowers"]}:
@@ -151,17 +156,34 @@ def attach_overlays(now: Becoming) -> None:
 def mount_filesystems(now: Becoming) -> None:
     """/proc, /sys and the rest: new instances that belong to the new namespaces."""
     for record in now.plan["filesystems"]:
+        if not is_kernels(record["target"]):
+            continue
         if record["fstype"] == "dev":
             move(now.dev, open_plain(now.root, record["target"]))
-            continue
-        if record["fstype"] == "sysfs" and now.sysfs >= 0:
+        elif record["fstype"] == "sysfs" and now.sysfs >= 0:
             move(now.sysfs, open_plain(now.root, record["target"]))
-            continue
-        made = mount.new_filesystem(record["fstype"], record["options"], attributes=record["attributes"], source=record["fstype"])
-        place = (
-            target(now.root, record["target"], directory=True) if record["fstype"] == "tmpfs" else open_plain(now.root, record["target"])
-        )
-        move(made, place)
+        else:
+            move(made_filesystem(now, record), open_plain(now.root, record["target"]))
+
+
+def is_kernels(target: str) -> bool:
+    """Whether a place is one of the kernel's, which every container has."""
+    return target.split("/")[1] in ("proc", "sys", "dev")
+
+
+def made_filesystem(now: Becoming, record: FileSystem) -> int:
+    """A new file system, with the files that it is to have."""
+    made = mount.new_filesystem(record["fstype"], record["options"], attributes=record["attributes"], source=record["fstype"])
+    for name, text in record.get("files", {}).items():
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=made)
+        os.write(fd, text.encode())
+        os.close(fd)
+    if record.get("handed"):
+        now.handed.append(os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=made))
+        for name in record.get("pipes", []):
+            os.mkfifo(name, 0o600, dir_fd=made)
+            now.handed.append(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=made))
+    return made
 
 
 def mount_cgroups(now: Becoming) -> None:
@@ -171,7 +193,7 @@ def mount_cgroups(now: Becoming) -> None:
     if not views:
         return
     if views[0]["directory"]:
-        board = mount.new_filesystem("tmpfs", {"mode": "755", "size": "64k"}, attributes=attributes & ~mount.MOUNT_ATTR_RDONLY)
+        board = mount.new_filesystem("tmpfs", _BOARD, attributes=attributes & ~mount.MOUNT_ATTR_RDONLY)
         for view in views:
             os.mkdir(view["directory"], 0o755, dir_fd=board)
         mount.move_mount(board, open_plain(now.root, "/sys/fs/cgroup"))
@@ -194,8 +216,11 @@ def bind_files(now: Becoming) -> None:
         move(mount.open_tree(mount.AT_FDCWD, name), target(now.root, path, directory=False))
 
 
-def bind_volumes(now: Becoming) -> None:
-    """What the user asked to see of the host, each with what is hidden in it, before the next one can lie over it."""
+def mount_volumes(now: Becoming) -> None:
+    """What the user asked for, of the host and in memory, each with what is hidden in it, before the next one can lie over it.
+
+    The shallow ones come first, so that none hides another.
+    """
     covers = now.plan["covers"]
     for overlay in now.plan["overlays"]:
         if overlay["target"] in covers:
@@ -204,16 +229,29 @@ def bind_volumes(now: Becoming) -> None:
             cover_overlay(shown, lower, covers[overlay["target"]])
             os.close(shown)
             os.close(lower)
-    for bind in now.plan["binds"]:
-        place = target(now.root, bind["target"], directory=bind["directory"])
-        tree = now.trees[bind["tree"]]
-        if bind["populate"]:
-            populate(place, tree)
-        mount.move_mount(tree, place)
-        if bind["target"] in covers:
-            cover_bind(tree, covers[bind["target"]])
-        os.close(tree)
-        os.close(place)
+    kernels = {os.stat(name, dir_fd=now.root, follow_symlinks=False).st_dev for name in ("proc", "sys", "dev")}
+    wanted: list[tuple[str, Bind | None, FileSystem | None]] = [(bind["target"], bind, None) for bind in now.plan["binds"]]
+    wanted += [(record["target"], None, record) for record in now.plan["filesystems"] if not is_kernels(record["target"])]
+    for path, bind, record in sorted(wanted, key=lambda each: each[0].strip("/").count("/")):
+        place = target(now.root, path, directory=bind is None or bind["directory"])
+        if not is_kernels(path) and os.fstat(place).st_dev in kernels:
+            raise PermissionError(_EPERM, f"a link of the image leads {path} to the kernel's own files")
+        if record is not None:
+            move(made_filesystem(now, record), place)
+        elif bind is not None:
+            mount_bind(now, bind, place)
+
+
+def mount_bind(now: Becoming, bind: Bind, place: int) -> None:
+    """One of the host's; closes the descriptors."""
+    tree = now.trees[bind["tree"]]
+    if bind["populate"]:
+        populate(place, tree)
+    mount.move_mount(tree, place)
+    if bind["target"] in now.plan["covers"]:
+        cover_bind(tree, now.plan["covers"][bind["target"]])
+    os.close(tree)
+    os.close(place)
 
 
 def pivot(now: Becoming) -> None:
@@ -234,7 +272,7 @@ def hide_paths(now: Becoming) -> None:
         if fd < 0:
             continue
         if stat.S_ISDIR(os.fstat(fd).st_mode):
-            move(mount.new_filesystem("tmpfs", {"size": "0", "mode": "555"}, attributes=mount.MOUNT_ATTR_RDONLY), fd)
+            move(mount.new_filesystem("tmpfs", _EMPTY, attributes=mount.MOUNT_ATTR_RDONLY), fd)
         else:
             move(mount.open_tree(null, ""), fd)
     os.close(null)
@@ -305,7 +343,7 @@ STEPS: tuple[tuple[str, Callable[[Becoming], None]], ...] = (
     ("rootfs.filesystems", mount_filesystems),
     ("rootfs.cgroup", mount_cgroups),
     ("rootfs.files", bind_files),
-    ("rootfs.volumes", bind_volumes),
+    ("rootfs.volumes", mount_volumes),
     ("rootfs.pivot", pivot),
     ("user.shares", take_shares),
     ("network.loopback", loopback),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from cellhold import quantity
+from cellhold import quantity, tmpfs
 from cellhold.linux.mount import MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, new_filesystem
 from cellhold.storage.base import Storage, make_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
 class TmpfsStorage(Storage):
-    """limit_bytes: None = tmpfs(5)'s own limit, half of the host's memory."""
+    """limit_bytes: None = half of the host's memory."""
 
     limit_bytes: int | None
 
@@ -24,10 +24,8 @@ class TmpfsStorage(Storage):
 
     def options(self) -> dict[str, str | None]:
         """The options of mount(8)."""
-        options: dict[str, str | None] = {"mode": "755"}
-        if self.limit_bytes is not None:
-            options["size"] = str(self.limit_bytes)
-        return options
+        size = self.limit_bytes or tmpfs.host_bytes() // 2
+        return {"mode": "755", **tmpfs.options(size, bytes_per_file=tmpfs.BYTES_PER_FILE_OF_LAYER)}
 
     def open(self) -> int:
         """Mount a new, empty one each time."""

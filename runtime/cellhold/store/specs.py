@@ -19,7 +19,7 @@ def plain(spec: Spec) -> dict[str, Any]:
         **{
             name: value
             for name, value in vars(spec).items()
-            if name not in ("env", "labels", "limits", "mounts", "capabilities", "health", "devices", "ports", "rootfs")
+            if name not in ("env", "labels", "limits", "mounts", "capabilities", "health", "devices", "ports", "rootfs", "exchange")
         },
         **mappings,
         "capabilities": None if spec.capabilities is None else sorted(spec.capabilities),
