@@ -1,8 +1,8 @@
 """How large a container's file systems in memory are, and how many files they hold: tmpfs(5)'s size and nr_inodes.
 
 Who fills one is to read "No space left on device", and nobody is to be killed at the memory limit for it. So those that nobody
-gave a size to share half of the memory limit, less what others were given. An empty file has no page, but takes 1 to 2 KiB of the
-kernel's memory: there are as many files as the size makes sensible.
+gave a size to share half of the memory limit, less what others were given; a whole layer in memory may take all of it. An empty
+file has no page, but takes 1 to 2 KiB of the kernel's memory: there are as many files as the size makes sensible.
 """
 
 from __future__ import annotations
@@ -30,17 +30,14 @@ class Sizes(NamedTuple):
 
 def sizes(spec: Spec) -> Sizes:
     """Those of a container."""
-    limits = spec.limits
-    has_layer = spec.storage == "tmpfs"
+    limits, half_of_host = spec.limits, host_bytes() // 2
     asked = [entry.size_bytes for entry in spec.mounts if entry.kind == "tmpfs"]
     if not any(is_shm(entry.target) for entry in spec.mounts):
         asked.append(spec.shm_bytes if limits.memory_bytes or spec.shm_bytes else SHM_BYTES)
-    if has_layer:
-        asked.append(limits.disk_bytes)
-    half = (limits.memory_bytes or host_bytes()) // 2
+    half = limits.memory_bytes // 2 if limits.memory_bytes else half_of_host
     share = max(half - sum(filter(None, asked)), half // 4) // max(asked.count(None), 1)
     shm = spec.shm_bytes or (share if limits.memory_bytes else SHM_BYTES)
-    return Sizes(shm=shm, tmpfs=share, layer=limits.disk_bytes or share)
+    return Sizes(shm=shm, tmpfs=share, layer=limits.disk_bytes or min(limits.memory_bytes or half_of_host, half_of_host))
 
 
 def options(size_bytes: int, *, bytes_per_file: int = BYTES_PER_FILE, files: int | None = None) -> dict[str, str | None]:

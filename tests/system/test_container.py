@@ -583,9 +583,9 @@ def test_a_tmpfs_has_its_size(busybox_root: Path) -> None:
     assert "Read-only" in ran.err
 
 
-def test_shared_memory_is_as_large_as_the_memory_limit(busybox_root: Path) -> None:
+def test_shared_memory_is_half_of_the_memory_limit(busybox_root: Path) -> None:
     ran = shell(busybox_root, "busybox df -k /dev/shm", limits=Limits(memory_bytes=96 * MIB))
-    assert ran.out.splitlines()[-1].split()[1] == str(96 << 10)
+    assert ran.out.splitlines()[-1].split()[1] == str(48 << 10)
 
 
 # ------------------------------------------------------------------------------------------------------------- the rest

@@ -36,7 +36,7 @@ CONFIG: dict[str, Any] = {  # as `runc spec` writes it, in short
         {"destination": "/proc", "type": "proc", "source": "proc"},
         {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid"]},
         {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"},
-        {"destination": "/scratch", "type": "tmpfs", "source": "tmpfs", "options": ["ro"]},
+        {"destination": "/scratch", "type": "tmpfs", "source": "tmpfs", "options": ["ro", "noexec", "size=65536k", "nr_inodes=99"]},
         {"destination": "/data", "type": "bind", "source": "data", "options": ["rbind", "ro"]},
     ],
     "linux": {
@@ -80,6 +80,7 @@ def test_a_bundle_says_what_to_run_and_in_which_walls(tmp_path: Path) -> None:
 def test_its_binds_and_tmpfs_are_mounted_and_what_every_container_has_is_not_twice(tmp_path: Path) -> None:
     tmpfs, bind = read(tmp_path, CONFIG).mounts
     assert (tmpfs.kind, tmpfs.target, tmpfs.read_only) == ("tmpfs", "/scratch", True)
+    assert (tmpfs.no_exec, tmpfs.size_bytes, tmpfs.inodes) == (True, 64 * MIB, 99)
     assert (bind.kind, bind.target, bind.source, bind.read_only) == ("bind", "/data", str(tmp_path / "data"), True)
 
 

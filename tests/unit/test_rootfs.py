@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cellhold import hostpath
+from cellhold import hostpath, tmpfs
 from cellhold.cgroups.base import View
 from cellhold.errors import InvalidSpec, NotSupported
 from cellhold.image import directory
@@ -102,21 +102,41 @@ def test_nothing_that_is_mounted_honours_set_user_id_or_devices() -> None:
     assert at(planned(), "/sys")["attributes"] & mount.MOUNT_ATTR_RDONLY
 
 
-def test_shared_memory_is_as_large_as_the_memory_limit_and_not_64_megabytes() -> None:
-    assert at(planned(Spec(args=("x",), limits=Limits(memory_bytes=512 * MIB))), "/dev/shm")["options"] == {
-        "mode": "1777",
-        "size": str(512 * MIB),
-    }
-    assert "size" not in at(planned(), "/dev/shm")["options"]
+def test_shared_memory_is_half_of_the_memory_limit_and_else_64_megabytes() -> None:
+    """So that who fills it reads ENOSPC and is not killed; with a file for each 16 KiB, since empty ones take memory, too."""
+    made = planned(Spec(args=("x",), limits=Limits(memory_bytes=512 * MIB)))
+    assert at(made, "/dev/shm")["options"] == {"mode": "1777", "size": str(256 * MIB), "nr_inodes": str(16384)}
+    assert at(planned(), "/dev/shm")["options"] == {"mode": "1777", "size": str(64 * MIB), "nr_inodes": str(4096)}
+    asked = Spec(args=("x",), limits=Limits(memory_bytes=64 * MIB), shm_bytes=96 * MIB)
+    assert at(planned(asked), "/dev/shm")["options"]["size"] == str(96 * MIB)
 
 
-def test_a_tmpfs_has_its_own_size_or_the_memory_limit() -> None:
+def test_a_tmpfs_has_its_own_size_or_shares_half_of_memory_with_the_others() -> None:
     mounts = (Mount(kind="tmpfs", target="/a", size_bytes=MIB), Mount(kind="tmpfs", target="/b", read_only=True))
     made = planned(Spec(args=("x",), mounts=mounts, limits=Limits(memory_bytes=64 * MIB)))
     assert at(made, "/a")["options"]["size"] == str(MIB)
-    assert at(made, "/b")["options"]["size"] == str(64 * MIB)
+    assert at(made, "/b")["options"]["size"] == at(made, "/dev/shm")["options"]["size"] == str(31 * MIB // 2)
     assert at(made, "/b")["attributes"] & mount.MOUNT_ATTR_RDONLY
     assert not at(made, "/a")["attributes"] & mount.MOUNT_ATTR_RDONLY
+
+
+@pytest.mark.parametrize("memory", [None, 6 * MIB, 64 * MIB, 8 << 30])
+@pytest.mark.parametrize("given", [(), (None,), (None, None, None), (MIB, None), (3 << 30, None, None)])
+def test_all_that_nobody_gave_a_size_to_is_no_more_than_half_of_memory(memory: int | None, given: tuple[int | None, ...]) -> None:
+    mounts = tuple(Mount(kind="tmpfs", target=f"/{number}", size_bytes=size) for number, size in enumerate(given))
+    made = planned(Spec(args=("x",), mounts=mounts, limits=Limits(memory_bytes=memory)))
+    options = [record["options"] for record in made["filesystems"] if record["fstype"] == "tmpfs"]
+    sizes = [int(str(each["size"])) for each in options]
+    assert sum(sizes) - sum(filter(None, given)) <= (memory or tmpfs.host_bytes()) // 2
+    assert all(0 < int(str(each["nr_inodes"])) <= max(256, int(str(each["size"])) // 16384) for each in options)
+
+
+def test_a_mount_at_dev_shm_takes_its_place() -> None:
+    mounts = (Mount(kind="tmpfs", target="/dev/shm/", size_bytes=MIB, inodes=7),)
+    found = [record for record in planned(Spec(args=("x",), mounts=mounts))["filesystems"] if "shm" in record["target"]]
+    assert [record["options"] for record in found] == [{"mode": "1777", "size": str(MIB), "nr_inodes": "7"}]
+    bound = planned(open_sources(Spec(args=("x",), mounts=(Mount(kind="bind", source="/srv", target="/dev/shm"),))))
+    assert not any("shm" in record["target"] for record in bound["filesystems"])
 
 
 def test_shallow_mounts_come_first_so_that_none_hides_another() -> None:
