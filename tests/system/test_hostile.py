@@ -343,7 +343,7 @@ def test_every_kind_of_memory_meets_the_memory_limit(eat: str) -> None:
 
 def test_after_memory_that_belongs_to_no_process_it_can_be_started_again(busybox_root: Path) -> None:
     script = "test -e /mark && exit 7; touch /mark; dd if=/dev/zero of=/dev/shm/x bs=1M count=200"
-    with Container.create(spec(busybox_root, "sh", "-c", script, limits=SMALL)) as box:
+    with Container.create(spec(busybox_root, "sh", "-c", script, limits=SMALL, shm_bytes=256 * MIB)) as box:
         box.start()
         assert box.wait(PATIENCE_SECONDS).oom_kills
         box.start()
