@@ -86,7 +86,8 @@ def grant_settings(
     if volumes:
         mounts.check_volumes(volumes, policy, settings.trust("volume"), said=said["volume"].text)
     mounts.check_storage(spec.storage, spec.limits, policy, settings.trust("storage"))
-    tmpfs = mounts.bounded(values.get("tmpfs", ()), spec.limits, policy, settings.trust("tmpfs"))
+    tmpfs = values.get("tmpfs", ())
+    mounts.check_tmpfs(tmpfs, spec.limits, policy, settings.trust("tmpfs"))
     without = _values(_with_defaults(settings.without_metadata(), policy))
     networks.complete(without, replace(policy, egress="all"))
     metadata.check(settings, values, without)

@@ -6,7 +6,6 @@ or it is a place that the policy names.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cellhold import quantity
@@ -57,19 +56,13 @@ def check_volumes(mounts: Sequence[Mount], policy: Policy, trust: Trust, *, said
             raise _unbounded(asked, ceiling, policy, hint=hint)
 
 
-def bounded(mounts: Sequence[Mount], limits: Limits, policy: Policy, trust: Trust) -> tuple[Mount, ...]:
-    """The tmpfs among them, each with a size. Raises NotAllowed where nothing would bound it.
+def check_tmpfs(mounts: Sequence[Mount], limits: Limits, policy: Policy, trust: Trust) -> None:
+    """Raise NotAllowed for a tmpfs that nothing would bound; where there is a memory limit, one without a size has a part of it.
 
     Its pages are memory and count as that, but for whom there is no memory limit.
     """
-    return tuple(_bounded(mount, limits, policy, trust) if mount.kind == "tmpfs" else mount for mount in mounts)
-
-
-def _bounded(mount: Mount, limits: Limits, policy: Policy, trust: Trust) -> Mount:
-    check_memory(f"tmpfs={mount.target}", mount.size_bytes, limits, policy, trust)
-    if trust < Trust.HOST and mount.size_bytes is None:
-        return replace(mount, size_bytes=limits.memory_bytes)
-    return mount
+    for mount in (entry for entry in mounts if entry.kind == "tmpfs"):
+        check_memory(f"tmpfs={mount.target}", mount.size_bytes, limits, policy, trust)
 
 
 def check_memory(asked: str, size: int | None, limits: Limits, policy: Policy, trust: Trust) -> None:

@@ -37,6 +37,7 @@ def grant(request: RunRequest, trust: Trust, policy: Policy) -> GrantedRun:
     within = containers.grant_settings(request, settings, policy, new=words, role=containers.Role.GUEST).spec
     asked = _spec(request, network=within.network)
     _check_spec(asked, within.limits, trust, policy)
+    mounts.check_tmpfs(asked.mounts, within.limits, policy, trust)
     script = not request.command and asked.entrypoint is None
     spec = replace(
         asked,
@@ -44,7 +45,7 @@ def grant(request: RunRequest, trust: Trust, policy: Policy) -> GrantedRun:
         entrypoint=() if script else asked.entrypoint,
         args=("sh", "-c", request.lines) if script else asked.args,
         limits=replace(within.limits, rlimits=asked.limits.rlimits),
-        mounts=mounts.bounded(asked.mounts, within.limits, policy, trust),
+        mounts=asked.mounts,
         egress=within.egress,
         storage=within.storage,
         owner=within.owner,

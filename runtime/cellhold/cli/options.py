@@ -76,8 +76,10 @@ def add(command: Any) -> None:
     walls.add_argument(
         "--device", metavar="DEVICE[:PATH][:rwm]", action="append", default=[], help="a device node of the host that it may use"
     )
-    walls.add_argument("--shm-size", metavar="SIZE", help="of /dev/shm (default: the memory limit)")
-    walls.add_argument("--tmpfs", metavar="DIR[:size=SIZE,mode=MODE]", action="append", default=[], help="an empty file system in memory")
+    walls.add_argument("--shm-size", metavar="SIZE", help="of /dev/shm (default: half of the memory limit, 64m without one)")
+    walls.add_argument(
+        "--tmpfs", metavar="DIR[:size=SIZE,nr_inodes=FILES,mode=MODE]", action="append", default=[], help="an empty file system in memory"
+    )
     walls.add_argument(
         "--storage", choices=("disk", "tmpfs"), default="disk", help="where the writable layer lies (tmpfs counts as memory)"
     )
