@@ -50,6 +50,19 @@ def test_a_user_is_found_by_name_or_number_with_its_groups_and_home(user: str, e
     assert program.resolve(user) == expected
 
 
+def test_a_number_is_a_number_whatever_the_image_calls_its_accounts(tmp_path: Path) -> None:
+    names = ("1000", "01000", "77", "9" * 11)
+    (tmp_path / "passwd").write_text("".join(f"{name}:x:0:0::/:\n" for name in names) + USERS)
+    (tmp_path / "group").write_text("".join(f"{name}:x:0:{name}\n" for name in names) + GROUP)
+    assert program.resolve("1000") == (1000, 1001, [50, 10], "/home/user")
+    assert program.resolve("01000")[0] == 1000
+    assert program.resolve("77:77") == (77, 77, [], "/")
+    assert program.resolve("user:1000")[1] == 1000
+    assert program.group_id("77") == 77
+    with pytest.raises(program.NoSuchUser):
+        program.resolve("9" * 11)
+
+
 @pytest.mark.parametrize("user", ["nobody", "broken", "arab", "minus", "-1", "\u0661", "", "user:nogroup", "user:\u0661", "9" * 11])
 def test_who_is_not_in_the_tables_is_nobody(user: str) -> None:
     with pytest.raises(program.NoSuchUser):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cellhold.errors import CellholdError, InvalidSpec
-from cellhold.spec import Limits, Mount, Spec
+from cellhold.spec import Exchange, Limits, Mount, Spec
 
 MIB = 1 << 20
 
@@ -47,6 +47,14 @@ MOUNTS: list[tuple[dict[str, Any], str]] = [
     ({"kind": "tmpfs", "target": "/a/../.."}, "/a/../.."),
     ({"kind": "tmpfs", "target": "/a\0b"}, r"'/a\x00b'"),
     ({"kind": "bind", "target": "/data"}, "/data"),
+    ({"kind": "bind", "target": "/proc", "source": "/x"}, "cannot mount on /proc: /proc tells of the container's own processes"),
+    ({"kind": "bind", "target": "//proc/./sys/", "source": "/x"}, "/proc tells"),
+    ({"kind": "volume", "target": "/proc/meminfo", "source": "v"}, "/proc tells"),
+    ({"kind": "tmpfs", "target": "/proc/1"}, "/proc tells"),
+    ({"kind": "bind", "target": "/dev", "source": "/x"}, "cannot mount on /dev: /dev has the container's own devices"),
+    ({"kind": "bind", "target": "/dev/null", "source": "/x"}, "/dev has"),
+    ({"kind": "tmpfs", "target": "/dev/pts"}, "/dev has"),
+    ({"kind": "tmpfs", "target": "/t", "inodes": 0}, "nr_inodes=0"),
     ({"kind": "bind", "target": "/data", "source": "here"}, "'here'"),
     ({"kind": "bind", "target": "/data", "source": "/x\0"}, r"'/x\x00'"),
 ]
@@ -83,6 +91,25 @@ def test_a_mount_that_cannot_be_is_refused_by_its_path(values: dict[str, Any], n
     with pytest.raises(InvalidSpec) as refused:
         Mount(**values)
     assert named in str(refused.value)
+
+
+@pytest.mark.parametrize("target", ["/dev/shm", "/dev/shm/x", "/sys", "/sys/fs/cgroup", "/process", "/devices", "/proc/meminfo", "/run"])
+def test_other_places_of_the_kernel_s_can_be_mounted_on_as_with_docker(target: str) -> None:
+    assert Mount(kind="bind", source="/x", target=target).target == target
+
+
+def test_two_mounts_at_one_place_are_refused_however_it_is_written() -> None:
+    mounts = (Mount(kind="tmpfs", target="/a/b"), Mount(kind="volume", source="v", target="//a/./b/"))
+    with pytest.raises(InvalidSpec, match="cannot mount twice on /a/b"):
+        Spec(mounts=mounts)
+
+
+def test_nothing_is_mounted_where_the_starter_and_the_container_meet() -> None:
+    exchange = Exchange(target="/run/cellhold", size_bytes=65536, inodes=64)
+    for target in ("/run/cellhold", "/run/cellhold/kernel-1"):
+        with pytest.raises(InvalidSpec, match=f"cannot mount on {target}: the cell kernel's sockets lie in /run/cellhold"):
+            Spec(exchange=exchange, mounts=(Mount(kind="tmpfs", target=target),))
+    assert Spec(exchange=exchange, mounts=(Mount(kind="tmpfs", target="/run"),)).exchange is exchange
 
 
 @pytest.mark.parametrize(("values", "named"), SPECS)

@@ -94,12 +94,12 @@ def execute(plan: Plan) -> None:
 def resolve(user: str) -> tuple[int, int, list[int], str]:
     """(uid, gid, supplementary groups, home) of "uid[:gid]" or names; raises NoSuchUser."""
     name, _, group = user.partition(":")
-    row = next((row for row in table("/etc/passwd", 7) if name in (row[0], row[2])), None)
+    row = entry("/etc/passwd", 7, name)
     if row is None and not is_number(name):
         raise NoSuchUser(f"no user {name} in the image's /etc/passwd")
     uid = int(row[2]) if row else int(name)
     gid = int(row[3]) if row else 0
-    groups = [int(entry[2]) for entry in table("/etc/group", 4) if row and row[0] in entry[3].split(",")]
+    groups = [int(line[2]) for line in table("/etc/group", 4) if row and row[0] in line[3].split(",")]
     if group:
         gid = group_id(group)
     return uid, gid, groups, row[5] if row else "/"
@@ -107,10 +107,17 @@ def resolve(user: str) -> tuple[int, int, list[int], str]:
 
 def group_id(group: str) -> int:
     """The id of a group by name or number; raises NoSuchUser."""
-    entry = next((entry for entry in table("/etc/group", 4) if group in (entry[0], entry[2])), None)
-    if entry is None and not is_number(group):
+    row = entry("/etc/group", 4, group)
+    if row is None and not is_number(group):
         raise NoSuchUser(f"no group {group} in the image's /etc/group")
-    return int(entry[2]) if entry else int(group)
+    return int(row[2]) if row else int(group)
+
+
+def entry(path: str, columns: int, word: str) -> list[str] | None:
+    """The row of a name, or of a number: digits are never a name, or an image could call its root 1000 (docker has it so as well)."""
+    if word.isascii() and word.isdecimal():
+        return next((row for row in table(path, columns) if is_number(word) and int(row[2]) == int(word)), None)
+    return next((row for row in table(path, columns) if row[0] == word), None)
 
 
 def is_number(text: str) -> bool:
