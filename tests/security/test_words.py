@@ -36,7 +36,7 @@ def unfit(text: str) -> list[str]:
 def test_what_is_printable_is_obeyed_by_nobody_and_can_be_encoded(text: str) -> None:
     made = words.printable(text)
     assert made.isprintable()
-    assert made.encode()
+    assert made.encode().decode() == made
     assert not unfit(words.printable(text, keep=words.LINES))
     if text.isprintable():
         assert made == text
@@ -110,7 +110,7 @@ def test_paths_and_labels_of_a_container_are_spelt_out(busybox_root: Path, tmp_p
     def ran(*line: str) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(cellhold(*line), capture_output=True, check=False, env=environment(), cwd=tmp_path)
 
-    made = ran("run", "-d", "--label", f"x={bad}", str(busybox_root), "sh", "-c", f"touch '/{bad}'; mkfifo '/f{bad}'; sleep 1000 '{bad}'")
+    made = ran("run", "-d", "--label", f"x={bad}", str(busybox_root), "sh", "-c", f"touch '/{bad}'; sleep 1000 '{bad}'")
     assert made.returncode == 0, made.stderr
     box = made.stdout.decode().strip()
     try:
@@ -121,7 +121,7 @@ def test_paths_and_labels_of_a_container_are_spelt_out(busybox_root: Path, tmp_p
             ("top", box),
             ("events", "--since", "1h", "--until", str(time.time() + 1)),
             ("cp", f"{box}:/none{bad}", "into"),
-            ("cp", f"{box}:/f{bad}", "/dev/null/x"),
+            ("cp", f"{box}:/{bad}", "/dev/null/x"),
         ):
             done = ran(*line)
             assert not unfit((done.stdout + done.stderr).decode()), line
