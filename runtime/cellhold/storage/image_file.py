@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 IMAGE = "disk.img"
 _BLOCK_BYTES = 512  # the unit of st_blocks
-_STATE_BYTE, _VALID = 1024 + 0x3A, 1
+_MAGIC, _STATE_BYTE, _VALID = 1024 + 0x38, 1024 + 0x3A, 1
+_EXT4 = b"\x53\xef"
 _PATIENCE_SECONDS = 2.0  # the kernel takes a mount apart after its last process has been waited for
 _INTERVAL_SECONDS = 0.01
 # noinit_itable: the tables are holes, which read as zeros; a kernel thread would write those zeros, and fill the holes.
@@ -114,5 +115,8 @@ def _is_clean(image: int) -> bool:
     """Whether the file system was unmounted, as its superblock says (linux/fs/ext4/ext4.h, s_state).
 
     It has no journal: a machine that lost its power while it was mounted may have left half a change.
+    What has no superblock is nothing to repair: mount(2) says so.
     """
+    if os.pread(image, 2, _MAGIC) != _EXT4:
+        return True
     return bool(os.pread(image, 1, _STATE_BYTE)[0] & _VALID)
