@@ -110,7 +110,7 @@ class At:
 
     def has_container(self) -> bool:
         """Whether a step of a build has come so far."""
-        return any(self.home.containers.glob("*/record.json"))
+        return any(self.home.containers.glob("*/own.json"))
 
     def stalls(self) -> Iterator[bytes]:
         """A body that stops after half of it."""
