@@ -39,9 +39,12 @@ _PATIENCE_SECONDS = 10.0  # for a process to remove what it had, and for what an
 
 
 def listed(home: Home) -> list[Record]:
-    """Those that somebody has, or that are kept, the newest first; not what a crash left, nor what cannot be read."""
-    found = (_present(directory) for directory in record.directories(home.containers))
-    return sorted((known for known in found if known is not None), key=lambda known: -known.created)
+    """Those that somebody has, or that are kept, the newest first; not what a crash left, nor what cannot be read.
+
+    One that is being removed is not among them, whoever finishes that: its name is free.
+    """
+    present = (_present(directory) for directory in record.directories(home.containers))
+    return sorted((one for one in present if one is not None and not one.removing), key=lambda one: -one.created)
 
 
 def unreadable(home: Home) -> list[Unreadable]:
