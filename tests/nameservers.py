@@ -1,7 +1,7 @@
 """A name server of the world outside for the tests, on this network namespace's loopback; and questions to a network's own.
 
-with upstream({"pypi.org": {"A": ["9.9.9.9"]}}) as beyond:   # beyond.asked: what it was asked for
-    ask(box.pid, "pypi.org")                                 # as a program in the container does
+with upstream({"python.org": {"A": ["9.9.9.9"]}}) as beyond:   # beyond.asked: what it was asked for
+    ask(box.pid, "python.org")                                 # as a program in the container does
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups", "bridge-networks")
 
-ZONE = {name: {"A": [PUBLIC]} for name in ("pypi.org", "PYPI.org", "files.pypi.org", "host.docker.internal", "ai")}
+ZONE = {name: {"A": [PUBLIC]} for name in ("python.org", "PYTHON.org", "files.python.org", "host.docker.internal", "ai")}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,23 +65,25 @@ def lease(of: Container, network: str = "bridge") -> Lease:
 
 
 def test_on_the_default_network_nobody_takes_an_alias(beyond: Upstream) -> None:
-    with pytest.raises(InvalidSpec, match=r"cannot use network-alias=pypi\.org with network=bridge: aliases are for networks of your own"):
-        Container.create(Spec(args=("true",), network="bridge", aliases=("pypi.org",)))
-    refused = command("run", "--rm", "--network", "bridge", "--network-alias", "pypi.org", "host", "true")
+    with pytest.raises(
+        InvalidSpec, match=r"cannot use network-alias=python\.org with network=bridge: aliases are for networks of your own"
+    ):
+        Container.create(Spec(args=("true",), network="bridge", aliases=("python.org",)))
+    refused = command("run", "--rm", "--network", "bridge", "--network-alias", "python.org", "host", "true")
     assert (refused.returncode, "aliases are for networks of your own" in refused.stderr) == (125, True), refused
     with lab(), box() as asker:
         made = command("run", "-d", "--name", "late", "--network", "lab", "host", "sleep", "1000")
         assert made.returncode == 0, made.stderr
         try:
-            refused = command("network", "connect", "--alias", "pypi.org", "bridge", "late")
+            refused = command("network", "connect", "--alias", "python.org", "bridge", "late")
             assert (refused.returncode, "aliases are for networks of your own" in refused.stderr) == (125, True), refused
-            assert ask(asker.pid, "pypi.org").texts == [PUBLIC]
-            assert "pypi.org" in beyond.names()
+            assert ask(asker.pid, "python.org").texts == [PUBLIC]
+            assert "python.org" in beyond.names()
         finally:
             command("rm", "-f", "late")
 
 
-@pytest.mark.parametrize("name", ["pypi.org", "PYPI.ORG", "files.pypi.org", "host.docker.internal", "pypi.org."])
+@pytest.mark.parametrize("name", ["python.org", "PYTHON.ORG", "files.python.org", "host.docker.internal", "python.org."])
 def test_a_container_called_as_a_public_name_is_found_by_its_id_alone(name: str) -> None:
     with box(name) as liar, box("asker") as asker:
         for asked in (name, name.upper(), name.lower()):
@@ -97,11 +99,11 @@ def test_a_container_that_is_renamed_comes_by_no_public_name_either() -> None:
     try:
         with box() as asker:
             found = ask(asker.pid, "late").texts
-            assert command("rename", "late", "pypi.org").returncode == 0
-            assert ask(asker.pid, "pypi.org").texts == [PUBLIC]
+            assert command("rename", "late", "python.org").returncode == 0
+            assert ask(asker.pid, "python.org").texts == [PUBLIC]
             assert ask(asker.pid, "late").code == "NXDOMAIN"
             assert ask(asker.pid, made.stdout.strip()).texts == found
-            assert command("rename", "pypi.org", "later").returncode == 0
+            assert command("rename", "python.org", "later").returncode == 0
             assert ask(asker.pid, "later").texts == found
     finally:
         command("rm", "-f", made.stdout.strip())
@@ -149,16 +151,16 @@ def test_what_is_asked_backwards_about_a_network_goes_to_nobody_else(beyond: Ups
 
 def test_on_a_network_of_ones_own_a_name_of_the_world_means_a_container_of_the_same_owner_or_of_the_command_line() -> None:
     with lab() as gateway, ExitStack() as closing:
-        evil = closing.enter_context(box("evil", "one", "lab", aliases=("pypi.org", "cache")))
+        evil = closing.enter_context(box("evil", "one", "lab", aliases=("python.org", "cache")))
         mate, other, nobodys = (closing.enter_context(box(None, owner, "lab")) for owner in ("one", "two", ""))
         address = lease(evil, "lab").address
-        assert ask(mate.pid, "pypi.org", at=gateway).texts == [address]
+        assert ask(mate.pid, "python.org", at=gateway).texts == [address]
         for asker in (other, nobodys):
-            assert ask(asker.pid, "pypi.org", at=gateway).texts == [PUBLIC]
+            assert ask(asker.pid, "python.org", at=gateway).texts == [PUBLIC]
             assert ask(asker.pid, "evil", at=gateway).texts == ask(asker.pid, "cache", at=gateway).texts == [address]
-        mirror = closing.enter_context(box("mirror", "", "lab", aliases=("PyPI.org",)))
+        mirror = closing.enter_context(box("mirror", "", "lab", aliases=("Python.org",)))
         for asker in (other, nobodys):
-            assert ask(asker.pid, "pypi.org", at=gateway).texts == [lease(mirror, "lab").address]
+            assert ask(asker.pid, "python.org", at=gateway).texts == [lease(mirror, "lab").address]
 
 
 def test_of_containers_with_one_name_those_of_the_asker_go_first_then_the_command_lines_and_equals_are_all_told() -> None:
@@ -257,7 +259,7 @@ def test_nothing_but_questions_goes_out_in_the_hosts_name(beyond: Upstream, kind
             answer = inside(asker.pid, lambda over=over: _sent(text, over))  # type: ignore[misc]
             assert isinstance(answer, bytes)
             assert (answer[:2], answer[3] & 0xF) == (text[:2], dns.rcode.from_text(code))
-        assert ask(asker.pid, "pypi.org").texts == [PUBLIC]
+        assert ask(asker.pid, "python.org").texts == [PUBLIC]
     assert ("corp" in beyond.names(), beyond.others) == (False, [])
 
 
@@ -277,7 +279,7 @@ def test_the_options_of_a_question_do_not_go_out(beyond: Upstream) -> None:
     try:
         with box() as asker:
             asked = dns.message.make_query(
-                "pypi.org", "A", use_edns=0, options=[dns.edns.GenericOption(dns.edns.OptionType.make(65001), b"secret")]
+                "python.org", "A", use_edns=0, options=[dns.edns.GenericOption(dns.edns.OptionType.make(65001), b"secret")]
             )
             answer = inside(asker.pid, lambda: dns.query.udp(asked, GATEWAY, timeout=5))
             assert isinstance(answer, dns.message.Message)

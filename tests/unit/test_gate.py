@@ -153,7 +153,7 @@ def granted_build(cell: str) -> GrantedBuild:
         "--bundle /srv",
         "--cidfile /etc/cron.d/x",
         "--volumes-from other",
-        "--name pypi.org",
+        "--name python.org",
         "--network-alias files.pythonhosted.org",
         "--label cellhold.owner=1",
         "--capad SYS_ADMIN",

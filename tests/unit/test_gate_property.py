@@ -171,7 +171,7 @@ def flags(draw: st.DrawFn) -> dict[str, Any]:
         "device": st.just(["/dev/fuse"]),
         "privileged": st.just(True),
         "restart": st.sampled_from(["always", "on-failure:3"]),
-        "name": st.sampled_from(["web", "pypi.org"]),
+        "name": st.sampled_from(["web", "python.org"]),
         "ulimit": st.just(["rtprio=99"]),
         "rootfs": st.just("/"),
     }
@@ -329,7 +329,7 @@ def test_nothing_that_is_granted_passes_a_ceiling(asked: Request[Any], trust: Tr
         assert "of this machine" not in spec.env.values()
         assert spec.env.keys() <= {"A", MARK}
         assert spec.owner == "a1"
-        assert spec.name != "pypi.org"
+        assert spec.name != "python.org"
         assert (spec.limits.io, dict(spec.limits.rlimits), spec.groups) == ((), {}, ())
     if isinstance(asked, BuildRequest):
         check_limits(granted.limits, asked, machine, has_network=False)

@@ -114,7 +114,7 @@ def test_what_a_name_is_answered_with_is_let_in_but_no_place_that_no_name_should
     assert egress.learned(policy, "other.example", ["9.9.9.9"], 60) == ""
 
 
-_PUBLIC = ("pypi.org", "a.co.uk", "mirror.example.com", "home.arpa.evil.org")
+_PUBLIC = ("python.org", "a.co.uk", "mirror.example.com", "home.arpa.evil.org")
 _SITES = ("mirror", "mirror.corp", "a.b.internal", "printer.lan", "x.home.arpa")
 _NEVER = (
     *("0.0.0.1", "127.0.0.1", "169.254.169.254", "168.63.129.16", "192.0.0.192", "224.0.0.1", "255.255.255.255"),
