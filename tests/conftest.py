@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from jupyter_core.utils import ensure_event_loop
 
 import leaks
 from cellhold import doctor, launch
@@ -93,11 +94,13 @@ def _home() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CELLHOLD_HOME", home)
         patch.setenv("CELLHOLD_NETWORK", "none")  # this machine's own network is nothing to test on
+        loop = ensure_event_loop()  # jupyter_client keeps one for its blocking calls, and would make it in whichever test is first
         host.hold_prefixes()  # where this Python lives is held as long as it runs
         before = leaks.take()
         yield
         launch.shutdown()
         found = leaks.left_over(before)
+        loop.close()
     shutil.rmtree(home, ignore_errors=True)
     _left.extend(found)
 

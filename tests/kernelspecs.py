@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from jupyter_core.utils import ensure_event_loop
 
 from cellhold_kernel import install
 
@@ -25,6 +24,4 @@ def jupyter_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(data))
         patch.setenv("JUPYTER_PLATFORM_DIRS", "1")
-        loop = ensure_event_loop()  # jupyter_client keeps one for its blocking calls
         yield data
-        loop.close()

@@ -43,9 +43,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(jupyter_loop: None, folder: Path, tmp_path: Path, shell_image: str) -> Callable[..., Any]:
+def start(folder: Path, tmp_path: Path, shell_image: str) -> Callable[..., Any]:
     """Starts a notebook. policy: of its machine; metadata: of its file; name: of that, "" = nobody says; texts: of its kernelspec."""
-    del jupyter_loop
 
     @contextmanager
     def started(policy: str = "", *, metadata: Any = None, name: str = "n.ipynb", **texts: str) -> Iterator[Notebook]:

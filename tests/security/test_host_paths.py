@@ -67,7 +67,6 @@ def notebook(folder: Path, policy: str = "") -> Iterator[Notebook]:
 LOOK = "import os; print(sorted(os.listdir('/workspace')))"
 
 
-@pytest.mark.usefixtures("jupyter_loop")
 @pytest.mark.parametrize("way", ["ro", "rw"])
 def test_a_link_in_the_place_of_a_notebooks_folder_shows_it_nothing_of_the_host(folder: Path, way: str) -> None:
     with notebook(folder) as above, notebook(folder / "sub") as victim:
@@ -89,7 +88,6 @@ def test_a_link_in_the_place_of_a_notebooks_folder_shows_it_nothing_of_the_host(
         assert "alive" in fresh.text, fresh.error
 
 
-@pytest.mark.usefixtures("jupyter_loop")
 def test_no_cell_hangs_or_sees_the_host_while_the_folders_name_is_flipped(folder: Path) -> None:
     (folder / "decoy").symlink_to("/")
     with notebook(folder / "sub") as victim:
@@ -101,7 +99,6 @@ def test_no_cell_hangs_or_sees_the_host_while_the_folders_name_is_flipped(folder
                 assert "['marker']" in cell.text
 
 
-@pytest.mark.usefixtures("jupyter_loop")
 def test_a_cell_with_the_right_to_write_can_move_neither_what_is_covered_nor_what_leads_there(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,7 +167,6 @@ def test_flipping_names_below_a_pattern_of_images_runs_nothing_else(busybox_root
     assert len(set(outcomes)) > 1
 
 
-@pytest.mark.usefixtures("jupyter_loop")
 def test_each_cell_that_asks_for_what_is_flipped_gets_an_answer(busybox_root: Path, folder: Path, listed: Path, tmp_path: Path) -> None:
     for root in (listed / "name", tmp_path / "secret"):
         subprocess.run(["cp", "-a", f"{busybox_root}/.", root], check=True)

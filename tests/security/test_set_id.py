@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jupyter_core.utils import ensure_event_loop
 
 import setting_ids
 from boxes import command, eventually, run, shell, spec
@@ -210,16 +209,12 @@ def test_a_build_makes_them_as_ever(busybox_root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.requires(*ROOT)
 def test_nor_can_a_cell_whose_notebook_has_its_folder_writable(tmp_path: Path) -> None:
-    loop = ensure_event_loop()  # jupyter_client keeps one for its blocking calls
-    try:
-        with running(real(memory="256m"), cwd=str(tmp_path)) as notebook:
-            made = notebook.run(
-                "%container mount=rw\nimport os, shutil\nshutil.copy('/usr/bin/id', '/workspace/id')\nos.chmod('/workspace/id', 0o4755)"
-            )
-            assert "Operation not permitted: '/workspace/id'" in made.error
-            assert (tmp_path / "id").stat().st_mode & 0o7777 == 0o755
-    finally:
-        loop.close()
+    with running(real(memory="256m"), cwd=str(tmp_path)) as notebook:
+        made = notebook.run(
+            "%container mount=rw\nimport os, shutil\nshutil.copy('/usr/bin/id', '/workspace/id')\nos.chmod('/workspace/id', 0o4755)"
+        )
+        assert "Operation not permitted: '/workspace/id'" in made.error
+        assert (tmp_path / "id").stat().st_mode & 0o7777 == 0o755
 
 
 # -------------------------------------------------------------------------------------------------------------- without root

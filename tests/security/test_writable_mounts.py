@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jupyter_core.utils import ensure_event_loop
 
 import filling
 from boxes import MIB, eventually, run, shell, spec, started
@@ -144,22 +143,18 @@ def test_what_is_exchanged_with_the_starter_is_small_and_gone_with_the_container
 def test_a_cell_takes_no_more_of_the_host_s_disk_than_disk_says(tmp_path: Path, way: str) -> None:
     store = Path(os.environ["CELLHOLD_HOME"])
     before = on_disk(store)
-    loop = ensure_event_loop()  # jupyter_client keeps one for its blocking calls
-    try:
-        with running(real(memory="256m", disk="64m"), cwd=str(tmp_path)) as notebook:
-            source = SOURCE.replace('if __name__ == "__main__":\n    main(*sys.argv[1:])\n', "")
-            cell = notebook.run(f"exec({source!r})\nimport json\njson.dumps(filled({way!r}))")
-            assert cell.status == "ok", cell.error
-            filled: Filled = json.loads(cell.text.strip("'"))
-            found = written({place: (count, why) for place, (count, why) in filled.items() if place != "/workspace"})
-            check(found, files=way == "files")
-            sockets = filled["/run/cellhold"]
-            assert sockets[0] <= (64 if way == "files" else 128 << 10)
-            assert sockets[1] == "ENOSPC"
-            assert on_disk(store) - before <= DISK + 8 * MIB
-            assert notebook.run("1 + 1").text.endswith("2")  # IPython may say that it has no room for its history
-    finally:
-        loop.close()
+    with running(real(memory="256m", disk="64m"), cwd=str(tmp_path)) as notebook:
+        source = SOURCE.replace('if __name__ == "__main__":\n    main(*sys.argv[1:])\n', "")
+        cell = notebook.run(f"exec({source!r})\nimport json\njson.dumps(filled({way!r}))")
+        assert cell.status == "ok", cell.error
+        filled: Filled = json.loads(cell.text.strip("'"))
+        found = written({place: (count, why) for place, (count, why) in filled.items() if place != "/workspace"})
+        check(found, files=way == "files")
+        sockets = filled["/run/cellhold"]
+        assert sockets[0] <= (64 if way == "files" else 128 << 10)
+        assert sockets[1] == "ENOSPC"
+        assert on_disk(store) - before <= DISK + 8 * MIB
+        assert notebook.run("1 + 1").text.endswith("2")  # IPython may say that it has no room for its history
 
 
 # -------------------------------------------------------------------------------------------------------------- without root
