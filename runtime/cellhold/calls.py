@@ -41,7 +41,10 @@ def calls(plan: Plan) -> dict[str, tuple[str, ...]]:
         "rootfs.cgroup": [
             f'fsmount({view["fstype"]}) -> move_mount("/sys/fs/cgroup/{view["directory"]}", read-only)' for view in plan["views"]
         ],
-        "rootfs.files": [f'write(new file, {len(text)} bytes) -> move_mount("{path}")' for path, text in plan["files"].items()],
+        "rootfs.files": [
+            *(f'mkdirat(root, "{path}")' for path in plan["directories"]),
+            *(f'write(new file, {len(text)} bytes) -> move_mount("{path}")' for path, text in plan["files"].items()),
+        ],
         "rootfs.volumes": [
             *(f'openat2(root, "{bind["target"]}", RESOLVE_IN_ROOT) -> move_mount(tree {bind["tree"]})' for bind in plan["binds"]),
             *(line for target, covers in plan["covers"].items() for line in _covers(target, covers)),

@@ -200,9 +200,12 @@ def _ids(known: Record, home: Home) -> Ids:
 
 
 def _base(known: Record, home: Home) -> StoredImage:
-    """The image that it is made of: by its layers, since the name may be another one's by now."""
+    """The image that it is made of, whatever that is called by now: by its id, in an earlier version's record by its layers alone.
+
+    Other images have the same layers, and say otherwise what is to run in them.
+    """
     chains = tuple(reversed(_chains(known)))
-    found = [one for one in stored.every(home) if one.chain_ids == chains]
+    found = [one for one in stored.every(home) if one.chain_ids == chains and known.image_id in ("", str(one.id))]
     if not found:
         raise ImageNotFound(
             f"cannot commit container {known.name}: its image {known.image} is not here any more", hint=f"cellhold pull {known.image}"

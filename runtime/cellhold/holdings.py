@@ -77,6 +77,7 @@ class Holdings:
                 image=spec.image,
                 args=list(spec.args),
                 created=time.time(),
+                image_id="" if image.id is None else str(image.id),
                 layers=[str(chain) for chain in image.chain_ids],
                 overlays=[stack.target for stack in image.stacks],
                 volumes=volumes.names(spec),

@@ -103,6 +103,7 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
         "covers": {entry.target: covers(entry) for entry in spec.mounts if entry.hidden or entry.fixed},
         "devices": [node(one) for one in spec.devices],
         "network": network,
+        "directories": list(spec.directories),
         "files": files(hostname, spec.hosts, resolver, known_hosts),
         "views": [{"fstype": view.fstype, "option": view.option, "directory": view.directory} for view in views],
         "masked": list(MASKED),

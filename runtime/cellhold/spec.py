@@ -316,7 +316,7 @@ class Spec:
     health: None = the image's; checked where the container is kept. devices: of the host, that it may use. owner: the notebook that it is
     for, by an id of that; "" = whoever has the command line. Names on networks mean something within one owner (cellhold.network.names).
     image_volumes: whether paths that the image calls volumes become anonymous ones, which no limit counts; else they stay part of the
-    writable layer.
+    writable layer, and are its `directories`: made there where they are missing.
     rootfs: the directory that is the image, taken and checked by whoever made this; then `image` is its name and no more.
     """
 
@@ -350,6 +350,7 @@ class Spec:
     egress: str | None = None
     owner: str = ""
     image_volumes: bool = True
+    directories: tuple[str, ...] = ()
     rootfs: HostPath | None = field(default=None, compare=False, repr=False)
     exchange: Exchange | None = None
 

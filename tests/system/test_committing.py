@@ -14,8 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cellhold import Container, Limits, Spec, committing
+from cellhold.build.builder import build
+from cellhold.build.context import Context
+from cellhold.build.options import Options
+from cellhold.detached import Detached
 from cellhold.errors import ContainerNotFound, InvalidSpec, NotAllowed, NotSupported
-from cellhold.image import stored
+from cellhold.image import naming, stored
 from cellhold.image.archive.importing import import_root
 from cellhold.image.pulling import pull
 from cellhold.image.pushing import push
@@ -111,6 +115,47 @@ def test_an_export_is_the_whole_root_and_imports_as_an_image(box: Container, hom
     made = import_root(exported, "rootfs:1", home)
     assert len(made.chain_ids) == 1
     assert output("rootfs:1", "/bin/sh", "-c", "cat /added") == "one\n"
+
+
+def test_a_commit_is_of_the_image_that_the_container_was_made_of_whatever_has_its_name_now(image: str, home: Home) -> None:
+    """Both have the same layers: only their ids tell them apart."""
+    for word in ("first", "second"):
+        built(f"FROM {image}\nENV WORD={word}\nUSER 0:0\n", word, home)
+    naming.tag("first", "tool:1", home)
+    with running(Spec(image="tool:1", args=("/bin/sh", "-c", WRITE), name="old")):
+        naming.tag("second", "tool:1", home)
+        made = committing.commit("old", "made:1", home)
+        assert "WORD=first" in made.config.env
+        naming.tag("second", "first", home)  # so that it has no name any more
+        naming.prune(home)
+        assert "WORD=first" in committing.commit("old", "made:2", home).config.env
+    with running(Spec(image="tool:1", args=("/bin/sh", "-c", WRITE), name="new")):
+        assert "WORD=second" in committing.commit("new", "made:3", home).config.env
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_volume_of_the_image_that_is_none_here_is_a_directory_of_the_layer(image: str, home: Home, *, read_only: bool) -> None:
+    built(f"FROM {image}\nRUN mkdir /there && echo kept > /there/f && ln -s /tmp /link\nVOLUME /there /deep/er /link/x", "vols", home)
+    script = "ls -d /there /deep/er /tmp/x; cat /there/f; grep -c -e there -e deep /proc/mounts"
+    spec = Spec(image="vols", args=("/bin/sh", "-c", script), image_volumes=False, read_only=read_only, limits=Limits(disk_bytes=32 << 20))
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as file, Container.create(spec) as made:
+        made.start(stdout=writer, stderr=writer)
+        os.close(writer)
+        assert file.read() == "/deep/er\n/there\n/tmp/x\nkept\n0\n"
+    kept = Detached.create(replace(spec, name="kept"))
+    try:
+        kept.start()
+        assert kept.wait() == 1  # as grep has it
+        kept.start()
+        assert kept.wait() == 1
+    finally:
+        kept.remove(force=True)
+
+
+def built(text: str, name: str, home: Home) -> None:
+    """An image of a Dockerfile."""
+    build(text, "Dockerfile", Context(None), home, Options(names=(name,), build_args={}))
 
 
 def test_what_cannot_be_looked_at_is_a_sentence(image: str, home: Home) -> None:

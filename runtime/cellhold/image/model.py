@@ -35,7 +35,7 @@ class Image:
 
     entrypoint, args, cwd, user: as in the config of an OCI image (its Entrypoint, Cmd, WorkingDir and User). volumes: paths that are to be
     volumes. stop_signal: None where it does not say. labels, health: the image's. chain_ids: of the unpacked
-    layers of the store that it is made of, topmost first.
+    layers of the store that it is made of, topmost first. id: its digest (StoredImage.id), of one in the store.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Image:
     health: Health | None = None
     python: str | None = None
     chain_ids: tuple[Digest, ...] = ()
+    id: Digest | None = None
 
     def completed(self, spec: Spec) -> Spec:
         """The spec with what it leaves to the image: the command as docker puts it together, the user and the directory."""
@@ -58,15 +59,15 @@ class Image:
         args = spec.args or (self.args if spec.entrypoint is None else ())  # docker: another entrypoint makes the image's Cmd void
         user = self.user or "0:0" if spec.user is None else spec.user  # one that is asked for and empty is refused: a variable was not set
         taken = {entry.target.rstrip("/") for entry in spec.mounts}
-        volumes = self.volumes if spec.image_volumes else ()
-        more = tuple(Mount(kind="volume", source="", target=path) for path in volumes if path.rstrip("/") not in taken)
+        more = tuple(Mount(kind="volume", source="", target=path) for path in self.volumes if path.rstrip("/") not in taken)
         return replace(
             spec,
             entrypoint=(),
             args=(*entrypoint, *args),
             user=user,
             cwd=spec.cwd or self.cwd,
-            mounts=(*spec.mounts, *more),
+            mounts=(*spec.mounts, *more) if spec.image_volumes else spec.mounts,
+            directories=() if spec.image_volumes else tuple(entry.target for entry in more),
             stop_signal=spec.stop_signal or self.stop_signal,
             health=spec.health or self.health,
             labels={**self.labels, **spec.labels},

@@ -63,13 +63,13 @@ def remove(text: str, home: Home, *, force: bool = False) -> Removed:
 
 
 def prune(home: Home, *, everything: bool = False) -> Removed:
-    """Remove the images without a name; everything: all that no container has."""
+    """Remove the images without a name, everything: with one too; those that containers are made of stay, for `commit`."""
     used = garbage.in_containers(home)
     everything = everything and not record.unreadable(home.containers)  # a damaged one may be made of any
     going = [
         image
         for image in stored.every(home)
-        if (everything and not used.intersection(image.chain_ids[-1:])) or not (image.names or image.base)
+        if not used.intersection(image.chain_ids[-1:]) and (everything or not (image.names or image.base))
     ]
     untagged = tuple(name for image in going for name in image.names)
     return Removed(untagged=untagged, deleted=_take(going, untagged, home), freed=collect(home))

@@ -180,6 +180,7 @@ def prepared(stored: StoredImage, home: Home, *, name: str) -> Image:
         labels=stored.config.labels,
         health=_health(stored.config.healthcheck),
         chain_ids=topmost_first,
+        id=stored.id,
     )
 
 

@@ -105,6 +105,7 @@ class Plan(TypedDict):
     covers: dict[str, Covers]  # by the target of an overlay or a bind
     devices: list[Node]  # beside those that every /dev has
     network: str  # whose: OWN, WIRED or SHARED of prepare.py
+    directories: list[str]  # of the writable layer, made where they are missing
     files: dict[str, str]  # path -> text: small files made for this container (/etc/hosts ...)
     views: list[View]
     masked: list[str]

@@ -207,7 +207,9 @@ def mount_cgroups(now: Becoming) -> None:
 
 
 def bind_files(now: Becoming) -> None:
-    """Small files made for this container, such as /etc/hosts; writable inside, and gone with it."""
+    """Small files made for this container, such as /etc/hosts; writable inside, and gone with it. Before them, directories of the layer."""
+    for path in now.plan["directories"]:
+        os.close(target(now.root, path, directory=True))
     for number, (path, text) in enumerate(now.plan["files"].items()):
         name = f"f{number}"
         fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)

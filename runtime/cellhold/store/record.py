@@ -42,8 +42,10 @@ class Record:
     """One container. created, started: seconds since the epoch; state, status and why as in cellhold.lifecycle and cellhold.outcome.
 
     limits: the numbers among those that hold, by the names of cellhold.spec.Limits.
-    overlays: where its overlays are mounted, the root's first. layers: the chain ids of the unpacked layers that it is mounted from, the
-    topmost first; no other of its image's are needed. rootfs: the device and inode of the directory that it was made of, where that was
+    image_id: the digest of its image (StoredImage.id), whatever that is called by now; "" where it has none, or an earlier version has
+    written the record. overlays: where its overlays are mounted, the root's first.
+    layers: the chain ids of the unpacked layers that it is mounted from, the topmost first; no other of its image's are needed.
+    rootfs: the device and inode of the directory that it was made of, where that was
     taken and checked by whoever made it: it has to be the same when it is looked up again. base: the first of its ids on the host;
     None = its user's, or a claim's (ids.py).
 
@@ -64,6 +66,7 @@ class Record:
     started: float | None = None
     born: int | None = None  # when PID 1 began, in the kernel's ticks since boot: its number may be another's by now
     limits: dict[str, float | None] = field(default_factory=dict)
+    image_id: str = ""
     layers: list[str] = field(default_factory=list)
     overlays: list[str] = field(default_factory=lambda: ["/"])
     rootfs: list[int] = field(default_factory=list)
