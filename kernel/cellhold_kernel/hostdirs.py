@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 
 from cellhold import hostpath, image
 from cellhold.errors import InvalidSpec, NotAllowed
-from cellhold.image import directory
+from cellhold.image import directory as images
 from cellhold.sources import open_sources
+from cellhold_kernel import listed
 from cellhold_kernel.policy import real
 from cellhold_kernel.tail import plain
 
@@ -25,10 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cellhold.errors import CellholdError
-    from cellhold.hostpath import HostPath
+    from cellhold.hostpath import HostPath, Identity
     from cellhold.spec import Mount, Spec
     from cellhold_kernel.gate.granted import GrantedContainer, GrantedRun
     from cellhold_kernel.policy import Policy
+    from cellhold_kernel.workspace import Workspace
 
     Granting = TypeVar("Granting", GrantedContainer, GrantedRun)
 
@@ -36,37 +39,50 @@ _SHOWN = 200
 _GLOB = re.compile(r"[*?[]")
 
 
-def opened(granted: Granting, rules: Policy) -> Granting:
+def opened(granted: Granting, rules: Policy, workspace: Workspace | None) -> Granting:
     """The same, with descriptors in its spec. rules: those that it was granted by. Raises what hold() does."""
-    return replace(granted, spec=hold(granted.spec, rules))
+    folder = None if workspace is None or workspace.folder is None else workspace.folder.opened
+    return replace(granted, spec=hold(granted.spec, rules, folder))
 
 
-def hold(spec: Spec, rules: Policy) -> Spec:
+def hold(spec: Spec, rules: Policy, folder: HostPath | None = None) -> Spec:
     """The spec with a descriptor for each directory of the host; those that it has already are left alone.
 
+    folder: the notebook's, where its cells may put links.
     Raises NotAllowed for what lies in none of the policy's directories, InvalidSpec for what is not there, ImageNotFound.
     """
-    mounts = tuple(_volume(entry, rules) for entry in spec.mounts)
+    writable = _writable(rules, folder)
+    mounts = tuple(_volume(entry, rules, writable) for entry in spec.mounts)
     if spec.rootfs is not None or image.is_oci(spec.image) or spec.image == "host":
         return open_sources(replace(spec, mounts=mounts))
-    return open_sources(replace(spec, mounts=mounts, rootfs=_rootfs(spec.image, rules)))
+    return open_sources(replace(spec, mounts=mounts, rootfs=_rootfs(spec.image, rules, writable)))
 
 
-def _volume(entry: Mount, rules: Policy) -> Mount:
+def _writable(rules: Policy, folder: HostPath | None) -> set[Identity]:
+    """The directories where notebooks may put a link, as far as is known here."""
+    found = set() if folder is None else {folder.identity}
+    for path, _, way in (entry.partition(":") for entry in rules.volumes or ()):
+        if way == "rw" and os.path.isabs(path):
+            with suppress(OSError):  # it is not there
+                found.add(hostpath.opened(path).identity)
+    return found
+
+
+def _volume(entry: Mount, rules: Policy, writable: set[Identity]) -> Mount:
     if entry.kind not in ("bind", "overlay") or entry.opened is not None or rules.volumes is None:
         return entry
     source = str(entry.source)
-    listed = (text.partition(":")[::2] for text in rules.volumes)
-    directories = [path for path, way in listed if way == "rw" or entry.read_only or entry.kind == "overlay"]
+    entries = (text.partition(":")[::2] for text in rules.volumes)
+    directories = [path for path, way in entries if way == "rw" or entry.read_only or entry.kind == "overlay"]
     way = "ro" if entry.read_only else "O" if entry.kind == "overlay" else "rw"
     asked = f"volume={source}:{entry.target}:{way}"
     places = [place for path in directories for place in _below(source, path)]
-    return replace(entry, opened=_opened(asked, places, rules.above(asked, "volumes", rules.volumes)))
+    return replace(entry, opened=_opened(asked, places, writable, rules.above(asked, "volumes", rules.volumes)))
 
 
-def _rootfs(name: str, rules: Policy) -> HostPath:
+def _rootfs(name: str, rules: Policy, writable: set[Identity]) -> HostPath:
     if rules.images is None:
-        return directory.look_up(name)
+        return images.look_up(name)
     asked = f"image={name}"
     refusal = rules.above(asked, "images", rules.images)
     if ".." in name.split("/"):
@@ -78,7 +94,7 @@ def _rootfs(name: str, rules: Policy) -> HostPath:
         if fnmatchcase(path, pattern)
         for place in _below(path, _fixed_part(pattern))
     ]
-    return _opened(asked, places, refusal)
+    return _opened(asked, places, writable, refusal)
 
 
 def _fixed_part(pattern: str) -> str:
@@ -92,25 +108,25 @@ def _spellings(path: str) -> Iterable[str]:
     return dict.fromkeys((os.path.abspath(path), real(path)))
 
 
-def _below(path: str, listed: str) -> Iterator[tuple[str, str]]:
+def _below(path: str, directory: str) -> Iterator[tuple[str, str]]:
     """(the listed directory, what to open below it), for each way to write both that makes one lie in the other."""
-    for above in _spellings(listed):
+    for above in _spellings(directory):
         for below in _spellings(path):
             if f"{below}/".startswith(f"{above.rstrip('/')}/"):
-                yield listed, below[len(above.rstrip("/")) + 1 :]
+                yield directory, below[len(above.rstrip("/")) + 1 :]
 
 
-def _opened(asked: str, places: Iterable[tuple[str, str]], refusal: NotAllowed) -> HostPath:
+def _opened(asked: str, places: Iterable[tuple[str, str]], writable: set[Identity], refusal: NotAllowed) -> HostPath:
     """The first of the places that can be opened. Raises `refusal` where there is none, and another error for one that cannot."""
     error: CellholdError = refusal
-    for listed, below in dict.fromkeys(places):
+    for directory, below in dict.fromkeys(places):
         try:
-            return hostpath.opened(listed).beneath(below)
+            return listed.opened(directory, writable).beneath(below)
         except FileNotFoundError as reason:
             error = InvalidSpec(f"cannot use {plain(asked, most=_SHOWN)}: {reason.strerror}")
         except OSError as reason:
             error = NotAllowed(
                 f"cannot use {plain(asked, most=_SHOWN)}: {reason.strerror}",
-                hint=f"below {listed}, which the policy names, no link is followed: name what it leads to",
+                hint=f"below {directory}, which the policy names, and where notebooks write, no link is followed: name what it leads to",
             )
     raise error

@@ -101,6 +101,7 @@ class Session:
         self.failure: CellholdError | None = None
         self._asked = self.settings, self.cell_limits  # of the container that comes
         self._sources = sources
+        self.workspace = sources.workspace
         self._connection = connection
         self._loop = loop
         self._create = create
@@ -146,9 +147,9 @@ class Session:
             words=words,
         )
         granted = authorize(asked, trust, rules)
-        if (workspace := self._sources.workspace) is not None:
-            granted = granted.with_folder(workspace.mounts(granted.folder))
-        return hostdirs.opened(granted, rules)
+        if self.workspace is not None:
+            granted = granted.with_folder(self.workspace.mounts(granted.folder))
+        return hostdirs.opened(granted, rules, self.workspace)
 
     def _prepare(self, granted: GrantedContainer, *, done: Work | None = None) -> None:
         """Start it once its image is here and has a kernel; whichever is not so is worked on first. done: the work that has just ended."""
@@ -301,11 +302,10 @@ class Session:
         """What a build sees of the notebook's folder: what a container is shown of it, and nothing where it is not shown."""
         from cellhold_kernel.building import BuildContext  # noqa: PLC0415  # as above
 
-        workspace = self._sources.workspace
-        if workspace is None:
+        if self.workspace is None:
             raise CellholdError("cannot build: the notebook's folder, whose files a build copies, is gone")
-        shown = workspace.mounts(granted.folder)
-        return BuildContext(descriptor=workspace.descriptor(), hidden=shown[0].hidden) if shown else BuildContext()
+        shown = self.workspace.mounts(granted.folder)
+        return BuildContext(descriptor=self.workspace.descriptor(), hidden=shown[0].hidden) if shown else BuildContext()
 
     def policy(self) -> Policy:
         """The machine's policy, as it is now."""

@@ -105,4 +105,4 @@ def request(session: Session, wanted: Wanted) -> RunRequest:
 def start(session: Session, wanted: Wanted) -> Run:
     """Begin to run it. Raises CellholdError for what is refused, and for what is wrong."""
     rules = session.policy()
-    return Run(hostdirs.opened(authorize(request(session, wanted), Trust.CELL, rules), rules))
+    return Run(hostdirs.opened(authorize(request(session, wanted), Trust.CELL, rules), rules, session.workspace))
