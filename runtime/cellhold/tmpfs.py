@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SHM = "/dev/shm"  # noqa: S108  # the container's own
 SHM_BYTES = 64 << 20  # docker's, where there is no memory limit to take a part of
-BYTES_PER_FILE = 16384  # an empty file is an eighth of that at most; ext4 has as many
+BYTES_PER_FILE = 16384  # an empty file is an eighth of that at most, 10 KiB with access lists (seccomp/profile.py); ext4 has as many
 BYTES_PER_FILE_OF_LAYER = 8192  # as storage/template.py: a tree of installed Python packages has 10 KiB a file
 _LEAST_FILES = 256
 

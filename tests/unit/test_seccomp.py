@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from errno import ENOSYS, EPERM
+from errno import E2BIG, ENOSYS, EPERM
 from typing import TYPE_CHECKING
 
 import pyseccomp
@@ -77,7 +77,7 @@ def test_every_name_is_listed_once() -> None:
 
 
 def test_every_name_is_one_that_libseccomp_or_a_newer_kernel_knows() -> None:
-    newer = "statmount listmount mseal uretprobe getxattrat setxattrat listxattrat removexattrat "
+    newer = "statmount listmount mseal uretprobe getxattrat listxattrat removexattrat "
     newer += "lsm_get_self_attr lsm_set_self_attr lsm_list_modules"
     unknown = {name for name in plan(DEFAULT, "x86_64").known if pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name) == -1}
     assert unknown <= set(newer.split())
@@ -193,6 +193,16 @@ def test_without_set_ids_what_hides_its_mode_is_not_there(default: list[bpf.Inst
 def test_asynchronous_io_is_not_there(default: list[bpf.Instruction]) -> None:
     for arch, number in ((bpf.X86_64, 206), (bpf.X86_64, 543 | bpf.X32_BIT), (bpf.I386, 245)):
         assert bpf.answer(default, arch, number) == bpf.ERRNO | ENOSYS
+
+
+@pytest.mark.parametrize(("native", "i386"), [(188, 226), (189, 227), (190, 228)])
+def test_an_extended_attribute_is_small_through_any_entry_point(default: list[bpf.Instruction], native: int, i386: int) -> None:
+    for arch, number in ((bpf.X86_64, native), (bpf.X86_64, native | bpf.X32_BIT), (bpf.I386, i386)):
+        for size in (0, 1, 28, 2047):
+            assert bpf.answer(default, arch, number, 0, 0, 0, size) == bpf.ALLOW
+        for size in (2048, 4095, 4096, 65516, 65535, 65536):
+            assert bpf.answer(default, arch, number, 0, 0, 0, size) == bpf.ERRNO | E2BIG
+    assert bpf.answer(default, bpf.X86_64, 463) in (bpf.ERRNO | ENOSYS, REFUSED)  # setxattrat, whose size nobody sees
 
 
 def test_the_linked_program_is_one_that_the_kernel_takes() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from errno import ENOSYS, EPERM
+from errno import E2BIG, ENOSYS, EPERM
 from typing import NamedTuple
 
 from cellhold.seccomp.profile import (
     ABSENT,
     ALLOWED,
     BY_MACHINE,
+    LARGE_XATTRS,
     NEW_NAMESPACES,
     PERSONALITIES,
     REFUSED,
@@ -55,6 +56,7 @@ def plan(capabilities: frozenset[str], machine: str, *, set_ids: bool = True) ->
         # Its flags lie in memory, where no filter can see them; on ENOSYS libc uses clone.
         allow.append(Rule(("clone3",), ENOSYS))
     refuse = [Rule(tuple(ABSENT), ENOSYS), *(Rule((name,), EPERM, (condition,)) for name, condition in REFUSED)]
+    refuse += [Rule((name,), E2BIG, (condition,)) for name, condition in LARGE_XATTRS]
     if not set_ids:
         refuse += [Rule(("openat2",), ENOSYS), *(Rule((name,), EPERM, conditions) for name, conditions in WITH_SET_IDS)]
     return Plan(machine, tuple(refuse), tuple(allow), _names(" ".join((always, *WITH_CAPABILITY.values()))))
