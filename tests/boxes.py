@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cellhold.container import Container
-from cellhold.spec import Limits, Spec
+from cellhold.container.container import Container
+from cellhold.spec.spec import Limits, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cellhold.outcome import Outcome
+    from cellhold.spec.outcome import Outcome
 
 RUNTIME = Path(__file__).parents[1] / "runtime"
 MIB = 1 << 20

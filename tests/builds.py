@@ -21,16 +21,16 @@ from cellhold.build.builder import build
 from cellhold.build.context import Context
 from cellhold.build.options import Options
 from cellhold.build.progress import Began, Ended
-from cellhold.image import stack
+from cellhold.image import layer_queries
 from cellhold.image.pulling import pull
-from cellhold.layer.inside import merged, packing
+from cellhold.layer.worker import merged, packing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cellhold.build.progress import Event
     from cellhold.image.stored import StoredImage
-    from cellhold.layer.inside.merged import Merged
+    from cellhold.layer.worker.merged import Merged
     from cellhold.store.home import Home
     from peers import Peers
 
@@ -137,7 +137,7 @@ def tree(image: StoredImage, home: Home) -> dict[str, tuple[Any, ...]]:
     layers = [home.layers.tree(chain) for chain in reversed(image.chain_ids)]
     found: dict[str, tuple[Any, ...]] = {}
     inodes: dict[tuple[int, int], list[str]] = {}
-    with stack.opened(layers) as fds, merged.of(fds) as root:
+    with layer_queries.opened(layers) as fds, merged.of(fds) as root:
         _look(root, b"", found, inodes)
     for names in inodes.values():
         for name in names if len(names) > 1 else ():

@@ -16,7 +16,8 @@ import pytest
 from jupyter_core.utils import ensure_event_loop
 
 import leaks
-from cellhold import doctor, launch
+from cellhold import doctor
+from cellhold.container import launcher
 from cellhold.image import host
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _home() -> Iterator[None]:
         host.hold_prefixes()  # where this Python lives is held as long as it runs
         before = leaks.take()
         yield
-        launch.shutdown()
+        launcher.shutdown()
         found = leaks.left_over(before)
         loop.close()
     shutil.rmtree(home, ignore_errors=True)
@@ -131,13 +132,13 @@ def _is_unit(request: pytest.FixtureRequest) -> bool:
 
 @contextmanager
 def _nothing_left(*, allowed: bool) -> Iterator[None]:
-    launch.resident()  # the launcher that the library keeps for the next container is no leak, nor is the socket to it
-    before = leaks.take(ignore=launch.resident_pids())
+    launcher.resident()  # the launcher that the library keeps for the next container is no leak, nor is the socket to it
+    before = leaks.take(ignore=launcher.resident_pids())
     yield
     if allowed:
         return
-    launch.resident()
-    found = leaks.left_over(before, ignore=launch.resident_pids())
+    launcher.resident()
+    found = leaks.left_over(before, ignore=launcher.resident_pids())
     if found:
         pytest.fail("left behind:\n  " + "\n  ".join(found), pytrace=False)
 

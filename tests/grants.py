@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cellhold_kernel.config import Trust
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import ContainerRequest
-from cellhold_kernel.policy import Policy
+from cellhold_kernel.settings.policy import Policy
+from cellhold_kernel.settings.settings import Trust
 
 if TYPE_CHECKING:
-    from cellhold.spec import Spec
-    from cellhold_kernel.config import CellLimits, Settings
+    from cellhold.spec.spec import Spec
     from cellhold_kernel.gate.granted import GrantedContainer
-    from cellhold_kernel.workspace import Workspace
+    from cellhold_kernel.settings.settings import CellLimits, Settings
+    from cellhold_kernel.settings.workspace import Workspace
 
 
 def container(settings: Settings, policy: Policy | None = None, **facts: Any) -> GrantedContainer:

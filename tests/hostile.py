@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from cellhold_kernel import app, wire
+from cellhold_kernel import app
+from cellhold_kernel.protocol import messages
 from standin import StandIn
 
 if TYPE_CHECKING:
-    from cellhold.spec import Spec
+    from cellhold.spec.spec import Spec
 
 HEADER = json.dumps({"msg_type": "execute_input", "msg_id": "1"}).encode()
 GARBAGE = [
@@ -57,15 +58,15 @@ def main(directory: Path) -> None:
     }
     for channel, sock in sockets.items():
         sock.bind(f"ipc://{info['ip']}-{info[f'{channel}_port']}")
-    send_garbage(sockets, wire.Signer(info["key"]), LARGE.get(os.environ["HOSTILE"], []))
+    send_garbage(sockets, messages.Signer(info["key"]), LARGE.get(os.environ["HOSTILE"], []))
 
 
-def send_garbage(sockets: dict[str, zmq.Socket[bytes]], signer: wire.Signer, more: list[bytes]) -> None:
+def send_garbage(sockets: dict[str, zmq.Socket[bytes]], signer: messages.Signer, more: list[bytes]) -> None:
     """Answer each request, after all that is no answer."""
     sockets["iopub"].recv()
     sockets["iopub"].send_multipart(signer.make("iopub_welcome", {}))
     while True:
-        message = wire.parse(sockets["shell"].recv_multipart())
+        message = messages.parse(sockets["shell"].recv_multipart())
         if message is None:
             continue
         if os.environ["HOSTILE"] == "closes" and message.type == "execute_request":

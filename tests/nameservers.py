@@ -20,7 +20,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from cellhold.network import entering
+from cellhold.network import netns_exec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -132,7 +132,7 @@ def inside(pid: int | None, work: Callable[[], object]) -> object:
     """Do something in the network namespace of a process; its sockets are of that namespace."""
     namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return entering.in_thread(namespace, work)
+        return netns_exec.in_thread(namespace, work)
     finally:
         os.close(namespace)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from smallworld import enter
 
-from cellhold import launch
+from cellhold.container import launcher
 from cellhold.linux import process
 from cellhold.network import networks
 from cellhold.store.home import open_home
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @contextmanager
 def world() -> Iterator[World]:
     """Be there: this thread, and all that it starts."""
-    launch.shutdown()  # the launcher is in the namespace where it was started
+    launcher.shutdown()  # the launcher is in the namespace where it was started
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         beyond = enter()
@@ -35,7 +35,7 @@ def world() -> Iterator[World]:
         finally:
             beyond.end()
     finally:
-        launch.shutdown()
+        launcher.shutdown()
         process.setns(home, process.CLONE_NEWNET)
         os.close(home)
 
@@ -46,10 +46,10 @@ def store(*, dns: str) -> Iterator[Path]:
     place = tempfile.mkdtemp(prefix="ch", dir="/var/tmp")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CELLHOLD_HOME", place)
-        launch.shutdown()
+        launcher.shutdown()
         networks.create(networks.DEFAULT, open_home(), dns=[dns])
         try:
             yield Path(place)
         finally:
-            launch.shutdown()
+            launcher.shutdown()
             shutil.rmtree(place)

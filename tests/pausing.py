@@ -6,12 +6,12 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from cellhold.container import Container
-from cellhold.lifecycle import State
+from cellhold.container.container import Container
+from cellhold.spec.lifecycle import State
 from cellhold_kernel import app
 
 if TYPE_CHECKING:
-    from cellhold.spec import Spec
+    from cellhold.spec.spec import Spec
 
 
 def create(spec: Spec) -> Container:

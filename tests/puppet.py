@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from cellhold_kernel import app, wire
+from cellhold_kernel import app
+from cellhold_kernel.protocol import messages
 from standin import StandIn
 
 if TYPE_CHECKING:
-    from cellhold.spec import Spec
+    from cellhold.spec.spec import Spec
 
 INFO = {
     "status": "ok",
@@ -44,7 +45,7 @@ class Puppet:
 
     def __init__(self, directory: Path) -> None:
         info = json.loads((directory / "connection.json").read_text())
-        self._signer = wire.Signer(info["key"])
+        self._signer = messages.Signer(info["key"])
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
         for channel in ("iopub", "stdin", "control", "shell"):
@@ -62,11 +63,11 @@ class Puppet:
             ready = dict(poller.poll())
             for channel in ("shell", "control"):
                 if self._sockets[channel] in ready:
-                    message = wire.parse(self._sockets[channel].recv_multipart())
+                    message = messages.parse(self._sockets[channel].recv_multipart())
                     if message is not None:
                         self._answer(channel, message)
 
-    def _answer(self, channel: str, message: wire.Message) -> None:
+    def _answer(self, channel: str, message: messages.Message) -> None:
         parent = json.dumps(message.header).encode()
         self._publish("status", b'{"execution_state": "busy"}', parent)
         code = str(message.content.get("code"))
@@ -88,7 +89,7 @@ class Puppet:
 
     def _made(self, kind: str, content: bytes, parent: bytes, identities: list[bytes]) -> list[bytes]:
         signed = [json.dumps(self._signer.header(kind)).encode(), parent, b"{}", content]
-        return [*identities, wire.DELIMITER, self._signer.sign(signed), *signed]
+        return [*identities, messages.DELIMITER, self._signer.sign(signed), *signed]
 
 
 if __name__ == "__main__":

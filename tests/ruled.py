@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from cellhold.container import Container
+from cellhold.container.container import Container
 from cellhold_kernel import app
 
 POLICY = "CELLHOLD_TEST_POLICY"

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cellhold.cgroups.base import Usage
 from cellhold.errors import ImageNotFound, InvalidSpec, NotAllowed
-from cellhold.lifecycle import State
-from cellhold.outcome import Outcome, Why
+from cellhold.spec.lifecycle import State
+from cellhold.spec.outcome import Outcome, Why
 from cellhold_kernel import app
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cellhold.events import Step
-    from cellhold.spec import Limits, Spec
+    from cellhold.spec.spec import Limits, Spec
+    from cellhold.spec.tracing import Step
 
 
 class StandIn:

@@ -1,4 +1,4 @@
-"""Make kernel/cellhold_kernel/imagekernels/pins.json: which ipykernel, and which of all that it needs, for each Python that images have.
+"""Make kernel/cellhold_kernel/images/pins.json: which ipykernel, and which of all that it needs, for each Python that images have.
 
     python tools/kernel_wheels.py [VERSION ...]      resolve anew for these ("3.12"), or for all; takes some minutes and the package index
 
@@ -18,9 +18,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from cellhold_kernel.imagekernels.wheels import LIBCS, MACHINES, Target, normalized
+from cellhold_kernel.images.wheels import LIBCS, MACHINES, Target, normalized
 
-TABLE = Path(__file__).parents[1] / "kernel" / "cellhold_kernel" / "imagekernels" / "pins.json"
+TABLE = Path(__file__).parents[1] / "kernel" / "cellhold_kernel" / "images" / "pins.json"
 OLDEST, NEWEST = 6, 14
 SOUND_PATCH = 9  # some projects require 3.6.2 or 3.9.2: they mean the mended ones
 PIP = """

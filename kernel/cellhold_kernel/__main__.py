@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cellhold import launch
+from cellhold.container import launcher
 
 TYPE_CHECKING = False  # importing typing comes later
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def main() -> NoReturn:
     """Be the kernel."""
-    launch.resident()  # it takes as long to come up as the rest of us to be imported
+    launcher.resident()  # it takes as long to come up as the rest of us to be imported
     from cellhold_kernel import app  # noqa: PLC0415
 
     app.main()

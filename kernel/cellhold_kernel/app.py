@@ -13,21 +13,24 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from cellhold import helper, words
+from cellhold import helper
 from cellhold.errors import CellholdError
 from cellhold.image import host
-from cellhold_kernel import config, connection, policy
-from cellhold_kernel.folder import Folder
-from cellhold_kernel.loop import Loop
-from cellhold_kernel.notebook import Notebook
-from cellhold_kernel.session import Session
-from cellhold_kernel.workspace import Workspace
+from cellhold.spec import words
+from cellhold_kernel.engine.session import Session
+from cellhold_kernel.protocol import connection
+from cellhold_kernel.settings import policy
+from cellhold_kernel.settings import settings as config
+from cellhold_kernel.settings.folder import Folder
+from cellhold_kernel.settings.notebook import Notebook
+from cellhold_kernel.settings.workspace import Workspace
+from cellhold_kernel.transport.loop import Loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cellhold.spec import Spec
-    from cellhold_kernel.cellkernel import Box
+    from cellhold.spec.spec import Spec
+    from cellhold_kernel.engine.local.cell_kernel import Box
 
 _USAGE = "usage: python -m cellhold_kernel -f CONNECTION_FILE [--kernelspec DIRECTORY] [arguments for the kernel in the container]"
 
@@ -69,11 +72,11 @@ def serve(given: Arguments, create: Callable[[Spec], Box], *, rules: Path = poli
         session = Session(asked, loop, create=create, arguments=given.rest, sources=config.Sources(settings, workspace, rules, path))
         closing.callback(session.close)
         session.open(failure)
-        from cellhold_kernel import wire  # noqa: PLC0415  # these are imported while the cell kernel comes up
-        from cellhold_kernel.front import Front  # noqa: PLC0415
-        from cellhold_kernel.relay import HostKernel  # noqa: PLC0415
+        from cellhold_kernel.protocol import messages  # noqa: PLC0415  # these are imported while the cell kernel comes up
+        from cellhold_kernel.relay.relay import HostKernel  # noqa: PLC0415
+        from cellhold_kernel.transport.frontend import Front  # noqa: PLC0415
 
-        signer = wire.Signer(asked.key, asked.signature_scheme)
+        signer = messages.Signer(asked.key, asked.signature_scheme)
         front = Front(asked, signer)
         closing.callback(front.close)
         kernel = HostKernel(front, session, loop, signer, None if path is None else Notebook(path, workspace.folder))
@@ -147,7 +150,7 @@ def end_on_sigterm(loop: Loop) -> None:
 
 def main() -> NoReturn:
     """`python -m cellhold_kernel`."""
-    from cellhold.container import Container  # noqa: PLC0415  # tests serve with a stand-in
+    from cellhold.container.container import Container  # noqa: PLC0415  # tests serve with a stand-in
 
     try:
         status = serve(arguments(sys.argv[1:]), Container.create)

@@ -18,21 +18,22 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cellhold import hostpath, image
+from cellhold import image
 from cellhold.errors import CellholdError, InvalidSpec
-from cellhold.quantity import parse_seconds
+from cellhold.linux import hostpath
+from cellhold.spec.units import parse_seconds
 from cellhold.store.home import open_home
-from cellhold_kernel import config
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import ContainerRequest
-from cellhold_kernel.notebook import METADATA
-from cellhold_kernel.policy import Policy
-from cellhold_kernel.tail import plain
+from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.settings import settings
+from cellhold_kernel.settings.notebook import METADATA
+from cellhold_kernel.settings.policy import Policy
 
 if TYPE_CHECKING:
     import argparse
 
-    from cellhold.spec import Spec
+    from cellhold.spec.spec import Spec
 
 DEFAULT_NAME = "cellhold"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
@@ -46,8 +47,8 @@ def commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     install = actions.add_parser("install", help="write a kernelspec, so that Jupyter offers the kernel")
     install.add_argument("--name", default=DEFAULT_NAME, help="its name for --kernel_name and the like (default: %(default)s)")
     install.add_argument("--display-name", help="its name in menus (default: made from the limits)")
-    for key, word in config.KEYS.items():
-        action = "append" if key in config.REPEATED else "store"
+    for key, word in settings.KEYS.items():
+        action = "append" if key in settings.REPEATED else "store"
         install.add_argument(f"--{key}", dest=_flag(key), metavar="VALUE", action=action, help=word.meaning.replace("%", "%%"))
     install.add_argument("--cull-idle-timeout", metavar="TIME", help="let jupyter_server end kernels that were idle for so long: 30m, 8h")
     _where(install)
@@ -71,7 +72,7 @@ def _flag(key: str) -> str:
 
 
 def _install(given: argparse.Namespace) -> int:
-    texts = {key: _text(value) for key in config.KEYS if (value := getattr(given, _flag(key))) is not None}
+    texts = {key: _text(value) for key in settings.KEYS if (value := getattr(given, _flag(key))) is not None}
     idle = None if given.cull_idle_timeout is None else parse_seconds(given.cull_idle_timeout, key="cull-idle-timeout")
     directory = install(data_directory(given), name=given.name, display_name=given.display_name, texts=texts, cull_idle_timeout=idle)
     print(f"installed kernel {given.name} in {directory}")  # noqa: T201  # a command's output
@@ -84,7 +85,7 @@ def _text(value: str | list[str]) -> str:
 
 def _list(_given: argparse.Namespace) -> int:
     for name, directory in installed().items():
-        texts = config.of_kernelspec(directory).texts()
+        texts = settings.of_kernelspec(directory).texts()
         print(f"{name}  {' '.join(f'{key}={text}' for key, text in texts.items()) or '(no limits)'}  {directory}")  # noqa: T201
     return 0
 
@@ -119,7 +120,7 @@ def install(
     """
     if not _NAME.fullmatch(name):
         raise InvalidSpec(f"cannot use name={name}: small letters, digits, '_', '.' and '-'", hint="--name cellhold-small, for example")
-    granted = authorize(ContainerRequest(words=texts), config.Trust.HOST, Policy())  # the machine's holds when it runs
+    granted = authorize(ContainerRequest(words=texts), settings.Trust.HOST, Policy())  # the machine's holds when it runs
     described = _described(granted.spec, granted.kernel)
     directory = data / "kernels" / name
     directory.mkdir(parents=True, exist_ok=True)
@@ -128,7 +129,7 @@ def install(
     written.write_text(json.dumps(kernelspec(name_shown, texts, cull_idle_timeout, language=described.language), indent=1) + "\n")
     written.replace(directory / "kernel.json")
     for logo in _LOGOS:
-        source = resources.files("cellhold_kernel") / "logos" / logo
+        source = resources.files("cellhold_kernel.images") / "logos" / logo
         (directory / logo).write_bytes(source.read_bytes())
     if described.logo is not None:
         (directory / _LOGOS[0]).write_bytes(described.logo)
@@ -148,8 +149,8 @@ def _described(spec: Spec, kernel: str | None) -> Described:
     """What runs in the image, if that is here and can be told; else it is called Python, and the first cell says how it is."""
     if not image.is_oci(spec.image) or not image.is_here(spec.image):
         return Described()
-    from cellhold_kernel.imagekernels import finding  # noqa: PLC0415  # for images alone
-    from cellhold_kernel.imagekernels.choosing import NATIVE, OwnKernel, Shell, choose  # noqa: PLC0415
+    from cellhold_kernel.images import finding  # noqa: PLC0415  # for images alone
+    from cellhold_kernel.images.choosing import NATIVE, OwnKernel, Shell, choose  # noqa: PLC0415
 
     seen = image.find(spec.image, open_home())
     layers = seen.stacks[0].layers
@@ -214,6 +215,6 @@ def installed() -> dict[str, Path]:
 
 def _is_ours(directory: Path) -> bool:
     try:
-        return METADATA in json.loads(hostpath.read(directory / "kernel.json", config.LARGEST_KERNELSPEC)).get("metadata", {})
+        return METADATA in json.loads(hostpath.read(directory / "kernel.json", settings.LARGEST_KERNELSPEC)).get("metadata", {})
     except (OSError, ValueError, AttributeError, RecursionError, TypeError):
         return False

@@ -18,30 +18,30 @@ TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
     from typing import Any
 
-    from cellhold.container import Container as Container
-    from cellhold.detached import Detached as Detached
+    from cellhold.container.container import Container as Container
+    from cellhold.container.detached import Detached as Detached
     from cellhold.errors import CellholdError as CellholdError
     from cellhold.objects import Image as Image
     from cellhold.objects import Volume as Volume
-    from cellhold.outcome import Outcome as Outcome
-    from cellhold.spec import Limits as Limits
-    from cellhold.spec import Mount as Mount
-    from cellhold.spec import Port as Port
-    from cellhold.spec import Spec as Spec
+    from cellhold.spec.outcome import Outcome as Outcome
+    from cellhold.spec.spec import Limits as Limits
+    from cellhold.spec.spec import Mount as Mount
+    from cellhold.spec.spec import Port as Port
+    from cellhold.spec.spec import Spec as Spec
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Container": "cellhold.container",
-    "Detached": "cellhold.detached",
+    "Container": "cellhold.container.container",
+    "Detached": "cellhold.container.detached",
     "Image": "cellhold.objects",
     "Volume": "cellhold.objects",
     "CellholdError": "cellhold.errors",
-    "Outcome": "cellhold.outcome",
-    "Limits": "cellhold.spec",
-    "Mount": "cellhold.spec",
-    "Port": "cellhold.spec",
-    "Spec": "cellhold.spec",
+    "Outcome": "cellhold.spec.outcome",
+    "Limits": "cellhold.spec.spec",
+    "Mount": "cellhold.spec.spec",
+    "Port": "cellhold.spec.spec",
+    "Spec": "cellhold.spec.spec",
 }
 
 

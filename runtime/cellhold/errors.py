@@ -70,7 +70,7 @@ class RegistryFailed(CellholdError):
 
 
 class NotAllowed(CellholdError):
-    """The container's present state has no such action (the lifecycle table in `cellhold.lifecycle`)."""
+    """The container's present state has no such action (the lifecycle table in `cellhold.spec.lifecycle`)."""
 
 
 class Damaged(CellholdError):

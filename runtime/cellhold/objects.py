@@ -13,9 +13,10 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Self
 
-from cellhold import displays, volumes
+from cellhold.container import display
 from cellhold.image import description, stored
-from cellhold.quantity import size
+from cellhold.rootfs import volumes
+from cellhold.spec.units import size
 from cellhold.store import record
 from cellhold.store.home import open_home
 
@@ -74,11 +75,11 @@ class Image:
 
     def __repr__(self) -> str:
         """Its name and its layers, the topmost first."""
-        return f"image {self.name}, {size(self.size_bytes)}\n{displays.table_text(self._rows())}"
+        return f"image {self.name}, {size(self.size_bytes)}\n{display.table_text(self._rows())}"
 
     def _repr_html_(self) -> str:
         title = escape(f"image {self.name}, {size(self.size_bytes)}")
-        return f"<div>{title}</div>{displays.table_html(self._rows())}"
+        return f"<div>{title}</div>{display.table_html(self._rows())}"
 
 
 class Volume:

@@ -19,10 +19,11 @@ import images.busybox
 import peers as engines
 import registry
 from bench import measure
-from cellhold import Container, Spec, committing
+from cellhold import Container, Spec
 from cellhold.build.builder import build
 from cellhold.build.context import Context
 from cellhold.build.options import Options
+from cellhold.container import commit
 from cellhold.image.pulling import pull
 from cellhold.store.home import open_home
 
@@ -77,7 +78,7 @@ def container_and_commit(base: str) -> None:
     with Container.create(Spec(image=base, args=("/bin/sh", "-c", f"echo {next(_NUMBERS)} > /file"))) as box:
         box.start()
         box.wait()
-        committing.commit(box.id, None, open_home(), pause=False)
+        commit.commit(box.id, None, open_home(), pause=False)
 
 
 def main(rounds: int) -> None:

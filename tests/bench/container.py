@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 from bench import measure, peers
-from cellhold import launch
 from cellhold.cgroups import Join, Usage
-from cellhold.container import Container
+from cellhold.container import launcher
+from cellhold.container.container import Container
 from cellhold.linux import mount, process
-from cellhold.spec import Limits, Spec
+from cellhold.spec.spec import Limits, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +131,7 @@ def main(rounds: int) -> None:
         work.chmod(0o755)  # the peers' root is a stranger here, and has to walk through it
         os.environ["CELLHOLD_HOME"] = str(work / "home")
         closing.callback(remove_v1_groups)
-        closing.callback(launch.shutdown)
+        closing.callback(launcher.shutdown)
         everybody = contestants(peers.make_root(work / "root"), work)
         results = measure.interleaved({name: measure.timed(run) for name, run in everybody.items()}, rounds)
     pairs = [(OURS, THEIRS, AGAINST_CRUN), (OURS_BARE, THEIRS_BARE, AGAINST_CRUN)]

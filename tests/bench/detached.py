@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from bench import measure, peers
 from bench.container import LIMITS, remove_v1_groups
 from boxes import cellhold, environment
-from cellhold.detached import Detached
+from cellhold.container.detached import Detached
 from cellhold.linux import mount, process
-from cellhold.spec import Spec
+from cellhold.spec.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyseccomp
 
 from cellhold.linux.capabilities import DEFAULT
-from cellhold.rootfs import MASKED, READ_ONLY
+from cellhold.rootfs.plan import MASKED, READ_ONLY
 from cellhold.seccomp.plan import ALLOW, plan
 
 if TYPE_CHECKING:

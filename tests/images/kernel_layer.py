@@ -6,8 +6,8 @@ import json
 import platform
 from typing import TYPE_CHECKING
 
-from cellhold_kernel.imagekernels import wheels
-from cellhold_kernel.imagekernels.found import Python
+from cellhold_kernel.images import wheels
+from cellhold_kernel.images.found import Python
 from images import debian_python, kept
 
 if TYPE_CHECKING:

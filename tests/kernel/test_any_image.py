@@ -22,7 +22,7 @@ from cellhold.cli import main
 from cellhold.image import stored
 from cellhold.store.home import open_home
 from cellhold_kernel import install
-from cellhold_kernel.imagekernels import deriving
+from cellhold_kernel.images import kernel_layer
 from kernels import PATIENCE, running
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def built(tmp_path: Path) -> Callable[..., str]:
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch, kernel_wheels: Path) -> None:
     """Nothing is fetched from an index in this test."""
-    monkeypatch.setenv(deriving.VARIABLE, str(kernel_wheels))
+    monkeypatch.setenv(kernel_layer.VARIABLE, str(kernel_wheels))
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_an_image_with_a_python_gets_a_kernel_in_a_layer_once_and_the_next_noteb
     assert "ipykernel" in top
     assert "cellhold kernel layer" in top
 
-    monkeypatch.setenv(deriving.VARIABLE, "/nonsuch")  # there is nothing to be had, and nothing left of what was
+    monkeypatch.setenv(kernel_layer.VARIABLE, "/nonsuch")  # there is nothing to be had, and nothing left of what was
     shutil.rmtree(open_home().root / "wheels")
     with running(KernelManager(kernel_name="cellhold-small")) as notebook:
         cell = notebook.run(cell_of)
@@ -157,7 +157,7 @@ def test_an_image_with_a_python_gets_a_kernel_in_a_layer_once_and_the_next_noteb
 def test_without_wheels_the_cell_is_told_why_and_what_to_do_and_the_old_container_stays(
     python_image: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv(deriving.VARIABLE, str(tmp_path))
+    monkeypatch.setenv(kernel_layer.VARIABLE, str(tmp_path))
     shutil.rmtree(open_home().root / "wheels", ignore_errors=True)  # of the tests before
     with running(KernelManager(kernel_name="cellhold-small")) as notebook:
         notebook.run("kept = 'yes'")

@@ -14,9 +14,9 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 import leaks
-from cellhold import launch
-from cellhold.sweep import sweep
-from cellhold_kernel import meeting
+from cellhold.container import launcher
+from cellhold.container.recovery import sweep
+from cellhold_kernel.transport import socket_directory
 from kernels import PATIENCE, descendants, is_gone, running, until
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def parent(pid: int) -> int:
 
 def nothing_is_left(killed: str, before: leaks.Snapshot) -> None:
     """Print what was killed and what was left (pytest -rP shows it); the latter has to be nothing."""
-    left = leaks.left_over(before, ignore=launch.resident_pids(), patience=PATIENCE)
+    left = leaks.left_over(before, ignore=launcher.resident_pids(), patience=PATIENCE)
     transcript = "\n".join([f"$ kill -9 {killed}", *(f"left: {sentence}" for sentence in left or ["nothing"])])
     print(transcript)  # noqa: T201
     assert not left, transcript
@@ -63,7 +63,7 @@ def nothing_is_left(killed: str, before: leaks.Snapshot) -> None:
 
 @pytest.mark.parametrize("moment", ["idle", "while a cell runs", "while the container comes"])
 def test_when_the_host_kernel_is_killed_the_next_one_finds_nothing(moment: str) -> None:
-    before = leaks.take(ignore=launch.resident_pids())
+    before = leaks.take(ignore=launcher.resident_pids())
     with running(KernelManager(kernel_name="cellhold-small"), wait=moment != "while the container comes") as notebook:
         if moment == "while the container comes":
             assert until(lambda: bool(descendants(notebook.pid)))
@@ -75,12 +75,12 @@ def test_when_the_host_kernel_is_killed_the_next_one_finds_nothing(moment: str) 
         assert until(lambda: not notebook.manager.is_alive())
     assert until(lambda: all(is_gone(pid) for pid in below))  # at once: nobody has come to clear up yet
     sweep()
-    meeting.clear_abandoned()  # both are what the next host kernel begins with
+    socket_directory.clear_abandoned()  # both are what the next host kernel begins with
     nothing_is_left(f"host kernel, {moment}", before)
 
 
 def test_when_jupyter_is_killed_its_kernel_ends_and_nothing_is_left() -> None:
-    before = leaks.take(ignore=launch.resident_pids())
+    before = leaks.take(ignore=launcher.resident_pids())
     with subprocess.Popen([sys.executable, "-c", JUPYTER], stdout=subprocess.PIPE, text=True) as jupyter:
         assert jupyter.stdout is not None
         kernel = int(jupyter.stdout.readline())
@@ -92,7 +92,7 @@ def test_when_jupyter_is_killed_its_kernel_ends_and_nothing_is_left() -> None:
 
 @pytest.mark.parametrize("who", ["cell kernel", "PID 1", "launcher"])
 def test_when_a_part_of_the_container_is_killed_nothing_of_it_is_left(who: str) -> None:
-    before = leaks.take(ignore=launch.resident_pids())
+    before = leaks.take(ignore=launcher.resident_pids())
     with running(KernelManager(kernel_name="cellhold-small")) as notebook:
         victim = the_cell_kernel(notebook)
         for _ in range(["cell kernel", "PID 1", "launcher"].index(who)):

@@ -11,10 +11,11 @@ from jupyter_client.manager import KernelManager
 
 from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.store.home import open_home
-from cellhold_kernel import install, policy
-from cellhold_kernel.config import Settings
+from cellhold_kernel import install
 from cellhold_kernel.gate.images import Names
 from cellhold_kernel.magics import dockerfile
+from cellhold_kernel.settings import policy
+from cellhold_kernel.settings.settings import Settings
 from kernels import PATIENCE, running, until
 
 if TYPE_CHECKING:

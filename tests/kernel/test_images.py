@@ -9,7 +9,7 @@ from jupyter_client.manager import KernelManager
 
 from cellhold.cli import main
 from cellhold.errors import CellholdError, ImageRefused
-from cellhold_kernel import working
+from cellhold_kernel.jobs import job
 from kernels import running
 
 if TYPE_CHECKING:
@@ -84,6 +84,6 @@ def test_nothing_of_the_notebooks_folder_is_imported_on_the_host(jupyter_path: P
     ],
 )
 def test_whatever_a_pull_fails_with_is_an_error_to_tell(error: dict[str, object], kind: type[CellholdError]) -> None:
-    told = working.told(error)
+    told = job.told(error)
     assert type(told) is kind
     assert (str(told), told.hint) == (error["sentence"], error.get("hint"))

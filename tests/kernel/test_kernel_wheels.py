@@ -19,14 +19,14 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from cellhold.errors import CellholdError, NotSupported
-from cellhold_kernel.imagekernels import unpacking
-from cellhold_kernel.imagekernels.found import Python
-from cellhold_kernel.imagekernels.wheels import LIBCS, MACHINES, Target, fetch, normalized, pins, target
+from cellhold_kernel.images import unpacking
+from cellhold_kernel.images.found import Python
+from cellhold_kernel.images.wheels import LIBCS, MACHINES, Target, fetch, normalized, pins, target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-TABLE = json.loads((resources.files("cellhold_kernel.imagekernels") / "pins.json").read_text())
+TABLE = json.loads((resources.files("cellhold_kernel.images") / "pins.json").read_text())
 CORE = {
     "ipykernel",
     "ipython",

@@ -239,5 +239,5 @@ def test_standard_input_is_empty_as_ever(notebook: Notebook) -> None:
 
 
 def test_the_program_is_one_for_every_python_that_has_a_kernel() -> None:
-    source = (Path(install.__file__).parent / "inside/ipykernel_logged.py").read_text("ascii")
+    source = (Path(install.__file__).parent / "transport/inside/ipykernel_logged.py").read_text("ascii")
     ast.parse(source, feature_version=(3, 6))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from jupyter_client.manager import KernelManager
 
-from cellhold.lifecycle import State
-from cellhold_kernel.controls import MOVES, reason
+from cellhold.spec.lifecycle import State
+from cellhold_kernel.engine.controls import MOVES, reason
 from kernels import running
 from views import hear, tell
 

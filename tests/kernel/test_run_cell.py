@@ -12,22 +12,23 @@ from jupyter_client.manager import KernelManager
 
 import grants
 from boxes import command, eventually
-from cellhold import volumes
 from cellhold.errors import InvalidSpec, NotAllowed
-from cellhold.spec import PIDS_DEFAULT
+from cellhold.rootfs import volumes
+from cellhold.spec.spec import PIDS_DEFAULT
 from cellhold.store.home import open_home
-from cellhold_kernel import install, policy
-from cellhold_kernel.config import Settings, Trust
+from cellhold_kernel import install
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.images import Names
 from cellhold_kernel.magics import run
+from cellhold_kernel.settings import policy
+from cellhold_kernel.settings.settings import Settings, Trust
 from kernels import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cellhold.spec import Spec
+    from cellhold.spec.spec import Spec
     from kernels import Cell, Notebook
 
 pytestmark = [

@@ -13,12 +13,12 @@ import pytest
 from smallworld import HOST, HOST6, PUBLIC, PUBLIC6, output
 
 from boxes import command, eventually, run, started
-from cellhold.container import Container
-from cellhold.detached import Detached
+from cellhold.container.container import Container
+from cellhold.container.detached import Detached
 from cellhold.errors import InvalidSpec, NetworkNotFound, NotAllowed
 from cellhold.linux.capabilities import DEFAULT
 from cellhold.network import leases, networks
-from cellhold.spec import Limits, Port, Spec
+from cellhold.spec.spec import Limits, Port, Spec
 from cellhold.store.home import open_home
 from outside import world
 

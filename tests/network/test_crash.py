@@ -14,11 +14,11 @@ import pytest
 from smallworld import output
 
 from boxes import cellhold, command, environment, eventually, run, started
-from cellhold.network import leases, naming, networks
-from cellhold.spec import Port, Spec
+from cellhold.container.recovery import sweep
+from cellhold.network import dns, leases, networks
+from cellhold.spec.spec import Port, Spec
 from cellhold.store import record
 from cellhold.store.home import open_home
-from cellhold.sweep import sweep
 from disks import fill, small_disk
 from outside import world
 
@@ -32,8 +32,8 @@ pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-
 
 _CALLER = """
 import sys, time
-from cellhold.container import Container
-from cellhold.spec import Port, Spec
+from cellhold.container.container import Container
+from cellhold.spec.spec import Port, Spec
 box = Container.create(Spec(args=("sleep", "1000"), network="bridge", ports=(Port(container=80, host=3000),), egress="internet"))
 import pyroute2  # which takes longer than all that follows
 print("go", flush=True)
@@ -74,7 +74,7 @@ def test_a_caller_that_is_killed_while_it_connects_its_container(after: int | No
 def servers(home: str | None = None) -> list[int]:
     """The name servers' pids. home: of another store."""
     home = home or os.environ["CELLHOLD_HOME"]
-    found = subprocess.run(["pgrep", "-f", "cellhold.network.naming"], capture_output=True, text=True, check=False).stdout
+    found = subprocess.run(["pgrep", "-f", "cellhold.network.dns"], capture_output=True, text=True, check=False).stdout
     return [int(pid) for pid in found.split() if f"CELLHOLD_HOME={home}\0" in _environ(int(pid))]
 
 
@@ -111,13 +111,13 @@ def test_who_comes_as_a_name_server_goes_finds_its_address_free(way: str) -> Non
         for _ in range(count):
             while True:
                 with home.networks_locked():
-                    if not naming.is_there(network, home):
-                        naming.serve(network, home)
+                    if not dns.is_there(network, home):
+                        dns.serve(network, home)
                         break
             if way == "killed":
                 (one,) = servers()
                 os.kill(one, signal.SIGKILL)
-        assert eventually(lambda: not naming.is_there(network, home))
+        assert eventually(lambda: not dns.is_there(network, home))
     finally:
         output(*("del" if word == "add" else word for word in address))
 

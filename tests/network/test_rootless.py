@@ -169,8 +169,7 @@ def test_the_hosts_network_is_the_hosts_and_another_containers_is_nobody_elses(a
 
 _CHANGE = """
 import sys
-from cellhold import containers
-from cellhold.detached import Detached
+from cellhold.container.detached import Detached
 from cellhold.store.home import open_home
 box = Detached.find(sys.argv[1], open_home())
 print(*(f"{place.address}:{place.port}" for place in box.refused()))

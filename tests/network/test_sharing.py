@@ -11,10 +11,10 @@ import pytest
 from smallworld import HOST, PUBLIC, output
 
 from boxes import command, eventually, run, started
-from cellhold.detached import Detached
+from cellhold.container.detached import Detached
 from cellhold.errors import ContainerNotFound, InvalidSpec, NotAllowed
 from cellhold.network import leases
-from cellhold.spec import Limits, Port, Spec
+from cellhold.spec.spec import Limits, Port, Spec
 from cellhold.store.home import open_home
 from outside import world
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from boxes import command, eventually
-from cellhold import volumes
-from cellhold.image import naming, stored
+from cellhold.image import stored, tags
+from cellhold.rootfs import volumes
 from cellhold.store import record
 from cellhold.store.home import open_home
 from kernels import beside, running
@@ -145,7 +145,7 @@ def test_images_of_onbuild_triggers_are_held_against_the_policy(start: Callable[
     with start() as notebook:
         done(notebook.run(f"%%dockerfile secret\nFROM {shell_image}\nRUN echo {MARK} > /s"))
     (own,) = [name for image in stored.every(open_home()) for name in image.names if name.endswith("/secret:latest")]
-    naming.tag(own, "secret:1", open_home())
+    tags.tag(own, "secret:1", open_home())
     try:
         text = f"%%dockerfile base\nFROM {shell_image}\nONBUILD COPY --from=secret:1 /s /s\nONBUILD RUN cat /s"
         with start('[ceilings]\nimages = ["localhost/*", "*/*", "shell*", "base", "demo"]') as notebook:
@@ -154,7 +154,7 @@ def test_images_of_onbuild_triggers_are_held_against_the_policy(start: Callable[
             assert "cannot use image=secret:1: above the ceiling images" in cell.error, cell.text
             assert MARK not in str(cell.published)
     finally:
-        naming.remove("secret:1", open_home())
+        tags.remove("secret:1", open_home())
 
 
 # ----------------------------------------------------------------------------------------------------- rights
@@ -288,7 +288,7 @@ def test_metadata_that_asks_for_less_is_had(start: Callable[..., Any]) -> None:
 
 def test_no_notebook_replaces_or_claims_a_name_that_others_use(start: Callable[..., Any], shell_image: str) -> None:
     home = open_home()
-    naming.tag(shell_image, "python:3.12", home)
+    tags.tag(shell_image, "python:3.12", home)
     before = stored.find("python:3.12", home).id
     try:
         with start(name="a.ipynb") as notebook:
@@ -323,7 +323,7 @@ def test_no_notebook_replaces_or_claims_a_name_that_others_use(start: Callable[.
 
 
 def test_a_button_is_no_way_round(start: Callable[..., Any], shell_image: str) -> None:
-    naming.tag(shell_image, "taken:1", open_home())
+    tags.tag(shell_image, "taken:1", open_home())
     try:
         with start('[ceilings]\nimages = ["shell*", "*/*", "kept:*"]') as notebook:
             notebook.run("%container panel")
@@ -338,7 +338,7 @@ def test_a_button_is_no_way_round(start: Callable[..., Any], shell_image: str) -
                 assert word in said["text"]
             assert not ask(notebook, "format", "")["ok"]
     finally:
-        naming.remove("taken:1", open_home())
+        tags.remove("taken:1", open_home())
 
 
 def ask(notebook: Notebook, action: str, word: str) -> dict[str, Any]:

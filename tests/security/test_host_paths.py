@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from boxes import eventually, run, shell, spec
-from cellhold import hostpath
-from cellhold.detached import Detached
+from cellhold.container.detached import Detached
 from cellhold.errors import CellholdError, ImageNotFound, InvalidSpec, NotAllowed, SetupFailed
-from cellhold.spec import Mount, Spec
-from cellhold_kernel.folder import Folder
-from cellhold_kernel.hostdirs import hold
-from cellhold_kernel.policy import Policy
-from cellhold_kernel.workspace import Workspace
+from cellhold.linux import hostpath
+from cellhold.spec.spec import Mount, Spec
+from cellhold_kernel.gate.host_directories import hold
+from cellhold_kernel.settings.folder import Folder
+from cellhold_kernel.settings.policy import Policy
+from cellhold_kernel.settings.workspace import Workspace
 from flips import flipping
 from kernels import beside, running
 from people import furnish, person
@@ -343,10 +343,10 @@ def _nothing_of_the_user_is_left(request: pytest.FixtureRequest) -> Iterator[Non
 TOOLS = """
 import os, subprocess, sys
 from pathlib import Path
-from cellhold import hostpath
-from cellhold.container import Container
+from cellhold.container.container import Container
 from cellhold.errors import CellholdError
-from cellhold.spec import Mount, Spec
+from cellhold.linux import hostpath
+from cellhold.spec.spec import Mount, Spec
 
 def run(script, *mounts):
     read, write = os.pipe()
@@ -440,8 +440,8 @@ run("ls /x", Mount(kind="bind", source=str(place.parent / "later"), target="/x")
 def test_without_root_covers_hold_and_directories_that_lead_there_stay(ordinary: Person, way: str) -> None:
     script = f"""
 os.environ["HOME"] = str(place / "me")
-from cellhold_kernel.folder import Folder
-from cellhold_kernel.workspace import Workspace
+from cellhold_kernel.settings.folder import Folder
+from cellhold_kernel.settings.workspace import Workspace
 for name, text in (("me", "secret"), ("other", "nobody's")):
     (place / name / ".ssh").mkdir(parents=True)
     (place / name / ".ssh/key").write_text(text + "\\n")

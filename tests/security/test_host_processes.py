@@ -45,12 +45,12 @@ _STARTERS = {
     "os": {"fork", "forkpty", "system", "popen", "posix_spawn", "posix_spawnp", "startfile"},
     "process": {"clone3"},  # cellhold.linux.process
     "helper": {"start", "run", "spawn"},
-    "stack": {"start"},  # of cellhold.network: helper.run, in the background
+    "usermode_process": {"start"},  # of cellhold.network: helper.run, in the background
     "pty": {"fork", "spawn"},
     "asyncio": {"create_subprocess_exec", "create_subprocess_shell"},
 }
 _NEVER = {"multiprocessing", "_posixsubprocess", "concurrent.futures.process", "pexpect", "ptyprocess"}
-_DOORS = {"helper.start", "helper.run", "helper.spawn", "stack.start"}
+_DOORS = {"helper.start", "helper.run", "helper.spawn", "usermode_process.start"}
 
 
 def _starts(path: Path) -> Iterator[str]:
@@ -89,7 +89,7 @@ def test_each_place_that_starts_a_process_is_in_the_table_and_goes_through_the_d
     told = _table()
     assert told.keys() == found.keys()
     for module, starts in found.items():
-        assert set(re.findall(r"`([a-z]+\.\w+)`", told[module])) == starts, module
+        assert set(re.findall(r"`([a-z_]+\.\w+)`", told[module])) == starts, module
         if not starts <= _DOORS:
             assert ": " in told[module], f"{module}: no reason"
 
@@ -253,11 +253,11 @@ def test_what_lies_in_the_folder_of_a_notebook_is_not_run_by_its_kernels_helpers
         seen += _helpers(notebook.pid)
         message = notebook.client.execute("%%dockerfile x\nFROM host\nRUN sleep 1")
         end = time.monotonic() + PATIENCE
-        while not any("cellhold_kernel.building" in words for words, _cwd, _env in seen) and time.monotonic() < end:
+        while not any("cellhold_kernel.jobs.build" in words for words, _cwd, _env in seen) and time.monotonic() < end:
             seen += _helpers(notebook.pid)
         notebook.collect(message)
     ours = [(words, cwd, env) for words, cwd, env in seen if not any(name in words for name in ("ipykernel", "standin.py"))]
-    for name in ("widgets.picture", "cellhold_kernel.building"):
+    for name in ("widgets.picture", "cellhold_kernel.jobs.build"):
         assert any(name in words for words, _cwd, _env in ours), name
     for words, cwd, env in ours:
         assert cwd == "/", words

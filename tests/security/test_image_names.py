@@ -19,20 +19,20 @@ from cellhold.build.context import Context
 from cellhold.build.options import Options
 from cellhold.build.state import State
 from cellhold.cli import main
-from cellhold.digest import Digest
 from cellhold.errors import ImageNotFound, ImageRefused, InvalidSpec
-from cellhold.image import arrival, naming, stored
+from cellhold.image import ingest, stored, tags
 from cellhold.image.archive.importing import import_root
 from cellhold.image.archive.loading import load
 from cellhold.image.archive.saving import save
 from cellhold.image.platform import Platform
 from cellhold.image.pulling import pull
 from cellhold.image.reference import Reference
-from cellhold.spec import Spec
+from cellhold.spec.digest import Digest
+from cellhold.spec.spec import Spec
 from cellhold.store.home import open_home
-from cellhold_kernel.imagekernels import deriving
-from cellhold_kernel.imagekernels.finding import find
-from cellhold_kernel.programs import InsideProgram, LayerMissing, program_for
+from cellhold_kernel.engine.local.program import InsideProgram, LayerMissing, program_for
+from cellhold_kernel.images import kernel_layer
+from cellhold_kernel.images.finding import find
 from tars import Tar
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from cellhold.image.stored import StoredImage
     from cellhold.store.home import Home
-    from cellhold_kernel.imagekernels.found import Python
+    from cellhold_kernel.images.found import Python
 
 pytestmark = pytest.mark.requires("user-namespace", "overlayfs", "mount-api", "seccomp")
 LOADER = "/lib64/ld-linux-x86-64.so.2"
@@ -83,11 +83,11 @@ def python_of(image: StoredImage, home: Home) -> Python:
 
 
 def derived(image: StoredImage, home: Home) -> StoredImage:
-    """What deriving.py makes, without a container: the image with one more setting, under the key of the kernel layer."""
+    """What kernel_layer.py makes, without a container: the image with one more setting, under the key of the kernel layer."""
     state = State.of(image, Platform.host())
     state = state.after(state.next_key("KERNEL"), state.taken(None, 1.0), created_by="cellhold kernel layer")
-    with arrival.making(home):
-        return state.arrived(home, names=[], derived=(deriving.key(image, python_of(image, home)), image.digest))
+    with ingest.making(home):
+        return state.arrived(home, names=[], derived=(kernel_layer.key(image, python_of(image, home)), image.digest))
 
 
 def archive(image: StoredImage, home: Home, name: str) -> io.BytesIO:
@@ -104,7 +104,7 @@ def archive(image: StoredImage, home: Home, name: str) -> io.BytesIO:
 def test_no_name_leads_to_a_kernel_layer_and_none_takes_its_place(home: Home) -> None:
     victim = with_python(home, "victim:1")
     evil = imported(home, "evil:1", payload=b"of the attacker")
-    key = deriving.key(victim, python_of(victim, home))
+    key = kernel_layer.key(victim, python_of(victim, home))
     names = [
         f"localhost/cellhold-kernel:{victim.id.encoded[:12]}-{key[:8]}",
         f"localhost/cellhold-kernel:{key[:12]}",
@@ -112,7 +112,7 @@ def test_no_name_leads_to_a_kernel_layer_and_none_takes_its_place(home: Home) ->
         f"my/{key[:64]}",
     ]
     for name in names:
-        naming.tag("evil:1", name, home)
+        tags.tag("evil:1", name, home)
         load(archive(evil, home, f"docker.io/{name}" if name.startswith("my/") else name))
     assert program_for(Spec(image="victim:1")) == LayerMissing(image="victim:1")
     made = derived(victim, home)
@@ -120,7 +120,7 @@ def test_no_name_leads_to_a_kernel_layer_and_none_takes_its_place(home: Home) ->
     assert isinstance(found, InsideProgram)
     assert found.image == str(made.id)
     for name in names:
-        naming.tag("evil:1", name, home)
+        tags.tag("evil:1", name, home)
     assert program_for(Spec(image="victim:1")) == found
     assert stored.find(str(found.image), home).digest == made.digest
 
@@ -128,9 +128,9 @@ def test_no_name_leads_to_a_kernel_layer_and_none_takes_its_place(home: Home) ->
 def test_a_name_that_a_kernel_layer_is_given_and_loses_leaves_it_where_it_is(home: Home) -> None:
     victim = with_python(home, "victim:1")
     made = derived(victim, home)
-    naming.tag(str(made.id), "mine:1", home)
-    naming.remove("mine:1", home)
-    naming.prune(home)
+    tags.tag(str(made.id), "mine:1", home)
+    tags.remove("mine:1", home)
+    tags.prune(home)
     found = program_for(Spec(image="victim:1"))
     assert isinstance(found, InsideProgram)
     assert found.image == str(made.id)
@@ -140,7 +140,7 @@ def test_a_kernel_layer_belongs_to_the_image_and_not_to_its_name(home: Home) -> 
     first = with_python(home, "victim:1")
     derived(first, home)
     second = with_python(home, "other:1", more=b"not the same")
-    naming.tag("other:1", "victim:1", home)
+    tags.tag("other:1", "victim:1", home)
     assert program_for(Spec(image="victim:1")) == LayerMissing(image="victim:1")
     assert second.digest != first.digest
 
@@ -172,8 +172,8 @@ def test_no_image_is_called_as_the_id_of_another_one_reads(home: Home, length: i
     text = victim.id.encoded[:length]
     for name in (text, f"{text}:latest", f"docker.io/{text}", f"library/{text}", f"index.docker.io/library/{text}"):
         with pytest.raises(InvalidSpec, match=f"cannot tag evil:1 as {name}: {text} reads as the id of an image"):
-            naming.tag("evil:1", name, home)
-    naming.remove("victim:1", home)
+            tags.tag("evil:1", name, home)
+    tags.remove("victim:1", home)
     with pytest.raises(ImageNotFound):
         stored.find(text, home)
 
@@ -184,7 +184,7 @@ def test_no_image_is_called_as_a_digest_reads(home: Home, kind: str) -> None:
     evil = imported(home, "evil:1", file=b"2")
     for name in (f"{kind}:{victim.id.encoded}", f"{kind}:{victim.id.encoded[:20]}", kind, f"docker.io/{kind}:1"):
         with pytest.raises(InvalidSpec, match=f"no image can be called {kind}: that is how a digest begins"):
-            naming.tag("evil:1", name, home)
+            tags.tag("evil:1", name, home)
     with home.names.changed() as table:  # as an older version let it be written
         table.names[f"docker.io/library/sha256:{victim.id.encoded}"] = evil.digest
         table.names[f"docker.io/library/{victim.id.encoded[:12]}:latest"] = evil.digest
@@ -196,7 +196,7 @@ def test_what_may_be_a_name_or_an_id_means_neither(home: Home) -> None:
     victim = imported(home, "victim:1", file=b"1")
     evil = imported(home, "evil:1", file=b"2")
     text = victim.id.encoded[:8]
-    naming.tag("evil:1", text, home)
+    tags.tag("evil:1", text, home)
     with pytest.raises(ImageNotFound, match="one image is called so, and the id of another begins so"):
         stored.find(text, home)
     with pytest.raises(ImageNotFound, match="one image is called so"):
@@ -221,7 +221,7 @@ def test_a_digest_of_a_repository_is_only_one_that_the_repository_has(home: Home
 def test_names_with_a_meaning_are_given_to_no_image(home: Home, tmp_path: Path, name: str) -> None:
     evil = imported(home, "evil:1", file=b"2")
     with pytest.raises(InvalidSpec, match="cannot tag"):
-        naming.tag("evil:1", name, home)
+        tags.tag("evil:1", name, home)
     with pytest.raises(InvalidSpec, match="cannot import"):
         imported(home, name, file=b"3")
     with pytest.raises(InvalidSpec, match="cannot build"):
@@ -238,8 +238,8 @@ def test_an_image_built_from_host_is_no_image_of_anywhere_else(home: Home, tmp_p
     ours = build('FROM host\nCMD ["x"]\n', "Dockerfile", Context(tmp_path / "context"), home, Options(names=("ours:1",)))
     assert ours.on_host
     assert json.loads(ours.config.raw)["cellhold"] == {"from": "host"}
-    with pytest.raises(ImageRefused, match="was built FROM host on another machine"), arrival.making(home):
-        arrival.arrive(ours.manifest, arrival.Nowhere(), home, names=["docker.io/library/evil:1"])
+    with pytest.raises(ImageRefused, match="was built FROM host on another machine"), ingest.making(home):
+        ingest.arrive(ours.manifest, ingest.Nowhere(), home, names=["docker.io/library/evil:1"])
     assert stored.find("ours:1", home).on_host
     assert not stored.has("evil:1", home)
     child = build("FROM ours:1\nENV a=1\n", "Dockerfile", Context(tmp_path / "context"), home, Options(names=("child:1",)))
@@ -254,6 +254,6 @@ def test_the_store_of_an_earlier_version_is_read(home: Home) -> None:
     del old["derived"]
     place.write_text(json.dumps({**old, "version": 1}))
     assert stored.find("victim:1", home).digest == victim.digest
-    naming.tag("victim:1", "again:1", home)
+    tags.tag("victim:1", "again:1", home)
     assert json.loads(place.read_text())["version"] == 2
     assert os.listdir(home.root / "blobs/drafts") == []

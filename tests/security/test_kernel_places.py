@@ -10,7 +10,7 @@ import pytest
 
 from boxes import MIB, command, shell
 from cellhold.errors import SetupFailed
-from cellhold.spec import Mount
+from cellhold.spec.spec import Mount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

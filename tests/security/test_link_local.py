@@ -10,8 +10,8 @@ from smallworld import METADATA, output
 
 from boxes import eventually, run, started
 from cellhold.errors import InvalidSpec
-from cellhold.network import egress, leases, links, networks
-from cellhold.spec import Spec
+from cellhold.network import egress, leases, networks, veth
+from cellhold.spec.spec import Spec
 from cellhold.store.home import open_home
 from outside import world
 
@@ -74,7 +74,7 @@ def test_with_egress_all_neither_the_host_nor_a_neighbour_answers_at_a_link_loca
             assert eventually(lambda: "up" in out.so_far)
             (lease,) = leases.of_container(box.id, open_home())
             gateway = networks.find("lab", open_home()).gateway
-            near = [links.link_local(links.hardware_address(address)) for address in (gateway, lease.address)]
+            near = [veth.link_local(veth.hardware_address(address)) for address in (gateway, lease.address)]
             assert answers(*(f"{address}%eth0:80" for address in near), network="lab") == []
             assert len(answers(f"{lease.address6}:80", network="lab")) == 2  # neighbours are found
     finally:

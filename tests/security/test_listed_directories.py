@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cellhold import hostpath
 from cellhold.errors import NotAllowed
-from cellhold.spec import Mount, Spec
-from cellhold_kernel.hostdirs import hold
-from cellhold_kernel.policy import Policy
+from cellhold.linux import hostpath
+from cellhold.spec.spec import Mount, Spec
+from cellhold_kernel.gate.host_directories import hold
+from cellhold_kernel.settings.policy import Policy
 from kernels import beside, running
 from ruled import POLICY
 

@@ -12,7 +12,7 @@ import pytest
 from smallworld import PUBLIC
 
 from boxes import eventually, started
-from cellhold.spec import Limits, Spec
+from cellhold.spec.spec import Limits, Spec
 from nameservers import ADDRESS, GATEWAY, ask, upstream
 from outside import store, world
 

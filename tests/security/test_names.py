@@ -16,10 +16,10 @@ import pytest
 from smallworld import PUBLIC
 
 from boxes import command, eventually, started
-from cellhold.container import Container
+from cellhold.container.container import Container
 from cellhold.errors import InvalidSpec
 from cellhold.network import leases, networks
-from cellhold.spec import Spec
+from cellhold.spec.spec import Spec
 from cellhold.store import record
 from cellhold.store.home import open_home
 from nameservers import ADDRESS, GATEWAY, ask, inside, upstream

@@ -17,9 +17,9 @@ import pytest
 
 import setting_ids
 from boxes import command, eventually, run, shell, spec
-from cellhold import volumes
 from cellhold.linux.capabilities import NUMBERS
-from cellhold.spec import Mount
+from cellhold.rootfs import volumes
+from cellhold.spec.spec import Mount
 from cellhold.store.home import open_home
 from kernels import real, running
 from people import furnish, person

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boxes import cellhold, environment
-from cellhold import words
 from cellhold.cli import main
 from cellhold.cli.screen import Screen, sentences
 from cellhold.errors import CellholdError
+from cellhold.spec import words
 from kernels import beside, running
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pytest
 
 import filling
 from boxes import MIB, eventually, run, shell, spec, started
-from cellhold.outcome import Why
-from cellhold.spec import Exchange, Limits, Mount
+from cellhold.spec.outcome import Why
+from cellhold.spec.spec import Exchange, Limits, Mount
 from kernels import real, running
 from people import person
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cellhold.digest import Digest
 from cellhold.errors import CellholdError, ImageNotFound, ImageRefused, RegistryFailed, SetupFailed
-from cellhold.image import mediatypes, naming
+from cellhold.image import mediatypes, tags
 from cellhold.image.archive.loading import load
 from cellhold.image.pulling import pull
 from cellhold.layer.bounds import Bounds
 from cellhold.linux import mount
+from cellhold.spec.digest import Digest
 from cellhold.store.home import open_home
 from liar import Answer, Liar
 from tars import Tar
@@ -192,7 +192,7 @@ def test_a_full_disk_is_one_sentence_and_takes_no_image_away(liar: Liar, tmp_pat
         assert len(home.layers.all()) == 1
         mount.mount("tmpfs", str(small), "tmpfs", _REMOUNT | _READ_ONLY, "size=16m,mode=700")
         name = served.reference
-        for change in (lambda: naming.tag(name, "x:2", home), lambda: naming.remove(name, home), lambda: naming.prune(home)):
+        for change in (lambda: tags.tag(name, "x:2", home), lambda: tags.remove(name, home), lambda: tags.prune(home)):
             with pytest.raises(SetupFailed, match=r"cannot write to the store .*: Read-only file system"):
                 change()
         assert list(home.names.read().images) == [first]

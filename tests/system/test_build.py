@@ -23,7 +23,7 @@ from cellhold.build.context import Context
 from cellhold.build.options import Options
 from cellhold.build.progress import Ended, Wrote
 from cellhold.cli import main
-from cellhold.container import Container
+from cellhold.container.container import Container
 from cellhold.errors import BuildFailed, CellholdError, InvalidSpec
 from cellhold.image import stored
 from cellhold.image.pulling import pull

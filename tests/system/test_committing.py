@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cellhold import Container, Limits, Spec, committing
+from cellhold import Container, Limits, Spec
 from cellhold.build.builder import build
 from cellhold.build.context import Context
 from cellhold.build.options import Options
-from cellhold.detached import Detached
+from cellhold.container import commit
+from cellhold.container.detached import Detached
 from cellhold.errors import ContainerNotFound, InvalidSpec, NotAllowed, NotSupported
-from cellhold.image import naming, stored
+from cellhold.image import stored, tags
 from cellhold.image.archive.importing import import_root
 from cellhold.image.pulling import pull
 from cellhold.image.pushing import push
@@ -72,14 +73,14 @@ def box(request: pytest.FixtureRequest, image: str) -> Iterator[Container]:
 
 
 def test_a_diff_is_dockers(box: Container, home: Home) -> None:
-    told = {change.path: change.kind for change in committing.diff("writer", home).changes}
+    told = {change.path: change.kind for change in commit.diff("writer", home).changes}
     assert told == {"/added": "A", "/etc": "C", "/etc/passwd": "D", "/etc/group": "C", "/d": "A", "/d/f": "A"}
-    assert committing.diff(box.id[:6], home) == committing.diff("writer", home)
+    assert commit.diff(box.id[:6], home) == commit.diff("writer", home)
 
 
 def test_a_commit_is_an_image_that_we_and_podman_run(box: Container, home: Home, registry: Registry, peers: Peers) -> None:
     there = registry.reference("committed:1")
-    made = committing.commit("writer", there, home, message="what I did", author="me")
+    made = commit.commit("writer", there, home, message="what I did", author="me")
     base = stored.find(box.spec.image, home)
     assert made.chain_ids[:-1] == base.chain_ids
     assert made.config.cmd == base.config.cmd
@@ -106,7 +107,7 @@ def output(image: str, *args: str) -> str:
 
 def test_an_export_is_the_whole_root_and_imports_as_an_image(box: Container, home: Home) -> None:
     exported = io.BytesIO()
-    committing.export(box.id, exported, home)
+    commit.export(box.id, exported, home)
     with tarfile.open(fileobj=io.BytesIO(exported.getvalue())) as archive:
         names = {name.removeprefix("./") for name in archive.getnames()}
     assert {"added", "d/f", "bin/sh"} <= names
@@ -121,16 +122,16 @@ def test_a_commit_is_of_the_image_that_the_container_was_made_of_whatever_has_it
     """Both have the same layers: only their ids tell them apart."""
     for word in ("first", "second"):
         built(f"FROM {image}\nENV WORD={word}\nUSER 0:0\n", word, home)
-    naming.tag("first", "tool:1", home)
+    tags.tag("first", "tool:1", home)
     with running(Spec(image="tool:1", args=("/bin/sh", "-c", WRITE), name="old")):
-        naming.tag("second", "tool:1", home)
-        made = committing.commit("old", "made:1", home)
+        tags.tag("second", "tool:1", home)
+        made = commit.commit("old", "made:1", home)
         assert "WORD=first" in made.config.env
-        naming.tag("second", "first", home)  # so that it has no name any more
-        naming.prune(home)
-        assert "WORD=first" in committing.commit("old", "made:2", home).config.env
+        tags.tag("second", "first", home)  # so that it has no name any more
+        tags.prune(home)
+        assert "WORD=first" in commit.commit("old", "made:2", home).config.env
     with running(Spec(image="tool:1", args=("/bin/sh", "-c", WRITE), name="new")):
-        assert "WORD=second" in committing.commit("new", "made:3", home).config.env
+        assert "WORD=second" in commit.commit("new", "made:3", home).config.env
 
 
 @pytest.mark.parametrize("read_only", [False, True])
@@ -160,26 +161,26 @@ def built(text: str, name: str, home: Home) -> None:
 
 def test_what_cannot_be_looked_at_is_a_sentence(image: str, home: Home) -> None:
     with pytest.raises(ContainerNotFound, match="cannot find container 'nonsuch': there is no such container"):
-        committing.diff("nonsuch", home)
+        commit.diff("nonsuch", home)
     spec = Spec(image=image, args=("/bin/sh", "-c", WRITE))
     hosts = Spec(image="host", args=("sh", "-c", "echo done; sleep 100"), name="hosts")
     with (
         running(replace(spec, storage="tmpfs", name="memory")),
         pytest.raises(NotSupported, match="container memory has written: its layer"),
     ):
-        committing.diff("memory", home)
+        commit.diff("memory", home)
     with running(hosts), pytest.raises(NotAllowed, match="cannot make an image of container hosts: it is of host, which is no OCI image"):
-        committing.commit("hosts", "x:1", home)
+        commit.commit("hosts", "x:1", home)
     with running(replace(spec, name="fine")), pytest.raises(InvalidSpec, match="no upper case"):
-        committing.commit("fine", "Wrong:1", home)
+        commit.commit("fine", "Wrong:1", home)
 
 
 def test_a_commit_that_is_killed_leaves_no_container_frozen(image: str) -> None:
     reader, writer = os.pipe()
     spec = Spec(image=image, args=("/bin/sh", "-c", "while :; do echo tick; sleep 0.1; done"), name="ticking")
     hold = (
-        "import time; from cellhold import committing; from cellhold.store import record; from cellhold.store.home import open_home\n"
-        "with committing.frozen(record.find('ticking', open_home().containers)): print('frozen', flush=True); time.sleep(100)"
+        "import time; from cellhold.container import commit; from cellhold.store import record; from cellhold.store.home import open_home\n"
+        "with commit.frozen(record.find('ticking', open_home().containers)): print('frozen', flush=True); time.sleep(100)"
     )
     with os.fdopen(reader, "rb", buffering=0) as ticks, Container.create(spec) as box:
         box.start(stdout=writer)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from boxes import MIB, PATIENCE_SECONDS, Reader, eventually, python, run, shell, spec, started
-from cellhold.container import Container
+from cellhold.container.container import Container
 from cellhold.errors import CommandNotRun, ImageNotFound, InvalidSpec, NotAllowed, NotSupported, SetupFailed
-from cellhold.lifecycle import State
-from cellhold.outcome import Why
-from cellhold.spec import Limits, Mount
+from cellhold.spec.lifecycle import State
+from cellhold.spec.outcome import Why
+from cellhold.spec.spec import Limits, Mount
 
 if TYPE_CHECKING:
     from pathlib import Path

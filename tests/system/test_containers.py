@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from boxes import MIB, PATIENCE_SECONDS, cellhold, command, environment, eventually
-from cellhold import containers
-from cellhold.container import Container
+from cellhold.container import inventory
+from cellhold.container.container import Container
 from cellhold.errors import NotAllowed
-from cellhold.spec import Limits, Spec
+from cellhold.spec.spec import Limits, Spec
 from cellhold.store import record
 from cellhold.store.home import open_home
 
@@ -98,9 +98,9 @@ def test_what_a_crash_left_is_no_container() -> None:
         left = known("gone")
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        assert eventually(lambda: not containers.listed(open_home()))
+        assert eventually(lambda: not inventory.listed(open_home()))
     with pytest.raises(NotAllowed, match="cannot reach container gone: it has just ended"):
-        containers.send(left, signal.SIGTERM)  # whoever has its number now gets no signal
+        inventory.send(left, signal.SIGTERM)  # whoever has its number now gets no signal
 
 
 @pytest.mark.requires("cgroup-memory")
@@ -153,7 +153,7 @@ def test_stop_waits_and_then_kills() -> None:
 def test_what_is_paused_is_thawed_to_be_stopped() -> None:
     with Container.create(Spec(image="host", args=("sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.1; done"), name="frozen")) as box:
         box.start()
-        assert eventually(lambda: (containers.usage(known("frozen")).pids or 0) > 2)  # PID 1, the shell, and its first sleep
+        assert eventually(lambda: (inventory.usage(known("frozen")).pids or 0) > 2)  # PID 1, the shell, and its first sleep
         box.pause()
         assert command("stop", "--time", "20", "frozen").returncode == 0
         assert box.wait(PATIENCE_SECONDS).status == 5

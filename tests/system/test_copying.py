@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from boxes import MIB, command, eventually
-from cellhold import copying
-from cellhold.detached import Detached
+from cellhold.container import cp as copying
+from cellhold.container.detached import Detached
 from cellhold.errors import CopyFailed
-from cellhold.init import carry
-from cellhold.spec import Spec
+from cellhold.init import file_transfer
+from cellhold.spec.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,14 +138,14 @@ def test_a_link_in_the_container_leads_to_the_container_s_own(box: Detached, tmp
 @pytest.mark.parametrize("path", [b"../x", b"/x", b"a/../../x", b"a//b", b"."])
 def test_what_a_hostile_container_calls_its_files_leads_nowhere(tmp_path: Path, path: bytes) -> None:
     stream = (
-        carry.beginning(carry.DIRECTORY, 0o755, (0, 0), 0, 0, b"")
-        + carry.beginning(carry.FILE, 0o644, (0, 0), 0, 1, path)
+        file_transfer.beginning(file_transfer.DIRECTORY, 0o755, (0, 0), 0, 0, b"")
+        + file_transfer.beginning(file_transfer.FILE, 0o644, (0, 0), 0, 1, path)
         + b"x"
-        + carry.LAST
+        + file_transfer.LAST
     )
     (tmp_path / "in").mkdir()
-    with pytest.raises(carry.CannotCopy):
-        carry.receive(io.BytesIO(stream), os.fsencode(tmp_path / "in"), base=b"base", contents=False, owners=False, root=False)  # type: ignore[arg-type]
+    with pytest.raises(file_transfer.CannotCopy):
+        file_transfer.receive(io.BytesIO(stream), os.fsencode(tmp_path / "in"), base=b"base", contents=False, owners=False, root=False)  # type: ignore[arg-type]
     assert sorted(os.listdir(tmp_path)) == ["in"]
 
 
@@ -154,15 +154,15 @@ def test_a_link_that_comes_first_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "victim").mkdir()
     target = os.fsencode(tmp_path / "victim")
     stream = (
-        carry.beginning(carry.DIRECTORY, 0o755, (0, 0), 0, 0, b"")
-        + carry.beginning(carry.LINK, 0o777, (0, 0), 0, len(target), b"a")
+        file_transfer.beginning(file_transfer.DIRECTORY, 0o755, (0, 0), 0, 0, b"")
+        + file_transfer.beginning(file_transfer.LINK, 0o777, (0, 0), 0, len(target), b"a")
         + target
-        + carry.beginning(carry.FILE, 0o644, (0, 0), 0, 1, b"a/f")
+        + file_transfer.beginning(file_transfer.FILE, 0o644, (0, 0), 0, 1, b"a/f")
         + b"x"
-        + carry.LAST
+        + file_transfer.LAST
     )
-    with pytest.raises(carry.CannotCopy):
-        carry.receive(io.BytesIO(stream), os.fsencode(tmp_path / "in"), base=b"base", contents=False, owners=False, root=False)  # type: ignore[arg-type]
+    with pytest.raises(file_transfer.CannotCopy):
+        file_transfer.receive(io.BytesIO(stream), os.fsencode(tmp_path / "in"), base=b"base", contents=False, owners=False, root=False)  # type: ignore[arg-type]
     assert os.listdir(tmp_path / "victim") == []
 
 
@@ -211,7 +211,7 @@ def test_dots_in_a_source_of_the_host_lead_nowhere_in_the_container(tmp_path: Pa
 
 def test_a_record_is_not_called_by_dots(tmp_path: Path) -> None:
     for base in (b"..", b".", b"", b"a/b", b"a\0b"):
-        record = carry.beginning(carry.FILE, 0o644, (0, 0), 0, 1, b"") + b"x" + carry.LAST
-        with pytest.raises(carry.CannotCopy, match="not a name"):
-            carry.receive(io.BytesIO(record), os.fsencode(tmp_path), base=base, contents=False, owners=False, root=False)  # type: ignore[arg-type]
+        record = file_transfer.beginning(file_transfer.FILE, 0o644, (0, 0), 0, 1, b"") + b"x" + file_transfer.LAST
+        with pytest.raises(file_transfer.CannotCopy, match="not a name"):
+            file_transfer.receive(io.BytesIO(record), os.fsencode(tmp_path), base=base, contents=False, owners=False, root=False)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())

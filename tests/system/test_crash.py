@@ -14,12 +14,13 @@ import pytest
 
 import leaks
 from boxes import MIB, PATIENCE_SECONDS, environment, eventually, spec, started
-from cellhold import cgroups, launch
-from cellhold.container import Container
-from cellhold.outcome import Why
-from cellhold.spec import Limits
+from cellhold import cgroups
+from cellhold.container import launcher as launch
+from cellhold.container.container import Container
+from cellhold.container.recovery import sweep
+from cellhold.spec.outcome import Why
+from cellhold.spec.spec import Limits
 from cellhold.store.home import open_home
-from cellhold.sweep import sweep
 from disks import fill, small_disk
 
 if TYPE_CHECKING:
@@ -30,16 +31,16 @@ pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-
 CALLER = """
 import os, sys, time
 from boxes import spec, MIB
-from cellhold import launch
-from cellhold.container import Container
-from cellhold.spec import Limits
+from cellhold.container import launcher
+from cellhold.container.container import Container
+from cellhold.spec.spec import Limits
 root, moment = sys.argv[1:]
 box = Container.create(spec(root, "sh", "-c", "busybox setsid sleep 600 & sleep 600", limits=Limits(disk_bytes=8 * MIB)))
 if moment != "created":
     box.start()
 if moment == "paused":
     box.pause()
-print(box.id, box.pid or 0, *launch.resident_pids(), flush=True)
+print(box.id, box.pid or 0, *launcher.resident_pids(), flush=True)
 if moment == "let go":  # what the kernel does first when a process dies
     box._channel.socket.close()
 time.sleep(600)

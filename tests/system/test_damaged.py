@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from boxes import cellhold, environment, eventually
-from cellhold import containers, volumes
 from cellhold.cli import main
-from cellhold.detached import Detached
+from cellhold.container import inventory
+from cellhold.container.detached import Detached
+from cellhold.container.recovery import sweep, tidy
 from cellhold.errors import Damaged
 from cellhold.network import networks
-from cellhold.spec import Mount, Spec
+from cellhold.rootfs import volumes
+from cellhold.spec.spec import Mount, Spec
 from cellhold.store import ids, record
 from cellhold.store.home import open_home
-from cellhold.sweep import sweep, tidy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +58,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     monkeypatch.setenv("CELLHOLD_HOME", str(tmp_path / "s"))
     found = open_home()
     yield found
-    for one in containers.listed(found):
+    for one in inventory.listed(found):
         Detached(one.id, found).remove(force=True)
     tidy(found)
 
@@ -388,7 +389,7 @@ def test_a_damaged_thing_is_no_other_ones_trouble(home: Home, do: Callable[..., 
 
 
 def test_removing_by_force_wins_against_whoever_starts_it(home: Home, do: Callable[..., Said], busybox_root: Path) -> None:
-    code = "import sys; from cellhold.detached import Detached\nwhile True: Detached(sys.argv[1]).start()"
+    code = "import sys; from cellhold.container.detached import Detached\nwhile True: Detached(sys.argv[1]).start()"
     for _round in range(3):
         made = Detached.create(Spec(image=str(busybox_root), args=("sleep", "1000")), home=home)
         words = [sys.executable, "-c", code, made.id]

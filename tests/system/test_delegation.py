@@ -54,7 +54,7 @@ def scope(*, passed: str = "cpu memory pids io") -> Iterator[Path]:
 def run(scope: Path, code: str) -> list[str]:
     """What Python prints that runs as the user in the scope, with a shell beside it there as in a terminal."""
     program = (
-        f"from cellhold import cgroups\nfrom cellhold.spec import Limits\nfrom pathlib import Path\nimport os\n{textwrap.dedent(code)}"
+        f"from cellhold import cgroups\nfrom cellhold.spec.spec import Limits\nfrom pathlib import Path\nimport os\n{textwrap.dedent(code)}"
     )
     enter = f'echo $$ > {scope}/cgroup.procs; setpriv --reuid={UID} --regid={UID} --clear-groups "$@"; exit $?'
     done = subprocess.run(

@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from boxes import MIB, cellhold, command, environment, eventually
-from cellhold import containers, logs, monitoring
-from cellhold.container import Container
-from cellhold.detached import Detached
+from cellhold.container import inventory, logs
+from cellhold.container import monitor as monitoring
+from cellhold.container.container import Container
+from cellhold.container.detached import Detached
+from cellhold.container.recovery import sweep
 from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed
-from cellhold.lifecycle import State
-from cellhold.outcome import Why
-from cellhold.spec import Health, Limits, Spec
+from cellhold.spec.lifecycle import State
+from cellhold.spec.outcome import Why
+from cellhold.spec.spec import Health, Limits, Spec
 from cellhold.store import record
 from cellhold.store.home import open_home
-from cellhold.sweep import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -326,11 +327,11 @@ def test_a_healthcheck_that_takes_too_long_or_cannot_run_fails(busybox_root: Pat
         check = Health(args=args, interval_seconds=0.1, timeout_seconds=0.3, retries=1)
         with box(busybox_root, "sleep 100", health=check) as made:
             made.start()
-            assert eventually(lambda made=made: (told := containers.health(made.record, open_home())) and told.status == "unhealthy")  # type: ignore[misc]
-            found = containers.health(made.record, open_home())
+            assert eventually(lambda made=made: (told := inventory.health(made.record, open_home())) and told.status == "unhealthy")  # type: ignore[misc]
+            found = inventory.health(made.record, open_home())
             assert found is not None
             assert found.last_status == status
-            assert eventually(lambda made=made: "sleep 100" not in [one.args for one in containers.processes(made.record)][1:])  # type: ignore[misc]
+            assert eventually(lambda made=made: "sleep 100" not in [one.args for one in inventory.processes(made.record)][1:])  # type: ignore[misc]
 
 
 # --------------------------------------------------------------------------------------------------------------------- its log
@@ -424,8 +425,8 @@ def test_one_whose_keeper_alone_is_killed_still_tells_its_status(busybox_root: P
 
 def test_a_starter_that_is_killed_leaves_a_container_that_can_be_started(busybox_root: Path) -> None:
     code = (
-        "import os, signal, sys; from cellhold import monitoring; from cellhold.detached import Detached\n"
-        "monitoring.Monitor.let_go = lambda self: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import os, signal, sys; from cellhold.container import monitor; from cellhold.container.detached import Detached\n"
+        "monitor.Monitor.let_go = lambda self: os.kill(os.getpid(), signal.SIGKILL)\n"
         "Detached(sys.argv[1]).start()"
     )
     with box(busybox_root, "sleep 100") as made:
@@ -465,7 +466,7 @@ def test_a_hundred_at_once(busybox_root: Path) -> None:
         made = list(pool.map(lambda _number: Detached.create(spec), range(100)))
         try:
             list(pool.map(Detached.start, made))
-            assert sum(one.is_alive for one in containers.listed(open_home())) == 100
+            assert sum(one.is_alive for one in inventory.listed(open_home())) == 100
             assert len(command("ps", "-q").stdout.split()) == 100
             assert set(pool.map(lambda one: one.stop(0), made)) <= {137, 143}
         finally:

@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from boxes import environment, eventually
-from cellhold import cgroups, containers, volumes
-from cellhold.detached import Detached
+from cellhold import cgroups
+from cellhold.container import inventory
+from cellhold.container.detached import Detached
 from cellhold.errors import CellholdError
-from cellhold.lifecycle import State
+from cellhold.rootfs import volumes
+from cellhold.spec.lifecycle import State
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -40,9 +42,9 @@ NAMES = ("x", "y", "z")  # no hexadecimal digits: an id that begins so would be 
 SCRIPT = "n=$(($(cat /n 2>/dev/null || echo 0) + 1)); echo $n > /n; echo $n > /v/n; exec sleep 1000"
 WORKER = """
 import json, sys
-from cellhold.detached import Detached
+from cellhold.container.detached import Detached
 from cellhold.errors import CellholdError
-from cellhold.spec import Mount, Spec
+from cellhold.spec.spec import Mount, Spec
 print(json.dumps("ready"), flush=True)
 for line in sys.stdin:
     asked = json.loads(line)
@@ -168,13 +170,13 @@ class Lifecycle(RuleBasedStateMachine):
 
     @invariant()
     def names_are_one_containers(self) -> None:
-        names = [one.name for one in containers.listed(open_home())]
+        names = [one.name for one in inventory.listed(open_home())]
         assert len(names) == len(set(names)), names
 
     @invariant()
     def one_that_runs_does(self) -> None:
-        for one in containers.listed(open_home()):
-            if one.state == State.RUNNING and containers.is_held(open_home().container(one.id)):
+        for one in inventory.listed(open_home()):
+            if one.state == State.RUNNING and inventory.is_held(open_home().container(one.id)):
                 with suppress(CellholdError):
                     assert cgroups.existing(one.id) is not None
 
@@ -182,7 +184,7 @@ class Lifecycle(RuleBasedStateMachine):
         for worker in getattr(self, "workers", ()):
             worker.kill()
         home = open_home()
-        for one in containers.listed(home):
+        for one in inventory.listed(home):
             Detached(one.id, home).remove(force=True)
         assert eventually(lambda: not left(), seconds=10), left()
         volumes.remove("shared", home, force=True)
@@ -190,7 +192,7 @@ class Lifecycle(RuleBasedStateMachine):
 
 def left() -> list[str]:
     """What there still is of containers, with the sweep that the next command makes."""
-    from cellhold.sweep import sweep  # noqa: PLC0415  # here it is the subject
+    from cellhold.container.recovery import sweep  # noqa: PLC0415  # here it is the subject
 
     home = open_home()
     sweep(home)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from boxes import command, run
-from cellhold.container import Container
+from cellhold.container.container import Container
 from cellhold.errors import InvalidSpec
-from cellhold.spec import Device, Spec
+from cellhold.spec.spec import Device, Spec
 
 if TYPE_CHECKING:
     from pathlib import Path

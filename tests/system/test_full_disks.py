@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cellhold.detached import Detached
+from cellhold.container.detached import Detached
 from cellhold.image.archive.importing import import_root
-from cellhold.spec import Spec
+from cellhold.spec.spec import Spec
 from cellhold.store.home import open_home
 from disks import fill, small_disk
 from tars import Tar

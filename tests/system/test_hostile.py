@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from boxes import MIB, PATIENCE_SECONDS, eventually, python, run, shell, spec, started
-from cellhold.container import Container
+from cellhold.container.container import Container
 from cellhold.errors import SetupFailed
-from cellhold.outcome import Why
-from cellhold.spec import Limits, Mount
+from cellhold.spec.outcome import Why
+from cellhold.spec.spec import Limits, Mount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ import pytest
 from cellhold import Container, Spec
 from cellhold.cli import main
 from cellhold.errors import ImageNotFound, NotAllowed
-from cellhold.image import looking, naming, stored
+from cellhold.image import layer_diff, stored, tags
 from cellhold.image.archive import saving
 from cellhold.image.archive.loading import load
 from cellhold.image.progress import Doing
@@ -86,7 +86,7 @@ def test_what_we_push_has_the_digest_that_it_came_with_and_podman_runs_it(
 ) -> None:
     came = pull(reference)
     there = registry.reference("again/busybox:2")
-    naming.tag(reference, there, home)
+    tags.tag(reference, there, home)
     told: list[Progress] = []
     assert push(there, tell=told.append) == came.digest
     assert {progress.doing for progress in told} == {Doing.MOUNTED}
@@ -106,7 +106,7 @@ def test_what_buildah_makes_of_it_in_dockers_words_we_run(
     found = pull(derived)
     assert found.manifest.media_type == "application/vnd.docker.distribution.manifest.v2+json"
     assert output(derived, "/bin/cat", "/added") == "by buildah\n"
-    assert [layer.chain_id for layer in looking.layers(found, home)][:-1] == list(pull(reference).chain_ids)
+    assert [layer.chain_id for layer in layer_diff.layers(found, home)][:-1] == list(pull(reference).chain_ids)
 
 
 def test_a_debian_of_three_layers_is_itself(
@@ -152,7 +152,7 @@ def test_an_image_that_is_saved_skopeo_reads_both_ways_and_it_loads_again_as_it_
         saving.save([(found, None)], file, home=home)
     peers.skopeo_copy(f"oci-archive:{tmp_path}/saved.tar", f"oci:{tmp_path}/one:1")
     peers.skopeo_copy(f"docker-archive:{tmp_path}/saved.tar", f"oci:{tmp_path}/two:1")
-    naming.remove(reference, home)
+    tags.remove(reference, home)
     assert kept(home) == []
     assert [image.digest for image in load(tmp_path / "saved.tar")] == [found.digest]
     assert output(reference, "/bin/echo", "loaded") == "loaded\n"
@@ -175,20 +175,20 @@ def test_an_image_in_use_is_not_removed_and_a_removed_one_leaves_nothing(home: H
     with Container.create(Spec(image=reference, args=("/bin/sleep", "100"))) as box:
         box.start()
         with pytest.raises(NotAllowed, match=f"cannot remove image {reference}: container {box.name} is made of it"):
-            naming.remove(reference, home)
-        naming.remove(reference, home, force=True)
+            tags.remove(reference, home)
+        tags.remove(reference, home, force=True)
         with pytest.raises(ImageNotFound):
             stored.find(reference, home)
         assert box.poll() is None
         assert all(home.layers.has(chain) for chain in box.image.chain_ids)
-    naming.collect(home)
+    tags.collect(home)
     assert kept(home) == []
 
 
 def test_an_image_that_was_given_another_name_meanwhile_is_not_removed(home: Home, reference: str) -> None:
     found = pull(reference)
-    naming.tag(reference, "another:1", home)
-    assert naming._take([found], found.names, home) == ()
+    tags.tag(reference, "another:1", home)
+    assert tags._take([found], found.names, home) == ()
     assert stored.find("another:1", home).names == ("docker.io/library/another:1",)
 
 
@@ -201,7 +201,7 @@ def test_a_pull_that_is_killed_is_in_nobodys_way(home: Home, reference: str, mom
         process.kill()
         process.wait()
     assert output(pull(reference).name, "/bin/echo", "whole") == "whole\n"
-    naming.remove(reference, home)
+    tags.remove(reference, home)
     assert kept(home) == []
 
 

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cellhold.detached import Detached
-from cellhold.digest import Digest
-from cellhold.image import mediatypes, naming, writing
+from cellhold.container.detached import Detached
+from cellhold.image import mediatypes, tags, writing
 from cellhold.image.archive.importing import import_root
 from cellhold.image.descriptor import Descriptor
 from cellhold.image.platform import Platform
-from cellhold.spec import Spec
+from cellhold.spec.digest import Digest
+from cellhold.spec.spec import Spec
 from cellhold.store.home import open_home
 from liar import Answer, Liar
 from tars import Tar
@@ -238,7 +238,7 @@ def asking_a_helper(at: At) -> Case:
 def asking_a_helper_for_a_push(at: At) -> Case:
     """Where several threads ask, and one of them gets to the helper."""
     liar = at.liar()
-    naming.tag(IMAGE, f"{liar.host}/small:1", at.home)
+    tags.tag(IMAGE, f"{liar.host}/small:1", at.home)
     found = at.home.blobs.all()
     for digest in found:
         refused = Answer(status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
@@ -250,14 +250,14 @@ def pushing(at: At) -> Case:
     """A server that takes the request, and says nothing."""
     listening = at.server()
     host = f"127.0.0.1:{listening.getsockname()[1]}"
-    naming.tag(IMAGE, f"{host}/small:1", at.home)
+    tags.tag(IMAGE, f"{host}/small:1", at.home)
     return Case(["push", "-q", f"{host}/small:1"], at.accepted(listening))
 
 
 def pushing_what_nobody_reads(at: At) -> Case:
     """A server that lets an upload begin, and does not read it."""
     liar, listening = at.liar(), at.server()
-    naming.tag(IMAGE, f"{liar.host}/small:1", at.home)
+    tags.tag(IMAGE, f"{liar.host}/small:1", at.home)
     place = f"http://127.0.0.1:{listening.getsockname()[1]}/upload"
     liar.says("POST", "/v2/small/blobs/uploads/", Answer(status=202, headers={"Location": place}))
     return Case(["push", "-q", f"{liar.host}/small:1"], at.accepted(listening))
@@ -266,7 +266,7 @@ def pushing_what_nobody_reads(at: At) -> Case:
 def pushing_without_an_answer(at: At) -> Case:
     """A server that takes all, and does not say what came of it."""
     liar = at.liar()
-    naming.tag(IMAGE, f"{liar.host}/small:1", at.home)
+    tags.tag(IMAGE, f"{liar.host}/small:1", at.home)
     liar.says("POST", "/v2/small/blobs/uploads/", Answer(status=202, headers={"Location": "/upload"}))
 
     def never(_asked: Asked) -> Answer:

@@ -144,7 +144,7 @@ def test_an_id_that_the_user_does_not_have_is_refused_by_name(ranged: Person) ->
 
 def test_what_was_unpacked_can_be_removed_by_the_user(ranged: Person) -> None:
     layer, _done = unpack(ranged, "removed", Tar().directory("d", uid=5, mode=0o700).add("d/f", uid=6))
-    code = f"from pathlib import Path; from cellhold.store.removal import remove; remove(Path({str(layer)!r}))"
+    code = f"from pathlib import Path; from cellhold.store.delete import remove; remove(Path({str(layer)!r}))"
     ran = ranged.run_program(ranged.python, "-c", code)
     assert ran.returncode == 0, ran.stderr
     assert not os.path.lexists(layer)

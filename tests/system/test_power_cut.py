@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from boxes import cellhold, environment, eventually
+from cellhold.container.recovery import tidy
 from cellhold.store.home import open_home
-from cellhold.sweep import tidy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

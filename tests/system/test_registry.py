@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cellhold.digest import Digest
 from cellhold.errors import ImageNotFound, RegistryFailed
 from cellhold.image import manifest, mediatypes, writing
 from cellhold.image.config import History
@@ -24,6 +23,7 @@ from cellhold.image.descriptor import Descriptor
 from cellhold.image.platform import Platform
 from cellhold.image.registry import Logins, Registry, Settings
 from cellhold.image.registry.settings import Place
+from cellhold.spec.digest import Digest
 
 if TYPE_CHECKING:
     from pathlib import Path

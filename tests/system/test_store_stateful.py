@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from boxes import environment, eventually
-from cellhold import containers, volumes
 from cellhold.cli import main
-from cellhold.detached import Detached
+from cellhold.container import inventory
+from cellhold.container.detached import Detached
+from cellhold.container.recovery import sweep, tidy
 from cellhold.errors import CellholdError
 from cellhold.image import stored
 from cellhold.network import networks
+from cellhold.rootfs import volumes
 from cellhold.store.home import open_home
-from cellhold.sweep import sweep, tidy
 from disks import fill, small_disk
 
 if TYPE_CHECKING:
@@ -45,14 +46,15 @@ ROUNDS = 200
 NAMES = {"container": ("x", "y", "z", "q"), "volume": ("v", "w"), "network": ("n", "o"), "image": ("i:1", "i:2", "i:3")}
 WORKER = """
 import json, sys
-from cellhold import committing, volumes
-from cellhold.detached import Detached
+from cellhold.container import commit
+from cellhold.container.detached import Detached
 from cellhold.errors import CellholdError
-from cellhold.image import naming
+from cellhold.image import tags
 from cellhold.network import networks
-from cellhold.spec import Mount, Spec
+from cellhold.rootfs import volumes
+from cellhold.spec.spec import Mount, Spec
 from cellhold.store.home import open_home
-from cellhold.sweep import sweep, tidy
+from cellhold.container.recovery import sweep, tidy
 home = open_home()
 
 def run(name, volume, token):
@@ -65,7 +67,7 @@ def run(name, volume, token):
 def clear():
     sweep(home)
     tidy(home)
-    naming.prune(home)
+    tags.prune(home)
     volumes.prune(home)
 
 DO = {
@@ -73,12 +75,12 @@ DO = {
     "clear": clear,
     "make volume": lambda name: volumes.create(name, home).name,
     "make network": lambda name: networks.create(name, home).subnet,
-    "tag": lambda name: naming.tag("base:1", name, home),
-    "commit": lambda container, name: str(committing.commit(container, name, home)),
+    "tag": lambda name: tags.tag("base:1", name, home),
+    "commit": lambda container, name: str(commit.commit(container, name, home)),
     "remove container": lambda name: Detached.find(name).remove(force=True),
     "remove volume": lambda name: volumes.remove(name, home),
     "remove network": lambda name: networks.remove(name, home),
-    "remove image": lambda name: naming.remove(name, home),
+    "remove image": lambda name: tags.remove(name, home),
 }
 print(json.dumps("ready"), flush=True)
 for line in sys.stdin:
@@ -141,7 +143,7 @@ def words_in(directory: Path) -> set[str]:
 def look(home: Home) -> Contents:
     """What there is, by the lists of the library and the files themselves."""
     found = Contents()
-    for one in containers.listed(home):
+    for one in inventory.listed(home):
         found.container[one.name] = words_in(home.container(one.id) / "storage/0/upper")
     for volume in volumes.every(home):
         found.volume[volume.name] = words_in(volume.data)
@@ -211,7 +213,7 @@ class Machine:
 
     def settle(self) -> None:
         """Wait for programs that still run, as whoever started them was killed, and clear what that has left."""
-        assert eventually(lambda: not any(one.is_alive for one in containers.listed(self.home)), seconds=60)
+        assert eventually(lambda: not any(one.is_alive for one in inventory.listed(self.home)), seconds=60)
         sweep(self.home)
 
     def compare(self, asked: tuple[str, ...], answer: dict[str, Any] | None) -> None:
@@ -278,7 +280,7 @@ class Machine:
             with pytest.raises(CellholdError, match=r"images\.json"):
                 self.home.names.read()
         else:
-            listed = [*containers.unreadable(self.home), *volumes.unreadable(self.home), *networks.unreadable(self.home)]
+            listed = [*inventory.unreadable(self.home), *volumes.unreadable(self.home), *networks.unreadable(self.home)]
             assert [(one.place, one.is_damaged) for one in listed] == [(path.parent, True)]
         path.write_bytes(text)
         self.settle()
@@ -296,7 +298,7 @@ def home(tmp_path: Path, busybox_root: Path) -> Iterator[Home]:
         made = open_home()
         networks.find(networks.DEFAULT, made)
         yield made
-        for one in containers.listed(made):
+        for one in inventory.listed(made):
             Detached(one.id, made).remove(force=True)
         tidy(made)
 

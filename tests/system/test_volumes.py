@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from boxes import MIB, command, run, spec
-from cellhold import volumes
-from cellhold.detached import Detached
+from cellhold.container.detached import Detached
 from cellhold.errors import NotAllowed, VolumeNotFound
-from cellhold.spec import Mount, Spec
+from cellhold.rootfs import volumes
+from cellhold.spec.spec import Mount, Spec
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ import pytest
 import zmq
 
 from cellhold.errors import CellholdError
-from cellhold_kernel.back import CHANNELS, Back, open_socket
-from cellhold_kernel.zmtp import Arrived
+from cellhold_kernel.transport.backend import CHANNELS, Back, open_socket
+from cellhold_kernel.transport.zmtp import Arrived
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cellhold_kernel.zmtp import Chunk
+    from cellhold_kernel.transport.zmtp import Chunk
 
 NAMES = {channel: f"kernel-{channel}" for channel in CHANNELS}
 

@@ -8,9 +8,9 @@ import json
 import pytest
 
 from cellhold.cli import bars
-from cellhold.digest import Digest
 from cellhold.image.progress import Doing, Progress
-from cellhold.quantity import ago
+from cellhold.spec.digest import Digest
+from cellhold.spec.units import ago
 
 DIGEST = Digest.of(b"layer")
 

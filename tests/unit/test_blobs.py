@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cellhold.digest import Digest
 from cellhold.errors import ImageNotFound, ImageRefused
+from cellhold.spec.digest import Digest
 from cellhold.store.blobs import Blobs
 
 if TYPE_CHECKING:

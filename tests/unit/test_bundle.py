@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cellhold import bundle
 from cellhold.errors import ImageNotFound, InvalidSpec, NotSupported
-from cellhold.spec import PIDS_DEFAULT
+from cellhold.spec import bundle
+from cellhold.spec.spec import PIDS_DEFAULT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cellhold.spec import Spec
+    from cellhold.spec.spec import Spec
 
 MIB = 1 << 20
 CONFIG: dict[str, Any] = {  # as `runc spec` writes it, in short

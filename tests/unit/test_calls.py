@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cellhold.calls import calls
+from cellhold.container.syscalls import calls
 from cellhold.image.model import Image, Stack
 from cellhold.init.steps import STEPS
-from cellhold.rootfs import MASKED, plan
-from cellhold.sources import open_sources
-from cellhold.spec import Limits, Mount, Spec
+from cellhold.rootfs.plan import MASKED, plan
+from cellhold.rootfs.sources import open_sources
+from cellhold.spec.spec import Limits, Mount, Spec
 from cellhold.store.subids import own
 
 IMAGE = Image(name="x", stacks=(Stack(target="/", layers=(Path("/top"), Path("/base"))),))

@@ -28,7 +28,7 @@ def test_a_run_loads_nothing_that_only_images_need() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     unwanted = {"urllib3", "rich", "zstandard", "importlib.metadata", "cellhold.image.stored", "cellhold.doctor", "cellhold.build"}
     assert unwanted.isdisjoint(loaded)
-    assert "cellhold.container" in loaded
+    assert "cellhold.container.container" in loaded
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from cellhold.errors import InvalidSpec, NotAllowed
-from cellhold.lifecycle import State
-from cellhold_kernel.controls import MOVES, Controls, reason, state_of
+from cellhold.spec.lifecycle import State
+from cellhold_kernel.engine.controls import MOVES, Controls, reason, state_of
 from cellhold_kernel.magics import lines
-from cellhold_kernel.policy import Policy
+from cellhold_kernel.settings.policy import Policy
 
 if TYPE_CHECKING:
-    from cellhold_kernel.session import Session
+    from cellhold_kernel.engine.session import Session
 
 STATES = C, R, P, S, X = State.CREATED, State.RUNNING, State.PAUSED, State.STOPPED, State.REMOVED  # a notebook's has no restart policy
 POSSIBLE = {

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellhold_kernel import documents, wire
+from cellhold_kernel.protocol import documents, messages
 from cellhold_kernel.widgets import saved
 
 _ANY = st.recursive(
@@ -78,8 +78,8 @@ def test_what_is_wrong_with_a_large_document_is_said_in_words(raw: bytes, reason
     assert documents.flaw(raw) == reason
 
 
-def _comm(content: bytes) -> wire.Message:
-    message = wire.parse([b"<IDS|MSG>", b"", b'{"msg_type": "comm_msg", "msg_id": "1"}', b"{}", b"{}", content])
+def _comm(content: bytes) -> messages.Message:
+    message = messages.parse([b"<IDS|MSG>", b"", b'{"msg_type": "comm_msg", "msg_id": "1"}', b"{}", b"{}", content])
     assert message is not None
     return message
 

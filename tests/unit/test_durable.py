@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cellhold.store import durable, removal
+from cellhold.store import delete, durable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +67,7 @@ def test_removing_renames_first_so_that_what_is_cut_off_says_what_it_is(tmp_path
     def killed(_path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(removal, "remove", killed)
+    monkeypatch.setattr(delete, "remove", killed)
     with pytest.raises(KeyboardInterrupt):
         durable.remove(tmp_path / "v")
     (left,) = tmp_path.iterdir()

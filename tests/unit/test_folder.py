@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cellhold import hostpath
 from cellhold.errors import InvalidSpec
-from cellhold_kernel.folder import Folder
+from cellhold.linux import hostpath
+from cellhold_kernel.settings.folder import Folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,13 +12,13 @@ import pytest
 import cellhold_kernel
 import grants
 from cellhold.errors import InvalidSpec, NotAllowed
-from cellhold_kernel import config
-from cellhold_kernel.config import KEYS, Settings, Trust
 from cellhold_kernel.gate import build_flags, granted, metadata, request, run_flags
 from cellhold_kernel.gate.authorize import RULES, authorize
 from cellhold_kernel.gate.request import BuildRequest, PullRequest, Request, RunRequest
 from cellhold_kernel.magics import dockerfile, run
-from cellhold_kernel.policy import Policy
+from cellhold_kernel.settings import settings as config
+from cellhold_kernel.settings.policy import Policy
+from cellhold_kernel.settings.settings import KEYS, Settings, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,16 +29,16 @@ PACKAGE = Path(cellhold_kernel.__file__).parent
 LOOKING = {"Look"}  # it reads layers, and changes nothing
 # Where a granted value is turned into something done: who else calls these goes round the gate.
 DOERS = {
-    "Container.create": {"app.py", "running.py"},
-    "Detached.create": {"running.py"},
-    "committing.commit": {"committing.py"},
-    "build": {"building.py"},
-    "box.update": {"cellkernel.py"},
-    "box.restrict": {"cellkernel.py"},
-    "self.box.update": {"cellkernel.py"},
-    "self.box.restrict": {"cellkernel.py"},
-    "helper.start": {"working.py", "shell/companion.py", "widgets/painter.py"},
-    "helper.run": {"imagekernels/wheels.py", "notebook.py"},
+    "Container.create": {"app.py", "jobs/run.py"},
+    "Detached.create": {"jobs/run.py"},
+    "commit.commit": {"jobs/commit.py"},
+    "build": {"jobs/build.py"},
+    "box.update": {"engine/local/cell_kernel.py"},
+    "box.restrict": {"engine/local/cell_kernel.py"},
+    "self.box.update": {"engine/local/cell_kernel.py"},
+    "self.box.restrict": {"engine/local/cell_kernel.py"},
+    "helper.start": {"jobs/job.py", "engine/local/shell_kernel.py", "widgets/painter.py"},
+    "helper.run": {"images/wheels.py", "settings/notebook.py"},
 }
 
 

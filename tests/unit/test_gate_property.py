@@ -15,8 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cellhold.errors import CellholdError
-from cellhold.spec import Limits
-from cellhold_kernel.config import Settings, Trust
+from cellhold.spec.spec import Limits
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import (
     BuildRequest,
@@ -29,12 +28,13 @@ from cellhold_kernel.gate.request import (
     PullRequest,
     RunRequest,
 )
-from cellhold_kernel.policy import Policy
+from cellhold_kernel.settings.policy import Policy
+from cellhold_kernel.settings.settings import Settings, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellhold.spec import Spec
+    from cellhold.spec.spec import Spec
     from cellhold_kernel.gate.request import (
         Request,
     )

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cellhold.errors import ImageNotFound, InvalidSpec, NotAllowed
-from cellhold.spec import Mount, Spec
-from cellhold_kernel.hostdirs import hold
-from cellhold_kernel.policy import Policy
+from cellhold.spec.spec import Mount, Spec
+from cellhold_kernel.gate.host_directories import hold
+from cellhold_kernel.settings.policy import Policy
 
 if TYPE_CHECKING:
     from pathlib import Path

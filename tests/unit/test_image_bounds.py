@@ -12,7 +12,7 @@ import pytest
 
 from cellhold.build.state import State
 from cellhold.errors import ImageRefused
-from cellhold.image import arrival, config, manifest, mediatypes, stored
+from cellhold.image import config, ingest, manifest, mediatypes, stored
 from cellhold.image.archive.docker_save import DockerSave
 from cellhold.image.archive.folder import Folder
 from cellhold.image.platform import Platform
@@ -72,7 +72,7 @@ def test_an_index_of_as_many_images_as_there_is_room_for_is_read_in_its_time() -
 def test_an_image_with_more_volumes_than_a_container_can_have_makes_none(tmp_path: Path) -> None:
     home = open_home(tmp_path / "store")
     settings: dict[str, Any] = {"Volumes": {f"/v{number}": {} for number in range(5000)}}
-    with arrival.making(home):
+    with ingest.making(home):
         made = State(base=None, platform=Platform.host(), settings=settings).arrived(home, names=["docker.io/library/x:1"])
     with pytest.raises(ImageRefused, match="cannot use image=x:1: it has 5000 volumes, and a container has 128 of an image's at most"):
         stored.prepared(made, home, name="x:1")

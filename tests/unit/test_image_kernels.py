@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cellhold.errors import CellholdError, ImageRefused, InvalidSpec, NotSupported
-from cellhold_kernel.imagekernels import finding
-from cellhold_kernel.imagekernels.choosing import KernelLayer, OwnKernel, Shell, choose
-from cellhold_kernel.imagekernels.finding import find
-from cellhold_kernel.imagekernels.found import Found, KernelSpec, LeftOut, Python
-from cellhold_kernel.imagekernels.tree import Tree
+from cellhold_kernel.images import finding
+from cellhold_kernel.images.choosing import KernelLayer, OwnKernel, Shell, choose
+from cellhold_kernel.images.finding import find
+from cellhold_kernel.images.found import Found, KernelSpec, LeftOut, Python
+from cellhold_kernel.images.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from urllib3.util import parse_url
 
-from cellhold.digest import Digest
 from cellhold.errors import InvalidSpec
 from cellhold.image.platform import Platform
 from cellhold.image.reference import Reference
+from cellhold.spec.digest import Digest
 
 DIGEST = f"sha256:{'ab' * 32}"
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellhold_kernel import jsonscan
-from cellhold_kernel.jsonscan import ObjectScan
+from cellhold_kernel.protocol import json_scan
+from cellhold_kernel.protocol.json_scan import ObjectScan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -65,8 +65,8 @@ def test_any_object_cut_anywhere_yields_its_texts(
 def test_nested_values_are_skipped_whatever_is_skipped_at_once(values: list[Any], window: int) -> None:
     written = json.dumps({"data": values, "name": "x"}).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jsonscan, "_WINDOW_LEAST", window)
-        patch.setattr(jsonscan, "_WINDOW_MOST", window)
+        patch.setattr(json_scan, "_WINDOW_LEAST", window)
+        patch.setattr(json_scan, "_WINDOW_MOST", window)
         assert scanned([written]) == ("", {"name": "x"}, None)
 
 

@@ -10,9 +10,10 @@ import pytest
 
 import grants
 from cellhold.errors import InvalidSpec
-from cellhold.spec import PIDS_DEFAULT
-from cellhold_kernel import config, install
-from cellhold_kernel.config import Settings
+from cellhold.spec.spec import PIDS_DEFAULT
+from cellhold_kernel import install
+from cellhold_kernel.settings import settings as config
+from cellhold_kernel.settings.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path

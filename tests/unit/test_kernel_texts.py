@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from cellhold.outcome import Outcome, Why
-from cellhold_kernel import diagnosis
-from cellhold_kernel.tail import Tail, plain
+from cellhold.spec.outcome import Outcome, Why
+from cellhold_kernel.engine import diagnosis
+from cellhold_kernel.protocol.text import Tail, plain
 
 
 def outcome(why: Why, **more: object) -> Outcome:

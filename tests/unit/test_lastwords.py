@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cellhold_kernel import wire
-from cellhold_kernel.inside import ipykernel_logged as log
-from cellhold_kernel.lastwords import LastWords
+from cellhold_kernel.engine.local.last_words import LastWords
+from cellhold_kernel.protocol import messages
+from cellhold_kernel.transport.inside import ipykernel_logged as log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SIGNER = wire.Signer("key")
+SIGNER = messages.Signer("key")
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def said(words: LastWords) -> list[tuple[str, Any]]:
 
 def heard(words: LastWords, stream: int, number: int) -> None:
     frames = SIGNER.make("stream", {}, metadata={"x": 1, log.METADATA: [stream, number]})
-    message = wire.parse(frames)
+    message = messages.parse(frames)
     assert message is not None
     words.hear(message)
 
@@ -78,7 +78,7 @@ def test_of_messages_those_are_said_that_are_signed_and_of_a_cells(words: LastWo
         return record(log.MESSAGE, log.SHOWN, 1, b"".join(struct.pack("<I", len(frame)) + frame for frame in frames), parent=b"")
 
     good = packed(SIGNER.make("display_data", {"data": {}}))
-    forged = packed(wire.Signer("another").make("display_data", {"data": {}}))
+    forged = packed(messages.Signer("another").make("display_data", {"data": {}}))
     status = packed(SIGNER.make("status", {"execution_state": "dead"}))
     fill(words, record(log.TEXT, 0, 1, b"a") + good + forged + status + packed([b"x" * 10]) + record(log.TEXT, 0, 1, b"b"))
     assert said(words) == [("stream", ("stdout", "a", "cell")), ("display_data", {"data": {}}), ("stream", ("stdout", "b", "cell"))]

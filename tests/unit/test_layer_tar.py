@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cellhold.layer.bounds import Bounds
-from cellhold.layer.inside import writer
-from cellhold.layer.inside.names import clean
-from cellhold.layer.inside.pax import nanoseconds
-from cellhold.layer.inside.stream import Stream
-from cellhold.layer.inside.tar import Reader
+from cellhold.layer.worker import writer
+from cellhold.layer.worker.names import clean
+from cellhold.layer.worker.pax import nanoseconds
+from cellhold.layer.worker.stream import Stream
+from cellhold.layer.worker.tar import Reader
 
 if TYPE_CHECKING:
     from pathlib import Path

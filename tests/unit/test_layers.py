@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cellhold.digest import Digest
 from cellhold.errors import ImageNotFound
+from cellhold.spec.digest import Digest
 from cellhold.store.garbage import Freed, Referred, collect
 from cellhold.store.home import open_home
 from cellhold.store.layers import LayerFacts

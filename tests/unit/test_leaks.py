@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import leaks
-from cellhold import launch
+from cellhold.container import launcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,11 +21,11 @@ PATIENCE = 0.05
 
 
 def take() -> leaks.Snapshot:
-    return leaks.take(ignore=launch.resident_pids())
+    return leaks.take(ignore=launcher.resident_pids())
 
 
 def found(before: leaks.Snapshot, *, patience: float = PATIENCE) -> str:
-    return "\n".join(leaks.left_over(before, ignore=launch.resident_pids(), patience=patience))
+    return "\n".join(leaks.left_over(before, ignore=launcher.resident_pids(), patience=patience))
 
 
 def test_nothing_left_is_nothing_reported() -> None:
@@ -74,7 +74,7 @@ def test_a_process_that_may_stay_is_not_reported() -> None:
     before = take()
     with subprocess.Popen(["sleep", "60"]) as child:
         try:
-            assert leaks.left_over(before, ignore=(child.pid, *launch.resident_pids()), patience=PATIENCE) == []
+            assert leaks.left_over(before, ignore=(child.pid, *launcher.resident_pids()), patience=PATIENCE) == []
         finally:
             child.kill()
 

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from cellhold.errors import NotAllowed
-from cellhold.lifecycle import TABLE, Action, State, after
+from cellhold.spec.lifecycle import TABLE, Action, State, after
 
 C, R, P, A, S, X = State
 

@@ -10,9 +10,9 @@ import pytest
 
 from cellhold.cli.looking import tree
 from cellhold.errors import ImageNotFound, InvalidSpec
-from cellhold.image.looking import Change, Kind, changes, compare
-from cellhold.image.lookup import Lookup
-from cellhold.store.survey import survey
+from cellhold.image.layer_diff import Change, Kind, changes, compare
+from cellhold.image.path_lookup import Lookup
+from cellhold.store.scan import survey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cellhold_kernel.loop import Loop
+from cellhold_kernel.transport.loop import Loop
 
 
 def test_what_asked_for_another_round_is_called_although_nothing_comes_in() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from cellhold.digest import Digest
 from cellhold.errors import ImageNotFound, ImageRefused
 from cellhold.image import config, manifest, mediatypes, writing
 from cellhold.image.config import History
 from cellhold.image.descriptor import Descriptor
 from cellhold.image.manifest import Index, Manifest
 from cellhold.image.platform import Platform
+from cellhold.spec.digest import Digest
 
 ONE, TWO, THREE = (Digest.of(name.encode()) for name in ("one", "two", "three"))
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cellhold.digest import Digest
 from cellhold.errors import SetupFailed
+from cellhold.spec.digest import Digest
 from cellhold.store.names import Derived, Entry, Names, Table
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cellhold.errors import InvalidSpec, NetworkNotFound, NotAllowed
-from cellhold.network import egress, leases, networks, ports, rules
-from cellhold.spec import Port, Spec
+from cellhold.network import egress, firewall, leases, networks, ports
+from cellhold.spec.spec import Port, Spec
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def test_the_rules_name_who_is_there_and_nothing_that_somebody_wrote(home: Home)
     network = networks.create("lab", home, subnets=["10.99.0.0/24"], internal=True)
     one = take(network, home, 1, names=('"; flush ruleset', "x"), policy="allow=mirror.example", ports=(Port(container=80, host=29999),))
     raw = replace(take(network, home, 2), is_raw=True)
-    script = rules.script("cellhold_test", "chtest-*", [network], [one, raw])
+    script = firewall.script("cellhold_test", "chtest-*", [network], [one, raw])
     assert "flush ruleset" not in script
     assert "mirror.example" not in script
     for line in (

@@ -9,12 +9,12 @@ import pytest
 from cellhold.cli import options, parser
 from cellhold.errors import InvalidSpec
 from cellhold.linux.capabilities import DEFAULT
-from cellhold.spec import PIDS_DEFAULT, IoLimit, Mount
+from cellhold.spec.spec import PIDS_DEFAULT, IoLimit, Mount
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cellhold.spec import Spec
+    from cellhold.spec.spec import Spec
 
 MIB = 1 << 20
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cellhold.outcome import Outcome, Why
+from cellhold.spec.outcome import Outcome, Why
 
 MIB = 1 << 20
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from cellhold_kernel.controls import Controls
+from cellhold_kernel.engine.controls import Controls
 from cellhold_kernel.gate.images import Names
-from cellhold_kernel.policy import Policy
+from cellhold_kernel.settings.policy import Policy
 from cellhold_kernel.widgets.panel import Panel
 
 

@@ -8,13 +8,13 @@ import pytest
 
 import grants
 from cellhold.errors import InvalidSpec, NotAllowed
-from cellhold.spec import PIDS_DEFAULT
-from cellhold_kernel import policy
-from cellhold_kernel.config import CellLimits, Settings, Trust
+from cellhold.spec.spec import PIDS_DEFAULT
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import RunRequest
-from cellhold_kernel.policy import Policy
-from cellhold_kernel.workspace import Workspace
+from cellhold_kernel.settings import policy
+from cellhold_kernel.settings.policy import Policy
+from cellhold_kernel.settings.settings import CellLimits, Settings, Trust
+from cellhold_kernel.settings.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cellhold.errors import InvalidSpec
-from cellhold.quantity import COUNT_MAXIMUM, duration, parse_count, parse_cpus, parse_seconds, parse_size, size
+from cellhold.spec.units import COUNT_MAXIMUM, duration, parse_count, parse_cpus, parse_seconds, parse_size, size
 
 MIB = 1 << 20
 ARABIC = "١٢"  # int() would say twelve

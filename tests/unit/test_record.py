@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cellhold.errors import ContainerNotFound, Damaged, NotSupported
-from cellhold.spec import Spec
-from cellhold.store import record, specs
+from cellhold.spec.spec import Spec
+from cellhold.store import record, spec_codec
 from cellhold.store.record import Record, changing, find, is_kept, look, read
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def made(*, kept: bool = False, **more: Any) -> Record:
 
 @pytest.mark.parametrize("kept", [False, True])
 def test_what_is_written_is_read_again(place: Path, *, kept: bool) -> None:
-    written = made(kept=kept, spec=json.loads(json.dumps(specs.plain(Spec(args=("true",))))) if kept else {})
+    written = made(kept=kept, spec=json.loads(json.dumps(spec_codec.plain(Spec(args=("true",))))) if kept else {})
     written.write(place)
     assert read(place) == written
     assert look(place) == written

@@ -11,13 +11,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from cellhold.digest import Digest
 from cellhold.errors import ImageNotFound, ImageRefused, RegistryFailed
 from cellhold.image import mediatypes
 from cellhold.image.descriptor import Descriptor
 from cellhold.image.registry import Logins, Registry, Settings, Way
 from cellhold.image.registry.patience import Patience
 from cellhold.image.registry.settings import Place
+from cellhold.spec.digest import Digest
 from liar import Answer, Liar
 
 if TYPE_CHECKING:

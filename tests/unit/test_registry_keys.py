@@ -11,12 +11,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from cellhold.digest import Digest
 from cellhold.errors import InvalidSpec, RegistryFailed
 from cellhold.image import mediatypes
 from cellhold.image.descriptor import Descriptor
 from cellhold.image.registry import Login, Logins, Registry, Settings, challenge, helpers
 from cellhold.image.registry.patience import Patience
+from cellhold.spec.digest import Digest
 from liar import Answer, Liar
 
 if TYPE_CHECKING:

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cellhold import hostpath, tmpfs
 from cellhold.cgroups.base import View
 from cellhold.errors import InvalidSpec, NotSupported
 from cellhold.image import directory
 from cellhold.image.model import Image, Stack
 from cellhold.init import prepare
 from cellhold.init.prepare import DEVICES
-from cellhold.linux import mount, process
+from cellhold.linux import hostpath, mount, process
 from cellhold.linux.capabilities import DEFAULT, mask
-from cellhold.rootfs import MASKED, NAMESPACES, READ_ONLY, plan
-from cellhold.sources import open_sources
-from cellhold.spec import Device, Limits, Mount, Spec
+from cellhold.rootfs import tmpfs
+from cellhold.rootfs.plan import MASKED, NAMESPACES, READ_ONLY, plan
+from cellhold.rootfs.sources import open_sources
+from cellhold.spec.spec import Device, Limits, Mount, Spec
 from cellhold.store.subids import Ids, own
 
 if TYPE_CHECKING:

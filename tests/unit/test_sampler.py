@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from cellhold.cgroups.base import Usage
-from cellhold.lifecycle import State
-from cellhold.outcome import Outcome, Why
+from cellhold.spec.lifecycle import State
+from cellhold.spec.outcome import Outcome, Why
 from cellhold_kernel.widgets.sampler import RECENT, Sampler
 
 if TYPE_CHECKING:
-    from cellhold_kernel.cellkernel import CellKernel
+    from cellhold_kernel.engine.local.cell_kernel import CellKernel
 
 MEBIBYTE = 1 << 20
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cellhold.errors import CellholdError, InvalidSpec
-from cellhold.spec import Exchange, Limits, Mount, Spec
+from cellhold.spec.spec import Exchange, Limits, Mount, Spec
 
 MIB = 1 << 20
 

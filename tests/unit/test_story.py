@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cellhold import story
-from cellhold.events import Step, listening, step
+from cellhold.container import trace
 from cellhold.image.model import Image, Stack
 from cellhold.init.steps import STEPS
-from cellhold.rootfs import plan
-from cellhold.spec import Limits, Spec
+from cellhold.rootfs.plan import plan
+from cellhold.spec.spec import Limits, Spec
+from cellhold.spec.tracing import Step, listening, step
 from cellhold.store.subids import own
 
 MIB = 1 << 20
@@ -24,7 +24,7 @@ STORY = [
 
 
 def test_the_chapters_come_in_the_order_of_time_each_with_its_title_once() -> None:
-    lines = story.text(list(reversed(STORY))).splitlines()
+    lines = trace.text(list(reversed(STORY))).splitlines()
     titles = [line for line in lines if line and not line.startswith(" ")]
     assert [title.split()[0] for title in titles] == ["on", "the", "PID", "the", "afterwards"]
     names = [line.split()[4] for line in lines if line.startswith("  ") and "+" in line]
@@ -32,13 +32,13 @@ def test_the_chapters_come_in_the_order_of_time_each_with_its_title_once() -> No
 
 
 def test_a_line_says_when_it_began_how_long_it_took_and_what_it_was() -> None:
-    (line,) = [line for line in story.text(STORY).splitlines() if "rootfs.pivot" in line]
+    (line,) = [line for line in trace.text(STORY).splitlines() if "rootfs.pivot" in line]
     assert line.split() == ["4.00", "ms", "+", "1.00", "rootfs.pivot", "pivot_root"]
-    assert story.text(STORY).splitlines()[-1].strip() == "520.00 ms in all"
+    assert trace.text(STORY).splitlines()[-1].strip() == "520.00 ms in all"
 
 
 def test_no_steps_are_no_story() -> None:
-    assert not story.text([])
+    assert not trace.text([])
 
 
 def test_every_step_of_pid_1_has_words() -> None:
@@ -52,7 +52,7 @@ def test_every_step_of_pid_1_has_words() -> None:
         views=(),
         seccomp=b"",
     )
-    words = story.details(made)
+    words = trace.details(made)
     assert {name for name, _ in STEPS} <= words.keys()
     assert all(words.values())
     assert words["launch.clone"] == "clone3: new namespaces user, pid, net, mnt, uts, ipc, time"
@@ -64,8 +64,8 @@ def test_every_step_of_pid_1_has_words() -> None:
 
 def test_limits_are_told_as_one_would_write_them() -> None:
     limits = Limits(memory_bytes=512 * MIB, cpus=1.5, cpuset="0", pids=64, disk_bytes=MIB, seconds=90)
-    assert story.limits_text(limits) == "memory 512 MiB, cpus 1.5, cpuset 0, pids 64, disk 1 MiB, time 1m30s"
-    assert story.limits_text(Limits(pids=None)) == "none"
+    assert trace.limits_text(limits) == "memory 512 MiB, cpus 1.5, cpuset 0, pids 64, disk 1 MiB, time 1m30s"
+    assert trace.limits_text(Limits(pids=None)) == "none"
 
 
 def test_a_step_is_told_to_who_listens_also_when_it_raises() -> None:

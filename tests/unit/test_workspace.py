@@ -12,12 +12,12 @@ import pytest
 
 import grants
 from cellhold.errors import InvalidSpec
-from cellhold_kernel.config import Settings
-from cellhold_kernel.folder import Folder
-from cellhold_kernel.workspace import Workspace
+from cellhold_kernel.settings.folder import Folder
+from cellhold_kernel.settings.settings import Settings
+from cellhold_kernel.settings.workspace import Workspace
 
 if TYPE_CHECKING:
-    from cellhold.spec import Mount
+    from cellhold.spec.spec import Mount
 
 
 def test_it_is_an_overlay_unless_something_else_is_said(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import zmq
 
-from cellhold_kernel.zmtp import MESSAGE_MOST, Arrived, Chunk, Room, Stream
+from cellhold_kernel.transport.zmtp import MESSAGE_MOST, Arrived, Chunk, Room, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

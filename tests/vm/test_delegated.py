@@ -14,7 +14,7 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 from cellhold import Container, Limits, Spec
-from cellhold.lifecycle import State
+from cellhold.spec.lifecycle import State
 from cellhold_kernel import install
 from kernels import running
 

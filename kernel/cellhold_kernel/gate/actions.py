@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellhold.errors import InvalidSpec, NotAllowed
-from cellhold_kernel.config import Trust
 from cellhold_kernel.gate.granted import GrantedAction, GrantedCommit, GrantedLook, GrantedPull
-from cellhold_kernel.tail import plain
+from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.settings.settings import Trust
 
 if TYPE_CHECKING:
     from cellhold_kernel.gate.request import ActionRequest, CommitRequest, LookRequest, PullRequest
-    from cellhold_kernel.policy import Policy
+    from cellhold_kernel.settings.policy import Policy
 
 ACTIONS = frozenset({"start", "pause", "unpause", "stop", "kill", "restart", "remove"})
 _SHOWN = 40

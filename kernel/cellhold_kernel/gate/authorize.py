@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cellhold.errors import NotAllowed
-from cellhold_kernel.config import Trust
 from cellhold_kernel.gate import actions, containers
 from cellhold_kernel.gate.granted import Granted
 from cellhold_kernel.gate.request import (
@@ -19,6 +18,7 @@ from cellhold_kernel.gate.request import (
     PullRequest,
     RunRequest,
 )
+from cellhold_kernel.settings.settings import Trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.gate.request import (
         Request,
     )
-    from cellhold_kernel.policy import Policy
+    from cellhold_kernel.settings.policy import Policy
 
 G = TypeVar("G", bound=Granted)
 

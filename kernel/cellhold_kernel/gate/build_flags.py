@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold.errors import InvalidSpec
-from cellhold_kernel.tail import plain
+from cellhold_kernel.protocol.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,14 +9,14 @@ from cellhold.build import dockerfile, stages
 from cellhold.image.platform import Platform
 from cellhold_kernel.gate import build_flags, containers
 from cellhold_kernel.gate.granted import GrantedBuild
-from cellhold_kernel.tail import plain
+from cellhold_kernel.protocol.text import plain
 
 if TYPE_CHECKING:
     from cellhold.build.stages import Plan
-    from cellhold_kernel.config import Trust
     from cellhold_kernel.gate.images import Images
     from cellhold_kernel.gate.request import BuildRequest
-    from cellhold_kernel.policy import Policy
+    from cellhold_kernel.settings.policy import Policy
+    from cellhold_kernel.settings.settings import Trust
 
 _SHOWN = 80
 

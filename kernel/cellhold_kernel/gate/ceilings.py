@@ -11,28 +11,28 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cellhold import quantity
 from cellhold.errors import InvalidSpec, NotAllowed
-from cellhold.spec import Limits
-from cellhold_kernel.config import KEYS, UNLIMITED, CellLimits, Kind, understood
+from cellhold.spec import units
+from cellhold.spec.spec import Limits
+from cellhold_kernel.settings.settings import KEYS, UNLIMITED, CellLimits, Kind, understood
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from cellhold_kernel.config import Said
     from cellhold_kernel.gate.request import Held
-    from cellhold_kernel.policy import Policy
+    from cellhold_kernel.settings.policy import Policy
+    from cellhold_kernel.settings.settings import Said
 
 NET_RATES = frozenset({"net-ingress", "net-egress"})
 _WITHOUT = frozenset({"cpuset", "memory-guard"})  # of these there is no more and no less
 _SUMMED: dict[str, Callable[[Any], str]] = {  # what adds up over containers, and how it is shown
-    "memory": quantity.size,
-    "memory-swap": quantity.size,
+    "memory": units.size,
+    "memory-swap": units.size,
     "cpus": lambda value: f"{value:g}",
     "pids": str,
-    "disk": quantity.size,
-    "net-ingress": quantity.rate,
-    "net-egress": quantity.rate,
+    "disk": units.size,
+    "net-ingress": units.rate,
+    "net-egress": units.rate,
 }
 
 

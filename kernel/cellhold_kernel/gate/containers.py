@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 from cellhold.errors import InvalidSpec
 from cellhold.image import is_oci
 from cellhold.network import NONE, is_own
-from cellhold.spec import Spec
-from cellhold_kernel.config import KEYS, CellLimits, Kind, Settings, Trust, understood
+from cellhold.spec.spec import Spec
 from cellhold_kernel.gate import metadata, mounts, networks
 from cellhold_kernel.gate.ceilings import Ceilings
 from cellhold_kernel.gate.granted import GrantedChange, GrantedContainer, GrantedEgress
+from cellhold_kernel.settings.settings import KEYS, CellLimits, Kind, Settings, Trust, understood
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellhold_kernel.config import Said
     from cellhold_kernel.gate.request import ChangeRequest, ContainerRequest, EgressRequest, Request
-    from cellhold_kernel.policy import Policy
+    from cellhold_kernel.settings.policy import Policy
+    from cellhold_kernel.settings.settings import Said
 
 _HOST = "host"
 

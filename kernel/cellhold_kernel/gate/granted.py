@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from cellhold_kernel.workspace import TARGET
+from cellhold_kernel.settings.workspace import TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellhold.spec import Limits, Mount, Spec
-    from cellhold_kernel.config import CellLimits, Settings, Trust
+    from cellhold.spec.spec import Limits, Mount, Spec
     from cellhold_kernel.gate.images import Images
+    from cellhold_kernel.settings.settings import CellLimits, Settings, Trust
 
 
 @dataclass(frozen=True, kw_only=True)

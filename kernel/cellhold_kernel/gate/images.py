@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 from cellhold import image
 from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.image.reference import Reference, new_name, notebook_name, notebook_of
-from cellhold_kernel.policy import Policy
-from cellhold_kernel.tail import plain
+from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.settings.policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

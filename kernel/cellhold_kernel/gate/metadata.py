@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 from cellhold.cgroups.processors import ranges
 from cellhold.errors import NotAllowed
 from cellhold.network import NONE
-from cellhold_kernel.config import GUARDS, KEYS, Kind, Trust
 from cellhold_kernel.gate.ceilings import built_in
-from cellhold_kernel.policy import EGRESSES
-from cellhold_kernel.tail import plain
-from cellhold_kernel.workspace import WAYS
+from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.settings.policy import EGRESSES
+from cellhold_kernel.settings.settings import GUARDS, KEYS, Kind, Trust
+from cellhold_kernel.settings.workspace import WAYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from cellhold_kernel.config import Settings
+    from cellhold_kernel.settings.settings import Settings
 
 _SHOWN = 64
 _CPUS_MOST = 4096  # of a list of processors that is compared one by one

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellhold import quantity
 from cellhold.errors import NotAllowed
-from cellhold_kernel.config import UNLIMITED, Trust
-from cellhold_kernel.tail import plain
-from cellhold_kernel.workspace import WAYS
+from cellhold.spec import units
+from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.settings.settings import UNLIMITED, Trust
+from cellhold_kernel.settings.workspace import WAYS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cellhold.spec import Limits, Mount
-    from cellhold_kernel.policy import Policy
+    from cellhold.spec.spec import Limits, Mount
+    from cellhold_kernel.settings.policy import Policy
 
 _SHOWN = 200
 
@@ -70,7 +70,7 @@ def check_memory(asked: str, size: int | None, limits: Limits, policy: Policy, t
     most = limits.memory_bytes
     if size is not None and most is not None and size > most and (trust < Trust.HOST or "memory" in policy.limits):
         raise NotAllowed(
-            f"cannot use {asked} of {quantity.size(size)}: it is memory, of which the container has {quantity.size(most)}",
+            f"cannot use {asked} of {units.size(size)}: it is memory, of which the container has {units.size(most)}",
             hint="a smaller size, or more memory",
         )
     if size is None and most is None and trust < Trust.HOST:

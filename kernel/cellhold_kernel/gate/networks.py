@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from cellhold.errors import NotAllowed
 from cellhold.network import NONE, is_own
-from cellhold.spec import LOOPBACK, shares_network
-from cellhold_kernel.config import Trust
-from cellhold_kernel.policy import EGRESSES
+from cellhold.spec.spec import LOOPBACK, shares_network
+from cellhold_kernel.settings.policy import EGRESSES
+from cellhold_kernel.settings.settings import Trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from cellhold.spec import Port
-    from cellhold_kernel.policy import Policy
+    from cellhold.spec.spec import Port
+    from cellhold_kernel.settings.policy import Policy
 
 ITS_KEYS = ("ports", "egress", "net-ingress", "net-egress")  # that mean nothing without one of its own
 _EGRESS = "internet"  # of a notebook that has a network and says no more

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from cellhold_kernel.config import Settings
 from cellhold_kernel.gate.granted import (
     Granted,
     GrantedAction,
@@ -23,12 +22,13 @@ from cellhold_kernel.gate.granted import (
     GrantedRun,
 )
 from cellhold_kernel.gate.images import Images, Names
+from cellhold_kernel.settings.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellhold.spec import Limits
-    from cellhold_kernel.policy import Policy
+    from cellhold.spec.spec import Limits
+    from cellhold_kernel.settings.policy import Policy
 
 G = TypeVar("G", bound=Granted)
 

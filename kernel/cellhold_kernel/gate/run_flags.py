@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellhold.errors import InvalidSpec
-from cellhold_kernel.tail import plain
+from cellhold_kernel.protocol.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

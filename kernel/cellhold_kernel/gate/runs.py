@@ -16,10 +16,10 @@ from cellhold_kernel.gate.granted import GrantedRun
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellhold.spec import Limits, Spec
-    from cellhold_kernel.config import Trust
+    from cellhold.spec.spec import Limits, Spec
     from cellhold_kernel.gate.request import RunRequest
-    from cellhold_kernel.policy import Policy
+    from cellhold_kernel.settings.policy import Policy
+    from cellhold_kernel.settings.settings import Trust
 
 _NOT_INHERITED = frozenset({"volume", "tmpfs", "ports"})  # of the notebook's container
 

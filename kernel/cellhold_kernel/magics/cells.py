@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cellhold_kernel.session import Session
-    from cellhold_kernel.working import Work
+    from cellhold_kernel.engine.session import Session
+    from cellhold_kernel.jobs.job import Work
 
 
 def begun(session: Session, code: str) -> tuple[Work, str] | None:

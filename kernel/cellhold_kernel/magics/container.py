@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellhold import quantity
 from cellhold.errors import CellholdError
 from cellhold.network import NONE
+from cellhold.spec import units
 from cellhold_kernel.magics.table import bundle
-from cellhold_kernel.tail import plain
+from cellhold_kernel.protocol.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cellhold.spec import Mount
-    from cellhold_kernel.cellkernel import CellKernel
-    from cellhold_kernel.session import Session
+    from cellhold.spec.spec import Mount
+    from cellhold_kernel.engine.local.cell_kernel import CellKernel
+    from cellhold_kernel.engine.session import Session
 
 
 def summary(session: Session) -> str:
@@ -49,13 +49,13 @@ def table(session: Session) -> Iterable[tuple[str, str]]:
     yield "image", plain(spec.image)
     if spec.hostname:
         yield "hostname", plain(spec.hostname)
-    yield "memory", _of(used.get("memory"), quantity.size(limits.memory_bytes) if limits.memory_bytes else None)
+    yield "memory", _of(used.get("memory"), units.size(limits.memory_bytes) if limits.memory_bytes else None)
     yield "cpus", f"{limits.cpus:g}" if limits.cpus else "no limit"
     if limits.cpuset:
         yield "cpuset", limits.cpuset
     yield "pids", _of(used.get("pids"), str(limits.pids) if limits.pids else None)
-    yield "disk", quantity.size(limits.disk_bytes) if limits.disk_bytes else "no limit"
-    yield "time", quantity.duration(limits.seconds) if limits.seconds else "no limit"
+    yield "disk", units.size(limits.disk_bytes) if limits.disk_bytes else "no limit"
+    yield "time", units.duration(limits.seconds) if limits.seconds else "no limit"
     yield "network", spec.network if spec.network == NONE else f"{spec.network}, egress {plain(str(spec.egress))}; %network tells more"
     yield "storage", spec.storage
     for mount in spec.mounts:
@@ -93,7 +93,7 @@ def _usage(kernel: CellKernel) -> dict[str, str]:
     except (CellholdError, OSError):  # no cgroup on this host, or it is just going away
         return {}
     found = {
-        "memory": quantity.size(usage.memory_bytes) if usage.memory_bytes is not None else None,
+        "memory": units.size(usage.memory_bytes) if usage.memory_bytes is not None else None,
         "pids": str(usage.pids) if usage.pids is not None else None,
         "cpu": f"{usage.cpu_seconds:.2f} s" if usage.cpu_seconds is not None else None,
     }

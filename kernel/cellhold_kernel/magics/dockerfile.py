@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cellhold.errors import InvalidSpec
-from cellhold_kernel.building import Build
-from cellhold_kernel.config import Trust
 from cellhold_kernel.gate import build_flags
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import BuildRequest
-from cellhold_kernel.tail import plain
+from cellhold_kernel.jobs.build import Build
+from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.settings.settings import Trust
 
 if TYPE_CHECKING:
-    from cellhold_kernel.session import Session
+    from cellhold_kernel.engine.session import Session
 
 _LINE = re.compile(r"%%dockerfile(?![\w.])(.*)")
 _USAGE = "write %%dockerfile NAME, and the Dockerfile below it"

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellhold import quantity
 from cellhold.errors import CellholdError, NotAllowed, NotSupported
-from cellhold_kernel.config import KEYS, Kind
+from cellhold.spec import units
 from cellhold_kernel.magics.table import bundle
+from cellhold_kernel.settings.settings import KEYS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from cellhold_kernel.session import Session
+    from cellhold_kernel.engine.session import Session
 
 _FIXED = frozenset({"disk", "time"})
 
@@ -64,8 +64,8 @@ def _rows(session: Session) -> Iterable[tuple[str, str]]:
         yield "disk", _of(_size(total - free) if limits.disk_bytes else None, _size(limits.disk_bytes), f"{_size(free)} left")
     except NotAllowed:  # without root nobody may look into it
         yield "disk", _size(limits.disk_bytes) or "no limit"
-    yield "time", quantity.duration(limits.seconds) if limits.seconds else "no limit"
-    yield "time of a cell", quantity.duration(cell.seconds) if cell.seconds else "no limit"
+    yield "time", units.duration(limits.seconds) if limits.seconds else "no limit"
+    yield "time of a cell", units.duration(cell.seconds) if cell.seconds else "no limit"
     yield "output of a cell", _size(cell.output_bytes) or "no limit"
     yield "a message of a cell", _size(cell.message_bytes) or "no limit"
     if cell.guard is not None:
@@ -77,4 +77,4 @@ def _of(used: str | None, limit: str | None, more: str) -> str:
 
 
 def _size(count: int | None) -> str | None:
-    return None if count is None else quantity.size(count)
+    return None if count is None else units.size(count)

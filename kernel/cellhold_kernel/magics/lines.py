@@ -15,8 +15,8 @@ from io import StringIO
 from typing import NamedTuple
 
 from cellhold.errors import InvalidSpec
-from cellhold_kernel import config
-from cellhold_kernel.tail import plain
+from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.settings import settings
 
 NAMES = ("container", "limits", "network")
 SHOWING = ("panel", "footer", "usage", "layers", "trace")
@@ -105,9 +105,9 @@ def assignments(name: str, line: str) -> dict[str, str]:
         key, equals, text = word.removeprefix("--").partition("=")
         if not equals:
             raise InvalidSpec(f"cannot use {plain(word, most=_SHOWN)}: not a key=value", hint=_usage(name))
-        if key not in config.KEYS:
-            raise config.unknown(key)
-        texts[key] = f"{texts[key]} {text}" if key in texts and key in config.REPEATED else text
+        if key not in settings.KEYS:
+            raise settings.unknown(key)
+        texts[key] = f"{texts[key]} {text}" if key in texts and key in settings.REPEATED else text
     return texts
 
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from cellhold.errors import CellholdError, NotSupported
 from cellhold.network import NONE, egress
 from cellhold.network.ports import told
-from cellhold.spec import shares_network
-from cellhold_kernel.tail import plain
-from cellhold_kernel.visiting import proxied, straight
-from cellhold_kernel.widgets.wiring import refused_by
+from cellhold.spec.spec import shares_network
+from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.settings.visiting import proxied, straight
+from cellhold_kernel.widgets.network_view import refused_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cellhold_kernel.cellkernel import CellKernel
-    from cellhold_kernel.session import Session
+    from cellhold_kernel.engine.local.cell_kernel import CellKernel
+    from cellhold_kernel.engine.session import Session
 
 
 def change(session: Session, texts: Mapping[str, str]) -> str:

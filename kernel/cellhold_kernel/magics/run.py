@@ -16,18 +16,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from cellhold.cli import options
 from cellhold.errors import InvalidSpec
-from cellhold_kernel import hostdirs
-from cellhold_kernel.config import Trust
-from cellhold_kernel.gate import run_flags
+from cellhold_kernel.gate import host_directories, run_flags
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import RunRequest
-from cellhold_kernel.running import Run
-from cellhold_kernel.tail import plain
+from cellhold_kernel.jobs.run import Run
+from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.settings.settings import Trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellhold_kernel.session import Session
+    from cellhold_kernel.engine.session import Session
 
 _LINE = re.compile(r"%%run(?![\w.])(.*)")
 _SHOWN = 64
@@ -105,4 +104,4 @@ def request(session: Session, wanted: Wanted) -> RunRequest:
 def start(session: Session, wanted: Wanted) -> Run:
     """Begin to run it. Raises CellholdError for what is refused, and for what is wrong."""
     rules = session.policy()
-    return Run(hostdirs.opened(authorize(request(session, wanted), Trust.CELL, rules), rules, session.workspace))
+    return Run(host_directories.opened(authorize(request(session, wanted), Trust.CELL, rules), rules, session.workspace))

@@ -5,16 +5,16 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from cellhold import story
+from cellhold.container import trace
 from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold_kernel.magics import limits
-from cellhold_kernel.tail import plain
-from cellhold_kernel.widgets import stack
+from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.widgets import layer_stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cellhold_kernel.session import Session
+    from cellhold_kernel.engine.session import Session
 
 
 def shown(session: Session, action: Sequence[str]) -> dict[str, str]:
@@ -27,7 +27,7 @@ def shown(session: Session, action: Sequence[str]) -> dict[str, str]:
     kernel = session.current or session.stopped
     if kernel is None:
         raise NotAllowed(f"cannot show the {word} of the container: there is none")
-    return _text(story.text(kernel.box.timings) if word == "trace" else stack.text(kernel))
+    return _text(trace.text(kernel.box.timings) if word == "trace" else layer_stack.text(kernel))
 
 
 def _text(text: str) -> dict[str, str]:

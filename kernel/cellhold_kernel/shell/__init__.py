@@ -2,7 +2,7 @@
 
     host kernel  --(unix sockets of the meeting, as to any cell kernel)-->  this process  --(pipes)-->  the shell, PID 2 of the container
 
-`companion.py` is what the host kernel uses of it; the rest is the process (__main__.py). Nothing of it is
+`shell_kernel.py` is what the host kernel uses of it; the rest is the process (__main__.py). Nothing of it is
 seen in the container, and whatever comes out of there is bytes from a stranger.
 
 A cell whose last command fails has failed: its error is `ExitStatus`, and what was queued behind it is not run. That is what

@@ -1,4 +1,4 @@
-"""The process, started by companion.py.
+"""The process, started by shell_kernel.py.
 
     cellhold_kernel.shell DIRECTORY LIFE COMMANDS CONTROL STDOUT STDERR ASK ASKED SHELL...
 
@@ -18,13 +18,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellhold_kernel import connection, meeting, wire
+from cellhold_kernel.protocol import connection, messages
 from cellhold_kernel.shell.asking import Asking
 from cellhold_kernel.shell.driver import Driver
 from cellhold_kernel.shell.kernel import ShellKernel
 from cellhold_kernel.shell.output import Output, Pace
 from cellhold_kernel.shell.sockets import Sockets
 from cellhold_kernel.shell.speaker import Speaker
+from cellhold_kernel.transport import socket_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,14 +41,14 @@ class Process:
     def __init__(self, life: int, pipes: Sequence[int], argv: Sequence[str]) -> None:
         """life, pipes: descriptors, as the module says; the meeting's directory is where we are."""
         found = connection.read(Path("connection.json"))
-        signer = wire.Signer(found.key, found.signature_scheme)
+        signer = messages.Signer(found.key, found.signature_scheme)
         commands, control, stdout, stderr, ask, theirs = pipes
         self._life = socket.socket(fileno=life)
         self._driver = Driver(commands, control)
         self._outputs = [Output("stdout", stdout), Output("stderr", stderr)]
         self._pace = Pace()
         self._asking = Asking(ask, theirs)
-        self._sockets = Sockets(meeting.NAMES)
+        self._sockets = Sockets(socket_directory.NAMES)
         self._speaker = Speaker(self._sockets, signer)
         self._kernel = ShellKernel(argv, self._driver, self._speaker, signer)
         self._has_greeted = False

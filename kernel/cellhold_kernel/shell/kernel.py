@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold import __version__
 from cellhold.linux.pidfd import TO_GROUP, pidfd_send_value
-from cellhold_kernel import wire
+from cellhold_kernel.protocol import messages
+from cellhold_kernel.protocol.text import plain
 from cellhold_kernel.shell import lines, words
 from cellhold_kernel.shell.history import History
-from cellhold_kernel.tail import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from cellhold_kernel.protocol.messages import Message
     from cellhold_kernel.shell.asking import Asked
     from cellhold_kernel.shell.control import Done
     from cellhold_kernel.shell.driver import Driver
     from cellhold_kernel.shell.speaker import Speaker
-    from cellhold_kernel.wire import Message
 
 _NOT_FOUND = 127
 _SETTLE_SECONDS = 0.1  # after an interrupt: it goes through PID 1, and must not hit the next cell's line while that is read
@@ -41,7 +41,7 @@ _SAYS_SYNTAX = ("syntax error", "unexpected eof while looking")
 class ShellKernel:
     """Answers what comes in. is_ready: the shell has said which it is; ending: a shutdown was asked for."""
 
-    def __init__(self, argv: Sequence[str], driver: Driver, speaker: Speaker, signer: wire.Signer) -> None:
+    def __init__(self, argv: Sequence[str], driver: Driver, speaker: Speaker, signer: messages.Signer) -> None:
         """argv: the shell's."""
         self.is_ready = False
         self.ending = False
@@ -84,9 +84,9 @@ class ShellKernel:
     def _is_in_order(self) -> None:
         self.is_ready = True
 
-    def received(self, channel: str, parts: Sequence[wire.Part]) -> None:
+    def received(self, channel: str, parts: Sequence[messages.Part]) -> None:
         """A message of the host kernel."""
-        message = wire.parse(parts)
+        message = messages.parse(parts)
         if message is None or not self._signer.verify(message):
             return
         if channel == "stdin":
@@ -164,7 +164,7 @@ class ShellKernel:
 
     def _info(self) -> dict[str, Any]:
         return {
-            "protocol_version": wire.PROTOCOL_VERSION,
+            "protocol_version": messages.PROTOCOL_VERSION,
             "implementation": "cellhold-shell",
             "implementation_version": __version__,
             "language_info": words.language(self._name, self._version),

@@ -9,12 +9,12 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cellhold_kernel.zmtp import Arrived, Room, Stream
+from cellhold_kernel.transport.zmtp import Arrived, Room, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from cellhold_kernel.wire import Part
+    from cellhold_kernel.protocol.messages import Part
 
 _KINDS = {"shell": "ROUTER", "control": "ROUTER", "stdin": "ROUTER", "iopub": "PUB"}
 _FULL_BYTES = 1 << 20

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from cellhold_kernel.protocol.messages import Message, Signer
     from cellhold_kernel.shell.sockets import Sockets
-    from cellhold_kernel.wire import Message, Signer
 
 
 class Speaker:

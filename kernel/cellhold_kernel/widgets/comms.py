@@ -13,8 +13,8 @@ from cellhold_kernel.widgets import saved
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellhold_kernel.front import Front
-    from cellhold_kernel.wire import Message, Signer
+    from cellhold_kernel.protocol.messages import Message, Signer
+    from cellhold_kernel.transport.frontend import Front
 
 TARGET = "jupyter.widget"
 _VERSION = "2.1.0"

@@ -8,31 +8,31 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from cellhold import quantity
 from cellhold.errors import CellholdError
-from cellhold_kernel import controls
-from cellhold_kernel.config import Trust
+from cellhold.spec import units
+from cellhold_kernel.engine import controls
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import LookRequest
-from cellhold_kernel.tail import plain
-from cellhold_kernel.widgets import report, sampler, stack
-from cellhold_kernel.widgets.faces import KINDS, Face
-from cellhold_kernel.widgets.looks import ASKED, COMPARE, Looks
+from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.settings.settings import Trust
+from cellhold_kernel.widgets import layer_stack, report, sampler
+from cellhold_kernel.widgets.inspector import ASKED, COMPARE, Looks
+from cellhold_kernel.widgets.network_view import Wiring
 from cellhold_kernel.widgets.painter import Painter
 from cellhold_kernel.widgets.sampler import Sampler
-from cellhold_kernel.widgets.wiring import Wiring
+from cellhold_kernel.widgets.views import KINDS, Face
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cellhold.cgroups.base import Usage
-    from cellhold.lifecycle import State
-    from cellhold.outcome import Outcome
-    from cellhold_kernel.cellkernel import CellKernel
-    from cellhold_kernel.controls import Controls
-    from cellhold_kernel.front import Front
-    from cellhold_kernel.loop import Loop
-    from cellhold_kernel.session import Session
+    from cellhold.spec.lifecycle import State
+    from cellhold.spec.outcome import Outcome
+    from cellhold_kernel.engine.controls import Controls
+    from cellhold_kernel.engine.local.cell_kernel import CellKernel
+    from cellhold_kernel.engine.session import Session
+    from cellhold_kernel.transport.frontend import Front
+    from cellhold_kernel.transport.loop import Loop
     from cellhold_kernel.widgets.comms import Comms
     from cellhold_kernel.widgets.sampler import CellUse
 
@@ -83,7 +83,7 @@ class Panel:
     def _text(self, name: str) -> str:
         kernel = self._kernel
         if name == "layers" and kernel is not None:
-            return stack.text(kernel)
+            return layer_stack.text(kernel)
         return report.text(self.snapshot())
 
     def _picture(self, *, patience: float) -> dict[str, Any]:
@@ -295,7 +295,7 @@ def _about(kernel: CellKernel | None) -> str:
     limits = kernel.spec.limits
     said = [f"image {plain(kernel.spec.image, most=80)}"]
     if limits.memory_bytes:
-        said.append(f"memory {quantity.size(limits.memory_bytes)}")
+        said.append(f"memory {units.size(limits.memory_bytes)}")
     if limits.cpus:
         said.append(f"{limits.cpus:g} cpus")
     return " · ".join([*said, f"network {kernel.spec.network}"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cellhold import quantity
-from cellhold_kernel.widgets import wiring
+from cellhold.spec import units
+from cellhold_kernel.widgets import network_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ def text(shown: Mapping[str, Any]) -> str:
     """shown: what the views get (`Panel.snapshot`)."""
     name = f"container {shown['id']}" if shown["id"] else "no container"
     lines = [f"{name} [{shown['state']}], {shown['about']}", *_uses(shown)]
-    lines += [f"  {line}" for line in wiring.text(shown["network"])]
+    lines += [f"  {line}" for line in network_view.text(shown["network"])]
     marks = [mark["text"] for mark in shown["marks"] if mark["kind"] in ("oom", "pids")]
     lines += [f"  ✖ {words}" for words in marks[-3:]]
     cells = shown["cells"][-_CELLS:]
@@ -32,12 +32,12 @@ def _uses(shown: Mapping[str, Any]) -> Iterator[str]:
     samples, limits = shown["samples"], shown["limits"]
     rows: list[tuple[str, str, float | None, Callable[[Any], str]]] = [
         ("cpu", "CPU", limits["cpus"], lambda value: f"{value:.2f} cores"),
-        ("memory", "memory", limits["memory"], quantity.size),
+        ("memory", "memory", limits["memory"], units.size),
         ("pids", "processes", limits["pids"], str),
-        ("disk", "writable layer", limits["disk"], quantity.size),
+        ("disk", "writable layer", limits["disk"], units.size),
     ]
     if shown["network"]:
-        rows += [(name, name, limits[name], lambda value: f"{quantity.size(int(value))}/s") for name in ("received", "sent")]
+        rows += [(name, name, limits[name], lambda value: f"{units.size(int(value))}/s") for name in ("received", "sent")]
     for name, title, limit, tell in rows:
         known = [sample[_AT[name]] for sample in samples if sample[_AT[name]] is not None]
         if not known:
@@ -63,11 +63,11 @@ def _cell(cell: Mapping[str, Any]) -> str:
     if cell["throttled"]:
         told.append(f"held back {cell['throttled']:.1f} s")
     if cell["peak"] is not None:
-        told.append(f"memory peak {quantity.size(cell['peak'])}")
+        told.append(f"memory peak {units.size(cell['peak'])}")
     if cell["memory_change"]:
-        told.append(f"change {'+' if cell['memory_change'] > 0 else '-'}{quantity.size(abs(cell['memory_change']))}")
+        told.append(f"change {'+' if cell['memory_change'] > 0 else '-'}{units.size(abs(cell['memory_change']))}")
     if cell["read"] or cell["written"]:
-        told.append(f"{quantity.size(cell['read'] or 0)} read, {quantity.size(cell['written'] or 0)} written")
+        told.append(f"{units.size(cell['read'] or 0)} read, {units.size(cell['written'] or 0)} written")
     if cell["files"] is not None:
         told.append(f"{cell['files']} files changed")
     return ", ".join(told)

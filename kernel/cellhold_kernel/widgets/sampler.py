@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cellhold.cgroups import Kept, Usage
 from cellhold.errors import CellholdError
-from cellhold.lifecycle import State
 from cellhold.network import NONE
-from cellhold.outcome import Why
+from cellhold.spec.lifecycle import State
+from cellhold.spec.outcome import Why
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cellhold.outcome import Outcome
-    from cellhold_kernel.cellkernel import CellKernel
+    from cellhold.spec.outcome import Outcome
+    from cellhold_kernel.engine.local.cell_kernel import CellKernel
 
 Number = TypeVar("Number", int, float)
 

@@ -9,8 +9,8 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cellhold_kernel.notebook import Notebook
-    from cellhold_kernel.wire import Message
+    from cellhold_kernel.protocol.messages import Message
+    from cellhold_kernel.settings.notebook import Notebook
 
 CONTROL = "jupyter.widget.control"  # asks for all states at once
 PREFIX = "cellhold-"  # of the ids of our comms: what runs in the container can have none that begins so, whether ours is open or not
@@ -41,5 +41,5 @@ def forges(message: Message) -> bool:
 
 
 def faces(notebook: Notebook | None) -> set[str]:
-    """The names that the saved file has of faces of the panel (faces.py)."""
+    """The names that the saved file has of faces of the panel (views.py)."""
     return set() if notebook is None else {match[1].decode("ascii") for match in notebook.find(_MARK)}

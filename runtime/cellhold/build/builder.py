@@ -19,7 +19,7 @@ from cellhold.build.scope import Scope
 from cellhold.build.state import State
 from cellhold.build.steps import Steps
 from cellhold.errors import BuildFailed, CellholdError, InvalidSpec
-from cellhold.image import arrival, stored
+from cellhold.image import ingest, stored
 from cellhold.image.fields import told
 from cellhold.image.progress import nobody as nobody_pulls
 from cellhold.image.reference import new_name
@@ -53,7 +53,7 @@ def build(  # noqa: PLR0913  # what is built, of what, where, how, and who is to
     Raises InvalidSpec with the line, BuildFailed with a program's status, ImageNotFound, RegistryFailed, SetupFailed ...
     """
     names = [new_name(one, aim=f"build {one}", owner=options.owner) for one in options.names]
-    with arrival.making(home):
+    with ingest.making(home):
         made = _Build(
             stages.plan(dockerfile.read(text, name), options.build_args, options.platform, options.target), context, home, options
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cellhold.build import archives, owners, sources
 from cellhold.build.instruction import Heredoc
 from cellhold.errors import InvalidSpec
-from cellhold.image import layer_arrival, stack
+from cellhold.image import layer_ingest, layer_queries
 from cellhold.layer.copy import Copies, Directory, Layers
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def of_image(state: State, where: str, home: Home) -> Origin:
     """COPY --from: another stage, or an image."""
     trees = state.trees(home)
     identity = None if state.on_host else " ".join(map(str, state.chain_ids))
-    source = Layers(trees, seccomp=layer_arrival.filtered(home), identity=identity)
+    source = Layers(trees, seccomp=layer_ingest.filtered(home), identity=identity)
     return Origin(trees=trees, source=source, where=where, keeps_owners=True)
 
 
@@ -112,10 +112,10 @@ class Copying:
         return Copies(pairs=tuple(pairs), lowers=self._trees, owner=owner, mode=self._mode, mtime_limit_seconds=self._epoch)
 
     def _unpacked(self, match: sources.Match, number: int) -> tuple[Source, Copies]:
-        seccomp = layer_arrival.filtered(self._home)
+        seccomp = layer_ingest.filtered(self._home)
         source = archives.Archive(self._origin.trees[0], match.path, self._place / f"archive{number}", seccomp=seccomp)
         destination = posixpath.join("/", self._state.text("WorkingDir"), self._instruction.destination)
-        place, missing, _is_directory = stack.spot(self._trees, os.fsencode(destination))
+        place, missing, _is_directory = layer_queries.spot(self._trees, os.fsencode(destination))
         pair = (b"", b"/".join((*place, *missing)))
         copies = Copies(pairs=(pair,), lowers=self._trees, owner=self._owner, mode=self._mode, mtime_limit_seconds=self._epoch)
         return source, copies

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from cellhold.build.instruction import refused
 from cellhold.errors import InvalidSpec
-from cellhold.layer.inside.glob import ANYTHING, DIRECTORIES, WITHIN, Glob, Letters, one
+from cellhold.layer.worker.glob import ANYTHING, DIRECTORIES, WITHIN, Glob, Letters, one
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from e2b_dockerfile_utils import parse_heredoc
 
-from cellhold import words
 from cellhold.errors import InvalidSpec
 from cellhold.image.fields import told
+from cellhold.spec import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellhold.errors import InvalidSpec
-from cellhold.image import stack
+from cellhold.image import layer_queries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,5 +54,5 @@ def _number(text: str) -> int:
 
 
 def _lines(path: str, trees: Sequence[Path]) -> list[list[str]]:
-    content = stack.content(trees, path.encode(), _MOST_BYTES) or b""
+    content = layer_queries.content(trees, path.encode(), _MOST_BYTES) or b""
     return [line.split(":") for line in content.decode(errors="replace").splitlines()]

@@ -1,7 +1,7 @@
 """What an instruction changes in an image's settings: the object "config" of its config, in Docker's words (Env, Cmd, WorkingDir ...).
 
 Pure functions: a mapping in, another one out. What OCI has no word for (Healthcheck, OnBuild, Shell) is kept where Docker keeps it.
-The texts of the history are told.py's, commands are command.py's; both are here under the names `history` and `run_command`.
+The texts of the history are history.py's, commands are command.py's; both are here under the names `history` and `run_command`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold.build import health, ports
 from cellhold.build.command import SCRIPT, RunCommand, args_of, run_command, shell_of
-from cellhold.build.told import history
+from cellhold.build.history import history
 from cellhold.build.variables import Variables
 from cellhold.image.config import MOST, MOST_VOLUMES
 from cellhold.image.model import DEFAULT_PATH

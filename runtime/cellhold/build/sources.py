@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cellhold.errors import InvalidSpec
-from cellhold.image import stack
-from cellhold.layer.inside.glob import LONGEST, name_pattern
+from cellhold.image import layer_queries
+from cellhold.layer.worker.glob import LONGEST, name_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ def matches(pattern: str, trees: Sequence[Path], *, is_left_out: Callable[[bytes
             parts.append((_checked(part, pattern) if is_pattern else os.fsencode(part), is_pattern))
     found = [
         Match(called=called, path=path, is_directory=is_directory)
-        for called, path, is_directory in (stack.matching(trees, parts) if trees else ())
+        for called, path, is_directory in (layer_queries.matching(trees, parts) if trees else ())
         if not (is_left_out(called, is_directory) or is_left_out(path, is_directory))
     ]
     if not found:
@@ -54,7 +54,7 @@ def matches(pattern: str, trees: Sequence[Path], *, is_left_out: Callable[[bytes
 
 
 def _checked(part: str, pattern: str) -> bytes:
-    """A component with stars, as layer/inside/glob.py reads it. Raises InvalidSpec."""
+    """A component with stars, as layer/worker/glob.py reads it. Raises InvalidSpec."""
     try:
         name_pattern(part)
     except ValueError as error:
@@ -70,7 +70,7 @@ def pairs(
     Raises InvalidSpec for several files that would all be called the same.
     """
     path = os.fsencode(posixpath.join("/", working_dir, destination).lstrip("/"))
-    place, missing, is_directory = stack.spot(trees, path)
+    place, missing, is_directory = layer_queries.spot(trees, path)
     goes_in = is_directory and not missing
     if destination.endswith(("/", "/.")) or destination in {".", ".."}:
         goes_in = True

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from cellhold.build.settings import SCRATCH
 from cellhold.build.variables import Variables
 from cellhold.errors import InvalidSpec
-from cellhold.image import arrival, config, host, stored, writing
+from cellhold.image import config, host, ingest, stored, writing
 from cellhold.image.config import History
 from cellhold.image.descriptor import Descriptor
 from cellhold.image.model import DEFAULT_PATH, Image
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from cellhold.digest import Digest
     from cellhold.image.layer_making import MadeLayer
     from cellhold.image.stored import StoredImage
+    from cellhold.spec.digest import Digest
     from cellhold.store.home import Home
 
 _PACKAGE_LISTS = ("/var/lib/dpkg/status", "/var/lib/rpm/rpmdb.sqlite", "/lib/apk/db/installed", "/var/lib/pacman/local")
@@ -161,7 +161,7 @@ class State:
         )
 
     def arrived(self, home: Home, *, names: Iterable[str], derived: tuple[str, Digest] | None = None) -> StoredImage:
-        """The image, in the store, under these names (in full). derived: as of arrival.arrive()."""
+        """The image, in the store, under these names (in full). derived: as of ingest.arrive()."""
         now = datetime.fromtimestamp(self.created, UTC)
         if self.base is not None:
             dropped = dict.fromkeys(json.loads(self.base.config.raw).get("config") or {})
@@ -188,7 +188,7 @@ class State:
         described = writing.config_descriptor(made)
         base = None if self.base is None else self.base.manifest
         manifest = writing.new_manifest(described, self.layers) if base is None else writing.changed_manifest(base, described, self.layers)
-        arrival.arrive(manifest, arrival.Nowhere(), home, names=names, on_host=self.on_host, derived=derived)
+        ingest.arrive(manifest, ingest.Nowhere(), home, names=names, on_host=self.on_host, derived=derived)
         return stored.read(manifest.digest, home, home.names.read())
 
 

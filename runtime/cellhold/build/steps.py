@@ -9,13 +9,13 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from cellhold.build import copying, owners, running, settings
-from cellhold.build.running import Program
+from cellhold.build import copying, owners, run_step, settings
+from cellhold.build.run_step import Program
 from cellhold.build.state import digest
 from cellhold.errors import InvalidSpec
-from cellhold.image import layer_making, stack
-from cellhold.layer.inside import writer
-from cellhold.layer.inside.output import compressor
+from cellhold.image import layer_making, layer_queries
+from cellhold.layer.worker import writer
+from cellhold.layer.worker.output import compressor
 from cellhold.store.scratch import scratch
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Steps:
         words = settings.history(instruction, state.settings, run_key=self._scope.run_key) or ""
 
         def make() -> MadeLayer | None:
-            return running.run(
+            return run_step.run(
                 Program(args=command.args, env=self._scope.run_env, files=files),
                 state,
                 self._home,
@@ -137,7 +137,7 @@ class Steps:
         changed = settings.applied(state.settings, instruction, stage_has_cmd=self._has_cmd)
         words = settings.history(instruction, changed) or ""
         path = os.fsencode(posixpath.join("/", str(changed["WorkingDir"])))
-        place, missing, is_directory = stack.spot(state.trees(self._home), path)
+        place, missing, is_directory = layer_queries.spot(state.trees(self._home), path)
         if not missing and not is_directory:
             raise InvalidSpec(f"cannot use {os.fsdecode(path)} as a directory: the image has a file there")
         uid, gid = owners.owner(state.text("User") or "0", state.trees(self._home)) if missing else (0, 0)

@@ -17,8 +17,8 @@ from struct import pack
 from typing import NamedTuple, Self
 
 from cellhold.errors import InvalidSpec
-from cellhold.hostpath import HostPath
 from cellhold.linux import bpf
+from cellhold.linux.hostpath import HostPath
 
 
 class Device(NamedTuple):

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from cellhold.cgroups import block, counters, devices, processors, refusals
 from cellhold.cgroups.writes import Write
-from cellhold.quantity import size
+from cellhold.spec.units import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from cellhold.spec import IoLimit, Limits
+    from cellhold.spec.spec import IoLimit, Limits
 
 PERIOD = 100_000  # microseconds; the kernel's default, so it need not be written
 THROTTLES = {

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from cellhold.cgroups import block, processors, refusals
 from cellhold.cgroups.writes import Write
-from cellhold.quantity import size
+from cellhold.spec.units import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from cellhold.spec import IoLimit, Limits
+    from cellhold.spec.spec import IoLimit, Limits
 
 PERIOD = 100_000  # microseconds, the kernel's default
 _RATES = {"read_bps": "rbps", "write_bps": "wbps", "read_iops": "riops", "write_iops": "wiops"}

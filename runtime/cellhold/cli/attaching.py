@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from cellhold.cli import terminal
 from cellhold.cli.copying import Feed, say, write_all
 from cellhold.errors import CellholdError
-from cellhold.outcome import Why
+from cellhold.spec.outcome import Why
 
 if TYPE_CHECKING:
-    from cellhold.detached import Detached
-    from cellhold.monitoring import Attached
+    from cellhold.container.detached import Detached
+    from cellhold.container.monitor import Attached
     from cellhold.store.record import Record
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)

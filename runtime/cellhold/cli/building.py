@@ -9,13 +9,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellhold import quantity
 from cellhold.cli import bars, files, options, signals, steps
 from cellhold.cli.copying import say
 from cellhold.cli.screen import sentences
+from cellhold.container.recovery import tidy
 from cellhold.errors import BuildFailed, CellholdError, InvalidSpec
+from cellhold.spec import units
 from cellhold.store.home import open_home
-from cellhold.sweep import tidy
 
 if TYPE_CHECKING:
     import argparse
@@ -81,13 +81,13 @@ def build(arguments: argparse.Namespace) -> int:
 
 def prune(_arguments: argparse.Namespace) -> int:
     """Do it, and say what space that has freed."""
-    from cellhold.image import naming  # noqa: PLC0415
+    from cellhold.image import tags  # noqa: PLC0415
     from cellhold.store import garbage  # noqa: PLC0415
 
     home = open_home()
     left = tidy(home)
-    freed = naming.forget_builds(home)
-    print(f"Total reclaimed space: {quantity.size(left + freed.size_bytes)}" if freed else garbage.hindrance(home))
+    freed = tags.forget_builds(home)
+    print(f"Total reclaimed space: {units.size(left + freed.size_bytes)}" if freed else garbage.hindrance(home))
     return 0
 
 

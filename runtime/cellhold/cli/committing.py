@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
 @signals.heard()
 def diff(arguments: argparse.Namespace) -> int:
     """List the changes."""
-    from cellhold import committing  # noqa: PLC0415  # what only images need is not loaded for containers
+    from cellhold.container import commit as committing  # noqa: PLC0415  # what only images need is not loaded for containers
 
     for change in committing.diff(arguments.container, open_home()).changes:
         print(f"{change.kind} {table.printable(change.path)}")
@@ -48,7 +48,7 @@ def diff(arguments: argparse.Namespace) -> int:
 @signals.heard()
 def commit(arguments: argparse.Namespace) -> int:
     """Make the image, and print its id."""
-    from cellhold import committing  # noqa: PLC0415
+    from cellhold.container import commit as committing  # noqa: PLC0415
 
     made = committing.commit(
         arguments.container, arguments.name, open_home(), author=arguments.author, message=arguments.message, pause=arguments.pause
@@ -60,6 +60,6 @@ def commit(arguments: argparse.Namespace) -> int:
 @signals.heard()
 def export(arguments: argparse.Namespace) -> int:
     """Write the tar."""
-    from cellhold import committing  # noqa: PLC0415
+    from cellhold.container import commit as committing  # noqa: PLC0415
 
     return files.written(arguments.output, lambda file: committing.export(arguments.container, file, open_home()))

@@ -8,12 +8,13 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cellhold import containers, network
+from cellhold import network
 from cellhold.cli import damage, filters, screen, table
+from cellhold.container import inventory
 from cellhold.errors import CellholdError
 from cellhold.network import ports
-from cellhold.outcome import Why
-from cellhold.quantity import ago, size
+from cellhold.spec.outcome import Why
+from cellhold.spec.units import ago, size
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ def show_list(arguments: argparse.Namespace) -> int:
     wanted = filters.parsed(arguments.filter, _KEYS)
     is_all = arguments.all or "status" in wanted or "exited" in wanted
     home = open_home()
-    known = [one for one in containers.listed(home) if (is_all or one.is_alive) and filters.holds(wanted, _fits(one))]
-    broken = [one for one in containers.unreadable(home) if (is_all or containers.is_held(one.place)) and _fits_broken(one, wanted)]
+    known = [one for one in inventory.listed(home) if (is_all or one.is_alive) and filters.holds(wanted, _fits(one))]
+    broken = [one for one in inventory.unreadable(home) if (is_all or inventory.is_held(one.place)) and _fits_broken(one, wanted)]
     damage.tell(broken)
     if arguments.quiet:
         ids = [*(one.id for one in known), *(one.name for one in broken)]
@@ -82,7 +83,7 @@ def _row_broken(broken: Unreadable) -> dict[str, str]:
 
 def _fits(known: Record) -> dict[str, Callable[[str], bool]]:
     state = "exited" if known.state == "stopped" else known.state
-    told = containers.health(known, open_home())
+    told = inventory.health(known, open_home())
     return {
         "id": known.id.startswith,
         "name": lambda value: value in known.name,
@@ -124,7 +125,7 @@ def status(known: Record) -> str:
     """As docker says it: "Up 5 minutes (Paused)", "Exited (137) 2 hours ago", "Created"."""
     if known.is_alive:
         since = ago(time.time() - (known.started or known.created)).removesuffix(" ago")
-        told = containers.health(known, open_home())
+        told = inventory.health(known, open_home())
         how = " (Paused)" if known.state == "paused" else "" if told is None else f" ({_HEALTH.get(told.status, told.status)})"
         return f"Up {since}{how}"
     if known.state == "restarting":
@@ -139,7 +140,7 @@ def _since(moment: float | None) -> str:
 def stats(arguments: argparse.Namespace) -> int:
     """Print what they use; until interrupted, unless --no-stream."""
     home = open_home()
-    wanted = [containers.find(text, home) for text in arguments.container]
+    wanted = [inventory.find(text, home) for text in arguments.container]
     before = _measured(wanted or _running())
     while True:
         time.sleep(_TICK_SECONDS)
@@ -156,14 +157,14 @@ def stats(arguments: argparse.Namespace) -> int:
 
 
 def _running() -> list[Record]:
-    return [one for one in containers.listed(open_home()) if one.is_alive]
+    return [one for one in inventory.listed(open_home()) if one.is_alive]
 
 
 def _measured(chosen: list[Record]) -> dict[str, tuple[float, Usage]]:
     found = {}
     for one in chosen:
         try:
-            found[one.id] = (time.monotonic(), containers.usage(one))
+            found[one.id] = (time.monotonic(), inventory.usage(one))
         except CellholdError:  # it has just ended, or has no group
             continue
     return found
@@ -195,7 +196,7 @@ def _use(known: Record, before: tuple[float, Usage] | None, now: tuple[float, Us
     }
 
 
-def _health(told: containers.Health) -> dict[str, Any]:
+def _health(told: inventory.Health) -> dict[str, Any]:
     last = {"Start": _moment(told.began).isoformat(), "ExitCode": told.last_status, "Output": told.output}
     return {"Status": told.status, "FailingStreak": told.failures, "Log": [last] if told.began else []}
 
@@ -215,7 +216,7 @@ def inspected(known: Record) -> dict[str, Any]:
             "OOMKilled": known.why == Why.MEMORY,
             "Pid": known.pid or 0,
             "ExitCode": known.status or 0,
-            **({} if (told := containers.health(known, open_home())) is None else {"Health": _health(told)}),
+            **({} if (told := inventory.health(known, open_home())) is None else {"Health": _health(told)}),
             "StartedAt": "" if known.started is None else _moment(known.started).isoformat(),
         },
         "Image": known.image,

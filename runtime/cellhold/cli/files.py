@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellhold import words
 from cellhold.cli.copying import say
 from cellhold.errors import CellholdError, InvalidSpec
+from cellhold.spec import words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,23 +6,23 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from cellhold import words
 from cellhold.cli import table
 from cellhold.cli.copying import say
 from cellhold.cli.screen import sentences
+from cellhold.container.recovery import sweep, tidy
 from cellhold.errors import CellholdError, ContainerNotFound
-from cellhold.quantity import ago, size
+from cellhold.spec import words
+from cellhold.spec.units import ago, size
 from cellhold.store.home import open_home
-from cellhold.sweep import sweep, tidy
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
     from datetime import datetime
 
-    from cellhold.digest import Digest
-    from cellhold.image.naming import Removed
     from cellhold.image.stored import StoredImage
+    from cellhold.image.tags import Removed
+    from cellhold.spec.digest import Digest
     from cellhold.store.home import Home
 
 FAILED = 1  # docker's, where some of several went wrong
@@ -133,8 +133,8 @@ def _rows(image: StoredImage, home: Home, bases: Mapping[Digest, Digest], *, in_
 
 def _container(name: str, home: Home) -> dict[str, Any] | None:
     """What is known of the container of that name, as docker looks for those first."""
-    from cellhold import containers  # noqa: PLC0415  # as below
     from cellhold.cli.containers import inspected  # noqa: PLC0415
+    from cellhold.container import inventory as containers  # noqa: PLC0415  # as below
 
     try:
         return inspected(containers.find(name, home))
@@ -181,21 +181,21 @@ def show_history(arguments: argparse.Namespace) -> int:
 
 def tag(arguments: argparse.Namespace) -> int:
     """Name it."""
-    from cellhold.image import naming  # noqa: PLC0415
+    from cellhold.image import tags  # noqa: PLC0415
 
-    naming.tag(arguments.source, arguments.name, open_home())
+    tags.tag(arguments.source, arguments.name, open_home())
     return 0
 
 
 def remove(arguments: argparse.Namespace) -> int:
     """Remove each; a sentence for each that cannot be removed, and status 1."""
-    from cellhold.image import naming  # noqa: PLC0415
+    from cellhold.image import tags  # noqa: PLC0415
 
     home, status = open_home(), 0
     sweep(home)  # what a crash has left may be made of it
     for name in arguments.image:
         try:
-            tell(naming.remove(name, home, force=arguments.force), home)
+            tell(tags.remove(name, home, force=arguments.force), home)
         except CellholdError as error:
             say(sentences(error))
             status = FAILED
@@ -204,14 +204,14 @@ def remove(arguments: argparse.Namespace) -> int:
 
 def prune(arguments: argparse.Namespace) -> int:
     """Ask, then remove."""
-    from cellhold.image import naming  # noqa: PLC0415
+    from cellhold.image import tags  # noqa: PLC0415
 
     what = "all images that no container is made of" if arguments.all else "all images without a name"
     if not arguments.force and not agreed(f"This removes {what}. Go on? [y/N] "):
         return 0
     home = open_home()
     freed = tidy(home)
-    removed = naming.prune(home, everything=arguments.all)
+    removed = tags.prune(home, everything=arguments.all)
     tell(removed, home)
     if removed.freed is not None:
         print(f"Total reclaimed space: {size(freed + removed.freed.size_bytes)}")

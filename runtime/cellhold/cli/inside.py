@@ -7,18 +7,18 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from cellhold import containers
 from cellhold.cli import options, table, terminal
 from cellhold.cli.attaching import FORWARDED, follow, tell_end
 from cellhold.cli.copying import Streams
-from cellhold.detached import Detached
+from cellhold.container import inventory
+from cellhold.container.detached import Detached
 from cellhold.errors import InvalidSpec
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
     import argparse
 
-    from cellhold.entering import Entered
+    from cellhold.container.exec import Entered
 
 
 def add(commands: Any) -> None:
@@ -103,7 +103,7 @@ def top(arguments: argparse.Namespace) -> int:
             "time": f"{int(one.seconds) // 3600:02d}:{int(one.seconds) // 60 % 60:02d}:{int(one.seconds) % 60:02d}",
             "cmd": one.args,
         }
-        for one in containers.processes(containers.find(arguments.container, open_home()))
+        for one in inventory.processes(inventory.find(arguments.container, open_home()))
     ]
     table.show(rows, ["uid", "pid", "ppid", "time", "cmd"], form="table")
     return 0
@@ -111,7 +111,7 @@ def top(arguments: argparse.Namespace) -> int:
 
 def copy(arguments: argparse.Namespace) -> int:
     """Copy one way or the other."""
-    from cellhold import copying  # noqa: PLC0415  # what other commands do without
+    from cellhold.container import cp  # noqa: PLC0415  # what other commands do without
 
     (ours, source), (theirs, target) = _place(arguments.source), _place(arguments.target)
     follow, owners = arguments.follow_link, arguments.archive
@@ -122,13 +122,13 @@ def copy(arguments: argparse.Namespace) -> int:
     if theirs is not None:
         box = Detached.find(theirs)
         if source == "-":
-            copying.into_from_tar(box, sys.stdin.buffer, target, owners=owners)
+            cp.into_from_tar(box, sys.stdin.buffer, target, owners=owners)
         else:
-            copying.into(box, source, target, follow=follow, owners=owners)
+            cp.into(box, source, target, follow=follow, owners=owners)
     elif target == "-":
-        copying.out_as_tar(Detached.find(str(ours)), source, sys.stdout.buffer, follow=follow)
+        cp.out_as_tar(Detached.find(str(ours)), source, sys.stdout.buffer, follow=follow)
     else:
-        copying.out(Detached.find(str(ours)), source, target, follow=follow, owners=owners)
+        cp.out(Detached.find(str(ours)), source, target, follow=follow, owners=owners)
     return 0
 
 

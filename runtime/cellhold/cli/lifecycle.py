@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cellhold import containers, damaged
 from cellhold.cli import options, terminal
 from cellhold.cli.copying import say
 from cellhold.cli.screen import sentences
-from cellhold.detached import Detached
+from cellhold.container import damaged, inventory
+from cellhold.container.detached import Detached
+from cellhold.container.recovery import sweep
 from cellhold.errors import CellholdError, ContainerNotFound, Damaged, InvalidSpec
-from cellhold.quantity import parse_seconds, parse_signal
-from cellhold.store import specs
+from cellhold.spec.units import parse_seconds, parse_signal
+from cellhold.store import spec_codec
 from cellhold.store.home import open_home
-from cellhold.sweep import sweep
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from cellhold.spec import Limits
+    from cellhold.spec.spec import Limits
     from cellhold.store.home import Home
 
 FAILED = 1  # docker's, where some of several went wrong
@@ -87,11 +87,11 @@ def stop(arguments: argparse.Namespace) -> int:
 
 
 def _stop(text: str, grace: float | None) -> None:
-    known = containers.find(text, open_home())
+    known = inventory.find(text, open_home())
     if known.kept:
         Detached(known.id).stop(grace)
     else:
-        containers.stop(known, 10.0 if grace is None else grace)
+        inventory.stop(known, 10.0 if grace is None else grace)
 
 
 def restart(arguments: argparse.Namespace) -> int:
@@ -107,11 +107,11 @@ def kill(arguments: argparse.Namespace) -> int:
 
 
 def _kill(text: str, number: int) -> None:
-    known = containers.find(text, open_home())
+    known = inventory.find(text, open_home())
     if known.kept:
         Detached(known.id).kill(number)
     else:
-        containers.send(known, number)
+        inventory.send(known, number)
 
 
 def pause(arguments: argparse.Namespace) -> int:
@@ -138,7 +138,7 @@ def remove(arguments: argparse.Namespace) -> int:
 
 def _remove(text: str, home: Home, *, force: bool, with_volumes: bool) -> None:
     try:
-        known = containers.find(text, home)
+        known = inventory.find(text, home)
     except ContainerNotFound:
         if not force:
             raise
@@ -152,7 +152,7 @@ def _remove(text: str, home: Home, *, force: bool, with_volumes: bool) -> None:
     if known.kept or not force:
         Detached.find(known.id, home).remove(force=force, with_volumes=with_volumes)
     else:
-        containers.remove_own(known, home)
+        inventory.remove_own(known, home)
 
 
 def rename(arguments: argparse.Namespace) -> int:
@@ -167,7 +167,7 @@ def update(arguments: argparse.Namespace) -> int:
 
 
 def _update(box: Detached, arguments: argparse.Namespace) -> None:
-    box.update(_changed(specs.limits(box.record.spec["limits"]), arguments), restart=arguments.restart)
+    box.update(_changed(spec_codec.limits(box.record.spec["limits"]), arguments), restart=arguments.restart)
 
 
 def _changed(present: Limits, arguments: argparse.Namespace) -> Limits:

@@ -8,15 +8,15 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from cellhold.cli import table
-from cellhold.quantity import size
+from cellhold.spec.units import size
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Iterator
 
-    from cellhold.image.looking import Change, Layer
-    from cellhold.store.survey import Found
+    from cellhold.image.layer_diff import Change, Layer
+    from cellhold.store.scan import Found
 
 NOT_FOUND = 1
 _MOST_WASTE = 10
@@ -42,11 +42,11 @@ def add(commands: Any) -> None:
 
 def show_layers(arguments: argparse.Namespace) -> int:
     """The stack, the topmost layer first, as it lies."""
-    from cellhold.image import looking, stored  # noqa: PLC0415  # what only images need is not loaded for containers
+    from cellhold.image import layer_diff, stored  # noqa: PLC0415  # what only images need is not loaded for containers
 
     home = open_home()
     image = stored.find(arguments.image, home)
-    layers = looking.layers(image, home)
+    layers = layer_diff.layers(image, home)
     if arguments.format == "json":
         print("\n".join(json.dumps(_object(layer)) for layer in layers))
         return 0
@@ -60,23 +60,23 @@ def show_layers(arguments: argparse.Namespace) -> int:
     print(
         f"\n{len(layers)} layer{'' if len(layers) == 1 else 's'}, {size(total)}; {size(waste)} wasted: replaced or removed by a layer above"
     )
-    for change in looking.wasted(layers)[: None if arguments.all else _MOST_WASTE]:
+    for change in layer_diff.wasted(layers)[: None if arguments.all else _MOST_WASTE]:
         print(f"  {size(change.hidden_bytes):>10}  {table.printable(change.path)}")
     return 0
 
 
 def show_which(arguments: argparse.Namespace) -> int:
     """Who answers, and what is beneath; status 1 where nobody does."""
-    from cellhold.image import looking, stored  # noqa: PLC0415
+    from cellhold.image import layer_diff, stored  # noqa: PLC0415
 
     home = open_home()
     image = stored.find(arguments.image, home)
-    answer = looking.lookup(image, home).which(arguments.path)
+    answer = layer_diff.lookup(image, home).which(arguments.path)
     place = table.printable(answer.path)
     if answer.layer is None:
         print(f"{place}: no layer has it")
         return NOT_FOUND
-    layer = looking.layers(image, home)[answer.layer - 1]
+    layer = layer_diff.layers(image, home)[answer.layer - 1]
     by = f"layer {layer.number} ({layer.diff_id.short}) {table.printable(_row(layer)['instruction'])}".rstrip()
     what = "removed" if answer.found is None else _kind(answer.found)
     print(f"{place}: {what} by {by}" if answer.found is None else f"{place}: {what}, from {by}")
@@ -86,7 +86,7 @@ def show_which(arguments: argparse.Namespace) -> int:
 
 
 def _row(layer: Layer) -> dict[str, str]:
-    from cellhold.image.looking import Kind  # noqa: PLC0415
+    from cellhold.image.layer_diff import Kind  # noqa: PLC0415
 
     return {
         "layer": str(layer.number),

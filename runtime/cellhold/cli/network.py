@@ -8,13 +8,13 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cellhold import containers
 from cellhold.cli import damage, options, table
 from cellhold.cli.lifecycle import each
+from cellhold.container import inventory
+from cellhold.container.recovery import sweep
 from cellhold.errors import CellholdError
-from cellhold.network import joining, leases, networks
+from cellhold.network import bridge, leases, networks
 from cellhold.store.home import open_home
-from cellhold.sweep import sweep
 
 if TYPE_CHECKING:
     import argparse
@@ -162,7 +162,7 @@ def prune(_arguments: argparse.Namespace) -> int:
     """Remove them, and say which."""
     home = open_home()
     sweep(home)
-    if gone := networks.prune(home, needed=containers.networks(home)):
+    if gone := networks.prune(home, needed=inventory.networks(home)):
         print("Deleted Networks:", *gone, sep="\n")
     return 0
 
@@ -170,12 +170,12 @@ def prune(_arguments: argparse.Namespace) -> int:
 def connect(arguments: argparse.Namespace) -> int:
     """Give the container one more device."""
     home = open_home()
-    joining.connect(containers.find(arguments.container, home), arguments.network, home, aliases=arguments.alias)
+    bridge.connect(inventory.find(arguments.container, home), arguments.network, home, aliases=arguments.alias)
     return 0
 
 
 def disconnect(arguments: argparse.Namespace) -> int:
     """Take it away."""
     home = open_home()
-    joining.disconnect(containers.find(arguments.container, home), arguments.network, home)
+    bridge.disconnect(inventory.find(arguments.container, home), arguments.network, home)
     return 0

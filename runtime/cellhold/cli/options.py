@@ -7,20 +7,21 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellhold import bundle, network
+from cellhold import network
+from cellhold.container.start import beyond_host
 from cellhold.errors import InvalidSpec
 from cellhold.linux.capabilities import DEFAULT, mask
 from cellhold.network import ports
-from cellhold.quantity import COUNT_MAXIMUM, parse_count, parse_cpus, parse_rate, parse_seconds, parse_signal, parse_size
-from cellhold.spec import PIDS_DEFAULT, Device, Health, IoLimit, Limits, Spec, check_hostname
-from cellhold.starting import beyond_host
-from cellhold.volumes import mount, tmpfs, volume
+from cellhold.rootfs.volumes import mount, tmpfs, volume
+from cellhold.spec import bundle
+from cellhold.spec.spec import PIDS_DEFAULT, Device, Health, IoLimit, Limits, Spec, check_hostname
+from cellhold.spec.units import COUNT_MAXIMUM, parse_count, parse_cpus, parse_rate, parse_seconds, parse_signal, parse_size
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Iterator
 
-    from cellhold.spec import Mount
+    from cellhold.spec.spec import Mount
 
 _ULIMIT_MAXIMUM = (1 << 63) - 1  # of setrlimit(2): more is RLIM_INFINITY, for which there is a word
 _NOT_GIVEN: tuple[Any, ...] = (None, [], False, "none", "disk", "no", "auto")  # the defaults below

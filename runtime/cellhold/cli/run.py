@@ -10,22 +10,22 @@ import signal
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
-from cellhold import story
 from cellhold.cli import options, terminal, transfer
 from cellhold.cli.attaching import FORWARDED, HINTS
 from cellhold.cli.copying import Streams, say
-from cellhold.container import Container
+from cellhold.container import trace
+from cellhold.container.container import Container
 from cellhold.errors import CellholdError, InvalidSpec, NotAllowed
-from cellhold.outcome import Why
+from cellhold.spec.outcome import Why
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from cellhold.detached import Detached
-    from cellhold.outcome import Outcome
-    from cellhold.spec import Spec
+    from cellhold.container.detached import Detached
+    from cellhold.spec.outcome import Outcome
+    from cellhold.spec.spec import Spec
 
 _SIGNALED = 128
 
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
             return _run_own(spec, arguments, tell_id)
         from cellhold.cli.attaching import follow as follow_detached  # noqa: PLC0415  # what --rm does without
         from cellhold.cli.attaching import tell_end  # noqa: PLC0415
-        from cellhold.detached import Detached  # noqa: PLC0415
+        from cellhold.container.detached import Detached  # noqa: PLC0415
 
         keys = terminal.detach_keys(arguments.detach_keys)
         box = Detached.create(spec, auto_remove=arguments.rm)
@@ -99,7 +99,7 @@ def _started(box: Detached, *, attach: bool, once: bool, keep: bool) -> Any:
 
 def create(arguments: argparse.Namespace) -> int:
     """Make it, and print its id."""
-    from cellhold.detached import Detached  # noqa: PLC0415  # as above
+    from cellhold.container.detached import Detached  # noqa: PLC0415  # as above
 
     spec = _spec(arguments)
     transfer.pull_for_run(spec.image, arguments.pull)
@@ -143,7 +143,7 @@ def _run_own(spec: Spec, arguments: argparse.Namespace, tell_id: Any) -> int:
     finally:
         container.remove(force=True)
         if arguments.trace:
-            say(story.text(container.timings) + "\n")
+            say(trace.text(container.timings) + "\n")
     if outcome.why in HINTS:
         was = "" if outcome.why is Why.LOST else "was "
         say(f"cellhold: container {container.name} {was}{outcome.sentence()}\nhint: {HINTS[outcome.why]}\n")
@@ -157,7 +157,7 @@ def _free(name: str | None) -> AbstractContextManager[None]:
     """Keep others from taking the name meanwhile. Raises InvalidSpec where one has it."""
     if name is None:
         return nullcontext()
-    from cellhold.detached import named  # noqa: PLC0415  # as above
+    from cellhold.container.detached import named  # noqa: PLC0415  # as above
     from cellhold.store.home import open_home  # noqa: PLC0415
 
     return named(name, open_home())

@@ -10,7 +10,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from cellhold import words
+from cellhold.spec import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

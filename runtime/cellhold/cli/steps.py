@@ -7,9 +7,9 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cellhold import quantity, words
 from cellhold.build.progress import Began, Warned, Wrote
 from cellhold.cli.screen import behind
+from cellhold.spec import units, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +58,7 @@ def title(began: Began) -> str:
 
 def ending(ended: Ended) -> str:
     """What came of a step."""
-    layer = "" if ended.layer_bytes is None else f", layer of {quantity.size(ended.layer_bytes)}"
+    layer = "" if ended.layer_bytes is None else f", layer of {units.size(ended.layer_bytes)}"
     return f"{'CACHED' if ended.cached else f'DONE {ended.seconds:.1f} s'}{layer}"
 
 

@@ -6,16 +6,18 @@ import os
 import platform
 from typing import TYPE_CHECKING, Any
 
-from cellhold import __version__, cgroups, containers, volumes
+from cellhold import __version__, cgroups
 from cellhold.cli import damage, table
-from cellhold.detached import Detached
+from cellhold.container import inventory
+from cellhold.container.detached import Detached
+from cellhold.container.recovery import sweep, tidy
 from cellhold.errors import CellholdError
-from cellhold.lifecycle import State
 from cellhold.network import networks
-from cellhold.quantity import size
+from cellhold.rootfs import volumes
+from cellhold.spec.lifecycle import State
+from cellhold.spec.units import size
 from cellhold.store import scratch, subids, tree
 from cellhold.store.home import open_home
-from cellhold.sweep import sweep, tidy
 
 if TYPE_CHECKING:
     import argparse
@@ -53,7 +55,7 @@ def df(arguments: argparse.Namespace) -> int:
 
     home = open_home()
     sweep(home)
-    known = containers.listed(home)
+    known = inventory.listed(home)
     images = stored.every(home)
     in_use = {chain for one in known for chain in one.layers}
     used = [image for image in images if any(str(chain) in in_use for chain in image.chain_ids)]
@@ -68,13 +70,13 @@ def df(arguments: argparse.Namespace) -> int:
         _scratch(taken.loose, home),
     ]
     table.show(rows, ["type", "total", "active", "size", "reclaimable"], form=arguments.format)
-    damage.tell([*containers.unreadable(home), *volumes.unreadable(home), *home.builds.unreadable()])
+    damage.tell([*inventory.unreadable(home), *volumes.unreadable(home), *home.builds.unreadable()])
     return 0
 
 
 def _containers(known: list[Record], home: Home) -> dict[str, str]:
     sizes = {one.id: _used(home.container(one.id)) for one in known}
-    broken = sum(_used(one.place) for one in containers.unreadable(home))
+    broken = sum(_used(one.place) for one in inventory.unreadable(home))
     idle = sum(sizes[one.id] for one in known if not one.is_alive)
     return _row("Containers", len(known), sum(one.is_alive for one in known), sum(sizes.values()) + broken, idle)
 
@@ -82,7 +84,7 @@ def _containers(known: list[Record], home: Home) -> dict[str, str]:
 def _volumes(home: Home) -> dict[str, str]:
     sizes = {one.name: _used(one.data) for one in volumes.every(home)}
     broken = sum(_used(one.place) for one in volumes.unreadable(home))
-    may_be_used = bool(containers.unreadable(home))
+    may_be_used = bool(inventory.unreadable(home))
     free = [name for name in sizes if not may_be_used and not volumes.users(name, home)]
     return _row("Local Volumes", len(sizes), len(sizes) - len(free), sum(sizes.values()) + broken, sum(sizes[name] for name in free))
 
@@ -90,7 +92,7 @@ def _volumes(home: Home) -> dict[str, str]:
 def _scratch(loose: int, home: Home) -> dict[str, str]:
     """What is under way, and what a crash left of it: images that come or are made, archives, and what nothing refers to."""
     places = [path for above in (home.root / scratch.NAME, home.root / "kernels") if above.is_dir() for path in above.iterdir()]
-    held = [path for path in places if containers.is_held(path)]
+    held = [path for path in places if inventory.is_held(path)]
     sizes = {path: _used(path) for path in places}
     size_bytes = loose + sum(sizes.values())
     return _row("Scratch", len(places), len(held), size_bytes, size_bytes - sum(sizes[path] for path in held))
@@ -112,7 +114,7 @@ def _used(path: Path) -> int:
 def prune(arguments: argparse.Namespace) -> int:
     """Ask, then remove, and say what that gave back."""
     from cellhold.cli.images import agreed, tell  # noqa: PLC0415  # as above
-    from cellhold.image import naming  # noqa: PLC0415
+    from cellhold.image import tags  # noqa: PLC0415
 
     images = "all images that no container is made of" if arguments.all else "all images without a name"
     more = ", anonymous volumes that no container has" if arguments.volumes else ""
@@ -121,7 +123,7 @@ def prune(arguments: argparse.Namespace) -> int:
         return 0
     home = open_home()
     freed = tidy(home)
-    stopped = [one for one in containers.listed(home) if one.kept and one.state in (State.STOPPED, State.CREATED)]
+    stopped = [one for one in inventory.listed(home) if one.kept and one.state in (State.STOPPED, State.CREATED)]
     if stopped:
         print("Deleted Containers:")
     for one in stopped:
@@ -132,7 +134,7 @@ def prune(arguments: argparse.Namespace) -> int:
             continue
         freed += written
         print(one.id)
-    if unused := networks.prune(home, needed=containers.networks(home)):
+    if unused := networks.prune(home, needed=inventory.networks(home)):
         print("Deleted Networks:", *unused, sep="\n")
     if arguments.volumes:
         sizes = {one.name: _used(one.data) for one in volumes.every(home)}
@@ -142,7 +144,7 @@ def prune(arguments: argparse.Namespace) -> int:
     with home.written():
         if steps := home.builds.clear():
             print(f"Deleted Build Cache: {steps} step{'s' if steps > 1 else ''}")
-    removed = naming.prune(home, everything=arguments.all)
+    removed = tags.prune(home, everything=arguments.all)
     tell(removed, home)
     freed += removed.freed.size_bytes if removed.freed is not None else 0
     print(f"Total reclaimed space: {size(freed)}")
@@ -154,7 +156,7 @@ def info(_arguments: argparse.Namespace) -> int:
     from cellhold.image import stored  # noqa: PLC0415  # as above
 
     home = open_home()
-    known = containers.listed(home)
+    known = inventory.listed(home)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     states = {what: sum(one.state == state for one in known) for what, state in (("Running", "running"), ("Paused", "paused"))}
     lines = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from cellhold import words
+from cellhold.spec import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

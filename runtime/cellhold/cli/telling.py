@@ -7,12 +7,13 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cellhold import logs, words
 from cellhold.cli import filters
 from cellhold.cli.copying import write_all
-from cellhold.detached import Detached
+from cellhold.container import logs
+from cellhold.container.detached import Detached
 from cellhold.errors import InvalidSpec
-from cellhold.quantity import parse_count, parse_seconds
+from cellhold.spec import words
+from cellhold.spec.units import parse_count, parse_seconds
 from cellhold.store import journal
 from cellhold.store.home import open_home
 

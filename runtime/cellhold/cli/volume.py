@@ -6,12 +6,12 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cellhold import volumes
 from cellhold.cli import damage, options, table
 from cellhold.cli.lifecycle import each
-from cellhold.quantity import size
+from cellhold.container.recovery import sweep, tidy
+from cellhold.rootfs import volumes
+from cellhold.spec.units import size
 from cellhold.store.home import open_home
-from cellhold.sweep import sweep, tidy
 
 if TYPE_CHECKING:
     import argparse

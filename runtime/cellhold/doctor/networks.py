@@ -6,7 +6,7 @@ import shutil
 
 from cellhold.doctor.feature import Feature, MissingError
 from cellhold.doctor.trial import trial
-from cellhold.network import links, usermode
+from cellhold.network import usermode, veth
 
 
 def _usermode() -> str:
@@ -16,7 +16,7 @@ def _usermode() -> str:
 
 
 def _ipv6() -> str:
-    if not links.has_ipv6():
+    if not veth.has_ipv6():
         raise MissingError("/proc/sys/net/ipv6/conf/all/disable_ipv6 is not 0")
     return "yes"
 

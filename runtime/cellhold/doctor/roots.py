@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellhold import overlaying
 from cellhold.doctor.feature import Feature, MissingError
 from cellhold.doctor.trial import trial
 from cellhold.init.fuse import DEVICE, PROGRAM
+from cellhold.rootfs import overlay
 from cellhold.store.home import default_root
 from cellhold.store.subids import is_rootless
 
@@ -42,7 +42,7 @@ def _overlay() -> str:
 
 def _fuse_overlay() -> str:
     place = str(store())
-    found = overlaying.find()
+    found = overlay.find()
     if found is None:
         raise MissingError(f"{PROGRAM} is not installed, or {DEVICE} may not be opened")
     trial("fuse_overlay", found, place)()

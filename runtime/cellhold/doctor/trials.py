@@ -20,7 +20,7 @@ if __name__ == "__main__":
 from cellhold.errors import CellholdError
 from cellhold.init import fuse
 from cellhold.linux import mount, process
-from cellhold.network import filters
+from cellhold.network import nft
 from cellhold.store import subids
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def network() -> None:
         raise PermissionError(errno.EPERM, "it takes root")
     process.unshare(process.CLONE_NEWNET)
     try:
-        filters.apply(_RULES)
+        nft.apply(_RULES)
     except CellholdError as error:
         raise OSError(errno.ENOTSUP, str(error)) from error
 

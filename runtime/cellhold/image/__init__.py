@@ -1,9 +1,9 @@
 """Images: what a container starts from. `find()` is the one door to all kinds.
 
 host.py directory.py    this machine's own files; a directory
-stored.py               OCI images in the store; naming.py: their names
+stored.py               OCI images in the store; tags.py: their names
 pulling.py pushing.py   to and from registries (registry/)
-arrival.py              how an image comes into the store, from wherever
+ingest.py              how an image comes into the store, from wherever
 reference.py descriptor.py manifest.py config.py platform.py    OCI's words, as values
 """
 
@@ -16,7 +16,7 @@ from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
     from cellhold.image.model import Image, Stack
-    from cellhold.spec import Spec
+    from cellhold.spec.spec import Spec
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 
@@ -64,7 +64,7 @@ def stacks_of(known: Record, home: Home) -> tuple[Stack, ...]:
         if known.rootfs:
             directory.check(found, tuple(known.rootfs), container=known.name)
         return found.stacks
-    from cellhold.digest import Digest  # noqa: PLC0415  # as above
     from cellhold.image import stored  # noqa: PLC0415
+    from cellhold.spec.digest import Digest  # noqa: PLC0415  # as above
 
     return stored.stacks(tuple(home.layers.tree(Digest.parse(text)) for text in known.layers), home, on_host=len(known.overlays) > 1)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from cellhold.digest import Digest
 from cellhold.image import fields
 from cellhold.image.platform import Platform
+from cellhold.spec.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

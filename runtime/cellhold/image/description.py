@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from cellhold.image.reference import Reference
 
 if TYPE_CHECKING:
-    from cellhold.digest import Digest
     from cellhold.image.stored import StoredImage
+    from cellhold.spec.digest import Digest
     from cellhold.store.home import Home
 
 _SHELL = ("/bin/sh -c #(nop) ", "/bin/sh -c ")

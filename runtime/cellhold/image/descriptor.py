@@ -11,8 +11,8 @@ from cellhold.image.platform import Platform
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellhold.digest import Digest
     from cellhold.image.fields import Field
+    from cellhold.spec.digest import Digest
 
 
 def _nothing() -> Mapping[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cellhold import hostpath
 from cellhold.errors import ImageNotFound
 from cellhold.image.model import Image, Stack
+from cellhold.linux import hostpath
 
 if TYPE_CHECKING:
-    from cellhold.hostpath import HostPath
+    from cellhold.linux.hostpath import HostPath
 
 
 def image(path: str, opened: HostPath | None = None) -> Image:

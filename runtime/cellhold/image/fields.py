@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from cellhold.digest import Digest
 from cellhold.errors import ImageRefused
+from cellhold.spec.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,15 +18,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from cellhold import hostpath
 from cellhold.errors import NotSupported
 from cellhold.image.model import DEFAULT_PATH, Image, Stack
+from cellhold.linux import hostpath
 from cellhold.store import durable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cellhold.hostpath import HostPath
+    from cellhold.linux.hostpath import HostPath
     from cellhold.store.home import Home
 
 _TREES = ("/usr", "/opt")

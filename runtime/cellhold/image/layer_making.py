@@ -11,11 +11,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cellhold.digest import Digest
-from cellhold.image import config, layer_arrival, mediatypes
+from cellhold.image import config, layer_ingest, mediatypes
 from cellhold.image.descriptor import Descriptor
 from cellhold.layer.unpack import Unpacking
-from cellhold.store import inside, subids
+from cellhold.spec.digest import Digest
+from cellhold.store import subids, user_namespace
 from cellhold.store.scratch import scratch
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def make(tar: Iterable[bytes], home: Home, *, below: Sequence[Digest] = (), boun
         with home.layers.draft(chain_id) as draft:
             if draft is not None:
                 _moved(place / "tree", draft.directory)
-                draft.keep(layer_arrival.facts(unpacked, unpacked.diff_id, chains[-1] if chains else None))
+                draft.keep(layer_ingest.facts(unpacked, unpacked.diff_id, chains[-1] if chains else None))
     return MadeLayer(descriptor=descriptor, diff_id=unpacked.diff_id, entries=unpacked.entries)
 
 
@@ -65,7 +65,7 @@ def _moved(tree: Path, to: Path) -> None:
     except PermissionError:
         if not subids.is_rootless():
             raise
-        inside.run(f"import os; os.rename({str(tree)!r}, {str(to)!r})")
+        user_namespace.run(f"import os; os.rename({str(tree)!r}, {str(to)!r})")
 
 
 def _taken(tar: Iterable[bytes], place: Path, home: Home, below: Sequence[Path], bounds: Bounds | None) -> tuple[Descriptor, Unpacked]:
@@ -74,7 +74,7 @@ def _taken(tar: Iterable[bytes], place: Path, home: Home, below: Sequence[Path],
     (place / "tree").chmod(0o755)
     check, size = hashlib.sha256(), 0
     with (
-        Unpacking(place / "tree", bounds=bounds, seccomp=layer_arrival.filtered(home)) as unpacking,
+        Unpacking(place / "tree", bounds=bounds, seccomp=layer_ingest.filtered(home)) as unpacking,
         (place / "layer").open("xb") as file,
     ):
         for chunk in tar:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from cellhold.digest import Digest
 from cellhold.errors import ImageNotFound, ImageRefused
 from cellhold.image import descriptor, fields, mediatypes
 from cellhold.image.fields import told
+from cellhold.spec.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from cellhold.spec import Mount
+from cellhold.spec.spec import Mount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from cellhold.digest import Digest
-    from cellhold.hostpath import HostPath
-    from cellhold.spec import Health, Spec
+    from cellhold.linux.hostpath import HostPath
+    from cellhold.spec.digest import Digest
+    from cellhold.spec.spec import Health, Spec
 
     Layer = Path | HostPath
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cellhold.digest import Digest
+    from cellhold.spec.digest import Digest
 
 
 class Doing(StrEnum):

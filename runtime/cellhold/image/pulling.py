@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellhold.errors import ImageRefused
-from cellhold.image import arrival, manifest, stored
+from cellhold.image import ingest, manifest, stored
 from cellhold.image.platform import Platform
 from cellhold.image.progress import nobody
 from cellhold.image.reference import Reference, new_name
@@ -35,9 +35,9 @@ def pull(
     wanted = Reference.parse(text)
     names = [] if wanted.digest else [new_name(text, aim=f"pull {text}")]  # docker: who names a digest moves no tag
     home = home or open_home()
-    with arrival.making(home), Registry(wanted.registry) as registry:
+    with ingest.making(home), Registry(wanted.registry) as registry:
         found, came_as = resolve(registry, wanted, platform or Platform.host())
-        arrival.arrive(found, _Repository(registry, wanted.repository), home, names=names, came_as=came_as, tell=tell, bounds=bounds)
+        ingest.arrive(found, _Repository(registry, wanted.repository), home, names=names, came_as=came_as, tell=tell, bounds=bounds)
         return stored.read(found.digest, home, home.names.read())
 
 

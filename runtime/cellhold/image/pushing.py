@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cellhold.errors import InvalidSpec
 from cellhold.image import stored
-from cellhold.image.layer_arrival import AT_ONCE
+from cellhold.image.layer_ingest import AT_ONCE
 from cellhold.image.progress import Doing, Progress, nobody
 from cellhold.image.reference import Reference
 from cellhold.image.registry import Registry, Way
@@ -15,9 +15,9 @@ from cellhold.image.side_by_side import SideBySide
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
-    from cellhold.digest import Digest
     from cellhold.image.descriptor import Descriptor
     from cellhold.image.progress import Tell
+    from cellhold.spec.digest import Digest
     from cellhold.store.home import Home
 
 _CAME = {Way.SENT: Doing.PUSHED, Way.MOUNTED: Doing.MOUNTED, Way.WAS_THERE: Doing.EXISTS}

@@ -14,8 +14,8 @@ import socket
 from dataclasses import dataclass, replace
 from typing import Self
 
-from cellhold.digest import Digest
 from cellhold.errors import InvalidSpec
+from cellhold.spec.digest import Digest
 
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_TAG = "latest"
@@ -116,7 +116,7 @@ def new_name(text: str, *, aim: str, owner: str = "") -> str:
 def notebook_name(owner: str, text: str) -> str:
     """What the image that a notebook calls `text` is called in the store: nobody else's name, whatever `text` is.
 
-    owner: the notebook's id (cellhold.spec.Spec.owner). Raises InvalidSpec for a name with a registry in it.
+    owner: the notebook's id (cellhold.spec.spec.Spec.owner). Raises InvalidSpec for a name with a registry in it.
     """
     wanted = Reference.parse(text)
     if wanted.registry != DEFAULT_REGISTRY or text.startswith(_SPELT_OUT):

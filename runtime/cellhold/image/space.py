@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError
-from cellhold.image import naming
+from cellhold.image import tags
 from cellhold.store import tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from cellhold.digest import Digest
     from cellhold.image.stored import StoredImage
+    from cellhold.spec.digest import Digest
     from cellhold.store.garbage import Referred
     from cellhold.store.home import Home
 
@@ -34,7 +34,7 @@ class Space:
 
 def space(images: Sequence[StoredImage], used: Iterable[StoredImage], home: Home) -> Space:
     """What there is. used: the images that containers are made of. Raises OSError."""
-    of_images, of_used, of_builds = naming.by_images(images), naming.by_images(used), naming.by_builds(home)
+    of_images, of_used, of_builds = tags.by_images(images), tags.by_images(used), tags.by_builds(home)
     blobs, layers = set(home.blobs.all()), set(home.layers.all())
 
     def size(wanted: Referred, *others: Referred) -> int:

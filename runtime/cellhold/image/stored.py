@@ -11,20 +11,20 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError, ImageNotFound, ImageRefused, InvalidSpec, NotAllowed
-from cellhold.image import config, host, manifest, stack
+from cellhold.image import config, host, layer_queries, manifest
 from cellhold.image.model import DEFAULT_PATH, Image, Stack
 from cellhold.image.reference import Reference
-from cellhold.quantity import parse_signal
-from cellhold.spec import Health
+from cellhold.spec.spec import Health
+from cellhold.spec.units import parse_signal
 from cellhold.store.names import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cellhold.digest import Digest
     from cellhold.image.config import Config, Healthcheck
     from cellhold.image.manifest import Manifest
+    from cellhold.spec.digest import Digest
     from cellhold.store.home import Home
     from cellhold.store.names import Table
 
@@ -195,7 +195,7 @@ def _parts(trees: tuple[Path, ...], target: str) -> Iterator[Path]:
     """The directories of the layers at a path: without links on the way, which a container could have put there."""
     names = [os.fsencode(name) for name in target.strip("/").split("/") if name]
     for tree in trees:
-        if stack.spot((tree,), b"/".join(names)) == (names, [], True):
+        if layer_queries.spot((tree,), b"/".join(names)) == (names, [], True):
             yield tree / target.strip("/")
 
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from cellhold.digest import Digest
     from cellhold.image.config import Config, History
     from cellhold.image.manifest import Manifest
     from cellhold.image.platform import Platform
+    from cellhold.spec.digest import Digest
 
 _SCHEMA = 2
 

@@ -1,4 +1,4 @@
-"""What is hidden in a mount of the user's, and what is fixed there (cellhold.spec.Mount): done when it is mounted, before anything runs.
+"""What is hidden in a mount of the user's, and what is fixed there (cellhold.spec): done when it is mounted, before anything runs.
 
 Whoever shares the directory may move names about meanwhile. So nothing here goes by a path from the root: a fixed
 directory is opened beneath the mount, compared with the one that was looked at when the covers were thought out, and

@@ -1,7 +1,7 @@
 """The launcher: one small, single-threaded process beside the caller that makes its containers and watches them.
 
-Started by `cellhold.launch` as `python -I -S`, because cloning the caller itself would copy its page tables (100 ms for 2 GB) and
-fork its threads. It ends when the caller does, takes its containers with it, and sweeps up after them.
+Started by `cellhold.container.launcher` as `python -I -S`, because cloning the caller itself would copy its page
+tables (100 ms for 2 GB) and fork its threads. It ends when the caller does, takes its containers with it, and sweeps up after them.
 
     caller  --(control, SOCK_SEQPACKET: one message a container, with descriptors)-->  launcher  --clone3-->  PID 1
     caller  <--(channel, one a container: marshal-led tuples)--  launcher  <--(report: lines of text)--  PID 1
@@ -380,5 +380,5 @@ def serve(host: Privileged) -> None:
     while os.getppid() == caller and is_dying(caller) and time.monotonic() < until:
         time.sleep(0.001)
     path = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    code = f"import sys; sys.path.append({path!r}); from cellhold.sweep import sweep; sweep()"
+    code = f"import sys; sys.path.append({path!r}); from cellhold.container.recovery import sweep; sweep()"
     os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", code])

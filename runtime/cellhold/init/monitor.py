@@ -1,8 +1,8 @@
 """The monitor: the launcher of one container that outlives whoever started it. It keeps the log, and serves those who attach.
 
-Two processes. The keeper, a shell, waits for the other one, outside of any user namespace, and then becomes `cellhold.aftermath`, a whole
-Python, which writes down how the container ended and starts it again where its policy says so. The monitor proper is the launcher
-(launcher.py) with one container. The lock on the container's directory is held by both.
+Two processes. The keeper, a shell, waits for the other one, outside of any user namespace, and then becomes
+`cellhold.container.restart_policy`, a whole Python, which writes down how the container ended and starts it again where its policy says
+so. The monitor proper is the launcher (launcher.py) with one container. The lock on the container's directory is held by both.
 
     starter --(control: what is kept, then one request as to the launcher, then LET_GO)--> monitor
     client  --(the container's socket: ATTACH, or a request for PID 1 with its descriptors)--> monitor
@@ -39,7 +39,7 @@ LET_GO = b"let go"
 ATTACH, ATTACH_ONCE, GREETING = b"attach", b"attach once", b"\0"  # once: nobody else is to write to its standard input
 STDOUT, STDERR = 1, 2
 _HEALTH = "health"  # the file that init/health.py describes
-_ENDED = "ended"  # the file that says how (sweep.py reads it): status, signal, whether the time was up; blank while it runs
+_ENDED = "ended"  # the file that says how (recovery.py reads it): status, signal, whether the time was up; blank while it runs
 _ENDED_BYTES = 32
 _PIECE = 32768
 _SIGKILL = 9
@@ -353,7 +353,7 @@ def _rootless(uids: Rows, gids: Rows, helpers: tuple[str, str] | None) -> Privil
 def keep(container_id: str, lock: int, waiting: int) -> NoReturn:
     """Wait until the monitor says whether a program ran, or is gone; where one ran, see to its end. A shell takes a tenth of our memory."""
     path = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    code = f"import sys; sys.path.append({path!r}); from cellhold.aftermath import main; main({container_id!r}, {lock})"
+    code = f"import sys; sys.path.append({path!r}); from cellhold.container.restart_policy import main; main({container_id!r}, {lock})"
     process.close_on_exec(3)
     os.dup2(waiting, 3)
     os.set_inheritable(lock, True)

@@ -13,7 +13,7 @@ When that socket closes, the launcher is gone, and PID 1 ends: the kernel then k
 
 What comes on it asks for one more process in here (`docker exec`), as descriptors: what differs from the program's plan (a memfd),
 a channel of its own for the same reports, and its 0, 1, 2 and so on, none for a terminal. On that channel a signal is a byte.
-With "carry" in the plan the process is one of ours (carry.py). A plan without args has no program: PID 1 waits until it is killed.
+With "carry" in the plan the process is one of ours (file_transfer.py). A plan without args has no program: PID 1 waits until it is killed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import select
 import time
 from struct import pack, unpack, unpack_from
 
-from cellhold.init import carry, program, terminal
+from cellhold.init import file_transfer, program, terminal
 from cellhold.init.steps import STEPS
 from cellhold.linux import process
 from cellhold.linux.pidfd import SI_QUEUE, TO_GROUP
@@ -163,7 +163,7 @@ def carrying(plan: Plan, stdio: list[int]) -> int:
     if pid == 0:
         status = 1
         try:
-            status = carry.serve(plan["carry"], stdio)
+            status = file_transfer.serve(plan["carry"], stdio)
         finally:
             os._exit(status)
     return pid

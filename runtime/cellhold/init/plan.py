@@ -49,7 +49,7 @@ class Bind(TypedDict):
 
 
 class Fixed(TypedDict):
-    """See cellhold.spec.Fixed."""
+    """See cellhold.spec.spec.Fixed."""
 
     path: str
     identity: tuple[int, int]
@@ -122,4 +122,4 @@ class Plan(TypedDict):
     env: dict[str, str]
     oom_score_adj: int  # 0: as it is
     seconds: float | None  # wall time after which the launcher kills it
-    carry: NotRequired[dict[str, object]]  # of a process that copies files (init/carry.py)
+    carry: NotRequired[dict[str, object]]  # of a process that copies files (init/file_transfer.py)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cellhold.layer.inside.job import Bounded
+    from cellhold.layer.worker.job import Bounded
 
 
 @dataclass(frozen=True, kw_only=True)

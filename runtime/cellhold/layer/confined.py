@@ -19,7 +19,7 @@ import zstandard
 
 from cellhold import helper
 from cellhold.errors import ImageRefused, NotSupported
-from cellhold.hostpath import HostPath
+from cellhold.linux.hostpath import HostPath
 from cellhold.store import ids, subids
 from cellhold.store.home import default_root
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from cellhold.layer.bounds import Bounds
-    from cellhold.layer.inside.job import Job, Layer
+    from cellhold.layer.worker.job import Job, Layer
 
 MEMORY_BYTES = 1 << 30
 _MESSAGE = 65536
@@ -98,7 +98,7 @@ class Confined:
 def _started(data: int, control: int) -> int:
     """A session of its own: Ctrl-C is not for it."""
     return helper.spawn(
-        "from cellhold.layer.inside.supervisor import main; main()",
+        "from cellhold.layer.worker.supervisor import main; main()",
         {0: data, 3: control},
         env={"CELLHOLD_HOME": str(default_root())},  # so that what is left over can be told apart from another store's
         places=[_home_of(isal), _home_of(zstandard)],

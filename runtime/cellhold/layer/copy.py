@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Protocol
 from cellhold.errors import ImageRefused
 from cellhold.layer import confined
 from cellhold.layer.bounds import Bounds
-from cellhold.layer.inside import writer
-from cellhold.layer.inside.copying import Copying, Nothing
-from cellhold.layer.inside.output import Output
+from cellhold.layer.worker import writer
+from cellhold.layer.worker.copying import Copying, Nothing
+from cellhold.layer.worker.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
-    from cellhold.layer.inside.output import Sink
+    from cellhold.layer.worker.output import Sink
 
 _CHUNK_BYTES = 256 << 10
 _WHAT = "copy"

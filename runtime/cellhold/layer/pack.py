@@ -10,16 +10,16 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
-from cellhold.digest import Digest
 from cellhold.errors import ImageRefused
 from cellhold.layer import confined
 from cellhold.layer.bounds import Bounds
+from cellhold.spec.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from cellhold.hostpath import HostPath
+    from cellhold.linux.hostpath import HostPath
     from cellhold.store.subids import Ids
 
 _CHUNK_BYTES = 256 << 10

@@ -10,10 +10,10 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from cellhold.digest import Digest
 from cellhold.errors import ImageRefused
 from cellhold.layer import confined
 from cellhold.layer.bounds import Bounds
+from cellhold.spec.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -2,19 +2,19 @@
 
     networks.py   networks as people know them: a name, a subnet, a bridge device; kept in the store
     leases.py     who is on a network: addresses, names and published ports, given out under a lock
-    joining.py    a container's way onto its network and off it again; what the rest of Cellhold calls
+    bridge.py    a container's way onto its network and off it again; what the rest of Cellhold calls
     sharing.py    a network that is not its own: this host's, or another container's
-    gate.py       where a container's PID 1 hands its namespaces out and waits
+    namespace_handover.py       where a container's PID 1 hands its namespaces out and waits
     usermode.py   the same without root, by a program that stack.py starts
     slirp.py      slirp4netns, one of them
     forwarding.py published TCP ports beside slirp4netns
     pasta.py      pasta, the other
-    links.py      devices, addresses, routes and rates, by rtnetlink
-    rules.py      what the host's packet filter does for all of them: one table, written anew from the leases
+    veth.py      devices, addresses, routes and rates, by rtnetlink
+    firewall.py      what the host's packet filter does for all of them: one table, written anew from the leases
     filters.py    nft(8), here and in a container's network namespace
     entering.py   work done in a container's network namespace
     egress.py     whom a container may talk to: rules in its own network namespace
-    naming.py     the process of a network's name server; housekeeping.py: what it clears up after containers
+    dns.py     the process of a network's name server; housekeeping.py: what it clears up after containers
     nameserver.py its answers: members.py who is there, questions.py their form, upstream.py what others know, shares.py
     names.py      which of the containers' names mean them, and to whom
     ports.py      published ports as people write them
@@ -32,19 +32,19 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold.errors import NotAllowed, NotSupported
-from cellhold.spec import shares_network
+from cellhold.spec.spec import shares_network
 from cellhold.store import durable, subids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from cellhold.network.bridge import Joined
     from cellhold.network.egress import Refused
-    from cellhold.network.joining import Joined
     from cellhold.network.leases import Lease
     from cellhold.network.networks import Network
     from cellhold.network.sharing import Shared
     from cellhold.network.usermode import UserMode
-    from cellhold.spec import Spec
+    from cellhold.spec.spec import Spec
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 
@@ -67,14 +67,14 @@ class Connection(NamedTuple):
 
 def default() -> str:
     """Of a container that is run by hand and has none said: CELLHOLD_NETWORK, else bridge where that can be had, else none."""
-    from cellhold.network import filters, usermode  # noqa: PLC0415  # as said above
+    from cellhold.network import nft, usermode  # noqa: PLC0415  # as said above
 
     if configured := os.environ.get("CELLHOLD_NETWORK"):
         return configured
     if subids.is_rootless():
         return "bridge" if usermode.missing() is None else NONE
     try:
-        filters.library()
+        nft.library()
     except NotSupported:
         return NONE
     return "bridge"
@@ -87,18 +87,18 @@ def check(spec: Spec, home: Home) -> None:
 
         sharing.check(spec, home)
     elif spec.network != NONE:
-        from cellhold.network import joining  # noqa: PLC0415  # as said above
+        from cellhold.network import bridge  # noqa: PLC0415  # as said above
 
-        joining.check(spec, home)
+        bridge.check(spec, home)
 
 
 def join(spec: Spec, container: str, name: str, home: Home) -> Joined | UserMode | None:
     """Its place on a network, if it is to have one; nothing is taken yet. Raises NetworkNotFound."""
     if not is_own(spec.network):
         return None
-    from cellhold.network import joining  # noqa: PLC0415  # as said above
+    from cellhold.network import bridge  # noqa: PLC0415  # as said above
 
-    return joining.join(spec, container, name, home)
+    return bridge.join(spec, container, name, home)
 
 
 def is_own(network: str) -> bool:
@@ -170,18 +170,18 @@ def _traffic(words: Sequence[str] | None, columns: Mapping[str, int]) -> dict[st
 
 def refused(container: str, home: Home) -> list[Refused]:
     """What a container that runs wanted and did not get by its policy, the most often first. Raises NotAllowed, SetupFailed."""
-    from cellhold.network import joining  # noqa: PLC0415  # as said above
+    from cellhold.network import bridge  # noqa: PLC0415  # as said above
 
-    return joining.refused(container, home)
+    return bridge.refused(container, home)
 
 
 def restrict(known: Record, policy: str, home: Home) -> None:
     """Give a container that runs another egress policy. Raises InvalidSpec, NotAllowed where it is on no network, SetupFailed."""
-    from cellhold.network import egress, joining  # noqa: PLC0415  # as said above
+    from cellhold.network import bridge, egress  # noqa: PLC0415  # as said above
 
     if not known.networks:
         raise NotAllowed(f"cannot change egress of container {known.name}: it is on no network", hint="network=bridge, when it is made")
-    joining.restrict(known.id, egress.parsed(policy), home)
+    bridge.restrict(known.id, egress.parsed(policy), home)
 
 
 def rename(container: str, new: str, home: Home) -> None:
@@ -195,9 +195,9 @@ def rename(container: str, new: str, home: Home) -> None:
 def release(container: str, home: Home) -> None:
     """Take a container off its networks; a second time there is nothing to do."""
     if any(home.networks.glob(f"*/leases/{container}")):
-        from cellhold.network import joining  # noqa: PLC0415  # as said above
+        from cellhold.network import bridge  # noqa: PLC0415  # as said above
 
-        joining.release(container, home)
+        bridge.release(container, home)
 
 
 def reclaim(home: Home) -> None:
@@ -206,6 +206,6 @@ def reclaim(home: Home) -> None:
         with home.networks_locked():
             durable.clear(home.networks)
     if (home.networks / ".rules").exists() or any(home.networks.glob("*/leases/*")):
-        from cellhold.network import joining  # noqa: PLC0415  # as said above
+        from cellhold.network import bridge  # noqa: PLC0415  # as said above
 
-        joining.reclaim(home)
+        bridge.reclaim(home)

@@ -9,7 +9,7 @@ Whatever the policy is, link-local addresses are refused: the metadata service o
 public system is answered with is let in where it is public: who answers for it need not be whom the list means (DNS rebinding).
 
 Others on a network of the user's own can always be reached; on the default one only with `all`. What is refused is answered with
-"administratively prohibited", and remembered with where it wanted to go. Names are let in as the name server answers them (naming.py),
+"administratively prohibited", and remembered with where it wanted to go. Names are let in as the name server answers them (dns.py),
 for as long as the answer holds; a connection that was let in goes on until the policy changes: then each is judged anew.
 
 With IPv6 there is a rule whatever the policy is: only the container's own address may be spoken from. (With IPv4 the kernel sees to
@@ -26,9 +26,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold.errors import InvalidSpec
-from cellhold.network import filters, links, ports
+from cellhold.network import nft, ports, veth
 from cellhold.network.networks import DEFAULT
-from cellhold.spec import PORT_MAXIMUM
+from cellhold.spec.spec import PORT_MAXIMUM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -235,7 +235,7 @@ def script(policy: Policy, on: Sequence[Membership], *, is_new: bool = False) ->
         ]
     if policy.is_limited:
         lines += [f"table inet {TABLE} {{", *_sets(policy), *_chains(policy, on), "}"]
-    elif not all(one.is_policed for one in on):  # nobody's host has rules for it (rules.py)
+    elif not all(one.is_policed for one in on):  # nobody's host has rules for it (firewall.py)
         lines += [
             f"table inet {TABLE} {{",
             "  chain output {",
@@ -294,7 +294,7 @@ def _chains(policy: Policy, on: Sequence[Membership]) -> Iterator[str]:
             yield f"    ip6 daddr {network.gateway6} goto refuse"
             yield f"    ip6 daddr {network.subnet6} goto allow"
     if policy.kind == "internet":
-        near = [one for one in links.own_addresses() if not _is_special(one)]
+        near = [one for one in veth.own_addresses() if not _is_special(one)]
         yield f"    ip daddr {{ {', '.join([*_NOT_PUBLIC, *(one for one in near if ':' not in one)])} }} goto refuse"
         yield f"    ip6 daddr {{ {', '.join([*_NOT_PUBLIC6, *(one for one in near if ':' in one)])} }} goto refuse"
         yield "    meta nfproto ipv4 goto allow"
@@ -362,7 +362,7 @@ def refused(namespace: int, user: int | None = None) -> list[Refused]:
     """
     found = []
     for of in _OF.values():
-        for entry in filters.listed(f"set inet {TABLE} refused{of}", namespace=namespace, user=user):
+        for entry in nft.listed(f"set inet {TABLE} refused{of}", namespace=namespace, user=user):
             for element in entry.get("set", {}).get("elem", ()):
                 address, protocol, port = element["elem"]["val"]["concat"]
                 found.append(Refused(str(address), str(protocol), int(port), int(element["elem"]["counter"]["packets"])))

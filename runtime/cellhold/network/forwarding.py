@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 from cellhold import helper
 from cellhold.errors import SetupFailed
 from cellhold.linux import process
-from cellhold.network import stack
+from cellhold.network import usermode_process
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import ExitStack
 
-    from cellhold.network.stack import Stack
-    from cellhold.spec import Port
+    from cellhold.network.usermode_process import Stack
+    from cellhold.spec.spec import Port
 
 _BACKLOG = 4096
 _PIPE = 1 << 20  # what a direction holds at most; pipe(7) gives less where its user has many
@@ -57,7 +57,7 @@ def start(at: Stack, ports: Sequence[Port], closing: ExitStack) -> int:
             *(__name__, at.lease.address, *map(str, (at.gate, tell, at.user, at.namespace)), *pairs),
             bounds=helper.Bounds(memory_bytes=2 << 30),
         )
-        stack.start(words, pass_fds=[*(one.fileno() for one in listening), at.gate, tell, at.user, at.namespace])
+        usermode_process.start(words, pass_fds=[*(one.fileno() for one in listening), at.gate, tell, at.user, at.namespace])
     return ready
 
 

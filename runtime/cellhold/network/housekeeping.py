@@ -1,6 +1,6 @@
 """What a network's name server clears up after containers: rules, cables, the device.
 
-Called by naming.py, on the main thread of the name server's process, which it blocks.
+Called by dns.py, on the main thread of the name server's process, which it blocks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError
 from cellhold.linux import inotify
-from cellhold.network import leases, links, rules
+from cellhold.network import firewall, leases, veth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +30,8 @@ def take_away(network: Network, home: Home) -> None:
     All rules go if nobody is on any network. The caller has the networks' lock.
     """
     with suppress(CellholdError):
-        links.remove_bridge(network)
-        (rules.write if any(leases.every(home)) else rules.remove)(home)
+        veth.remove_bridge(network)
+        (firewall.write if any(leases.every(home)) else firewall.remove)(home)
 
 
 class Housekeeping:
@@ -55,8 +55,8 @@ class Housekeeping:
             if self._home.networks.exists():
                 raise
             with suppress(CellholdError):
-                links.remove_bridge(self._network)
-                rules.remove(self._home)
+                veth.remove_bridge(self._network)
+                firewall.remove(self._home)
 
     def _look(self, gone: int, close: Callable[[], None]) -> bool:
         """Wait until somebody leaves, or a moment; return whether nobody is left."""
@@ -64,7 +64,7 @@ class Housekeeping:
             now, name = time.monotonic(), self._network.name
             self._left |= {leases.device(container, name): now for container in inotify.deleted(gone)}
             with self._home.networks_locked(), suppress(CellholdError):
-                rules.write(self._home)
+                firewall.write(self._home)
             return False
         with self._home.networks_locked():
             there = leases.of(self._network, self._home)
@@ -80,8 +80,8 @@ class Housekeeping:
 
         used: devices of those who are there; some may have come again.
         """
-        here = (links.devices() & self._left.keys()) - used
+        here = (veth.devices() & self._left.keys()) - used
         late = {device for device in here if time.monotonic() >= self._left[device] + _GRACE_SECONDS}
         with suppress(CellholdError):
-            links.unplug(*late)
+            veth.unplug(*late)
         self._left = {device: self._left[device] for device in here - late}

@@ -15,8 +15,8 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError, InvalidSpec, NotAllowed
-from cellhold.network import links, networks, ports
-from cellhold.spec import Port
+from cellhold.network import networks, ports, veth
+from cellhold.spec.spec import Port
 from cellhold.store import durable, table
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Lease:
     @property
     def hardware_address(self) -> str:
         """Of its own end."""
-        return links.hardware_address(self.address)
+        return veth.hardware_address(self.address)
 
 
 def device(container: str, network: str) -> str:
@@ -99,7 +99,7 @@ def take(  # noqa: PLR0913  # what there is to know about it
 ) -> Lease:
     """A new one, with the address, or the next free one, and a free number for each port that asks for any. The caller has the lock.
 
-    Who may make packets by hand gets none of IPv6: there it could answer in its neighbours' names, and is not looked at (rules.py).
+    Who may make packets by hand gets none of IPv6: there it could answer in its neighbours' names, and is not looked at (firewall.py).
     Raises InvalidSpec for a port that is taken, NotAllowed where there is no address left.
     """
     known = list(every(home))
@@ -115,7 +115,7 @@ def take(  # noqa: PLR0913  # what there is to know about it
         container=container,
         network=network.name,
         address=address,
-        address6=network.address6(address) if links.has_ipv6() and not is_raw else "",
+        address6=network.address6(address) if veth.has_ipv6() and not is_raw else "",
         inside=next(name for number in count() if (name := f"eth{number}") not in ours),
         names=tuple(names),
         ports=tuple(_published(port, [one for _network, other in known for one in _ports(other)]) for port in ports),

@@ -1,11 +1,11 @@
 """The name server of a network: it answers for its containers, and asks others for more.
 
 Who has no lease is not answered. Everybody else has a share of all that there is of
-the server (shares.py), and asks no more often than the packet filter allows (rules.py):
+the server (shares.py), and asks no more often than the packet filter allows (firewall.py):
 who asks too much, or speaks too slowly, keeps only itself waiting. What a container with
 a list of places may talk to is let in before the answer goes out.
 
-Called by naming.py, on a thread of the process's own.
+Called by dns.py, on a thread of the process's own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from dns import rcode
 
 from cellhold.errors import CellholdError
-from cellhold.network import egress, filters, names, questions, upstream
+from cellhold.network import egress, names, nft, questions, upstream
 from cellhold.network.members import Members
 from cellhold.network.shares import Shares, Turns
 from cellhold.store import record
@@ -175,4 +175,4 @@ class Server:
         box = record.look(self._home.container(asker.container))
         if script and box is not None and box.pid is not None and record.birth(box.pid) == box.born:
             with open(f"/proc/{box.pid}/ns/net", "rb") as namespace:
-                filters.apply(egress.guarded(policy, script), namespace=namespace.fileno())
+                nft.apply(egress.guarded(policy, script), namespace=namespace.fileno())

@@ -19,9 +19,9 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import Damaged, InvalidSpec, NetworkNotFound, NotAllowed, NotSupported
-from cellhold.network import links
-from cellhold.spec import check_name
-from cellhold.store import durable, removal, table
+from cellhold.network import veth
+from cellhold.spec.spec import check_name
+from cellhold.store import delete, durable, table
 from cellhold.store.table import Unreadable
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def create(  # noqa: PLR0913  # docker's flags
     first4, first6 = _by_kind("gateway", gateways)
     if asked6 and ipv6 is False:
         raise InvalidSpec(f"cannot use subnet={asked6} without IPv6", hint="leave one of them out")
-    if (asked6 or ipv6) and not links.has_ipv6():
+    if (asked6 or ipv6) and not veth.has_ipv6():
         raise NotSupported("cannot make a network with IPv6: this host does not speak it", hint="sysctl net.ipv6.conf.all.disable_ipv6")
     with home.networks_locked():
         if _read(home.networks / name) is not None:
@@ -179,7 +179,7 @@ def create(  # noqa: PLR0913  # docker's flags
         number = os.urandom(6).hex()
         chosen = _free(taken) if asked4 is None else _checked(asked4, taken)
         subnet6, gateway6 = "", ""
-        if ipv6 or asked6 or (ipv6 is None and links.has_ipv6()):
+        if ipv6 or asked6 or (ipv6 is None and veth.has_ipv6()):
             chosen6 = _checked(asked6 or f"fd{number[:2]}:{number[2:6]}:{number[6:10]}:{number[10:]}::/{_PREFIX6}", taken)
             subnet6, gateway6 = str(chosen6), _inside(first6, chosen6)
         elif first6:
@@ -198,7 +198,7 @@ def create(  # noqa: PLR0913  # docker's flags
             labels=dict(labels or {}),
         )
         with home.written():
-            removal.remove(network.directory(home))  # there is nothing in it, says _read()
+            delete.remove(network.directory(home))  # there is nothing in it, says _read()
             with durable.appearing(network.directory(home)) as draft:
                 (draft / LEASES).mkdir(mode=0o700)
                 durable.write(draft / _FACTS, _FORM.dumps(network.plain()))
@@ -225,8 +225,8 @@ def remove(name: str, home: Home, *, force: bool = False) -> None:
             raise _not_found(name, home)
         if using := sorted(name for name in os.listdir(network.leases(home)) if not name.startswith(".")):  # those are half written
             raise NotAllowed(f"cannot remove network {name}: container {using[0]} is on it", hint=f"cellhold rm -f {using[0]}, then again")
-        if links.is_there(network):  # its name server, which would have removed that soon, sees that the network is gone
-            links.remove_bridge(network)
+        if veth.is_there(network):  # its name server, which would have removed that soon, sees that the network is gone
+            veth.remove_bridge(network)
         with home.written():
             durable.remove(network.directory(home))
 

@@ -11,11 +11,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cellhold.errors import SetupFailed
-from cellhold.network import stack
+from cellhold.network import usermode_process
 
 if TYPE_CHECKING:
-    from cellhold.network.stack import Stack
-    from cellhold.spec import Port
+    from cellhold.network.usermode_process import Stack
+    from cellhold.spec.spec import Port
 
 PROGRAM = "pasta"
 FILES = _PID, _LOG = ("pasta.pid", "pasta.log")
@@ -43,7 +43,7 @@ def start(at: Stack) -> None:
         *("nsenter", f"--user=/proc/self/fd/{at.user}", "--preserve-credentials", "--"),
         *("/bin/sh", "-c", _KEEPER, "cellhold", str(log), str(at.namespace)),
         *(PROGRAM, "--foreground", "--config-net", "--ipv4-only", "--no-map-gw", "--netns-only"),
-        *("--ns-ifname", at.lease.inside, "--mtu", str(stack.MTU), "--pid", str(pid)),
+        *("--ns-ifname", at.lease.inside, "--mtu", str(usermode_process.MTU), "--pid", str(pid)),
         *("--address", at.lease.address, "--netmask", str(at.network.prefix), "--gateway", at.network.gateway),
         *("--dns-forward", at.names),
         *_ports("tcp", at.lease.ports),
@@ -53,7 +53,7 @@ def start(at: Stack) -> None:
     ended, tell = os.pipe()
     os.set_blocking(at.gate, True)  # a time-out of ours would be the shell's as well
     try:
-        stack.start(words, script=_START, pass_fds=[at.namespace, at.user], stdin=at.gate, stdout=tell)
+        usermode_process.start(words, script=_START, pass_fds=[at.namespace, at.user], stdin=at.gate, stdout=tell)
         os.close(tell)
         tell = -1
         os.set_blocking(ended, False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cellhold.errors import InvalidSpec
-from cellhold.spec import LOOPBACK, PORT_MAXIMUM, Port
+from cellhold.spec.spec import LOOPBACK, PORT_MAXIMUM, Port
 
 _EXAMPLE = "8080:80, 127.0.0.1:8080:80, 8000-8009:8000-8009, [::]:8080:80, 53:53/udp or 80"
 

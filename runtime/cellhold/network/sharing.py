@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from cellhold.errors import NotAllowed, NotSupported
 from cellhold.network import leases, networks
-from cellhold.spec import CONTAINER, HOST
+from cellhold.spec.spec import CONTAINER, HOST
 from cellhold.store import record, subids
 
 if TYPE_CHECKING:
-    from cellhold.spec import Spec
+    from cellhold.spec.spec import Spec
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 

@@ -14,13 +14,13 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import SetupFailed
-from cellhold.network import forwarding, stack
+from cellhold.network import forwarding, usermode_process
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cellhold.network.stack import Stack
-    from cellhold.spec import Port
+    from cellhold.network.usermode_process import Stack
+    from cellhold.spec.spec import Port
 
 PROGRAM = "slirp4netns"
 SOCKET = "slirp"
@@ -57,7 +57,7 @@ def _start(at: Stack, control: Path) -> None:
             "--",
             PROGRAM,
             "--configure",
-            f"--mtu={stack.MTU}",
+            f"--mtu={usermode_process.MTU}",
             "--disable-host-loopback",
             "--enable-sandbox",
             "--enable-seccomp",
@@ -70,7 +70,7 @@ def _start(at: Stack, control: Path) -> None:
             f"/proc/self/fd/{at.namespace}",
             at.lease.inside,
         ]
-        stack.start(words, pass_fds=[at.gate, tell, at.namespace, at.user, ours])
+        usermode_process.start(words, pass_fds=[at.gate, tell, at.namespace, at.user, ours])
         os.close(tell)
         tell = -1
         if not os.read(ready, 1):

@@ -14,16 +14,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cellhold.errors import InvalidSpec, NotSupported
-from cellhold.network import egress, filters, leases, links, networks, pasta, slirp
-from cellhold.network.gate import handed_out
-from cellhold.network.stack import Stack
+from cellhold.network import egress, leases, networks, nft, pasta, slirp, veth
+from cellhold.network.namespace_handover import handed_out
+from cellhold.network.usermode_process import Stack
 
 if TYPE_CHECKING:
     import socket
 
     from cellhold.network.leases import Lease
     from cellhold.network.networks import Network
-    from cellhold.spec import Spec
+    from cellhold.spec.spec import Spec
     from cellhold.store.home import Home
 
 PROGRAMS = {slirp.PROGRAM: slirp.start, pasta.PROGRAM: pasta.start}  # network=bridge takes the first that the host has
@@ -39,7 +39,7 @@ def missing(program: str = networks.DEFAULT) -> str | None:
     if not os.access(_TUN, os.R_OK | os.W_OK):
         return f"{_TUN} cannot be opened"
     try:
-        filters.library()
+        nft.library()
     except NotSupported:
         return "this host has no libnftables, which keeps link-local addresses from containers"
     return None
@@ -92,7 +92,7 @@ def _lowest() -> int:
 
 
 class UserMode:
-    """A container's place behind its own process: take() has it its ports, connect() brings it up. As joining.Joined."""
+    """A container's place behind its own process: take() has it its ports, connect() brings it up. As bridge.Joined."""
 
     def __init__(self, spec: Spec, container: str, name: str, home: Home) -> None:
         """Nothing is taken yet."""
@@ -147,7 +147,7 @@ class UserMode:
                 PROGRAMS[self._program](at)
                 ruled.result()
             if any(self._rates):
-                links.shape_alone(self.lease.inside, self._rates, namespace=namespace, user=user)
+                veth.shape_alone(self.lease.inside, self._rates, namespace=namespace, user=user)
             gate.send(b"1")
 
     def calls(self) -> tuple[str, ...]:
@@ -156,7 +156,7 @@ class UserMode:
         return (
             f"{self._program}: {self.lease.inside}, {self.lease.address} (a tap device in its namespace), {self.network.subnet}",
             *(f"{self._program}: {port.address}:{port.host} -> {port.container}/{port.protocol}" for port in self.lease.ports),
-            *links.told_alone(self.lease.inside, down, up),
+            *veth.told_alone(self.lease.inside, down, up),
             f"nft: table inet {egress.TABLE} in its namespace: egress {self._policy}, nothing link-local",
         )
 
@@ -181,7 +181,7 @@ def restrict(policy: egress.Policy, home: Home, namespace: int, user: int, *, is
     found = networks.find(networks.DEFAULT, home)
     membership = egress.Membership(found, _address(found, _NAMES), is_policed=False)
     script = egress.script(policy, [membership], is_new=is_new)
-    filters.apply(script, namespace=namespace, user=user)
+    nft.apply(script, namespace=namespace, user=user)
 
 
 def forget(container: str, home: Home) -> None:

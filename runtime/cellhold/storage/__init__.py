@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellhold import quantity
 from cellhold.errors import InvalidSpec, NotSupported
-from cellhold.spec import STORAGES
+from cellhold.spec import units
+from cellhold.spec.spec import STORAGES
 from cellhold.storage.base import Storage
 from cellhold.storage.delegated import DelegatedDirectory, DelegatedTmpfs
 from cellhold.storage.directory import DirectoryStorage
@@ -54,7 +54,7 @@ def _delegated(directory: Path, *, overlays: int, owner: int, limit_bytes: int |
         return DelegatedTmpfs(directory=directory, overlays=overlays, owner=owner, limit_bytes=limit_bytes)
     if limit_bytes is not None:
         raise NotSupported(
-            f"cannot limit the disk to {quantity.size(limit_bytes)}: without root no disk image can be mounted",
+            f"cannot limit the disk to {units.size(limit_bytes)}: without root no disk image can be mounted",
             hint="storage=tmpfs (--storage tmpfs) keeps the layer in memory and holds that limit; or run as root",
         )
     return DelegatedDirectory(directory=directory, overlays=overlays, owner=owner)

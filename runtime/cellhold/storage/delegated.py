@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cellhold.storage.directory import DirectoryStorage
 from cellhold.storage.tmpfs import TmpfsStorage
-from cellhold.store import removal
+from cellhold.store import delete
 
 if TYPE_CHECKING:
     from cellhold.init.plan import Writable
@@ -33,7 +33,7 @@ class DelegatedDirectory(DirectoryStorage):
 
     def remove(self) -> None:
         """Remove it, files of subordinate ids as well."""
-        removal.remove(self.directory)
+        delete.remove(self.directory)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from errno import EACCES, ENODEV, ENOENT, ENXIO, EPERM
 from typing import TYPE_CHECKING
 
-from cellhold import quantity
 from cellhold.errors import NotAllowed, NotSupported
 from cellhold.linux import loop
 from cellhold.linux.mount import MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, new_filesystem
+from cellhold.spec import units
 from cellhold.storage.base import Storage, make_pairs
 from cellhold.storage.template import repair, template
 from cellhold.store import durable, sparse
@@ -97,11 +97,11 @@ class ImageFileStorage(Storage):
             if error.errno not in (EPERM, EACCES, ENOENT, ENXIO, ENODEV):
                 raise
             reason = f"no loop device or no right to mount one ({error.strerror})"
-            raise NotSupported(f"cannot limit the disk to {quantity.size(self.limit_bytes)}: {reason}", hint=_HINT) from error
+            raise NotSupported(f"cannot limit the disk to {units.size(self.limit_bytes)}: {reason}", hint=_HINT) from error
 
     def describe(self) -> str:
         """Say its size."""
-        return f"a sparse ext4 image of {quantity.size(self.limit_bytes)}"
+        return f"a sparse ext4 image of {units.size(self.limit_bytes)}"
 
     def used_bytes(self) -> int:
         """What the image takes of the host's disk, its empty file system included; lags by what is not written back yet."""

@@ -13,9 +13,10 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cellhold import helper, quantity
+from cellhold import helper
 from cellhold.errors import InvalidSpec, NotSupported, SetupFailed
-from cellhold.events import step
+from cellhold.spec import units
+from cellhold.spec.tracing import step
 from cellhold.store import durable
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def template(limit_bytes: int, templates: Path) -> Path:
     Raises InvalidSpec (too small or large), NotSupported (no mkfs.ext4), SetupFailed (mkfs.ext4 failed), OSError.
     """
     if not MINIMUM_BYTES <= limit_bytes <= MAXIMUM_BYTES:
-        reach = f"{quantity.size(MINIMUM_BYTES)} to {quantity.size(MAXIMUM_BYTES)}"
+        reach = f"{units.size(MINIMUM_BYTES)} to {units.size(MAXIMUM_BYTES)}"
         raise InvalidSpec(f"cannot use disk={limit_bytes}: a file system can be made for {reach}", hint="disk=1g, for example")
     path = templates / f"ext4-{limit_bytes}.img"
     if not path.exists():
@@ -89,12 +90,12 @@ def _make(path: Path, limit_bytes: int) -> None:
     mkfs = shutil.which("mkfs.ext4", path=f"{helper.search_path()}:{_SBIN}")
     if mkfs is None:
         raise NotSupported(
-            f"cannot limit the disk to {quantity.size(limit_bytes)}: mkfs.ext4 is not installed",
+            f"cannot limit the disk to {units.size(limit_bytes)}: mkfs.ext4 is not installed",
             hint="apt-get install e2fsprogs; or storage=tmpfs, which has limits of its own",
         )
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)
-    with step("storage.template", f"an ext4 for {quantity.size(limit_bytes)}"):
+    with step("storage.template", f"an ext4 for {units.size(limit_bytes)}"):
         try:
             with open(draft, "xb", opener=_private) as file:  # Path.open has no opener
                 file.truncate(_image_bytes(limit_bytes))
@@ -130,7 +131,7 @@ def _run_mkfs(command: list[str], limit_bytes: int) -> None:
     ran = helper.run(command, env={"PATH": _SBIN, "MKE2FS_CONFIG": "/dev/null"})
     if ran.returncode:
         said = ran.stderr.decode(errors="replace").strip() or f"exit status {ran.returncode}"
-        raise SetupFailed(f"cannot make a file system of {quantity.size(limit_bytes)}: mkfs.ext4: {said}", step="storage.template")
+        raise SetupFailed(f"cannot make a file system of {units.size(limit_bytes)}: mkfs.ext4: {said}", step="storage.template")
 
 
 def _image_bytes(limit_bytes: int) -> int:

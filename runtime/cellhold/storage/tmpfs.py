@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from cellhold import quantity, tmpfs
 from cellhold.linux.mount import MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, new_filesystem
+from cellhold.rootfs import tmpfs
+from cellhold.spec import units
 from cellhold.storage.base import Storage, make_pairs
 
 
@@ -39,7 +40,7 @@ class TmpfsStorage(Storage):
 
     def describe(self) -> str:
         """Say its size."""
-        return "a tmpfs, at most half of the host's memory" if self.limit_bytes is None else f"a tmpfs of {quantity.size(self.limit_bytes)}"
+        return "a tmpfs, at most half of the host's memory" if self.limit_bytes is None else f"a tmpfs of {units.size(self.limit_bytes)}"
 
     def used_bytes(self) -> None:
         """Only a process that has it open could tell."""

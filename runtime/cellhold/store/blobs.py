@@ -13,8 +13,8 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from cellhold.digest import Digest
 from cellhold.errors import ImageNotFound, ImageRefused
+from cellhold.spec.digest import Digest
 from cellhold.store import durable, locks
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cellhold.digest import Digest
 from cellhold.errors import CellholdError, Damaged, NotSupported
+from cellhold.spec.digest import Digest
 from cellhold.store import durable, locks, table
 from cellhold.store.table import Unreadable
 

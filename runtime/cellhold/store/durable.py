@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from cellhold.linux.files import exchange, syncfs
-from cellhold.store import removal
+from cellhold.store import delete
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +71,7 @@ def write_text(path: Path, data: bytes) -> None:
 def appearing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     """A directory (0700) that is filled here and then appears at `path`, where nothing is. Raises OSError; then nothing is left."""
     draft = path.with_name(f"{NEW}{path.name}")
-    removal.remove(draft)
+    delete.remove(draft)
     draft.mkdir(mode=0o700)
     try:
         yield draft
@@ -80,7 +80,7 @@ def appearing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
         os.rename(draft, path)
     except BaseException:
         with suppress(OSError):
-            removal.remove(draft)
+            delete.remove(draft)
         raise
     if lasting:
         sync(path.parent)
@@ -98,14 +98,14 @@ def remove(path: Path) -> None:
         if error.errno not in NO_ROOM:
             raise
         going = path if path.exists() else going  # no room for a longer name: removing it makes some
-    removal.remove(going)
+    delete.remove(going)
 
 
 def clear(above: Path) -> None:
     """Remove what is half made and half removed in `above`; the caller has the lock under which that is done. Raises OSError."""
     for entry in above.iterdir():
         if is_half(entry):
-            removal.remove(entry)
+            delete.remove(entry)
 
 
 def is_half(path: Path) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cellhold.digest import Digest
+from cellhold.spec.digest import Digest
 from cellhold.store import record
 
 if TYPE_CHECKING:

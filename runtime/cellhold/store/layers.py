@@ -22,9 +22,9 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from cellhold.digest import Digest
 from cellhold.errors import CellholdError, Damaged, ImageNotFound, NotSupported
-from cellhold.store import durable, locks, removal, table
+from cellhold.spec.digest import Digest
+from cellhold.store import delete, durable, locks, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -119,14 +119,14 @@ class Layers:
             with locks.held(place, locks.directory(place), patience=patience):
                 if self.has(chain_id):
                     break
-                removal.remove(place / "tree")  # of somebody who was killed
+                delete.remove(place / "tree")  # of somebody who was killed
                 (place / "tree").mkdir()
                 (place / "tree").chmod(0o755)  # the root of containers, unless the layer says otherwise
                 try:
                     yield LayerDraft(place)
                 finally:
                     if not self.has(chain_id):
-                        removal.remove(place)
+                        delete.remove(place)
                 return
         yield None
 
@@ -144,7 +144,7 @@ class Layers:
                 size = 0
             for name in (_FACTS, _NEW):
                 (place / name).unlink(missing_ok=True)  # first: what is left after a crash is no layer
-            removal.remove(place)
+            delete.remove(place)
         return size
 
 

@@ -12,7 +12,7 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from cellhold.store import removal
+from cellhold.store import delete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,7 +87,7 @@ def clear_abandoned(above: Path) -> None:
             lock = os.open(path, _DIRECTORY)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                removal.remove(path)
+                delete.remove(path)
             finally:
                 os.close(lock)
 

@@ -22,8 +22,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cellhold.digest import Digest
 from cellhold.errors import SetupFailed
+from cellhold.spec.digest import Digest
 from cellhold.store import durable, locks
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from cellhold.digest import Digest
 from cellhold.errors import CellholdError, ContainerNotFound, Damaged, NotSupported
-from cellhold.lifecycle import State
-from cellhold.outcome import Why
-from cellhold.spec import Spec
+from cellhold.spec.digest import Digest
+from cellhold.spec.lifecycle import State
+from cellhold.spec.outcome import Why
+from cellhold.spec.spec import Spec
 from cellhold.store import durable, locks, table
 from cellhold.store.table import Unreadable
 
@@ -39,7 +39,7 @@ _SHOWN = 80
 
 @dataclass(kw_only=True)
 class Record:
-    """One container. created, started: seconds since the epoch; state, status and why as in cellhold.lifecycle and cellhold.outcome.
+    """One container. created, started: seconds since the epoch; state, status and why as in cellhold.spec.
 
     limits: the numbers among those that hold, by the names of cellhold.spec.Limits.
     image_id: the digest of its image (StoredImage.id), whatever that is called by now; "" where it has none, or an earlier version has
@@ -49,9 +49,9 @@ class Record:
     taken and checked by whoever made it: it has to be the same when it is looked up again. base: the first of its ids on the host;
     None = its user's, or a claim's (ids.py).
 
-    kept: it is nobody's, and stays until it is removed; then `spec` is what it was made by (store/specs.py), auto_remove says that it goes
-    with its end (docker's --rm), stopping that somebody has asked it to end, removing that somebody is about to remove it, restarts how
-    often its policy has started it again. more: what another version of this program has written beside.
+    kept: it is nobody's, and stays until it is removed; then `spec` is what it was made by (store/spec_codec.py), auto_remove says that it
+    goes with its end (docker's --rm), stopping that somebody has asked it to end, removing that somebody is about to remove it,
+    restarts how often its policy has started it again. more: what another version of this program has written beside.
     """
 
     id: str

@@ -9,7 +9,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cellhold.store import locks, removal
+from cellhold.store import delete, locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,6 @@ def scratch(root: Path) -> Iterator[Path]:
         yield path
     finally:
         try:
-            removal.remove(path)
+            delete.remove(path)
         finally:
             os.close(lock)

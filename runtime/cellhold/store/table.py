@@ -20,7 +20,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, Union, get_args, get_origin
 
 from cellhold.errors import Damaged, NotSupported
-from cellhold.hostpath import Identity
+from cellhold.linux.hostpath import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from cellhold.digest import Digest
 from cellhold.errors import ImageRefused, InvalidSpec
 from cellhold.image import config, fields, mediatypes, writing
 from cellhold.image.archive.layout import MOST_IMAGES
@@ -17,6 +16,7 @@ from cellhold.image.descriptor import Descriptor
 from cellhold.image.fields import told
 from cellhold.image.manifest import MOST_LAYERS
 from cellhold.image.reference import new_name
+from cellhold.spec.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError, ImageNotFound, ImageRefused
-from cellhold.image import arrival, layer_arrival, stored
+from cellhold.image import ingest, layer_ingest, stored
 from cellhold.image.archive import docker_save, layout
 from cellhold.image.archive.docker_save import DockerSave
 from cellhold.image.archive.folder import Folder
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-    from cellhold.image.arrival import Source
+    from cellhold.image.ingest import Source
     from cellhold.image.manifest import Manifest
     from cellhold.image.progress import Tell
     from cellhold.image.stored import StoredImage
@@ -43,11 +43,11 @@ def load(source: Path | BinaryIO, *, home: Home | None = None, tell: Tell = nobo
     store is as it was.
     """
     home, bounds = home or open_home(), bounds or Bounds()
-    with arrival.making(home), ExitStack() as closing:
+    with ingest.making(home), ExitStack() as closing:
         folder = closing.enter_context(Folder(_directory(source, home, bounds, closing)))
         loaded = []
         for found, names, where in _images(folder):
-            arrival.arrive(found, where, home, names=names, tell=tell, bounds=bounds)
+            ingest.arrive(found, where, home, names=names, tell=tell, bounds=bounds)
             loaded.append(found.digest)
         if not loaded:
             raise ImageRefused("cannot load the archive: there is no image in it", hint="its table of images is empty: save it again")
@@ -70,7 +70,7 @@ def _directory(source: Path | BinaryIO, home: Home, bounds: Bounds, closing: Exi
 def _unpacked(file: BinaryIO, home: Home, bounds: Bounds, closing: ExitStack) -> Path:
     place = closing.enter_context(scratch(home.root)) / "archive"
     place.mkdir()
-    with Unpacking(place, bounds=bounds, seccomp=layer_arrival.filtered(home)) as unpacking:
+    with Unpacking(place, bounds=bounds, seccomp=layer_ingest.filtered(home)) as unpacking:
         while chunk := file.read(_CHUNK_BYTES):
             unpacking.feed(chunk)
         unpacking.finish()

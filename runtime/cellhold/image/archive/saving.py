@@ -14,15 +14,15 @@ from cellhold.image import fields, mediatypes, stored
 from cellhold.image.archive import docker_save, layout
 from cellhold.image.descriptor import Descriptor
 from cellhold.image.reference import Reference
-from cellhold.store import removal
+from cellhold.store import delete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
-    from cellhold.digest import Digest
     from cellhold.image.stored import StoredImage
+    from cellhold.spec.digest import Digest
     from cellhold.store.home import Home
 
 
@@ -65,7 +65,7 @@ def save_layout(images: Sequence[tuple[StoredImage, str | None]], directory: Pat
     try:
         _write_layout(images, directory, home)
     except BaseException:
-        removal.remove(directory)
+        delete.remove(directory)
         raise
 
 

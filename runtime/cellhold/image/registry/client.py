@@ -8,7 +8,6 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from cellhold.digest import Digest
 from cellhold.errors import ImageNotFound, ImageRefused, RegistryFailed
 from cellhold.image import fields, manifest, mediatypes
 from cellhold.image.fields import told
@@ -20,6 +19,7 @@ from cellhold.image.registry.session import Session, pull_scopes, push_scopes
 from cellhold.image.registry.settings import Settings
 from cellhold.image.registry.upload import Upload, has_blob
 from cellhold.image.registry.wire import joined
+from cellhold.spec.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

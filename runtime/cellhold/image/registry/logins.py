@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from cellhold import hostpath
 from cellhold.errors import ImageRefused, InvalidSpec
 from cellhold.image import fields
 from cellhold.image.registry import helpers
 from cellhold.image.registry.login import Login
+from cellhold.linux import hostpath
 
 if TYPE_CHECKING:
     from threading import Event

@@ -21,11 +21,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from cellhold import hostpath
 from cellhold.errors import InvalidSpec
 from cellhold.image.reference import DEFAULT_REGISTRY
 from cellhold.image.registry.patience import Patience
-from cellhold.quantity import parse_size
+from cellhold.linux import hostpath
+from cellhold.spec.units import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -19,11 +19,11 @@ from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import parse_url
 
 from cellhold.errors import NotSupported, RegistryFailed
-from cellhold.events import step
 from cellhold.image.fields import told
 from cellhold.image.registry import reading, refusals
 from cellhold.image.registry.lines import Lines
 from cellhold.image.registry.settings import is_loopback
+from cellhold.spec.tracing import step
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse

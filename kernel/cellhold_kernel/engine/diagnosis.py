@@ -1,0 +1,101 @@
+"""Why a container is gone, and what to do about it, in words for the person at the notebook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from cellhold.errors import CellholdError
+from cellhold.spec import units
+from cellhold.spec.outcome import Why
+from cellhold_kernel.protocol.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cellhold.spec.outcome import Outcome
+    from cellhold_kernel.engine.local.cell_kernel import CellKernel
+
+GRACE_SECONDS = 5.0  # between the interrupt of a cell and the end of its container
+_SHOWN_LINES = 6
+_NAMES = {
+    Why.MEMORY: "MemoryLimitExceeded",
+    Why.TIME: "TimeLimitExceeded",
+    Why.KILLED: "ContainerKilled",
+    Why.LOST: "ContainerLost",
+}
+_FRESH = "the container was replaced by a fresh one and its variables are gone"
+
+
+def as_answer(error: CellholdError | OSError) -> CellholdError:
+    """The error for a cell: what the host refuses is an answer as well, and a cell that gets none waits for ever."""
+    if isinstance(error, CellholdError):
+        return error
+    where = f"{plain(str(error.filename))}: " if error.filename else ""
+    return CellholdError(f"cannot do what was asked: {where}{error.strerror or plain(str(error))}")
+
+
+class Diagnosis(NamedTuple):
+    """The name of an error, its sentence, and what to try."""
+
+    name: str
+    sentence: str
+    hint: str
+
+    @property
+    def lines(self) -> list[str]:
+        """As a traceback shows it."""
+        return [f"{self.name}: {self.sentence}", f"hint: {self.hint}"]
+
+
+def is_survived(outcome: Outcome) -> bool:
+    """Whether the notebook goes on after this end; otherwise the program ended by itself, and the kernel ends as ipykernel would."""
+    return outcome.why in _NAMES
+
+
+def of_end(outcome: Outcome, *, cell: int | None) -> Diagnosis:
+    """What to tell of a container's end; cell: the number of the cell that ran, None = between cells."""
+    sentence = f"the container was {outcome.sentence()}"
+    if cell is not None:
+        sentence = f"cell {cell} was {outcome.sentence().replace(': it reached', ': the container reached')}"
+    more = ""
+    if outcome.why is Why.MEMORY:
+        sentence += names(outcome.oom_victims[-1:])  # the last one; children may have died before it
+    if outcome.why is Why.MEMORY and outcome.memory_limit_bytes:
+        more = f"; %container memory={units.doubled(outcome.memory_limit_bytes)} raises the limit"
+    if outcome.why is Why.TIME and outcome.time_limit_seconds:
+        more = f"; %container time={outcome.time_limit_seconds * 2:g}s raises the limit"
+    return Diagnosis(_NAMES[outcome.why], sentence, _FRESH + more)
+
+
+def of_overdue(reached: Diagnosis) -> Diagnosis:
+    """What to tell of a cell that was interrupted at one of its limits, and whose container was killed because it went on."""
+    sentence = f"{reached.sentence}, went on {GRACE_SECONDS:g} s after an interrupt, and was killed"
+    return Diagnosis(reached.name, sentence, f"{_FRESH}; {reached.hint}")
+
+
+def of_past(told: Diagnosis) -> Diagnosis:
+    """What to tell the first cell after such an end, once: who runs all cells may not have looked at the one that failed."""
+    return Diagnosis("note", told.sentence, _FRESH)
+
+
+def of_stillbirth(kernel: CellKernel, outcome: Outcome) -> CellholdError:
+    """The error for a container that ended before its cell kernel answered."""
+    sentence = f"cannot start a cell kernel in image {kernel.spec.image}: {outcome.sentence()} before it was ready"
+    if outcome.why is Why.MEMORY:
+        return CellholdError(sentence, hint="a Python kernel needs about 60 MiB for itself: %container memory=256m")
+    if outcome.why is Why.TIME:
+        return CellholdError(sentence, hint="%container time=10m")
+    return CellholdError(sentence, hint=last_words(kernel))
+
+
+def last_words(kernel: CellKernel) -> str | None:
+    """What the cell kernel wrote last, fit to be shown."""
+    while kernel.tail.drain():
+        pass
+    lines = kernel.tail.last(_SHOWN_LINES)
+    return "it wrote: " + "\n  ".join(lines) if lines else None
+
+
+def names(victims: Sequence[str]) -> str:
+    """The killed processes in brackets: " (python3, dd)"; nothing where the host does not tell."""
+    return f" ({', '.join(dict.fromkeys(victims))})" if victims else ""

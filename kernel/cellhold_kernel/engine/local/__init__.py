@@ -1,0 +1,1 @@
+"""The engine that makes containers on this machine, with the runtime."""

@@ -1,0 +1,164 @@
+"""What a cell has said and the host kernel has not heard: read from what the process left when it was killed.
+
+An ipykernel keeps a log (transport/inside/ipykernel_logged.py) in a memory that both have. While it runs, each of its
+messages says which number of the log it is, and `hear` tells it how far it was heard. When it is
+gone, what lies behind that is read: bytes that somebody hostile may have written, by copy and within bounds,
+and published as what that kernel could have published itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import struct
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+from cellhold_kernel.protocol import messages as wire
+from cellhold_kernel.transport.inside import ipykernel_logged as log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from cellhold_kernel.protocol.messages import Message, Part, Signer
+
+_MARK = re.compile(rb'"%b": ?\[([0-2]), ?(\d{1,18})\]' % log.METADATA.encode())
+_NOTHING, _METADATA_MOST = 2, 4096  # bytes of metadata: of an empty object, and of one that is looked into
+_PIPE_MOST = 1 << 20
+_PARTS_MOST = 64
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+class _Record(NamedTuple):
+    what: int
+    stream: int
+    number: int
+    taken: int
+    parent: str
+    data: bytes
+
+
+class LastWords:
+    """Of one run of a cell kernel. memory: the descriptor that it is to have as its standard input."""
+
+    def __init__(self) -> None:
+        """Make the memory. Raises OSError."""
+        self._pipes: dict[str, int] = {}
+        self._heard = [0, 0, 0]
+        self.memory = os.memfd_create("cellhold-log", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(self.memory, log.SIZE)
+        fcntl.fcntl(self.memory, fcntl.F_ADD_SEALS, _SEALS)
+
+    def begin(self, pipes: Sequence[int]) -> None:
+        """It runs. pipes: our ends of those that stand for its output, in the order of the log's streams; ours from now on."""
+        self._pipes = dict(zip(log.STREAMS, pipes, strict=True))
+
+    def close(self) -> None:
+        """Let go of it. Closing twice is no error."""
+        for fd in (self.memory, *self._pipes.values()):
+            if fd >= 0:
+                os.close(fd)
+        self.memory, self._pipes = -1, {}
+
+    def hear(self, message: Message) -> None:
+        """A message of its iopub has come."""
+        raw = message.signed[2]
+        if _NOTHING < len(raw) <= _METADATA_MOST and (mark := _MARK.search(raw)) is not None:
+            stream, number = int(mark[1]), int(mark[2])
+            if number > self._heard[stream]:
+                self._heard[stream] = number
+                os.pwrite(self.memory, log.NUMBER.pack(number), log.HEARD + 8 * stream)
+
+    def messages(self, signer: Signer, header_of: Callable[[str], Mapping[str, object]]) -> Iterator[Message]:
+        """What it has said beyond what was heard, in its order. To be asked when it sends nothing more.
+
+        header_of: the header of the request with an id; with "" of the cell that runs.
+        """
+        records = list(self._records())
+        dropped = {(record.stream, record.number) for record in records if record.what == log.DROPPED}
+        texts: list[tuple[int, str, str]] = []
+        for record in records:
+            if record.number <= self._heard[record.stream] or (record.stream, record.number) in dropped:
+                continue
+            if record.what == log.TEXT and record.stream != log.SHOWN:
+                texts.append((record.stream, record.parent, _decoded(record.data)))
+            elif record.what == log.MESSAGE:
+                yield from _written(texts, signer, header_of)
+                texts = []
+                message = wire.parse(_parts(record.data))
+                if message is not None and message.type in log.TYPES and signer.verify(message):
+                    yield message
+        texts += [(stream, "", text) for stream, text in self._left_in_pipes(records)]
+        yield from _written(texts, signer, header_of)
+
+    def _records(self) -> Iterator[_Record]:
+        turns = struct.unpack("<2Q", os.pread(self.memory, 16, log.TURN))
+        used = struct.unpack("<2Q", os.pread(self.memory, 16, log.USED))
+        for segment in sorted((0, 1), key=turns.__getitem__):
+            yield from _parsed(os.pread(self.memory, min(used[segment], log.SEGMENT), log.SEGMENTS + segment * log.SEGMENT))
+
+    def _left_in_pipes(self, records: Iterable[_Record]) -> Iterator[tuple[int, str]]:
+        """What was written to the descriptors 1 and 2 and not printed yet: taken from the pipe, and in it still."""
+        printed = {(record.stream, record.taken) for record in records}
+        taken = struct.unpack("<2Q", os.pread(self.memory, 16, log.TAKEN))
+        for stream, name in enumerate(log.STREAMS):
+            data = b""
+            if (stream, taken[stream]) not in printed:
+                data = os.pread(self.memory, log.SLOT, log.SLOTS + stream * log.SLOT)
+            data = data.rstrip(b"\0") + (_drained(self._pipes[name]) if name in self._pipes else b"")
+            if data:
+                yield stream, data.decode("utf-8", "replace")
+
+
+def _written(texts: list[tuple[int, str, str]], signer: Signer, header_of: Callable[[str], Mapping[str, object]]) -> Iterator[Message]:
+    """Texts of the same stream and cell that follow one another are one message."""
+    for (stream, parent), group in groupby(texts, key=itemgetter(0, 1)):
+        name = log.STREAMS[stream]
+        content = {"name": name, "text": "".join(text for _stream, _parent, text in group)}
+        frames = signer.make("stream", content, parent=header_of(parent), identities=(f"stream.{name}".encode(),))
+        message = wire.parse(frames)
+        if message is not None:
+            yield message
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:  # nothing that the log's own program wrote
+        return data.decode("utf-8", "replace")
+
+
+def _parsed(data: bytes) -> Iterator[_Record]:
+    at = 0
+    while at + log.RECORD.size <= len(data):
+        what, stream, parent, size, number, taken = log.RECORD.unpack_from(data, at)
+        at += log.RECORD.size
+        if stream > log.SHOWN or at + parent + size > len(data):
+            return
+        middle, at = at + parent, at + parent + size
+        yield _Record(what, stream, number, taken, data[middle - parent : middle].decode("utf-8", "replace"), data[middle:at])
+
+
+def _parts(data: bytes) -> list[Part]:
+    parts: list[Part] = []
+    at = 0
+    while at + 4 <= len(data) and len(parts) < _PARTS_MOST:
+        size = int.from_bytes(data[at : at + 4], "little")
+        parts.append(data[at + 4 : at + 4 + size])
+        at += 4 + size
+    return parts
+
+
+def _drained(pipe: int) -> bytes:
+    data = b""
+    while len(data) < _PIPE_MOST:
+        try:
+            piece = os.read(pipe, _PIPE_MOST - len(data))
+        except BlockingIOError:
+            break
+        if not piece:
+            break
+        data += piece
+    return data

@@ -1,0 +1,128 @@
+"""The host kernel's side of a shell kernel: its process, the pipes to the shell, and the word that the container has ended.
+
+Used by cell_kernel.py. Everything here ends when it is closed, and the process by itself when the host kernel dies.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+
+from cellhold import helper
+from cellhold_kernel.engine import diagnosis
+from cellhold_kernel.shell import lines
+from cellhold_kernel.transport.backend import Back
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cellhold.spec.outcome import Outcome
+    from cellhold_kernel.engine.local.cell_kernel import Box
+
+
+_BOUNDS = helper.Bounds(memory_bytes=2 << 30)
+_FAREWELL_SECONDS = 2.0  # for what is on its way at the end; it takes milliseconds
+
+
+class Companion:
+    """The process and the shell's ends of the pipes. args: what the container is to run."""
+
+    def __init__(self, argv: Sequence[str], *, directory: str, errors: int) -> None:
+        """argv: the shell's; directory: of the meeting; errors: a descriptor for what the process has to say. Raises OSError."""
+        self.args = lines.start(argv)
+        with ExitStack() as undo:
+            commands, control, stdout, stderr, nothing = (self._pipe(undo) for _ in range(5))
+            ask, theirs = socket.socketpair()
+            undo.callback(ask.close)
+            undo.callback(theirs.close)
+            life, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.callback(far.close)
+            undo.callback(life.close)
+            os.close(nothing[1])
+            nothing[1] = -1
+            ours = (far.fileno(), commands[1], control[0], stdout[0], stderr[0], ask.fileno(), theirs.fileno())
+            words = helper.python("cellhold_kernel.shell.__main__", directory, *map(str, ours), *argv, bounds=_BOUNDS)
+            self._process = helper.start(words, stdout=errors, stderr=errors, pass_fds=ours)
+            undo.callback(self._end)
+            self._stdio = (commands[0], control[1], control[1])
+            self._more = (nothing[0], stdout[1], stderr[1], theirs.fileno())
+            self._life = life
+            self._pairs = (commands, control, stdout, stderr, nothing)
+            self._given = (ask, theirs, far)
+            self._undo = undo.pop_all()
+
+    @staticmethod
+    def _pipe(undo: ExitStack) -> list[int]:
+        pair = list(os.pipe2(os.O_CLOEXEC))
+
+        def close() -> None:
+            for number, fd in enumerate(pair):
+                if fd >= 0:
+                    os.close(fd)
+                    pair[number] = -1
+
+        undo.callback(close)
+        return pair
+
+    def start(self, box: Box) -> None:
+        """Start the shell in the container, and let the process have what it takes to interrupt it."""
+        stdin, stdout, stderr = self._stdio
+        box.start(stdin=stdin, stdout=stdout, stderr=stderr, more=self._more)
+        pid1 = box.signal_fd()
+        try:
+            with suppress(OSError):  # it ended at once, which somebody else will see
+                socket.send_fds(self._life, [b"began"], [pid1])
+        finally:
+            os.close(pid1)
+        for pair in self._pairs:
+            for number, fd in enumerate(pair):
+                if fd >= 0:
+                    os.close(fd)
+                    pair[number] = -1
+        for one in self._given:
+            one.close()
+
+    def tell(self, outcome: Outcome) -> None:
+        """The container has ended; who survives that tells the cell itself."""
+        sentence = "" if diagnosis.is_survived(outcome) else outcome.sentence()
+        with suppress(OSError):
+            self._life.send(f"ended {sentence}".encode())
+
+    def close(self) -> None:
+        """End it."""
+        self._undo.close()
+
+    def _end(self) -> None:
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+
+class ShellBack(Back):
+    """The sockets of a shell kernel. Once the container has ended, what it wrote is still on its way through the process."""
+
+    def __init__(self, names: dict[str, str], *, directory: int, box: Box, companion: Companion) -> None:
+        """As Back."""
+        super().__init__(names, directory=directory)
+        self._box = box
+        self._companion = companion
+        self._has_told = False
+
+    def wait(self, seconds: float) -> bool:
+        """As Back's, but after the container's end until the process has closed its sockets, which it does when all is said."""
+        outcome = self._box.poll()
+        if outcome is None:
+            return super().wait(seconds)
+        if not self._has_told:
+            self._has_told = True
+            self._companion.tell(outcome)
+        until = time.monotonic() + _FAREWELL_SECONDS
+        while any(stream.broken is None for stream in self.streams.values()) and time.monotonic() < until:
+            if super().wait(seconds):
+                return True
+        return False

@@ -1,0 +1,394 @@
+"""A notebook's containers: which one answers the cells now, which one comes up, and who wants to know when that changes.
+
+At most two exist: `current` answers, `coming` starts. A replacement starts beside the old one, which is taken away only once the
+new one answers; whatever goes wrong before that leaves the old one as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from cellhold import image
+from cellhold.errors import CellholdError
+from cellhold.network import is_own
+from cellhold_kernel.engine import diagnosis
+from cellhold_kernel.engine.local.cell_kernel import CellKernel
+from cellhold_kernel.engine.local.program import LayerMissing, program_for
+from cellhold_kernel.gate import host_directories
+from cellhold_kernel.gate.authorize import authorize
+from cellhold_kernel.gate.images import Names
+from cellhold_kernel.gate.request import ChangeRequest, ContainerRequest, EgressRequest, Held, PullRequest
+from cellhold_kernel.settings import policy
+from cellhold_kernel.settings.settings import CellLimits, Trust
+from cellhold_kernel.transport import socket_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from cellhold.spec.outcome import Outcome
+    from cellhold.spec.spec import Spec
+    from cellhold_kernel.engine.local.cell_kernel import Box
+    from cellhold_kernel.engine.local.program import Program
+    from cellhold_kernel.gate.granted import GrantedBuild, GrantedContainer
+    from cellhold_kernel.jobs.build import BuildContext
+    from cellhold_kernel.jobs.job import Work
+    from cellhold_kernel.protocol.connection import Connection
+    from cellhold_kernel.settings.policy import Policy
+    from cellhold_kernel.settings.settings import Sources
+    from cellhold_kernel.transport.loop import Loop
+
+START_SECONDS = 120.0  # a busy machine takes 25
+_LOOK_SECONDS = 0.003  # at a socket that is not bound yet, at first
+_LOOK_SHARE = 0.02  # of the time that has passed: where a start takes 30 s, looking must not take the processor from it
+_NUDGE_SECONDS = 0.25  # at a cell kernel that is silent
+_OWNER_DIGITS = 16
+_HOST = "host"
+
+
+class Listener(Protocol):
+    """Who is told; relay.py is."""
+
+    def received(self, kernel: CellKernel, channel: str) -> None:
+        """A cell kernel's socket has something to read."""
+
+    def nudge(self, kernel: CellKernel) -> None:
+        """The cell kernel is connected and says nothing: ask it for something."""
+
+    def working(self, work: Work) -> None:
+        """The image of the coming container is pulled, or gets a kernel, and that got further; or it is done."""
+
+    def failed(self, error: CellholdError) -> None:
+        """The coming container will not come; it is taken away already."""
+
+    def displaced(self, kernel: CellKernel) -> None:
+        """The current container makes way for the coming one before that is made; it is to be read out and let go."""
+
+    def ended(self, kernel: CellKernel, outcome: Outcome) -> None:
+        """The current container ended; it is there still, to be read out and let go."""
+
+
+def _meet(old: Spec, new: Spec) -> bool:
+    """Whether both publish on the same port of the host, so that the new container cannot come up beside the old one."""
+    taken = {(port.address, port.host, port.protocol) for port in old.ports if port.host is not None}
+    return any((port.address, port.host, port.protocol) in taken for port in new.ports)
+
+
+class Session:
+    """The containers of one notebook. failure: why there is none, when there is none. stopped: one that ended on its user's order, kept.
+
+    owner: the notebook that they belong to (Spec.owner): by its file, so that it is the same when it is opened again; where nobody says
+    which file that is, by its connection, which stays when the host kernel is started again.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        loop: Loop,
+        *,
+        create: Callable[[Spec], Box],
+        arguments: Sequence[str],
+        sources: Sources,
+    ) -> None:
+        """create: Container.create, or a stand-in for it; arguments: for ipykernel; sources: what the first container is made of."""
+        self.settings = sources.settings
+        identity = connection.text() if sources.notebook is None else f"notebook {sources.notebook}"
+        self.owner = hashlib.sha256(identity.encode()).hexdigest()[:_OWNER_DIGITS]
+        self.cell_limits = CellLimits()
+        self.current: CellKernel | None = None
+        self.coming: CellKernel | None = None
+        self.stopped: CellKernel | None = None
+        self._work: Work | None = None  # on the image that the next one is made of
+        self.failure: CellholdError | None = None
+        self._asked = self.settings, self.cell_limits  # of the container that comes
+        self._sources = sources
+        self.workspace = sources.workspace
+        self._connection = connection
+        self._loop = loop
+        self._create = create
+        self._arguments = tuple(arguments)
+        self._listener: Listener | None = None
+        self._has_cleared = False
+
+    def tell(self, listener: Listener) -> None:
+        """Tell `listener` from now on."""
+        self._listener = listener
+
+    def open(self, failure: CellholdError | None = None) -> None:
+        """Start a container with the present settings; if that fails, or has failed already, the cells are told."""
+        try:
+            if failure is None:
+                self.begin(trust=Trust.METADATA)
+        except CellholdError as error:
+            failure = error
+        self.failure = failure
+
+    def begin(self, words: Mapping[str, str] | None = None, *, trust: Trust = Trust.CELL) -> None:
+        """Start a container beside the present one; if need be its image is pulled and gets a kernel first.
+
+        words: key -> text, on top of the present settings; trust: of whoever says them.
+        Raises CellholdError (InvalidSpec, NotSupported, ImageNotFound ...); nothing has changed then.
+        """
+        try:
+            granted = self._granted(words or {}, trust)
+            self._asked = (granted.settings, granted.cell_limits)
+            self._prepare(granted)
+        except OSError as error:
+            raise diagnosis.as_answer(error) from error
+
+    def _granted(self, words: Mapping[str, str], trust: Trust) -> GrantedContainer:
+        """What the gate lets it have, with all that it shows of the host opened: from here on no name of that is looked up."""
+        rules = self.policy()
+        named = words.get("image") or self.settings.texts().get("image") or rules.defaults.get("image", _HOST)
+        asked = ContainerRequest(
+            settings=self.settings,
+            owner=self.owner,
+            names=self.names() if image.is_oci(named) else Names(),
+            beside=self.others(),
+            words=words,
+        )
+        granted = authorize(asked, trust, rules)
+        if self.workspace is not None:
+            granted = granted.with_folder(self.workspace.mounts(granted.folder))
+        return host_directories.opened(granted, rules, self.workspace)
+
+    def _prepare(self, granted: GrantedContainer, *, done: Work | None = None) -> None:
+        """Start it once its image is here and has a kernel; whichever is not so is worked on first. done: the work that has just ended."""
+        spec = granted.spec
+        if not image.is_here(spec.image):
+            from cellhold_kernel.jobs.pull import Pull  # noqa: PLC0415  # imported when an image is missing, not at every start
+
+            fetch = authorize(PullRequest(image=spec.image), granted.image_trust, self.policy())
+            self._work_on(Pull(fetch), granted)
+            return
+        program = program_for(spec, self._arguments, wanted=granted.kernel)
+        if isinstance(program, LayerMissing):
+            from cellhold_kernel.jobs.kernel_layer import Layering  # noqa: PLC0415  # as above
+
+            if isinstance(done, Layering):
+                raise CellholdError(f"cannot use image={spec.image}: its kernel layer is gone again")
+            self._work_on(Layering(granted), granted)
+            return
+        self._start(granted, program)
+
+    def _work_on(self, work: Work, granted: GrantedContainer) -> None:
+        self._work = work
+        self._loop.add(work.fileno(), partial(self._worked, work, granted))
+
+    def _worked(self, work: Work, granted: GrantedContainer) -> None:
+        """The work has said something, or has ended."""
+        try:
+            goes_on = work.drain()
+            if self._listener is not None:
+                self._listener.working(work)
+            if goes_on:
+                return
+            self._end_work()
+            self._prepare(granted, done=work)
+        except (CellholdError, OSError) as error:
+            self._end_work()
+            if self._listener is not None:
+                self._listener.failed(diagnosis.as_answer(error))
+
+    def _end_work(self) -> None:
+        if self._work is not None:
+            self._loop.remove(self._work.fileno())
+            self._work.close()
+            self._work = None
+
+    def _start(self, granted: GrantedContainer, program: Program) -> None:
+        displaced = self.current is not None and _meet(self.current.spec, granted.spec)
+        if self.current is not None and displaced and self._listener is not None:
+            self._listener.displaced(self.current)
+        try:
+            self._create_beside(granted, program)
+        except CellholdError as error:
+            self.failure = error if displaced else self.failure
+            raise
+
+    def _create_beside(self, granted: GrantedContainer, program: Program) -> None:
+        try:
+            coming = CellKernel(
+                granted,
+                create=self._create,
+                key=self._connection.key,
+                signature_scheme=self._connection.signature_scheme,
+                program=program,
+            )
+        except OSError as error:
+            raise CellholdError(f"cannot start a container of image {granted.spec.image}: {error}") from error
+        self._await(coming)
+        if not self._has_cleared:
+            self._has_cleared = True
+            socket_directory.clear_abandoned()  # there is time now: the cell kernel takes 100 times as long to come up
+
+    def _await(self, coming: CellKernel) -> None:
+        self.coming = coming
+        self._loop.add(coming.life, partial(self._ended, coming))
+        self._loop.add(coming.tail.fileno(), partial(self._wrote, coming))
+
+    def park(self, kernel: CellKernel) -> None:
+        """Keep the present container, which has ended."""
+        self._forget(kernel)
+        kernel.rest()
+        self.current, self.stopped = None, kernel
+
+    def resume(self) -> None:
+        """Start the container that was kept, or where there is none a fresh one. Raises CellholdError."""
+        kernel, self.stopped = self.stopped, None
+        if kernel is None:
+            self.begin()
+            return
+        self._asked = (self.settings, self.cell_limits)
+        try:
+            kernel.start_again()
+        except (CellholdError, OSError) as error:
+            kernel.close()
+            raise CellholdError(f"cannot start the container again: {error}") from error
+        self._await(kernel)
+
+    def remove_stopped(self) -> None:
+        """Take away the container that was kept."""
+        if self.stopped is not None:
+            self.stopped.close()
+            self.stopped = None
+
+    def update(self, texts: Mapping[str, str]) -> None:
+        """Change limits of the present container, and of those that follow it. Raises CellholdError; nothing has changed then."""
+        if self.current is None:
+            raise CellholdError("cannot change limits: no container runs")
+        asked = ChangeRequest(settings=self.settings, beside=self.others(), words=texts)
+        granted = authorize(asked, Trust.CELL, self.policy())
+        self.current.update(granted)
+        self.settings, self.cell_limits = granted.settings, granted.cell_limits
+
+    def restrict(self, policy: str) -> None:
+        """Change the egress policy of the present container, and of those that follow it. Raises as update()."""
+        if self.current is None:
+            raise CellholdError("cannot change egress: no container runs")
+        asked = EgressRequest(settings=self.settings, beside=self.others(), egress=policy)
+        granted = authorize(asked, Trust.CELL, self.policy())
+        self.current.restrict(granted)
+        self.settings = granted.settings
+
+    def names(self) -> Names:
+        """What images are called here. Raises SetupFailed."""
+        from cellhold_kernel.gate import inventory  # noqa: PLC0415  # the host image does without, at every start
+
+        return inventory.image_names(self.owner)
+
+    def others(self) -> tuple[Held, ...]:
+        """The containers that the notebook has beside its own: they count against the policy's ceilings."""
+        rules = self.policy()
+        if not (rules.limits or rules.containers):
+            return ()
+        from cellhold_kernel.gate import inventory  # noqa: PLC0415  # as above
+
+        return inventory.containers(self.owner)
+
+    def beside(self) -> tuple[Held, ...]:
+        """All that it has, its own among them."""
+        own = self.coming or self.current
+        if own is None:
+            return self.others()
+        main = Held(
+            name="the notebook's container",
+            limits=own.spec.limits,
+            is_main=True,
+            has_network=is_own(own.spec.network),
+        )
+        return (main, *self.others())
+
+    def build_context(self, granted: GrantedBuild) -> BuildContext:
+        """What a build sees of the notebook's folder: what a container is shown of it, and nothing where it is not shown."""
+        from cellhold_kernel.jobs.build import BuildContext  # noqa: PLC0415  # as above
+
+        if self.workspace is None:
+            raise CellholdError("cannot build: the notebook's folder, whose files a build copies, is gone")
+        shown = self.workspace.mounts(granted.folder)
+        return BuildContext(descriptor=self.workspace.descriptor(), hidden=shown[0].hidden) if shown else BuildContext()
+
+    def policy(self) -> Policy:
+        """The machine's policy, as it is now."""
+        return policy.read(self._sources.policy)
+
+    def tick(self) -> float | None:
+        """See how the coming one does; gives the seconds until the next look, or None when there is nothing to wait for."""
+        if self.coming is None or self._listener is None:
+            return None
+        try:
+            return self._look(self.coming, self._listener)
+        except (CellholdError, OSError) as error:
+            self.cancel()
+            self._listener.failed(diagnosis.as_answer(error))
+            return 0
+
+    def _look(self, coming: CellKernel, listener: Listener) -> float:
+        if (outcome := coming.box.poll()) is not None:
+            raise diagnosis.of_stillbirth(coming, outcome)
+        if time.monotonic() - coming.began > START_SECONDS:
+            reason = f"it did not answer within {START_SECONDS:g} s"
+            raise CellholdError(f"cannot start a cell kernel: {reason}", hint=diagnosis.last_words(coming))
+        if coming.back is not None:
+            if time.monotonic() - coming.connected > _NUDGE_SECONDS:
+                coming.connected = time.monotonic()
+                listener.nudge(coming)
+            return _NUDGE_SECONDS
+        back = coming.connect()
+        if back is None:
+            return max(_LOOK_SECONDS, _LOOK_SHARE * (time.monotonic() - coming.began))
+        for channel, socket in back.sockets.items():
+            self._loop.add(socket, partial(listener.received, coming, channel))
+        return _NUDGE_SECONDS
+
+    def _ended(self, kernel: CellKernel) -> None:
+        outcome = kernel.box.poll()
+        if outcome is not None and kernel is self.current and self._listener is not None:
+            self._listener.ended(kernel, outcome)  # if it is the coming one: tick() is next, and sees it
+
+    def _wrote(self, kernel: CellKernel) -> None:
+        if not kernel.tail.drain():
+            self._loop.remove(kernel.tail.fileno())
+
+    def arrive(self) -> CellKernel | None:
+        """The coming one speaks: make it the current one. Gives the old one, to be read out and let go."""
+        old, self.current, self.coming = self.current, self.coming, None
+        (self.settings, self.cell_limits), self.failure = self._asked, None
+        if self.current is not None:
+            self.current.greeted()
+        self.remove_stopped()
+        return old
+
+    @property
+    def is_coming(self) -> bool:
+        """Whether a container is on its way."""
+        return self.coming is not None or self._work is not None
+
+    def cancel(self) -> None:
+        """Take the coming one away, if there is one."""
+        self._end_work()
+        if self.coming is not None:
+            coming, self.coming = self.coming, None
+            self.let_go(coming)
+
+    def let_go(self, kernel: CellKernel) -> None:
+        """Take a container away."""
+        if kernel is self.current:
+            self.current = None
+        self._forget(kernel)
+        kernel.close()
+
+    def _forget(self, kernel: CellKernel) -> None:
+        self._loop.remove(kernel.life)
+        self._loop.remove(kernel.tail.fileno())
+        for socket in kernel.back.sockets.values() if kernel.back is not None else ():
+            self._loop.remove(socket)
+
+    def close(self) -> None:
+        """Take everything away."""
+        self.cancel()
+        self.remove_stopped()
+        if self.current is not None:
+            self.let_go(self.current)

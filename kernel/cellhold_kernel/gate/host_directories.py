@@ -1,0 +1,133 @@
+"""What is granted to a notebook of the host beside its folder, opened: the directories of volume= and image=.
+
+Where the machine's policy lists directories, the listed one is opened as who runs this machine wrote it, and what the
+notebook asks for below it by openat2(2), without following a link. That is the check: what comes out of it is mounted, and
+its name is not looked up again. Called by session.py and magics/run.py with what the gate has granted, before a container
+is made of it; it may not block for long, and does nothing but open.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, TypeVar
+
+from cellhold import image
+from cellhold.errors import InvalidSpec, NotAllowed
+from cellhold.image import directory as images
+from cellhold.linux import hostpath
+from cellhold.rootfs.sources import open_sources
+from cellhold_kernel.gate import listed
+from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.settings.policy import real
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from cellhold.errors import CellholdError
+    from cellhold.linux.hostpath import HostPath, Identity
+    from cellhold.spec.spec import Mount, Spec
+    from cellhold_kernel.gate.granted import GrantedContainer, GrantedRun
+    from cellhold_kernel.settings.policy import Policy
+    from cellhold_kernel.settings.workspace import Workspace
+
+    Granting = TypeVar("Granting", GrantedContainer, GrantedRun)
+
+_SHOWN = 200
+_GLOB = re.compile(r"[*?[]")
+
+
+def opened(granted: Granting, rules: Policy, workspace: Workspace | None) -> Granting:
+    """The same, with descriptors in its spec. rules: those that it was granted by. Raises what hold() does."""
+    folder = None if workspace is None or workspace.folder is None else workspace.folder.opened
+    return replace(granted, spec=hold(granted.spec, rules, folder))
+
+
+def hold(spec: Spec, rules: Policy, folder: HostPath | None = None) -> Spec:
+    """The spec with a descriptor for each directory of the host; those that it has already are left alone.
+
+    folder: the notebook's, where its cells may put links.
+    Raises NotAllowed for what lies in none of the policy's directories, InvalidSpec for what is not there, ImageNotFound.
+    """
+    writable = _writable(rules, folder)
+    mounts = tuple(_volume(entry, rules, writable) for entry in spec.mounts)
+    if spec.rootfs is not None or image.is_oci(spec.image) or spec.image == "host":
+        return open_sources(replace(spec, mounts=mounts))
+    return open_sources(replace(spec, mounts=mounts, rootfs=_rootfs(spec.image, rules, writable)))
+
+
+def _writable(rules: Policy, folder: HostPath | None) -> set[Identity]:
+    """The directories where notebooks may put a link, as far as is known here."""
+    found = set() if folder is None else {folder.identity}
+    for path, _, way in (entry.partition(":") for entry in rules.volumes or ()):
+        if way == "rw" and os.path.isabs(path):
+            with suppress(OSError):  # it is not there
+                found.add(hostpath.opened(path).identity)
+    return found
+
+
+def _volume(entry: Mount, rules: Policy, writable: set[Identity]) -> Mount:
+    if entry.kind not in ("bind", "overlay") or entry.opened is not None or rules.volumes is None:
+        return entry
+    source = str(entry.source)
+    entries = (text.partition(":")[::2] for text in rules.volumes)
+    directories = [path for path, way in entries if way == "rw" or entry.read_only or entry.kind == "overlay"]
+    way = "ro" if entry.read_only else "O" if entry.kind == "overlay" else "rw"
+    asked = f"volume={source}:{entry.target}:{way}"
+    places = [place for path in directories for place in _below(source, path)]
+    return replace(entry, opened=_opened(asked, places, writable, rules.above(asked, "volumes", rules.volumes)))
+
+
+def _rootfs(name: str, rules: Policy, writable: set[Identity]) -> HostPath:
+    if rules.images is None:
+        return images.look_up(name)
+    asked = f"image={name}"
+    refusal = rules.above(asked, "images", rules.images)
+    if ".." in name.split("/"):
+        raise refusal
+    places = [
+        place
+        for path in _spellings(name)
+        for pattern in rules.images
+        if fnmatchcase(path, pattern)
+        for place in _below(path, _fixed_part(pattern))
+    ]
+    return _opened(asked, places, writable, refusal)
+
+
+def _fixed_part(pattern: str) -> str:
+    """The directory that a pattern names before its first component with a special letter; the whole of it where it has none."""
+    special = _GLOB.search(pattern)
+    return pattern if special is None else pattern[: special.start()].rpartition("/")[0] or "/"
+
+
+def _spellings(path: str) -> Iterable[str]:
+    """The path as it was written, and as it is without links: what lies there is opened without following any, either way."""
+    return dict.fromkeys((os.path.abspath(path), real(path)))
+
+
+def _below(path: str, directory: str) -> Iterator[tuple[str, str]]:
+    """(the listed directory, what to open below it), for each way to write both that makes one lie in the other."""
+    for above in _spellings(directory):
+        for below in _spellings(path):
+            if f"{below}/".startswith(f"{above.rstrip('/')}/"):
+                yield directory, below[len(above.rstrip("/")) + 1 :]
+
+
+def _opened(asked: str, places: Iterable[tuple[str, str]], writable: set[Identity], refusal: NotAllowed) -> HostPath:
+    """The first of the places that can be opened. Raises `refusal` where there is none, and another error for one that cannot."""
+    error: CellholdError = refusal
+    for directory, below in dict.fromkeys(places):
+        try:
+            return listed.opened(directory, writable).beneath(below)
+        except FileNotFoundError as reason:
+            error = InvalidSpec(f"cannot use {plain(asked, most=_SHOWN)}: {reason.strerror}")
+        except OSError as reason:
+            error = NotAllowed(
+                f"cannot use {plain(asked, most=_SHOWN)}: {reason.strerror}",
+                hint=f"below {directory}, which the policy names, and where notebooks write, no link is followed: name what it leads to",
+            )
+    raise error

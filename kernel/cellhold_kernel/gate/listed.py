@@ -1,0 +1,49 @@
+"""The way to a directory that the machine's policy lists, from the root down, name by name.
+
+A link on the way is the administrator's, and is followed; but not where a notebook can write: in the notebook's own
+folder, and in what the policy lists as writable. There a cell may have put it in the place of what was listed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from cellhold.linux import hostpath
+from cellhold.linux.hostpath import HostPath
+from cellhold_kernel.settings.ancestry import upwards
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from cellhold.linux.hostpath import Identity
+
+_MOST_LINKS = 40  # as the kernel (path_resolution(7))
+_ENTRY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def opened(path: str, writable: Collection[Identity]) -> HostPath:
+    """What is at an absolute path; writable: the directories below which no link is followed. Raises OSError."""
+    here, left, links = hostpath.opened("/"), _names(path), 0
+    while left:
+        name = left.pop()
+        found = HostPath(os.open(name, _ENTRY, dir_fd=here.fileno()), path)
+        if not stat.S_ISLNK(found.status.st_mode):
+            here = found
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        if any(above.identity in writable for above in upwards(here)):
+            raise OSError(errno.ELOOP, "a symbolic link is on the way")
+        target = os.readlink("", dir_fd=found.fileno())
+        here = hostpath.opened("/") if target.startswith("/") else here
+        left += _names(target)
+    return here
+
+
+def _names(path: str) -> list[str]:
+    """The last one first."""
+    return [name for name in path.split("/")[::-1] if name]

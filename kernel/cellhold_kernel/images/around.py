@@ -1,0 +1,58 @@
+"""What an image's config says of where its programs and its user's files are; as values, and as questions to its tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from cellhold_kernel.images.tree import Tree
+
+_MOST_DIRECTORIES = 64  # in one list such as PATH
+_LONGEST_TABLE = 1 << 20  # bytes of /etc/passwd that are read
+_COLUMNS = 7  # of passwd(5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Around:
+    """env, cwd: of the image's config; home: its user's, "/" where there is no telling."""
+
+    env: Mapping[str, str]
+    cwd: str
+    home: str
+
+    def directories(self, variable: str) -> tuple[str, ...]:
+        """The absolute paths in a list such as PATH; an empty one is the working directory, as execvp(3) has it."""
+        listed = self.env.get(variable, "")
+        entries = listed.split(":")[:_MOST_DIRECTORIES] if listed else []
+        return tuple(dict.fromkeys(self.absolute(entry) for entry in entries))
+
+    def absolute(self, path: str) -> str:
+        """A path from the root, without slashes at its end."""
+        return (path if path.startswith("/") else f"{self.cwd}/{path}").rstrip("/") or "/"
+
+    def program(self, tree: Tree, name: str) -> str | None:
+        """Where a program is: a path as it is, else the first on PATH that can be run; None if there is none."""
+        places = [self.absolute(name)] if "/" in name else [f"{directory}/{name}" for directory in self.directories("PATH")]
+        return next((path for path in places if (place := tree.place(path)) is not None and place.is_program), None)
+
+
+def around(tree: Tree, *, env: Mapping[str, str], user: str, cwd: str) -> Around:
+    """What the config says; user: as in OCI's config, "USER[:GROUP]", "" is root."""
+    home = env.get("HOME") or _home(tree, user.partition(":")[0] or "0")
+    return Around(env=env, cwd=cwd if cwd.startswith("/") else "/", home=home if home.startswith("/") else "/")
+
+
+def _home(tree: Tree, user: str) -> str:
+    return next((row[5] for row in _accounts(tree) if user in (row[0], row[2])), "/")
+
+
+def _accounts(tree: Tree) -> Iterator[list[str]]:
+    """The sound rows of passwd(5)."""
+    text = tree.read("/etc/passwd", most_bytes=_LONGEST_TABLE) or b""
+    for line in text.decode(errors="surrogateescape").split("\n"):
+        row = line.split(":")
+        if len(row) == _COLUMNS:
+            yield row

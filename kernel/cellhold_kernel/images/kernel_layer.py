@@ -1,0 +1,133 @@
+"""An image with a kernel layer on top: made once for an image, and found by what it was made of.
+
+It has no name that anybody could give to another image; `cellhold images` and `layers` show it by its id.
+
+    python -m cellhold_kernel.images.kernel_layer [limits, as of `cellhold run`] IMAGE
+
+is how the host kernel has it made: it says how far it is in lines of JSON. What installs the packages is the image's own Python, which
+nobody trusts: the notebook's limits hold for it. CELLHOLD_WHEELS, a directory with wheels or an index's URL, is
+for machines without the internet, or with an index of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cellhold.build import run_step
+from cellhold.build.run_step import Program
+from cellhold.build.state import State
+from cellhold.cli import options
+from cellhold.errors import BuildFailed, CellholdError, InvalidSpec
+from cellhold.image import ingest, stored
+from cellhold.image.platform import Platform
+from cellhold.spec.spec import Mount
+from cellhold.store import locks
+from cellhold.store.home import open_home
+from cellhold_kernel.images import unpacking, wheels
+from cellhold_kernel.images.choosing import NATIVE, KernelLayer, choose
+from cellhold_kernel.images.finding import find
+from cellhold_kernel.images.found import version_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cellhold.image.stored import StoredImage
+    from cellhold.spec.spec import Limits
+    from cellhold.store.home import Home
+    from cellhold_kernel.images.found import Python
+
+VARIABLE = "CELLHOLD_WHEELS"
+_WHEELS = "/dev/shm/wheels"  # noqa: S108  # the container's own
+_URL = ("http://", "https://")
+
+
+def key(image: StoredImage, python: Python) -> str:
+    """What the image with the layer is found by: of another image, Python or table of wheels it is another. Raises NotSupported."""
+    pins = wheels.pins(wheels.target(python))
+    of = ["kernel layer", str(image.id), python.path, sorted(pins.items()), unpacking.INSTALL]
+    return hashlib.sha256(json.dumps(of).encode()).hexdigest()
+
+
+def derive(image_name: str, home: Home, limits: Limits, tell: Callable[[str], object]) -> StoredImage:
+    """Have it here. limits: of the container that makes it; tell: gets a sentence for each thing that is done. Raises CellholdError."""
+    image = stored.find(image_name, home)
+    seen = stored.prepared(image, home, name=image_name)
+    choice = choose(find(seen.stacks[0].layers, env=seen.env, user=seen.user, cwd=seen.cwd), NATIVE)
+    if not isinstance(choice, KernelLayer):
+        raise CellholdError(f"cannot add a kernel to {image_name}: it has one")
+    wanted = key(image, choice.python)
+    lock = home.root / "kernel-layers.lock"
+    with locks.held(lock, locks.file(lock)):
+        if (known := stored.derived(wanted, home)) is not None:
+            return known
+        tell(f"fetching a kernel for {version_text(choice.python.version)}")
+        index, directory = _source(os.environ.get(VARIABLE, ""))
+        fetched = wheels.fetch(choice.python, home.root / "wheels", index=index, wheels=directory)
+        tell(f"installing {len(fetched)} packages with {choice.python.path} of the image")
+        with ingest.making(home):
+            return _layered(image, choice.python, fetched[0].parent, home, wanted=wanted, limits=limits)
+
+
+def _source(given: str) -> tuple[str | None, Path | None]:
+    """What VARIABLE names: an index, a directory, or neither. Raises InvalidSpec for a directory that depends on where we are."""
+    if given.startswith(_URL):
+        return given, None
+    if given and not given.startswith("/"):
+        raise InvalidSpec(
+            f"cannot use {VARIABLE}={given[:200]!r}: neither a URL nor an absolute path",
+            hint="a relative one would lead into the notebook's folder",
+        )
+    return None, Path(given) if given else None
+
+
+def _layered(image: StoredImage, python: Python, directory: Path, home: Home, *, wanted: str, limits: Limits) -> StoredImage:  # noqa: PLR0913
+    state = State.of(image, Platform.host())
+    program = Program(
+        args=unpacking.install_command(python, wheels=_WHEELS),
+        env={},
+        mounts=(Mount(kind="bind", source=str(directory), target=_WHEELS, read_only=True),),
+        user="0:0",
+    )
+    try:
+        layer = run_step.run(program, state, home, name=image.name, limits=limits, tell=lambda _data: None)
+    except BuildFailed as error:
+        reason = str(error) if error.hint or not error.last else error.last[-1]
+        raise CellholdError(
+            f"cannot install a kernel with {python.path} of the image: {reason}",
+            hint=error.hint or "%container kernel=shell, if the image has a shell",
+        ) from error
+    words = f"cellhold kernel layer: ipykernel for {version_text(python.version)} in {unpacking.TARGET}"
+    state = state.after(state.next_key("KERNEL", wanted), state.taken(layer, time.time()), created_by=words)
+    return state.arrived(home, names=[], derived=(wanted, image.digest))
+
+
+def main() -> int:
+    """The command; its last line is {"image": ...} or {"error": ...}."""
+    began = time.monotonic()
+    parser = argparse.ArgumentParser(prog="python -m cellhold_kernel.images.kernel_layer")
+    options.add_limits(parser)
+    parser.add_argument("image")
+    arguments = parser.parse_args()
+
+    def say(**members: object) -> None:
+        print(json.dumps(members), flush=True)  # noqa: T201  # what a program reads
+
+    try:
+        limits = options.limits(arguments)
+        image = derive(arguments.image, open_home(), limits, lambda text: say(doing=text, seconds=time.monotonic() - began))
+    except CellholdError as error:
+        say(error=type(error).__name__, sentence=str(error), hint=error.hint)
+        return 1
+    say(image=str(image.id))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""A container of which an image is made, for a cell that waits for it: `%container commit NAME`.
+
+    python -m cellhold_kernel.jobs.commit CONTAINER OWNER NAME
+
+is the process that does it, and says in a line of JSON what came of it.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from cellhold.spec import units
+from cellhold_kernel.jobs.job import Work
+from cellhold_kernel.protocol.text import plain
+
+if TYPE_CHECKING:
+    from cellhold_kernel.gate.granted import GrantedCommit
+
+
+class Commit(Work):
+    """One commit. The container is frozen meanwhile."""
+
+    undone = "nothing was committed"
+
+    def __init__(self, granted: GrantedCommit) -> None:
+        """Start it."""
+        self._container, self._name = granted.container, granted.asked
+        self._layer_bytes: int | None = None
+        super().__init__("cellhold_kernel.jobs.commit", [granted.container, granted.owner, granted.name])
+
+    def _note(self, said: dict[str, Any]) -> None:
+        self._layer_bytes = int(said["layer_bytes"])
+
+    def text(self) -> str:
+        """What is being made, or was."""
+        if self._layer_bytes is None:
+            return f"making image {plain(self._name)} of container {self._container} ({self.seconds:.0f} s)"
+        layer = f"a new layer of {units.size(self._layer_bytes)} (compressed)"
+        return f"container {self._container} is now image {plain(self._name)}, with {layer}"
+
+    def html(self) -> str:
+        """The same."""
+        return f"<div>{html.escape(self.text())}</div>"
+
+
+def main() -> int:
+    """The process."""
+    from cellhold.container import commit  # noqa: PLC0415  # what the host kernel does without
+    from cellhold.errors import CellholdError  # noqa: PLC0415
+    from cellhold.store.home import open_home  # noqa: PLC0415
+
+    container, owner, name = sys.argv[1:]
+    try:
+        image = commit.commit(container, name, open_home(), owner=owner)
+        said: dict[str, object] = {"layer_bytes": image.manifest.layers[-1].size_bytes}
+    except CellholdError as error:
+        said = {"error": type(error).__name__, "sentence": str(error), "hint": error.hint}
+    print(json.dumps(said), flush=True)  # noqa: T201  # what a program reads
+    return 1 if "error" in said else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

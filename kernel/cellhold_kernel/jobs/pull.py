@@ -1,0 +1,87 @@
+"""An image on its way from a registry, for a cell that waits for it: `cellhold pull --progress json`, which says how far each layer is."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+from cellhold import helper
+from cellhold.spec import units
+from cellhold_kernel.jobs.job import Work, bar
+from cellhold_kernel.protocol.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cellhold_kernel.gate.granted import GrantedPull
+
+_HIDDEN = ("Already exists", "Pull complete")
+
+
+class Rows:
+    """The layers on their way. rows: digest -> (what is done with the layer, bytes done, bytes in all)."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self.rows: dict[str, tuple[str, int, int]] = {}
+
+    def note(self, said: dict[str, Any]) -> None:
+        """Take in a line of `cellhold pull --progress json`. Raises KeyError, ValueError, TypeError."""
+        digest = plain(str(said["digest"]).rpartition(":")[2], most=12)
+        self.rows[digest] = (plain(str(said["doing"]), most=20), int(said["done_bytes"]), int(said["total_bytes"]))
+
+    @property
+    def here(self) -> int:
+        """How many need nothing more."""
+        return sum(doing in _HIDDEN for doing, _done, _total in self.rows.values())
+
+    @property
+    def new_bytes(self) -> int:
+        """Of those that came."""
+        return sum(total for doing, _done, total in self.rows.values() if doing == "Pull complete")
+
+    def lines(self) -> Iterator[str]:
+        """One for each layer that is on its way."""
+        for digest, (doing, done, total) in self.rows.items():
+            if doing not in _HIDDEN:
+                yield f"{digest}  {doing:<14} {bar(done, total)} {units.size(done)} of {units.size(total)}"
+
+    def table(self) -> str:
+        """The same in HTML."""
+        rows = "".join(
+            f"<tr><td><code>{html.escape(digest)}</code></td><td>{html.escape(doing)}</td>"
+            f'<td><progress value="{done}" max="{max(total, 1)}"></progress></td>'
+            f"<td>{units.size(done)} of {units.size(total)}</td></tr>"
+            for digest, (doing, done, total) in self.rows.items()
+            if doing not in _HIDDEN
+        )
+        return f"<table>{rows}</table>" if rows else ""
+
+
+class Pull(Work):
+    """One pull."""
+
+    variables = helper.REGISTRIES
+
+    def __init__(self, granted: GrantedPull) -> None:
+        """Start it."""
+        self.image = granted.image
+        self._layers = Rows()
+        super().__init__("cellhold.cli", ["pull", "--progress", "json", "--", granted.image])
+
+    def _note(self, said: dict[str, Any]) -> None:
+        self._layers.note(said)
+
+    def text(self) -> str:
+        """How far it is, a line a layer that is on its way."""
+        return "\n".join([self._summary(), *self._layers.lines()])
+
+    def html(self) -> str:
+        """The same as a table with a bar a layer."""
+        return f"<div>{html.escape(self._summary())}</div>{self._layers.table()}"
+
+    def _summary(self) -> str:
+        layers = len(self._layers.rows)
+        if self.is_going_on:
+            return f"pulling {plain(self.image)}: {self._layers.here} of {layers or '?'} layers are here"
+        return f"pulled {plain(self.image)}: {layers} layers, {units.size(self._layers.new_bytes)} of them new, in {self.seconds:.1f} s"

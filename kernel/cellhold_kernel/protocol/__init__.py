@@ -1,0 +1,1 @@
+"""Jupyter's messages, the connection file, and text that others wrote."""

@@ -1,0 +1,113 @@
+"""What is said in the place of a message that was left out (large.py): nothing is missed unseen, and nobody waits for it.
+
+A cell whose reply was too large has run, and ends as it would have ended; a widget whose
+state did not get through is not shown as a broken one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cellhold.errors import CellholdError
+from cellhold_kernel.protocol import messages
+from cellhold_kernel.protocol.json_scan import ObjectScan
+from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.relay.replies import RESULTS
+
+if TYPE_CHECKING:
+    from cellhold_kernel.protocol.messages import Message, Signer
+    from cellhold_kernel.relay.pending import Request, Requests
+    from cellhold_kernel.relay.replies import Answers
+    from cellhold_kernel.transport.frontend import Front
+    from cellhold_kernel.transport.large import LeftOut
+
+_TYPE_MOST = 40  # characters of a message's type that are shown
+_READ_MOST = 64 << 10  # bytes of metadata
+_SHOWN_MOST = 4 << 20  # bytes of a message that shows a widget
+_WIDGETS_MOST = 10_000
+_VIEW = "application/vnd.jupyter.widget-view+json"
+_REFERENCE = b"IPY_MODEL_"
+_SHOWS = frozenset({"display_data", "update_display_data", "execute_result"})
+
+
+class LeftOuts:
+    """What was left out of what one host kernel's containers sent."""
+
+    def __init__(self, front: Front, signer: Signer, answers: Answers, requests: Requests) -> None:
+        """Tell of it at `front`."""
+        self._front = front
+        self._signer = signer
+        self._answers = answers
+        self._requests = requests
+        self._widgets: dict[str, None] = {}  # ids of the comms that no front end knows
+
+    def tell(self, channel: str, left: LeftOut, *, result: str | None) -> tuple[Request, bool] | None:
+        """Tell of it; returns the request that this has answered, if it has one, and whether that has failed.
+
+        result: of the cell that runs, as far as it is known.
+        """
+        message = left.message
+        if channel in {"iopub", "stdin"}:
+            if message.type == "comm_open":
+                self._lose(_comm_id(message))
+            self._say(left, message.parent)
+            return None
+        if not self._signer.verify(message):
+            return None
+        request = self._requests.answered(channel, message.parent_id)
+        if request is None or request.message.identities != message.identities:
+            return None
+        if not request.is_cell:
+            error = CellholdError(f"cannot pass on the answer: {left.why}", hint=left.hint)
+            self._answers.question(channel, request.message, error=error)
+            return request, True
+        self._say(left, request.message.header)
+        said = (messages.object_in(message.signed[2], most=_READ_MOST) or {}).get("status")
+        status = said if said in RESULTS else result or "ok"
+        self._answers.short(channel, request.message, status, why=left.why, count=request.count)
+        return request, status == "error"
+
+    def _say(self, left: LeftOut, parent: dict[str, Any]) -> None:
+        hint = f"\nhint: {left.hint}" if left.hint else ""
+        text = f"cellhold: {plain(left.message.type, most=_TYPE_MOST)} was left out, {left.why}{hint}\n"
+        self._front.publish("stream", {"name": "stderr", "text": text}, parent=parent)
+
+    # ------------------------------------------------------------------------------------------------------------- widgets
+
+    def forget(self) -> None:
+        """Another container has come, whose widgets are others."""
+        self._widgets.clear()
+
+    def shown(self, message: Message) -> Message:
+        """What is to be published in the place of a message: itself, but where it shows a widget that no front end knows."""
+        if not self._widgets or message.seen is not None or len(message.signed[3]) > _SHOWN_MOST:
+            return message
+        if message.type == "comm_open" and self._refers(message):
+            self._lose(_comm_id(message))
+        if message.type not in _SHOWS or not message.mentions(_VIEW.encode()):
+            return message
+        content = message.content
+        data = content.get("data")
+        view = data.get(_VIEW) if isinstance(data, dict) else None
+        if not isinstance(view, dict) or view.get("model_id") not in self._widgets:
+            return message
+        text = "cellhold: a widget is not shown: its state, or that of one in it, was left out"
+        replaced = messages.parse(self._signer.with_content(message, {**content, "data": {"text/plain": text}, "metadata": {}}))
+        return message if replaced is None else replaced
+
+    def _refers(self, message: Message) -> bool:
+        """Whether a widget has one in it that is lost: then no front end can make it either."""
+        raw = bytes(message.signed[3])
+        return _REFERENCE in raw and any(_REFERENCE + lost.encode() in raw for lost in self._widgets)
+
+    def _lose(self, comm_id: str | None) -> None:
+        if comm_id is not None and len(self._widgets) < _WIDGETS_MOST:
+            self._widgets[comm_id] = None
+
+
+def _comm_id(message: Message) -> str | None:
+    if message.seen is not None:
+        return message.seen.comm_id
+    scan = ObjectScan(frozenset({"comm_id"}))
+    scan.feed(message.signed[3], is_last=True)
+    return scan.texts.get("comm_id")

@@ -1,0 +1,75 @@
+"""How directories lie to one another, by descriptors: who is above, and which names lead down.
+
+Two paths are compared by walking up ".." and looking at device and inode. Texts tell nothing: a directory can be mounted
+twice, and a name may lead elsewhere since it was resolved.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from cellhold.errors import CellholdError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cellhold.linux.hostpath import HostPath
+
+_DEEPEST = 2048  # a path has 4096 bytes
+_TRIES = 5
+
+
+class Moved(CellholdError):
+    """Directories do not lie where their names say: somebody moves them, or they are mounted in a way that nobody can tell."""
+
+
+class Step(NamedTuple):
+    """A directory on the way down, and its path below where the way began."""
+
+    path: str
+    directory: HostPath
+
+
+def upwards(directory: HostPath) -> Iterator[HostPath]:
+    """The directory, the one that it lies in, and so on; the root is the last. Raises OSError."""
+    here = directory
+    for _ in range(_DEEPEST):
+        yield here
+        if here.place() == "/":
+            return
+        here = here.parent()
+
+
+def way_down(folder: HostPath, directory: HostPath) -> list[Step] | None:
+    """The directories from a folder down to one in it, which is the last; [] if it is the folder, None if it is not in there.
+
+    Raises Moved where the names that lead there lead to something else. Others may be moving things: it is tried again.
+    """
+    for last in (*[False] * (_TRIES - 1), True):
+        try:
+            return _way_down(folder, directory)
+        except (Moved, OSError) as error:
+            if last:
+                raise Moved(f"{directory.name} is not where its name says") from error
+    return None
+
+
+def _way_down(folder: HostPath, directory: HostPath) -> list[Step] | None:
+    chain: list[HostPath] = []  # from the directory up to what lies in the folder
+    for here in upwards(directory):
+        if here.identity == folder.identity:
+            break
+        chain.append(here)
+    else:
+        return None
+    names = directory.place().split("/")[-len(chain) :] if chain else []
+    steps: list[Step] = []
+    for count, wanted in enumerate(reversed(chain), start=1):
+        path = "/".join(names[:count])
+        found = folder.beneath(path)
+        if found.identity != wanted.identity:
+            raise Moved(f"{path} is another directory")
+        steps.append(Step(path, found))
+        if found.identity == directory.identity:  # also where it is mounted on something below itself
+            break
+    return steps

@@ -1,0 +1,200 @@
+"""The notebook's folder in the container: at /workspace, where its cells run.
+
+    mount=ro    seen through an overlay: cells can write there, and nothing of it reaches the host (the default)
+    mount=rw    the folder itself; files made belong to the user who runs Jupyter
+    mount=none  not there
+
+The folder is a descriptor (folder.py), and so is all that it is compared with: what is told apart here is what is shown.
+What tells who somebody is stays outside. Where the folder is a home, or lies above one, each name in that home that
+begins with a dot is covered (.ssh, .aws, .config, .local with Jupyter's tokens ...), and so is the kernel's connection
+file wherever it lies. A folder that lies in something that is covered elsewhere is not shown at all.
+With mount=rw, what the host's own Python runs stays as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cellhold.errors import CellholdError, InvalidSpec
+from cellhold.linux import hostpath
+from cellhold.spec.spec import Mount
+from cellhold.store.home import open_home
+from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.settings.ancestry import Moved, upwards
+from cellhold_kernel.settings.covers import Covers, Secret
+from cellhold_kernel.settings.folder import Folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from cellhold.linux.hostpath import HostPath, Identity
+
+TARGET = "/workspace"
+WAYS = ("none", "ro", "rw")  # each allows more than the one before
+_MACHINE = "/ /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /run /sbin /srv /sys /usr /var".split()
+_WHOLLY = "/boot /dev /etc /proc /sys".split()  # so is all that lies in them, but for
+_EXCEPT = ("/dev/shm",)  # noqa: S108  # a directory in memory that is everybody's
+_SHOWN = 300
+
+
+class Workspace:
+    """A notebook's folder, and the files that must not be seen in it."""
+
+    def __init__(self, folder: Folder | Path | None, *secrets: Path, programs: Iterable[Path] = ()) -> None:
+        """Open all that the folder is compared with, once. folder: a path is opened now; None: it was removed.
+
+        secrets: files or directories, wherever they lie. programs: directories of what the host runs, beside its Python's.
+        """
+        self.folder = _folder(folder)
+        self._name = str(folder or "the notebook's folder") if self.folder is None else self.folder.opened.name
+        self._secrets = list(filter(None, map(_secret, secrets)))
+        owners = _home_of(self.folder.opened.status.st_uid) if self.folder is not None else ()
+        self._homes = _opened({os.path.expanduser("~"), *owners})
+        self._store: HostPath | None = None
+        self._programs = _opened({sys.prefix, sys.exec_prefix, sys.base_prefix, *map(str, programs)})
+        self._modules = _opened(filter(os.path.isabs, sys.path))
+
+    def descriptor(self) -> int:
+        """The folder's, for a process of ours; it stays the folder's. Raises CellholdError where that was removed."""
+        if self.folder is None or self.folder.opened.is_gone:
+            raise CellholdError(f"cannot use {plain(self._name, most=_SHOWN)}: it is not there any more")
+        return self.folder.descriptor
+
+    def mounts(self, way: str | None) -> tuple[Mount, ...]:
+        """The mounts that show it in that way; None: nobody said anything, so mount=ro as far as it can be had.
+
+        Raises InvalidSpec for a way that was asked for and cannot be had.
+        """
+        if way == "none":
+            return ()
+        try:
+            return (self._mount(is_writable=way == "rw"),)
+        except _NotShown as reason:
+            if way is None:
+                return ()
+            raise InvalidSpec(
+                f"cannot use mount={way}: {plain(self._name, most=_SHOWN)} {reason}",
+                hint="keep notebooks in a folder of their own, or mount=none",
+            ) from None
+
+    def _mount(self, *, is_writable: bool) -> Mount:
+        """Raises _NotShown."""
+        if self.folder is None or self.folder.opened.is_gone:
+            raise _NotShown("is not there any more")
+        opened = self.folder.opened
+        self._store = self._store or hostpath.opened(open_home().root)
+        try:
+            self._check_place(opened)
+            covers = Covers(opened, with_mounts=is_writable)
+            for secret in self._hidden():
+                covers.hide(secret)
+            self._check_store(covers)
+            if is_writable:
+                self._protect(opened, covers)
+        except Moved as error:
+            raise _NotShown(f"cannot be told apart from what is in it: {plain(str(error), most=_SHOWN)}") from error
+        except OSError as error:
+            raise _NotShown(f"cannot be looked at: {error.strerror}") from error
+        return Mount(
+            kind="bind" if is_writable else "overlay",
+            source=opened.place(),
+            target=TARGET,
+            hidden=tuple(sorted(covers.hidden)),
+            fixed=covers.listed(),
+            opened=opened,
+        )
+
+    def _check_place(self, opened: HostPath) -> None:
+        """Raise _NotShown for a folder that is a part of the machine, lies in one, in what is hidden, or in the store."""
+        whole, machine, free = map(_identities, (_WHOLLY, _MACHINE, _EXCEPT))
+        homes = {home.identity for home in self._homes}
+        if opened.identity in machine:
+            raise _NotShown("is a part of the machine, not a notebook's folder")
+        is_free = False
+        name = ""  # of what was one step below
+        for here in upwards(opened):
+            is_free = is_free or here.identity in free
+            if here.identity in whole and not is_free:
+                raise _NotShown("is a part of the machine, not a notebook's folder")
+            if self._store is not None and here.identity == self._store.identity:
+                raise _NotShown("lies in Cellhold's own store")
+            if here.identity in homes and name.startswith("."):
+                raise _NotShown(f"lies in {plain(name, most=_SHOWN)} of a home, which cells do not get to see")
+            name = here.place().rpartition("/")[2]
+
+    def _check_store(self, covers: Covers) -> None:
+        """Raise _NotShown where the store would be seen."""
+        assert self._store is not None  # noqa: S101  # for mypy
+        for path in covers.paths_of(self._store):
+            if not any(f"{path}/".startswith(f"{hidden}/") for hidden in covers.hidden):
+                raise _NotShown("holds Cellhold's own store")
+
+    def _protect(self, opened: HostPath, covers: Covers) -> None:
+        """Let what the host runs be seen and not changed: whoever can write there rules the next host kernel. Raises _NotShown."""
+        for program in self._programs:
+            if program.identity == opened.identity:
+                raise _NotShown("is where the host's own Python lives: cells could change what runs outside")
+            covers.protect(program)
+        for directory in self._modules:
+            if directory.identity != opened.identity:  # app.py sees to it that nothing is imported from the folder itself
+                covers.protect(directory)
+
+    def _hidden(self) -> Iterator[Secret]:
+        yield from self._secrets
+        for home in self._homes:
+            with suppress(PermissionError):  # not ours to read: nor the container's
+                yield Secret(home, tuple(name for name in _names(home) if name.startswith(".")))
+
+
+def _folder(folder: Folder | Path | None) -> Folder | None:
+    """None where it is not there."""
+    if isinstance(folder, Path):
+        with suppress(FileNotFoundError):
+            return Folder.at(folder)
+        return None
+    return folder
+
+
+class _NotShown(Exception):
+    """Why a folder is not shown, as the end of a sentence."""
+
+
+def _names(directory: HostPath) -> list[str]:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return os.listdir(fd)
+    finally:
+        os.close(fd)
+
+
+def _secret(path: Path) -> Secret | None:
+    """None for what is not there."""
+    real = path.resolve()
+    try:
+        return Secret(hostpath.opened(real.parent), (real.name,))
+    except OSError:
+        return None
+
+
+def _home_of(uid: int) -> Iterator[str]:
+    """That of the folder's owner: root may run a notebook of somebody's."""
+    with suppress(KeyError):
+        yield pwd.getpwuid(uid).pw_dir
+
+
+def _opened(paths: Iterable[str]) -> list[HostPath]:
+    """Those of the directories that are there, but for the root."""
+    found = []
+    for path in sorted(paths):
+        with suppress(OSError):
+            found.append(hostpath.opened(path))
+    return [one for one in found if one.is_directory and one.place() != "/"]
+
+
+def _identities(paths: Iterable[str]) -> set[Identity]:
+    return {one.identity for one in (*_opened(paths), *([hostpath.opened("/")] if "/" in paths else []))}

@@ -1,0 +1,164 @@
+"""`docker cp`: files between the host and a container, whether it runs or not; as they are, and no link leads out of either."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from cellhold.errors import CopyFailed
+from cellhold.init import file_transfer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import BinaryIO
+
+    from cellhold.container.detached import Detached
+
+_KINDS = {
+    tarfile.REGTYPE: file_transfer.FILE,
+    tarfile.AREGTYPE: file_transfer.FILE,
+    tarfile.DIRTYPE: file_transfer.DIRECTORY,
+    tarfile.SYMTYPE: file_transfer.LINK,
+}
+_TYPES = {file_transfer.FILE: tarfile.REGTYPE, file_transfer.DIRECTORY: tarfile.DIRTYPE, file_transfer.LINK: tarfile.SYMTYPE}
+_MOST_TOLD = 4096
+_CUT_SHORT = "it was cut short"
+
+
+def out(box: Detached, source: str, target: str, *, follow: bool = False, owners: bool = False) -> None:
+    """Copy out of a container. follow: a link that the source is; owners: keep the container's numbers. Raises CopyFailed, NotAllowed."""
+    source = _inside(source)
+    contents, base = _named(source)
+    job = {"way": "out", "path": source, "follow": follow}
+    _carry(
+        box,
+        job,
+        lambda stream: file_transfer.receive(stream, os.fsencode(target), base=base, contents=contents, owners=owners, root=False),  # type: ignore[arg-type]  # a reader will do
+        f"{box.name}:{source} to {target}",
+    )
+
+
+def into(box: Detached, source: str, target: str, *, follow: bool = False, owners: bool = False) -> None:
+    """Copy into a container; what is made there belongs to its root, unless `owners`. Raises CopyFailed, NotAllowed."""
+    contents, base = _named(source)
+    job = {"way": "in", "path": _inside(target), "base": os.fsdecode(base), "contents": contents, "owners": owners}
+    _carry(box, job, lambda stream: file_transfer.send(stream, os.fsencode(source), follow=follow), f"{source} to {box.name}:{target}")  # type: ignore[arg-type]  # a writer will do
+
+
+def out_as_tar(box: Detached, source: str, to: BinaryIO, *, follow: bool = False) -> None:
+    """Write what is at a path of the container as a tar. Raises CopyFailed, NotAllowed."""
+    source = _inside(source)
+    _contents, base = _named(source)
+
+    def tar(stream: BinaryIO) -> None:
+        with tarfile.open(fileobj=to, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+            for kind, mode, uid, gid, changed, size, path in file_transfer.records(stream):  # type: ignore[arg-type]  # a reader will do
+                entry = tarfile.TarInfo(os.fsdecode(b"/".join(part for part in (base, path) if part)))
+                entry.type, entry.mode, entry.uid, entry.gid, entry.mtime = _TYPES[kind], mode, uid, gid, int(changed / 1e9)
+                if kind == file_transfer.LINK:
+                    entry.linkname = os.fsdecode(file_transfer.read(stream, size))  # type: ignore[arg-type]  # a reader will do
+                    archive.addfile(entry)
+                else:
+                    entry.size = size
+                    archive.addfile(entry, stream)
+
+    _carry(box, {"way": "out", "path": source, "follow": follow}, tar, f"{box.name}:{source}")
+
+
+def into_from_tar(box: Detached, source: BinaryIO, target: str, *, owners: bool = False) -> None:
+    """Unpack a tar into a directory of the container. Raises CopyFailed, NotAllowed."""
+
+    def records(stream: BinaryIO) -> None:
+        with tarfile.open(fileobj=source, mode="r|*") as archive:
+            for entry in archive:
+                path = os.fsencode(os.path.normpath(entry.name).lstrip("/"))
+                if path == b"." or entry.type not in _KINDS:
+                    continue
+                if not file_transfer.is_sound(path):
+                    raise file_transfer.CannotCopy(f"{entry.name}: it leads out of its directory")
+                data = os.fsencode(entry.linkname) if entry.issym() else b""
+                size, owner = entry.size if entry.isreg() else len(data), (entry.uid, entry.gid)
+                stream.write(
+                    file_transfer.beginning(_KINDS[entry.type], entry.mode & 0o7777, owner, int(entry.mtime * 1e9), size, path) + data
+                )
+                if (file := archive.extractfile(entry) if entry.isreg() else None) is not None:
+                    while piece := file.read(1 << 16):
+                        stream.write(piece)
+        stream.write(file_transfer.LAST)
+
+    job = {"way": "in", "path": f"{target.rstrip('/')}/", "base": "", "contents": True, "owners": owners}
+    _carry(box, job, records, f"a tar to {box.name}:{target}")
+
+
+def _inside(path: str) -> str:
+    """A path of the container from its root, without ".."; what docker tells apart ("DIR/", "DIR/.") stays told apart."""
+    cleaned = os.path.normpath("/" + path.lstrip("/"))
+    if cleaned == "/":
+        return cleaned
+    return cleaned + ("/." if path.endswith("/.") else "/" if path.endswith("/") else "")
+
+
+def _named(source: str) -> tuple[bool, bytes]:
+    """Whether only what is in it is meant ("DIR/."), and what it is called: never "..", as "DIR/.." is called what lies above DIR.
+
+    Docker cleans a path by its text, too (Go's path.Clean), before any link of it is followed.
+    """
+    cleaned = os.path.normpath(source or "/")
+    name = os.path.basename(cleaned)
+    is_nameless = name in ("", ".", "..")  # "/", and what leads above the working directory
+    return source.endswith("/.") or is_nameless, b"." if is_nameless else os.fsencode(name)
+
+
+def _carry(box: Detached, job: dict[str, Any], ours: Callable[[BinaryIO], None], what: str) -> None:
+    with ExitStack() as closing:
+        enter = closing.enter_context(box.opened())
+        told = _Pipe(closing)
+        pipe = _Pipe(closing)
+        outward = job["way"] == "out"
+        stdio = (None, pipe.writing, told.writing) if outward else (pipe.reading, None, told.writing)
+        request: dict[str, Any] = {"args": [], "env": {}, "terminal": None, "carry": job}
+        process = closing.enter_context(enter(request, stdio))
+        told.close(told.writing)
+        pipe.close(pipe.writing if outward else pipe.reading)
+        reason = _ours(ours, pipe, outward=outward)
+        with open(os.dup(told.reading), "rb") as file:
+            theirs = file.read(_MOST_TOLD).decode(errors="replace")
+        if process.wait() or reason:
+            first = theirs if reason in ("", _CUT_SHORT) else reason  # the other side's is only what comes of it
+            raise CopyFailed(f"cannot copy {what}: {first or reason or 'the container has ended'}")
+
+
+def _ours(ours: Callable[[BinaryIO], None], pipe: _Pipe, *, outward: bool) -> str:
+    """Do our side; what went wrong, in words."""
+    fd = pipe.reading if outward else pipe.writing
+    try:
+        with open(os.dup(fd), "rb" if outward else "wb", buffering=1 << 16) as stream:
+            pipe.close(fd)
+            ours(stream)
+    except BrokenPipeError:
+        return _CUT_SHORT
+    except file_transfer.CannotCopy as error:
+        return str(error)
+    except tarfile.TarError as error:
+        return f"it is no tar: {error}"
+    except OSError as error:
+        return f"{os.fsdecode(error.filename or '')}: {error.strerror}".lstrip(": ")
+    return ""
+
+
+class _Pipe:
+    """Both ends, each closed once."""
+
+    def __init__(self, closing: ExitStack) -> None:
+        self.reading, self.writing = os.pipe2(os.O_CLOEXEC)
+        self._open = {self.reading, self.writing}
+        for fd in tuple(self._open):
+            closing.callback(self.close, fd)
+
+    def close(self, fd: int) -> None:
+        """Close that end, if it is not yet."""
+        if fd in self._open:
+            self._open.discard(fd)
+            os.close(fd)

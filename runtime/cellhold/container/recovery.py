@@ -1,0 +1,215 @@
+"""Clear what a crash left: containers whose runner is gone, and what is half made or half removed.
+
+One that is kept (store/record.py) is settled: written down as ended. One whose record cannot be read stays as it is.
+
+Called once by every process before its first container, by the launcher when its caller has died, by commands that
+remove or count things, and by hand in tests.
+
+Whoever runs a container holds a lock (flock) on its directory, which the kernel releases when the last holder dies. So a
+directory that can be locked is nobody's: its processes are killed, then its groups, files and ids go, the directory last. That
+order lets a sweep that is itself cut off be finished by the next one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from cellhold import cgroups, network
+from cellhold.errors import CellholdError, ContainerNotFound, Damaged, NotAllowed
+from cellhold.rootfs import volumes
+from cellhold.spec.lifecycle import State
+from cellhold.spec.outcome import Why
+from cellhold.storage import template
+from cellhold.store import delete, durable, ids, journal, locks, record, scratch, subids, tree
+from cellhold.store.home import Home, open_home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from cellhold.store.record import Record
+
+ENDED, SOCKET = "ended", "socket"  # files that a monitor has in the container's directory (init/monitor.py, monitor.py)
+UNDER_WAY = (State.RUNNING, State.PAUSED, State.RESTARTING)
+
+_swept: set[Path] = set()
+
+
+class End(NamedTuple):
+    """How a program ended, as its monitor has it. late: its time was up."""
+
+    status: int
+    number: int
+    late: bool
+
+
+def sweep_once(home: Home) -> None:
+    """sweep(), the first time that this process uses the store."""
+    if home.root not in _swept:
+        _swept.add(home.root)
+        sweep(home)
+
+
+def sweep(home: Home | None = None) -> list[str]:
+    """Clear every container that nobody runs; returns their ids. What cannot be cleared is left for the next sweep."""
+    home = home or open_home()
+    swept = [entry.name for entry in home.containers.iterdir() if clear(entry)]
+    for part in (network.reclaim, volumes.clear, _reclaim_ids):
+        with suppress(OSError, CellholdError):
+            part(home)
+    return swept
+
+
+def tidy(home: Home) -> int:
+    """sweep(), and what else was under way when somebody was killed; bytes of disk that came free."""
+    places = [home.containers, home.volumes, home.networks, home.images, home.root / scratch.NAME]
+    before = sum(map(_half_bytes, places))
+    sweep(home)
+    for above in (home.root / scratch.NAME, home.root / "kernels"):
+        with suppress(OSError):
+            locks.clear_abandoned(above)
+    with suppress(OSError):
+        template.clear(home.templates)
+    with suppress(OSError), home.locked():
+        durable.clear(home.images)
+    return max(before - sum(map(_half_bytes, places)), 0)
+
+
+def _half_bytes(above: Path) -> int:
+    """Bytes of what is somebody's that may be dead, or half made or removed; what cannot be counted is left out."""
+    total = 0
+    with suppress(OSError):
+        for entry in above.iterdir():
+            if durable.is_half(entry) or above.name == scratch.NAME or (entry / record.OWN).exists():
+                with suppress(OSError):
+                    total += tree.used_bytes(entry)
+    return total
+
+
+def _reclaim_ids(home: Home) -> None:
+    if not subids.is_rootless():
+        there = {entry.name for entry in record.directories(home.containers)}
+        ids.reclaim(home.ids, lambda owner: home.container(owner).exists(), containers=there)
+
+
+def clear(directory: Path) -> bool:
+    """Clear one container if nobody holds it; True if it was cleared. What cannot be cleared is left for the next sweep."""
+    if not (record.is_one(directory) or durable.is_half(directory)):
+        return False
+    try:
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if durable.is_half(directory):
+            delete.remove(directory)
+            return False
+        known = _settled(directory)
+        cgroups.remove_leftover(directory.name)
+        delete.remove(directory / "storage")  # first: as long as its record is there, it says what the rest is
+        durable.remove(directory)
+        if known is not None:
+            _forget(known, Home(directory.parent.parent))
+    except (OSError, CellholdError):
+        return False
+    finally:
+        os.close(lock)
+    return True
+
+
+def _settled(directory: Path) -> Record | None:
+    """The record of a container that is to be cleared; None where it has none. Raises CellholdError where it stays."""
+    try:
+        known = record.read(directory)
+    except ContainerNotFound:
+        return None
+    except Damaged:
+        if not record.is_kept(directory):
+            return None
+        cgroups.remove_leftover(directory.name)  # its monitor is gone, so its processes go; its files stay
+        raise
+    if known.kept and not known.removing:
+        known = settle(directory)
+        if not (known.auto_remove and known.state == State.STOPPED):
+            raise NotAllowed(f"cannot clear container {known.name}: it is kept")
+        journal.tell(directory.parent.parent, "destroy", known)
+    return known
+
+
+def _forget(known: Record, home: Home) -> None:
+    """What a container that is gone had elsewhere in the store. Its ids are given back with all that are nobody's (ids.reclaim)."""
+    if known.networks:
+        network.release(known.id, home)
+    volumes.remove_anonymous(known, home)
+
+
+def settle(directory: Path, *, is_due: Callable[[Record], bool] = lambda _known: False, end: End | None = None) -> Record:
+    """Write down how a container that is kept has ended, if it has and nobody did; gives its record. Whoever calls has its lock.
+
+    is_due: whether it is to be started again by the caller, who holds the lock until then. end: what the caller knows of it.
+    What it has written is on the disk before the record says that it has ended.
+    Raises OSError, ContainerNotFound, and CellholdError where a process of it does not go away.
+    """
+    known = record.read(directory)
+    if known.state not in UNDER_WAY:
+        return known
+    oom_kills = 0
+    with suppress(NotAllowed):  # there is no group
+        oom_kills = cgroups.existing(known.id).usage().oom_kills
+    cgroups.remove_leftover(known.id)
+    if not known.auto_remove:
+        _write_out(directory, known)
+    with record.changing(directory) as known:
+        ran = known.pid is not None
+        set_ended(known, directory, oom_kills=oom_kills, end=end)
+        if is_due(known):
+            known.state = State.RESTARTING
+    root = directory.parent.parent
+    if ran:
+        journal.tell(root, "die", known, exitCode=known.status)
+    if known.why == Why.MEMORY and ran:
+        journal.tell(root, "oom", known)
+    if known.networks:
+        network.release(known.id, Home(root))
+    for name in (ENDED, SOCKET):
+        with suppress(OSError):
+            (directory / name).unlink()
+    return known
+
+
+def set_ended(known: Record, directory: Path, *, oom_kills: int = 0, end: End | None = None) -> None:
+    """Set in a record of one that is under way that it has ended, and how, as far as its monitor has told."""
+    if known.pid is not None:
+        end = end or _ended(directory)
+        status, number, late = end or (128 + signal.SIGKILL, signal.SIGKILL, False)
+        why = Why.LOST if end is None else Why.TIME if late else Why.KILLED if known.stopping else Why.EXITED
+        if why is Why.EXITED and oom_kills and number == signal.SIGKILL:
+            why = Why.MEMORY
+        known.status, known.why, known.oom_kills, known.finished = status, why, oom_kills, time.time()
+    known.state, known.pid = State.STOPPED, None
+
+
+def _write_out(directory: Path, known: Record) -> None:
+    """Have what the container has written, in its layer and its volumes, survive a power cut. Raises OSError (a disk that breaks)."""
+    places = [directory, *(directory.parent.parent / "volumes" / name for name in known.volumes)]
+    devices = {}
+    for place in places:
+        with suppress(FileNotFoundError):
+            devices[place.stat().st_dev] = place
+    for place in devices.values():
+        durable.sync_filesystem(place)
+
+
+def _ended(directory: Path) -> End | None:
+    """What its monitor has told; None where that was killed."""
+    try:
+        status, number, late = (directory / ENDED).read_text(encoding="ascii").split()
+        return End(int(status), int(number), bool(int(late)))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,269 @@
+"""What a container holds on the host: its directory and record, its ids, its group, its writable layer. Made together, removed together.
+
+Made by container.py. The directory comes first and goes last: while it is there, a sweep finds the rest by its name.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
+
+from cellhold import cgroups, network, storage
+from cellhold.cgroups.absent import Absent
+from cellhold.cgroups.devices import Device
+from cellhold.cgroups.refusals import check_processors
+from cellhold.container import launcher
+from cellhold.errors import CellholdError, NotSupported, SetupFailed
+from cellhold.rootfs import tmpfs, volumes
+from cellhold.rootfs.plan import source
+from cellhold.spec import tracing
+from cellhold.store import durable, ids, locks, spec_codec, subids
+from cellhold.store.record import OWN, Record, birth, changing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cellhold.image.model import Image
+    from cellhold.spec.lifecycle import State
+    from cellhold.spec.outcome import Outcome
+    from cellhold.spec.spec import Limits, Spec
+    from cellhold.store.home import Home
+
+
+NUMBERS = ("memory_bytes", "cpus", "pids", "disk_bytes", "seconds")  # of the limits, what a record has
+
+
+class Holdings:
+    """The parts, as attributes: id, lock (a descriptor), ids, cgroup, limits (that hold), storage; `tell` gets each step of making them."""
+
+    def __init__(self, spec: Spec, image: Image, home: Home, *, tell: Callable[[tracing.Step], None]) -> None:
+        """Make all of it, or nothing: what fails half-way is undone, and raises.
+
+        Raises NotSupported for a limit that this host cannot enforce, InvalidSpec for a value that it does not have.
+        """
+        self._tell = tell
+        self._undo = ExitStack()
+        self._try(lambda: self._make(spec, image, home))
+
+    @classmethod
+    def reopened(cls, known: Record, lock: int, spec: Spec, home: Home, *, tell: Callable[[tracing.Step], None]) -> Self:
+        """Those of a container that is kept and does not run, with its group made anew. lock: on its directory, ours from now on.
+
+        Raises as __init__ does; what the container has stays.
+        """
+        self = cls.__new__(cls)
+        self._tell, self._undo = tell, ExitStack()
+        self._try(lambda: self._reopen(known, lock, spec, home))
+        return self
+
+    def _try(self, make: Callable[[], None]) -> None:
+        try:
+            make()
+        except BaseException as error:
+            try:
+                self._undo.close()
+            except OSError as second:
+                error.add_note(f"while clearing up: {second}")
+            raise
+        _held.add(self)
+
+    def _make(self, spec: Spec, image: Image, home: Home) -> None:
+        with self._step("store.create") as words:
+            self.id = self._make_directory(home)
+            self.record = Record(
+                id=self.id,
+                name=spec.name or self.id,
+                image=spec.image,
+                args=list(spec.args),
+                created=time.time(),
+                image_id="" if image.id is None else str(image.id),
+                layers=[str(chain) for chain in image.chain_ids],
+                overlays=[stack.target for stack in image.stacks],
+                volumes=volumes.names(spec),
+                rootfs=[] if spec.rootfs is None else list(spec.rootfs.identity),
+                network=spec.network,
+                networks=[spec.network] if network.is_own(spec.network) else [],
+            )
+            if self.record.networks:
+                self._undo.callback(network.release, self.id, home)
+            self.record.write(self.directory)
+            words.append(str(self.directory))
+        with self._step("ids.claim") as words:
+            self.ids = self._claim_ids(home)
+            words.append(self.ids.describe())
+        self._claims = home.ids
+        self._make_group(spec)
+        with self._step("storage.create") as words:
+            self.storage = self._storage(len(image.stacks), spec, home)
+            self._undo.callback(self.storage.remove)
+            words.append(self.storage.describe())
+
+    def _reopen(self, known: Record, lock: int, spec: Spec, home: Home) -> None:
+        self.lock = lock
+        self._undo.callback(os.close, lock)
+        self.id, self.record, self.directory = known.id, known, home.container(known.id)
+        if subids.is_rootless():
+            self.ids = subids.delegation().ids
+        elif (base := ids.claimed_by(home.ids, self.id)) is not None or (base := self._restored(home)) is not None:
+            self.ids = subids.own(base)
+        else:
+            raise SetupFailed(f"cannot start container {known.name}: its range of ids is lost", step="ids.claim", hint="remove it")
+        self._make_group(spec)
+        self.storage = self._storage(len(known.overlays), spec, home)
+
+    def _restored(self, home: Home) -> int | None:
+        """The first of its ids where the claim on them was lost, unless another container has them by now."""
+        base = self.record.base
+        return base if base is not None and ids.restore(home.ids, base, self.id) else None
+
+    def _make_group(self, spec: Spec) -> None:
+        with self._step("cgroup.create") as words:
+            devices = tuple(Device.node(source(one), one.access) for one in spec.devices)
+            self.cgroup, self.limits = make_group(self.id, spec.limits, devices)
+            self._undo.callback(self.cgroup.remove)
+            words.extend(self.cgroup.describe())
+
+    def _storage(self, overlays: int, spec: Spec, home: Home) -> storage.Storage:
+        return storage.create(
+            self.directory / "storage",
+            overlays=overlays + sum(entry.kind == "overlay" for entry in spec.mounts),
+            owner=self.ids.owner,
+            limit_bytes=tmpfs.sizes(spec).layer if spec.storage == "tmpfs" else spec.limits.disk_bytes,
+            kind=spec.storage,
+            templates=home.templates,
+        )
+
+    def _claim_ids(self, home: Home) -> subids.Ids:
+        """A range of its own; without root the user's, which all containers of a user share."""
+        if subids.is_rootless():
+            return subids.delegation().ids
+        base = ids.claim(home.ids, self.id)
+        self._undo.callback(ids.release, home.ids, base)
+        return subids.own(base)
+
+    def _make_directory(self, home: Home) -> str:
+        """A directory with a new id for a name."""
+        self.directory, self.lock = locks.own_directory(home.containers)
+        self._undo.callback(self._remove_directory)
+        return self.directory.name
+
+    def _remove_directory(self) -> None:
+        try:
+            for name in (OWN, "own.new"):
+                with suppress(FileNotFoundError):
+                    os.unlink(self.directory / name)
+            with suppress(FileNotFoundError):
+                self.directory.rmdir()
+        except OSError:  # what of it could not be removed says by its name that it is nobody's
+            with suppress(OSError):
+                durable.remove(self.directory)
+            raise
+        finally:
+            os.close(self.lock)
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether what it writes is to survive a power cut."""
+        return self.record.kept and not self.record.auto_remove
+
+    def write(self, state: State, pid: int | None, outcome: Outcome | None, limits: Limits) -> None:
+        """Bring the record up to date."""
+        if self.record.kept:  # others may have changed it meanwhile
+            with changing(self.directory) as known:
+                self.record = known
+                self._write(state, pid, outcome, limits)
+        else:
+            self._write(state, pid, outcome, limits)
+            self.record.write(self.directory)
+
+    def _write(self, state: State, pid: int | None, outcome: Outcome | None, limits: Limits) -> None:
+        if pid is not None and pid != self.record.pid:
+            self.record.started, self.record.born = time.time(), birth(pid)
+        self.record.state, self.record.pid = state, pid
+        self.record.limits = {name: getattr(limits, name) for name in NUMBERS}
+        if outcome is not None:
+            self.record.status, self.record.why, self.record.oom_kills = outcome.status, outcome.why, outcome.oom_kills
+            self.record.finished = time.time()
+
+    def keep(self, spec: Spec, *, auto_remove: bool) -> None:
+        """From now on the container is nobody's: it stays as it is, but for the group, when we let go of it."""
+        self.record.kept, self.record.spec, self.record.auto_remove = True, spec_codec.plain(spec), auto_remove
+        self.record.limits = {name: getattr(self.limits, name) for name in NUMBERS}
+        rootless = subids.is_rootless()
+        self.record.base = None if rootless else self.ids.base
+        self.record.write(self.directory)
+        durable.sync(self.directory.parent)
+        self.storage.settle()
+        if not rootless:
+            ids.settle(self._claims, self.ids.base)
+        with suppress(FileNotFoundError):
+            os.unlink(self.directory / OWN)
+        self._undo.pop_all()
+        self._undo.callback(os.close, self.lock)
+        self._undo.callback(self.cgroup.remove)
+
+    def let_go(self) -> None:
+        """It runs, and others see to it now."""
+        self._undo.pop_all()
+        os.close(self.lock)
+        _held.discard(self)
+
+    def remove(self) -> None:
+        """Give everything back; a second time there is nothing to do. Of a container that is kept, its group."""
+        try:
+            self._undo.close()
+        finally:
+            _held.discard(self)
+
+    def forget(self) -> None:
+        """In a forked child: it is all the parent's, and a lock kept here would keep it from being swept when the parent has died."""
+        self._undo.pop_all()
+        os.close(self.lock)
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[list[str]]:
+        """Time a step; the list it yields collects the words of its detail."""
+        start = time.monotonic()
+        words: list[str] = []
+        yield words
+        self._tell(tracing.Step(name, "; ".join(words), start, time.monotonic() - start))
+
+
+def make_group(name: str, limits: Limits, devices: tuple[Device, ...] = ()) -> tuple[cgroups.Cgroup, Limits]:
+    """The container's group, and the limits that hold; without root, where none was delegated, what asks for no limit goes without.
+
+    Raises NotSupported, InvalidSpec, SetupFailed.
+    """
+    check_processors(limits)
+    try:
+        return cgroups.create(name, limits, devices=devices), limits
+    except NotSupported as error:
+        if not subids.is_rootless():
+            raise
+        return Absent.instead(limits, error), replace(limits, pids=None)
+
+
+_held: set[Holdings] = set()
+
+
+def _give_up() -> None:
+    """At the end of the process: what nobody removed. Its launcher could not, since we still hold the locks."""
+    if _held:
+        launcher.shutdown()
+    for holdings in tuple(_held):
+        with suppress(OSError, CellholdError):
+            holdings.remove()
+
+
+def _after_fork() -> None:
+    for holdings in _held:
+        holdings.forget()
+    _held.clear()
+
+
+atexit.register(_give_up)
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,122 @@
+"""An image arrives in the store: its config and layers come from somewhere, are verified, kept and unpacked; then it has its names.
+
+Used by pull, load, import, commit, each within `making()`: until the names are there, garbage collection would take it.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from cellhold.errors import CellholdError, ImageRefused, RegistryFailed
+from cellhold.image import config, layer_ingest, tags
+from cellhold.image.progress import nobody
+from cellhold.layer.bounds import Bounds
+from cellhold.store.names import Derived, Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from cellhold.image.config import Config
+    from cellhold.image.descriptor import Descriptor
+    from cellhold.image.manifest import Manifest
+    from cellhold.image.progress import Tell
+    from cellhold.spec.digest import Digest
+    from cellhold.store.home import Home
+
+_PASSING = (None, 401, 403, 429)  # None: no answer at all
+_SERVER_ERROR = 500
+
+
+@contextmanager
+def making(home: Home) -> Iterator[None]:
+    """Keep garbage collection away while an image is made; if it is not made after all, what there is of it goes.
+
+    But for what came before a connection broke or a login ended: the next try goes on there. Raises SetupFailed for a disk that cannot
+    be written to.
+    """
+    try:
+        with home.written(), home.used():
+            yield
+    except CellholdError as error:
+        if not _goes_on(error):
+            try:
+                tags.collect(home)
+            except CellholdError as second:
+                error.add_note(f"while clearing up: {second}")
+        raise
+
+
+def _goes_on(error: CellholdError) -> bool:
+    """Whether all that was asked for may be there a moment later: the connection broke, the registry has a bad time, or wants a login."""
+    return isinstance(error, RegistryFailed) and (error.status in _PASSING or (error.status or 0) >= _SERVER_ERROR)
+
+
+class Source(Protocol):
+    """Where blobs come from: a registry, an archive."""
+
+    def blob(self, descriptor: Descriptor, *, start_byte: int = 0) -> Iterator[bytes]:
+        """Its bytes from `start_byte` on, in pieces. Raises RegistryFailed, ImageRefused."""
+
+    def stop(self) -> None:
+        """Called from another thread: there is no need of any more; whoever waits for a piece is to be woken."""
+
+
+class Nowhere:
+    """The source of an image whose blobs are all here already."""
+
+    def blob(self, descriptor: Descriptor, *, start_byte: int = 0) -> Iterator[bytes]:
+        """There is none to be had."""
+        raise ImageRefused(f"cannot use {descriptor.digest}: the store does not have it from byte {start_byte} on")
+
+    def stop(self) -> None:
+        """Nobody waits for nothing."""
+
+
+def arrive(  # noqa: PLR0913  # an image, where it comes from, and what is to be known of it
+    manifest: Manifest,
+    source: Source,
+    home: Home,
+    *,
+    names: Iterable[str],
+    came_as: str | None = None,
+    tell: Tell = nobody,
+    bounds: Bounds | None = None,
+    on_host: bool = False,
+    derived: tuple[str, Digest] | None = None,
+) -> None:
+    """Have it here, under these names (in full), which are nobody else's then.
+
+    came_as: NAME@DIGEST, as a registry called it (of several the latest stands last). on_host: it was made here, on the `host` image.
+    derived: the key that it is found by, and the image that it was made of here, as store/names.py has them.
+    Raises ImageRefused, RegistryFailed, OSError: then it is not in the table of images.
+    """
+    home.blobs.put(manifest.raw)
+    found = _config(manifest, source, home)
+    if found.on_host != on_host:  # such an image says so in its config: no other image has its digest
+        raise ImageRefused(f"cannot use the image {manifest.digest}: it was built FROM host on another machine, and needs its files")
+    layer_ingest.layers(manifest, found, source, home, bounds=bounds or Bounds(), tell=tell)
+    home.blobs.settle()
+    home.layers.settle(config.chain_ids(found.diff_ids))
+    with home.names.changed() as table:
+        entry = table.images.setdefault(manifest.digest, Entry(media_type=manifest.media_type, size_bytes=len(manifest.raw)))
+        entry.on_host = on_host
+        if derived:
+            table.derived[derived[0]] = Derived(image=manifest.digest, base=derived[1])
+        if came_as:
+            entry.came_as = [*(one for one in entry.came_as if one != came_as), came_as]
+        table.names.update(dict.fromkeys(names, manifest.digest))
+
+
+def _config(manifest: Manifest, source: Source, home: Home) -> Config:
+    """Fetch and keep the config of an image. Raises ImageRefused."""
+    wanted = manifest.config
+    if wanted.size_bytes > config.MOST_BYTES:
+        raise ImageRefused(f"cannot use the config {wanted.digest}: {wanted.size_bytes} bytes are more than {config.MOST_BYTES}")
+    with home.blobs.draft(wanted.digest, wanted.size_bytes) as draft:
+        if draft is not None:
+            draft.restart()
+            for chunk in source.blob(wanted):
+                draft.write(chunk)
+            draft.keep()
+    return config.parse(home.blobs.read(wanted.digest), layers=len(manifest.layers))

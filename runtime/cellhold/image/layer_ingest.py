@@ -1,0 +1,177 @@
+"""The layers of an image arrive side by side; each is hashed, kept and unpacked while it is still coming in, and each only once.
+
+Called by ingest.py. Whoever else wants the same layer, in this process or another, waits for the one who has begun.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cellhold import seccomp
+from cellhold.errors import ImageRefused
+from cellhold.image import config
+from cellhold.image.progress import Doing, Progress
+from cellhold.image.side_by_side import Abandoned, SideBySide
+from cellhold.layer.unpack import Unpacking
+from cellhold.store.layers import LayerFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from cellhold.image.config import Config
+    from cellhold.image.descriptor import Descriptor
+    from cellhold.image.ingest import Source
+    from cellhold.image.manifest import Manifest
+    from cellhold.image.progress import Tell
+    from cellhold.layer.bounds import Bounds
+    from cellhold.layer.unpack import Unpacked
+    from cellhold.spec.digest import Digest
+    from cellhold.store.blobs import Draft
+    from cellhold.store.home import Home
+
+AT_ONCE = 3  # docker's; more hardly help, as each layer takes a processor to unpack
+_LOOK_SECONDS = 0.1
+
+
+def layers(  # noqa: PLR0913  # one value per thing that takes part
+    manifest: Manifest, found: Config, source: Source, home: Home, *, bounds: Bounds, tell: Tell
+) -> None:
+    """Fetch, keep and unpack all layers that are not there. Raises ImageRefused, RegistryFailed, OSError; the first error of any layer."""
+    arrival = _Arrival(source, home, bounds, tell)
+    chains = config.chain_ids(found.diff_ids)
+    work = SideBySide(at_once=AT_ONCE, stop=arrival.stop)
+    coming: list[Future[None]] = []  # in this order: what a layer waits for, those below it, begins before it
+    for number, layer in enumerate(manifest.layers):
+        tell(Progress(digest=layer.digest, doing=Doing.WAITING, done_bytes=0, total_bytes=layer.size_bytes))
+        below = _Below(coming[:], [home.layers.tree(chain) for chain in reversed(chains[:number])])
+        parent = chains[number - 1] if number else None
+        coming.append(work.add(partial(arrival.layer, layer, chains[number], found.diff_ids[number], parent, below)))
+    work.perform()
+
+
+def filtered(home: Home) -> bytes:
+    """The system call filter of the processes that unpack: that of a container without capabilities."""
+    return seccomp.cached_program(frozenset(), home.seccomp)
+
+
+def facts(unpacked: Unpacked, diff_id: Digest, parent: Digest | None) -> LayerFacts:
+    """What the store keeps of an unpacked layer. Raises ImageRefused unless it is the one that the config names."""
+    if unpacked.diff_id != diff_id:
+        raise ImageRefused(
+            f"cannot use layer {diff_id}: what was unpacked is {unpacked.diff_id}",
+            hint="the image's config and its layers do not belong together: have it pushed again",
+        )
+    return LayerFacts(
+        diff_id=str(diff_id),
+        parent=None if parent is None else str(parent),
+        size_bytes=unpacked.size_bytes,
+        entries=unpacked.entries,
+        told=tuple(left_out(unpacked)),
+    )
+
+
+def left_out(unpacked: Unpacked) -> Iterator[str]:
+    """What of a layer is not as its tar has it, in words."""
+    if unpacked.devices_left_out:
+        yield f"{unpacked.devices_left_out} device nodes were left out: a container gets its devices from Cellhold"
+    if unpacked.owners_changed:
+        yield f"{unpacked.owners_changed} files belong to root, as there are no subordinate ids: `cellhold doctor` says how to get some"
+    if unpacked.xattrs_left_out:
+        yield f"{unpacked.xattrs_left_out} extended attributes were left out: another system's labels, or none that this disk takes"
+
+
+class _Below:
+    """The layers below one: a call waits until they are there and gives their trees, topmost first."""
+
+    def __init__(self, coming: Sequence[Future[None]], trees: Sequence[Path]) -> None:
+        self._coming, self._trees = coming, trees
+
+    def __call__(self) -> Sequence[Path]:
+        for future in self._coming:
+            if future.exception() is not None:
+                raise Abandoned
+        return self._trees
+
+
+class _Arrival:
+    """What the layers of one image have in common while they come."""
+
+    def __init__(self, source: Source, home: Home, bounds: Bounds, tell: Tell) -> None:
+        self._stopped = threading.Event()
+        self._unpackings: set[Unpacking] = set()
+        self._source, self._home, self._bounds, self._tell = source, home, bounds, tell
+
+    def stop(self) -> None:
+        """Wake whoever waits for more of a layer, or until one is unpacked: there will be no image."""
+        self._stopped.set()
+        self._source.stop()
+        for unpacking in list(self._unpackings):
+            unpacking.stop()
+
+    def layer(self, wanted: Descriptor, chain_id: Digest, diff_id: Digest, parent: Digest | None, below: _Below) -> None:
+        with ExitStack() as closing:
+            place = closing.enter_context(self._home.layers.draft(chain_id, patience=self._go_on))
+            draft = closing.enter_context(self._home.blobs.draft(wanted.digest, wanted.size_bytes, patience=self._go_on))
+            if place is None and draft is None:
+                self._say(wanted, Doing.EXISTS, wanted.size_bytes)
+                return
+            unpacking = None if place is None else self._unpacking(place.directory, closing)
+            try:
+                for chunk in self._kept(wanted) if draft is None else self._received(wanted, draft):
+                    if unpacking is not None:
+                        unpacking.feed(chunk)
+                if draft is not None:
+                    draft.keep()
+            except ImageRefused:
+                if draft is not None and not self._stopped.is_set():
+                    draft.discard()  # what came is wrong somewhere: no beginning of the next try
+                raise
+            if place is not None and unpacking is not None:
+                self._say(wanted, Doing.UNPACKING, wanted.size_bytes)
+                place.keep(facts(unpacking.finish(below), diff_id, parent))
+            self._say(wanted, Doing.DONE, wanted.size_bytes)
+
+    def _unpacking(self, directory: Path, closing: ExitStack) -> Unpacking:
+        made = closing.enter_context(Unpacking(directory, bounds=self._bounds, seccomp=filtered(self._home)))
+        self._unpackings.add(made)
+        closing.callback(self._unpackings.discard, made)
+        return made
+
+    def _received(self, wanted: Descriptor, draft: Draft) -> Iterator[bytes]:
+        """What is here of it already, then the rest, kept as it comes."""
+        for chunk in draft.content():
+            self._pass(wanted, Doing.DOWNLOADING, 0)
+            yield chunk
+        self._pass(wanted, Doing.DOWNLOADING, draft.done_bytes)
+        if draft.done_bytes == draft.size_bytes:
+            return
+        for chunk in self._source.blob(wanted, start_byte=draft.done_bytes):
+            draft.write(chunk)
+            self._pass(wanted, Doing.DOWNLOADING, draft.done_bytes)
+            yield chunk
+
+    def _kept(self, wanted: Descriptor) -> Iterator[bytes]:
+        done = 0
+        with self._home.blobs.open(wanted.digest) as file:
+            while chunk := file.read(1 << 20):
+                done += len(chunk)
+                self._pass(wanted, Doing.UNPACKING, done)
+                yield chunk
+
+    def _pass(self, wanted: Descriptor, doing: Doing, done_bytes: int) -> None:
+        if self._stopped.is_set():
+            raise Abandoned
+        self._say(wanted, doing, done_bytes)
+
+    def _say(self, wanted: Descriptor, doing: Doing, done_bytes: int) -> None:
+        self._tell(Progress(digest=wanted.digest, doing=doing, done_bytes=done_bytes, total_bytes=wanted.size_bytes))
+
+    def _go_on(self) -> None:
+        """Another process does it: wait a moment, unless all is lost here."""
+        if self._stopped.wait(_LOOK_SECONDS):
+            raise Abandoned

@@ -1,0 +1,159 @@
+"""What images are called: tag, remove, prune. An image whose last name goes stays if it was moved away, goes if it was removed (docker).
+
+What was derived from an image (store/names.py) has no name, goes with the image that it was derived from, and is no
+dangling image as long as that is there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cellhold.errors import NotAllowed
+from cellhold.image import stored
+from cellhold.image.reference import new_name
+from cellhold.spec.digest import Digest
+from cellhold.store import garbage, record
+from cellhold.store.garbage import Referred
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cellhold.image.stored import StoredImage
+    from cellhold.store.garbage import Freed
+    from cellhold.store.home import Home
+    from cellhold.store.names import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removed:
+    """untagged: names that are gone; deleted: images that are gone; freed: None while others use the store, the space comes free later."""
+
+    untagged: tuple[str, ...]
+    deleted: tuple[Digest, ...]
+    freed: Freed | None
+
+
+def tag(source: str, name: str, home: Home) -> None:
+    """Call an image `name` too; another one that had the name loses it. Raises ImageNotFound, InvalidSpec."""
+    wanted = new_name(name, aim=f"tag {source} as {name}")
+    with home.written(), home.used():  # so that it is not collected between the two lines
+        found = stored.find(source, home)
+        with home.names.changed() as table:
+            table.images.setdefault(found.digest, found.entry)
+            table.names[wanted] = found.digest
+
+
+def remove(text: str, home: Home, *, force: bool = False) -> Removed:
+    """Take a name away, and the image with its last one; an id, or a name with a digest, means the image with its one name.
+
+    force: all names of an image by its id, and an image that a container has (which keeps its layers until it ends).
+    Raises ImageNotFound, NotAllowed.
+    """
+    found = stored.find(text, home)
+    names = _names_to_take(text, found, force=force)
+    goes = len(names) == len(found.names) and not (names and found.base)  # what is derived needs no name to stay
+    users = _users(found, home)
+    if goes and users and not force:
+        raise NotAllowed(
+            f"cannot remove image {text}: container {users[0]} is made of it", hint="remove the container first, or --force for the name"
+        )
+    gone = _take([found] if goes else [], names, home)
+    return Removed(untagged=names, deleted=gone, freed=collect(home))
+
+
+def prune(home: Home, *, everything: bool = False) -> Removed:
+    """Remove the images without a name, everything: with one too; those that containers are made of stay, for `commit`."""
+    used = garbage.in_containers(home)
+    everything = everything and not record.unreadable(home.containers)  # a damaged one may be made of any
+    going = [
+        image
+        for image in stored.every(home)
+        if not used.intersection(image.chain_ids[-1:]) and (everything or not (image.names or image.base))
+    ]
+    untagged = tuple(name for image in going for name in image.names)
+    return Removed(untagged=untagged, deleted=_take(going, untagged, home), freed=collect(home))
+
+
+def _take(going: Sequence[StoredImage], names: Iterable[str], home: Home) -> tuple[Digest, ...]:
+    """Take names away, and those of the images that have none then: another process may have given one a moment ago. Their ids."""
+    with home.written(), home.names.changed() as table:
+        for name in names:
+            table.names.pop(name, None)
+        gone = [image for image in going if not table.names_of(image.digest)]
+        gone += _derived_from(gone, table, home)
+        for image in gone:
+            table.forget(image.digest)
+    return tuple(dict.fromkeys(image.id for image in gone))
+
+
+def _derived_from(gone: Sequence[StoredImage], table: Table, home: Home) -> list[StoredImage]:
+    """The images that were derived from these, and that nobody has given a name or made a container of."""
+    used = garbage.in_containers(home)
+    found = [stored.read(digest, home, table) for image in gone for digest in table.derived_from(image.digest)]
+    return [image for image in found if not image.names and not used.intersection(image.chain_ids[-1:])]
+
+
+def forget_builds(home: Home) -> Freed | None:
+    """Empty the build cache. Raises SetupFailed where the store cannot be written to."""
+    with home.written():
+        home.builds.clear()
+    return collect(home)
+
+
+def collect(home: Home) -> Freed | None:
+    """Remove what no image, no container and no step of a build refers to. Raises SetupFailed where the store cannot be written to."""
+    with home.written():
+        return garbage.collect(home, lambda: _referred(home))
+
+
+def _referred(home: Home) -> Referred:
+    images, builds = by_images(stored.every(home)), by_builds(home)
+    return Referred(blobs=images.blobs | builds.blobs, layers=images.layers | builds.layers)
+
+
+def by_images(images: Iterable[StoredImage]) -> Referred:
+    """What images refer to."""
+    images = list(images)
+    blobs = {
+        digest
+        for image in images
+        for digest in (image.digest, image.manifest.config.digest, *(layer.digest for layer in image.manifest.layers))
+    }
+    return Referred(blobs=frozenset(blobs), layers=frozenset(chain for image in images for chain in image.chain_ids))
+
+
+def by_builds(home: Home) -> Referred:
+    """What the steps of builds refer to that can be read."""
+    blobs, layers = set(), set()
+    for taken in home.builds.all():
+        if taken.digest is not None:
+            blobs.add(taken.digest)
+        layers |= _with_those_below(taken.chain_id, home)
+    return Referred(blobs=frozenset(blobs), layers=frozenset(layers))
+
+
+def _with_those_below(chain: Digest | None, home: Home) -> set[Digest]:
+    found: set[Digest] = set()
+    while chain is not None and home.layers.has(chain):
+        found.add(chain)
+        parent = home.layers.facts(chain).parent
+        chain = Digest.parse(parent) if parent else None
+    return found
+
+
+def _names_to_take(text: str, found: StoredImage, *, force: bool) -> tuple[str, ...]:
+    if name := stored.name_as(text, found):
+        return (name,)
+    if len(found.names) > 1 and not force:
+        raise NotAllowed(
+            f"cannot remove image {text}: it has {len(found.names)} names ({', '.join(found.names)})", hint="name one, or --force for all"
+        )
+    return found.names
+
+
+def _users(found: StoredImage, home: Home) -> list[str]:
+    if not found.chain_ids:
+        return []
+    top = str(found.chain_ids[-1])
+    return [known.name for known in record.every(home.containers) if top in known.layers[:1]]

@@ -1,0 +1,306 @@
+"""Files between a container and its host, as a stream of records: one side sends, the other receives, each with its own eyes.
+
+In the container PID 1's child does it, as root of the container and nothing more, so that no path leads out of it; on the host the
+caller (cp.py). What is received is trusted by neither: names are checked, no link is followed, set-user-id bits are for who
+asks for owners to be kept.
+
+A record: kind, mode, uid, gid, time of last change (ns), size, length of the path; then the path, relative and without dots, then the
+bytes of a file or the target of a link. The first has the path "" and is what was asked for itself. The last is of the kind END.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from struct import Struct
+
+from cellhold.linux.files import syncfs
+
+TYPE_CHECKING = False  # importing typing would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from io import RawIOBase
+    from typing import NamedTuple
+
+    class Record(NamedTuple):
+        """See above."""
+
+        kind: int
+        mode: int
+        uid: int
+        gid: int
+        changed: int
+        size: int
+        path: bytes
+
+
+END, FILE, DIRECTORY, LINK = 0, 1, 2, 3
+_HEAD = Struct("!BIIIqQH")
+LAST = _HEAD.pack(END, 0, 0, 0, 0, 0, 0)
+_PIECE = 1 << 16
+_LONGEST = 4096
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_LOOK = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_SET_IDS = 0o6000
+
+
+class CannotCopy(Exception):
+    """One sentence's end, for people."""
+
+
+def send(out: RawIOBase, path: bytes, *, follow: bool) -> None:
+    """Send what is at the path. follow: where that itself is a link, what it leads to. Raises CannotCopy, OSError."""
+    plain = path.rstrip(b"/") or b"/"
+    leads_on = follow or plain != path or plain.endswith(b"/.")
+    try:
+        status = os.stat(plain, follow_symlinks=leads_on)
+    except OSError as error:
+        raise CannotCopy(f"{os.fsdecode(path)}: {os.strerror(error.errno or 0)}") from error
+    if plain != path and not stat.S_ISDIR(status.st_mode):
+        raise CannotCopy(f"{os.fsdecode(path)}: not a directory")
+    if leads_on:
+        plain = os.path.realpath(plain)
+    at = os.open(os.path.dirname(plain) or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        send_entry(out, at, os.path.basename(plain) or b".", b"")
+    finally:
+        os.close(at)
+    out.write(LAST)
+
+
+def send_entry(out: RawIOBase, at: int, name: bytes, path: bytes) -> None:
+    """Send one thing and what is in it; sockets, pipes and devices are left out."""
+    status = os.stat(name, dir_fd=at, follow_symlinks=False)
+    if stat.S_ISLNK(status.st_mode):
+        target = os.fsencode(os.readlink(name, dir_fd=at))
+        out.write(head(LINK, status, len(target), path) + target)
+    elif stat.S_ISDIR(status.st_mode):
+        fd = os.open(name, _LOOK, dir_fd=at)
+        try:
+            out.write(head(DIRECTORY, status, 0, path))
+            for child in sorted(os.listdir(fd)):
+                inner = os.fsencode(child)
+                send_entry(out, fd, inner, path + b"/" + inner if path else inner)
+        finally:
+            os.close(fd)
+    elif stat.S_ISREG(status.st_mode):
+        fd = os.open(name, _READ, dir_fd=at)
+        try:
+            send_file(out, fd, path)
+        finally:
+            os.close(fd)
+
+
+def send_file(out: RawIOBase, fd: int, path: bytes) -> None:
+    """As many bytes as are promised; of a file that shrinks meanwhile, zeros."""
+    status = os.fstat(fd)
+    out.write(head(FILE, status, status.st_size, path))
+    left = status.st_size
+    while left:
+        piece = os.read(fd, min(_PIECE, left)) or bytes(min(_PIECE, left))
+        out.write(piece)
+        left -= len(piece)
+
+
+def head(kind: int, status: os.stat_result, size: int, path: bytes) -> bytes:
+    """A record's beginning, of something that is there."""
+    return beginning(kind, stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid), status.st_mtime_ns, size, path)
+
+
+def beginning(kind: int, mode: int, owner: tuple[int, int], changed: int, size: int, path: bytes) -> bytes:  # noqa: PLR0913, PLR0917  # what it holds
+    """A record's beginning."""
+    return _HEAD.pack(kind, mode, *owner, changed, size, len(path)) + path
+
+
+def records(source: RawIOBase) -> Iterator[Record]:
+    """The records, up to the last; who takes one reads its bytes. Raises CannotCopy for what is none."""
+    while True:
+        kind, mode, uid, gid, changed, size, length = _HEAD.unpack(read(source, _HEAD.size))
+        if kind == END:
+            return
+        path = read(source, length)
+        if kind not in (FILE, DIRECTORY, LINK) or length > _LONGEST or (path and not is_sound(path)) or (kind == LINK and size > _LONGEST):
+            raise CannotCopy("what came is no copy")
+        yield (kind, mode & 0o7777, uid, gid, changed, size, path)  # type: ignore[misc]  # the named tuple is for type checkers
+
+
+def is_sound(path: bytes) -> bool:
+    """Whether a path leads down, and only down."""
+    return b"\0" not in path and not set(path.split(b"/")) & {b"", b".", b".."}
+
+
+def read(source: RawIOBase, size: int) -> bytes:
+    """So many bytes. Raises CannotCopy where they do not come."""
+    data = b""
+    while len(data) < size:
+        piece = source.read(size - len(data))
+        if not piece:
+            raise CannotCopy("it was cut short")  # cp.py knows these words
+        data += piece
+    return data
+
+
+def receive(  # noqa: PLR0913  # docker's rules
+    source: RawIOBase, path: bytes, *, base: bytes, contents: bool, owners: bool, root: bool
+) -> None:
+    """Make what comes at the path, by docker's rules. Raises CannotCopy, OSError.
+
+    base: what it is called where the path is a directory; contents: only what is in it goes there. owners: keep them; else root's, where
+    root says so, or whoever makes it.
+    """
+    directories: list[tuple[list[bytes], int, int]] = []
+    place = -1
+    name = b""
+    try:
+        for kind, mode, uid, gid, changed, size, inner in records(source):
+            if place < 0:
+                place, name = placed(path, base, contents=contents, is_directory=kind == DIRECTORY)
+            parts = [part for part in (name, *inner.split(b"/")) if part]
+            at, last = walked(place, parts)
+            fd = -1  # of a link, whose mode means nothing
+            try:
+                if kind == DIRECTORY:
+                    fd = made_directory(at, last)
+                    directories.append((parts, mode, changed))
+                elif kind == LINK:
+                    cleared(at, last)
+                    os.symlink(read(source, size), last, dir_fd=at)
+                else:
+                    cleared(at, last)
+                    fd = os.open(last, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=at)
+                    take(source, fd, size)
+                own(fd, at, last, (uid, gid) if owners else (0, 0) if root else None)
+                if fd >= 0:
+                    finish(fd, mode if owners or root else mode & ~_SET_IDS, changed, shown=last if owners else None)
+            finally:
+                os.close(at)
+                if fd >= 0:
+                    os.close(fd)
+        for parts, _mode, changed in reversed(directories):  # what was made in them has changed their times
+            at, last = walked(place, [*parts, b"."])
+            os.utime(last, ns=(changed, changed), dir_fd=at)
+            os.close(at)
+        if root and place >= 0:
+            syncfs(place)  # what is told to be in a container that is kept is there after a power cut
+    finally:
+        if place >= 0:
+            os.close(place)
+
+
+def placed(path: bytes, base: bytes, *, contents: bool, is_directory: bool) -> tuple[int, bytes]:
+    """The directory that it is made in, opened, and its name there; "" for the directory itself."""
+    shown = os.fsdecode(path)
+    if os.path.isdir(path):
+        if not (contents and is_directory) and (not is_sound(base) or b"/" in base):
+            raise CannotCopy(f"{os.fsdecode(base)!r} is not a name that something in {shown} can have")
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), b"" if contents and is_directory else base
+    if os.path.lexists(path) and is_directory:
+        raise CannotCopy(f"{shown}: a directory cannot take the place of a file")
+    if path.endswith(b"/") and not is_directory:
+        raise CannotCopy(f"{shown}: no such directory")
+    path = os.path.realpath(path)  # a link there is to what is written
+    try:
+        return os.open(os.path.dirname(path) or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), os.path.basename(path)
+    except OSError as error:
+        raise CannotCopy(f"{shown}: its directory: {os.strerror(error.errno or 0)}") from error
+
+
+def walked(place: int, parts: list[bytes]) -> tuple[int, bytes]:
+    """The directory that the last part lies in, and that part; "." where there is none."""
+    at = os.dup(place)
+    for part in parts[:-1]:
+        above = at
+        try:
+            at = made_directory(above, part)
+        finally:
+            os.close(above)
+    return at, parts[-1] if parts else b"."
+
+
+def made_directory(at: int, name: bytes) -> int:
+    """The directory of that name, made if it is missing. Raises CannotCopy where something else has the name."""
+    if not is_there(at, name):
+        os.mkdir(name, 0o700, dir_fd=at)
+    try:
+        return os.open(name, _LOOK, dir_fd=at)
+    except NotADirectoryError as error:
+        raise CannotCopy(f"{os.fsdecode(name)}: a directory cannot take the place of a file") from error
+    except OSError as error:
+        raise CannotCopy(f"{os.fsdecode(name)}: {os.strerror(error.errno or 0)}") from error
+
+
+def is_there(at: int, name: bytes) -> bool:
+    """Whether something has the name."""
+    try:
+        os.stat(name, dir_fd=at, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def cleared(at: int, name: bytes) -> None:
+    """Remove what has the name. Raises CannotCopy for a directory."""
+    try:
+        os.unlink(name, dir_fd=at)
+    except FileNotFoundError:
+        return
+    except IsADirectoryError as error:
+        raise CannotCopy(f"{os.fsdecode(name)}: a file cannot take the place of a directory") from error
+
+
+def take(source: RawIOBase, fd: int, size: int) -> None:
+    """Write so many bytes."""
+    while size:
+        piece = read(source, min(_PIECE, size))
+        size -= len(piece)
+        while piece:
+            piece = piece[os.write(fd, piece) :]
+
+
+def own(fd: int, at: int, name: bytes, owner: tuple[int, int] | None) -> None:
+    """Give it to whom it is to belong."""
+    if owner is None:
+        return
+    if fd >= 0:
+        os.fchown(fd, *owner)
+    else:
+        os.chown(name, *owner, dir_fd=at, follow_symlinks=False)
+
+
+def finish(fd: int, mode: int, changed: int, *, shown: bytes | None) -> None:
+    """Mode and time, once nothing is written any more.
+
+    Where the container may make no set-user-id files (exposure.py) it goes without the bits. shown: its name, where the mode is to be
+    kept as it is: then CannotCopy is raised.
+    """
+    try:
+        os.fchmod(fd, mode)
+    except PermissionError as error:
+        if not mode & _SET_IDS:
+            raise
+        if shown is not None:
+            reason = "the container may make no set-user-id or set-group-id files, as it can write to the host's"
+            raise CannotCopy(f"{os.fsdecode(shown)}: {reason}") from error
+        os.fchmod(fd, mode & ~_SET_IDS)
+    os.utime(fd, ns=(changed, changed))
+
+
+def serve(job: dict[str, object], stdio: list[int]) -> int:
+    """Do one side of a copy, in the container; the status to exit with. What goes wrong is written to its 2."""
+    source, out = open(stdio[0], "rb", buffering=0, closefd=False), open(stdio[1], "wb", closefd=False)  # noqa: SIM115  # for the rest of our life
+    try:
+        path = os.fsencode(str(job["path"]))
+        path = path if path.startswith(b"/") else b"/" + path
+        if job["way"] == "out":
+            send(out, path, follow=bool(job["follow"]))  # type: ignore[arg-type]  # a writer will do
+            out.flush()
+        else:
+            base = os.fsencode(str(job["base"]))
+            receive(source, path, base=base, contents=bool(job["contents"]), owners=bool(job["owners"]), root=True)
+    except CannotCopy as error:
+        os.write(stdio[2], str(error).encode(errors="replace"))
+        return 1
+    except OSError as error:
+        os.write(stdio[2], f"{os.fsdecode(error.filename or '')}: {error.strerror}".encode(errors="replace"))
+        return 1
+    return 0

@@ -1,0 +1,202 @@
+"""The directories of the layer that is being written: found by name without following a link, opened once, never by a path.
+
+A path of the tar is walked name by name. Where a name is a symbolic link of the layer, the link's text is walked instead, beginning at
+the layer's root if it is absolute: as docker and podman do, which unpack chrooted. The kernel follows none.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from cellhold.errors import ImageRefused, NotSupported
+from cellhold.layer.worker.names import shown
+
+TYPE_CHECKING = False  # importing typing would cost more than the rest
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cellhold.layer.worker.tar import Entry
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_LINKS = 40  # in one path, as the kernel has it
+_MOST_OPEN = 200
+_MOST_KNOWN = 8192
+
+
+class Node:
+    """A directory of this layer. entry: what the tar says of it, None if it is only implied; opaque: it hides the lower layers'."""
+
+    __slots__ = ("above", "below", "entry", "fd", "name", "opaque")
+
+    def __init__(self, above: Node | None, name: bytes) -> None:
+        """Not opened yet."""
+        self.above = above
+        self.name = name
+        self.below: dict[bytes, Node] | None = None
+        self.entry: Entry | None = None
+        self.fd = -1
+        self.opaque = False
+
+    def names(self) -> list[bytes]:
+        """From the root down."""
+        names: list[bytes] = []
+        node = self
+        while node.above is not None:
+            names.append(node.name)
+            node = node.above
+        return names[::-1]
+
+
+class Nodes:
+    """All of them. `made` counts what was made on disk, and may not be more than `most`."""
+
+    def __init__(self, root: int, most: int) -> None:
+        """Begin with an empty directory that is open already."""
+        self.root = Node(None, b"")
+        self.root.fd = root
+        self.made = 0
+        self.most = most
+        self._open: dict[Node, None] = {}
+        self._known: dict[bytes, Node] = {b"": self.root}
+
+    def count(self) -> None:
+        """One more thing on disk. Raises ImageRefused when there are too many."""
+        self.made += 1
+        if self.made > self.most:
+            raise ImageRefused(f"it has more than {self.most} entries")
+
+    def fd(self, node: Node) -> int:
+        """Its descriptor; opened, with those above it, if it is not."""
+        if node.fd < 0:
+            closed = []
+            while node.fd < 0 and node.above is not None:
+                closed.append(node)
+                node = node.above
+            for below in reversed(closed):
+                self._opened(below, os.open(below.name, DIRECTORY, dir_fd=node.fd))
+                node = below
+        return node.fd
+
+    def _opened(self, node: Node, fd: int) -> None:
+        node.fd = fd
+        self._open[node] = None
+        if len(self._open) > _MOST_OPEN:
+            oldest = next(old for old in self._open if old is not node and old is not node.above)
+            self._close(oldest)
+
+    def _close(self, node: Node) -> None:
+        del self._open[node]
+        os.close(node.fd)
+        node.fd = -1
+
+    def directory(self, path: bytes, *, make: bool = True) -> Node | None:
+        """The directory of this path, made if `make` says so; None if it does not exist. Raises ImageRefused for links in a circle."""
+        known = self._known.get(path)
+        if known is not None:
+            return known
+        node: Node | None = self.root
+        above, _slash, name = path.rpartition(b"/")
+        nearest = self._known.get(above)
+        todo = [name] if nearest is not None else path.split(b"/")[::-1]
+        node, links = nearest or self.root, 0
+        while todo:
+            name = todo.pop()
+            below = self._below(node, name)
+            if below is None and (target := self._link(node, name)) is not None:
+                links += 1
+                if links > _MOST_LINKS:
+                    raise ImageRefused(f"{shown(path)} lies below symbolic links that lead to one another")
+                node = self.root if target.startswith(b"/") else node
+                todo += target.split(b"/")[::-1]
+                continue
+            if below is None and not make:
+                return None
+            node = below or self.imply(node, name)
+        if len(self._known) > _MOST_KNOWN:
+            self.forget()
+        self._known[path] = node
+        return node
+
+    def _below(self, node: Node, name: bytes) -> Node | None:
+        if name in {b"", b"."}:
+            return node
+        if name == b"..":
+            return node.above or node
+        return node.below.get(name) if node.below else None
+
+    def _link(self, node: Node, name: bytes) -> bytes | None:
+        """The text of a symbolic link; None if there is none of that name."""
+        try:
+            return os.readlink(name, dir_fd=self.fd(node))
+        except OSError:
+            return None
+
+    def forget(self) -> None:
+        """After something was taken away: what paths lead to is to be found out anew."""
+        self._known = {b"": self.root}
+
+    def imply(self, above: Node, name: bytes) -> Node:
+        """Make a directory that the tar has not named (yet)."""
+        return self.make(above, name, 0o755)
+
+    def make(self, above: Node, name: bytes, mode: int) -> Node:
+        """Make a directory. What has its name gives way; it then hides what the lower layers have there, as that has."""
+        self.count()
+        fd = self.fd(above)
+        opaque = False
+        try:
+            os.mkdir(name, mode, dir_fd=fd)
+        except FileExistsError:
+            os.unlink(name, dir_fd=fd)
+            self.forget()
+            opaque = True
+            os.mkdir(name, mode, dir_fd=fd)
+        node = Node(above, name)
+        if above.below is None:
+            above.below = {}
+        above.below[name] = node
+        if opaque:
+            self.hide(node)
+        return node
+
+    def hide(self, node: Node) -> None:
+        """Let it hide what the lower layers have of the same name. The root's own mark means nothing to overlayfs: that comes later."""
+        if not node.opaque:
+            node.opaque = True
+            if node is not self.root:
+                os.setxattr(self.fd(node), OPAQUE, b"y")
+
+    def white_out(self, above: Node, name: bytes) -> None:
+        """Hide a name of the lower layers: overlayfs's mark. Raises FileExistsError, and NotSupported on a file system that takes none."""
+        try:
+            os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=self.fd(above))
+        except PermissionError:
+            raise NotSupported(
+                "it deletes a file, and the store's file system takes no mark of that (an overlay, most likely)",
+                hint="set CELLHOLD_HOME to a directory on ext4, xfs, btrfs or tmpfs",
+            ) from None
+        self.count()
+
+    def all(self) -> Iterator[Node]:
+        """Every directory of the layer, the root first."""
+        waiting = [self.root]
+        while waiting:
+            node = waiting.pop()
+            yield node
+            if node.below:
+                waiting += node.below.values()
+
+    def drop(self, above: Node, name: bytes) -> None:
+        """Forget a directory that was taken away."""
+        if above.below is not None:
+            above.below.pop(name, None)
+        self.forget()
+
+
+OPAQUE = b"user.overlay.opaque"  # the name that overlayfs has for it in a user namespace (mount option userxattr)
+
+
+def is_whiteout(facts: os.stat_result) -> bool:
+    """Whether it is overlayfs's mark of what is deleted: a character device 0:0."""
+    return stat.S_ISCHR(facts.st_mode) and facts.st_rdev == 0

@@ -1,0 +1,1 @@
+"""What a container sees as its root: an overlay of layers, the mounts in it, volumes and what the host shows."""

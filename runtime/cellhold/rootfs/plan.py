@@ -1,0 +1,277 @@
+"""From a spec to the plan of a container's file system and walls: a pure function; the host is not touched.
+
+The same plan is performed by init/steps.py, printed by `--trace` (trace.py) and compared by the tests.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from cellhold.errors import InvalidSpec, NotSupported
+from cellhold.init.prepare import DEVICES, OWN, SHARED
+from cellhold.linux import mount, process
+from cellhold.linux.capabilities import DEFAULT, mask
+from cellhold.linux.hostpath import HostPath
+from cellhold.rootfs import tmpfs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cellhold.cgroups.base import View
+    from cellhold.image.model import Image, Layer
+    from cellhold.init.plan import Bind, Covers, FileSystem, Node, Overlay, Plan, Tree, Writable
+    from cellhold.spec.spec import Device, Exchange, Mount, Spec
+    from cellhold.store.subids import Ids
+
+# Docker's lists (moby, oci/defaults.go), as documented: what of /proc and /sys tells about the host, or changes it.
+MASKED = (
+    "/proc/acpi /proc/asound /proc/interrupts /proc/kcore /proc/keys /proc/latency_stats /proc/sched_debug /proc/scsi /proc/timer_list "
+    "/proc/timer_stats /sys/devices/virtual/powercap /sys/firmware"
+).split()
+READ_ONLY = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger".split()
+
+_NOSUID, _NODEV, _NOEXEC, _RDONLY = mount.MOUNT_ATTR_NOSUID, mount.MOUNT_ATTR_NODEV, mount.MOUNT_ATTR_NOEXEC, mount.MOUNT_ATTR_RDONLY
+_ALL = _NOSUID | _NODEV | _NOEXEC
+NAMESPACES = {
+    "user": process.CLONE_NEWUSER,
+    "pid": process.CLONE_NEWPID,
+    "net": process.CLONE_NEWNET,
+    "mnt": process.CLONE_NEWNS,
+    "uts": process.CLONE_NEWUTS,
+    "ipc": process.CLONE_NEWIPC,
+    "time": process.CLONE_NEWTIME,
+}
+_TTY_GROUP = "5"  # Debian's, as docker mounts devpts
+_TERMINALS = 256  # pseudo-terminals: all containers of a machine have some 3000 together (kernel.pty.max)
+TERMINAL = (24, 80)  # rows and columns of a new one; whoever looks at it sets its own
+_NO_RESOLVER = "# network none: there is no name server\n"
+_OOM_SCORE = 100  # the program goes before PID 1 when memory runs out, so that somebody is left to tell
+
+
+def plan(  # noqa: PLR0913  # one value per source of the plan
+    spec: Spec,
+    image: Image,
+    *,
+    hostname: str,
+    init_layer: Path,
+    ids: Ids,
+    views: tuple[View, ...],
+    seccomp: bytes,
+    namespaces: tuple[str, ...] = tuple(NAMESPACES),
+    rlimits: tuple[tuple[int, int, int], ...] = (),
+    maxima: Mapping[str, int] = MappingProxyType({}),
+    writable: Writable | None = None,
+    mounted: tuple[str, ...] = (),
+    volatile: bool = True,
+    overlay_program: str | None = None,
+    network: str = OWN,
+    resolver: str | None = None,
+    known_hosts: str = "",
+) -> Plan:
+    """The plan of a container.
+
+    hostname: also in its /etc/hosts. init_layer: a directory of empty mount points. views: the cgroup file systems to show.
+    seccomp: a compiled filter. namespaces: the ones this kernel has. rlimits: (resource number, soft, hard). maxima: of
+    init/plan.py. writable: a layer that the launcher opens, which then has no device nodes either. mounted: the host's mount
+    points, where they cannot be looked under. volatile: the writable layer is thrown away. overlay_program: fuse-overlayfs,
+    where the kernel's overlay is refused. network: of init/plan.py. resolver: the text of /etc/resolv.conf of one with a
+    network. known_hosts: lines of /etc/hosts that it shares with this host.
+    Raises NotSupported for an image that has one of them inside.
+    """
+    trees, overlays, binds = layers(image, init_layer, mounted, read_only=spec.read_only)
+    overlays += [throw_away(entry, trees, mounted) for entry in ordered(spec) if entry.kind == "overlay"]
+    if writable is not None:
+        binds += [device(Path(f"/dev/{name}"), f"/dev/{name}", trees) for name in DEVICES]
+        binds += [device(source(one), one.target, trees) for one in spec.devices]
+    binds += [bind(entry, trees) for entry in ordered(spec) if entry.kind in ("bind", "volume")]
+    keep = mask(DEFAULT if spec.capabilities is None else spec.capabilities)
+    return {
+        "hostname": hostname,
+        "namespaces": sum(NAMESPACES[name] for name in namespaces if name != "net" or network != SHARED),
+        "id_base": ids.base,
+        "id_count": ids.count,
+        "id_rows": list(ids.rows),
+        "writable": writable,
+        "trees": trees,
+        "overlays": overlays,
+        "volatile": volatile,
+        "overlay_program": overlay_program,
+        "filesystems": filesystems(spec, has_terminal_group=ids.count > int(_TTY_GROUP)),
+        "binds": binds,
+        "covers": {entry.target: covers(entry) for entry in spec.mounts if entry.hidden or entry.fixed},
+        "devices": [node(one) for one in spec.devices],
+        "network": network,
+        "directories": list(spec.directories),
+        "files": files(hostname, spec.hosts, resolver, known_hosts),
+        "views": [{"fstype": view.fstype, "option": view.option, "directory": view.directory} for view in views],
+        "masked": list(MASKED),
+        "read_only_paths": list(READ_ONLY),
+        "rlimits": list(rlimits),
+        "maxima": dict(maxima),
+        "bounding": keep,
+        "seccomp": seccomp,
+        "user": "0:0" if spec.user is None else spec.user,
+        "groups": list(spec.groups),
+        "terminal": TERMINAL if spec.terminal else None,
+        "cwd": spec.cwd or "/",
+        "args": list(spec.args),
+        "env": {**image.env, "HOSTNAME": hostname, **({"TERM": "xterm"} if spec.terminal else {}), **spec.env},
+        "oom_score_adj": _OOM_SCORE,
+        "seconds": spec.limits.seconds,
+    }
+
+
+def layers(image: Image, init_layer: Path, mounted: tuple[str, ...], *, read_only: bool) -> tuple[list[Tree], list[Overlay], list[Bind]]:
+    """Every layer as a read-only tree with shifted ids, and the overlays that stack them; the root's top layer is the init layer.
+
+    A layer with one of the `mounted` below it cannot be a layer of an overlay; over the root it is bound, read-only, with all of it.
+    """
+    trees: list[Tree] = []
+    overlays: list[Overlay] = []
+    binds: list[Bind] = []
+    for stack in image.stacks:
+        if inside := [point for layer in stack.layers for point in below(layer, mounted)]:
+            if stack.target == "/":
+                raise NotSupported(
+                    f"cannot use image={image.name} without root: {inside[0]} is mounted inside it",
+                    hint="unmount that, copy the image without it, or run as root",
+                )
+            trees.append(tree(stack.layers[0], attributes=_RDONLY | _NODEV, recursive=True))
+            binds.append({"target": stack.target, "tree": len(trees) - 1, "directory": True, "populate": False})
+            continue
+        directories = (init_layer, *stack.layers) if stack.target == "/" else stack.layers
+        first = len(trees)
+        trees += [tree(layer, attributes=_RDONLY | _NODEV) for layer in directories]
+        overlays.append({"target": stack.target, "lowers": list(range(first, len(trees))), "read_only": read_only})
+    return trees, overlays, binds
+
+
+def tree(of: Layer, *, attributes: int, idmap: bool = True, recursive: bool = False) -> Tree:
+    """A tree of the host: by its descriptor, or by the path of what is our own."""
+    held = of.fileno() if isinstance(of, HostPath) else -1
+    name = of.name if isinstance(of, HostPath) else str(of)
+    return {"path": name, "held": held, "idmap": idmap, "attributes": attributes, "recursive": recursive}
+
+
+def source(entry: Mount | Device) -> HostPath:
+    """What it shows, which sources.py has opened; nothing is looked up by its name any more."""
+    if entry.opened is None:
+        raise InvalidSpec(f"cannot mount {entry.source} on {entry.target}: it was not opened")
+    return entry.opened
+
+
+def covers(entry: Mount) -> Covers:
+    """What is fixed and hidden in it, what lies above before what lies below."""
+    fixed = sorted(entry.fixed, key=lambda one: one.path.count("/"))
+    return {
+        "fixed": [{"path": one.path, "identity": one.identity, "read_only": one.read_only} for one in fixed],
+        "hidden": list(entry.hidden),
+    }
+
+
+def below(layer: Layer, mounted: tuple[str, ...]) -> list[str]:
+    """Those of the mount points that lie inside a directory."""
+    place = Path(layer.place()) if isinstance(layer, HostPath) and mounted else Path(layer)
+    return [point for point in mounted if Path(point).is_relative_to(place) and Path(point) != place]
+
+
+def throw_away(entry: Mount, trees: list[Tree], mounted: tuple[str, ...]) -> Overlay:
+    """A directory of the host as the one layer of an overlay; its tree is appended to `trees`. Raises NotSupported as plan() does."""
+    opened = source(entry)
+    if inside := below(opened, mounted):
+        raise NotSupported(
+            f"cannot lay {entry.source} under {entry.target} without root: {inside[0]} is mounted inside it",
+            hint="bind it instead (:ro or :rw; for a notebook's folder mount=rw or mount=none), or run as root",
+        )
+    trees.append(tree(opened, idmap=entry.as_root, attributes=_RDONLY | _NOSUID | _NODEV))
+    return {"target": entry.target, "lowers": [len(trees) - 1], "read_only": entry.read_only}
+
+
+def filesystems(spec: Spec, *, has_terminal_group: bool = True) -> list[FileSystem]:
+    """New instances of the kernel's file systems, then the user's tmpfs; a parent comes before what lies in it."""
+    sizes = tmpfs.sizes(spec)
+    terminals: dict[str, str | None] = {"newinstance": None, "ptmxmode": "0666", "mode": "0620", "max": str(_TERMINALS)}
+    if has_terminal_group:
+        terminals["gid"] = _TTY_GROUP
+    fixed: list[FileSystem] = [
+        {"target": "/proc", "fstype": "proc", "options": {}, "attributes": _ALL},
+        {"target": "/sys", "fstype": "sysfs", "options": {}, "attributes": _ALL | _RDONLY},
+        {"target": "/dev", "fstype": "dev", "options": {}, "attributes": 0},
+        {"target": "/dev/pts", "fstype": "devpts", "options": terminals, "attributes": _NOSUID | _NOEXEC},
+        *([] if any(tmpfs.is_shm(entry.target) for entry in spec.mounts) else [shm(sizes.shm)]),
+        {"target": "/dev/mqueue", "fstype": "mqueue", "options": {}, "attributes": _ALL},
+    ]
+    wanted: list[FileSystem] = [
+        {
+            "target": entry.target,
+            "fstype": "tmpfs",
+            "options": {
+                "mode": f"{0o1777 if entry.mode is None else entry.mode:o}",
+                **tmpfs.options(entry.size_bytes or sizes.tmpfs, files=entry.inodes),
+            },
+            "attributes": _NOSUID | _NODEV | (_RDONLY if entry.read_only else 0) | (_NOEXEC if entry.no_exec else 0),
+        }
+        for entry in ordered(spec)
+        if entry.kind == "tmpfs"
+    ]
+    return fixed + wanted + ([] if spec.exchange is None else [exchanged(spec.exchange)])
+
+
+def shm(size_bytes: int) -> FileSystem:
+    """The shared memory that every container has."""
+    return {"target": tmpfs.SHM, "fstype": "tmpfs", "options": {"mode": "1777", **tmpfs.options(size_bytes)}, "attributes": _ALL}
+
+
+def exchanged(exchange: Exchange) -> FileSystem:
+    """The directory that whoever starts the container has as well; nothing runs from it."""
+    options = {"mode": "700", **tmpfs.options(exchange.size_bytes, files=exchange.inodes)}
+    return {
+        "target": exchange.target,
+        "fstype": "tmpfs",
+        "options": options,
+        "attributes": _ALL,
+        "files": dict(exchange.files),
+        "pipes": list(exchange.pipes),
+        "handed": True,
+    }
+
+
+def ordered(spec: Spec) -> list[Mount]:
+    """The user's mounts, the shallow ones first, so that none hides another."""
+    return sorted(spec.mounts, key=lambda entry: (entry.target.rstrip("/").count("/"), entry.target))
+
+
+def bind(entry: Mount, trees: list[Tree]) -> Bind:
+    """A bind and its tree, appended to `trees`; never with set-user-id or device files of the host."""
+    opened = source(entry)
+    trees.append(tree(opened, idmap=entry.as_root, attributes=_NOSUID | _NODEV | (_RDONLY if entry.read_only else 0)))
+    return {
+        "target": entry.target,
+        "tree": len(trees) - 1,
+        "directory": opened.is_directory,
+        "populate": entry.kind == "volume" and not entry.read_only,
+    }
+
+
+def device(of: Layer, target: str, trees: list[Tree]) -> Bind:
+    """A device node of the host; its tree is appended to `trees`."""
+    trees.append(tree(of, idmap=False, attributes=_NOSUID | _NOEXEC))
+    return {"target": target, "tree": len(trees) - 1, "directory": False, "populate": False}
+
+
+def node(entry: Device) -> Node:
+    """The same as mknod(2) makes it, for root's own /dev."""
+    status = source(entry).status
+    return {"path": entry.target.removeprefix("/dev/"), "mode": status.st_mode, "device": status.st_rdev}
+
+
+def files(hostname: str, more: tuple[tuple[str, str], ...] = (), resolver: str | None = None, known: str = "") -> dict[str, str]:
+    """The files that docker makes for every container too. more: names and their addresses. resolver: the text of resolv.conf, if any.
+
+    known: lines of /etc/hosts to begin with; "" = those of a network of its own.
+    """
+    hosts = known or f"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    hosts += "".join(f"{address}\t{name}\n" for name, address in more)
+    return {"/etc/hosts": hosts, "/etc/hostname": f"{hostname}\n", "/etc/resolv.conf": resolver or _NO_RESOLVER}

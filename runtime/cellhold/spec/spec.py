@@ -1,0 +1,444 @@
+"""What to run: frozen values, checked when they are made. Units are in the names; None means the kernel's default (no limit).
+
+Nothing here asks the host: whether it can enforce a limit is for the code that does it (and refuses when it cannot).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from cellhold.errors import InvalidSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cellhold.linux.hostpath import HostPath, Identity
+
+LOOPBACK = "127.0.0.1"
+HOST, CONTAINER = "host", "container:"  # a network that is not the container's own: docker's words
+STORAGES = ("disk", "tmpfs")
+BYTES_MAXIMUM = 1 << 60
+MEMORY_MINIMUM = 6 << 20  # docker's: below it a container cannot start
+BITS_MINIMUM = 8000  # a full-sized packet takes 1.5 s
+CPUS_MINIMUM = 0.01  # the kernel's smallest quota, 1 ms of 100 ms
+PIDS_DEFAULT = 2048  # podman's: a fork bomb ends there
+PORT_MAXIMUM, BYTE_MAXIMUM = 65535, 255
+PATH_MAXIMUM, NAME_MAXIMUM = 4095, 255  # bytes, limits.h: PATH_MAX counts the NUL
+_SHOWN = 80
+_IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}", re.ASCII)
+_HOSTNAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
+_CPUSET = re.compile(r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*", re.ASCII)
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
+# Of runc's checkProcMount: files that tell of the machine, for which others can be shown (lxcfs).
+_PROC_FILES = frozenset(
+    "proc/cpuinfo proc/diskstats proc/meminfo proc/stat proc/swaps proc/uptime proc/loadavg proc/slabinfo proc/net/dev".split()
+)
+_DEVICE = re.compile(r"/dev(/[^/\0\n]+)+")
+RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::([1-9]\d{0,5}))?", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IoLimit:
+    """Block I/O per second on one device node ("/dev/vda"): bytes or operations, read or write; None = no limit."""
+
+    device: str
+    read_bps: int | None = None
+    write_bps: int | None = None
+    read_iops: int | None = None
+    write_iops: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much a container may use.
+
+    memory_bytes: memory with page cache; memory_swap_bytes: memory plus swap (docker's meaning), None = no swap beyond the
+    memory limit, -1 = as much as the host has. reservation_bytes: memory that is taken back last when the host's runs out. cpus:
+    processors' worth of time per second. cpuset: the processors it may run on ("0-1,4"). pids: processes and threads. disk_bytes: what it
+    may write to its own layer. seconds: wall time of one run. ingress_bits, egress_bits: per second, over its network.
+    rlimits: name without RLIMIT_ ("nofile") -> (soft, hard); clamped to what the host allows.
+    """
+
+    memory_bytes: int | None = None
+    memory_swap_bytes: int | None = None
+    reservation_bytes: int | None = None
+    cpus: float | None = None
+    cpuset: str | None = None
+    pids: int | None = PIDS_DEFAULT
+    disk_bytes: int | None = None
+    seconds: float | None = None
+    ingress_bits: int | None = None
+    egress_bits: int | None = None
+    io: tuple[IoLimit, ...] = ()
+    rlimits: Mapping[str, tuple[int, int]] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        """Raise InvalidSpec for values that no host could enforce."""
+        self._check_memory()
+        self._check_processors()
+        self._check_others()
+
+    def _check_memory(self) -> None:
+        if self.memory_bytes is not None and self.memory_bytes < MEMORY_MINIMUM:
+            raise InvalidSpec(f"cannot use memory={self.memory_bytes}: the smallest limit is 6m (6 MiB)", hint="memory=64m, for example")
+        if (most := max(self.memory_bytes or 0, self.memory_swap_bytes or 0)) > BYTES_MAXIMUM:  # the kernel's parsers wrap round
+            raise InvalidSpec(f"cannot use memory={most}: more than any machine has", hint="leave it out for no limit")
+        if self.memory_swap_bytes is not None and self.memory_swap_bytes != -1:
+            if self.memory_bytes is None:
+                raise InvalidSpec("cannot use memory-swap without memory: it is the sum of memory and swap", hint="add memory=512m")
+            if self.memory_swap_bytes < self.memory_bytes:
+                raise InvalidSpec(
+                    f"cannot use memory-swap={self.memory_swap_bytes}: memory and swap together are at least memory={self.memory_bytes}"
+                )
+
+        if self.reservation_bytes is not None and not 0 <= self.reservation_bytes <= (self.memory_bytes or BYTES_MAXIMUM):
+            raise InvalidSpec(
+                f"cannot use memory-reservation={self.reservation_bytes}: it is above the memory limit",
+                hint="reserve no more than --memory",
+            )
+
+    def _check_processors(self) -> None:
+        if self.cpus is not None and not CPUS_MINIMUM <= self.cpus < math.inf:
+            raise InvalidSpec(f"cannot use cpus={self.cpus:g}: the smallest share is 0.01 of a processor", hint="cpus=0.5, for example")
+        if self.cpuset is not None and not _CPUSET.fullmatch(self.cpuset):
+            raise InvalidSpec(f"cannot use cpuset={self.cpuset}: not a list of processors", hint="write 0, 0-3 or 0,2")
+
+    def _check_others(self) -> None:
+        if self.pids is not None and self.pids < 1:
+            raise InvalidSpec(f"cannot use pids={self.pids}: a container has at least one process", hint="pids=64, for example")
+        if self.seconds is not None and not 0 < self.seconds < math.inf:
+            raise InvalidSpec(f"cannot use time={self.seconds:g}: not a time above 0", hint="time=30s, for example")
+        if self.disk_bytes is not None and self.disk_bytes < 1 << 20:
+            raise InvalidSpec(f"cannot use disk={self.disk_bytes}: the smallest writable layer is 1m (1 MiB)", hint="disk=1g, for example")
+        for key, bits in (("net-ingress", self.ingress_bits), ("net-egress", self.egress_bits)):
+            if bits is not None and not BITS_MINIMUM <= bits <= BYTES_MAXIMUM:
+                raise InvalidSpec(f"cannot use {key}={bits}: the least is 8kbit (8000 bits per second)", hint=f"{key}=10mbit, for example")
+        for name, (soft, hard) in self.rlimits.items():
+            if soft > hard >= 0:
+                raise InvalidSpec(f"cannot use ulimit={name}={soft}:{hard}: the soft limit is above the hard one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fixed:
+    """A directory below a bind or overlay that is a certain one: with another one in its place no container starts.
+
+    In a bind it is a mount point of its own, too, which nobody inside can move or remove (rename(2), EBUSY): so what is
+    hidden below it stays below it, for other containers that are shown the same as well.
+
+    path: below the source, no link on it. identity: its device and inode. read_only: nothing in it can be changed.
+    opened: keeps the inode from becoming another directory's.
+    """
+
+    path: str
+    identity: Identity
+    read_only: bool = False
+    opened: HostPath | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """Something of the host, or an empty tmpfs, at a path of the container.
+
+    kind: "bind" (source: an absolute host path), "overlay" (a bind of a directory whose changes stay in the container and go with
+    it: podman's ":O"), "volume" (source: its name, "" for an anonymous one) or "tmpfs" (size_bytes: None = a share of memory, see
+    cellhold.rootfs.tmpfs; inodes: files, None = as its size makes sensible; mode: None = 1777; no_exec: no program can be run from it).
+    target: absolute; not in /proc, but for the files there that runc lets be replaced, nor in /dev, but for /dev/shm.
+    as_root: a bind shows the host owner's ids as the container's (uid 0 is uid 0), so that files made belong to the host's user;
+    without it the ids stay what they are on disk and are mostly unmapped inside.
+    hidden: paths below the target that are covered, so that nothing of them can be seen (".ssh").
+    fixed: see Fixed; what lies above another one, or above what is hidden, comes first.
+
+    opened: the source of a bind or overlay, taken and checked by whoever made this; then the text is its name and no more.
+    Without it the text is looked up once, when the container is made. identity: of a source that was taken so; where it
+    has to be looked up again, for a container that is kept and started again, it has to be the same.
+    """
+
+    kind: str
+    target: str
+    source: str | None = None
+    read_only: bool = False
+    size_bytes: int | None = None
+    inodes: int | None = None
+    mode: int | None = None
+    no_exec: bool = False
+    as_root: bool = True
+    hidden: tuple[str, ...] = ()
+    fixed: tuple[Fixed, ...] = ()
+    opened: HostPath | None = field(default=None, compare=False, repr=False)
+    identity: Identity | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Raise InvalidSpec for paths that cannot be mounted or mounted on."""
+        if self.kind not in ("bind", "overlay", "tmpfs", "volume"):
+            raise InvalidSpec(f"cannot mount type={self.kind}: not a known kind", hint="bind, volume, overlay or tmpfs")
+        for what, path in (("target", self.target), ("source", None if self.kind == "volume" else self.source)):
+            if path is not None and (not path.startswith("/") or "\0" in path):
+                raise InvalidSpec(
+                    f"cannot mount {path[:_SHOWN]!r}: the {what} is not an absolute path", hint="write it from the root: /data"
+                )
+            if path is not None:
+                check_length(path, f"mount the {what}")
+        if not {*self.target.split("/")} - {"", "."} or ".." in self.target.split("/"):
+            raise InvalidSpec(f"cannot mount on {self.target}: the target has to lie below the root, without '..'")
+        if self.kind != "tmpfs" and self.source is None:
+            raise InvalidSpec(f"cannot bind to {self.target}: no source given")
+        if self.inodes is not None and self.inodes < 1:
+            raise InvalidSpec(f"cannot use nr_inodes={self.inodes}: a tmpfs has at least its own directory")
+        self._check_place()
+
+    def _check_place(self) -> None:
+        """Raise InvalidSpec for what the container has of the kernel (runc: checkProcMount), without which its walls do not stand."""
+        target = os.path.normpath(self.target.lstrip("/"))
+        if _is_at_or_below(target, "proc") and (self.kind != "bind" or target not in _PROC_FILES):
+            raise InvalidSpec(
+                f"cannot mount on {self.target}: /proc tells of the container's own processes, and nothing takes its place",
+                hint="mount it elsewhere: /mnt/proc; single files can be replaced: /proc/cpuinfo, /proc/meminfo ...",
+            )
+        if _is_at_or_below(target, "dev") and not _is_at_or_below(target, "dev/shm"):
+            raise InvalidSpec(
+                f"cannot mount on {self.target}: /dev has the container's own devices, and nothing else comes into it",
+                hint="--device has devices of the host in it; what is no device, mount elsewhere: /mnt/dev",
+            )
+
+
+def _is_at_or_below(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(f"{directory}/")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """A small tmpfs at `target` whose directory the container's starter has as well (Container.exchange()): both can open what lies in it.
+
+    files: (name, text) of what is there from the start, for the container's root alone; pipes: names of FIFOs, whose reading ends the
+    starter has as well. size_bytes, inodes: all that it can hold.
+    """
+
+    target: str
+    size_bytes: int
+    inodes: int
+    files: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    pipes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """A port of the container that the host answers on. host: its number there, None = any that is free; address: of the host's."""
+
+    container: int
+    host: int | None = None
+    address: str = LOOPBACK
+    protocol: str = "tcp"
+
+    def __post_init__(self) -> None:
+        """Raise InvalidSpec for what is no port, no IP address, ::1, and neither tcp nor udp."""
+        numbers = (self.container, *(() if self.host is None else (self.host,)))
+        if not all(isinstance(number, int) and 1 <= number <= PORT_MAXIMUM for number in numbers):
+            raise InvalidSpec(f"cannot publish port {self.host}:{self.container}: not from 1 to {PORT_MAXIMUM}")
+        if ":" in self.address:
+            _check_ipv6(self.address)
+        elif not _IPV4.fullmatch(self.address) or any(int(part) > BYTE_MAXIMUM for part in self.address.split(".")):
+            raise InvalidSpec(f"cannot publish on {self.address!r}: no IP address", hint="127.0.0.1, or 0.0.0.0 for all of the host's")
+        if self.protocol not in ("tcp", "udp"):
+            raise InvalidSpec(f"cannot publish port {self.container}/{self.protocol}: neither tcp nor udp")
+
+
+def _check_ipv6(address: str) -> None:
+    from ipaddress import IPv6Address  # noqa: PLC0415  # most have none
+
+    try:
+        found = IPv6Address(address)
+    except ValueError as error:
+        raise InvalidSpec(f"cannot publish on {address!r}: no IP address", hint="[::] for all of the host's") from error
+    if found.is_loopback or found.ipv4_mapped or found.scope_id or str(found) != address:
+        raise InvalidSpec(
+            f"cannot publish on {address}: nothing from elsewhere comes to it, or it is {found} written in another way",
+            hint=f"{LOOPBACK} is this host alone as well",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """A device node of the host that the container may use beside the harmless ones.
+
+    source: its path on the host. target: its path in the container, below /dev. access: of "r" (read), "w" (write), "m" (make such a node).
+    opened: as a Mount's.
+    """
+
+    source: str
+    target: str
+    access: str = "rwm"
+    opened: HostPath | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Raise InvalidSpec for what is no path of a node, and no access."""
+        if not _DEVICE.fullmatch(self.target) or ".." in self.target.split("/") or "\0" in self.source:
+            raise InvalidSpec(f"cannot use device={self.source}:{self.target}: a device lies below /dev", hint="/dev/fuse, for example")
+        if not self.access or set(self.access) - set("rwm"):
+            raise InvalidSpec(f"cannot use device={self.source} for {self.access!r}: not of r, w and m", hint="/dev/fuse:/dev/fuse:rw")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """A healthcheck: `args` is run now and then, and status 0 is healthy; () for none, whatever the image says. Docker's defaults.
+
+    seconds between two, and that one may take; start_seconds: in which failures do not count; retries: failures that make it unhealthy.
+    """
+
+    args: tuple[str, ...] = ()
+    interval_seconds: float = 30.0
+    timeout_seconds: float = 30.0
+    start_seconds: float = 0.0
+    retries: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """A container to be: the image, what to run in it, and its walls.
+
+    image: "host" (this machine's own files, read-only), a directory's path (starts with / or .) that is the root file system, or the
+    name of an OCI image in the store ("python:3.12-slim"). entrypoint, then args: the program and its arguments; without them the image's
+    (None, and ()). env: added to the image's; nothing of the caller's environment gets in. user: "uid", "uid:gid" or names of the image's
+    /etc/passwd; None = the image's. cwd: None = the image's. capabilities: None = the default set, else exactly these ("CAP_CHOWN").
+    network: "none" (loopback only), the name of a network ("bridge" is always there), on which the container is known by its name and
+    aliases, "host" (this host's own), or "container:NAME" (the same as that one's, which runs). ports: published. egress: whom it may
+    talk to (cellhold.network.egress), None = all.
+    storage: "disk" or "tmpfs" (pages count against the memory limit).
+    groups: more groups of the user (ids or names). hosts: (name, address) for its /etc/hosts. shm_bytes: of /dev/shm, None = see
+    cellhold.rootfs.tmpfs. exchange: of a container that is not kept. terminal: its standard streams are a terminal of its own. stdin: they
+    stay open for whoever attaches.
+    stop_signal, stop_seconds: what stop() sends, and waits before SIGKILL; None = the image's, else SIGTERM, and 10. restart: docker's
+    policy ("no", "always", "unless-stopped", "on-failure[:TIMES]"), for a container that is kept. labels: for people and programs.
+    health: None = the image's; checked where the container is kept. devices: of the host, that it may use. owner: the notebook that it is
+    for, by an id of that; "" = whoever has the command line. Names on networks mean something within one owner (cellhold.network.names).
+    image_volumes: whether paths that the image calls volumes become anonymous ones, which no limit counts; else they stay part of the
+    writable layer, and are its `directories`: made there where they are missing.
+    rootfs: the directory that is the image, taken and checked by whoever made this; then `image` is its name and no more.
+    """
+
+    image: str = "host"
+    entrypoint: tuple[str, ...] | None = None
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    cwd: str | None = None
+    user: str | None = None
+    hostname: str | None = None
+    name: str | None = None
+    limits: Limits = Limits()
+    mounts: tuple[Mount, ...] = ()
+    network: str = "none"
+    storage: str = "disk"
+    read_only: bool = False
+    capabilities: frozenset[str] | None = None
+    groups: tuple[str, ...] = ()
+    hosts: tuple[tuple[str, str], ...] = ()
+    shm_bytes: int | None = None
+    terminal: bool = False
+    stdin: bool = False
+    stop_signal: int | None = None
+    stop_seconds: float | None = None
+    restart: str = "no"
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    health: Health | None = None
+    devices: tuple[Device, ...] = ()
+    ports: tuple[Port, ...] = ()
+    aliases: tuple[str, ...] = ()
+    egress: str | None = None
+    owner: str = ""
+    image_volumes: bool = True
+    directories: tuple[str, ...] = ()
+    rootfs: HostPath | None = field(default=None, compare=False, repr=False)
+    exchange: Exchange | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InvalidSpec for what can be seen to be wrong without asking the host."""
+        self._check_network()
+        if self.storage not in STORAGES:
+            raise InvalidSpec(f"cannot use storage={self.storage}: not a kind of storage", hint="storage=disk or storage=tmpfs")
+        if self.hostname is not None:
+            check_hostname(self.hostname)
+        if self.name is not None:
+            check_name(self.name)
+        if self.owner:
+            check_name(self.owner)
+        self._check_mounts()
+        self._check_words()
+
+    def _check_network(self) -> None:
+        check_name(self.network.removeprefix(CONTAINER))
+        for name in self.aliases:
+            check_hostname(name)
+        limits = self.limits
+        wanted = {
+            "ports": self.ports,
+            "an alias": self.aliases,
+            "egress": self.egress,
+            "net-ingress": limits.ingress_bits,
+            "net-egress": limits.egress_bits,
+        }
+        useless = next((name for name, value in wanted.items() if value), None)
+        if useless and self.network == "none":
+            raise InvalidSpec(f"cannot use {useless} with network=none: there is nothing but loopback", hint="add network=bridge")
+        if useless and shares_network(self.network):
+            raise InvalidSpec(
+                f"cannot use {useless} with network={self.network}: it is not the container's own", hint="network=bridge is its own"
+            )
+
+    def _check_mounts(self) -> None:
+        targets = [os.path.normpath(entry.target.lstrip("/")) for entry in self.mounts]
+        if len(set(targets)) < len(targets):
+            twice = next(target for number, target in enumerate(targets) if target in targets[:number])
+            raise InvalidSpec(f"cannot mount twice on /{twice}")
+        if self.exchange is not None:
+            ours = self.exchange.target.strip("/")
+            if inside := next((target for target in targets if _is_at_or_below(target, ours)), None):
+                raise InvalidSpec(f"cannot mount on /{inside}: the cell kernel's sockets lie in /{ours}", hint="mount it elsewhere")
+
+    def _check_words(self) -> None:
+        if not RESTART.fullmatch(self.restart):
+            raise InvalidSpec(f"cannot use restart={self.restart!r}: no, always, unless-stopped, on-failure or on-failure:TIMES")
+        if self.cwd is not None and not self.cwd.startswith("/"):
+            raise InvalidSpec(f"cannot use workdir={self.cwd[:_SHOWN]!r}: not an absolute path", hint="write it from the root: /work")
+        if self.cwd is not None:
+            check_length(self.cwd, "use workdir")
+        for key in self.env:
+            if not key or "=" in key or "\0" in key or "\0" in self.env[key]:
+                raise InvalidSpec(f"cannot use env {key!r}: not a name of an environment variable")
+        for arg in (*(self.entrypoint or ()), *self.args, *self.groups, self.cwd or "", self.user or ""):
+            if "\0" in arg:
+                raise InvalidSpec(f"cannot run {arg!r}: an argument holds a NUL byte")
+
+    def with_limits(self, **limits: object) -> Spec:
+        """This spec with some limits replaced; raises InvalidSpec as Limits does."""
+        return replace(self, limits=replace(self.limits, **limits))  # type: ignore[arg-type]  # checked by Limits
+
+
+def shares_network(network: str) -> bool:
+    """Whether that is somebody else's network namespace: this host's, or another container's."""
+    return network == HOST or network.startswith(CONTAINER)
+
+
+def check_name(name: str) -> None:
+    """Raise InvalidSpec for what no container, and no volume, can be called."""
+    if not _NAME.fullmatch(name):
+        raise InvalidSpec(f"cannot use name={name!r}: letters, digits, '_', '.' and '-', beginning with a letter or digit")
+
+
+def check_length(path: str, verb: str) -> None:
+    """Raise InvalidSpec for a path that no system call takes (PATH_MAX and NAME_MAX of limits.h)."""
+    size = len(os.fsencode(path))
+    if size > PATH_MAXIMUM:
+        raise InvalidSpec(f"cannot {verb} {path[:_SHOWN]}...: its path has {size} bytes, and the longest has {PATH_MAXIMUM}")
+    if any(len(os.fsencode(name)) > NAME_MAXIMUM for name in path.split("/")):
+        raise InvalidSpec(f"cannot {verb} {path[:_SHOWN]}...: a name in it has more than {NAME_MAXIMUM} bytes")
+
+
+def check_hostname(name: str) -> str:
+    """The name; raises InvalidSpec for what no host can be called."""
+    if not _HOSTNAME.fullmatch(name):
+        raise InvalidSpec(f"cannot use hostname={name!r}: up to 64 letters, digits, dots and hyphens")
+    return name

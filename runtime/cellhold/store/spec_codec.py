@@ -1,0 +1,58 @@
+"""A Spec as JSON has it, in the record of a container that is kept, and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from cellhold.spec.spec import Limits, Mount, Spec
+from cellhold.store import table
+
+if TYPE_CHECKING:
+    from cellhold.spec.spec import Device
+
+
+def plain(spec: Spec) -> dict[str, Any]:
+    """For JSON: dictionaries, lists, texts and numbers."""
+    mappings = {"env": dict(spec.env), "labels": dict(spec.labels)}
+    return {
+        **{
+            name: value
+            for name, value in vars(spec).items()
+            if name not in ("env", "labels", "limits", "mounts", "capabilities", "health", "devices", "ports", "rootfs", "exchange")
+        },
+        **mappings,
+        "capabilities": None if spec.capabilities is None else sorted(spec.capabilities),
+        "limits": plain_limits(spec.limits),
+        "mounts": [_written(entry) for entry in spec.mounts],
+        "health": None if spec.health is None else asdict(spec.health),
+        "devices": [_written(entry) for entry in spec.devices],
+        "ports": [asdict(entry) for entry in spec.ports],
+    }
+
+
+def _written(entry: Mount | Device) -> dict[str, Any]:
+    """Its fields without descriptors: another process opens them anew, and compares what has an identity."""
+    found = {name: value for name, value in vars(entry).items() if name != "opened"}
+    if isinstance(entry, Mount):
+        found["fixed"] = [{name: value for name, value in vars(one).items() if name != "opened"} for one in entry.fixed]
+    return found
+
+
+def plain_limits(limits: Limits) -> dict[str, Any]:
+    """The same of the limits alone."""
+    return {
+        **vars(limits),
+        "io": [asdict(entry) for entry in limits.io],
+        "rlimits": {name: list(pair) for name, pair in limits.rlimits.items()},
+    }
+
+
+def spec(text: dict[str, Any]) -> Spec:
+    """What plain() was given; what it does not say has a Spec's own defaults. Raises ValueError, also as InvalidSpec."""
+    return table.build(Spec, text)
+
+
+def limits(text: dict[str, Any]) -> Limits:
+    """What plain_limits() was given."""
+    return table.build(Limits, text)
