@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from boxes import MIB, eventually, run, spec
-from cellhold.spec import Limits, Mount
+from cellhold.spec.spec import Limits, Mount
 from people import person
 
 if TYPE_CHECKING:
