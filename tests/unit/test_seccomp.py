@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from errno import E2BIG, ENOSYS, EPERM
+from errno import E2BIG, ENOPROTOOPT, ENOSYS, EPERM
 from typing import TYPE_CHECKING
 
 import pyseccomp
@@ -203,6 +203,16 @@ def test_an_extended_attribute_is_small_through_any_entry_point(default: list[bp
         for size in (2048, 4095, 4096, 65516, 65535, 65536):
             assert bpf.answer(default, arch, number, 0, 0, 0, size) == bpf.ERRNO | E2BIG
     assert bpf.answer(default, bpf.X86_64, 463) in (bpf.ERRNO | ENOSYS, REFUSED)  # setxattrat, whose size nobody sees
+
+
+def test_no_socket_has_a_program_which_is_counted_for_the_whole_machine(default: list[bpf.Instruction]) -> None:
+    for arch, number in ((bpf.X86_64, 54), (bpf.X86_64, 541 | bpf.X32_BIT), (bpf.I386, 366)):
+        for option in (26, 51):
+            for upper in (0, 1 << 32):
+                assert bpf.answer(default, arch, number, 3, 1 | upper, option | upper) == bpf.ERRNO | ENOPROTOOPT
+        for level, option in ((1, 2), (1, 9), (1, 15), (0, 26), (6, 26)):  # SO_REUSEADDR, SO_KEEPALIVE, SO_REUSEPORT, others' options
+            assert bpf.answer(default, arch, number, 3, level, option) == bpf.ALLOW
+    assert bpf.answer(default, bpf.I386, I386_SOCKETCALL, 14) == REFUSED
 
 
 def test_the_linked_program_is_one_that_the_kernel_takes() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import E2BIG, ENOSYS, EPERM
+from errno import E2BIG, ENOPROTOOPT, ENOSYS, EPERM
 from typing import NamedTuple
 
 from cellhold.seccomp.profile import (
@@ -13,6 +13,7 @@ from cellhold.seccomp.profile import (
     NEW_NAMESPACES,
     PERSONALITIES,
     REFUSED,
+    SOCKET_FILTERS,
     WITH_CAPABILITY,
     WITH_SET_IDS,
     Argument,
@@ -57,6 +58,8 @@ def plan(capabilities: frozenset[str], machine: str, *, set_ids: bool = True) ->
         allow.append(Rule(("clone3",), ENOSYS))
     refuse = [Rule(tuple(ABSENT), ENOSYS), *(Rule((name,), EPERM, (condition,)) for name, condition in REFUSED)]
     refuse += [Rule((name,), E2BIG, (condition,)) for name, condition in LARGE_XATTRS]
+    # As a kernel without them: libpcap looks at each packet itself then.
+    refuse += [Rule(("setsockopt",), ENOPROTOOPT, conditions) for conditions in SOCKET_FILTERS]
     if not set_ids:
         refuse += [Rule(("openat2",), ENOSYS), *(Rule((name,), EPERM, conditions) for name, conditions in WITH_SET_IDS)]
     return Plan(machine, tuple(refuse), tuple(allow), _names(" ".join((always, *WITH_CAPABILITY.values()))))

@@ -108,7 +108,14 @@ REFUSED: tuple[tuple[str, Argument], ...] = (
     ("socket", Argument(0, 40, _INT)),  # AF_VSOCK: reaches the hypervisor past every network namespace
     ("socket", Argument(0, 38, _INT)),  # AF_ALG: the kernel's crypto, a row of privilege escalations and no user in a container
     ("socketcall", Argument(0, 1, _INT)),  # i386 SYS_SOCKET: its family lies in memory, where no filter can see it
+    ("socketcall", Argument(0, 14, _INT)),  # i386 SYS_SETSOCKOPT: so does its option (see SOCKET_FILTERS)
 )
+
+# Programs of classic BPF on a socket: SO_ATTACH_FILTER and SO_ATTACH_REUSEPORT_CBPF, socket(7). The kernel compiles each into
+# memory that is counted for the whole machine (net.core.bpf_jit_limit, 504 MiB) and not charged. 10,000 sockets of one container took
+# all of it; then nobody without CAP_BPF on the host loads another (error 524), and that goes for system call filters, too.
+_SOL_SOCKET = Argument(1, 1, _INT)
+SOCKET_FILTERS = tuple((_SOL_SOCKET, Argument(2, option, _INT)) for option in (26, 51))
 
 # Calls that make a file, or change its mode: where the mode is among their arguments, and which flag makes open(2) look at it.
 # mkdir(2) is not here: the kernel drops both bits from its mode.
