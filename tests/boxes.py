@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellhold.container.container import Container
-from cellhold.spec.spec import Limits, Spec
+from cellhold.spec.limits import Limits
+from cellhold.spec.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,7 +25,8 @@ from cellhold_kernel import app
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cellhold.spec.spec import Limits, Spec
+    from cellhold.spec.limits import Limits
+    from cellhold.spec.spec import Spec
     from cellhold.spec.tracing import Step
 
 

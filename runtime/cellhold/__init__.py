@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from cellhold.errors import CellholdError as CellholdError
     from cellhold.objects import Image as Image
     from cellhold.objects import Volume as Volume
+    from cellhold.spec.limits import Limits as Limits
     from cellhold.spec.outcome import Outcome as Outcome
-    from cellhold.spec.spec import Limits as Limits
     from cellhold.spec.spec import Mount as Mount
     from cellhold.spec.spec import Port as Port
     from cellhold.spec.spec import Spec as Spec
@@ -38,7 +38,7 @@ _HOME = {
     "Volume": "cellhold.objects",
     "CellholdError": "cellhold.errors",
     "Outcome": "cellhold.spec.outcome",
-    "Limits": "cellhold.spec.spec",
+    "Limits": "cellhold.spec.limits",
     "Mount": "cellhold.spec.spec",
     "Port": "cellhold.spec.spec",
     "Spec": "cellhold.spec.spec",

@@ -19,7 +19,8 @@ from cellhold.cgroups import Join, Usage
 from cellhold.container import launcher
 from cellhold.container.container import Container
 from cellhold.linux import mount, process
-from cellhold.spec.spec import Limits, Spec
+from cellhold.spec.limits import Limits
+from cellhold.spec.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ import grants
 from boxes import command, eventually
 from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.rootfs import volumes
-from cellhold.spec.spec import PIDS_DEFAULT
+from cellhold.spec.limits import PIDS_DEFAULT
 from cellhold.store.home import open_home
 from cellhold_kernel import install
 from cellhold_kernel.gate.authorize import authorize

@@ -18,7 +18,8 @@ from cellhold.container.detached import Detached
 from cellhold.errors import InvalidSpec, NetworkNotFound, NotAllowed
 from cellhold.linux.capabilities import DEFAULT
 from cellhold.network import leases, networks
-from cellhold.spec.spec import Limits, Port, Spec
+from cellhold.spec.limits import Limits
+from cellhold.spec.spec import Port, Spec
 from cellhold.store.home import open_home
 from outside import world
 

@@ -14,7 +14,8 @@ from boxes import command, eventually, run, started
 from cellhold.container.detached import Detached
 from cellhold.errors import ContainerNotFound, InvalidSpec, NotAllowed
 from cellhold.network import leases
-from cellhold.spec.spec import Limits, Port, Spec
+from cellhold.spec.limits import Limits
+from cellhold.spec.spec import Port, Spec
 from cellhold.store.home import open_home
 from outside import world
 

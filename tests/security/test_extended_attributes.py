@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from boxes import MIB, eventually, run, spec
-from cellhold.spec.spec import Limits, Mount
+from cellhold.spec.limits import Limits
+from cellhold.spec.spec import Mount
 from people import person
 
 if TYPE_CHECKING:

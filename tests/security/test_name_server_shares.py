@@ -12,7 +12,8 @@ import pytest
 from smallworld import PUBLIC
 
 from boxes import eventually, started
-from cellhold.spec.spec import Limits, Spec
+from cellhold.spec.limits import Limits
+from cellhold.spec.spec import Spec
 from nameservers import ADDRESS, GATEWAY, ask, upstream
 from outside import store, world
 

@@ -13,8 +13,9 @@ import pytest
 
 import filling
 from boxes import MIB, eventually, run, shell, spec, started
+from cellhold.spec.limits import Limits
 from cellhold.spec.outcome import Why
-from cellhold.spec.spec import Exchange, Limits, Mount
+from cellhold.spec.spec import Exchange, Mount
 from kernels import real, running
 from people import person
 

@@ -16,7 +16,7 @@ import pytest
 from cellhold import cgroups
 from cellhold.cgroups import hierarchies
 from cellhold.errors import InvalidSpec, NotSupported, SetupFailed
-from cellhold.spec.spec import IoLimit, Limits
+from cellhold.spec.limits import IoLimit, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

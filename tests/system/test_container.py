@@ -16,8 +16,9 @@ from boxes import MIB, PATIENCE_SECONDS, Reader, eventually, python, run, shell,
 from cellhold.container.container import Container
 from cellhold.errors import CommandNotRun, ImageNotFound, InvalidSpec, NotAllowed, NotSupported, SetupFailed
 from cellhold.spec.lifecycle import State
+from cellhold.spec.limits import Limits
 from cellhold.spec.outcome import Why
-from cellhold.spec.spec import Limits, Mount
+from cellhold.spec.spec import Mount
 
 if TYPE_CHECKING:
     from pathlib import Path

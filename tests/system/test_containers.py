@@ -15,7 +15,8 @@ from boxes import MIB, PATIENCE_SECONDS, cellhold, command, environment, eventua
 from cellhold.container import inventory
 from cellhold.container.container import Container
 from cellhold.errors import NotAllowed
-from cellhold.spec.spec import Limits, Spec
+from cellhold.spec.limits import Limits
+from cellhold.spec.spec import Spec
 from cellhold.store import record
 from cellhold.store.home import open_home
 

@@ -18,8 +18,8 @@ from cellhold import cgroups
 from cellhold.container import launcher as launch
 from cellhold.container.container import Container
 from cellhold.container.recovery import sweep
+from cellhold.spec.limits import Limits
 from cellhold.spec.outcome import Why
-from cellhold.spec.spec import Limits
 from cellhold.store.home import open_home
 from disks import fill, small_disk
 
@@ -33,7 +33,7 @@ import os, sys, time
 from boxes import spec, MIB
 from cellhold.container import launcher
 from cellhold.container.container import Container
-from cellhold.spec.spec import Limits
+from cellhold.spec.limits import Limits
 root, moment = sys.argv[1:]
 box = Container.create(spec(root, "sh", "-c", "busybox setsid sleep 600 & sleep 600", limits=Limits(disk_bytes=8 * MIB)))
 if moment != "created":

@@ -53,9 +53,8 @@ def scope(*, passed: str = "cpu memory pids io") -> Iterator[Path]:
 
 def run(scope: Path, code: str) -> list[str]:
     """What Python prints that runs as the user in the scope, with a shell beside it there as in a terminal."""
-    program = (
-        f"from cellhold import cgroups\nfrom cellhold.spec.spec import Limits\nfrom pathlib import Path\nimport os\n{textwrap.dedent(code)}"
-    )
+    imports = "from cellhold import cgroups\nfrom cellhold.spec.limits import Limits\nfrom pathlib import Path\nimport os\n"
+    program = f"{imports}{textwrap.dedent(code)}"
     enter = f'echo $$ > {scope}/cgroup.procs; setpriv --reuid={UID} --regid={UID} --clear-groups "$@"; exit $?'
     done = subprocess.run(
         ["sh", "-c", enter, "sh", sys.executable, "-S", "-c", program],

@@ -23,8 +23,9 @@ from cellhold.container.detached import Detached
 from cellhold.container.recovery import sweep
 from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed
 from cellhold.spec.lifecycle import State
+from cellhold.spec.limits import Limits
 from cellhold.spec.outcome import Why
-from cellhold.spec.spec import Health, Limits, Spec
+from cellhold.spec.spec import Health, Spec
 from cellhold.store import record
 from cellhold.store.home import open_home
 

@@ -15,8 +15,9 @@ import pytest
 from boxes import MIB, PATIENCE_SECONDS, eventually, python, run, shell, spec, started
 from cellhold.container.container import Container
 from cellhold.errors import SetupFailed
+from cellhold.spec.limits import Limits
 from cellhold.spec.outcome import Why
-from cellhold.spec.spec import Limits, Mount
+from cellhold.spec.spec import Mount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ import pytest
 
 from cellhold.errors import ImageNotFound, InvalidSpec, NotSupported
 from cellhold.spec import bundle
-from cellhold.spec.spec import PIDS_DEFAULT
+from cellhold.spec.limits import PIDS_DEFAULT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,8 @@ from cellhold.image.model import Image, Stack
 from cellhold.init.steps import STEPS
 from cellhold.rootfs.plan import MASKED, plan
 from cellhold.rootfs.sources import open_sources
-from cellhold.spec.spec import Limits, Mount, Spec
+from cellhold.spec.limits import Limits
+from cellhold.spec.spec import Mount, Spec
 from cellhold.store.subids import own
 
 IMAGE = Image(name="x", stacks=(Stack(target="/", layers=(Path("/top"), Path("/base"))),))

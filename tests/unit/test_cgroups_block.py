@@ -8,7 +8,7 @@ import pytest
 
 from cellhold.cgroups import block
 from cellhold.errors import InvalidSpec
-from cellhold.spec.spec import IoLimit
+from cellhold.spec.limits import IoLimit
 
 if TYPE_CHECKING:
     from pathlib import Path

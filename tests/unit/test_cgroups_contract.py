@@ -16,7 +16,7 @@ import pytest
 from cellhold import cgroups
 from cellhold.cgroups import block
 from cellhold.errors import InvalidSpec, NotAllowed, NotSupported, SetupFailed
-from cellhold.spec.spec import IoLimit, Limits
+from cellhold.spec.limits import IoLimit, Limits
 from fake_cgroups import LAYOUTS, FakeCgroups
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 from cellhold import cgroups
 from cellhold.cgroups import counters, hierarchies, limits_v1
 from cellhold.errors import NotSupported
-from cellhold.spec.spec import Limits
+from cellhold.spec.limits import Limits
 from fake_cgroups import FakeCgroups
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cellhold.errors import CellholdError
-from cellhold.spec.spec import Limits
+from cellhold.spec.limits import Limits
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import (
     BuildRequest,

@@ -10,7 +10,7 @@ import pytest
 
 import grants
 from cellhold.errors import InvalidSpec
-from cellhold.spec.spec import PIDS_DEFAULT
+from cellhold.spec.limits import PIDS_DEFAULT
 from cellhold_kernel import install
 from cellhold_kernel.settings import settings as config
 from cellhold_kernel.settings.settings import Settings

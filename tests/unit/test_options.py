@@ -9,7 +9,8 @@ import pytest
 from cellhold.cli import options, parser
 from cellhold.errors import InvalidSpec
 from cellhold.linux.capabilities import DEFAULT
-from cellhold.spec.spec import PIDS_DEFAULT, IoLimit, Mount
+from cellhold.spec.limits import PIDS_DEFAULT, IoLimit
+from cellhold.spec.spec import Mount
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import pytest
 
 import grants
 from cellhold.errors import InvalidSpec, NotAllowed
-from cellhold.spec.spec import PIDS_DEFAULT
+from cellhold.spec.limits import PIDS_DEFAULT
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import RunRequest
 from cellhold_kernel.settings import policy

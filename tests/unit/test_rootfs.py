@@ -21,7 +21,8 @@ from cellhold.linux.capabilities import DEFAULT, mask
 from cellhold.rootfs import tmpfs
 from cellhold.rootfs.plan import MASKED, NAMESPACES, READ_ONLY, plan
 from cellhold.rootfs.sources import open_sources
-from cellhold.spec.spec import Device, Limits, Mount, Spec
+from cellhold.spec.limits import Limits
+from cellhold.spec.spec import Device, Mount, Spec
 from cellhold.store.subids import Ids, own
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cellhold.errors import CellholdError, InvalidSpec
-from cellhold.spec.spec import Exchange, Limits, Mount, Spec
+from cellhold.spec.limits import Limits
+from cellhold.spec.spec import Exchange, Mount, Spec
 
 MIB = 1 << 20
 

@@ -7,7 +7,8 @@ from dataclasses import fields
 
 import pytest
 
-from cellhold.spec.spec import Device, Fixed, Health, IoLimit, Limits, Mount, Port, Spec
+from cellhold.spec.limits import IoLimit, Limits
+from cellhold.spec.spec import Device, Fixed, Health, Mount, Port, Spec
 from cellhold.store import spec_codec, table
 
 FULL = Spec(

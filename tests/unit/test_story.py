@@ -8,7 +8,8 @@ from cellhold.container import trace
 from cellhold.image.model import Image, Stack
 from cellhold.init.steps import STEPS
 from cellhold.rootfs.plan import plan
-from cellhold.spec.spec import Limits, Spec
+from cellhold.spec.limits import Limits
+from cellhold.spec.spec import Spec
 from cellhold.spec.tracing import Step, listening, step
 from cellhold.store.subids import own
 

@@ -10,7 +10,7 @@ import pytest
 from cellhold.cgroups.absent import Absent
 from cellhold.errors import NotSupported
 from cellhold.init.rootless import same
-from cellhold.spec.spec import Limits
+from cellhold.spec.limits import Limits
 from cellhold.store import subids
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.spec import units
-from cellhold.spec.spec import Limits
+from cellhold.spec.limits import Limits
 from cellhold_kernel.settings.settings import KEYS, UNLIMITED, CellLimits, Kind, understood
 
 if TYPE_CHECKING:

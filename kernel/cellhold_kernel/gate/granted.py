@@ -14,7 +14,8 @@ from cellhold_kernel.settings.workspace import TARGET
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellhold.spec.spec import Limits, Mount, Spec
+    from cellhold.spec.limits import Limits
+    from cellhold.spec.spec import Mount, Spec
     from cellhold_kernel.gate.images import Images
     from cellhold_kernel.settings.settings import CellLimits, Settings, Trust
 

@@ -17,7 +17,8 @@ from cellhold_kernel.settings.workspace import WAYS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cellhold.spec.spec import Limits, Mount
+    from cellhold.spec.limits import Limits
+    from cellhold.spec.spec import Mount
     from cellhold_kernel.settings.policy import Policy
 
 _SHOWN = 200

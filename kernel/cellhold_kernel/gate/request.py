@@ -27,7 +27,7 @@ from cellhold_kernel.settings.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellhold.spec.spec import Limits
+    from cellhold.spec.limits import Limits
     from cellhold_kernel.settings.policy import Policy
 
 G = TypeVar("G", bound=Granted)

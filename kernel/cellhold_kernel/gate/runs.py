@@ -16,7 +16,8 @@ from cellhold_kernel.gate.granted import GrantedRun
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellhold.spec.spec import Limits, Spec
+    from cellhold.spec.limits import Limits
+    from cellhold.spec.spec import Spec
     from cellhold_kernel.gate.request import RunRequest
     from cellhold_kernel.settings.policy import Policy
     from cellhold_kernel.settings.settings import Trust

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cellhold.image.stored import StoredImage
-    from cellhold.spec.spec import Limits
+    from cellhold.spec.limits import Limits
     from cellhold.store.home import Home
     from cellhold_kernel.images.found import Python
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cellhold.spec.spec import Limits
+    from cellhold.spec.limits import Limits
 
 
 def of(limits: Limits) -> Iterator[str]:

@@ -23,7 +23,8 @@ from cellhold.linux import hostpath
 from cellhold.network import egress, ports
 from cellhold.rootfs import volumes
 from cellhold.spec import units
-from cellhold.spec.spec import LOOPBACK, STORAGES, Limits, Spec
+from cellhold.spec.limits import Limits
+from cellhold.spec.spec import LOOPBACK, STORAGES, Spec
 from cellhold_kernel.protocol import documents
 from cellhold_kernel.protocol.text import plain
 from cellhold_kernel.settings.notebook import METADATA, Notebook

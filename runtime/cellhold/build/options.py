@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cellhold.image.platform import Platform
-from cellhold.spec.spec import Limits
+from cellhold.spec.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

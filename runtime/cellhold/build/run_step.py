@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from cellhold.build.state import State
     from cellhold.image.layer_making import MadeLayer
+    from cellhold.spec.limits import Limits
     from cellhold.spec.outcome import Outcome
-    from cellhold.spec.spec import Limits
     from cellhold.store.home import Home
 
 _CHUNK_BYTES = 64 << 10

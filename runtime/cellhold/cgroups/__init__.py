@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from cellhold.cgroups.devices import Device
     from cellhold.cgroups.hierarchies import Hierarchies
-    from cellhold.spec.spec import Limits
+    from cellhold.spec.limits import Limits
 
 __all__ = ["Cgroup", "Join", "Kept", "Usage", "View", "available", "create", "existing", "leftovers", "remove_leftover"]
 

@@ -13,7 +13,7 @@ from cellhold.errors import NotSupported
 
 if TYPE_CHECKING:
     from cellhold.cgroups.base import View
-    from cellhold.spec.spec import Limits
+    from cellhold.spec.limits import Limits
 
 _DELEGATE = (
     "leave it out; or run as root; or on a host with cgroup v2 in a group delegated to you (systemd-run --user --scope -p Delegate=yes ...)"

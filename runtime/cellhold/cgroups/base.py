@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from cellhold.cgroups import files
 
 if TYPE_CHECKING:
-    from cellhold.spec.spec import Limits
+    from cellhold.spec.limits import Limits
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from cellhold.errors import InvalidSpec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cellhold.spec.spec import IoLimit
+    from cellhold.spec.limits import IoLimit
 
 SYS_BLOCK = Path("/sys/dev/block")
 _WHICH = "name a disk, such as /dev/sda; `lsblk` lists them"

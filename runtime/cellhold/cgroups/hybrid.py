@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cellhold.cgroups.base import View
     from cellhold.cgroups.devices import Device
     from cellhold.cgroups.hierarchies import Hierarchies
-    from cellhold.spec.spec import Limits
+    from cellhold.spec.limits import Limits
 
 _BETTER_IN_V2 = frozenset({"freezer", "cpuacct"})
 

@@ -11,7 +11,7 @@ from cellhold.spec.units import size
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from cellhold.spec.spec import IoLimit, Limits
+    from cellhold.spec.limits import IoLimit, Limits
 
 PERIOD = 100_000  # microseconds; the kernel's default, so it need not be written
 THROTTLES = {

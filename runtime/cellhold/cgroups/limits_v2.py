@@ -14,7 +14,7 @@ from cellhold.spec.units import size
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from cellhold.spec.spec import IoLimit, Limits
+    from cellhold.spec.limits import IoLimit, Limits
 
 PERIOD = 100_000  # microseconds, the kernel's default
 _RATES = {"read_bps": "rbps", "write_bps": "wbps", "read_iops": "riops", "write_iops": "wiops"}

@@ -7,14 +7,14 @@ import os
 from typing import TYPE_CHECKING
 
 from cellhold.errors import InvalidSpec, NotSupported, SetupFailed
-from cellhold.spec.spec import PIDS_DEFAULT
+from cellhold.spec.limits import PIDS_DEFAULT
 from cellhold.spec.units import size
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from cellhold.errors import CellholdError
-    from cellhold.spec.spec import Limits
+    from cellhold.spec.limits import Limits
 
 _REMEDIES = {
     "memory": "boot the host with cgroup_enable=memory",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cellhold.cgroups.devices import Device
     from cellhold.cgroups.hierarchies import Hierarchy
     from cellhold.cgroups.writes import Write
-    from cellhold.spec.spec import Limits
+    from cellhold.spec.limits import Limits
 
 ALWAYS = ("memory", "pids", "cpu", "cpuacct", "devices", "freezer")
 _ON_REQUEST = ("cpuset", "io")  # each costs every container a mkdir, a join and a rmdir

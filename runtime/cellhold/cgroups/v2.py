@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from cellhold.cgroups.base import Usage
     from cellhold.cgroups.writes import Write
-    from cellhold.spec.spec import Limits
+    from cellhold.spec.limits import Limits
 
 _ALWAYS = frozenset({"memory", "pids", "cpu"})  # for the counters, with or without limits
 _ON_REQUEST = frozenset({"cpuset", "io"})

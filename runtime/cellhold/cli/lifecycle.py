@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from cellhold.spec.spec import Limits
+    from cellhold.spec.limits import Limits
     from cellhold.store.home import Home
 
 FAILED = 1  # docker's, where some of several went wrong

@@ -14,7 +14,8 @@ from cellhold.linux.capabilities import DEFAULT, mask
 from cellhold.network import ports
 from cellhold.rootfs.volumes import mount, tmpfs, volume
 from cellhold.spec import bundle
-from cellhold.spec.spec import PIDS_DEFAULT, Device, Health, IoLimit, Limits, Spec, check_hostname
+from cellhold.spec.limits import PIDS_DEFAULT, IoLimit, Limits
+from cellhold.spec.spec import Device, Health, Spec, check_hostname
 from cellhold.spec.units import COUNT_MAXIMUM, parse_count, parse_cpus, parse_rate, parse_seconds, parse_signal, parse_size
 
 if TYPE_CHECKING:

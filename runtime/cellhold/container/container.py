@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from cellhold.init.plan import Plan
     from cellhold.network import Connection
     from cellhold.network.egress import Refused
-    from cellhold.spec.spec import Health, Limits, Spec
+    from cellhold.spec.limits import Limits
+    from cellhold.spec.spec import Health, Spec
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from cellhold.container.monitor import Attached
     from cellhold.network import Connection
     from cellhold.network.egress import Refused
-    from cellhold.spec.spec import Limits, Spec
+    from cellhold.spec.limits import Limits
+    from cellhold.spec.spec import Spec
     from cellhold.spec.tracing import Step
     from cellhold.store.home import Home
     from cellhold.store.record import Record

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
     from cellhold.image.model import Image
     from cellhold.spec.lifecycle import State
+    from cellhold.spec.limits import Limits
     from cellhold.spec.outcome import Outcome
-    from cellhold.spec.spec import Limits, Spec
+    from cellhold.spec.spec import Spec
     from cellhold.store.home import Home
 
 

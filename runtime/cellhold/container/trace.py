@@ -13,7 +13,7 @@ from cellhold.store.subids import told
 
 if TYPE_CHECKING:
     from cellhold.init.plan import Plan
-    from cellhold.spec.spec import Limits
+    from cellhold.spec.limits import Limits
     from cellhold.spec.tracing import Step
 
 _NAME_WIDTH = 22

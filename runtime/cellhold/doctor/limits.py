@@ -14,7 +14,7 @@ from cellhold.doctor import roots
 from cellhold.doctor.feature import Feature, MissingError
 from cellhold.doctor.trial import trial
 from cellhold.errors import CellholdError
-from cellhold.spec.spec import Limits
+from cellhold.spec.limits import Limits
 from cellhold.store.subids import is_rootless
 
 _BOOT = "boot with cgroup_no_v1=all (cgroup v2), or with that controller not disabled; delegate it to the group that Cellhold runs in"

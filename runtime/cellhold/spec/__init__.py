@@ -1,6 +1,7 @@
 """The vocabulary: what a container is asked to be, its states, how it ended, amounts and identifiers.
 
-    spec.py        Spec, Limits, Mount, Port: frozen values with units
+    spec.py        Spec, Mount, Port: frozen values with units
+    limits.py      Limits: how much a container may use
     units.py       512m, 1.5, 30s: parsed and formatted
     lifecycle.py   the states of a container and what may be done in each
     outcome.py     how a container ended, and why

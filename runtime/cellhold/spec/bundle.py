@@ -10,7 +10,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import ImageNotFound, InvalidSpec, NotSupported
-from cellhold.spec.spec import PIDS_DEFAULT, Limits, Mount, Spec
+from cellhold.spec.limits import PIDS_DEFAULT, Limits
+from cellhold.spec.spec import Mount, Spec
 from cellhold.spec.units import parse_count, parse_size
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cellhold.spec.spec import Limits, Mount, Spec
+from cellhold.spec.limits import Limits
+from cellhold.spec.spec import Mount, Spec
 from cellhold.store import table
 
 if TYPE_CHECKING:

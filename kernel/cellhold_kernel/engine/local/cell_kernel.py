@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from cellhold.network import Connection
     from cellhold.network.egress import Refused
     from cellhold.spec.lifecycle import State
+    from cellhold.spec.limits import Limits
     from cellhold.spec.outcome import Outcome
-    from cellhold.spec.spec import Limits, Spec
+    from cellhold.spec.spec import Spec
     from cellhold.spec.tracing import Step
     from cellhold_kernel.engine.local.program import Program
     from cellhold_kernel.engine.local.shell_kernel import Companion
