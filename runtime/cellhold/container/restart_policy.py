@@ -7,34 +7,38 @@ short again after a run of ten seconds.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cellhold.container.recovery import End, settle
-from cellhold.errors import CellholdError
+from cellhold.container.recovery import UNDER_WAY, parse_end, settle
+from cellhold.errors import CellholdError, ContainerNotFound, NotAllowed
 from cellhold.spec.lifecycle import State
 from cellhold.spec.spec import RESTART
 from cellhold.store import record
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 
 _FIRST_SECONDS, _LONGEST_SECONDS = 0.1, 60.0
 _STABLE_SECONDS = 10.0
+_DISK_SECONDS = 2.0  # between two tries to write down an end
+_GONE_SECONDS = 600.0  # for a disk to be repaired in
 _LOOK_SECONDS = 0.1  # whether somebody has stopped it while it waits
 
 
 def main(container_id: str, lock: int) -> None:
     """See to the container of that id; the lock is ours. How it ended the monitor has told in our arguments."""
     home = open_home()
-    directory = home.container(container_id)
     with suppress(CellholdError, OSError):  # what cannot be done now the next command does (recovery.py)
-        known = settle(directory, is_due=is_due, end=_end(sys.argv[1:]))
+        known, lock = _written_down(home.container(container_id), lock)
         while known.state == State.RESTARTING:
             known = _again(known, lock, home)
         if known.state == State.STOPPED and known.auto_remove:
@@ -43,13 +47,48 @@ def main(container_id: str, lock: int) -> None:
             detached.clear(known, home)
 
 
-def _end(words: list[str]) -> End | None:
-    """Status, signal and whether its time was up; None of a monitor that was killed."""
-    try:
-        status, number, late = map(int, words)
-    except ValueError:
-        return None
-    return End(status, number, bool(late))
+def _written_down(directory: Path, lock: int) -> tuple[Record, int]:
+    """Its record, which says how it ended, and the lock on its directory.
+
+    Where the disk cannot be written to, others have the lock until it can be, and read the end off our arguments (recovery.py): nobody
+    else knows it. Raises CellholdError where somebody else has written it down, or the container is gone.
+    """
+    end, before = parse_end(sys.argv[1:]), record.read(directory)
+    while True:
+        try:
+            return settle(directory, is_due=is_due, end=end), lock
+        except OSError:
+            _let_go(lock)
+        lock = _taken_again(directory)
+        known = record.read(directory)
+        if known.started != before.started or known.state not in UNDER_WAY:
+            raise NotAllowed(f"cannot write down how container {before.id} ended: another process has")
+
+
+def _let_go(lock: int) -> None:
+    """Hold nothing on a disk that may have to be unmounted to be repaired."""
+    os.close(lock)
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(null, 2)
+    os.close(null)
+
+
+def _taken_again(directory: Path) -> int:
+    """The lock, a moment later. Raises ContainerNotFound where the container has gone, or its whole store, for ten minutes."""
+    until = time.monotonic() + _GONE_SECONDS
+    while True:
+        time.sleep(_DISK_SECONDS)
+        try:
+            lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            if directory.parent.exists() or time.monotonic() > until:
+                raise ContainerNotFound(f"cannot find container {directory.name}: it has been removed") from None
+            continue
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        os.close(lock)
 
 
 def _again(known: Record, lock: int, home: Home) -> Record:
