@@ -82,12 +82,11 @@ def build(arguments: argparse.Namespace) -> int:
 def prune(_arguments: argparse.Namespace) -> int:
     """Do it, and say what space that has freed."""
     from cellhold.image import tags  # noqa: PLC0415
-    from cellhold.store import garbage  # noqa: PLC0415
 
     home = open_home()
     left = tidy(home)
     freed = tags.forget_builds(home)
-    print(f"Total reclaimed space: {units.size(left + freed.size_bytes)}" if freed else garbage.hindrance(home))
+    print(f"Total reclaimed space: {units.size(left + freed.size_bytes)}" if freed else tags.hindrance(home))
     return 0
 
 

@@ -6,24 +6,25 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from cellhold.cli import table
+from cellhold.cli import damage, table
 from cellhold.cli.copying import say
 from cellhold.cli.screen import sentences
 from cellhold.container.recovery import sweep, tidy
 from cellhold.errors import CellholdError, ContainerNotFound
 from cellhold.spec import words
+from cellhold.spec.digest import Digest
 from cellhold.spec.units import ago, size
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from cellhold.image.stored import StoredImage
     from cellhold.image.tags import Removed
-    from cellhold.spec.digest import Digest
     from cellhold.store.home import Home
+    from cellhold.store.table import Unreadable
 
 FAILED = 1  # docker's, where some of several went wrong
 _NONE = "<none>"
@@ -99,12 +100,15 @@ def add_form(command: Any) -> None:
 
 def show_list(arguments: argparse.Namespace) -> int:
     """List them; an image has a row for each of its names."""
-    from cellhold.image import stored  # noqa: PLC0415  # what only images need is not loaded for containers
+    from cellhold.image import description, stored  # noqa: PLC0415  # what only images need is not loaded for containers
 
     home = open_home()
     images = stored.every(home)
     bases = {image.digest: image.id for image in images}
     rows = [row for image in images for row in _rows(image, home, bases, in_full=arguments.no_trunc)]
+    broken = stored.unreadable(home)
+    rows += [row for one in broken for row in _damaged_rows(one, home, in_full=arguments.no_trunc)]
+    damage.tell([*broken, *description.unreadable_layers(images, home)])
     if arguments.quiet:
         print("\n".join(dict.fromkeys(row["image_id"] for row in rows)), end="\n" if rows else "")
         return 0
@@ -115,20 +119,40 @@ def show_list(arguments: argparse.Namespace) -> int:
 
 def _rows(image: StoredImage, home: Home, bases: Mapping[Digest, Digest], *, in_full: bool) -> list[dict[str, str]]:
     """bases: the ids of all images, by their manifests."""
-    from cellhold.image import description  # noqa: PLC0415
-    from cellhold.image.reference import Reference  # noqa: PLC0415
-
     base = bases.get(image.base) if image.base else None
-    unnamed = (_DERIVED, "", base.short) if base else (_NONE, "", _NONE)
-    named = [Reference.parse(name).familiar().rpartition(":") for name in image.names] or [unnamed]
+    unnamed = (_DERIVED, base.short) if base else (_NONE, _NONE)
     common = {
         "digest": str(image.digest),
         "derived_from": str(base or ""),
         "image_id": str(image.id) if in_full else image.id.short,
         "created": since(image.config.created),
-        "size": size(description.size_bytes(image, home)),
+        "size": _size(image, home),
     }
-    return [{"repository": repository, "tag": tag, **common} for repository, _colon, tag in named]
+    return [{"repository": repository, "tag": tag, **common} for repository, tag in _named(image.names) or [unnamed]]
+
+
+def _size(image: StoredImage, home: Home) -> str:
+    from cellhold.image import description  # noqa: PLC0415
+
+    try:
+        return size(description.size_bytes(image, home))
+    except CellholdError:
+        return "Damaged"
+
+
+def _damaged_rows(one: Unreadable, home: Home, *, in_full: bool) -> list[dict[str, str]]:
+    """Its id is the digest of its manifest: the other one cannot be read."""
+    digest, word = Digest.parse(one.name), damage.word(one)
+    names = _named(home.names.read().names_of(digest))
+    common = {"digest": one.name, "image_id": one.name if in_full else digest.short, "created": word, "size": word, "derived_from": ""}
+    return [{"repository": repository, "tag": tag, **common} for repository, tag in names or [(_NONE, _NONE)]]
+
+
+def _named(names: Iterable[str]) -> list[tuple[str, str]]:
+    from cellhold.image.reference import Reference  # noqa: PLC0415
+
+    split = (Reference.parse(name).familiar().rpartition(":") for name in names)
+    return [(repository, tag) for repository, _colon, tag in split]
 
 
 def _container(name: str, home: Home) -> dict[str, Any] | None:
@@ -228,15 +252,15 @@ def agreed(question: str) -> bool:
 
 def tell(removed: Removed, home: Home) -> None:
     """Print what is gone, in docker's words."""
+    from cellhold.image import tags  # noqa: PLC0415
     from cellhold.image.reference import Reference  # noqa: PLC0415
-    from cellhold.store import garbage  # noqa: PLC0415
 
     for name in removed.untagged:
         print(f"Untagged: {Reference.parse(name).familiar()}")
     for digest in removed.deleted:
         print(f"Deleted: {digest}")
     if removed.freed is None:
-        print(garbage.hindrance(home))
+        print(tags.hindrance(home))
 
 
 def since(when: datetime | None) -> str:

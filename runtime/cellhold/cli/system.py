@@ -56,21 +56,21 @@ def df(arguments: argparse.Namespace) -> int:
     home = open_home()
     sweep(home)
     known = inventory.listed(home)
-    images = stored.every(home)
+    images, broken = stored.every(home), stored.unreadable(home)
     in_use = {chain for one in known for chain in one.layers}
     used = [image for image in images if any(str(chain) in in_use for chain in image.chain_ids)]
     taken = space(images, used, home)
     steps = list(home.builds.all())
     of_images = {chain for image in images for chain in image.chain_ids}
     rows = [
-        _row("Images", len(images), len(used), taken.images, taken.unused),
+        _row("Images", len(images) + len(broken), len(used), taken.images, taken.unused),
         _containers(known, home),
         _volumes(home),
         _row("Build Cache", len(steps), sum(step.chain_id in of_images for step in steps), taken.cache, taken.cache),
         _scratch(taken.loose, home),
     ]
     table.show(rows, ["type", "total", "active", "size", "reclaimable"], form=arguments.format)
-    damage.tell([*inventory.unreadable(home), *volumes.unreadable(home), *home.builds.unreadable()])
+    damage.tell([*broken, *inventory.unreadable(home), *volumes.unreadable(home), *home.builds.unreadable()])
     return 0
 
 
@@ -163,7 +163,7 @@ def info(_arguments: argparse.Namespace) -> int:
         "Containers": len(known),
         **{f" {what}": count for what, count in states.items()},
         " Stopped": len(known) - sum(states.values()),
-        "Images": len(stored.every(home)),
+        "Images": len(stored.every(home)) + len(stored.unreadable(home)),
         "Volumes": len(volumes.every(home)),
         "Cellhold Version": __version__,
         "Store": home.root,

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from cellhold.errors import CellholdError
 from cellhold.image.reference import Reference
+from cellhold.store.table import Unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cellhold.image.stored import StoredImage
     from cellhold.spec.digest import Digest
     from cellhold.store.home import Home
@@ -34,6 +38,17 @@ class Instruction:
 def size_bytes(image: StoredImage, home: Home) -> int:
     """Bytes of all files in its layers."""
     return sum(home.layers.facts(chain_id).size_bytes for chain_id in image.chain_ids)
+
+
+def unreadable_layers(images: Iterable[StoredImage], home: Home) -> list[Unreadable]:
+    """The layers of these images of which nobody knows what they are."""
+    found = {}
+    for chain in (chain for image in images for chain in image.chain_ids):
+        try:
+            home.layers.facts(chain)
+        except CellholdError as error:
+            found[chain] = Unreadable(name=str(chain), place=home.layers.root / chain.encoded, error=error)
+    return list(found.values())
 
 
 def inspected(image: StoredImage, home: Home) -> dict[str, Any]:

@@ -113,6 +113,7 @@ def _config(manifest: Manifest, source: Source, home: Home) -> Config:
     wanted = manifest.config
     if wanted.size_bytes > config.MOST_BYTES:
         raise ImageRefused(f"cannot use the config {wanted.digest}: {wanted.size_bytes} bytes are more than {config.MOST_BYTES}")
+    home.blobs.mend(wanted.digest)
     with home.blobs.draft(wanted.digest, wanted.size_bytes) as draft:
         if draft is not None:
             draft.restart()

@@ -10,13 +10,14 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from cellhold.errors import CellholdError, ImageNotFound, ImageRefused, InvalidSpec, NotAllowed
+from cellhold.errors import CellholdError, Damaged, ImageNotFound, ImageRefused, InvalidSpec, NotAllowed
 from cellhold.image import config, host, layer_queries, manifest
 from cellhold.image.model import DEFAULT_PATH, Image, Stack
 from cellhold.image.reference import Reference
 from cellhold.spec.spec import Health
 from cellhold.spec.units import parse_signal
 from cellhold.store.names import Entry
+from cellhold.store.table import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,14 +116,36 @@ def derived(key: str, home: Home) -> StoredImage | None:
 
 
 def every(home: Home) -> list[StoredImage]:
-    """All images, the newest first."""
+    """All images that can be read, the newest first."""
+    return [one for one in _all(home) if isinstance(one, StoredImage)]
+
+
+def unreadable(home: Home) -> list[Unreadable]:
+    """The others, by the digests of their manifests: they are as they were until somebody removes them by force."""
+    return [one for one in _all(home) if isinstance(one, Unreadable)]
+
+
+def _all(home: Home) -> Iterator[StoredImage | Unreadable]:
     table = home.names.read()
-    newest = sorted(table.images, key=lambda digest: table.images[digest].created, reverse=True)
-    return [read(digest, home, table) for digest in newest]
+    for digest in sorted(table.images, key=lambda digest: table.images[digest].created, reverse=True):
+        try:
+            yield read(digest, home, table)
+        except Damaged as error:
+            yield Unreadable(name=str(digest), place=home.blobs.path(digest), error=error)
 
 
 def read(digest: Digest, home: Home, table: Table) -> StoredImage:
-    """The image of that manifest. Raises ImageNotFound where its blobs are gone."""
+    """The image of that manifest. Raises Damaged where its manifest or its config is gone, or is something else."""
+    try:
+        return _read(digest, home, table)
+    except (Damaged, ImageNotFound, ImageRefused) as error:
+        called = next((Reference.parse(name).familiar() for name in table.names_of(digest)), str(digest))
+        raise Damaged(
+            f"cannot read image {called}: {error}", hint="pull or load it again; or cellhold rmi --force, which removes it"
+        ) from error
+
+
+def _read(digest: Digest, home: Home, table: Table) -> StoredImage:
     entry = table.images[digest]
     found = manifest.parse(home.blobs.read(digest), entry.media_type)
     if not isinstance(found, manifest.Manifest):
@@ -141,11 +164,16 @@ def read(digest: Digest, home: Home, table: Table) -> StoredImage:
 
 def name_as(text: str, image: StoredImage) -> str | None:
     """That one of its names (in full) which `text` means; None where it means the image by its id or digest."""
+    name = full_name(text)
+    return name if name in image.names else None
+
+
+def full_name(text: str) -> str | None:
+    """A name as the table has it; None for what is none."""
     try:
-        name = str(Reference.parse(text))
+        return str(Reference.parse(text))
     except InvalidSpec:
         return None
-    return name if name in image.names else None
 
 
 def check_whole(image: StoredImage, text: str) -> None:
@@ -218,10 +246,11 @@ def _numbered(text: str, home: Home, table: Table) -> Digest | None:
     """By an id or the digest of a manifest, or how they begin. Raises ImageNotFound where several do."""
     found: dict[Digest, Digest] = {}  # by id: what several manifests have in common is one image
     for digest in table.images:
-        with suppress(CellholdError):  # a damaged one has no id; its digest is its name
+        id_ = digest  # of a damaged one, which has no other
+        with suppress(CellholdError):
             id_ = read(digest, home, table).id
-            if any(word.startswith(text) for known in (id_, digest) for word in (known.encoded, str(known))):
-                found.setdefault(id_, digest)
+        if any(word.startswith(text) for known in (id_, digest) for word in (known.encoded, str(known))):
+            found.setdefault(id_, digest)
     if len(found) > 1:
         raise ImageNotFound(f"cannot use image={text}: {len(found)} images have ids that begin so", hint="write more of the id")
     return next(iter(found.values()), None)

@@ -6,10 +6,11 @@ dangling image as long as that is there.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cellhold.errors import NotAllowed
+from cellhold.errors import CellholdError, Damaged, ImageNotFound, NotAllowed
 from cellhold.image import stored
 from cellhold.image.reference import new_name
 from cellhold.spec.digest import Digest
@@ -47,10 +48,15 @@ def tag(source: str, name: str, home: Home) -> None:
 def remove(text: str, home: Home, *, force: bool = False) -> Removed:
     """Take a name away, and the image with its last one; an id, or a name with a digest, means the image with its one name.
 
-    force: all names of an image by its id, and an image that a container has (which keeps its layers until it ends).
-    Raises ImageNotFound, NotAllowed.
+    force: all names of an image by its id, an image that a container has (which keeps its layers until it ends), and a damaged one.
+    Raises ImageNotFound, NotAllowed, Damaged.
     """
-    found = stored.find(text, home)
+    try:
+        found = stored.find(text, home)
+    except Damaged:
+        if not force:
+            raise
+        return _remove_damaged(text, home)
     names = _names_to_take(text, found, force=force)
     goes = len(names) == len(found.names) and not (names and found.base)  # what is derived needs no name to stay
     users = _users(found, home)
@@ -59,6 +65,22 @@ def remove(text: str, home: Home, *, force: bool = False) -> Removed:
             f"cannot remove image {text}: container {users[0]} is made of it", hint="remove the container first, or --force for the name"
         )
     gone = _take([found] if goes else [], names, home)
+    return Removed(untagged=names, deleted=gone, freed=collect(home))
+
+
+def _remove_damaged(text: str, home: Home) -> Removed:
+    """As remove(), of one of which nothing is known but its digest and its names."""
+    with home.written(), home.names.changed() as table:
+        digest = stored.digest_of(text, home, table)
+        if digest is None:
+            raise ImageNotFound(f"cannot remove image {text}: it is not here any more")
+        every = table.names_of(digest)
+        names = tuple(name for name in every if name == stored.full_name(text)) or tuple(every)
+        for name in names:
+            del table.names[name]
+        gone = () if len(names) < len(every) else (digest,)
+        for one in gone:
+            table.forget(one)
     return Removed(untagged=names, deleted=gone, freed=collect(home))
 
 
@@ -90,7 +112,10 @@ def _take(going: Sequence[StoredImage], names: Iterable[str], home: Home) -> tup
 def _derived_from(gone: Sequence[StoredImage], table: Table, home: Home) -> list[StoredImage]:
     """The images that were derived from these, and that nobody has given a name or made a container of."""
     used = garbage.in_containers(home)
-    found = [stored.read(digest, home, table) for image in gone for digest in table.derived_from(image.digest)]
+    found = []
+    for digest in (digest for image in gone for digest in table.derived_from(image.digest)):
+        with suppress(Damaged):  # which stays
+            found.append(stored.read(digest, home, table))
     return [image for image in found if not image.names and not used.intersection(image.chain_ids[-1:])]
 
 
@@ -107,7 +132,25 @@ def collect(home: Home) -> Freed | None:
         return garbage.collect(home, lambda: _referred(home))
 
 
-def _referred(home: Home) -> Referred:
+def hindrance(home: Home) -> str:
+    """Why nothing was collected, in a sentence."""
+    return garbage.hindrance(home, _unreadable(home))
+
+
+def _unreadable(home: Home) -> list[CellholdError]:
+    """Why nobody knows all that images, and the layers that steps of builds have made, refer to."""
+    found = [one.error for one in stored.unreadable(home)]
+    for chain in by_builds(home).layers:
+        try:
+            home.layers.facts(chain)
+        except CellholdError as error:
+            found.append(error)
+    return found
+
+
+def _referred(home: Home) -> Referred | None:
+    if _unreadable(home):
+        return None
     images, builds = by_images(stored.every(home)), by_builds(home)
     return Referred(blobs=images.blobs | builds.blobs, layers=images.layers | builds.layers)
 
@@ -137,7 +180,10 @@ def _with_those_below(chain: Digest | None, home: Home) -> set[Digest]:
     found: set[Digest] = set()
     while chain is not None and home.layers.has(chain):
         found.add(chain)
-        parent = home.layers.facts(chain).parent
+        try:
+            parent = home.layers.facts(chain).parent
+        except CellholdError:  # a damaged one
+            break
         chain = Digest.parse(parent) if parent else None
     return found
 

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
-from cellhold.errors import ImageNotFound, ImageRefused
+from cellhold.errors import Damaged, ImageNotFound, ImageRefused
 from cellhold.spec.digest import Digest
 from cellhold.store import durable, locks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -56,13 +57,25 @@ class Blobs:
             raise ImageNotFound(f"cannot read {digest}: the store has no such blob", hint="pull or load its image again") from error
 
     def read(self, digest: Digest) -> bytes:
-        """All of a small blob. Raises ImageNotFound."""
+        """All of a small blob. Raises ImageNotFound, Damaged where it is not what its digest says."""
         with self.open(digest) as file:
-            return file.read()
+            data = file.read()
+        if _hashed(digest, [data]) != digest.encoded:
+            raise Damaged(f"cannot read {digest}: {self.path(digest)} is damaged", hint="pull or load its image again")
+        return data
+
+    def mend(self, digest: Digest) -> None:
+        """Remove it if it is damaged: whoever has it at hand keeps it anew."""
+        with suppress(FileNotFoundError):
+            with self.path(digest).open("rb") as file:
+                is_sound = _hashed(digest, iter(partial(file.read, _CHUNK_BYTES), b"")) == digest.encoded
+            if not is_sound:
+                self.path(digest).unlink()
 
     def put(self, data: bytes) -> Digest:
         """Keep a small blob."""
         digest = Digest.of(data)
+        self.mend(digest)
         with self.draft(digest, len(data)) as draft:
             if draft is not None:
                 draft.restart()
@@ -113,6 +126,14 @@ class Blobs:
         """Remove what cut connections have left, while nobody writes (store/garbage.py)."""
         for path in self.drafts.iterdir():
             path.unlink()
+
+
+def _hashed(digest: Digest, chunks: Iterable[bytes]) -> str:
+    """The hexadecimal digits that content has by the digest's algorithm."""
+    hasher = digest.hasher()
+    for chunk in chunks:
+        hasher.update(chunk)
+    return hasher.hexdigest()
 
 
 class Draft:

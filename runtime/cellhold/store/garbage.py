@@ -1,8 +1,8 @@
 """Garbage collection: what no image, no container and no step of a build refers to goes.
 
 Whoever makes something that will refer to blobs or layers (a pull, a build, a container being made) holds `Home.used()` until it does.
-While anybody holds it nothing is collected; what stays goes the next time. While a record or a step of a build cannot be read nothing is
-collected either: nobody knows what it refers to.
+While anybody holds it nothing is collected; what stays goes the next time. While a record, an image or a step of a build cannot be read
+nothing is collected either: nobody knows what it refers to.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from cellhold.spec.digest import Digest
 from cellhold.store import record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from cellhold.errors import CellholdError
     from cellhold.store.home import Home
     from cellhold.store.table import Unreadable
 
@@ -37,13 +38,17 @@ class Freed:
     size_bytes: int
 
 
-def collect(home: Home, refer: Callable[[], Referred]) -> Freed | None:
-    """Remove all that neither `refer` names nor a container has; None where nothing was done, as hindrance() says."""
+def collect(home: Home, refer: Callable[[], Referred | None]) -> Freed | None:
+    """Remove all that neither `refer` names nor a container has; None where nothing was done, as hindrance() says.
+
+    refer: None where nobody knows.
+    """
     try:
         with home.used(alone=True):
             if _unreadable(home):
                 return None
-            kept = refer()
+            if (kept := refer()) is None:
+                return None
             layers = kept.layers | in_containers(home)
             gone_blobs = [home.blobs.remove(digest) for digest in home.blobs.all() if digest not in kept.blobs]
             gone_layers = [home.layers.remove(chain) for chain in home.layers.all() if chain not in layers]
@@ -58,10 +63,10 @@ def in_containers(home: Home) -> frozenset[Digest]:
     return frozenset(Digest.parse(chain) for known in record.every(home.containers) for chain in known.layers)
 
 
-def hindrance(home: Home) -> str:
-    """Why nothing was collected, in a sentence."""
-    for broken in _unreadable(home):
-        return f"No space came free: {broken.error}\nhint: {broken.error.hint}"
+def hindrance(home: Home, others: Iterable[CellholdError]) -> str:
+    """Why nothing was collected, in a sentence. others: what kept `refer` from knowing."""
+    for error in (*(one.error for one in _unreadable(home)), *others):
+        return f"No space came free: {error}\nhint: {error.hint}"
     return "The space comes free with the next removal: another process makes use of the store."
 
 

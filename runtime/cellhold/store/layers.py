@@ -79,7 +79,7 @@ class Layers:
 
     def facts(self, chain_id: Digest) -> LayerFacts:
         """What is known of it. Raises ImageNotFound, Damaged, NotSupported."""
-        remedy = "remove the images that have it (cellhold rmi), and pull them again"
+        remedy = "cellhold rmi for the images that have it, cellhold builder prune, and pull or load them again"
         for _try in range(2):  # the one may become the other while we look
             with suppress(FileNotFoundError):
                 return _FORM.read(self.root / chain_id.encoded / _FACTS, f"layer {chain_id}", hint=remedy)
