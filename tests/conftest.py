@@ -89,7 +89,7 @@ def _required(item: pytest.Item) -> list[str]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _home() -> Iterator[None]:
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A store that ends with the session: on a disk, and with a short path, since sockets' paths have 107 bytes."""
     home = tempfile.mkdtemp(prefix="ch", dir="/var/tmp")
     with pytest.MonkeyPatch.context() as patch:
@@ -98,9 +98,10 @@ def _home() -> Iterator[None]:
         loop = ensure_event_loop()  # jupyter_client keeps one for its blocking calls, and would make it in whichever test is first
         host.hold_prefixes()  # where this Python lives is held as long as it runs
         before = leaks.take()
-        yield
-        launcher.shutdown()
-        found = leaks.left_over(before)
+        with leaks.announced(tmp_path_factory.getbasetemp()):
+            yield
+            launcher.shutdown()
+            found = leaks.left_over(before)
         loop.close()
     shutil.rmtree(home, ignore_errors=True)
     _left.extend(found)

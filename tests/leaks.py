@@ -8,9 +8,10 @@ Kinds: processes, mounts, control groups below */cellhold/, network namespaces, 
 devices, directories of the store. A kind is one function that names what there is now; the names are sentences' ends, so that the
 report needs no second look.
 
-What belongs to another user of Cellhold on the same machine (a notebook that is open, say) is told apart. Our processes descend
-from this one, or have this session's CELLHOLD_HOME, as every launcher and every PID 1 of a container keeps it. A group without
-processes belongs to the store that its container's directory lies in.
+What belongs to another user of Cellhold on the same machine is not looked at: an open notebook, another session of tests. Our
+processes descend from this one, or have this session's CELLHOLD_HOME, as every launcher and every PID 1 of a container keeps it. A
+group without processes belongs to the store that its container's directory lies in, a network device to the one whose networks it is
+named after. Each session says in a file beside its store where the stores of its tests lie (`announced`).
 """
 
 from __future__ import annotations
@@ -18,9 +19,8 @@ from __future__ import annotations
 import gc
 import os
 import re
-import tempfile
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,10 +32,10 @@ Snapshot = dict[str, frozenset[str]]
 PATIENCE_SECONDS = 1.5  # the kernel takes network namespaces and cgroups apart after their last process has been waited for
 _INTERVAL_SECONDS = 0.02
 _GROUP = "/cellhold/"
+_STORES = Path("/var/tmp")  # where the stores of sessions lie (conftest.py)
+_ANNOUNCEMENT = ".tests"
 _DEEPEST = 8
 _MOUNTS = "/proc/self/mountinfo"
-# The temporary files of pytest-xdist's other processes, and their stores, lie below directories of these names.
-_OF_ANOTHER_WORKER = re.compile(rf"/popen-(?!{os.environ.get('PYTEST_XDIST_WORKER', '/')}/)gw\d+/")
 _NETWORK_DEVICE = re.compile(r"ch[0-9a-f]{4}-[0-9a-f]{8}|cv[0-9a-f]{12}")
 _REAPERS = ("systemd", "init", "tini", "dumb-init")  # who an orphan goes to, besides process 1
 
@@ -123,8 +123,9 @@ def _named(pid: int) -> str:
 
 def mounts(_table: Processes) -> frozenset[str]:
     """Each mount of this mount namespace: "/mnt (tmpfs, mount 312)"; but for those of the tests that run beside these."""
+    others = tuple(f"{place}/" for place in _other_places())
     parts = ((left.split(), right.split()) for left, _, right in (line.partition(" - ") for line in _read(_MOUNTS).splitlines()))
-    return frozenset(f"{left[4]} ({right[0]}, mount {left[0]})" for left, right in parts if not _OF_ANOTHER_WORKER.search(left[4]))
+    return frozenset(f"{left[4]} ({right[0]}, mount {left[0]})" for left, right in parts if not f"{left[4]}/".startswith(others))
 
 
 def control_groups(table: Processes) -> frozenset[str]:
@@ -155,10 +156,27 @@ def _is_foreign(group: Path, table: Processes) -> bool:
 def _other_stores() -> Iterator[Path]:
     """The machine's own store, and those of other test sessions and their tests: a container's directory goes after its group."""
     yield Path("/var/lib/cellhold")
-    home = os.environ.get("CELLHOLD_HOME", "")
-    yield from (path for path in Path(home).parent.glob("ch*") if home and path != Path(home))
-    workers = Path(tempfile.gettempdir()).glob("pytest-of-*/pytest-*/popen-gw*")
-    yield from (store for worker in workers if _OF_ANOTHER_WORKER.search(f"{worker}/") for store in worker.glob("*/store"))
+    yield from (path for path in _STORES.glob("ch*") if path.is_dir() and str(path) != os.environ.get("CELLHOLD_HOME"))
+    for place in _other_places():
+        yield from place.glob("*/store")
+
+
+def _other_places() -> Iterator[Path]:
+    """The stores of other sessions, and the directories of their tests."""
+    for announcement in _STORES.glob(f"ch*{_ANNOUNCEMENT}"):
+        if str(announcement) != f"{os.environ.get('CELLHOLD_HOME')}{_ANNOUNCEMENT}":
+            yield Path(str(announcement).removesuffix(_ANNOUNCEMENT))
+            if tests := _read(str(announcement)):
+                yield Path(tests)
+
+
+@contextmanager
+def announced(tests: Path) -> Iterator[None]:
+    """Tell other sessions on this machine where this one's stores are. tests: the directory that its tests' own ones lie in."""
+    announcement = Path(f"{os.environ['CELLHOLD_HOME']}{_ANNOUNCEMENT}")
+    announcement.write_text(str(tests))
+    yield
+    announcement.unlink()
 
 
 def network_namespaces(table: Processes) -> frozenset[str]:
@@ -190,9 +208,27 @@ def loop_devices(_table: Processes) -> frozenset[str]:
 
 
 def network_devices(_table: Processes) -> frozenset[str]:
-    """Each bridge and cable of a network in this thread's network namespace: Cellhold's names are eight and twelve digits."""
+    """Each bridge and cable of a network in this thread's network namespace, without those of other stores."""
     names = (line.partition(":")[0].strip() for line in _read("/proc/thread-self/net/dev").splitlines())
-    return frozenset(name for name in names if _NETWORK_DEVICE.fullmatch(name))
+    ours = frozenset(name for name in names if _NETWORK_DEVICE.fullmatch(name))
+    return ours - frozenset(_foreign_devices(ours)) if ours else ours
+
+
+def _foreign_devices(names: Collection[str]) -> Iterator[str]:
+    from cellhold.network import leases, networks  # noqa: PLC0415  # pyroute2, where there is a device at all
+    from cellhold.store.home import Home  # noqa: PLC0415
+
+    for store in _other_stores():
+        prefix = f"ch{networks.key(Home(store))}-"
+        yield from (name for name in names if name.startswith(prefix))
+        for network in _names(store / "networks"):
+            yield from (leases.device(container, network) for container in _names(store / "containers"))
+
+
+def _names(directory: Path) -> list[str]:
+    with suppress(OSError):
+        return _entries(str(directory))
+    return []
 
 
 def directories(_table: Processes) -> frozenset[str]:

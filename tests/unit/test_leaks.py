@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import leaks
+import outside
 from cellhold.container import launcher
+from cellhold.network import leases, networks
+from cellhold.store.home import Home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,18 +136,55 @@ def test_a_control_group_is_reported(parent: Path) -> None:
     assert found(before) == ""
 
 
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """The store of a test of another session on this machine."""
+    store = tmp_path / "test_it0/store"
+    with (
+        tempfile.TemporaryDirectory(prefix="ch", dir=Path(os.environ["CELLHOLD_HOME"]).parent) as home,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("CELLHOLD_HOME", home)
+        with leaks.announced(tmp_path):
+            patch.undo()
+            yield store
+            patch.setenv("CELLHOLD_HOME", home)
+
+
 @pytest.mark.requires("root")
-def test_a_group_is_not_ours_if_a_test_of_another_worker_has_its_container(
-    parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    containers = tmp_path / "pytest-of-root/pytest-0/popen-gw999/test_it0/store/containers"
+def test_a_group_is_not_ours_if_a_test_of_another_session_has_its_container(parent: Path, elsewhere: Path) -> None:
     before = take()
     group = parent / "leaktest-foreign"
     group.mkdir()
     try:
         assert f"cgroup {group}" in found(before)
-        (containers / group.name).mkdir(parents=True)
+        (elsewhere / "containers" / group.name).mkdir(parents=True)
         assert found(before) == ""
     finally:
         group.rmdir()
+
+
+@pytest.mark.requires("root")
+def test_a_mount_is_not_ours_if_it_lies_in_a_test_of_another_session(elsewhere: Path) -> None:
+    before = take()
+    elsewhere.mkdir(parents=True)
+    subprocess.check_call(["mount", "-t", "tmpfs", "foreign", elsewhere])
+    try:
+        assert found(before) == ""
+    finally:
+        subprocess.check_call(["umount", elsewhere])
+
+
+@pytest.mark.requires("root", "net-namespace")
+@pytest.mark.parametrize("kind", ["bridge", "veth"])
+def test_a_network_device_is_reported_unless_another_store_has_its_network(elsewhere: Path, kind: str) -> None:
+    home = Home(elsewhere)
+    name = f"ch{networks.key(home)}-01234567" if kind == "bridge" else leases.device("leaktest", "lab")
+    with outside.world():
+        before = take()
+        subprocess.check_call(["ip", "link", "add", name, "type", "bridge"])
+        assert f"network device {name}" in found(before)
+        for directory in (home.networks / "lab", home.containers / "leaktest"):
+            directory.mkdir(parents=True)
+        assert found(before) == ""
+        subprocess.check_call(["ip", "link", "del", name])
