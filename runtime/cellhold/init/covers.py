@@ -16,7 +16,7 @@ TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
     from cellhold.init.plan import Covers
 
-_ESTALE = 116
+_EACCES, _ESTALE = 13, 116
 _BELOW = mount.RESOLVE_BENEATH | mount.RESOLVE_NO_SYMLINKS
 _EMPTY = "covered"  # a file of the staging tmpfs
 
@@ -47,20 +47,25 @@ class Place:
                 os.close(fd)
 
 
-def cover_bind(root: int, wanted: Covers) -> None:
-    """Make each fixed directory a mount point of its own, and cover what is hidden. Raises OSError where one is another one now."""
+def cover_bind(root: int, wanted: Covers, *, has_other_users: bool) -> None:
+    """Make each fixed directory a mount point of its own, and cover what is hidden. Raises OSError where one is another one now.
+
+    has_other_users: somebody in here may look where its root may not: at a directory of a user without an id in here, whose
+    group, or an entry of whose list (acl(5)), has one. What cannot be covered then is refused.
+    """
     place = Place(root)
     try:
         for fixed in wanted["fixed"]:
             fd = found(place, fixed["path"])
             if fd < 0:
+                refuse(fixed["path"], has_other_users=has_other_users)
                 continue
             try:
                 check(fd, fixed["identity"], fixed["path"])
                 place.keep(fixed["path"], pinned(fd, read_only=fixed["read_only"]))
             finally:
                 os.close(fd)
-        hide(place, wanted["hidden"])
+        hide(place, wanted["hidden"], has_other_users=has_other_users)
     finally:
         place.close()
 
@@ -76,7 +81,7 @@ def cover_overlay(root: int, lower: int, wanted: Covers) -> None:
         for fixed in wanted["fixed"]:
             if (fd := found(place, fixed["path"])) >= 0:
                 place.keep(fixed["path"], fd)
-        hide(place, wanted["hidden"])
+        hide(place, wanted["hidden"], has_other_users=False)  # an overlay looks at what it lies over as we do, whoever asks
     finally:
         place.close()
     check_all(lower, wanted)
@@ -104,6 +109,12 @@ def found(place: Place, path: str) -> int:
         raise OSError(_ESTALE, f"{path} is not there any more: {error.strerror}") from error
 
 
+def refuse(path: str, *, has_other_users: bool) -> None:
+    """Raise OSError for what we cannot cover and others may see."""
+    if has_other_users:
+        raise OSError(_EACCES, f"{path} cannot be covered: the container's root may not look there, and other users of it perhaps may")
+
+
 def check(fd: int, identity: tuple[int, int], path: str) -> None:
     """Raise OSError unless it is that very directory."""
     status = os.fstat(fd)
@@ -124,12 +135,15 @@ def pinned(fd: int, *, read_only: bool) -> int:
     return clone
 
 
-def hide(place: Place, paths: list[str]) -> None:
+def hide(place: Place, paths: list[str], *, has_other_users: bool) -> None:
     """Cover each; what is not there, or is out of reach, needs no cover, and a link leads nowhere in here."""
     for path in paths:
         try:
             fd = place.open(path)
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError:
+            refuse(path, has_other_users=has_other_users)
             continue
         kind = os.fstat(fd).st_mode
         if not stat.S_ISLNK(kind):

@@ -251,7 +251,8 @@ def mount_bind(now: Becoming, bind: Bind, place: int) -> None:
         populate(place, tree)
     mount.move_mount(tree, place)
     if bind["target"] in now.plan["covers"]:
-        cover_bind(tree, now.plan["covers"][bind["target"]])
+        # without root no other user in here is anybody on the host: they are the caller's own subordinate ids
+        cover_bind(tree, now.plan["covers"][bind["target"]], has_other_users=now.plan["writable"] is None)
     os.close(tree)
     os.close(place)
 
