@@ -136,6 +136,14 @@ def test_too_much_output_is_cut_and_told(notebook: Notebook, shell_image: str) -
     assert "the rest is left out" in cell.of("stream")[-1]["text"]
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_output_of_just_the_bound_is_whole(notebook: Notebook, shell_image: str, more: int) -> None:
+    cell = notebook.run(f"%%run {shell_image}\nhead -c {8 * MIB + more} /dev/zero | tr '\\0' x")
+    text = "".join(part["text"] for part in cell.of("stream"))
+    assert text.count("x") == 8 * MIB
+    assert ("the rest is left out" in text) == bool(more)
+
+
 # ------------------------------------------------------------------------------------------------------------------------ without a kernel
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,24 +9,20 @@ import pytest
 from boxes import command, eventually
 from cellhold.image import stored, tags
 from cellhold.rootfs import volumes
-from cellhold.store import record
 from cellhold.store.home import open_home
-from kernels import beside, running
-from ruled import POLICY
+from gated import MARK, done, kept, refused, starter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from kernels import Cell, Notebook
+    from kernels import Notebook
 
 pytestmark = [
     pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups", "cgroup-freezer"),
     pytest.mark.timeout(3600),  # the image may have to be made first
     pytest.mark.leaks_allowed,  # a fixture's kernel makes fresh containers; each test removes what outlives its kernel
 ]
-
-MARK = "only-the-server-knows"
 
 
 @pytest.fixture
@@ -44,38 +37,8 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(folder: Path, tmp_path: Path, shell_image: str) -> Callable[..., Any]:
-    """Starts a notebook. policy: of its machine; metadata: of its file; name: of that, "" = nobody says; texts: of its kernelspec."""
-
-    @contextmanager
-    def started(policy: str = "", *, metadata: Any = None, name: str = "n.ipynb", **texts: str) -> Iterator[Notebook]:
-        (tmp_path / "policy.toml").write_text(policy)
-        environment = {**os.environ, POLICY: str(tmp_path / "policy.toml"), "HOME": str(folder), "JUPYTER_TOKEN": MARK}
-        environment.pop("JPY_SESSION_NAME", None)
-        if name:
-            asked = {} if metadata is None else {"cellhold": metadata}
-            (folder / name).write_text(json.dumps({"metadata": asked, "cells": [], "nbformat": 4, "nbformat_minor": 5}))
-            environment["JPY_SESSION_NAME"] = str(folder / name)
-        manager = beside("ruled.py", **{"image": shell_image, "memory": "64m", **texts})
-        with running(manager, env=environment, cwd=str(folder)) as notebook:
-            yield notebook
-
-    return started
-
-
-def refused(cell: Cell, *words: str) -> None:
-    """It is, with one sentence that has these words."""
-    assert cell.status == "error", cell.text
-    sentence = cell.error.splitlines()[0]
-    assert sentence.startswith(("NotAllowed: cannot ", "InvalidSpec: cannot ")), cell.error
-    assert [word for word in words if word not in sentence] == [], cell.error
-    assert "Traceback" not in cell.error
-
-
-def done(cell: Cell) -> str:
-    """What a cell that went well has shown."""
-    assert cell.status == "ok", cell.error
-    shown = [*cell.of("display_data"), *cell.of("update_display_data")]
-    return cell.text + "".join(str(content["data"].get("text/plain")) for content in shown)
+    """As gated.starter() gives it."""
+    return starter(folder, tmp_path / "policy.toml", shell_image)
 
 
 # ------------------------------------------------------------------------------------- this machine's environment
@@ -203,11 +166,6 @@ def test_memory_that_is_no_memory_limit_s_is_refused(start: Callable[..., Any], 
     with start(memory="none") as notebook:
         refused(notebook.run("%container tmpfs=/t"), "nothing bounds it")
         refused(notebook.run("%container storage=tmpfs"), "nothing bounds it")
-
-
-def kept() -> list[str]:
-    known = filter(None, map(record.read, open_home().containers.iterdir()))
-    return [one.name for one in known if one.kept]
 
 
 def test_ceilings_hold_for_all_that_a_notebook_has_and_after_it_was_opened_again(start: Callable[..., Any], shell_image: str) -> None:

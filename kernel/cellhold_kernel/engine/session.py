@@ -7,9 +7,11 @@ new one answers; whatever goes wrong before that leaves the old one as it was.
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cellhold import image
 from cellhold.errors import CellholdError
@@ -95,7 +97,7 @@ class Session:
         """create: Container.create, or a stand-in for it; arguments: for ipykernel; sources: what the first container is made of."""
         self.settings = sources.settings
         identity = connection.text() if sources.notebook is None else f"notebook {sources.notebook}"
-        self.owner = hashlib.sha256(identity.encode()).hexdigest()[:_OWNER_DIGITS]
+        self.owner = hashlib.sha256(os.fsencode(identity)).hexdigest()[:_OWNER_DIGITS]  # a name need not be UTF-8
         self.cell_limits = CellLimits()
         self.current: CellKernel | None = None
         self.coming: CellKernel | None = None
@@ -141,14 +143,7 @@ class Session:
     def _granted(self, words: Mapping[str, str], trust: Trust) -> GrantedContainer:
         """What the gate lets it have, with all that it shows of the host opened: from here on no name of that is looked up."""
         rules = self.policy()
-        named = words.get("image") or self.settings.texts().get("image") or rules.defaults.get("image", _HOST)
-        asked = ContainerRequest(
-            settings=self.settings,
-            owner=self.owner,
-            names=self.names() if image.is_oci(named) else Names(),
-            beside=self.others(),
-            words=words,
-        )
+        asked = ContainerRequest(**self._request(rules, words), words=words)
         granted = authorize(asked, trust, rules)
         if self.workspace is not None:
             granted = granted.with_folder(self.workspace.mounts(granted.folder))
@@ -259,8 +254,9 @@ class Session:
         """Change limits of the present container, and of those that follow it. Raises CellholdError; nothing has changed then."""
         if self.current is None:
             raise CellholdError("cannot change limits: no container runs")
-        asked = ChangeRequest(settings=self.settings, beside=self.others(), words=texts)
-        granted = authorize(asked, Trust.CELL, self.policy())
+        rules = self.policy()
+        asked = ChangeRequest(**self._request(rules), words=texts)
+        granted = authorize(asked, Trust.CELL, rules)
         self.current.update(granted)
         self.settings, self.cell_limits = granted.settings, granted.cell_limits
 
@@ -268,8 +264,9 @@ class Session:
         """Change the egress policy of the present container, and of those that follow it. Raises as update()."""
         if self.current is None:
             raise CellholdError("cannot change egress: no container runs")
-        asked = EgressRequest(settings=self.settings, beside=self.others(), egress=policy)
-        granted = authorize(asked, Trust.CELL, self.policy())
+        rules = self.policy()
+        asked = EgressRequest(**self._request(rules), egress=policy)
+        granted = authorize(asked, Trust.CELL, rules)
         self.current.restrict(granted)
         self.settings = granted.settings
 
@@ -278,6 +275,12 @@ class Session:
         from cellhold_kernel.gate import inventory  # noqa: PLC0415  # the host image does without, at every start
 
         return inventory.image_names(self.owner)
+
+    def _request(self, rules: Policy, words: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+        """What each request about the notebook's own container says; words: said now. The host image needs no names."""
+        named = words.get("image") or self.settings.texts().get("image") or rules.defaults.get("image", _HOST)
+        names = self.names() if image.is_oci(named) else Names()
+        return {"settings": self.settings, "owner": self.owner, "names": names, "beside": self.others()}
 
     def others(self) -> tuple[Held, ...]:
         """The containers that the notebook has beside its own: they count against the policy's ceilings."""
@@ -289,14 +292,16 @@ class Session:
         return inventory.containers(self.owner)
 
     def beside(self) -> tuple[Held, ...]:
-        """All that it has, its own among them."""
-        own = self.coming or self.current
+        """All that it has, its own among them: also one that is stopped, which `start` lets go on with all its limits."""
+        running = self.coming or self.current
+        own = running or self.stopped
         if own is None:
             return self.others()
         main = Held(
-            name="the notebook's container",
+            name="the notebook's container" if running is not None else "the notebook's stopped container",
             limits=own.spec.limits,
             is_main=True,
+            is_stopped=running is None,
             has_network=is_own(own.spec.network),
         )
         return (main, *self.others())

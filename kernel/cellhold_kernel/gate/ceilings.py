@@ -127,7 +127,9 @@ class Ceilings:
     def _hint(self, key: str) -> str:
         """What makes room."""
         hints = []
-        if any(held.is_main for held in self._beside) and key != "containers":
+        if any(held.is_stopped for held in self._beside):
+            hints.append("%container remove takes away the notebook's stopped container")
+        elif any(held.is_main for held in self._beside) and key != "containers":
             word = "%container" if key == "disk" else "%limits"
             hints.append(f"{word} {key}=... leaves room beside the notebook's own container")
         hints += [f"cellhold rm -f {held.name}" for held in self._beside if not held.is_main][:1]

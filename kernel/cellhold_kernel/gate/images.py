@@ -7,6 +7,7 @@ name without a registry means its own image first; to all others it means what i
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -21,14 +22,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SHOWN = 200
+_ID = re.compile(r"(?:sha256:|sha512:)?[0-9a-f]+")  # or the beginning of one (image/stored.py)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Names:
-    """What images are called here, in full. own: those of the notebook's own; others: all that are no notebook's."""
+    """What images are called here, in full. own: those of the notebook's own; others: all that are no notebook's.
+
+    withheld: ids and digests of images that the notebook has by no name: those of another one, and
+    those that were made here and have none, of which nobody can tell whose they are.
+    """
 
     own: frozenset[str] = frozenset()
     others: frozenset[str] = frozenset()
+    withheld: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +61,16 @@ class Images:
             return own
         if _notebook(text) not in (None, self.owner):
             raise NotAllowed(f"cannot use image={plain(text, most=_SHOWN)}: it is another notebook's")
+        if self.owner and self._is_withheld(text):
+            raise NotAllowed(
+                f"cannot use image={plain(text, most=_SHOWN)}: that is the id of an image which has no name for this notebook",
+                hint="cellhold tag gives it one",
+            )
         return text
+
+    def _is_withheld(self, text: str) -> bool:
+        """Whether it reads as the id of such an image, or its digest, or as how one begins."""
+        return bool(_ID.fullmatch(text)) and any(word.startswith(text) for word in self.names.withheld)
 
     def claim(self, text: str, *, aim: str) -> str:
         """The name for an image that the notebook makes and calls `text`. aim: what for, as in "cannot AIM: ...".
@@ -85,6 +101,7 @@ class Images:
         return {
             "owner": self.owner,
             "own": sorted(self.names.own),
+            "withheld": sorted(self.names.withheld),
             "allowed": self.allowed,
             "path": str(self.path),
         }
@@ -93,7 +110,7 @@ class Images:
     def read(cls, text: Mapping[str, Any]) -> Self:
         """What write() has written."""
         allowed = None if text["allowed"] is None else tuple(text["allowed"])
-        names = Names(own=frozenset(text["own"]))
+        names = Names(own=frozenset(text["own"]), withheld=frozenset(text["withheld"]))
         return cls(owner=text["owner"], names=names, allowed=allowed, path=Path(text["path"]))
 
 

@@ -5,9 +5,11 @@ The gate is told of it with each request (gate/request.py); deciding is not the 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cellhold.errors import InvalidSpec
+from cellhold.errors import CellholdError, InvalidSpec
+from cellhold.image import stored
 from cellhold.image.reference import Reference, notebook_of
 from cellhold.network import is_own
 from cellhold.store import record, spec_codec
@@ -16,6 +18,11 @@ from cellhold_kernel.gate.images import Names
 from cellhold_kernel.gate.request import Held
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cellhold.spec.digest import Digest
+    from cellhold.store.home import Home
+    from cellhold.store.names import Table
     from cellhold.store.record import Record
 
 _ALIVE = frozenset({"created", "running", "paused", "restarting"})
@@ -23,10 +30,25 @@ _ALIVE = frozenset({"created", "running", "paused", "restarting"})
 
 def image_names(owner: str) -> Names:
     """What images are called here, for the notebook with that id. Raises SetupFailed."""
+    home = open_home()
+    table = home.names.read()
     of: dict[str | None, set[str]] = {}
-    for name in open_home().names.read().names:
-        of.setdefault(_notebook(name), set()).add(name)
-    return Names(own=frozenset(of.get(owner, ())), others=frozenset(of.get(None, ())))
+    had = {digest for digest, entry in table.images.items() if entry.came_as}
+    for name, digest in table.names.items():
+        whose = _notebook(name)
+        of.setdefault(whose, set()).add(name)
+        if whose in (None, owner):
+            had.add(digest)
+    withheld = frozenset(word for digest in table.images if digest not in had for word in _words_of(digest, home, table))
+    return Names(own=frozenset(of.get(owner, ())), others=frozenset(of.get(None, ())), withheld=withheld)
+
+
+def _words_of(digest: Digest, home: Home, table: Table) -> Iterator[str]:
+    """What an image is called without a name: its digest and its id, with and without the algorithm."""
+    yield from (str(digest), digest.encoded)
+    with suppress(CellholdError):  # a damaged one has no id
+        id_ = stored.read(digest, home, table).id
+        yield from (str(id_), id_.encoded)
 
 
 def _notebook(name: str) -> str | None:

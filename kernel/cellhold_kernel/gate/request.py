@@ -38,13 +38,15 @@ class Held:
     """A container that the notebook has beside the one it asks for: it counts against the ceilings.
 
     name: in words. limits: that it was given. is_main: whether cells run in it. is_alive: whether it
-    runs or is to run again; one that has ended still has its files. has_network: of its own.
+    runs or may run again; one that has ended still has its files. is_stopped: whether it is the notebook's
+    own, which %container start lets go on. has_network: of its own.
     """
 
     name: str
     limits: Limits
     is_main: bool = False
     is_alive: bool = True
+    is_stopped: bool = False
     has_network: bool = False
 
 

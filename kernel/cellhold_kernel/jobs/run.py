@@ -178,9 +178,9 @@ def _copy(box: Any, lines: str) -> None:
         for fd, _events in poll.poll():
             number, decoder = open_ones[fd]
             piece = os.read(fd, _PIECE)
-            if left > 0 and (text := decoder.decode(piece, not piece)):
+            if left >= 0 and (text := decoder.decode(piece[:left], not piece)):
                 _tell(stream=number, data=text)
-            if 0 < left <= len(piece):
+            if 0 <= left < len(piece):
                 _tell(stream=2, data=f"\ncellhold: more than {units.size(OUTPUT_MOST)} of output: the rest is left out\n")
             left -= len(piece)
             if not piece:

@@ -111,7 +111,9 @@ def read(path: Path = PATH) -> Policy:
     """The policy in that file; an empty one where there is no file. Raises InvalidSpec for one that cannot be read or understood."""
     try:
         content = hostpath.read(path, _MOST_BYTES)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if path.is_symlink():  # somebody has written one, which is only out of reach
+            raise _broken(path, "it is a link to what is not there") from error
         return Policy(path=path)
     except OSError as error:
         raise _broken(path, str(error.strerror)) from error
