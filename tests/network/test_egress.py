@@ -14,7 +14,7 @@ from smallworld import HOST, HOST6, METADATA, METADATA6, PRIVATE, PRIVATE6, PUBL
 from boxes import eventually, run, started
 from cellhold.container.container import Container
 from cellhold.errors import InvalidSpec, NotAllowed
-from cellhold.network import bridge, egress, networks
+from cellhold.network import egress, networks
 from cellhold.spec.spec import Spec
 from cellhold.store.home import open_home
 from outside import world
@@ -149,14 +149,14 @@ def test_what_was_refused_is_counted_with_where_it_wanted_to_go_and_the_policy_c
         os.write(writing, b"\n")
         assert eventually(lambda: "." in out.so_far)
         assert out.so_far.splitlines() == [f"{PRIVATE}:80 {_PROHIBITED}", f"{PUBLIC}:81 {_ANSWERS}", "."]
-        entries = bridge.refused(box.id, open_home())
+        entries = box.refused()
         assert [entry[:3] for entry in entries] == [(PRIVATE, "tcp", 80)]
         assert entries[0].packets >= 1
-        bridge.restrict(box.id, egress.parsed("allow=10.1.2.3:80"), open_home())
+        box.restrict("allow=10.1.2.3:80")
         os.write(writing, b"\n")
         assert eventually(lambda: out.so_far.count(".\n") == 2)
         assert out.so_far.splitlines()[3:] == [f"{PRIVATE}:80 {_ANSWERS}", f"{PUBLIC}:81 {_PROHIBITED}", "."]
-        bridge.restrict(box.id, egress.parsed("all"), open_home())
+        box.restrict("all")
         os.write(writing, b"\n")
         assert eventually(lambda: out.so_far.count(".\n") == 3)
         assert out.so_far.splitlines()[6:8] == [f"{PRIVATE}:80 {_ANSWERS}", f"{PUBLIC}:81 {_ANSWERS}"]

@@ -166,7 +166,7 @@ def test_a_lease_that_was_being_written_when_somebody_was_killed_keeps_no_networ
     network = networks.create("lab", home)
     (network.leases(home) / ".0123456789ab").write_text('{"container": "01')
     assert leases.of(network, home) == []
-    leases.clear_drafts(home)
+    leases.reclaim(home)
     assert list(network.leases(home).iterdir()) == []
     (network.leases(home) / ".0123456789ab").touch()
     networks.remove("lab", home)

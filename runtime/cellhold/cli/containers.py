@@ -106,7 +106,7 @@ def _row(known: Record, *, in_full: bool) -> dict[str, str]:
         "command": f'"{command}"',
         "created": ago(time.time() - known.created),
         "status": status(known),
-        "ports": ", ".join(ports.told(port) for lease in network.leases_of(known, open_home()) for port in lease.ports),
+        "ports": ", ".join(ports.told(port) for lease in network.of(known, open_home()).leases() for port in lease.ports),
         "names": known.name,
     }
 
@@ -171,7 +171,7 @@ def _measured(chosen: list[Record]) -> dict[str, tuple[float, Usage]]:
 
 
 def _net(known: Record) -> str:
-    found = [one for one in network.connections(known, open_home()) if one.received_bytes is not None]
+    found = [one for one in network.of(known, open_home()).connections(known.pid) if one.received_bytes is not None]
     return (
         f"{size(sum(one.received_bytes or 0 for one in found))} / {size(sum(one.sent_bytes or 0 for one in found))}" if found else _UNKNOWN
     )
@@ -230,7 +230,7 @@ def inspected(known: Record) -> dict[str, Any]:
         "NetworkSettings": {
             "Ports": {
                 f"{port.container}/{port.protocol}": [{"HostIp": port.address, "HostPort": str(port.host)}]
-                for lease in network.leases_of(known, open_home())
+                for lease in network.of(known, open_home()).leases()
                 for port in lease.ports
             },
             "Networks": {
@@ -240,7 +240,7 @@ def inspected(known: Record) -> dict[str, Any]:
                     "MacAddress": lease.hardware_address,
                     "Aliases": list(lease.names),
                 }
-                for lease in network.leases_of(known, open_home())
+                for lease in network.of(known, open_home()).leases()
             },
         },
         "GraphDriver": {"Name": "overlay", "Data": {"Layers": known.layers}},

@@ -13,7 +13,7 @@ from cellhold.cli.lifecycle import each
 from cellhold.container import inventory
 from cellhold.container.recovery import sweep
 from cellhold.errors import CellholdError
-from cellhold.network import bridge, leases, networks
+from cellhold.network import hotplug, leases, networks
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -170,12 +170,12 @@ def prune(_arguments: argparse.Namespace) -> int:
 def connect(arguments: argparse.Namespace) -> int:
     """Give the container one more device."""
     home = open_home()
-    bridge.connect(inventory.find(arguments.container, home), arguments.network, home, aliases=arguments.alias)
+    hotplug.connect(inventory.find(arguments.container, home), arguments.network, home, aliases=arguments.alias)
     return 0
 
 
 def disconnect(arguments: argparse.Namespace) -> int:
     """Take it away."""
     home = open_home()
-    bridge.disconnect(inventory.find(arguments.container, home), arguments.network, home)
+    hotplug.disconnect(inventory.find(arguments.container, home), arguments.network, home)
     return 0

@@ -21,7 +21,6 @@ from cellhold.container import inventory
 from cellhold.container import start as starting
 from cellhold.container import trace as story
 from cellhold.container.launcher import deadline, launch
-from cellhold.container.networking import Wiring
 from cellhold.container.recovery import sweep_once
 from cellhold.container.resources import Holdings
 from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed, NotSupported, SetupFailed
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from cellhold.container.monitor import Attached
     from cellhold.init.health import Check
     from cellhold.init.plan import Plan
-    from cellhold.network import Connection
+    from cellhold.network import Connection, NetworkKind
     from cellhold.network.egress import Refused
     from cellhold.spec.limits import Limits
     from cellhold.spec.spec import Health, Spec
@@ -137,20 +136,21 @@ class Container:
         self._last_usage: Usage | None = None
         self._done: Plan | None = None  # of the last start
         self._shown = self.spec  # with the volumes opened: a plan names their descriptors by number
-        self._wiring = Wiring(self.id, self.name, self._home, self._tell)
+        self._network = self._open_network(self.spec.network)
         self._before = Usage()  # what earlier runs had used: the group goes on counting
 
     @contextmanager
     def held(self) -> Iterator[socket.socket]:
         """Put it together without its program, for others to look into (entering.py), by the channel that this gives. Its record stays."""
         self._holdings.storage.prepare_restart()
-        todo = self._plan()
+        nothing = self._open_network(network.NONE)
+        todo = self._plan(nothing)
         todo["args"] = []
         try:
-            self._attempt(todo, (None, None, None))
+            self._attempt(todo, (None, None, None), nothing)
         except SetupFailed as error:
             todo["overlay_program"] = overlay.instead(error, todo["writable"])
-            self._attempt(todo, (None, None, None))
+            self._attempt(todo, (None, None, None), nothing)
         assert self._channel is not None  # noqa: S101  # for mypy: it has just started
         try:
             yield self._channel.socket
@@ -191,7 +191,7 @@ class Container:
         Raises SetupFailed with the step that failed, CommandNotRun (126, 127), or NotAllowed.
         """
         stdio = (stdin, stdout, stderr, *more)
-        self._start(lambda todo: self._attempt(todo, stdio, keep=keep), stdio)
+        self._start(lambda todo: self._attempt(todo, stdio, self._network, keep=keep), stdio)
 
     def start_kept(self, *, attach: bool = False, once: bool = False) -> Attached | None:
         """Start the program of a container that is kept, and let go of it: this object is good for nothing any more.
@@ -218,7 +218,7 @@ class Container:
                 self._monitor = monitor
                 if attach:
                     attached[:] = [monitoring.attach(self._holdings.directory, once=once)]
-                return self._attempt(todo, monitor.stdio, by=monitor.control)
+                return self._attempt(todo, monitor.stdio, self._network, by=monitor.control)
 
             self._start(attempt)
             assert self._channel is not None  # noqa: S101  # for mypy: it has just started
@@ -241,9 +241,9 @@ class Container:
         self.outcome = self._last_usage = None
         self._started = time.monotonic()
         try:
-            self._wiring.begin(self.spec)
+            self._network.prepare(self.spec)
             with self._home.written():
-                todo = self._plan(stdio)
+                todo = self._plan(self._network, stdio)
             try:
                 started = attempt(todo)
             except SetupFailed as error:
@@ -253,7 +253,7 @@ class Container:
             self.state = State.STOPPED
             status = error.status if isinstance(error, CommandNotRun) else _NOT_MADE_STATUS
             self.outcome = Outcome(status=status, signal=None, why=Why.EXITED, seconds=time.monotonic() - self._started)
-            self._wiring.end()
+            self._network.detach()
             self._write_record()
             raise
         words = story.details(todo)
@@ -265,12 +265,18 @@ class Container:
         self._tell_others("start")
 
     def _attempt(
-        self, todo: Plan, stdio: Sequence[int | None], *, keep: ExitStack | None = None, by: socket.socket | None = None
+        self,
+        todo: Plan,
+        stdio: Sequence[int | None],
+        through: NetworkKind,
+        *,
+        keep: ExitStack | None = None,
+        by: socket.socket | None = None,
     ) -> starting.Started:
-        with self._wiring.handed_over() as way:
-            self._channel = self._launch(todo, keep, (*stdio, *way), by)
+        with through.descriptors() as handed:
+            self._channel = self._launch(todo, keep, (*stdio, *handed), by)
             try:
-                refused = self._wiring.connect()
+                refused = through.attach()
                 try:
                     return starting.await_start(
                         self._channel, self._holdings.cgroup, self.name, " ".join(todo["args"][:1]), oom_kills_before=self._before.oom_kills
@@ -281,7 +287,10 @@ class Container:
                 self._close_channel()
                 raise
 
-    def _plan(self, stdio: Sequence[int | None] = ()) -> Plan:
+    def _open_network(self, word: str) -> NetworkKind:
+        return network.open(word, self._home, container=self.id, name=self.name, report=self._tell)
+
+    def _plan(self, through: NetworkKind, stdio: Sequence[int | None] = ()) -> Plan:
         start = time.monotonic()
         writable = self._holdings.storage.request()
         exposes_host = exposure.exposes_host(self.spec, stdio)
@@ -305,7 +314,7 @@ class Container:
             namespaces=starting.namespaces(),
             rlimits=starting.rlimits(self.spec.limits.rlimits),
             maxima=starting.maxima(),
-            **self._wiring.planned(),
+            **through.plan_fields(),
         )
 
     def _launch(self, todo: Plan, keep: ExitStack | None, wanted: Sequence[int | None], by: socket.socket | None) -> Channel:
@@ -385,7 +394,7 @@ class Container:
             cpu_seconds=(usage.cpu_seconds or 0.0) - (self._before.cpu_seconds or 0.0),
             time_limit_seconds=limits.seconds,
         )
-        self._wiring.end()
+        self._network.detach()
         self._tell(tracing.Step("program.wait", self.outcome.sentence(), self._running, time.monotonic() - self._running))
         self.state = after(self.state, Action.END, container=self.name)
         self.pid = None
@@ -510,7 +519,7 @@ class Container:
         """The system calls behind the steps of its last start, by their names, as strace(1) would print them; none before the first."""
         from cellhold.container.syscalls import calls  # noqa: PLC0415  # imported when somebody asks, not at every start
 
-        return {} if self._done is None else {**calls(self._done), **self._wiring.calls}
+        return {} if self._done is None else {**calls(self._done), **self._network.syscalls()}
 
     def usage(self, read: Read = files.read) -> Usage:
         """What it has used; after its end, what it had used then. read: cgroups.Kept().read for one who asks over and over."""
@@ -518,15 +527,15 @@ class Container:
 
     def connections(self) -> list[Connection]:
         """How it is connected while it runs, and what has gone over its networks; the first network's first."""
-        return network.connections(self._holdings.record, self._home) if self._wiring.is_own else []
+        return self._network.connections(self.pid)
 
     def refused(self) -> list[Refused]:
         """What it wanted and did not get by its egress policy, the most often first. Raises NotAllowed where it is on no network."""
-        return network.refused(self.id, self._home)
+        return self._network.refused()
 
     def restrict(self, policy: str) -> None:
         """Give it another egress policy; connections that there are go on. Raises InvalidSpec, NotAllowed where it is on no network."""
-        network.restrict(self._holdings.record, policy, self._home)
+        self._network.restrict(policy)
         self.spec = replace(self.spec, egress=policy)
 
     def oom_victims(self, last: int) -> tuple[str, ...]:

@@ -122,15 +122,16 @@ class Detached:
 
     def connections(self) -> list[Connection]:
         """As Container's."""
-        return network.connections(self.record, self._home)
+        record = self.record
+        return network.of(record, self._home).connections(record.pid)
 
     def refused(self) -> list[Refused]:
         """As Container's."""
-        return network.refused(self.id, self._home)
+        return network.of(self.record, self._home).refused()
 
     def restrict(self, policy: str) -> None:
         """As Container's; its next run has the policy that it was made with again."""
-        network.restrict(self.record, policy, self._home)
+        network.of(self.record, self._home).restrict(policy)
 
     def writable_layer(self) -> tuple[int, int]:
         """As Container's: bytes still free, and in all. Raises NotAllowed unless it runs, and without root."""
@@ -288,8 +289,7 @@ class Detached:
         check_name(name)
         with named(name, self._home, not_of=self.id), self._changing() as known:
             before, known.name = known.name, name
-            if known.networks:
-                network.rename(known.id, name, self._home)
+            network.of(known, self._home).rename(name)
         journal.tell(self._home.root, "rename", known, oldName=before)
 
     def update(self, limits: Limits | None = None, *, restart: str | None = None) -> None:

@@ -144,8 +144,7 @@ def _settled(directory: Path) -> Record | None:
 
 def _forget(known: Record, home: Home) -> None:
     """What a container that is gone had elsewhere in the store. Its ids are given back with all that are nobody's (ids.reclaim)."""
-    if known.networks:
-        network.release(known.id, home)
+    network.release(known.id, home)
     volumes.remove_anonymous(known, home)
 
 
@@ -175,8 +174,7 @@ def settle(directory: Path, *, is_due: Callable[[Record], bool] = lambda _known:
         journal.tell(root, "die", known, exitCode=known.status)
     if known.why == Why.MEMORY and ran:
         journal.tell(root, "oom", known)
-    if known.networks:
-        network.release(known.id, Home(root))
+    network.release(known.id, Home(root))
     for name in (ENDED, SOCKET):
         with suppress(OSError):
             (directory / name).unlink()

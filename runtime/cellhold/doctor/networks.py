@@ -6,7 +6,8 @@ import shutil
 
 from cellhold.doctor.feature import Feature, MissingError
 from cellhold.doctor.trial import trial
-from cellhold.network import usermode, veth
+from cellhold.network import veth
+from cellhold.network.kinds import usermode
 
 
 def _usermode() -> str:

@@ -1,211 +1,116 @@
-"""What a container is connected to: nothing, or a bridge of the host's with an address of its own.
+"""What a container is connected to. open() chooses the kind of its network, and imports that alone.
 
-    networks.py   networks as people know them: a name, a subnet, a bridge device; kept in the store
-    leases.py     who is on a network: addresses, names and published ports, given out under a lock
-    bridge.py    a container's way onto its network and off it again; what the rest of Cellhold calls
-    sharing.py    a network that is not its own: this host's, or another container's
-    namespace_handover.py       where a container's PID 1 hands its namespaces out and waits
-    usermode.py   the same without root, by a program that stack.py starts
-    slirp.py      slirp4netns, one of them
-    forwarding.py published TCP ports beside slirp4netns
-    pasta.py      pasta, the other
-    veth.py      devices, addresses, routes and rates, by rtnetlink
+    kinds/           no network, a shared one, a bridge of the host's, a process of the user's
+    hotplug.py       a running container on one more network
+    networks.py      networks as people know them: a name, a subnet, a bridge device; kept in the store
+    leases.py        who is on a network: addresses, names and published ports, given out under a lock
+    namespaces.py    descriptors of a container's namespaces: handed out by its PID 1, or opened
+    veth.py          devices, addresses, routes and rates, by rtnetlink
     firewall.py      what the host's packet filter does for all of them: one table, written anew from the leases
-    filters.py    nft(8), here and in a container's network namespace
-    entering.py   work done in a container's network namespace
-    egress.py     whom a container may talk to: rules in its own network namespace
-    dns.py     the process of a network's name server; housekeeping.py: what it clears up after containers
-    nameserver.py its answers: members.py who is there, questions.py their form, upstream.py what others know, shares.py
-    names.py      which of the containers' names mean them, and to whom
-    ports.py      published ports as people write them
+    nft.py           nft(8), here and in a container's network namespace
+    netns_exec.py    work done in a container's network namespace
+    egress.py        whom a container may talk to: rules in its own network namespace
+    counters.py      what has gone over a device
+    dns.py           the process of a network's name server; housekeeping.py: what it clears up after containers
+    nameserver.py    its answers: members.py who is there, questions.py their form, upstream.py what others know, shares.py
+    names.py         which of the containers' names mean them, and to whom
+    ports.py         published ports as people write them
+    slirp.py         slirp4netns, one of the programs without root; forwarding.py: published TCP ports beside it
+    pasta.py         pasta, the other; usermode_process.py: how both are started
 
-The truth is in the store; devices and rules are made from it and can be made again. A container's end of the cable, and the rules in
-its namespace, go with the namespace, whoever was killed.
-
-What is here is loaded with every container; the rest only for one with a network.
+The truth is in the store; devices and rules are made from it and can be made again. A container's end of a veth pair, and the rules
+in its namespace, go with the namespace, whoever was killed.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from cellhold.errors import NotAllowed, NotSupported
+from cellhold.network.kinds.base import Connection, NetworkKind
+from cellhold.network.kinds.none import NoNetwork
 from cellhold.spec.spec import shares_network
 from cellhold.store import durable, subids
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable
 
-    from cellhold.network.bridge import Joined
-    from cellhold.network.egress import Refused
-    from cellhold.network.leases import Lease
-    from cellhold.network.networks import Network
-    from cellhold.network.sharing import Shared
-    from cellhold.network.usermode import UserMode
+    from cellhold.network.kinds.leased import LeasedNetwork
     from cellhold.spec.spec import Spec
+    from cellhold.spec.tracing import Step
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 
+__all__ = ["NONE", "Connection", "NetworkKind", "check", "default", "is_own", "of", "open", "reclaim", "release"]
+
 NONE = "none"
-# In a line of /proc/net/dev: the container's own end, and the host's, which sends what the container receives.
-_OWN_COUNTS = {"received_bytes": 0, "sent_bytes": 8, "received_packets": 1, "sent_packets": 9}
-_HOSTS_COUNTS = {"received_bytes": 8, "sent_bytes": 0, "received_packets": 9, "sent_packets": 1}
 
 
-class Connection(NamedTuple):
-    """A container on a network. Bytes and packets of this run; None where it has just ended."""
+def open(  # noqa: A001  # as tarfile.open
+    word: str, home: Home, *, container: str, name: str, report: Callable[[Step], None] = lambda _step: None
+) -> NetworkKind:
+    """Return the network of a container; nothing is looked up or taken yet.
 
-    lease: Lease
-    network: Network
-    received_bytes: int | None
-    sent_bytes: int | None
-    received_packets: int | None
-    sent_packets: int | None
+    word: Spec.network. container: its id. report: is called with the steps of attach().
+    """
+    return _kind(word)(word, home, container=container, name=name, report=report)
 
 
-def default() -> str:
-    """Of a container that is run by hand and has none said: CELLHOLD_NETWORK, else bridge where that can be had, else none."""
-    from cellhold.network import nft, usermode  # noqa: PLC0415  # as said above
-
-    if configured := os.environ.get("CELLHOLD_NETWORK"):
-        return configured
-    if subids.is_rootless():
-        return "bridge" if usermode.missing() is None else NONE
-    try:
-        nft.library()
-    except NotSupported:
-        return NONE
-    return "bridge"
+def of(record: Record, home: Home) -> NetworkKind:
+    """Return the network of a container that others may have started, by its record."""
+    return open(record.network, home, container=record.id, name=record.name)
 
 
 def check(spec: Spec, home: Home) -> None:
-    """Raise what join() would, as far as it can be told before. Raises NetworkNotFound, NotSupported, InvalidSpec."""
-    if shares_network(spec.network):
-        from cellhold.network import sharing  # noqa: PLC0415  # as said above
+    """Raise what starting a container on its network would, as far as can be known before.
 
-        sharing.check(spec, home)
-    elif spec.network != NONE:
-        from cellhold.network import bridge  # noqa: PLC0415  # as said above
-
-        bridge.check(spec, home)
+    Raises NetworkNotFound, ContainerNotFound, NotAllowed, NotSupported, InvalidSpec.
+    """
+    _kind(spec.network).check(spec, home)
 
 
-def join(spec: Spec, container: str, name: str, home: Home) -> Joined | UserMode | None:
-    """Its place on a network, if it is to have one; nothing is taken yet. Raises NetworkNotFound."""
-    if not is_own(spec.network):
-        return None
-    from cellhold.network import bridge  # noqa: PLC0415  # as said above
-
-    return bridge.join(spec, container, name, home)
+def default() -> str:
+    """Return the network of a container that is run by hand: CELLHOLD_NETWORK, else bridge where that works, else none."""
+    return os.environ.get("CELLHOLD_NETWORK") or ("bridge" if _leased().missing() is None else NONE)
 
 
-def is_own(network: str) -> bool:
-    """Whether that is something that a container has a place of its own on."""
-    return network != NONE and not shares_network(network)
-
-
-def share(spec: Spec, home: Home) -> Shared | None:
-    """Somebody else's network, if it is to have that. Raises ContainerNotFound, NotAllowed, NotSupported."""
-    if not shares_network(spec.network):
-        return None
-    from cellhold.network import sharing  # noqa: PLC0415  # as said above
-
-    return sharing.Shared(spec, home)
-
-
-def leases_of(known: Record, home: Home) -> list[Lease]:
-    """The places on networks that a container has while it runs, the first one's first."""
-    if not known.networks:
-        return []
-    from cellhold.network import leases  # noqa: PLC0415  # as said above
-
-    return leases.of_container(known.id, home)
-
-
-def connections(known: Record, home: Home) -> list[Connection]:
-    """How a container is connected while it runs, and what has gone over it in this run; the first network's first."""
-    found = leases_of(known, home)
-    if not found:
-        return []
-    from cellhold.network import networks  # noqa: PLC0415  # as said above
-
-    rootless = subids.is_rootless()
-    counts = _counts(str(known.pid) if rootless else "thread-self")
-    columns = _OWN_COUNTS if rootless else _HOSTS_COUNTS
-    return [
-        Connection(
-            lease=lease,
-            network=_seen(networks.find(lease.network, home), known),
-            **_traffic(counts.get(lease.inside if rootless else lease.device), columns),
-        )
-        for lease in found
-    ]
-
-
-def _seen(network: Network, known: Record) -> Network:
-    """The network as the container sees it."""
-    if not subids.is_rootless():
-        return network
-    from cellhold.network import usermode  # noqa: PLC0415  # as said above
-
-    return usermode.behind(network, usermode.chosen(known.network))
-
-
-def _counts(process: str) -> dict[str, list[str]]:
-    """The numbers of each device of a process's network namespace (proc_pid_net(5))."""
-    counts = {}
-    with suppress(OSError), open(f"/proc/{process}/net/dev", encoding="ascii") as file:  # it has just ended
-        for line in file:
-            name, colon, numbers = line.partition(":")
-            if colon:
-                counts[name.strip()] = numbers.split()
-    return counts
-
-
-def _traffic(words: Sequence[str] | None, columns: Mapping[str, int]) -> dict[str, int | None]:
-    return {name: None if words is None else int(words[at]) for name, at in columns.items()}
-
-
-def refused(container: str, home: Home) -> list[Refused]:
-    """What a container that runs wanted and did not get by its policy, the most often first. Raises NotAllowed, SetupFailed."""
-    from cellhold.network import bridge  # noqa: PLC0415  # as said above
-
-    return bridge.refused(container, home)
-
-
-def restrict(known: Record, policy: str, home: Home) -> None:
-    """Give a container that runs another egress policy. Raises InvalidSpec, NotAllowed where it is on no network, SetupFailed."""
-    from cellhold.network import bridge, egress  # noqa: PLC0415  # as said above
-
-    if not known.networks:
-        raise NotAllowed(f"cannot change egress of container {known.name}: it is on no network", hint="network=bridge, when it is made")
-    bridge.restrict(known.id, egress.parsed(policy), home)
-
-
-def rename(container: str, new: str, home: Home) -> None:
-    """Have others on its networks know a container by another name."""
-    from cellhold.network import leases  # noqa: PLC0415  # as said above
-
-    with home.networks_locked():
-        leases.rename(container, new, home)
+def is_own(word: str) -> bool:
+    """Whether a container has an address of its own on that."""
+    return word != NONE and not shares_network(word)
 
 
 def release(container: str, home: Home) -> None:
-    """Take a container off its networks; a second time there is nothing to do."""
+    """Take a container, of which perhaps nothing is left, off its networks. Does nothing the second time."""
     if any(home.networks.glob(f"*/leases/{container}")):
-        from cellhold.network import bridge  # noqa: PLC0415  # as said above
-
-        bridge.release(container, home)
+        _leased().release(container, home)
 
 
 def reclaim(home: Home) -> None:
-    """Take those off that are no more: their process died in the middle."""
+    """Take containers off that are gone: their process died in the middle."""
     if any(map(durable.is_half, home.networks.iterdir())):
         with home.networks_locked():
             durable.clear(home.networks)
     if (home.networks / ".rules").exists() or any(home.networks.glob("*/leases/*")):
-        from cellhold.network import bridge  # noqa: PLC0415  # as said above
+        _leased().reclaim(home)
 
-        bridge.reclaim(home)
+
+def _kind(word: str) -> type[NetworkKind]:
+    """Choose the kind. Only what is chosen is imported: most containers have no network, and start in less time than that takes."""
+    if word == NONE:
+        return NoNetwork
+    if shares_network(word):
+        from cellhold.network.kinds.shared import SharedNetwork  # noqa: PLC0415  # as said above
+
+        return SharedNetwork
+    return _leased()
+
+
+def _leased() -> type[LeasedNetwork]:
+    """Choose the kind on which this user's containers have addresses of their own."""
+    if subids.is_rootless():
+        from cellhold.network.kinds.usermode import UserModeNetwork  # noqa: PLC0415  # as said above
+
+        return UserModeNetwork
+    from cellhold.network.kinds.bridge import BridgeNetwork  # noqa: PLC0415  # as said above
+
+    return BridgeNetwork

@@ -18,6 +18,7 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cellhold import helper
 from cellhold.errors import CellholdError, SetupFailed
@@ -25,6 +26,9 @@ from cellhold.network import firewall, leases, networks, usermode_process, veth
 from cellhold.network.networks import Network
 from cellhold.store import locks
 from cellhold.store.home import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PORT = 53
 _LOCK = "naming.lock"  # held as long as a network's server is there
@@ -92,6 +96,18 @@ def is_there(network: Network, home: Home) -> bool:
             return False
     except BlockingIOError:
         return True
+
+
+def settle(left: Iterable[Network], home: Home) -> None:
+    """Remove what a container leaves in the rules, where a network's name server was killed.
+
+    Else that does it. left: the networks that the container was on. What cannot be done
+    now is done when the next container comes or goes. The caller has the networks' lock.
+    """
+    with suppress(CellholdError):
+        if not all(is_there(network, home) for network in left):
+            firewall.write(home)
+            clear(home)
 
 
 def clear(home: Home) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from cellhold.errors import CellholdError, InvalidSpec, NotAllowed
 from cellhold.network import networks, ports, veth
 from cellhold.spec.spec import Port
-from cellhold.store import durable, table
+from cellhold.store import durable, record, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -166,16 +166,39 @@ def give_back(container: str, home: Home, *, only: Network | None = None) -> lis
     return left
 
 
-def clear_drafts(home: Home) -> None:
-    """Remove what somebody was writing when he was killed. The caller has the lock, so nobody writes."""
+def are_there(container: str, home: Home) -> bool:
+    """Whether a container has any, readable or not."""
+    return any(home.networks.glob(f"*/{networks.LEASES}/{container}"))
+
+
+def memberships(container: str, home: Home) -> list[tuple[Network, Lease]]:
+    """Return one container's leases with their networks, as of_container() does."""
+    return [(networks.find(lease.network, home), lease) for lease in of_container(container, home)]
+
+
+def reclaim(home: Home) -> None:
+    """Remove those of containers that are gone, those unreadable whose container has ended, and drafts.
+
+    The caller has the lock, so that nobody is writing.
+    """
+    gone = {lease.container for _network, lease in every(home) if not home.container(lease.container).exists()}
+    gone |= {container for container in _unreadable(home) if not _may_run(container, home)}
+    for container in gone:
+        give_back(container, home)
     for draft in home.networks.glob(f"*/{networks.LEASES}/.*"):
         draft.unlink(missing_ok=True)
 
 
-def strangers(home: Home) -> set[str]:
-    """The containers whose lease cannot be read: what they have on their network nobody knows, until they end."""
+def _unreadable(home: Home) -> set[str]:
+    """Return the containers whose lease cannot be read: until they end nobody knows what they have on their network."""
     paths = home.networks.glob(f"*/{networks.LEASES}/*")
     return {path.name for path in paths if not path.name.startswith(".") and _read(path) is None and path.exists()}
+
+
+def _may_run(container: str, home: Home) -> bool:
+    """Whether a container may be running, whatever else is known of it."""
+    found = record.look(home.container(container))
+    return home.container(container).exists() if found is None else found.is_alive
 
 
 def _read(path: Path) -> Lease | None:
