@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -92,6 +93,21 @@ def test_a_copy_of_the_whole_folder_is_what_the_container_is_shown(start: Callab
         assert MARK not in str(cell.published)
         inside = {name for name in done(notebook.run("ls -A")).split() if not name.startswith(".")}
         assert inside == {"lab.txt", "link", "n.ipynb"}
+
+
+def test_what_is_covered_is_not_copied_by_a_second_way_that_leads_there(start: Callable[..., Any], folder: Path, shell_image: str) -> None:
+    (folder / "again").mkdir()
+    with start() as notebook:
+        subprocess.run(["mount", "--bind", folder, folder / "again"], check=True)
+        try:
+            for line in ("COPY again/.ssh/id /x", "COPY again/.ssh /x", "COPY again/.s*/* /x"):
+                cell = notebook.run(f"%%dockerfile demo\nFROM {shell_image}\n{line}\nRUN cat /x /x/* || true")
+                assert "the build context has no such file" in cell.error, cell.text
+            cell = notebook.run(f"%%dockerfile demo\nFROM {shell_image}\nCOPY . /all\nRUN ls /all/again; cat /all/again/.ssh/id || true")
+            assert "lab.txt" in str(cell.published)
+            assert MARK not in str(cell.published)
+        finally:
+            subprocess.run(["umount", "-l", folder / "again"], check=True)
 
 
 def test_without_the_folder_there_is_no_context(start: Callable[..., Any], shell_image: str) -> None:

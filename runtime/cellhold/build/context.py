@@ -22,8 +22,8 @@ class Context:
     """What may be copied: a directory without what its .dockerignore keeps out, and without what is hidden; None for nothing.
 
     dockerfile: where the Dockerfile is, whose own NAME.dockerignore comes before the context's .dockerignore.
-    hidden: paths below the directory that are not there for the build, whatever any .dockerignore says.
-    Raises InvalidSpec.
+    hidden: paths below the directory that are not there for the build, whatever any .dockerignore says; nor is what lies there by
+    another way, as where a directory is mounted twice, or small letters and large ones are the same. Raises InvalidSpec.
     """
 
     def __init__(self, directory: Path | None, dockerfile: Path | None = None, *, hidden: Iterable[str] = ()) -> None:
@@ -33,6 +33,7 @@ class Context:
             )
         self.trees: tuple[Path, ...] = () if directory is None else (directory,)
         self._hidden = frozenset(map(os.fsencode, hidden))
+        self._hidden_files = frozenset(filter(None, map(self._identity, self._hidden)))
         beside = [Path(f"{dockerfile}.dockerignore")] if dockerfile else []
         below = [tree / _IGNORE for tree in self.trees if not self._is_hidden(os.fsencode(_IGNORE))]
         self._ignore = _ignore([*beside, *below])
@@ -59,8 +60,19 @@ class Context:
 
     def _is_hidden(self, path: bytes) -> bool:
         """Whether it is one of the hidden paths, or below one."""
+        if not self._hidden:
+            return False
         parts = path.split(b"/")
-        return bool(self._hidden) and any(b"/".join(parts[:end]) in self._hidden for end in range(1, len(parts) + 1))
+        ways = [b"/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+        return not self._hidden.isdisjoint(ways) or not self._hidden_files.isdisjoint(map(self._identity, ways))
+
+    def _identity(self, path: bytes) -> tuple[int, int] | None:
+        """What tells it from every other file; None for what is not there."""
+        try:
+            status = os.lstat(os.path.join(os.fsencode(self.trees[0]), path))
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
 
 def text(path: Path, *, follow: bool = True) -> str:
