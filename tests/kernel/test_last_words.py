@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -232,6 +233,37 @@ def test_who_prints_while_a_client_is_behind_waits_and_nothing_is_lost(notebook:
         context.destroy(linger=0)
     assert [int(line.split()[0]) for line in printed(whole).splitlines()] == list(range(4000))
     assert "a front end that did not read was cut off" in printed(whole, "stderr")
+
+
+@pytest.mark.parametrize("length", [0, 3000])
+def test_what_was_printed_until_the_container_was_replaced_arrives(notebook: Notebook, tmp_path: Path, length: int) -> None:
+    done = tmp_path / "done"
+    for _ in range(3):
+        done.unlink(missing_ok=True)
+        code = f"""
+file = open({str(done)!r}, "w")
+for number in range(10**9):
+    print(number, "x" * {length})
+    file.write(f"{{number}}\\n")
+    file.flush()
+"""
+        cell = notebook.client.execute(code)
+        assert until(lambda: done.exists() and done.stat().st_size > 20_000)
+        notebook.client.execute("%container restart")
+        numbers = [int(line.split()[0]) for line in printed(notebook.collect(cell)).splitlines()]
+        assert numbers == list(range(len(numbers)))
+        assert len(numbers) >= len(done.read_text().splitlines())
+
+
+def test_what_was_printed_before_a_shutdown_that_the_cell_does_not_hear_arrives(notebook: Notebook) -> None:
+    notebook.client.execute("print('the last')\nimport ctypes; ctypes.PyDLL(None).sleep(100)")  # with Python's lock: nothing is sent
+    while notebook.client.get_iopub_msg(timeout=PATIENCE)["msg_type"] != "execute_input":
+        pass
+    time.sleep(0.5)
+    notebook.client.shutdown()
+    texts = ""
+    while "the last" not in texts:
+        texts += notebook.client.get_iopub_msg(timeout=PATIENCE)["content"].get("text", "")
 
 
 def test_standard_input_is_empty_as_ever(notebook: Notebook) -> None:

@@ -56,6 +56,7 @@ _OUTPUT = frozenset({"stream", "display_data", "update_display_data", "execute_r
 _SHUTDOWN_SECONDS = 1.5
 _DRAIN_SECONDS, _DRAIN_OVER_SECONDS = 0.5, 5.0
 _QUIET_SECONDS = 0.01
+_KILL_SECONDS = 2.0  # that a container takes to end once it is killed
 _BROKEN_SECONDS = 10.0  # a busy machine takes 3 to say that a container has ended
 _HELD_MOST = 1000  # messages that wait for the container to come
 _HELD_BYTES_MOST = 16 << 20
@@ -104,6 +105,9 @@ class HostKernel:
     def tick(self) -> float | None:
         """What is due now; gives the seconds until something is due again. Called before every wait."""
         if self._deadline is not None and self._deadline <= time.monotonic():
+            if (current := self._session.current) is not None:
+                self._finish_off(current)
+                self._session.let_go(current)
             self._loop.stop()
         crowded = len(self._held) > _HELD_MOST or sum(messages.size_of(message.frames) for _, message in self._held) > _HELD_BYTES_MOST
         due = [
@@ -142,8 +146,8 @@ class HostKernel:
         self._pump()
 
     def displaced(self, kernel: CellKernel) -> None:
-        """Read out the container that another one takes the place of, and let go of it."""
-        self._drain(kernel, is_over=False)
+        """End the container that another one takes the place of, and let go of it; what it has said until then arrives."""
+        self._finish_off(kernel)
         self._lost(lambda cell: controls.replaced(cell=cell))
         self._notice = None
         self._session.let_go(kernel)
@@ -172,6 +176,7 @@ class HostKernel:
     def ended(self, kernel: CellKernel, outcome: Outcome) -> None:
         """Killed: the cell is told and a fresh container made. Ended by itself: so does this process, with the same status."""
         self._drain(kernel, is_over=True)
+        self._pass_on_last_words(kernel)
         order = self._controls.ended()
         if self._watch is None and self._seen is not None and self._requests.cell_runs():  # killed before it could say that it runs
             self._panel.cell_began(self._answers.cells + 1, self._seen.usage)
@@ -220,12 +225,12 @@ class HostKernel:
             self._session.cancel()
             self.failed(CellholdError(f"cannot start a cell kernel: its socket for {broken}"))
         else:
-            self._drain(kernel, is_over=False)
+            self._finish_off(kernel)
             self._replace(kernel, lambda cell: _of_broken(broken, cell))
         return 0
 
     def _drain(self, kernel: CellKernel, *, is_over: bool) -> None:
-        """Pass on what a cell kernel has sent, and what it has said and not sent.
+        """Pass on what a cell kernel has sent.
 
         is_over: it has ended. What is left of it is no more than its sockets hold, so it need not wait for clients.
         """
@@ -235,6 +240,20 @@ class HostKernel:
                 self._receive(kernel, kernel.back, channel, is_over=is_over)
             if not is_over and not self._front.takes("iopub"):
                 time.sleep(_QUIET_SECONDS)  # a client is behind, and reads
+
+    def _finish_off(self, kernel: CellKernel) -> None:
+        """End a container that is to go. What it says while it is read out is said, too: so it is read again once it says nothing more."""
+        self._drain(kernel, is_over=False)
+        with suppress(CellholdError):  # it has just ended by itself
+            kernel.box.kill()
+        until = time.monotonic() + _KILL_SECONDS
+        while kernel.box.poll() is None and time.monotonic() < until:
+            time.sleep(_QUIET_SECONDS)
+        self._drain(kernel, is_over=kernel.box.poll() is not None)
+        self._pass_on_last_words(kernel)
+
+    def _pass_on_last_words(self, kernel: CellKernel) -> None:
+        """What it has said and not sent; to be asked once, of one that has ended."""
         for message in kernel.words.messages(self._signer, self._header_of) if kernel.words is not None else ():
             self._published(kernel, message)
 
