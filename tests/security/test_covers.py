@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from boxes import shell
-from cellhold.errors import SetupFailed
+from cellhold.errors import InvalidSpec, SetupFailed
 from cellhold_kernel.settings.folder import Folder
 from cellhold_kernel.settings.workspace import Workspace
+from people import person
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,3 +56,18 @@ def test_in_an_overlay_nobody_looks_where_its_root_may_not(busybox_root: Path, h
     mounts = Workspace(Folder.at(home.parent if below else home)).mounts("ro")
     ran = shell(busybox_root, f"cd /workspace/{below} && {READ}", mounts=mounts, user=f"1000:{GROUP}", cwd="/")
     assert ran.out == "up\n", ran.err
+
+
+@pytest.mark.parametrize("way", ["ro", "rw"])
+def test_the_homes_of_all_accounts_are_covered_not_only_ones_own(busybox_root: Path, way: str) -> None:
+    with person("v", subordinate=False) as who:
+        (who.place / "home/.ssh").mkdir(mode=0o700)
+        (who.place / "home/.ssh/id").write_text("secret\n")
+        (who.place / "home/notes").write_text("notes\n")
+        for path in (who.place / "home/.ssh", who.place / "home/.ssh/id"):
+            os.chown(path, who.uid, who.gid)
+        mounts = Workspace(Folder.at(who.place)).mounts(way)
+        ran = shell(busybox_root, "cd /workspace/home; cat .ssh/id notes; mv .ssh x; cat x/id; echo up", mounts=mounts)
+        assert ran.out == "notes\nup\n", ran.err
+        with pytest.raises(InvalidSpec, match=r"lies in \.ssh of a home"):
+            Workspace(Folder.at(who.place / "home/.ssh")).mounts(way)

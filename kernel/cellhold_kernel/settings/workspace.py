@@ -55,6 +55,7 @@ class Workspace:
         self._secrets = list(filter(None, map(_secret, secrets)))
         owners = _home_of(self.folder.opened.status.st_uid) if self.folder is not None else ()
         self._homes = _opened({os.path.expanduser("~"), *owners})
+        self._homes += () if self.folder is None else _homes_near(self.folder.opened)
         self._store: HostPath | None = None
         self._programs = _opened({sys.prefix, sys.exec_prefix, sys.base_prefix, *map(str, programs)})
         self._modules = _opened(filter(os.path.isabs, sys.path))
@@ -185,6 +186,24 @@ def _home_of(uid: int) -> Iterator[str]:
     """That of the folder's owner: root may run a notebook of somebody's."""
     with suppress(KeyError):
         yield pwd.getpwuid(uid).pw_dir
+
+
+def _homes_near(folder: HostPath) -> Iterator[HostPath]:
+    """Those of this machine's accounts that lie in the folder, or that it lies in: root reads them all, and others what is not closed."""
+    with suppress(OSError):
+        above = {one.identity for one in upwards(folder)}
+        for home in map(_opened, ([path] for path in sorted({entry.pw_dir for entry in pwd.getpwall()}) if os.path.isabs(path))):
+            for one in home:
+                if one.identity in above or _is_in(one, folder):
+                    yield one
+
+
+def _is_in(directory: HostPath, folder: HostPath) -> bool:
+    """Whether it lies in the folder, as far as we may look."""
+    try:
+        return any(above.identity == folder.identity for above in upwards(directory))
+    except OSError:
+        return False
 
 
 def _opened(paths: Iterable[str]) -> list[HostPath]:
