@@ -11,6 +11,7 @@ from boxes import command
 from cellhold.image import stored, tags
 from cellhold.store.home import open_home
 from gated import done, kept, refused, starter
+from kernels import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,3 +112,21 @@ def test_a_notebook_whose_name_is_no_text_has_containers_too(start: Callable[...
     finally:
         for name in kept():
             command("rm", "-f", name)
+
+
+def test_a_button_that_is_pressed_again_and_again_starts_no_more_than_a_few_processes(start: Callable[..., Any]) -> None:
+    presses = 30
+    with start() as notebook:
+        done(notebook.run("%container panel"))
+        for number in range(presses):
+            press = {"do": "act", "view": "v", "id": str(number), "action": "commit", "arguments": [f"pressed:{number}"]}
+            content = {"comm_id": "cellhold-panel", "data": {"method": "custom", "content": press}}
+            notebook.client.shell_channel.send(notebook.client.session.msg("comm_msg", content))
+        answers: dict[str, dict[str, Any]] = {}
+        while len(answers) < presses:
+            message = notebook.client.get_iopub_msg(timeout=PATIENCE)
+            said = message["content"]["data"].get("content", {}) if message["msg_type"] == "comm_msg" else {}
+            if said.get("t") == "ack":
+                answers[said["id"]] = said
+        assert answers["0"]["ok"], answers["0"]
+        assert any("too much is being done for the panel already" in said["text"] for said in answers.values() if not said["ok"])

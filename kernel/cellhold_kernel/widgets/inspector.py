@@ -40,6 +40,11 @@ class Looks:
         self.written: dict[str, Any] = {}  # looking.written()
         self.times: list[float] = []  # when what there is of the container's files was changed last
 
+    def check_room(self, sentence: str) -> None:
+        """Raise NotAllowed with that sentence where no more processes may work for the panel."""
+        if len(self._works) >= _WORKS_MOST:
+            raise NotAllowed(sentence)
+
     def wait(self, work: Work, then: Callable[[CellholdError | None], None]) -> None:
         """Call `then` with the error, if there was one, once a process has done its work."""
         self._works.append(work)
@@ -62,8 +67,7 @@ class Looks:
         try:
             if kernel is None or not image.is_oci(kernel.box.spec.image):
                 raise NotAllowed("only an image has layers to look into")
-            if len(self._works) >= _WORKS_MOST:
-                raise NotAllowed("too much is being looked for already")
+            self.check_room("too much is being looked for already")
             look = Look(what, kernel.box.spec.image, *words)
         except CellholdError as error:
             tell({"text": str(error)})

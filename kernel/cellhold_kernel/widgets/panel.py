@@ -130,6 +130,7 @@ class Panel:
         arguments = [str(word)[:_WORD_MOST] for word in words[:_WORDS_MOST]] if isinstance(words, list) else []
         try:
             if action == controls.COMMIT:
+                self._looks.check_room("cannot commit the container now: too much is being done for the panel already")
                 work = self._controls.commit(arguments)
                 self._looks.wait(work, lambda error: self._answer(face, asked, str(error or work.text()), ok=error is None))
                 return
