@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from contextlib import nullcontext
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -29,11 +30,13 @@ from cellhold_kernel.transport import socket_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from cellhold.spec.outcome import Outcome
     from cellhold.spec.spec import Spec
     from cellhold_kernel.engine.local.cell_kernel import Box
     from cellhold_kernel.engine.local.program import Program
+    from cellhold_kernel.gate.claim import Claim
     from cellhold_kernel.gate.granted import GrantedBuild, GrantedContainer
     from cellhold_kernel.jobs.build import BuildContext
     from cellhold_kernel.jobs.job import Work
@@ -164,7 +167,7 @@ class Session:
 
             if isinstance(done, Layering):
                 raise CellholdError(f"cannot use image={spec.image}: its kernel layer is gone again")
-            self._work_on(Layering(granted), granted)
+            self._work_on(Layering(granted, instead_of=self._own()), granted)
             return
         self._start(granted, program)
 
@@ -207,7 +210,7 @@ class Session:
         try:
             coming = CellKernel(
                 granted,
-                create=self._create,
+                create=partial(self._admit, granted.claim),
                 key=self._connection.key,
                 signature_scheme=self._connection.signature_scheme,
                 program=program,
@@ -255,9 +258,10 @@ class Session:
         if self.current is None:
             raise CellholdError("cannot change limits: no container runs")
         rules = self.policy()
-        asked = ChangeRequest(**self._request(rules), words=texts)
-        granted = authorize(asked, Trust.CELL, rules)
-        self.current.update(granted)
+        with self._counting():
+            asked = ChangeRequest(**self._request(rules), words=texts)
+            granted = authorize(asked, Trust.CELL, rules)
+            self.current.update(granted)
         self.settings, self.cell_limits = granted.settings, granted.cell_limits
 
     def restrict(self, policy: str) -> None:
@@ -283,13 +287,13 @@ class Session:
         return {"settings": self.settings, "owner": self.owner, "names": names, "beside": self.others()}
 
     def others(self) -> tuple[Held, ...]:
-        """The containers that the notebook has beside its own: they count against the policy's ceilings."""
-        rules = self.policy()
-        if not (rules.limits or rules.containers):
+        """The containers that the notebook has beside this kernel's own: they count against the policy's ceilings."""
+        if not self._counts():
             return ()
         from cellhold_kernel.gate import inventory  # noqa: PLC0415  # as above
 
-        return inventory.containers(self.owner)
+        found = inventory.containers(self.owner, without=self._own())
+        return tuple(held for held in found if not held.is_ending)  # by then, or it is waited for (admission.py)
 
     def beside(self) -> tuple[Held, ...]:
         """All that it has, its own among them: also one that is stopped, which `start` lets go on with all its limits."""
@@ -298,6 +302,7 @@ class Session:
         if own is None:
             return self.others()
         main = Held(
+            id=own.box.id,
             name="the notebook's container" if running is not None else "the notebook's stopped container",
             limits=own.spec.limits,
             is_main=True,
@@ -305,6 +310,32 @@ class Session:
             has_network=is_own(own.spec.network),
         )
         return (main, *self.others())
+
+    def _own(self) -> tuple[str, ...]:
+        """The ids of this kernel's own containers, of which one stays."""
+        return tuple(own.box.id for own in (self.coming, self.current, self.stopped) if own is not None)
+
+    def _counts(self) -> bool:
+        """Whether the policy has ceilings for the sum."""
+        rules = self.policy()
+        return bool(rules.limits or rules.containers)
+
+    def _counting(self) -> AbstractContextManager[None]:
+        """While what the notebook has is counted, and changed."""
+        if not self._counts():
+            return nullcontext()
+        from cellhold_kernel.gate import admission  # noqa: PLC0415  # as above
+
+        return admission.counting(self.owner)
+
+    def _admit(self, claim: Claim | None, spec: Spec) -> Box:
+        """Make a container: what the notebook has is counted once more."""
+        if claim is None:
+            return self._create(spec)
+        from cellhold_kernel.gate import admission  # noqa: PLC0415  # as above
+
+        with admission.admitted(spec, claim, instead_of=self._own()) as counted:
+            return self._create(counted)
 
     def build_context(self, granted: GrantedBuild) -> BuildContext:
         """What a build sees of the notebook's folder: what a container is shown of it, and nothing where it is not shown."""

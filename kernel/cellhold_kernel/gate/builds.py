@@ -44,6 +44,7 @@ def grant(request: BuildRequest, _trust: Trust, policy: Policy) -> GrantedBuild:
         cache="--no-cache" not in request.flags,
         pull="--pull" in request.flags,
         limits=notebook.spec.limits,
+        claim=notebook.claim,
         folder=notebook.folder,
     )
 

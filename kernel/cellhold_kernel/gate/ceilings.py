@@ -45,6 +45,10 @@ class Ceilings:
         self._texts = _texts(policy)
         self._values = {key: understood(key, text, str(policy.path)) for key, text in self._texts.items()}
 
+    def keys(self) -> set[str]:
+        """Those that have one."""
+        return set(self._values)
+
     def check_number(self) -> None:
         """Raise NotAllowed where the notebook can have no further container."""
         most = self._policy.containers
@@ -132,7 +136,7 @@ class Ceilings:
         elif any(held.is_main for held in self._beside) and key != "containers":
             word = "%container" if key == "disk" else "%limits"
             hints.append(f"{word} {key}=... leaves room beside the notebook's own container")
-        hints += [f"cellhold rm -f {held.name}" for held in self._beside if not held.is_main][:1]
+        hints += [f"cellhold rm -f {held.name}" for held in self._beside if held.is_kept][:1]
         return ", or ".join(hints) or "stay within it, or ask who runs this machine"
 
 

@@ -12,6 +12,7 @@ from cellhold.network import NONE, is_own
 from cellhold.spec.spec import Spec
 from cellhold_kernel.gate import metadata, mounts, networks
 from cellhold_kernel.gate.ceilings import Ceilings
+from cellhold_kernel.gate.claim import Claim
 from cellhold_kernel.gate.granted import GrantedChange, GrantedContainer, GrantedEgress
 from cellhold_kernel.settings.settings import KEYS, CellLimits, Kind, Settings, Trust, understood
 
@@ -75,7 +76,8 @@ def grant_settings(
     if role is not Role.RUNNING:
         ceilings.check_number()
     inherited = said.keys() - (new or {}).keys() if role is Role.GUEST else ()
-    ceilings.apply(values, said, leave_out=() if own else networks.ITS_KEYS, inherited=inherited)
+    leave_out = () if own else networks.ITS_KEYS
+    ceilings.apply(values, said, leave_out=leave_out, inherited=inherited)
     networks.complete(values, policy)
     spec = replace(Spec(), **_of(Kind.SPEC, values)).with_limits(**_of(Kind.LIMIT, values))
     way = mounts.folder(values.get("mount"), policy, settings.trust("mount"))
@@ -103,6 +105,7 @@ def grant_settings(
         cell_limits=_cell_limits(values),
         folder=way,
         image_trust=settings.trust("image"),
+        claim=Claim.of(policy, said, request.beside, leave_out=tuple(leave_out), inherited=tuple(inherited)),
     )
 
 

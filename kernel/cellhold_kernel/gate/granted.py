@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from cellhold.spec.limits import Limits
     from cellhold.spec.spec import Mount, Spec
+    from cellhold_kernel.gate.claim import Claim
     from cellhold_kernel.gate.images import Images
     from cellhold_kernel.settings.settings import CellLimits, Settings, Trust
 
@@ -30,7 +31,8 @@ class GrantedContainer(Granted):
     """A notebook's container.
 
     settings: what it was made of, for the next one. folder: how the notebook's folder is shown, None
-    as far as it can be had. image_trust: how far whoever named the image is trusted.
+    as far as it can be had. image_trust: how far whoever named the image is trusted. claim: what is
+    counted again when it is made; None where there are no ceilings.
     """
 
     settings: Settings
@@ -38,6 +40,7 @@ class GrantedContainer(Granted):
     cell_limits: CellLimits
     folder: str | None
     image_trust: Trust
+    claim: Claim | None = None
 
     @property
     def kernel(self) -> str | None:
@@ -71,7 +74,7 @@ class GrantedEgress(Granted):
 class GrantedRun(Granted):
     """A container of a cell's own. lines: of the cell, below its first. pull: always, missing, never.
 
-    removes_itself: whether one that is detached goes with its end.
+    removes_itself: whether one that is detached goes with its end. claim: as of a container.
     """
 
     spec: Spec
@@ -79,13 +82,14 @@ class GrantedRun(Granted):
     pull: str
     detached: bool
     removes_itself: bool
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class GrantedBuild(Granted):
     """An image to build. name: in the store; asked: as the cell calls it. images: that may go into it.
 
-    limits: of each step. folder: as of a container, what of it the build sees.
+    limits: of each step. claim: as of a container, of each step's. folder: likewise, what of it the build sees.
     """
 
     name: str
@@ -99,6 +103,7 @@ class GrantedBuild(Granted):
     cache: bool
     pull: bool
     limits: Limits
+    claim: Claim | None
     folder: str | None
 
 

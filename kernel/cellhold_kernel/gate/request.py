@@ -39,15 +39,19 @@ class Held:
 
     name: in words. limits: that it was given. is_main: whether cells run in it. is_alive: whether it
     runs or may run again; one that has ended still has its files. is_stopped: whether it is the notebook's
-    own, which %container start lets go on. has_network: of its own.
+    own, which %container start lets go on. has_network: of its own. is_kept: whether it stays until somebody
+    removes it; is_ending: whether its process was killed, and it goes now.
     """
 
     name: str
     limits: Limits
+    id: str = ""
     is_main: bool = False
     is_alive: bool = True
     is_stopped: bool = False
     has_network: bool = False
+    is_kept: bool = False
+    is_ending: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

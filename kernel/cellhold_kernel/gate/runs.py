@@ -35,7 +35,8 @@ def grant(request: RunRequest, trust: Trust, policy: Policy) -> GrantedRun:
     words = _words(request)
     settings = request.settings.over("", words, trust=trust)
     settings = replace(settings, said={key: said for key, said in settings.said.items() if key not in _NOT_INHERITED})
-    within = containers.grant_settings(request, settings, policy, new=words, role=containers.Role.GUEST).spec
+    container = containers.grant_settings(request, settings, policy, new=words, role=containers.Role.GUEST)
+    within = container.spec
     asked = _spec(request, network=within.network)
     _check_spec(asked, within.limits, trust, policy)
     mounts.check_tmpfs(asked.mounts, within.limits, policy, trust)
@@ -58,6 +59,7 @@ def grant(request: RunRequest, trust: Trust, policy: Policy) -> GrantedRun:
         pull=str(request.flags.get("pull", "missing")),
         detached=detached,
         removes_itself=detached and bool(request.flags.get("rm")),
+        claim=container.claim,
     )
 
 

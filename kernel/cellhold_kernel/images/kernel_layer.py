@@ -2,20 +2,16 @@
 
 It has no name that anybody could give to another image; `cellhold images` and `layers` show it by its id.
 
-    python -m cellhold_kernel.images.kernel_layer [limits, as of `cellhold run`] IMAGE
-
-is how the host kernel has it made: it says how far it is in lines of JSON. What installs the packages is the image's own Python, which
+A process of the host kernel's makes it (jobs/kernel_layer.py). What installs the packages is the image's own Python, which
 nobody trusts: the notebook's limits hold for it. CELLHOLD_WHEELS, a directory with wheels or an index's URL, is
 for machines without the internet, or with an index of their own.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,13 +19,11 @@ from typing import TYPE_CHECKING
 from cellhold.build import run_step
 from cellhold.build.run_step import Program
 from cellhold.build.state import State
-from cellhold.cli import options
 from cellhold.errors import BuildFailed, CellholdError, InvalidSpec
 from cellhold.image import ingest, stored
 from cellhold.image.platform import Platform
 from cellhold.spec.spec import Mount
 from cellhold.store import locks
-from cellhold.store.home import open_home
 from cellhold_kernel.images import unpacking, wheels
 from cellhold_kernel.images.choosing import NATIVE, KernelLayer, choose
 from cellhold_kernel.images.finding import find
@@ -38,8 +32,8 @@ from cellhold_kernel.images.found import version_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cellhold.build.options import Options
     from cellhold.image.stored import StoredImage
-    from cellhold.spec.limits import Limits
     from cellhold.store.home import Home
     from cellhold_kernel.images.found import Python
 
@@ -55,8 +49,8 @@ def key(image: StoredImage, python: Python) -> str:
     return hashlib.sha256(json.dumps(of).encode()).hexdigest()
 
 
-def derive(image_name: str, home: Home, limits: Limits, tell: Callable[[str], object]) -> StoredImage:
-    """Have it here. limits: of the container that makes it; tell: gets a sentence for each thing that is done. Raises CellholdError."""
+def derive(image_name: str, home: Home, around: Options, tell: Callable[[str], object]) -> StoredImage:
+    """Have it here. around: of the container that makes it; tell: gets a sentence for each thing that is done. Raises CellholdError."""
     image = stored.find(image_name, home)
     seen = stored.prepared(image, home, name=image_name)
     choice = choose(find(seen.stacks[0].layers, env=seen.env, user=seen.user, cwd=seen.cwd), NATIVE)
@@ -72,7 +66,7 @@ def derive(image_name: str, home: Home, limits: Limits, tell: Callable[[str], ob
         fetched = wheels.fetch(choice.python, home.root / "wheels", index=index, wheels=directory)
         tell(f"installing {len(fetched)} packages with {choice.python.path} of the image")
         with ingest.making(home):
-            return _layered(image, choice.python, fetched[0].parent, home, wanted=wanted, limits=limits)
+            return _layered(image, choice.python, fetched[0].parent, home, wanted=wanted, around=around)
 
 
 def _source(given: str) -> tuple[str | None, Path | None]:
@@ -87,7 +81,7 @@ def _source(given: str) -> tuple[str | None, Path | None]:
     return None, Path(given) if given else None
 
 
-def _layered(image: StoredImage, python: Python, directory: Path, home: Home, *, wanted: str, limits: Limits) -> StoredImage:  # noqa: PLR0913
+def _layered(image: StoredImage, python: Python, directory: Path, home: Home, *, wanted: str, around: Options) -> StoredImage:  # noqa: PLR0913
     state = State.of(image, Platform.host())
     program = Program(
         args=unpacking.install_command(python, wheels=_WHEELS),
@@ -96,7 +90,7 @@ def _layered(image: StoredImage, python: Python, directory: Path, home: Home, *,
         user="0:0",
     )
     try:
-        layer = run_step.run(program, state, home, name=image.name, limits=limits, tell=lambda _data: None)
+        layer = run_step.run(program, state, home, name=image.name, options=around, tell=lambda _data: None)
     except BuildFailed as error:
         reason = str(error) if error.hint or not error.last else error.last[-1]
         raise CellholdError(
@@ -106,28 +100,3 @@ def _layered(image: StoredImage, python: Python, directory: Path, home: Home, *,
     words = f"cellhold kernel layer: ipykernel for {version_text(python.version)} in {unpacking.TARGET}"
     state = state.after(state.next_key("KERNEL", wanted), state.taken(layer, time.time()), created_by=words)
     return state.arrived(home, names=[], derived=(wanted, image.digest))
-
-
-def main() -> int:
-    """The command; its last line is {"image": ...} or {"error": ...}."""
-    began = time.monotonic()
-    parser = argparse.ArgumentParser(prog="python -m cellhold_kernel.images.kernel_layer")
-    options.add_limits(parser)
-    parser.add_argument("image")
-    arguments = parser.parse_args()
-
-    def say(**members: object) -> None:
-        print(json.dumps(members), flush=True)  # noqa: T201  # what a program reads
-
-    try:
-        limits = options.limits(arguments)
-        image = derive(arguments.image, open_home(), limits, lambda text: say(doing=text, seconds=time.monotonic() - began))
-    except CellholdError as error:
-        say(error=type(error).__name__, sentence=str(error), hint=error.hint)
-        return 1
-    say(image=str(image.id))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,6 +14,7 @@ import os
 import sys
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,6 +74,7 @@ class Build(Work):
         self._layers = Rows()
         job = {
             **{name: value for name, value in vars(granted).items() if name not in ("folder", "asked")},
+            "claim": None if granted.claim is None else granted.claim.write(),
             "images": granted.images.write(),
             "build_args": dict(granted.build_args),
             "labels": dict(granted.labels),
@@ -161,8 +163,11 @@ def _built(job: dict[str, Any]) -> StoredImage:
     from cellhold.image.platform import Platform  # noqa: PLC0415
     from cellhold.store import spec_codec  # noqa: PLC0415
     from cellhold.store.home import open_home  # noqa: PLC0415
+    from cellhold_kernel.gate import admission  # noqa: PLC0415
+    from cellhold_kernel.gate.claim import Claim  # noqa: PLC0415
     from cellhold_kernel.gate.images import Images  # noqa: PLC0415
 
+    claim = None if job["claim"] is None else Claim(**job["claim"])
     images, folder = Images.read(job["images"]), None
     if job["context"] is not None:
         os.fchdir(job["context"])  # the folder that is held, whatever its name leads to by now
@@ -178,6 +183,7 @@ def _built(job: dict[str, Any]) -> StoredImage:
         labels=job["labels"],
         resolve=images.resolve,
         owner=images.owner,
+        admit=partial(admission.admitted, claim=claim),
     )
     with bars.shown("json", sys.stdout) as tell_pull, steps.shown("json", sys.stdout) as tell:
         return build(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import json
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from cellhold import helper
@@ -21,6 +22,8 @@ from cellhold_kernel.jobs.job import Work
 from cellhold_kernel.protocol.text import plain
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from cellhold.spec.spec import Spec
     from cellhold_kernel.gate.granted import GrantedRun
 
@@ -53,6 +56,7 @@ class Run(Work):
             "pull": granted.pull,
             "detached": granted.detached,
             "removes_itself": granted.removes_itself,
+            "claim": None if granted.claim is None else granted.claim.write(),
             "rootfs": None if granted.spec.rootfs is None else granted.spec.rootfs.fileno(),
         }
         keep = () if granted.spec.rootfs is None else (granted.spec.rootfs.fileno(),)
@@ -129,10 +133,19 @@ def _spec(job: dict[str, Any]) -> Spec:
     return spec
 
 
+def _admitted(job: dict[str, Any]) -> AbstractContextManager[Spec]:
+    """Where it is to be made, once its image is here."""
+    from cellhold_kernel.gate import admission  # noqa: PLC0415  # as above
+    from cellhold_kernel.gate.claim import Claim  # noqa: PLC0415
+
+    return admission.admitted(_spec(job), None if job["claim"] is None else Claim(**job["claim"]))
+
+
 def _detached(job: dict[str, Any]) -> dict[str, Any]:
     from cellhold.container.detached import Detached  # noqa: PLC0415  # as above
 
-    box = Detached.create(_spec(job), auto_remove=job["removes_itself"])
+    with _admitted(job) as spec:
+        box = Detached.create(spec, auto_remove=job["removes_itself"])
     box.start()
     return {"status": None, "name": box.name, "id": box.id}
 
@@ -140,7 +153,9 @@ def _detached(job: dict[str, Any]) -> dict[str, Any]:
 def _own(job: dict[str, Any]) -> dict[str, Any]:
     from cellhold.container.container import Container  # noqa: PLC0415  # as above
 
-    with Container.create(_spec(job)) as box:
+    with ExitStack() as closing:
+        with _admitted(job) as spec:
+            box = closing.enter_context(Container.create(spec))
         _copy(box, job["lines"])
         outcome = box.wait()
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -11,6 +12,9 @@ from cellhold.spec.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+
+    from cellhold.spec.spec import Spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +24,7 @@ class Options:
     pull: have each base image asked for at its registry, also if it is here. limits: of each step's container. labels: added to the image.
     resolve: asked with each image that the Dockerfile, or an ONBUILD of a base, names, and "host"; gives the image's name here,
     and raises NotAllowed for one that is not to be had. owner: the notebook that builds, "" = none (reference.new_name).
+    admit: entered with the spec of each step's container, which is made within it, of the spec that it gives; may raise NotAllowed.
     """
 
     names: tuple[str, ...] = ()
@@ -32,3 +37,4 @@ class Options:
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     resolve: Callable[[str], str] = str
     owner: str = ""
+    admit: Callable[[Spec], AbstractContextManager[Spec]] = nullcontext

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from io import RawIOBase
     from pathlib import Path
 
+    from cellhold.build.options import Options
     from cellhold.build.state import State
     from cellhold.image.layer_making import MadeLayer
     from cellhold.spec.limits import Limits
@@ -55,19 +56,30 @@ def run(  # noqa: PLR0913  # a step, where it happens, and who is told
     home: Home,
     *,
     name: str,
-    limits: Limits,
+    options: Options,
     tell: Callable[[bytes], object],
     mtime_limit_seconds: int | None = None,
 ) -> MadeLayer | None:
     """The layer that the program makes; None if it changes nothing. name: of the image, for messages; tell: gets its output.
+
+    options: limits, owner and admit hold for the container.
 
     Raises BuildFailed with its status, CommandNotRun, and what making a container raises.
     """
     with ExitStack() as closing:
         output = closing.enter_context(_Output(tell))  # ends when the container has: the last to be closed
         mounts = _shown(program.files, closing.enter_context(scratch(home.root))) if program.files else ()
-        spec = Spec(image=name, args=program.args, env=program.env, user=program.user, limits=limits, mounts=(*mounts, *program.mounts))
-        container = closing.enter_context(Container.create(spec, home=home, found=state.image(home, name)))
+        asked = Spec(
+            image=name,
+            args=program.args,
+            env=program.env,
+            user=program.user,
+            limits=options.limits,
+            mounts=(*mounts, *program.mounts),
+            owner=options.owner,
+        )
+        with options.admit(asked) as spec:
+            container = closing.enter_context(Container.create(spec, home=home, found=state.image(home, name)))
         container.start(stdout=output.writer, stderr=output.writer, keep=closing)
         output.given_away()
         known = record.find(container.id, home.containers)
@@ -75,7 +87,7 @@ def run(  # noqa: PLR0913  # a step, where it happens, and who is told
         outcome = container.wait()
         output.drained()
         if outcome.status:
-            raise _failure(outcome, limits, output, found.overlays[0].upper)
+            raise _failure(outcome, spec.limits, output, found.overlays[0].upper)
         layer = commit.as_layer(found, home, below=state.diff_ids, mtime_limit_seconds=mtime_limit_seconds)
     return layer if layer.entries > _ROOT_ONLY else None
 

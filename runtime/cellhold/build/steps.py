@@ -94,7 +94,7 @@ class Steps:
                 state,
                 self._home,
                 name=self._stage.base,
-                limits=self._options.limits,
+                options=self._options,
                 tell=self._around.wrote,
                 mtime_limit_seconds=self._epoch,
             )

@@ -27,7 +27,7 @@ from cellhold.spec.lifecycle import State
 from cellhold.spec.outcome import Why
 from cellhold.storage import template
 from cellhold.store import delete, durable, ids, journal, locks, record, scratch, subids, tree
-from cellhold.store.home import Home, open_home
+from cellhold.store.home import COUNTING, Home, open_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,10 +59,17 @@ def sweep(home: Home | None = None) -> list[str]:
     """Clear every container that nobody runs; returns their ids. What cannot be cleared is left for the next sweep."""
     home = home or open_home()
     swept = [entry.name for entry in home.containers.iterdir() if clear(entry)]
-    for part in (network.reclaim, volumes.clear, _reclaim_ids):
+    for part in (network.reclaim, volumes.clear, _reclaim_ids, _clear_counting):
         with suppress(OSError, CellholdError):
             part(home)
     return swept
+
+
+def _clear_counting(home: Home) -> None:
+    """The locks of those that were killed while they held them."""
+    for path in home.root.glob(f"{COUNTING}*"):
+        with suppress(OSError), locks.held(path, lambda path=path: os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW), wait=False):  # type: ignore[misc]
+            path.unlink()
 
 
 def tidy(home: Home) -> int:

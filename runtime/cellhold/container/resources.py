@@ -89,6 +89,10 @@ class Holdings:
                 network=spec.network,
                 networks=[spec.network] if network.is_own(spec.network) else [],
             )
+            if spec.owner:
+                me = os.getpid()
+                self.record.maker = [me, birth(me) or 0]
+                self.record.spec = {"owner": spec.owner, "network": spec.network, "limits": spec_codec.plain_limits(spec.limits)}
             if self.record.networks:
                 self._undo.callback(network.release, self.id, home)
             self.record.write(self.directory)
@@ -179,6 +183,8 @@ class Holdings:
                 self._write(state, pid, outcome, limits)
         else:
             self._write(state, pid, outcome, limits)
+            if self.record.spec:
+                self.record.spec["limits"] = spec_codec.plain_limits(limits)
             self.record.write(self.directory)
 
     def _write(self, state: State, pid: int | None, outcome: Outcome | None, limits: Limits) -> None:

@@ -21,6 +21,7 @@ HOME/                     CELLHOLD_HOME, else /var/lib/cellhold as root, else ~/
     picture/              matplotlib's files, for the picture of a panel (cellhold_kernel/widgets/painter.py)
     kernels/ID/           where a notebook's host kernel and its container meet (cellhold_kernel/meeting.py)
     scratch/ID/           what is under way (store/scratch.py)
+    counting-ID           there and held while the containers of a notebook are counted, and one more is made (cellhold_kernel/admission.py)
 
 .new-NAME and .removing-NAME are half made and half removed (store/durable.py); what cannot be read is neither (store/table.py).
 """
@@ -41,8 +42,9 @@ from cellhold.store.layers import Layers
 from cellhold.store.names import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+COUNTING = "counting-"
 _PARTS = ("containers", "ids", "images", "blobs", "layers", "templates", "seccomp", "volumes", "networks")
 _LAYER_DIRECTORIES = ("dev", "etc", "proc", "sys")
 _LAYER_FILES = ("etc/hosts", "etc/hostname", "etc/resolv.conf")
@@ -148,6 +150,16 @@ class Home:
         path = self.root / "lock"
         with locks.held(path, locks.file(path)):
             yield
+
+    @contextmanager
+    def counted(self, owner: str, patience: Callable[[], object]) -> Iterator[None]:
+        """Hold the lock on what the notebook with that id has. patience: as of locks.held(). Raises SetupFailed."""
+        path = self.root / f"{COUNTING}{owner}"
+        with self.written(), locks.held(path, locks.file(path), patience=patience):
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)  # while it is held: who waits for it sees that, and makes another
 
     @contextmanager
     def networks_locked(self) -> Iterator[None]:

@@ -49,6 +49,8 @@ class Record:
     taken and checked by whoever made it: it has to be the same when it is looked up again. base: the first of its ids on the host;
     None = its user's, or a claim's (ids.py).
 
+    maker: the process whose own it is, by its number and birth(), where it is a notebook's: of those `spec` says the owner, the
+    limits that hold and the network.
     kept: it is nobody's, and stays until it is removed; then `spec` is what it was made by (store/spec_codec.py), auto_remove says that it
     goes with its end (docker's --rm), stopping that somebody has asked it to end, removing that somebody is about to remove it,
     restarts how often its policy has started it again. more: what another version of this program has written beside.
@@ -74,6 +76,7 @@ class Record:
     volumes: list[str] = field(default_factory=list)  # the names of those that it has, whether it runs or not
     network: str = "none"  # as it was asked for
     networks: list[str] = field(default_factory=list)  # the names of those that it is on while it runs
+    maker: list[int] = field(default_factory=list)
     kept: bool = False
     spec: dict[str, Any] = field(default_factory=dict)
     auto_remove: bool = False
