@@ -130,3 +130,18 @@ def test_a_button_that_is_pressed_again_and_again_starts_no_more_than_a_few_proc
                 answers[said["id"]] = said
         assert answers["0"]["ok"], answers["0"]
         assert any("too much is being done for the panel already" in said["text"] for said in answers.values() if not said["ok"])
+
+
+def test_limits_can_be_changed_after_another_container_has_made_room(start: Callable[..., Any], shell_image: str) -> None:
+    policy = '[ceilings]\ndisk = "100m"'
+    try:
+        with start(policy, disk="50m") as notebook:
+            done(notebook.run(f"%%run -d --disk 40m {shell_image}\nsleep 1000"))
+        with start(policy) as notebook:  # it says nothing, and has the 60 MiB that are left
+            assert "of 60 MiB" in done(notebook.run("%limits"))
+            command("rm", "-f", *kept())
+            done(notebook.run("%limits pids=50"))
+            assert "of 60 MiB" in done(notebook.run("%limits"))
+    finally:
+        for name in kept():
+            command("rm", "-f", name)

@@ -218,8 +218,10 @@ class CellKernel:
 
     def update(self, granted: GrantedChange) -> None:
         """Change limits while it runs; raises what Container.update raises."""
-        self.box.update(granted.limits)
-        self.spec = replace(self.spec, limits=granted.limits)
+        fixed = self.spec.limits  # what was left of the disk when it was made need not be what is left now
+        limits = replace(granted.limits, disk_bytes=fixed.disk_bytes, seconds=fixed.seconds)
+        self.box.update(limits)
+        self.spec = replace(self.spec, limits=limits)
 
     def restrict(self, granted: GrantedEgress) -> None:
         """Change the egress policy while it runs; raises what Container.restrict raises."""
