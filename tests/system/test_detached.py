@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -422,6 +423,50 @@ def test_one_whose_keeper_alone_is_killed_still_tells_its_status(busybox_root: P
         monitor = monitor_of(made)
         os.kill(int(Path(f"/proc/{monitor}/stat").read_text(encoding="utf-8").rpartition(") ")[2].split()[1]), signal.SIGKILL)
         assert made.wait() == 6
+
+
+@pytest.fixture
+def leftover(busybox_root: Path) -> Iterator[Path]:
+    """What a killed command left of a container named twin: no process has it."""
+    sweep()
+    directory = open_home().container("0123456789ab")
+    directory.mkdir()
+    made = record.Record(id=directory.name, name="twin", image=str(busybox_root), args=["true"], created=time.time())
+    made.write(directory)
+    yield directory
+    sweep()
+    assert not directory.exists()
+
+
+def test_what_a_killed_command_left_takes_nobodys_name(busybox_root: Path, leftover: Path) -> None:
+    with box(busybox_root, "sleep 100", name="twin") as made:
+        assert leftover.exists()
+        assert Detached.find("twin").id == made.id
+        assert Detached.find(made.id[:6]).id == made.id
+        assert [one.id for one in inventory.listed(open_home())] == [made.id]
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+def test_a_sweep_that_is_at_it_is_not_taken_for_its_owner(busybox_root: Path, leftover: Path, *, says_so: bool) -> None:
+    """Who creates one of that name meanwhile gets it: at once where the sweep has said so, else a moment later."""
+    lock = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    made = record.read(leftover)
+    made.removing = says_so
+    made.write(leftover)
+    with ThreadPoolExecutor() as pool:
+        try:
+            creating = pool.submit(lambda: Detached.create(Spec(image=str(busybox_root), args=("true",), name="twin")))
+            if not says_so:
+                time.sleep(0.1)
+                (leftover / record.OWN).unlink()
+            created = creating.result(60)
+        finally:
+            os.close(lock)
+    try:
+        assert Detached.find("twin").id == created.id
+    finally:
+        created.remove(force=True)
 
 
 def test_a_starter_that_is_killed_leaves_a_container_that_can_be_started(busybox_root: Path) -> None:

@@ -26,6 +26,7 @@ from cellhold.container.detached import Detached
 from cellhold.errors import CellholdError
 from cellhold.rootfs import volumes
 from cellhold.spec.lifecycle import State
+from cellhold.store import record
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class Lifecycle(RuleBasedStateMachine):
     @invariant()
     def one_that_runs_does(self) -> None:
         for one in inventory.listed(open_home()):
-            if one.state == State.RUNNING and inventory.is_held(open_home().container(one.id)):
+            if one.state == State.RUNNING and record.is_held(open_home().container(one.id)):
                 with suppress(CellholdError):
                     assert cgroups.existing(one.id) is not None
 

@@ -15,6 +15,7 @@ from cellhold.errors import CellholdError
 from cellhold.network import ports
 from cellhold.spec.outcome import Why
 from cellhold.spec.units import ago, size
+from cellhold.store import record
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def show_list(arguments: argparse.Namespace) -> int:
     is_all = arguments.all or "status" in wanted or "exited" in wanted
     home = open_home()
     known = [one for one in inventory.listed(home) if (is_all or one.is_alive) and filters.holds(wanted, _fits(one))]
-    broken = [one for one in inventory.unreadable(home) if (is_all or inventory.is_held(one.place)) and _fits_broken(one, wanted)]
+    broken = [one for one in inventory.unreadable(home) if (is_all or record.is_held(one.place)) and _fits_broken(one, wanted)]
     damage.tell(broken)
     if arguments.quiet:
         ids = [*(one.id for one in known), *(one.name for one in broken)]

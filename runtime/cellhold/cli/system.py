@@ -16,7 +16,7 @@ from cellhold.network import networks
 from cellhold.rootfs import volumes
 from cellhold.spec.lifecycle import State
 from cellhold.spec.units import size
-from cellhold.store import scratch, subids, tree
+from cellhold.store import record, scratch, subids, tree
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _volumes(home: Home) -> dict[str, str]:
 def _scratch(loose: int, home: Home) -> dict[str, str]:
     """What is under way, and what a crash left of it: images that come or are made, archives, and what nothing refers to."""
     places = [path for above in (home.root / scratch.NAME, home.root / "kernels") if above.is_dir() for path in above.iterdir()]
-    held = [path for path in places if inventory.is_held(path)]
+    held = [path for path in places if record.is_held(path)]
     sizes = {path: _used(path) for path in places}
     size_bytes = loose + sum(sizes.values())
     return _row("Scratch", len(places), len(held), size_bytes, size_bytes - sum(sizes[path] for path in held))

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 10.0
 _SIGNALED = 128
 _LOOK_SECONDS = 0.01
+_SWEEP_SECONDS = 0.5  # between a sweep's taking a leftover and its saying so in the record
 _LONG_PATIENCE_SECONDS = 60.0  # longer than any start takes, so that removing by force wins
 _PATIENCE_SECONDS = 10.0  # for somebody who is just starting, settling or looking at it
 
@@ -468,9 +469,15 @@ def named(name: str | None, home: Home, *, not_of: str = "") -> Iterator[None]:
         return
     path = home.root / "containers.lock"
     with locks.held(path, locks.file(path)):
-        for other in inventory.listed(home):
-            if name in (other.name, other.id) and other.id != not_of:
+        until = time.monotonic() + _SWEEP_SECONDS
+        while other := _named(name, home, not_of):
+            if other.kept or time.monotonic() > until:
                 raise InvalidSpec(
                     f"cannot use name={name}: container {other.id} has it", hint=f"cellhold rm {name}, cellhold rename, or another name"
                 )
+            time.sleep(_LOOK_SECONDS)  # a sweep may just have begun with it
         yield
+
+
+def _named(name: str, home: Home, not_of: str) -> Record | None:
+    return next((other for other in inventory.listed(home) if name in (other.name, other.id) and other.id != not_of), None)

@@ -7,7 +7,6 @@ nobody saw.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import signal
@@ -49,7 +48,7 @@ def listed(home: Home) -> list[Record]:
 
 def unreadable(home: Home) -> list[Unreadable]:
     """Those that are kept and of which nothing can be read, by id."""
-    return [one for one in record.unreadable(home.containers) if record.is_kept(one.place) or is_held(one.place)]
+    return [one for one in record.unreadable(home.containers) if record.is_kept(one.place) or record.is_held(one.place)]
 
 
 def find(text: str, home: Home) -> Record:
@@ -67,16 +66,14 @@ def find(text: str, home: Home) -> Record:
 def _present(directory: Path) -> Record | None:
     """The record of one that is there; None of what a crash left, which is cleared by the next that is made."""
     known = record.look(directory)
-    if known is None or (not known.kept and not is_held(directory)):
+    if known is None or record.is_leftover(known, directory):
         return None
-    if known.removing and not is_held(directory):  # who was about to remove it was killed: the next sweep goes on
-        return None
-    if not known.kept or known.state not in UNDER_WAY or is_held(directory):
+    if not known.kept or known.state not in UNDER_WAY or record.is_held(directory):
         return _as_it_is(known, directory)
     with suppress(CellholdError, OSError):
         clear(directory)
     settled = record.look(directory)
-    if settled is not None and settled.state in UNDER_WAY and not is_held(directory):  # a full disk: it cannot be written down now
+    if settled is not None and settled.state in UNDER_WAY and not record.is_held(directory):  # a full disk: it cannot be written down now
         set_ended(settled, directory)
     return settled
 
@@ -86,21 +83,6 @@ def _as_it_is(known: Record, directory: Path) -> Record:
     if known.is_alive and known.kept and not os.access(directory, os.W_OK):
         known.state = State.PAUSED if group(known).is_frozen() else State.RUNNING
     return known
-
-
-def is_held(directory: Path) -> bool:
-    """Whether a living process has the container in that directory."""
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def group(known: Record) -> Cgroup:

@@ -118,6 +118,10 @@ def clear(directory: Path) -> bool:
             delete.remove(directory)
             return False
         known = _settled(directory)
+        if known is not None and not known.removing:
+            known.removing = True  # so that nobody takes us, who hold it, for its owner
+            with suppress(OSError):  # a full disk: it goes all the same
+                known.write(directory)
         cgroups.remove_leftover(directory.name)
         delete.remove(directory / "storage")  # first: as long as its record is there, it says what the rest is
         durable.remove(directory)

@@ -10,6 +10,7 @@ that cannot be read: a record.json stands for a container that somebody wants to
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from contextlib import contextmanager, suppress
@@ -157,11 +158,36 @@ def is_kept(directory: Path) -> bool:
     return (directory / KEPT).exists() or (not (directory / OWN).exists() and _has_files(directory))
 
 
+def is_held(directory: Path) -> bool:
+    """Whether a process has the container in that directory: its owner or monitor, or who is just starting or clearing it."""
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def is_leftover(known: Record, directory: Path) -> bool:
+    """Whether a container is what somebody who was killed has left of one: the next sweep clears it, and its name is free."""
+    if known.kept:
+        return known.removing and not is_held(directory)
+    return known.removing or not is_held(directory)  # removing: a sweep is at it, and has it
+
+
 def find(text: str, containers: Path) -> Record:
-    """The container of that name, or whose id begins so. Raises ContainerNotFound; Damaged, NotSupported where that one cannot be read."""
+    """The container of that name, or whose id begins so; what a crash left of one gives way to one that is there.
+
+    Raises ContainerNotFound; Damaged, NotSupported where that one cannot be read.
+    """
     known = every(containers)
-    named = [found for found in known if text in (found.name, found.id)]
-    begun = [found for found in known if text and found.id.startswith(text)]
+    named = _there([found for found in known if text in (found.name, found.id)], containers)
+    begun = _there([found for found in known if text and found.id.startswith(text)], containers)
     broken = [found for found in unreadable(containers) if text and found.name.startswith(text)]
     if not named and len(begun) + len(broken) == 1 and broken:
         raise broken[0].error
@@ -172,6 +198,13 @@ def find(text: str, containers: Path) -> Record:
     raise ContainerNotFound(
         f"cannot find container {text[:_SHOWN]!r}: {reason}", hint="cellhold ps -a lists them; in a notebook %container tells the id"
     )
+
+
+def _there(matches: list[Record], containers: Path) -> list[Record]:
+    """Without leftovers, if there is more than one."""
+    if len(matches) < 2:  # noqa: PLR2004  # one of two
+        return matches
+    return [one for one in matches if not is_leftover(one, containers / one.id)] or matches[:1]
 
 
 def birth(pid: int) -> int | None:
