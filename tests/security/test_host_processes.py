@@ -20,6 +20,7 @@ import pytest
 
 from cellhold import helper
 from cellhold_kernel.widgets.painter import Painter
+from cellhold_kernel.widgets.sampler import Sample
 from kernels import beside, descendants, running
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ SNAPSHOT: dict[str, Any] = {
     "state": "running",
     "about": "image host",
     "limits": {"cpus": 0.5, "memory": 256 << 20, "pids": 64, "disk": None, "received": 1_000_000, "sent": None},
-    "samples": [[float(moment), *[1.0] * 15] for moment in range(20)],
+    "fields": list(Sample._fields),
+    "samples": [[float(moment), *[1.0] * (len(Sample._fields) - 1)] for moment in range(20)],
     "marks": [],
     "cells": [],
     "network": [],

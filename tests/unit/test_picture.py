@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cellhold_kernel.widgets.painter import Painter
+from cellhold_kernel.widgets.sampler import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,8 @@ SNAPSHOT: dict[str, Any] = {
     "state": "running",
     "about": "image host · network bridge",
     "limits": {"cpus": 0.5, "memory": 256 << 20, "pids": 64, "disk": None, "received": 1_000_000, "sent": None},
-    "samples": [[float(moment), *[1.0] * 15] for moment in range(20)],
+    "fields": list(Sample._fields),
+    "samples": [[float(moment), *[1.0] * (len(Sample._fields) - 1)] for moment in range(20)],
     "marks": [{"time": 5.0, "kind": "oom"}],
     "cells": [{"begin": 2.0, "end": None}],
     "network": [],

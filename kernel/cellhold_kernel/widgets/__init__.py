@@ -6,6 +6,6 @@ sampler.py    what the container uses, over time, and by cell
 panel.py      the panel: what is sent to its views, and what their buttons do; views.py: whole, compact, or a part of it
 inspector.py      what is to be seen of layers, found out by a process (looking.py); stack.py: the layers themselves
 standalone.py      the panel of a container that a plain notebook on the host has made
-panel.js      the view, an anywidget module; panel.css its looks
+js/           the view, in modules that bundle.py joins; panel.css its looks
 report.py     the same as text; picture.py as a picture, in a process of its own: for notebooks that are only read
 """

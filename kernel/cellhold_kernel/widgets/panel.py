@@ -96,7 +96,7 @@ class Panel:
     # ---------------------------------------------------------------------------------------------------------------- from views
 
     def said(self, face: Face, content: Mapping[str, Any]) -> None:
-        """A view of the face has sent this (panel.js)."""
+        """A view of the face has sent this (js/panel.js)."""
         view, do = (face.id, str(content.get("view"))[:_WORD_MOST]), str(content.get("do"))
         if do == "hello":
             self._tell_changes()  # to the others: this one gets all, and from then on what changes
@@ -148,7 +148,7 @@ class Panel:
 
     def snapshot(self) -> dict[str, Any]:
         """All that a view shows, as JSON has it."""
-        return {**self._heading(), "samples": sampler.plain(self.sampler.samples()), **self._below(), "steps": self._steps()}
+        return {**self._heading(), **sampler.encode(self.sampler.samples()), **self._below(), "steps": self._steps()}
 
     def _heading(self) -> dict[str, Any]:
         kernel = self._kernel

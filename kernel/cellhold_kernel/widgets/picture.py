@@ -12,13 +12,15 @@ import time
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from cellhold_kernel.widgets.report import decoded_samples
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 USE, LIMIT, AREA, HELD, OOM = "#0072b2", "#b84a00", "#56b4e9", "#e69f00", "#cc79a7"
 _WINDOW_SECONDS = 300
 _CHARTS_INCHES, _NETWORK_INCHES = 2.2, 1.0
-_WIDE = 680  # of a network's drawing, in panel.js's units
+_WIDE = 680  # of a network's drawing, in the units of js/network.js
 _NETWORKS_MOST = 4
 _LINE_MOST = 190  # letters
 
@@ -43,13 +45,13 @@ def drawer() -> Callable[[Mapping[str, Any]], bytes]:
         mebibyte = 1 << 20
         limits = shown["limits"]
         charts = [
-            ("CPU", 1, limits["cpus"], 1, "cores"),
-            ("Memory", 2, limits["memory"], mebibyte, "MiB"),
-            ("Processes", 6, limits["pids"], 1, ""),
-            ("Writable layer", 7, limits["disk"], mebibyte, "MiB"),
+            ("CPU", "cpu", limits["cpus"], 1, "cores"),
+            ("Memory", "memory", limits["memory"], mebibyte, "MiB"),
+            ("Processes", "pids", limits["pids"], 1, ""),
+            ("Writable layer", "disk", limits["disk"], mebibyte, "MiB"),
         ]
         if shown["network"]:
-            charts += [("Received", 13, limits["received"], mebibyte, "MiB/s"), ("Sent", 14, limits["sent"], mebibyte, "MiB/s")]
+            charts += [("Received", "received", limits["received"], mebibyte, "MiB/s"), ("Sent", "sent", limits["sent"], mebibyte, "MiB/s")]
         networks = shown["network"][:_NETWORKS_MOST]
         heights = [_CHARTS_INCHES, *[_NETWORK_INCHES] * len(networks)]
         figure = plt.figure(figsize=(11, sum(heights)), dpi=80, layout="constrained")
@@ -57,15 +59,16 @@ def drawer() -> Callable[[Mapping[str, Any]], bytes]:
         axes = upper.subplots(1, len(charts))
         for part, network in zip(below, networks, strict=True):
             _network(part.subplots(), network)
-        end = shown["samples"][-1][0] if shown["samples"] else time.time()
-        samples = [sample for sample in shown["samples"] if sample[0] >= end - _WINDOW_SECONDS]
-        begin = min(samples[0][0] if samples else end, end - 10)
-        for axis, (name, at, limit, factor, unit) in zip(
+        samples = decoded_samples(shown)
+        end = samples[-1]["time"] if samples else time.time()
+        samples = [sample for sample in samples if sample["time"] >= end - _WINDOW_SECONDS]
+        begin = min(samples[0]["time"] if samples else end, end - 10)
+        for axis, (name, field, limit, factor, unit) in zip(
             axes,
             charts,
             strict=True,
         ):
-            _chart(axis, samples, end, begin, name=name, at=at, limit=limit and limit / factor, factor=factor, unit=unit)
+            _chart(axis, samples, end, begin, name=name, field=field, limit=limit and limit / factor, factor=factor, unit=unit)
             _cells(axis, shown, end, begin)
             for mark in shown["marks"]:
                 if mark["time"] >= begin and mark["kind"] == "oom":
@@ -85,17 +88,17 @@ def drawer() -> Callable[[Mapping[str, Any]], bytes]:
 
 def _chart(  # noqa: PLR0913  # a chart's properties
     axis: Any,
-    samples: Sequence[Sequence[Any]],
+    samples: Sequence[Mapping[str, Any]],
     end: float,
     begin: float,
     *,
     name: str,
-    at: int,
+    field: str,
     limit: float | None,
     factor: int,
     unit: str,
 ) -> None:
-    known = [(sample[0] - end, sample[at] / factor) for sample in samples if sample[at] is not None]
+    known = [(sample["time"] - end, sample[field] / factor) for sample in samples if sample[field] is not None]
     now = f"{known[-1][1]:.2f}".rstrip("0").rstrip(".") if known else "not measured"
     against = f" / {round(limit, 2):g}" if limit and known else ""
     axis.set_title(f"{name}  {now}{against} {unit if known else ''}", fontsize=8, loc="left")
@@ -105,25 +108,25 @@ def _chart(  # noqa: PLR0913  # a chart's properties
     axis.set_xlabel("seconds", fontsize=7)
     if known:
         axis.plot(*zip(*known, strict=True), color=USE, linewidth=1.3)
-    if at == 2:  # noqa: PLR2004  # memory: what of it is no page cache
-        part = [(sample[0] - end, sample[3] / factor) for sample in samples if sample[3] is not None]
+    if field == "memory":
+        part = [(sample["time"] - end, sample["working"] / factor) for sample in samples if sample["working"] is not None]
         if part:
             axis.fill_between(*zip(*part, strict=True), color=AREA, alpha=0.3, linewidth=0)
     if limit:
         axis.axhline(limit, color=LIMIT, linestyle="--", linewidth=1)
     top = max([limit or 0, *(value for _, value in known)], default=1)
     axis.set_ylim(0, top * 1.12 or 1)
-    if at == 1:
+    if field == "cpu":
         for sample, last in zip(samples[1:], samples, strict=False):
-            if sample[8]:
-                axis.axvspan(last[0] - end, sample[0] - end, color=HELD, alpha=0.25, linewidth=0)
+            if sample["throttled"]:
+                axis.axvspan(last["time"] - end, sample["time"] - end, color=HELD, alpha=0.25, linewidth=0)
     for sample, last in zip(samples[1:], samples, strict=False):
-        if sample[9]:
-            axis.axvspan(last[0] - end, sample[0] - end, color="#888888", alpha=0.3, linewidth=0)
+        if sample["paused"]:
+            axis.axvspan(last["time"] - end, sample["time"] - end, color="#888888", alpha=0.3, linewidth=0)
 
 
 def _network(axis: Any, one: Mapping[str, Any]) -> None:
-    """As wires() of panel.js."""
+    """As wires() of js/network.js."""
     axis.set_axis_off()
     axis.set_xlim(0, _WIDE)
     axis.set_ylim(92, 0)

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _CELLS = 20
-_AT = {"cpu": 1, "memory": 2, "pids": 6, "disk": 7, "received": 13, "sent": 14}
 
 
 def text(shown: Mapping[str, Any]) -> str:
@@ -28,8 +27,13 @@ def text(shown: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def decoded_samples(snapshot: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the samples of a snapshot (`sampler.encode`), each by the names of sampler.Sample."""
+    return [dict(zip(snapshot["fields"], values, strict=True)) for values in snapshot["samples"]]
+
+
 def _uses(shown: Mapping[str, Any]) -> Iterator[str]:
-    samples, limits = shown["samples"], shown["limits"]
+    samples, limits = decoded_samples(shown), shown["limits"]
     rows: list[tuple[str, str, float | None, Callable[[Any], str]]] = [
         ("cpu", "CPU", limits["cpus"], lambda value: f"{value:.2f} cores"),
         ("memory", "memory", limits["memory"], units.size),
@@ -39,7 +43,7 @@ def _uses(shown: Mapping[str, Any]) -> Iterator[str]:
     if shown["network"]:
         rows += [(name, name, limits[name], lambda value: f"{units.size(int(value))}/s") for name in ("received", "sent")]
     for name, title, limit, tell in rows:
-        known = [sample[_AT[name]] for sample in samples if sample[_AT[name]] is not None]
+        known = [sample[name] for sample in samples if sample[name] is not None]
         if not known:
             yield f"  {title:<16}not measured"
             continue

@@ -261,6 +261,6 @@ def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
 
 
-def plain(samples: Sequence[Sample]) -> list[list[float | int | None]]:
-    """For JSON."""
-    return [list(sample) for sample in samples]
+def encode(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Samples for JSON: `fields`, and a list for each sample with its values in that order."""
+    return {"fields": list(Sample._fields), "samples": [list(sample) for sample in samples]}

@@ -17,7 +17,6 @@ import asyncio
 import uuid
 from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -29,7 +28,7 @@ from cellhold.spec.lifecycle import State
 from cellhold_kernel.engine.controls import Controls
 from cellhold_kernel.gate.images import Names
 from cellhold_kernel.settings.policy import Policy
-from cellhold_kernel.widgets import report
+from cellhold_kernel.widgets import bundle, report
 from cellhold_kernel.widgets.panel import Panel
 from cellhold_kernel.widgets.views import KINDS
 
@@ -50,8 +49,8 @@ class ContainerPanel(anywidget.AnyWidget):
     Raises KeyError for a kind that there is not.
     """
 
-    _esm = Path(__file__).with_name("panel.js")
-    _css = Path(__file__).with_name("panel.css")
+    _esm = bundle.module()
+    _css = bundle.style()
     parts = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
     def __init__(self, container: Container | Detached, kind: str = "panel") -> None:

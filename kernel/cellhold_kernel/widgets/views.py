@@ -1,13 +1,13 @@
 """The widgets that people put into a notebook: the panel, whole, compact or in parts. Each is a face of the one model (panel.py).
 
-A face's id is fixed, so that a notebook that is opened again finds it; `parts` says what panel.js draws.
+A face's id is fixed, so that a notebook that is opened again finds it; `parts` says what js/panel.js draws.
 """
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cellhold_kernel.widgets import bundle
 from cellhold_kernel.widgets.saved import PREFIX
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _ANYWIDGET = ">=0.9.0 <1.0.0"
 
 
 class Kind(NamedTuple):
-    """parts: of panel.js, from top to bottom; has_picture: whether a picture says much of what it shows."""
+    """parts: of js/panel.js, from top to bottom; has_picture: whether a picture says much of what it shows."""
 
     parts: tuple[str, ...]
     has_picture: bool
@@ -45,7 +45,6 @@ class Face:
 
     def state(self) -> dict[str, Any]:
         """An anywidget's: the module that draws it, and which parts."""
-        here = resources.files("cellhold_kernel.widgets")
         module = {"_module": "anywidget", "_module_version": _ANYWIDGET}
         return {
             **{f"_model{key}": value for key, value in {**module, "_name": "AnyModel"}.items()},
@@ -53,8 +52,8 @@ class Face:
             "_view_count": None,
             "_dom_classes": [],
             "_anywidget_id": "cellhold_kernel.widgets.Panel",
-            "_esm": (here / "panel.js").read_text(encoding="utf-8"),
-            "_css": (here / "panel.css").read_text(encoding="utf-8"),
+            "_esm": bundle.module(),
+            "_css": bundle.style(),
             "parts": list(self.kind.parts),
         }
 
