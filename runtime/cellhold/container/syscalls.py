@@ -9,7 +9,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from cellhold.init.prepare import SHARED, WIRED
-from cellhold.init.steps import is_kernels
+from cellhold.init.steps import is_kernels, may_mount
 from cellhold.linux import mount, process
 from cellhold.linux.capabilities import NUMBERS
 
@@ -52,6 +52,9 @@ def calls(plan: Plan) -> dict[str, tuple[str, ...]]:
         ],
         "rootfs.pivot": ["fchdir(new root)", 'pivot_root(".", ".")', 'umount2(".", MNT_DETACH)', 'chdir("/")'],
         "user.shares": [f'write("/proc/sys/user/{name}", "{value}")' for name, value in plan["maxima"].items()],
+        "rootfs.lock": ["unshare(CLONE_NEWUSER|CLONE_NEWNS) in a child", "setns(its /proc/self/ns/mnt, CLONE_NEWNS)"]
+        if may_mount(plan)
+        else [],
         "rootfs.hide": [
             *(f'openat2("{path}", RESOLVE_NO_SYMLINKS) -> move_mount(/dev/null or an empty tmpfs)' for path in plan["masked"]),
             *(f'mount_setattr("{path}", AT_RECURSIVE, MOUNT_ATTR_RDONLY)' for path in plan["read_only_paths"]),

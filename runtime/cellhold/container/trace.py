@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellhold.init.prepare import OWN, SHARED, WIRED
-from cellhold.init.steps import is_kernels
+from cellhold.init.steps import is_kernels, may_mount
 from cellhold.linux.capabilities import NUMBERS
 from cellhold.rootfs.plan import NAMESPACES
 from cellhold.spec.units import duration, rate, size
@@ -50,6 +50,7 @@ def details(plan: Plan) -> dict[str, str]:
         "rootfs.volumes": _volumes(plan),
         "rootfs.pivot": "pivot_root: the layers are / now; the machine's own root is unmounted",
         "user.shares": "a share of what the kernel counts for you" if plan["maxima"] else "nobody else's ids: nothing to share",
+        "rootfs.lock": "setns: a copy of the mounts, in which no cover can be unmounted" if may_mount(plan) else "it may not mount",
         "rootfs.hide": f"{len(plan['masked'])} paths of /proc and /sys covered, {len(plan['read_only_paths'])} read-only",
         **_NETWORK[plan["network"]],
         "security.capabilities": f"no_new_privs; new session keyring; {len(kept)} of 41 capabilities kept: {' '.join(kept)}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _socket
 import os
 import stat
+from struct import unpack
 
 from cellhold.init import shares
 from cellhold.init.covers import cover_bind, cover_overlay
@@ -36,6 +37,7 @@ _IN_ROOT = mount.RESOLVE_IN_ROOT | mount.RESOLVE_NO_MAGICLINKS
 _EPERM, _ECONNABORTED = 1, 103
 _FIRST_PORT = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 _CAP_KILL, _CAP_SETGID, _CAP_SETUID = 5, 6, 7
+_CAP_SYS_ADMIN = 21
 
 
 class Becoming:
@@ -294,6 +296,41 @@ def hide_paths(now: Becoming) -> None:
     os.close(now.root)
 
 
+def may_mount(plan: Plan) -> bool:
+    """Whether the program may mount and unmount."""
+    return bool(plan["bounding"] >> _CAP_SYS_ADMIN & 1)
+
+
+def lock_mounts(now: Becoming) -> None:
+    """Where the program may unmount: enter a copy of our mount namespace, in which what covers /proc and /sys cannot be taken away.
+
+    What a lesser mount namespace has got from another is locked together there: nothing of it can be unmounted, remounted with less, or
+    looked under, and no new proc or sysfs shows more (mount_namespaces(7)). The copy belongs to a user namespace below ours, made
+    for it, which nobody is in. No process stays in the one that is not locked.
+    """
+    if not may_mount(now.plan):
+        return
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            process.unshare(process.CLONE_NEWUSER | process.CLONE_NEWNS)
+            send_descriptors(theirs, [os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)])
+        except OSError as error:
+            theirs.send(str(error.errno).encode())
+        finally:
+            os._exit(0)
+    theirs.close()
+    words, ancillary, _flags, _address = ours.recvmsg(16, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
+    os.waitpid(pid, 0)
+    ours.close()
+    if not ancillary:
+        raise OSError(int(words or b"5"), "CAP_SYS_ADMIN needs a further user namespace, which locks the mounts")
+    (fd,) = unpack("i", ancillary[0][2])
+    process.setns(fd, process.CLONE_NEWNS)
+    os.close(fd)
+
+
 def take_shares(now: Becoming) -> None:
     """Without root: be content with a share of what the kernel counts for the user (shares.py)."""
     shares.hold(now.plan["maxima"])
@@ -351,6 +388,7 @@ STEPS: tuple[tuple[str, Callable[[Becoming], None]], ...] = (
     ("user.shares", take_shares),
     ("network.loopback", loopback),
     ("rootfs.hide", hide_paths),
+    ("rootfs.lock", lock_mounts),
     ("network.await", await_network),
     ("security.capabilities", drop_privileges),
     ("security.seccomp", filter_syscalls),
