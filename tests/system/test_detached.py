@@ -350,7 +350,7 @@ def test_logs_can_be_cut_followed_and_stamped(busybox_root: Path) -> None:
         moment = stamped[1].split()[0]
         assert command("logs", "--since", moment, "talk").stdout == "2\n3\nend"
         assert command("logs", "--until", moment, "talk").stdout == "1\n2\n"
-        assert command("logs", "--since", "yesterday", "talk").returncode == 125
+        assert command("logs", "--since", "yesterday", "talk").returncode == 1
 
 
 def test_a_log_is_bounded_and_what_follows_it_misses_nothing(busybox_root: Path) -> None:
@@ -530,20 +530,20 @@ def test_a_hundred_at_once(busybox_root: Path) -> None:
         ("stop nosuch", 1, "there is no such container"),
         ("rm nosuch", 1, "there is no such container"),
         ("exec nosuch true", 125, "there is no such container"),
-        ("logs nosuch", 125, "there is no such container"),
-        ("rename nosuch other", 125, "there is no such container"),
-        ("volume inspect nosuch", 125, "there is no such volume"),
+        ("logs nosuch", 1, "there is no such container"),
+        ("rename nosuch other", 1, "there is no such container"),
+        ("volume inspect nosuch", 1, "there is no such volume"),
         ("volume rm nosuch", 1, "there is no such volume"),
         ("volume create -x", 125, "-x"),
-        ("volume create a/b", 125, "name='a/b'"),
+        ("volume create a/b", 1, "name='a/b'"),
         ("create --name a/b host true", 125, "name='a/b'"),
         ("create -v ./x host true", 125, "cannot mount './x'"),
         ("create --memory -5 host true", 125, "memory=-5"),
         ("create --cidfile /etc/passwd host true", 125, "cidfile=/etc/passwd: File exists"),
         ("run --rm --restart always host true", 125, "--restart always with --rm"),
         ("run -it host true", 125, "not a terminal"),
-        ("events -f nosuch=1", 125, "filter=nosuch=1"),
-        ("attach --detach-keys ctrl-1 x", 125, "no such container"),
+        ("events -f nosuch=1", 1, "filter=nosuch=1"),
+        ("attach --detach-keys ctrl-1 x", 1, "no such container"),
     ],
 )
 def test_a_mistake_is_one_sentence(words: str, status: int, told: str) -> None:

@@ -1,7 +1,8 @@
 """The `cellhold` command: parse, call, print. The only place that exits; docker's grammar and exit codes.
 
-    0..124, 128..255  the program's own status     125  Cellhold could not make the container
+    0..124, 128..255  the program's own status     125  Cellhold could not make the container, or the command line is wrong
     126  the program cannot be executed            127  there is no such program            137  killed (128 + SIGKILL)
+    1    any other command could not do what it was to do
 
 Subcommands of other packages come by the entry point group `cellhold.commands` (`cellhold kernel install ...`).
 """
@@ -23,7 +24,8 @@ from cellhold.errors import CellholdError, CommandNotRun
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FAILED = 125
+WRONG_LINE, NOT_STARTED, FAILED = 125, 125, 1
+STARTING = ("run", "create", "exec")  # the commands whose status may be a program's own
 MODULES = {  # of this package, in the order of --help; the commands that each adds
     "run": ("run", "create"),
     "lifecycle": ("start", "stop", "restart", "kill", "pause", "unpause", "wait", "rm", "rename", "update"),
@@ -50,7 +52,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and where to read how it is right."""
-        self.exit(FAILED, f"cellhold: {message}\nhint: see '{self.prog} --help'\n")
+        self.exit(WRONG_LINE, f"cellhold: {message}\nhint: see '{self.prog} --help'\n")
 
 
 def parser(wanted: str = "") -> Parser:
@@ -87,7 +89,9 @@ def _run(argv: Sequence[str] | None) -> int:
     except (CellholdError, OSError) as failure:
         error = explain(_sentence(failure))
         say(sentences(error))
-        return error.status if isinstance(error, CommandNotRun) else FAILED
+        if isinstance(error, CommandNotRun):
+            return error.status
+        return NOT_STARTED if words[0] in STARTING else FAILED
     except KeyboardInterrupt:
         return 130
     return status
