@@ -246,6 +246,35 @@ def test_a_full_disk_for_its_output_is_one_sentence(busybox_root: Path) -> None:
         assert process.stderr.read() == b"cellhold: cannot write the program's output: No space left on device\n"
 
 
+@pytest.mark.parametrize("words", ["load", "import -", "build -f - .", "cp - nosuch:/", "system prune"])
+def test_a_closed_standard_input_is_an_empty_one(words: str, tmp_path: Path) -> None:
+    line = cellhold(*words.split())
+    ran, other = (
+        subprocess.run(["sh", "-c", f'"$@" {how}', "sh", *line], capture_output=True, text=True, check=False, cwd=tmp_path)
+        for how in ("<&-", "</dev/null")
+    )
+    assert (ran.returncode, ran.stderr) == (other.returncode, other.stderr)
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "name"), [("run --rm --env-file /dev/zero host true", "env-file=/dev/zero"), ("build -f - .", "standard input")]
+)
+def test_a_file_that_never_ends_is_refused(words: str, name: str, tmp_path: Path) -> None:
+    with open("/dev/zero", "rb") as zeros:
+        ran = subprocess.run(
+            ["sh", "-c", 'ulimit -v 4000000; exec "$@"', "sh", *cellhold(*words.split())],
+            stdin=zeros, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60,
+        )  # fmt: skip
+    assert ran.stderr.startswith(f"cellhold: cannot read {name}: it is larger than 4 MiB\n"), ran.stderr
+
+
+def test_variables_come_from_a_pipe_too() -> None:
+    line = '"$@" --env-file <(echo A=piped) host sh -c "echo \\$A"'
+    ran = subprocess.run(["bash", "-c", line, "bash", *cellhold("run", "--rm")], capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr) == ("piped\n", "")
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_standard_streams_are_as_if_nobody_listened(busybox_root: Path, closed: str) -> None:
     line = f'"$@" {closed}'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from cellhold import cgroups
 from cellhold.container import launcher as launch
 from cellhold.container.container import Container
 from cellhold.container.recovery import sweep
+from cellhold.init.launcher import received
 from cellhold.spec.limits import Limits
 from cellhold.spec.outcome import Why
 from cellhold.store.home import open_home
@@ -214,6 +216,14 @@ def test_what_fails_half_way_leaves_nothing(busybox_root: Path) -> None:
         Container.create(spec(busybox_root, "true", limits=limits))
     assert not list(open_home().containers.iterdir())
     assert not list(open_home().ids.iterdir())
+
+
+def test_a_caller_that_ends_with_something_unread_has_ended_like_others() -> None:
+    ours, callers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        ours.send(b"started")
+        callers.close()
+        assert received(ours) == (b"", [])  # the launcher clears up after it; the kernel's answer is ECONNRESET
 
 
 def test_ten_processes_at_once_do_not_disturb_each_other(busybox_root: Path) -> None:

@@ -12,6 +12,7 @@ from cellhold.layer.copy import Directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import BinaryIO
 
 WHERE = "the build context"
 _IGNORE = ".dockerignore"
@@ -79,11 +80,16 @@ def text(path: Path, *, follow: bool = True) -> str:
     """A Dockerfile or .dockerignore. follow: it may be a link. Raises InvalidSpec."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)), "rb") as file:
-            data = file.read(_MOST_BYTES + 1)
+            return read(file, str(path))
     except OSError as error:
         raise InvalidSpec(f"cannot read {path}: {error.strerror}", hint="-f FILE names another one") from error
+
+
+def read(file: BinaryIO, name: str) -> str:
+    """The same of an open file. Raises InvalidSpec for one that is too large, OSError."""
+    data = file.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:
-        raise InvalidSpec(f"cannot read {path}: it is larger than {_MOST_BYTES >> 20} MiB")
+        raise InvalidSpec(f"cannot read {name}: it is larger than {_MOST_BYTES >> 20} MiB")
     return data.decode("utf-8", "replace")
 
 

@@ -114,7 +114,7 @@ def _dockerfile(arguments: argparse.Namespace) -> tuple[str, str, Path | None]:
             f"cannot build {arguments.context}: the context is a directory in this version", hint="cellhold build -f - DIR < Dockerfile"
         )
     if arguments.file == "-":
-        return sys.stdin.read(), "Dockerfile", None
+        return context.read(sys.stdin.buffer, "standard input"), "Dockerfile", None
     path = Path(arguments.file) if arguments.file else Path(arguments.context) / "Dockerfile"
     return context.text(path), str(path), path
 

@@ -184,6 +184,6 @@ def keep_standard_streams() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    for name, fd in (("stdout", STDOUT), ("stderr", STDERR)):
+    for name, fd, mode in (("stdin", STDIN, "r"), ("stdout", STDOUT, "w"), ("stderr", STDERR, "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(fd, "w", encoding="utf-8", closefd=False))  # noqa: SIM115  # a descriptor; for the rest of our life
+            setattr(sys, name, open(fd, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # a descriptor; for the rest of our life

@@ -28,7 +28,7 @@ def reading(name: str | None) -> Iterator[BinaryIO]:
         return
     try:
         file = Path(str(name)).open("rb")  # noqa: SIM115  # what goes wrong in the block below is not the file's
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+    except OSError as error:
         raise CellholdError(f"cannot read {name}: {os.strerror(error.errno or 0)}") from error
     with file:
         yield file

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cellhold.spec.spec import Mount
 
 _ULIMIT_MAXIMUM = (1 << 63) - 1  # of setrlimit(2): more is RLIM_INFINITY, for which there is a word
+_ENV_FILE_MAXIMUM = 4 << 20  # bytes
 _NOT_GIVEN: tuple[Any, ...] = (None, [], False, "none", "disk", "no", "auto")  # the defaults below
 
 
@@ -219,10 +220,14 @@ def label(text: str) -> tuple[str, str]:
 def env_file(path: str) -> Iterator[tuple[str, str]]:
     """The lines of an --env-file: NAME=VALUE, NAME for the caller's own value, # for people. Raises InvalidSpec."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        with open(path, "rb") as file:  # a pipe, of a shell's <(...), too
+            data = file.read(_ENV_FILE_MAXIMUM + 1)
+        text = data.decode()
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte, too
         raise InvalidSpec(f"cannot read env-file={path}: {getattr(error, 'strerror', None) or 'it is no text'}") from error
-    for line in lines:
+    if len(data) > _ENV_FILE_MAXIMUM:
+        raise InvalidSpec(f"cannot read env-file={path}: it is larger than {_ENV_FILE_MAXIMUM >> 20} MiB")
+    for line in text.splitlines():
         words = line.lstrip()
         if words and not words.startswith("#"):
             if " " in words.partition("=")[0].rstrip():

@@ -302,10 +302,13 @@ class Launcher:
 
 
 def received(channel: _socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:
-    """The next message and its descriptors; none of them where there was not room for all."""
-    words, ancillary, flags, _address = channel.recvmsg(
-        16384, _socket.CMSG_SPACE(MOST_DESCRIPTORS * _INT), _socket.MSG_CMSG_CLOEXEC | flags
-    )
+    """The next message and its descriptors; none of them where there was not room for all, neither where the other end is gone."""
+    try:
+        words, ancillary, flags, _address = channel.recvmsg(
+            16384, _socket.CMSG_SPACE(MOST_DESCRIPTORS * _INT), _socket.MSG_CMSG_CLOEXEC | flags
+        )
+    except ConnectionResetError:  # it was closed with something of ours unread (unix(7)): an end like others
+        return b"", []
     fds = [fd for _level, _kind, data in ancillary for fd in unpack(f"{len(data) // _INT}i", data[: len(data) // _INT * _INT])]
     if flags & _socket.MSG_CTRUNC:
         for fd in fds:
