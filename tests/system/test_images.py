@@ -234,6 +234,7 @@ def test_files_that_cannot_be_read_or_written_are_sentences(home: Home, referenc
     pull(reference, home=home)
     for words, sentence in (
         (["load", "-i", "/nonsuch.tar"], "cannot read /nonsuch.tar: No such file or directory"),
+        (["load", "-i", "a" * 6000], "a: File name too long"),
         (["import", "/nonsuch.tar"], "cannot read /nonsuch.tar: No such file or directory"),
         (["save", "-o", "/nonsuch/x.tar", reference], "cannot write /nonsuch/x.tar: No such file or directory"),
         (["save", "--format", "oci-dir", "-o", "/usr", reference], "cannot write /usr: File exists"),

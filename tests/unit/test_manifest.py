@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from cellhold.errors import ImageNotFound, ImageRefused
-from cellhold.image import config, manifest, mediatypes, writing
+from cellhold.image import config, fields, manifest, mediatypes, writing
 from cellhold.image.config import History
 from cellhold.image.descriptor import Descriptor
 from cellhold.image.manifest import Index, Manifest
@@ -276,3 +277,7 @@ def test_what_is_no_manifest_is_not_written() -> None:
     layer = Descriptor(media_type="text/plain", digest=ONE, size_bytes=5)
     with pytest.raises(ImageRefused, match=r"manifest.layers\[0\].mediaType"):
         writing.new_manifest(Descriptor(media_type=mediatypes.CONFIG, digest=TWO, size_bytes=2), [layer])
+
+
+def test_words_of_a_command_line_that_are_no_unicode_are_marked_in_what_is_written() -> None:
+    assert fields.canonical({"comment": os.fsdecode(b"caf\xe9")}) == b'{"comment":"caf\xef\xbf\xbd"}'

@@ -66,8 +66,8 @@ def load(arguments: argparse.Namespace) -> int:
     from cellhold.image.archive.loading import load as load_images  # noqa: PLC0415
 
     with ExitStack() as closing:
-        place = Path(arguments.input or "")
-        source = place if arguments.input and place.is_dir() else closing.enter_context(files.reading(arguments.input))
+        is_directory = os.path.isdir(arguments.input or "")  # not Path's, which raises for a name that is too long
+        source = Path(arguments.input) if is_directory else closing.enter_context(files.reading(arguments.input))
         tell = closing.enter_context(bars.shown("none" if arguments.quiet else "auto", sys.stdout))
         for image in load_images(source, tell=tell):
             print(image.name if arguments.quiet else f"Loaded image: {image.name}" if image.names else f"Loaded image ID: {image.id}")

@@ -7,6 +7,7 @@ understand differently: keys that appear twice, numbers that are none, texts tha
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _LARGEST = (1 << 63) - 1  # what OCI calls int64
 _TOLD_MOST = 120
+_SURROGATE = re.compile("[\ud800-\udfff]")  # bytes of a command line or a file name that are no UTF-8 (os.fsdecode)
 
 
 def told(value: object) -> str:
@@ -46,8 +48,12 @@ def read(raw: bytes, name: str, *, most_bytes: int) -> Field:
 
 
 def canonical(value: object) -> bytes:
-    """JSON in the form that everybody writes alike: no blanks, keys sorted, UTF-8 (OCI image-spec, considerations.md)."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    """JSON in the form that everybody writes alike: no blanks, keys sorted, UTF-8 (OCI image-spec, considerations.md).
+
+    What is no Unicode is U+FFFD, as docker has it.
+    """
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text).encode()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -168,24 +168,24 @@ def by_images(images: Iterable[StoredImage]) -> Referred:
 
 def by_builds(home: Home) -> Referred:
     """What the steps of builds refer to that can be read."""
-    blobs, layers = set(), set()
+    blobs: set[Digest] = set()
+    layers: set[Digest] = set()
     for taken in home.builds.all():
         if taken.digest is not None:
             blobs.add(taken.digest)
-        layers |= _with_those_below(taken.chain_id, home)
+        _add_with_those_below(taken.chain_id, layers, home)
     return Referred(blobs=frozenset(blobs), layers=frozenset(layers))
 
 
-def _with_those_below(chain: Digest | None, home: Home) -> set[Digest]:
-    found: set[Digest] = set()
-    while chain is not None and home.layers.has(chain):
+def _add_with_those_below(chain: Digest | None, found: set[Digest], home: Home) -> None:
+    """Add a layer and those below it, down to one that is there: a build has a chain as long as it has steps."""
+    while chain is not None and chain not in found and home.layers.has(chain):
         found.add(chain)
         try:
             parent = home.layers.facts(chain).parent
         except CellholdError:  # a damaged one
             break
         chain = Digest.parse(parent) if parent else None
-    return found
 
 
 def _names_to_take(text: str, found: StoredImage, *, force: bool) -> tuple[str, ...]:
