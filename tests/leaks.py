@@ -215,14 +215,15 @@ def network_devices(_table: Processes) -> frozenset[str]:
 
 
 def _foreign_devices(names: Collection[str]) -> Iterator[str]:
-    from cellhold.network import leases, networks  # noqa: PLC0415  # pyroute2, where there is a device at all
+    from cellhold.network import networks  # noqa: PLC0415  # where there is a device at all
+    from cellhold.network.model import device_name  # noqa: PLC0415
     from cellhold.store.home import Home  # noqa: PLC0415
 
     for store in _other_stores():
         prefix = f"ch{networks.key(Home(store))}-"
         yield from (name for name in names if name.startswith(prefix))
         for network in _names(store / "networks"):
-            yield from (leases.device(container, network) for container in _names(store / "containers"))
+            yield from (device_name(container, network) for container in _names(store / "containers"))
 
 
 def _names(directory: Path) -> list[str]:

@@ -15,6 +15,7 @@ from smallworld import enter
 from cellhold.container import launcher
 from cellhold.linux import process
 from cellhold.network import networks
+from cellhold.network.words import BRIDGE
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def store(*, dns: str) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CELLHOLD_HOME", place)
         launcher.shutdown()
-        networks.create(networks.DEFAULT, open_home(), dns=[dns])
+        networks.create(BRIDGE, open_home(), dns=[dns])
         try:
             yield Path(place)
         finally:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from smallworld import World
 
     from boxes import Ran
+    from cellhold.network.model import Lease
 
 pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups", "bridge-networks")
 
@@ -65,7 +66,7 @@ def asked(address: str, port: int) -> str:
         return one.makefile().readline()
 
 
-def lease(box: Container) -> leases.Lease:
+def lease(box: Container) -> Lease:
     return next(one for _network, one in leases.every(open_home()) if one.container == box.id)
 
 

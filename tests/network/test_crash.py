@@ -16,6 +16,7 @@ from smallworld import output
 from boxes import cellhold, command, environment, eventually, run, started
 from cellhold.container.recovery import sweep
 from cellhold.network import dns, leases, networks
+from cellhold.network.words import BRIDGE
 from cellhold.spec.spec import Port, Spec
 from cellhold.store import record
 from cellhold.store.home import open_home
@@ -104,7 +105,7 @@ def test_a_name_server_that_is_killed_is_replaced_by_the_next_container_and_what
 def test_who_comes_as_a_name_server_goes_finds_its_address_free(way: str) -> None:
     """Each comes as soon as it can know that the one before is gone: its lock is free."""
     home, count = open_home(), 25
-    network = networks.find(networks.DEFAULT, home)
+    network = networks.find(BRIDGE, home)
     address = ("ip", "address", "add", f"{network.gateway}/32", "dev", "lo")  # whatever becomes of the bridge
     output(*address)
     try:
@@ -141,7 +142,7 @@ def test_a_detached_one_whose_monitor_and_keeper_are_killed_leaves_its_network_t
         os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: not os.path.exists(f"/proc/{inside}"))
     assert eventually(lambda: "Exited" in command("ps", "-a").stdout), command("ps", "-a")
-    assert eventually(lambda: os.listdir(open_home().networks / f"{networks.DEFAULT}/leases") == [])
+    assert eventually(lambda: os.listdir(open_home().networks / f"{BRIDGE}/leases") == [])
     assert eventually(nothing_is_left)
     assert command("rm", "lost").returncode == 0
 

@@ -225,4 +225,4 @@ def test_a_container_cannot_change_the_rules() -> None:
 )
 def test_what_is_no_policy_is_refused(text: str) -> None:
     with pytest.raises(InvalidSpec, match="cannot use egress="):
-        egress.parsed(text)
+        egress.parse(text)

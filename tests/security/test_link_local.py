@@ -10,7 +10,8 @@ from smallworld import METADATA, output
 
 from boxes import eventually, run, started
 from cellhold.errors import InvalidSpec
-from cellhold.network import egress, leases, networks, veth
+from cellhold.network import egress, leases, networks
+from cellhold.network.model import hardware_address, link_local
 from cellhold.spec.spec import Spec
 from cellhold.store.home import open_home
 from outside import world
@@ -74,7 +75,7 @@ def test_with_egress_all_neither_the_host_nor_a_neighbour_answers_at_a_link_loca
             assert eventually(lambda: "up" in out.so_far)
             (lease,) = leases.of_container(box.id, open_home())
             gateway = networks.find("lab", open_home()).gateway
-            near = [veth.link_local(veth.hardware_address(address)) for address in (gateway, lease.address)]
+            near = [link_local(hardware_address(address)) for address in (gateway, lease.address)]
             assert answers(*(f"{address}%eth0:80" for address in near), network="lab") == []
             assert len(answers(f"{lease.address6}:80", network="lab")) == 2  # neighbours are found
     finally:
@@ -85,4 +86,4 @@ def test_with_egress_all_neither_the_host_nor_a_neighbour_answers_at_a_link_loca
 @pytest.mark.parametrize("place", [METADATA, f"{METADATA}:80", "169.254.0.0/16", "fe80::/10", "[fe80::1]:80"])
 def test_a_list_with_a_link_local_address_is_refused(place: str) -> None:
     with pytest.raises(InvalidSpec, match="is link-local, and a container reaches no such address"):
-        egress.parsed(f"allow=9.9.9.9,{place}")
+        egress.parse(f"allow=9.9.9.9,{place}")

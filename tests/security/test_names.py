@@ -28,7 +28,7 @@ from outside import store, world
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cellhold.network.leases import Lease
+    from cellhold.network.model import Lease
     from nameservers import Upstream
 
 pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups", "bridge-networks")
@@ -210,7 +210,7 @@ def test_an_answer_that_does_not_fit_is_cut_short_and_whole_over_a_stream() -> N
         network = networks.find("lab", home)
         with home.networks_locked():
             for number in range(count):  # as many containers, without their processes
-                leases.take(
+                leases.acquire(
                     network,
                     home,
                     container=f"{number:012x}",
@@ -226,7 +226,7 @@ def test_an_answer_that_does_not_fit_is_cut_short_and_whole_over_a_stream() -> N
         finally:
             with home.networks_locked():
                 for number in range(count):
-                    leases.give_back(f"{number:012x}", home)
+                    leases.release(f"{number:012x}", home)
 
 
 def test_the_second_network_of_a_container_brings_its_names_along() -> None:

@@ -26,6 +26,7 @@ from cellhold.container.recovery import sweep, tidy
 from cellhold.errors import CellholdError
 from cellhold.image import stored
 from cellhold.network import networks
+from cellhold.network.words import BRIDGE
 from cellhold.rootfs import volumes
 from cellhold.store.home import open_home
 from disks import fill, small_disk
@@ -51,6 +52,7 @@ from cellhold.container.detached import Detached
 from cellhold.errors import CellholdError
 from cellhold.image import tags
 from cellhold.network import networks
+from cellhold.network.words import BRIDGE
 from cellhold.rootfs import volumes
 from cellhold.spec.spec import Mount, Spec
 from cellhold.store.home import open_home
@@ -296,7 +298,7 @@ def home(tmp_path: Path, busybox_root: Path) -> Iterator[Home]:
         patch.setenv("CELLHOLD_HOME", str(store))
         assert main(["import", str(tmp_path / "root.tar"), "base:1"]) == 0
         made = open_home()
-        networks.find(networks.DEFAULT, made)
+        networks.find(BRIDGE, made)
         yield made
         for one in inventory.listed(made):
             Detached(one.id, made).remove(force=True)

@@ -14,7 +14,8 @@ import pytest
 import leaks
 import outside
 from cellhold.container import launcher
-from cellhold.network import leases, networks
+from cellhold.network import networks
+from cellhold.network.model import device_name
 from cellhold.store.home import Home
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def test_a_mount_is_not_ours_if_it_lies_in_a_test_of_another_session(elsewhere: 
 @pytest.mark.parametrize("kind", ["bridge", "veth"])
 def test_a_network_device_is_reported_unless_another_store_has_its_network(elsewhere: Path, kind: str) -> None:
     home = Home(elsewhere)
-    name = f"ch{networks.key(home)}-01234567" if kind == "bridge" else leases.device("leaktest", "lab")
+    name = f"ch{networks.key(home)}-01234567" if kind == "bridge" else device_name("leaktest", "lab")
     with outside.world():
         before = take()
         subprocess.check_call(["ip", "link", "add", name, "type", "bridge"])

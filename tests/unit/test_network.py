@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cellhold.errors import InvalidSpec, NetworkNotFound, NotAllowed
-from cellhold.network import egress, firewall, leases, networks, ports
+from cellhold.network import egress, egress_rules, firewall, leases, networks, ports
 from cellhold.spec.spec import Port, Spec
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cellhold.network.leases import Lease
-    from cellhold.network.networks import Network
+    from cellhold.network.model import Lease, Network
     from cellhold.store.home import Home
 
 
@@ -27,7 +26,7 @@ def home(tmp_path: Path) -> Home:
 
 def take(network: Network, home: Home, number: int, **values: object) -> Lease:
     wanted = {"names": (f"n{number}",), "ports": (), "policy": "all", "is_raw": False, **values}
-    return leases.take(network, home, container=f"{number:012x}", **wanted)  # type: ignore[arg-type]
+    return leases.acquire(network, home, container=f"{number:012x}", **wanted)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +42,7 @@ def take(network: Network, home: Home, number: int, **values: object) -> Lease:
     ],
 )
 def test_ports_are_docker_s(text: str, expected: list[tuple[str, int | None, int, str]]) -> None:
-    assert [(port.address, port.host, port.container, port.protocol) for port in ports.parsed(text)] == expected
+    assert [(port.address, port.host, port.container, port.protocol) for port in ports.parse(text)] == expected
 
 
 @pytest.mark.parametrize(
@@ -72,7 +71,7 @@ def test_ports_are_docker_s(text: str, expected: list[tuple[str, int | None, int
 )
 def test_what_is_no_port_is_one_sentence(text: str) -> None:
     with pytest.raises(InvalidSpec, match=r"cannot (use publish=|publish )"):
-        ports.parsed(text)
+        ports.parse(text)
 
 
 def test_a_port_of_the_library_is_checked_as_well() -> None:
@@ -92,11 +91,11 @@ def test_a_port_of_the_library_is_checked_as_well() -> None:
     ],
 )
 def test_a_policy_is_told_as_it_is_written(text: str) -> None:
-    assert str(egress.parsed(text)) == text
+    assert str(egress.parse(text)) == text
 
 
 def test_names_are_met_whatever_their_case_and_a_star_is_what_lies_below() -> None:
-    plain, below = egress.parsed("allow=mirror.example,*.deep.example").places
+    plain, below = egress.parse("allow=mirror.example,*.deep.example").places
     assert egress.matches(plain, "MIRROR.example.")
     assert not egress.matches(plain, "a.mirror.example")
     assert egress.matches(below, "a.b.deep.example")
@@ -105,13 +104,13 @@ def test_names_are_met_whatever_their_case_and_a_star_is_what_lies_below() -> No
 
 
 def test_what_a_name_is_answered_with_is_let_in_but_no_place_that_no_name_should_mean() -> None:
-    policy = egress.parsed("allow=mirror.example:443,*.wide.example")
-    assert egress.learned(policy, "mirror.example", ["9.9.9.9"], 60).split() == (
+    policy = egress.parse("allow=mirror.example:443,*.wide.example")
+    assert egress_rules.learn(policy, "mirror.example", ["9.9.9.9"], 60).split() == (
         "add element inet cellhold named_services { 9.9.9.9 . 443 timeout 60s }".split()
     )
-    told = egress.learned(policy, "evil.wide.example", ["169.254.169.254", "127.0.0.1", "10.1.2.3"], 60)
+    told = egress_rules.learn(policy, "evil.wide.example", ["169.254.169.254", "127.0.0.1", "10.1.2.3"], 60)
     assert told == "add element inet cellhold named { 10.1.2.3 timeout 60s }\n"
-    assert egress.learned(policy, "other.example", ["9.9.9.9"], 60) == ""
+    assert egress_rules.learn(policy, "other.example", ["9.9.9.9"], 60) == ""
 
 
 _PUBLIC = ("python.org", "a.co.uk", "mirror.example.com", "home.arpa.evil.org")
@@ -127,26 +126,26 @@ _PRIVATE = ("10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1", "198.18.0.1",
 
 @pytest.mark.parametrize("name", [*_PUBLIC, *_SITES])
 def test_a_name_of_the_public_system_lets_public_addresses_in_and_one_of_the_site_private_ones_too(name: str) -> None:
-    policy = egress.parsed(f"allow={name}:80,*.{name}")
+    policy = egress.parse(f"allow={name}:80,*.{name}")
     for asked in (name, f"{name}.".upper(), *([f"a.{name}"] if "." in name else [])):
         good = ["9.9.9.9", "2620:fe::9", *(_PRIVATE if name in _SITES else ())]
-        script = egress.learned(policy, asked, [*_NEVER, *_PRIVATE, "9.9.9.9", "2620:fe::9"], 60)
+        script = egress_rules.learn(policy, asked, [*_NEVER, *_PRIVATE, "9.9.9.9", "2620:fe::9"], 60)
         assert {line.split()[6] for line in script.splitlines()} == set(good), asked
 
 
 def test_a_name_with_a_dot_within_a_label_is_not_below_another() -> None:
-    policy = egress.parsed("allow=*.github.io")
+    policy = egress.parse("allow=*.github.io")
     assert policy.allows_name("x.github.io")
     assert not policy.allows_name(r"evil\.github.io")
 
 
 def test_an_answer_lets_nothing_in_once_the_policy_is_another() -> None:
-    one, other = egress.parsed("allow=mirror.corp"), egress.parsed("allow=other.corp")
-    first, _, rest = egress.guarded(one, "add element").partition("\n")
+    one, other = egress.parse("allow=mirror.corp"), egress.parse("allow=other.corp")
+    first, _, rest = egress_rules.guard(one, "add element").partition("\n")
     words = first.split()
     assert (words[:-1], rest) == (["flush", "chain", "inet", "cellhold"], "add element")
-    assert f"chain {words[-1]} {{ }}" in egress.script(one, [])
-    assert words[-1] not in egress.script(other, [])
+    assert f"chain {words[-1]} {{ }}" in egress_rules.script(one, [])
+    assert words[-1] not in egress_rules.script(other, [])
 
 
 def test_addresses_are_given_out_in_turn_and_not_again_at_once(home: Home) -> None:
@@ -156,7 +155,7 @@ def test_addresses_are_given_out_in_turn_and_not_again_at_once(home: Home) -> No
     with pytest.raises(NotAllowed, match=r"cannot join network lab: all 5 addresses of 10.99.0.0/29 are taken"):
         take(network, home, 9)
     for number in (0, 1):
-        assert leases.give_back(f"{number:012x}", home) == [network]
+        assert leases.release(f"{number:012x}", home) == [network]
     assert take(network, home, 9).address == "10.99.0.2"
     assert {one.address for one in leases.of(network, home)} == {"10.99.0.2", "10.99.0.4", "10.99.0.5", "10.99.0.6"}
     assert leases.of_container("000000000009", home)[0].names == ("n9",)

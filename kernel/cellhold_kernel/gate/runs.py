@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cellhold.cli import options
 from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.linux.capabilities import DEFAULT
-from cellhold.network.networks import DEFAULT as BRIDGE
+from cellhold.network.words import BRIDGE
 from cellhold_kernel.gate import containers, mounts, networks, run_flags
 from cellhold_kernel.gate.granted import GrantedRun
 

@@ -6,8 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError, NotSupported
-from cellhold.network import NONE, egress
-from cellhold.network.ports import told
+from cellhold.network import NONE, egress, ports
 from cellhold.spec.spec import shares_network
 from cellhold_kernel.protocol.text import plain
 from cellhold_kernel.settings.visiting import proxied, straight
@@ -29,7 +28,7 @@ def change(session: Session, texts: Mapping[str, str]) -> str:
                 hint=f"%container {key}={text} makes a fresh one, without the variables",
             )
     session.restrict(texts["egress"])
-    return f"egress changed: {egress.parsed(texts['egress'])}"
+    return f"egress changed: {egress.parse(texts['egress'])}"
 
 
 def shown(session: Session) -> dict[str, str]:
@@ -66,7 +65,7 @@ def _rows(kernel: CellKernel) -> Iterator[tuple[str, str, str]]:
         yield "container", f"{lease.inside} {addresses}, its cable is {lease.device}", ""
         yield "host", f"{network.bridge} {network.gateway}", ""
         for port in lease.ports:
-            yield "published", told(port), straight(port)
+            yield "published", ports.format(port), straight(port)
             if path := proxied(port):
                 yield "", "through the notebook server (only for cells that you trust)", path
         yield "egress", lease.policy, ""

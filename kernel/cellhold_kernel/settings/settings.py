@@ -125,7 +125,7 @@ def _tmpfs(text: str, _key: str) -> tuple[Mount, ...]:
 
 
 def _ports(text: str, key: str) -> tuple[Port, ...]:
-    found = tuple(port for word in _words(text) for port in ports.parsed(word))
+    found = tuple(port for word in _words(text) for port in ports.parse(word))
     if beyond := next((port for port in found if port.address != LOOPBACK), None):
         raise InvalidSpec(
             f"cannot use {key}={text[:_SHOWN]}: a notebook publishes on {LOOPBACK} only, not on {beyond.address}",
@@ -135,7 +135,7 @@ def _ports(text: str, key: str) -> tuple[Port, ...]:
 
 
 def _egress(text: str, _key: str) -> str:
-    return str(egress.parsed(text))
+    return str(egress.parse(text))
 
 
 def _rate(text: str, key: str) -> int:

@@ -7,8 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import CellholdError
-from cellhold.network import NONE
-from cellhold.network.ports import told
+from cellhold.network import NONE, ports
 from cellhold.spec.lifecycle import State
 from cellhold.store import subids
 from cellhold_kernel.settings.visiting import proxied, straight
@@ -64,7 +63,7 @@ def _plain(one: Connection, refused: list[Refused]) -> dict[str, Any]:
         "inside": lease.inside,
         "address": lease.address,
         "address6": lease.address6,
-        "ports": [{"told": told(port), "straight": straight(port), "proxied": proxied(port)} for port in lease.ports],
+        "ports": [{"told": ports.format(port), "straight": straight(port), "proxied": proxied(port)} for port in lease.ports],
         "policy": lease.policy,
         "internal": network.internal,
         "received": one.received_packets,

@@ -107,7 +107,7 @@ def _row(known: Record, *, in_full: bool) -> dict[str, str]:
         "command": f'"{command}"',
         "created": ago(time.time() - known.created),
         "status": status(known),
-        "ports": ", ".join(ports.told(port) for lease in network.of(known, open_home()).leases() for port in lease.ports),
+        "ports": ", ".join(ports.format(port) for lease in network.of(known, open_home()).leases() for port in lease.ports),
         "names": known.name,
     }
 

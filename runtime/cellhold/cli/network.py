@@ -14,10 +14,13 @@ from cellhold.container import inventory
 from cellhold.container.recovery import sweep
 from cellhold.errors import CellholdError
 from cellhold.network import hotplug, leases, networks
+from cellhold.network.words import BRIDGE
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
     import argparse
+
+    from cellhold.network.model import Network
 
 _SHORT = 12
 
@@ -93,7 +96,7 @@ def show_list(arguments: argparse.Namespace) -> int:
     """A row for each."""
     home = open_home()
     with suppress(CellholdError):  # it is always there, but where it cannot be made now, or is damaged
-        networks.find(networks.DEFAULT, home)
+        networks.find(BRIDGE, home)
     found, broken = networks.every(home), networks.unreadable(home)
     damage.tell(broken)
     if arguments.quiet:
@@ -122,7 +125,7 @@ def inspect(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def inspected(network: networks.Network) -> dict[str, Any]:
+def inspected(network: Network) -> dict[str, Any]:
     """The object that `docker network inspect` prints."""
     pools = [{"Subnet": network.subnet, "Gateway": network.gateway}]
     if network.subnet6:

@@ -164,7 +164,7 @@ def spec(arguments: argparse.Namespace) -> Spec:
         restart=arguments.restart,
         health=health(arguments),
         network=arguments.network or network.default(),
-        ports=tuple(port for text in arguments.publish for port in ports.parsed(text)),
+        ports=tuple(port for text in arguments.publish for port in ports.parse(text)),
         aliases=tuple(arguments.network_alias),
         egress=arguments.egress,
         storage=arguments.storage,

@@ -6,7 +6,7 @@ import shutil
 
 from cellhold.doctor.feature import Feature, MissingError
 from cellhold.doctor.trial import trial
-from cellhold.network import veth
+from cellhold.network import sysctl
 from cellhold.network.kinds import usermode
 
 
@@ -17,7 +17,7 @@ def _usermode() -> str:
 
 
 def _ipv6() -> str:
-    if not veth.has_ipv6():
+    if not sysctl.has_ipv6():
         raise MissingError("/proc/sys/net/ipv6/conf/all/disable_ipv6 is not 0")
     return "yes"
 

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 
 from cellhold.network.kinds.base import Connection, NetworkKind
 from cellhold.network.kinds.none import NoNetwork
+from cellhold.network.words import BRIDGE, NONE, is_own
 from cellhold.spec.spec import shares_network
 from cellhold.store import durable, subids
 
@@ -41,9 +42,7 @@ if TYPE_CHECKING:
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 
-__all__ = ["NONE", "Connection", "NetworkKind", "check", "default", "is_own", "of", "open", "reclaim", "release"]
-
-NONE = "none"
+__all__ = ["BRIDGE", "NONE", "Connection", "NetworkKind", "check", "default", "is_own", "of", "open", "reclaim", "release"]
 
 
 def open(  # noqa: A001  # as tarfile.open
@@ -71,12 +70,7 @@ def check(spec: Spec, home: Home) -> None:
 
 def default() -> str:
     """Return the network of a container that is run by hand: CELLHOLD_NETWORK, else bridge where that works, else none."""
-    return os.environ.get("CELLHOLD_NETWORK") or ("bridge" if _leased().missing() is None else NONE)
-
-
-def is_own(word: str) -> bool:
-    """Whether a container has an address of its own on that."""
-    return word != NONE and not shares_network(word)
+    return os.environ.get("CELLHOLD_NETWORK") or (BRIDGE if _leased().missing() is None else NONE)
 
 
 def release(container: str, home: Home) -> None:

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from cellhold import helper
 from cellhold.errors import CellholdError, SetupFailed
-from cellhold.network import firewall, leases, networks, usermode_process, veth
-from cellhold.network.networks import Network
+from cellhold.network import bridge_device, firewall, leases, networks, usermode_process
+from cellhold.network.model import Network
 from cellhold.store import locks
 from cellhold.store.home import Home
 
@@ -62,7 +62,7 @@ def serve(network: Network, home: Home) -> None:
                 hint=_TAKEN,
             ) from error
         fds = [lock, datagrams.fileno(), streams.fileno()]
-        text = json.dumps(replace(network, labels={}).plain())
+        text = json.dumps(replace(network, labels={}).to_json())
         words = helper.python(__name__, text, *map(str, fds), bounds=helper.Bounds(memory_bytes=2 << 30))
         usermode_process.start(words, env={"CELLHOLD_HOME": str(home.root)}, pass_fds=fds)
 
@@ -119,7 +119,7 @@ def clear(home: Home) -> None:
 
     for network in networks.every(home):
         path = network.directory(home) / _LOCK
-        if (veth.is_there(network) or firewall.are_there(home)) and not leases.of(network, home):
+        if (bridge_device.is_there(network) or firewall.are_there(home)) and not leases.of(network, home):
             with suppress(BlockingIOError), locks.held(path, locks.file(path), wait=False):
                 take_away(network, home)
 

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from cellhold.network.leases import Lease
-    from cellhold.network.networks import Network
+    from cellhold.network.model import Lease, Network
     from cellhold.store.home import Home
 
 # Packets of one container to its name server, answered ones too: all containers' questions wait in one socket of that.
@@ -126,8 +125,8 @@ def add(network: Network, lease: Lease, home: Home) -> None:
         write(home)
 
 
-def told(network: Network, lease: Lease, home: Home) -> Iterator[str]:
-    """What lets one in, for people."""
+def describe(network: Network, lease: Lease, home: Home) -> Iterator[str]:
+    """Iterate over what add() does, for people."""
     return (f"nft: {line}" for line in _elements(table(home), [network], [lease]))
 
 
@@ -135,9 +134,9 @@ def write(home: Home) -> None:
     """Write all anew. The caller has the lock. Raises SetupFailed, NotSupported."""
     with home.written():
         _mark(home).touch()
-    known = list(leases.every(home))
-    used = {network.name: network for network, _lease in known}
-    nft.apply(script(table(home), networks.bridges(home), used.values(), [lease for _network, lease in known]))
+    members = list(leases.every(home))
+    used = {network.name: network for network, _lease in members}
+    nft.apply(script(table(home), networks.bridges(home), used.values(), [lease for _network, lease in members]))
 
 
 def are_there(home: Home) -> bool:
@@ -157,9 +156,9 @@ def _mark(home: Home) -> Path:
     return home.networks / ".rules"
 
 
-def script(name: str, bridges: str, used: Iterable[Network], given: Iterable[Lease]) -> str:
+def script(name: str, bridges: str, used: Iterable[Network], members: Iterable[Lease]) -> str:
     """The transaction that empties what there is, and fills it. bridges: what our bridges' names begin with, and a star."""
-    given = list(given)
+    members = list(members)
     routed = _ROUTED.format(
         table=name,
         bridges=bridges,
@@ -169,11 +168,11 @@ def script(name: str, bridges: str, used: Iterable[Network], given: Iterable[Lea
         link_local6=egress.LINK_LOCAL6,
     )
     lines = [*_emptied("inet", name), routed]
-    if any(lease.is_raw for lease in given):
+    if any(lease.is_raw for lease in members):
         lines += [*_emptied("bridge", name), _BRIDGED.format(table=name)]
     else:  # each packet would pass through it
         lines += [f"add table bridge {name}", f"delete table bridge {name}"]
-    return "\n".join([*lines, *_elements(name, used, given), ""])
+    return "\n".join([*lines, *_elements(name, used, members), ""])
 
 
 def _connections() -> int:
@@ -194,14 +193,14 @@ def _emptied(kind: str, name: str) -> Iterator[str]:
     yield f"flush table {kind} {name}"
 
 
-def _elements(name: str, used: Iterable[Network], given: Iterable[Lease]) -> Iterator[str]:
+def _elements(name: str, used: Iterable[Network], members: Iterable[Lease]) -> Iterator[str]:
     """Who is there."""
     for network in used:
         yield f"add element inet {name} gateways {{ {network.gateway} }}"
         yield f'add element inet {name} within {{ "{network.bridge}" . "{network.bridge}" }}'
         if network.internal:
             yield f'add element inet {name} closed {{ "{network.bridge}" }}'
-    for lease in given:
+    for lease in members:
         if lease.is_raw:
             yield f'add element bridge {name} ends {{ "{lease.device}" }}'
             yield f'add element bridge {name} members {{ "{lease.device}" . {lease.hardware_address} . {lease.address} }}'

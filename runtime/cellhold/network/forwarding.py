@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import ExitStack
 
-    from cellhold.network.usermode_process import Stack
+    from cellhold.network.usermode_process import Endpoint
     from cellhold.spec.spec import Port
 
 _BACKLOG = 4096
@@ -35,7 +35,7 @@ _SYN_SENT = 2  # tcp(7), TCP_INFO
 _EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 
-def start(at: Stack, ports: Sequence[Port], closing: ExitStack) -> int:
+def start(at: Endpoint, ports: Sequence[Port], closing: ExitStack) -> int:
     """Start it for those ports; gives a descriptor that can be read from when it is there. Raises SetupFailed for a port that is taken."""
     if not ports:
         return -1

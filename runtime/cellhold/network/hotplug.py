@@ -15,7 +15,7 @@ from cellhold.store import subids
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cellhold.network.leases import Lease
+    from cellhold.network.model import Lease
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 
@@ -43,16 +43,16 @@ def connect(container: Record, name: str, home: Home, *, aliases: Sequence[str] 
         is_raw = first is None or first.is_raw
         owner = first.owner if first is not None else str(container.spec.get("owner") or "")
         names = (container.name, container.id, *aliases)
-        lease = leases.take(network, home, container=container.id, names=names, ports=(), policy=policy, is_raw=is_raw, owner=owner)
+        lease = leases.acquire(network, home, container=container.id, names=names, ports=(), policy=policy, is_raw=is_raw, owner=owner)
         try:
             firewall.add(network, lease, home)
-            cable = closing.enter_context(closed(veth.Cable(network, lease, rates=(None, None))))
-            cable.plug(namespace)
-            cable.done()
-            enforce(egress.parsed(policy), leases.memberships(container.id, home), namespace)
+            veth_pair = closing.enter_context(closed(veth.VethPair(network, lease, rates=(None, None))))
+            veth_pair.plug(namespace)
+            veth_pair.wait()
+            enforce(egress.parse(policy), leases.memberships(container.id, home), namespace)
             dns.serve(network, home)
         except CellholdError:
-            leases.give_back(container.id, home, only=network)
+            leases.release(container.id, home, only=network)
             raise
         return lease
 
@@ -66,10 +66,10 @@ def disconnect(container: Record, name: str, home: Home) -> None:
         if lease is None:
             raise NotAllowed(f"cannot disconnect container {container.name} from {name}: it is not on it")
         veth.unplug(lease.device)
-        dns.settle(leases.give_back(container.id, home, only=network), home)
+        dns.settle(leases.release(container.id, home, only=network), home)
         # Its address there is not its own any more; one that is just ending speaks no more anyway.
         with suppress(NotAllowed), namespaces.running(container.id, home, lease) as at:
-            enforce(egress.parsed(lease.policy), leases.memberships(container.id, home), at.namespace)
+            enforce(egress.parse(lease.policy), leases.memberships(container.id, home), at.namespace)
 
 
 def _need_root(what: str) -> None:

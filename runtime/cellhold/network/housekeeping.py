@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError
 from cellhold.linux import inotify
-from cellhold.network import firewall, leases, veth
+from cellhold.network import bridge_device, firewall, leases, proc_net, veth
+from cellhold.network.model import device_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cellhold.network.networks import Network
+    from cellhold.network.model import Network
     from cellhold.store.home import Home
 
 _GRACE_SECONDS = 1.0  # in which the kernel removes the cable of a namespace that nobody is in
@@ -30,7 +31,7 @@ def take_away(network: Network, home: Home) -> None:
     All rules go if nobody is on any network. The caller has the networks' lock.
     """
     with suppress(CellholdError):
-        veth.remove_bridge(network)
+        bridge_device.remove(network)
         (firewall.write if any(leases.every(home)) else firewall.remove)(home)
 
 
@@ -55,14 +56,14 @@ class Housekeeping:
             if self._home.networks.exists():
                 raise
             with suppress(CellholdError):
-                veth.remove_bridge(self._network)
+                bridge_device.remove(self._network)
                 firewall.remove(self._home)
 
     def _look(self, gone: int, close: Callable[[], None]) -> bool:
         """Wait until somebody leaves, or a moment; return whether nobody is left."""
         if select.select([gone], [], [], _LOOK_SECONDS)[0]:
             now, name = time.monotonic(), self._network.name
-            self._left |= {leases.device(container, name): now for container in inotify.deleted(gone)}
+            self._left |= {device_name(container, name): now for container in inotify.deleted(gone)}
             with self._home.networks_locked(), suppress(CellholdError):
                 firewall.write(self._home)
             return False
@@ -80,7 +81,7 @@ class Housekeeping:
 
         used: devices of those who are there; some may have come again.
         """
-        here = (veth.devices() & self._left.keys()) - used
+        here = (proc_net.devices() & self._left.keys()) - used
         late = {device for device in here if time.monotonic() >= self._left[device] + _GRACE_SECONDS}
         with suppress(CellholdError):
             veth.unplug(*late)

@@ -1,21 +1,18 @@
-"""Who is on a network: a file a container, named by its id, with its address, names and published ports.
-
-Changed under the networks' lock.
-"""
+"""Who is on a network: one file per container, named by its id (model.Lease). Changed under the networks' lock."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from ipaddress import ip_address
 from itertools import count
 from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError, InvalidSpec, NotAllowed
-from cellhold.network import networks, ports, veth
+from cellhold.network import networks, ports, sysctl
+from cellhold.network.model import LEASES, Lease
 from cellhold.spec.spec import Port
 from cellhold.store import durable, record, table
 
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from cellhold.network.networks import Network
+    from cellhold.network.model import Network
     from cellhold.store.home import Home
 
 _LAST = "last"
@@ -31,42 +28,8 @@ _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 ANY = {"0.0.0.0", "::"}  # noqa: S104  # docker's words for all of the host's addresses
 
 
-@dataclass(frozen=True, kw_only=True)
-class Lease:
-    """One container on one network. names: its own, its id, its aliases; who hears them, names.py says. owner: as Spec has it.
-
-    ports: published, each with its number on the host. address6: of IPv6; "" = none.
-    """
-
-    container: str
-    network: str
-    address: str
-    address6: str = ""
-    inside: str  # the name of its own end of the cable, in the container: eth0
-    names: tuple[str, ...] = ()
-    ports: tuple[Port, ...] = ()
-    policy: str = "all"  # as cellhold.network.egress has it
-    is_raw: bool = False  # whether it may make packets by hand (CAP_NET_RAW) or change its devices (CAP_NET_ADMIN)
-    owner: str = ""
-
-    @property
-    def device(self) -> str:
-        """The host's end of its cable."""
-        return device(self.container, self.network)
-
-    @property
-    def hardware_address(self) -> str:
-        """Of its own end."""
-        return veth.hardware_address(self.address)
-
-
-def device(container: str, network: str) -> str:
-    """The name of the host's end of a container's cable to a network."""
-    return f"cv{hashlib.sha256(f'{container}/{network}'.encode()).hexdigest()[:12]}"
-
-
 def of(network: Network, home: Home) -> list[Lease]:
-    """Those on one network."""
+    """Return those on one network."""
     with suppress(FileNotFoundError):  # the network was just removed
         found = (_read(entry) for entry in sorted(network.leases(home).iterdir()))
         return [lease for lease in found if lease is not None]
@@ -74,18 +37,18 @@ def of(network: Network, home: Home) -> list[Lease]:
 
 
 def of_container(container: str, home: Home) -> list[Lease]:
-    """One container's, by the names of its devices."""
-    found = (_read(path) for path in home.networks.glob(f"*/{networks.LEASES}/{container}"))
+    """Return one container's, by the names of its devices."""
+    found = (_read(path) for path in home.networks.glob(f"*/{LEASES}/{container}"))
     return sorted((lease for lease in found if lease is not None), key=lambda lease: lease.inside)
 
 
 def every(home: Home) -> Iterator[tuple[Network, Lease]]:
-    """All."""
+    """Iterate over all, each with its network."""
     for network in networks.every(home):
         yield from ((network, lease) for lease in of(network, home))
 
 
-def take(  # noqa: PLR0913  # what there is to know about it
+def acquire(  # noqa: PLR0913  # what there is to know about it
     network: Network,
     home: Home,
     *,
@@ -97,28 +60,29 @@ def take(  # noqa: PLR0913  # what there is to know about it
     owner: str = "",
     address: str | None = None,
 ) -> Lease:
-    """A new one, with the address, or the next free one, and a free number for each port that asks for any. The caller has the lock.
+    """Write a new one, with the address or the next free one, and a free number for each port that asks for any.
 
-    Who may make packets by hand gets none of IPv6: there it could answer in its neighbours' names, and is not looked at (firewall.py).
+    The caller has the lock. Whoever may make packets by hand gets none of IPv6: there it could answer in its neighbours' names, and
+    nobody checks that (firewall.py).
     Raises InvalidSpec for a port that is taken, NotAllowed where there is no address left.
     """
-    known = list(every(home))
-    taken = {lease.address for other, lease in known if other.name == network.name}
+    present = list(every(home))
+    taken = {lease.address for other, lease in present if other.name == network.name}
     address = address or _next(network, taken, home)
     if address is None:
         raise NotAllowed(
             f"cannot join network {network.name}: all {len(taken)} addresses of {network.subnet} are taken",
             hint="remove a container, or make a network with a larger --subnet",
         )
-    ours = {lease.inside for _network, lease in known if lease.container == container}
+    ours = {lease.inside for _network, lease in present if lease.container == container}
     lease = Lease(
         container=container,
         network=network.name,
         address=address,
-        address6=network.address6(address) if veth.has_ipv6() and not is_raw else "",
+        address6=network.address6(address) if sysctl.has_ipv6() and not is_raw else "",
         inside=next(name for number in count() if (name := f"eth{number}") not in ours),
         names=tuple(names),
-        ports=tuple(_published(port, [one for _network, other in known for one in _ports(other)]) for port in ports),
+        ports=tuple(_published(port, [one for _network, other in present for one in _ports(other)]) for port in ports),
         policy=policy,
         is_raw=is_raw,
         owner=owner,
@@ -127,7 +91,7 @@ def take(  # noqa: PLR0913  # what there is to know about it
         raise InvalidSpec(
             f"cannot publish on {port.address}: the container has no IPv6", hint="a network with --ipv6, a host that speaks it, no NET_RAW"
         )
-    put(lease, network, home)
+    write(lease, network, home)
     return lease
 
 
@@ -143,8 +107,8 @@ def _next(network: Network, taken: set[str], home: Home) -> str | None:
     return address
 
 
-def put(lease: Lease, network: Network, home: Home) -> None:
-    """Write it down. The caller has the lock."""
+def write(lease: Lease, network: Network, home: Home) -> None:
+    """Write a lease. The caller has the lock."""
     with home.written():  # not to last: after a power cut nobody is on any network
         durable.write(network.leases(home) / lease.container, _FORM.dumps(asdict(lease)), lasting=False)
 
@@ -153,11 +117,11 @@ def rename(container: str, new: str, home: Home) -> None:
     """Call a container something else; its id and its aliases stay. The caller has the lock."""
     for network, lease in list(every(home)):
         if lease.container == container:
-            put(replace(lease, names=(new, *lease.names[1:])), network, home)
+            write(replace(lease, names=(new, *lease.names[1:])), network, home)
 
 
-def give_back(container: str, home: Home, *, only: Network | None = None) -> list[Network]:
-    """Forget a container's; gives the networks that it was on. The caller has the lock."""
+def release(container: str, home: Home, *, only: Network | None = None) -> list[Network]:
+    """Remove a container's; return the networks that it was on. The caller has the lock."""
     left = []
     for network in networks.every(home) if only is None else [only]:
         with suppress(FileNotFoundError):
@@ -168,7 +132,7 @@ def give_back(container: str, home: Home, *, only: Network | None = None) -> lis
 
 def are_there(container: str, home: Home) -> bool:
     """Whether a container has any, readable or not."""
-    return any(home.networks.glob(f"*/{networks.LEASES}/{container}"))
+    return any(home.networks.glob(f"*/{LEASES}/{container}"))
 
 
 def memberships(container: str, home: Home) -> list[tuple[Network, Lease]]:
@@ -184,14 +148,14 @@ def reclaim(home: Home) -> None:
     gone = {lease.container for _network, lease in every(home) if not home.container(lease.container).exists()}
     gone |= {container for container in _unreadable(home) if not _may_run(container, home)}
     for container in gone:
-        give_back(container, home)
-    for draft in home.networks.glob(f"*/{networks.LEASES}/.*"):
+        release(container, home)
+    for draft in home.networks.glob(f"*/{LEASES}/.*"):
         draft.unlink(missing_ok=True)
 
 
 def _unreadable(home: Home) -> set[str]:
     """Return the containers whose lease cannot be read: until they end nobody knows what they have on their network."""
-    paths = home.networks.glob(f"*/{networks.LEASES}/*")
+    paths = home.networks.glob(f"*/{LEASES}/*")
     return {path.name for path in paths if not path.name.startswith(".") and _read(path) is None and path.exists()}
 
 

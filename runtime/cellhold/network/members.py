@@ -12,10 +12,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cellhold.network import leases, names, networks
+from cellhold.network.model import LEASES
 
 if TYPE_CHECKING:
-    from cellhold.network.leases import Lease
-    from cellhold.network.networks import Network
+    from cellhold.network.model import Lease, Network
     from cellhold.store.home import Home
 
 # After a change there may be another one of the same time: file systems' clocks tick at
@@ -49,7 +49,7 @@ class _Members:
         self.by_container = {lease.container: lease for lease in found}
         self.by_name = {}
         for lease in found:
-            for name in dict.fromkeys(names.known_by(lease)):
+            for name in dict.fromkeys(names.of(lease)):
                 self.by_name.setdefault(name, []).append(lease)
         self._seen = seen if is_sure else (0, 0)
 
@@ -101,5 +101,5 @@ class Members:
 
     def _is_elsewhere(self, asker: Lease) -> bool:
         with os.scandir(self._home.networks) as entries:
-            there = [os.path.join(entry.path, networks.LEASES, asker.container) for entry in entries]
+            there = [os.path.join(entry.path, LEASES, asker.container) for entry in entries]
         return sum(map(os.path.exists, there)) > 1

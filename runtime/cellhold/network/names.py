@@ -21,12 +21,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cellhold.network.networks import DEFAULT
+from cellhold.network.words import BRIDGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from cellhold.network.leases import Lease
+    from cellhold.network.model import Lease
 
 LOCALHOST = "localhost"
 # The host itself (RFC 6761, section 6.3), and what programs configure proxies (WPAD) or
@@ -35,10 +35,10 @@ _NEVER = frozenset({LOCALHOST, "wpad", "isatap"})
 _LONGEST, _LONGEST_LABEL = 253, 63  # of a name that can be asked for (RFC 1035, section 2.3.4)
 
 
-def known_by(lease: Lease) -> Iterator[str]:
+def of(lease: Lease) -> Iterator[str]:
     """Iterate over the names that mean the container, in lower case; its id first."""
     yield lease.container
-    is_default = lease.network == DEFAULT
+    is_default = lease.network == BRIDGE
     never = _NEVER | _hosts_own()
     for name in lease.names[:1] if is_default else lease.names:
         small = name.lower()
@@ -50,13 +50,13 @@ def known_by(lease: Lease) -> Iterator[str]:
 
 def canonical(lease: Lease) -> str:
     """Return the name of its address: its own where that means it, else its id."""
-    return next((name for name in known_by(lease) if name != lease.container), lease.container)
+    return next((name for name in of(lease) if name != lease.container), lease.container)
 
 
 def best(name: str, asker: Lease, called: Iterable[Lease]) -> list[Lease]:
     """Return the containers that a name means to the asker.
 
-    called: those on the asker's networks of which known_by() has the name.
+    called: those on the asker's networks of which of() has the name.
     """
     ranked: dict[int, list[Lease]] = {}
     for lease in called:
@@ -67,7 +67,7 @@ def best(name: str, asker: Lease, called: Iterable[Lease]) -> list[Lease]:
 
 def is_visible(lease: Lease, asker: Lease) -> bool:
     """Whether the asker, which is on the same network, may know of the container."""
-    return lease.network != DEFAULT or lease.owner == asker.owner
+    return lease.network != BRIDGE or lease.owner == asker.owner
 
 
 def _rank(name: str, lease: Lease, asker: Lease) -> int | None:

@@ -20,14 +20,13 @@ from typing import TYPE_CHECKING
 from dns import rcode
 
 from cellhold.errors import CellholdError
-from cellhold.network import egress, names, nft, questions, upstream
+from cellhold.network import egress, egress_rules, names, nft, questions, upstream
 from cellhold.network.members import Members
 from cellhold.network.shares import Shares, Turns
 from cellhold.store import record
 
 if TYPE_CHECKING:
-    from cellhold.network.leases import Lease
-    from cellhold.network.networks import Network
+    from cellhold.network.model import Lease, Network
     from cellhold.network.questions import Question
     from cellhold.store.home import Home
 
@@ -44,15 +43,15 @@ _LEAST_SECONDS, _MOST_SECONDS = 30, 3600  # that a place stays open, whatever it
 
 def serve(network: Network, home: Home, datagrams: socket.socket, streams: socket.socket) -> None:
     """Serve for ever."""
-    asyncio.run(Server(network, home, datagrams, streams).serve())
+    asyncio.run(DnsServer(network, home, datagrams, streams).serve())
 
 
 @lru_cache(maxsize=1024)
 def _policy(text: str) -> egress.Policy:
-    return egress.parsed(text)
+    return egress.parse(text)
 
 
-class Server:
+class DnsServer:
     """Questions in, answers out."""
 
     def __init__(
@@ -171,8 +170,8 @@ class Server:
         """Let the container talk to the addresses of the name. Raises SetupFailed."""
         addresses, seconds = questions.addresses(answer)
         seconds = min(max(seconds, _LEAST_SECONDS), _MOST_SECONDS)
-        script = egress.learned(policy, name, addresses, seconds)
+        script = egress_rules.learn(policy, name, addresses, seconds)
         box = record.look(self._home.container(asker.container))
         if script and box is not None and box.pid is not None and record.birth(box.pid) == box.born:
             with open(f"/proc/{box.pid}/ns/net", "rb") as namespace:
-                nft.apply(egress.guarded(policy, script), namespace=namespace.fileno())
+                nft.apply(egress_rules.guard(policy, script), namespace=namespace.fileno())

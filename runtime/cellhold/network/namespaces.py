@@ -18,7 +18,7 @@ from cellhold.store import record, subids
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cellhold.network.leases import Lease
+    from cellhold.network.model import Lease
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 

@@ -43,12 +43,12 @@ def in_thread(namespace: int | None, work: Callable[[], Result]) -> Result:
 
 
 def call(function: str, namespaces: Sequence[int], text: str, *, step: str) -> str:
-    """What a function ("module:name", from text to text) says in those namespaces: user and network. Raises SetupFailed."""
+    """Return what a function ("module:name", from text to text) returns in those namespaces, user and network. Raises SetupFailed."""
     words = helper.python(__name__, function, *map(str, namespaces), bounds=_BOUNDS)
     done = helper.run(words, given=text.encode(), pass_fds=namespaces)
     if done.returncode:
-        told = (done.stdout or done.stderr).decode(errors="replace").strip().splitlines()
-        raise SetupFailed(told[-1] if told else "cannot enter a container's network namespace", step=step)
+        lines = (done.stdout or done.stderr).decode(errors="replace").strip().splitlines()
+        raise SetupFailed(lines[-1] if lines else "cannot enter a container's network namespace", step=step)
     return done.stdout.decode()
 
 

@@ -19,7 +19,7 @@ _JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON (libnftables(3))
 
 @cache
 def library() -> Any:
-    """It, loaded. Raises NotSupported."""
+    """Load libnftables. Raises NotSupported."""
     try:
         loaded: Any = CDLL("libnftables.so.1")
     except OSError as error:
@@ -47,25 +47,25 @@ def apply(script: str, *, namespace: int | None = None, user: int | None = None)
 
     user: of the user namespace that it belongs to, for who is not root.
     """
-    _inside(script, 0, namespace, user)
+    _run_in(script, 0, namespace, user)
 
 
-def listed(what: str, *, namespace: int | None = None, user: int | None = None) -> list[dict[str, Any]]:
-    """What `nft -j list WHAT` says. namespace, user: as apply() has them. Raises SetupFailed, NotSupported."""
-    found: list[dict[str, Any]] = json.loads(_inside(f"list {what}", _JSON, namespace, user))["nftables"]
-    return found
+def query(what: str, *, namespace: int | None = None, user: int | None = None) -> list[dict[str, Any]]:
+    """Return what `nft -j list WHAT` prints. namespace, user: as apply() has them. Raises SetupFailed, NotSupported."""
+    objects: list[dict[str, Any]] = json.loads(_run_in(f"list {what}", _JSON, namespace, user))["nftables"]
+    return objects
 
 
-def _inside(script: str, flags: int, namespace: int | None, user: int | None) -> str:
+def _run_in(script: str, flags: int, namespace: int | None, user: int | None) -> str:
     """Run it where it belongs: here, or in a thread of its own that moves into the namespace, or in a process that enters both."""
     if namespace is None:
         return _run(script, flags)
     if user is not None:
-        return netns_exec.call("cellhold.network.nft:entered", [user, namespace], f"{flags}\n{script}", step="network.rules")
+        return netns_exec.call("cellhold.network.nft:run_entered", [user, namespace], f"{flags}\n{script}", step="network.rules")
     return netns_exec.in_thread(namespace, lambda: _run(script, flags))
 
 
-def entered(text: str) -> str:
+def run_entered(text: str) -> str:
     """In the process that has entered the namespaces: the flags on the first line, then the script."""
     flags, _, script = text.partition("\n")
     return _run(script, int(flags))

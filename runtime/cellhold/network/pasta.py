@@ -14,7 +14,7 @@ from cellhold.errors import SetupFailed
 from cellhold.network import usermode_process
 
 if TYPE_CHECKING:
-    from cellhold.network.usermode_process import Stack
+    from cellhold.network.usermode_process import Endpoint
     from cellhold.spec.spec import Port
 
 PROGRAM = "pasta"
@@ -35,7 +35,7 @@ kill "$watching"
 _START = 'exec 3<&0; "$0" "$@" <&3 2>/dev/null 3<&- &'
 
 
-def start(at: Stack) -> None:
+def start(at: Endpoint) -> None:
     """Connect a container by it, with its ports published. Raises SetupFailed."""
     pid, log = at.directory / _PID, at.directory / _LOG
     pid.unlink(missing_ok=True)
@@ -61,7 +61,7 @@ def start(at: Stack) -> None:
         while not (pid.exists() and pid.read_text(encoding="ascii")):
             with suppress(BlockingIOError):
                 os.read(ended, 1)
-                raise SetupFailed(f"cannot connect a container: {_told(log.read_text(errors='replace'))}", step="network.connect")
+                raise SetupFailed(f"cannot connect a container: {_failure(log.read_text(errors='replace'))}", step="network.connect")
             if time.monotonic() > until:
                 raise SetupFailed(f"cannot connect a container: {PROGRAM} was not ready within {_SECONDS:g} s", step="network.connect")
             time.sleep(0.002)
@@ -77,7 +77,7 @@ def _ports(protocol: str, ports: tuple[Port, ...]) -> list[str]:
     return [word for text in given or ["none"] for word in (f"--{protocol}-ports", text)]
 
 
-def _told(text: str) -> str:
-    """What it says of its failure; it tells of its system log, which it does not reach, line by line."""
+def _failure(text: str) -> str:
+    """Return what it says of its failure, without its lines on the system log, which it does not reach."""
     lines = [line for line in text.splitlines() if not line.startswith("Failed to send")]
     return f"{PROGRAM}: {lines[-1]}" if lines else f"{PROGRAM} has ended at once"

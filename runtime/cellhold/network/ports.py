@@ -8,8 +8,8 @@ from cellhold.spec.spec import LOOPBACK, PORT_MAXIMUM, Port
 _EXAMPLE = "8080:80, 127.0.0.1:8080:80, 8000-8009:8000-8009, [::]:8080:80, 53:53/udp or 80"
 
 
-def parsed(text: str) -> list[Port]:
-    """Each port of it. Loopback unless an address is given; a number is found where the host's is left out. Raises InvalidSpec."""
+def parse(text: str) -> list[Port]:
+    """Parse ports. Loopback unless an address is given; host=None where the host's number is left out. Raises InvalidSpec."""
     numbers, _, protocol = text.partition("/")
     address, numbers = _address(numbers, text)
     host, colon, container = numbers.rpartition(":")
@@ -24,18 +24,18 @@ def parsed(text: str) -> list[Port]:
     ]
 
 
-def told(port: Port) -> str:
-    """As docker's `ps` has it: "127.0.0.1:8080->80/tcp"."""
+def format(port: Port) -> str:  # noqa: A001  # parse() the other way round
+    """Return a port as docker's `ps` prints it: "127.0.0.1:8080->80/tcp"."""
     return f"{socket_address(port.address, port.host)}->{port.container}/{port.protocol}"
 
 
 def socket_address(address: str, port: int | None) -> str:
-    """As people write one."""
+    """Return address and port as people write them."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _address(text: str, whole: str) -> tuple[str, str]:
-    """The address, and what is left."""
+    """Return the address, and what is left."""
     if text.startswith("["):
         first, bracket, rest = text[1:].partition("]:")
         if not bracket or ":" not in first:

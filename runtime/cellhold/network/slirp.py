@@ -19,7 +19,7 @@ from cellhold.network import forwarding, usermode_process
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cellhold.network.usermode_process import Stack
+    from cellhold.network.usermode_process import Endpoint
     from cellhold.spec.spec import Port
 
 PROGRAM = "slirp4netns"
@@ -29,7 +29,7 @@ _MOST = 4096
 _NS_GET_PARENT = 0xB702  # ioctl_ns(2)
 
 
-def start(at: Stack) -> None:
+def start(at: Endpoint) -> None:
     """Connect a container by it, and publish its ports. Raises SetupFailed."""
     control = at.directory / SOCKET
     control.unlink(missing_ok=True)
@@ -44,7 +44,7 @@ def start(at: Stack) -> None:
             raise SetupFailed("cannot publish ports: the process that was to do it has ended at once", step="network.connect")
 
 
-def _start(at: Stack, control: Path) -> None:
+def _start(at: Endpoint, control: Path) -> None:
     """Start the program, and wait until the device is there."""
     ready, tell = os.pipe()
     ours = -1

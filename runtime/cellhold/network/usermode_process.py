@@ -1,4 +1,4 @@
-"""How the programs of a network are started, in the background and nobody's child; and what one without root is told."""
+"""How the programs of networks are started: in the background, with no parent of ours; and what one without root needs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from cellhold.network.leases import Lease
-    from cellhold.network.networks import Network
+    from cellhold.network.model import Lease, Network
 
 MTU = 65520
 _BACKGROUND = '"$0" "$@" </dev/null >/dev/null 2>&1 &'
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stack:
-    """One. names: the address of its name server. namespace, user: descriptors of the container's. gate: that of our end.
+class Endpoint:
+    """What such a program connects. names: the address of its name server. gate: a descriptor of our end.
 
+    namespace, user: descriptors of the container's network and user namespaces.
     has_rates: whether all that it sends or receives has to go by its device. directory: the container's, for the program's files.
     """
 

@@ -10,8 +10,7 @@ if TYPE_CHECKING:
 
     from cellhold.errors import CellholdError
     from cellhold.network.egress import Refused
-    from cellhold.network.leases import Lease
-    from cellhold.network.networks import Network
+    from cellhold.network.model import Lease, Network
     from cellhold.spec.spec import Spec
     from cellhold.spec.tracing import Step
     from cellhold.store.home import Home

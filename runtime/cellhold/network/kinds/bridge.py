@@ -8,18 +8,20 @@ from contextlib import closing as closed
 from typing import TYPE_CHECKING
 
 from cellhold.errors import InvalidSpec, NotSupported
-from cellhold.network import counters, dns, egress, firewall, leases, namespaces, networks, nft, veth
+from cellhold.network import dns, egress_rules, firewall, leases, namespaces, networks, nft, proc_net, veth
 from cellhold.network.kinds.leased import DANGEROUS, LeasedNetwork
+from cellhold.network.model import link_local
+from cellhold.network.words import BRIDGE
 from cellhold.spec.units import rate
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator, Sequence
 
-    from cellhold.network.counters import Traffic
-    from cellhold.network.leases import Lease
+    from cellhold.network.egress import Policy
+    from cellhold.network.model import Lease, Network
     from cellhold.network.namespaces import Running
-    from cellhold.network.networks import Network
+    from cellhold.network.proc_net import Traffic
     from cellhold.spec.spec import Spec
     from cellhold.store.home import Home
 
@@ -37,7 +39,7 @@ class BridgeNetwork(LeasedNetwork):
         return None
 
     @classmethod
-    def _check(cls, spec: Spec, policy: egress.Policy, home: Home) -> None:  # noqa: ARG003  # any policy will do
+    def _check(cls, spec: Spec, policy: Policy, home: Home) -> None:  # noqa: ARG003  # any policy will do
         nft.library()
         networks.find(spec.network, home)
         check_aliases(spec.network, spec.aliases)
@@ -53,17 +55,17 @@ class BridgeNetwork(LeasedNetwork):
 
     def _connect(self, gate: socket.socket) -> None:
         with ExitStack() as closing:
-            cable = closing.enter_context(closed(veth.Cable(self.network, self.lease, rates=self._rates)))
+            veth_pair = closing.enter_context(closed(veth.VethPair(self.network, self.lease, rates=self._rates)))
             namespace, user = namespaces.receive(gate)
             closing.callback(os.close, namespace)
             closing.callback(os.close, user)
             with self._home.networks_locked():
-                cable.plug(namespace)
+                veth_pair.plug(namespace)
                 try:
                     enforce(self._policy, [(self.network, self.lease)], namespace, is_new=True)
                     firewall.add(self.network, self.lease, self._home)
                 finally:
-                    cable.done()
+                    veth_pair.wait()
                 dns.serve(self.network, self._home)
             gate.send(b"1")
 
@@ -86,18 +88,18 @@ class BridgeNetwork(LeasedNetwork):
         if up:
             yield f"RTM_NEWQDISC({lease.inside}, tbf, rate={rate(up)})"
         if self._policy.is_limited:
-            yield f"nft: table inet {egress.TABLE} in its namespace: egress {self._policy}"
+            yield f"nft: table inet {egress_rules.TABLE} in its namespace: egress {self._policy}"
         if lease.address6:
-            yield f"nft: table ip6 {egress.TABLE} in its namespace: ip6 saddr != {lease.address6} drop"
-        yield from firewall.told(network, lease, self._home)
+            yield f"nft: table ip6 {egress_rules.TABLE} in its namespace: ip6 saddr != {lease.address6} drop"
+        yield from firewall.describe(network, lease, self._home)
 
     def _as_seen(self, network: Network) -> Network:
         return network
 
     def _traffic(self, lease: Lease, pid: int | None) -> Traffic:  # noqa: ARG002  # the host's end is here
-        return counters.read("thread-self", lease.device).at_peer()
+        return proc_net.traffic(lease.device).at_peer()
 
-    def _enforce(self, policy: egress.Policy, at: Running) -> None:
+    def _enforce(self, policy: Policy, at: Running) -> None:
         enforce(policy, leases.memberships(self._container, self._home), at.namespace)
 
     def _refresh(self) -> None:
@@ -114,17 +116,17 @@ class BridgeNetwork(LeasedNetwork):
 
 def check_aliases(network: str, aliases: Sequence[str]) -> None:
     """Raise InvalidSpec for a name of one's choice on the network where everybody is."""
-    if aliases and network == networks.DEFAULT:
+    if aliases and network == BRIDGE:
         raise InvalidSpec(
             f"cannot use network-alias={aliases[0]} with network={network}: aliases are for networks of your own",
             hint="cellhold network create lab, then --network lab",
         )
 
 
-def enforce(policy: egress.Policy, on: Sequence[tuple[Network, Lease]], namespace: int, *, is_new: bool = False) -> None:
+def enforce(policy: Policy, on: Sequence[tuple[Network, Lease]], namespace: int, *, is_new: bool = False) -> None:
     """Set the egress rules in a container's namespace. on: its networks. is_new: there are no rules yet. Raises SetupFailed."""
     members = [
-        egress.Membership(network, network.gateway, lease.address6, veth.link_local(lease.hardware_address)) for network, lease in on
+        egress_rules.Membership(network, network.gateway, lease.address6, link_local(lease.hardware_address)) for network, lease in on
     ]
     if not is_new or policy.is_limited or any(member.own for member in members):
-        nft.apply(egress.script(policy, members, is_new=is_new), namespace=namespace)
+        nft.apply(egress_rules.script(policy, members, is_new=is_new), namespace=namespace)

@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import CellholdError, InvalidSpec, NotAllowed, SetupFailed
 from cellhold.init.prepare import WIRED
-from cellhold.network import egress, leases, namespaces, networks
+from cellhold.network import egress, egress_rules, leases, namespaces, networks
 from cellhold.network.kinds.base import Connection
 from cellhold.spec.tracing import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from cellhold.network.counters import Traffic
-    from cellhold.network.leases import Lease
+    from cellhold.network.model import Lease, Network
     from cellhold.network.namespaces import Running
-    from cellhold.network.networks import Network
+    from cellhold.network.proc_net import Traffic
     from cellhold.spec.spec import Spec
     from cellhold.store.home import Home
 
@@ -57,7 +56,7 @@ class LeasedNetwork(ABC):
     @classmethod
     def check(cls, spec: Spec, home: Home) -> None:
         """Raise for a network or program that is not there, and for rights that undo the egress policy."""
-        policy = egress.parsed(spec.egress)
+        policy = egress.parse(spec.egress)
         cls._check(spec, policy, home)
         if policy.is_limited and spec.capabilities is not None and (given := sorted(DANGEROUS & spec.capabilities)):
             raise InvalidSpec(
@@ -67,7 +66,7 @@ class LeasedNetwork(ABC):
     def prepare(self, spec: Spec) -> None:
         """Find the network. Raises NetworkNotFound, Damaged, NotSupported."""
         self._syscalls = {}
-        self._spec, self._policy = spec, egress.parsed(spec.egress)
+        self._spec, self._policy = spec, egress.parse(spec.egress)
         self._rates = (spec.limits.ingress_bits, spec.limits.egress_bits)
         self.network = self._find()
 
@@ -114,7 +113,7 @@ class LeasedNetwork(ABC):
         """Take a container off all its networks. Does nothing the second time."""
         if leases.are_there(container, home):
             with home.networks_locked():
-                cls._settle(container, leases.give_back(container, home), home)
+                cls._settle(container, leases.release(container, home), home)
 
     @classmethod
     def reclaim(cls, home: Home) -> None:
@@ -141,11 +140,11 @@ class LeasedNetwork(ABC):
     def refused(self) -> list[egress.Refused]:
         """Return what the policy has refused; nothing where it refuses nobody. Raises NotAllowed where it does not run."""
         with namespaces.running(self._container, self._home) as at:
-            return egress.refused(at.namespace, at.user) if egress.parsed(at.lease.policy).is_limited else []
+            return egress_rules.read_refused(at.namespace, at.user) if egress.parse(at.lease.policy).is_limited else []
 
     def restrict(self, policy: str) -> None:
         """Replace the policy, also for connections that are open. Raises as NetworkKind."""
-        wanted = egress.parsed(policy)
+        wanted = egress.parse(policy)
         with self._home.networks_locked(), namespaces.running(self._container, self._home) as at:
             if wanted.is_limited and at.lease.is_raw:
                 raise NotAllowed(
@@ -154,7 +153,7 @@ class LeasedNetwork(ABC):
                 )
             self._enforce(wanted, at)
             for network, lease in leases.memberships(self._container, self._home):
-                leases.put(replace(lease, policy=str(wanted)), network, self._home)
+                leases.write(replace(lease, policy=str(wanted)), network, self._home)
             self._refresh()
 
     def rename(self, name: str) -> None:
@@ -166,8 +165,8 @@ class LeasedNetwork(ABC):
         """Take an address and the ports. Raises InvalidSpec (a port that is taken), NotAllowed (no address left)."""
         spec = self._spec
         with self._home.networks_locked():
-            leases.give_back(self._container, self._home)  # of a run whose end nobody saw
-            return leases.take(
+            leases.release(self._container, self._home)  # of a run whose end nobody saw
+            return leases.acquire(
                 self.network,
                 self._home,
                 container=self._container,

@@ -14,18 +14,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cellhold.errors import InvalidSpec, NotSupported
-from cellhold.network import counters, egress, namespaces, networks, nft, pasta, slirp, veth
+from cellhold.network import egress, egress_rules, namespaces, networks, nft, pasta, proc_net, shaping, slirp
 from cellhold.network.kinds.leased import LeasedNetwork
-from cellhold.network.usermode_process import Stack
+from cellhold.network.usermode_process import Endpoint
+from cellhold.network.words import BRIDGE
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator, Sequence
 
-    from cellhold.network.counters import Traffic
-    from cellhold.network.leases import Lease
+    from cellhold.network.model import Lease, Network
     from cellhold.network.namespaces import Running
-    from cellhold.network.networks import Network
+    from cellhold.network.proc_net import Traffic
     from cellhold.spec.spec import Spec
     from cellhold.store.home import Home
 
@@ -34,9 +34,9 @@ _TUN = "/dev/net/tun"
 _HOST, _NAMES, _GUEST = 2, 3, 100  # addresses in the subnet of the process's own, its name server, and the container
 
 
-def missing(program: str = networks.DEFAULT) -> str | None:
+def missing(program: str = BRIDGE) -> str | None:
     """Return why there is no network without root here, or not by that program; None where there is one."""
-    wanted = tuple(PROGRAMS) if program == networks.DEFAULT else (program,)
+    wanted = tuple(PROGRAMS) if program == BRIDGE else (program,)
     if not any(map(shutil.which, wanted)):
         return f"this host has no {' and no '.join(wanted)}"
     if not os.access(_TUN, os.R_OK | os.W_OK):
@@ -68,11 +68,11 @@ class UserModeNetwork(LeasedNetwork):
 
     def restrict(self, policy: str) -> None:
         """Replace the policy by one without names."""
-        _check_policy(egress.parsed(policy))
+        _check_policy(egress.parse(policy))
         super().restrict(policy)
 
     def _find(self) -> Network:
-        found = networks.find(networks.DEFAULT, self._home)
+        found = networks.find(BRIDGE, self._home)
         self._program, self._names = choose_program(self._word), _address(found, _NAMES)
         return _behind(found, self._program)
 
@@ -87,7 +87,7 @@ class UserModeNetwork(LeasedNetwork):
             namespace, user = namespaces.receive(gate)
             closing.callback(os.close, namespace)
             closing.callback(os.close, user)
-            at = Stack(
+            at = Endpoint(
                 network=self.network,
                 lease=self.lease,
                 names=self._names,
@@ -102,7 +102,7 @@ class UserModeNetwork(LeasedNetwork):
                 PROGRAMS[self._program](at)
                 ruled.result()
             if any(self._rates):
-                veth.shape_alone(self.lease.inside, self._rates, namespace=namespace, user=user)
+                shaping.shape_alone(self.lease.inside, self._rates, namespace=namespace, user=user)
             gate.send(b"1")
 
     def _describe(self) -> Iterator[str]:
@@ -110,14 +110,14 @@ class UserModeNetwork(LeasedNetwork):
         yield f"{self._program}: {self.lease.inside}, {self.lease.address} (a tap device in its namespace), {self.network.subnet}"
         for port in self.lease.ports:
             yield f"{self._program}: {port.address}:{port.host} -> {port.container}/{port.protocol}"
-        yield from veth.told_alone(self.lease.inside, down, up)
-        yield f"nft: table inet {egress.TABLE} in its namespace: egress {self._policy}, nothing link-local"
+        yield from shaping.describe_alone(self.lease.inside, down, up)
+        yield f"nft: table inet {egress_rules.TABLE} in its namespace: egress {self._policy}, nothing link-local"
 
     def _as_seen(self, network: Network) -> Network:
         return _behind(network, choose_program(self._word))
 
     def _traffic(self, lease: Lease, pid: int | None) -> Traffic:
-        return counters.read(str(pid or 0), lease.inside)
+        return proc_net.traffic(lease.inside, str(pid or 0))
 
     def _enforce(self, policy: egress.Policy, at: Running) -> None:
         assert at.user is not None  # noqa: S101  # for mypy: without root there is one
@@ -139,7 +139,7 @@ class UserModeNetwork(LeasedNetwork):
 
 def _check_kind(spec: Spec, policy: egress.Policy) -> None:
     """Raise NotSupported for what there is not without root, and where there is no network at all."""
-    is_one_of_these = spec.network in (networks.DEFAULT, *PROGRAMS)
+    is_one_of_these = spec.network in (BRIDGE, *PROGRAMS)
     if is_one_of_these and (why := missing(spec.network)) is not None:
         raise NotSupported(
             f"cannot use network={spec.network} without root: {why}",
@@ -195,7 +195,7 @@ def _address(network: Network, number: int) -> str:
 
 def _enforce(policy: egress.Policy, home: Home, namespace: int, user: int, *, is_new: bool = False) -> None:
     """Set the rules in a container's namespaces. Raises SetupFailed, NotSupported."""
-    found = networks.find(networks.DEFAULT, home)
-    membership = egress.Membership(found, _address(found, _NAMES), is_policed=False)
-    script = egress.script(policy, [membership], is_new=is_new)
+    found = networks.find(BRIDGE, home)
+    membership = egress_rules.Membership(found, _address(found, _NAMES), is_policed=False)
+    script = egress_rules.script(policy, [membership], is_new=is_new)
     nft.apply(script, namespace=namespace, user=user)
