@@ -2,15 +2,17 @@
 
     kinds/           no network, a shared one, a bridge of the host's, a process of the user's
     hotplug.py       a running container on one more network
-    networks.py      networks as people know them: a name, a subnet, a bridge device; kept in the store
-    leases.py        who is on a network: addresses, names and published ports, given out under a lock
+    words.py         what Spec.network can say, beside names of networks
+    model.py         networks and leases as values
+    networks.py      networks as people know them: a name, subnets (addressing.py), a bridge device; kept in the store
+    leases.py        who is on a network: addresses, names and published ports, reserved under a lock
     namespaces.py    descriptors of a container's namespaces: handed out by its PID 1, or opened
-    veth.py          devices, addresses, routes and rates, by rtnetlink
+    veth.py          veth pairs, with addresses and routes; bridge_device.py, shaping.py (rates), rtnetlink.py what they share
     firewall.py      what the host's packet filter does for all of them: one table, written anew from the leases
     nft.py           nft(8), here and in a container's network namespace
     netns_exec.py    work done in a container's network namespace
-    egress.py        whom a container may talk to: rules in its own network namespace
-    counters.py      what has gone over a device
+    egress.py        whom a container may talk to; egress_rules.py: the rules in its own network namespace
+    proc_net.py      what /proc/net says: devices, traffic, addresses, routes; sysctl.py
     dns.py           the process of a network's name server; housekeeping.py: what it clears up after containers
     nameserver.py    its answers: members.py who is there, questions.py their form, upstream.py what others know, shares.py
     names.py         which of the containers' names mean them, and to whom
