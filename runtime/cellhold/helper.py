@@ -2,8 +2,9 @@
 
 Whoever starts us may stand in a directory that a notebook writes to (a Jupyter kernel does), and have tokens in its
 environment. So a helper starts in `/`, with an environment of what is named here, in a session of its own, and a Python
-finds modules where this one has them and nowhere else: not where we stand, nor where PYTHON* variables point. Its memory
-and its time may be bounded. ARCHITECTURE.md, "Helper processes", lists them all, with those that cannot begin here.
+finds modules where this one has them and nowhere else: not where we stand, nor where PYTHON* variables point. It ends with
+us, however we end (lifeline.py). Its memory and its time may be bounded. ARCHITECTURE.md, "Helper processes", lists them all,
+with those that cannot begin here.
 
 Not its business: what runs in a container (init/program.py), and what a process of ours does once it runs.
 """
@@ -13,7 +14,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cellhold import lifeline
 
 if TYPE_CHECKING:
     import subprocess
@@ -48,6 +52,7 @@ class Bounds(NamedTuple):
 
 
 _UNBOUNDED = Bounds()
+_HOLD = "from cellhold.lifeline import hold; hold(); "
 _PACKAGES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # where this package is found
 
 
@@ -90,21 +95,41 @@ def python_code(code: str, *, bounds: Bounds = _UNBOUNDED, has_site: bool = True
     has_site: it finds what was installed beside us; without, it finds this package alone, and starts sooner.
     """
     flags = ["-I"] if has_site else ["-I", "-S"]
-    return [sys.executable, *flags, "-c", _beginning(bounds, _places() if has_site else [_PACKAGES]) + code]
+    beginning = _beginning(bounds, _places() if has_site else [_PACKAGES])
+    return [sys.executable, *flags, "-c", f"{beginning}{_HOLD}{code}"]
 
 
 def start(
-    words: Sequence[str], *, env: Mapping[str, str] | None = None, has_session: bool = True, **values: Any
+    words: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    has_session: bool = True,
+    is_tied: bool = True,
+    **values: Any,
 ) -> subprocess.Popen[bytes]:
     """Start a helper; its standard input is empty unless `values`, which are Popen's, say what it is.
 
     env: environment() of what it needs; None: of nothing more. has_session: of its own: signals to all of a notebook's
-    or a terminal's processes are not for it; who asks a person at the terminal has none. Raises OSError.
+    or a terminal's processes are not for it; who asks a person at the terminal has none. is_tied: it ends when we do, or
+    nobody refers to what is returned; in a session of its own with all that it has started there. Raises OSError.
     """
     import subprocess  # noqa: PLC0415  # the launcher is started without it, before anything else is imported
 
     values.setdefault("stdin", subprocess.DEVNULL)
-    return subprocess.Popen(words, cwd=DIRECTORY, env=environment() if env is None else env, start_new_session=has_session, **values)
+    env = environment() if env is None else env
+    if not is_tied:
+        return subprocess.Popen(words, cwd=DIRECTORY, env=env, start_new_session=has_session, **values)
+    line = os.pipe2(os.O_CLOEXEC)
+    try:
+        values["pass_fds"] = (*values.get("pass_fds", ()), line[0])
+        env = {**env, lifeline.VARIABLE: str(line[0])}
+        process = subprocess.Popen(words, cwd=DIRECTORY, env=env, start_new_session=has_session, **values)
+        lifeline.tie(line[0], -process.pid if has_session else process.pid)
+    except BaseException:
+        lifeline.cut(*line)
+        raise
+    weakref.finalize(process, lifeline.cut, *line)
+    return process
 
 
 def run(

@@ -63,7 +63,7 @@ def derive(image_name: str, home: Home, around: Options, tell: Callable[[str], o
             return known
         tell(f"fetching a kernel for {version_text(choice.python.version)}")
         index, directory = _source(os.environ.get(VARIABLE, ""))
-        fetched = wheels.fetch(choice.python, home.root / "wheels", index=index, wheels=directory)
+        fetched = wheels.fetch(choice.python, home.root / "wheels", index=index, wheels=directory, store=home.root)
         tell(f"installing {len(fetched)} packages with {choice.python.path} of the image")
         with ingest.making(home):
             return _layered(image, choice.python, fetched[0].parent, home, wanted=wanted, around=around)

@@ -12,18 +12,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tempfile
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellhold import helper
 from cellhold.errors import CellholdError, NotSupported
+from cellhold.store.scratch import scratch
 from cellhold_kernel.images.found import version_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from cellhold_kernel.images.found import Python
 
@@ -99,11 +99,12 @@ def pins(wanted: Target) -> Mapping[str, str]:
     return {**entry["pins"], **entry.get("instead", {}).get(platform, {})}
 
 
-def fetch(python: Python, to: Path, *, index: str | None = None, wheels: Path | None = None) -> tuple[Path, ...]:
+def fetch(python: Python, to: Path, *, index: str | None = None, wheels: Path | None = None, store: Path | None = None) -> tuple[Path, ...]:
     """The wheels for a Python of an image, in a directory below `to`; no work if they are there already.
 
-    index: URL of a package index (PEP 503) in place of the one that pip is configured for; wheels: a directory that is looked through, and
-    nothing else if no index is given. Raises NotSupported for a Python without wheels, CellholdError where some cannot be had.
+    index: URL of a package index (PEP 503) in place of the one that pip is configured for; wheels: a directory that is looked
+    through, and nothing else if no index is given; store: whose scratch is used, None: `to` has its own (one file system with
+    `to`). Raises NotSupported for a Python without wheels, CellholdError where some cannot be had.
     """
     wanted = target(python)
     pinned = pins(wanted)
@@ -112,8 +113,8 @@ def fetch(python: Python, to: Path, *, index: str | None = None, wheels: Path | 
     place = to / f"{wanted.name}-{digest}"
     if not place.is_dir():
         to.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=to, prefix=".coming-") as coming:
-            fresh = Path(coming) / "wheels"
+        with scratch(store or to) as coming:
+            fresh = coming / "wheels"
             _download(wanted, requirements, fresh, index, wheels)
             _check_complete(wanted, pinned, fresh)
             _keep(fresh, place)

@@ -182,7 +182,7 @@ def _guarded(group: str) -> Iterator[None]:
     """A process that lets the group go on when this one dies: nobody else would ever thaw it."""
     thaw = f"from cellhold import cgroups; cgroups.existing({group!r}).thaw()"
     words = helper.python_code(f"sys.stdin.read(); {thaw}", has_site=False)
-    guard = helper.start(words, env={}, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    guard = helper.start(words, env={}, is_tied=False, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         yield
     finally:

@@ -56,10 +56,10 @@ def sweep_once(home: Home) -> None:
 
 
 def sweep(home: Home | None = None) -> list[str]:
-    """Clear every container that nobody runs; returns their ids. What cannot be cleared is left for the next sweep."""
+    """Clear every container that nobody runs, and scratch; returns the containers' ids. What cannot be cleared is left for the next one."""
     home = home or open_home()
     swept = [entry.name for entry in home.containers.iterdir() if clear(entry)]
-    for part in (network.reclaim, volumes.clear, _reclaim_ids, _clear_counting):
+    for part in (network.reclaim, volumes.clear, _reclaim_ids, _clear_counting, _clear_scratch):
         with suppress(OSError, CellholdError):
             part(home)
     return swept
@@ -77,14 +77,17 @@ def tidy(home: Home) -> int:
     places = [home.containers, home.volumes, home.networks, home.images, home.root / scratch.NAME]
     before = sum(map(_half_bytes, places))
     sweep(home)
-    for above in (home.root / scratch.NAME, home.root / "kernels"):
-        with suppress(OSError):
-            locks.clear_abandoned(above)
+    with suppress(OSError):
+        locks.clear_abandoned(home.root / "kernels")
     with suppress(OSError):
         template.clear(home.templates)
     with suppress(OSError), home.locked():
         durable.clear(home.images)
     return max(before - sum(map(_half_bytes, places)), 0)
+
+
+def _clear_scratch(home: Home) -> None:
+    locks.clear_abandoned(home.root / scratch.NAME)
 
 
 def _half_bytes(above: Path) -> int:

@@ -37,6 +37,6 @@ class Endpoint:
 
 
 def start(words: Sequence[str], *, script: str = _BACKGROUND, **values: Any) -> None:
-    """Start a program. script: of sh(1), with the words as its arguments. values: of helper.run(). Raises SetupFailed."""
-    if helper.run(["/bin/sh", "-c", script, *words], **values).returncode:
+    """Start a program that outlives us. script: of sh(1), with the words as its arguments. values: of helper.run(). Raises SetupFailed."""
+    if helper.run(["/bin/sh", "-c", script, *words], is_tied=False, **values).returncode:
         raise SetupFailed(f"cannot connect a container: cannot start {words[0]}", step="network.connect")

@@ -12,6 +12,7 @@ import subprocess
 import time
 from contextlib import suppress
 from threading import Event
+from typing import Any
 
 from cellhold import helper
 from cellhold.errors import ImageRefused, RegistryFailed
@@ -58,7 +59,7 @@ def _run(argv: list[str], words: bytes, seconds: float, stopped: Event) -> tuple
     """Exit status (None: it was ended, for its time or its length) and standard output."""
     # In our session: it may ask a person at the terminal.
     env = helper.environment(*helper.REGISTRIES)
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with helper.start(argv, env=env, has_session=False, **pipes) as process:
         assert process.stdin is not None  # noqa: S101  # for mypy
         assert process.stdout is not None  # noqa: S101
