@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from typing import TYPE_CHECKING, Any
@@ -106,3 +107,57 @@ def test_nothing_in_the_container_can_take_the_memory_away(words: LastWords) -> 
     for size in (0, log.SIZE * 2):
         with pytest.raises(PermissionError):
             os.ftruncate(words.memory, size)
+
+
+# ------------------------------------------------------------------------------------------------------------ as it is written
+
+
+@pytest.fixture
+def writing(words: LastWords) -> Iterator[log.Log]:
+    with mmap.mmap(words.memory, log.SIZE) as memory:
+        yield log.Log(memory)
+
+
+def test_what_is_printed_next_costs_no_record_of_its_own(words: LastWords, writing: log.Log) -> None:
+    for number in range(10_000):
+        writing.print((0, 1, b"cell", 0), b"%d" % number)
+        writing.print((0, 1, b"cell", 0), b"\n")
+    text = "".join(f"{number}\n" for number in range(10_000))
+    (used,) = log.NUMBER.unpack(os.pread(words.memory, 8, log.USED))
+    assert used == len(text) + len("cell") + log.RECORD.size
+    assert said(words) == [("stream", ("stdout", text, "cell"))]
+
+
+def test_a_kill_at_any_byte_leaves_what_was_printed_until_then(words: LastWords, writing: log.Log) -> None:
+    keys = [(0, 1, b"a", 0), (0, 1, b"a", 0), (1, 1, b"a", 0), (0, 1, b"a", 0), (0, 1, b"a", 7), (0, 2, b"b", 0), (0, 2, b"b", 0)]
+    states = [0]
+    for letter, key in zip("tuvwxyz", keys, strict=True):
+        writing.print(key, letter.encode() * 3)
+        states.append(log.NUMBER.unpack(os.pread(words.memory, 8, log.USED))[0])
+        whole = "".join(text for _kind, (_name, text, _parent) in said(words))
+        assert whole == "".join(one * 3 for one in "tuvwxyz"[: len(states) - 1])
+    for used in range(states[-1]):
+        os.pwrite(words.memory, log.NUMBER.pack(used), log.USED)
+        text = "".join(text for _kind, (_name, text, _parent) in said(words))
+        assert "tttuuuvvvwwwxxxyyyzzz".startswith(text)
+
+
+def test_an_open_record_that_is_not_the_last_is_the_last(words: LastWords) -> None:
+    fill(words, log.RECORD.pack(log.TEXT, 0, 4, log.OPEN, 1, 0) + b"cell" + record(log.TEXT, 1, 1, b"forged", parent=b"other"))
+    ((_kind, (name, text, parent)),) = said(words)
+    assert (name, parent) == ("stdout", "cell")
+    assert text.endswith("forged")
+    fill(words, log.RECORD.pack(log.TEXT, 0, 500, log.OPEN, 1, 0) + b"cell")
+    assert said(words) == []
+    fill(words, log.RECORD.pack(log.MESSAGE, 2, 0, log.OPEN, 1, 0) + b"\xff" * 1000)
+    assert said(words) == []
+
+
+def test_a_forked_child_writes_into_no_log(words: LastWords, writing: log.Log) -> None:
+    writing.print((0, 1, b"cell", 0), b"ours")
+    child = os.fork()
+    if child == 0:
+        os._exit(writing.is_ours)
+    assert os.waitpid(child, 0)[1] == 0
+    assert writing.is_ours
+    assert said(words) == [("stream", ("stdout", "ours", "cell"))]

@@ -135,6 +135,8 @@ def _parsed(data: bytes) -> Iterator[_Record]:
     while at + log.RECORD.size <= len(data):
         what, stream, parent, size, number, taken = log.RECORD.unpack_from(data, at)
         at += log.RECORD.size
+        if size == log.OPEN:
+            size = max(len(data) - at - parent, 0)
         if stream > log.SHOWN or at + parent + size > len(data):
             return
         middle, at = at + parent, at + parent + size

@@ -8,7 +8,7 @@ printed goes into a memory that the host has, too (../lastwords.py reads it), at
 when it is printed; so do displays that are not large. Each buffer of text, each display has a number, which goes
 along with its message as metadata; the host tells here which it has heard. Two segments
 take turns: one is used again when all in it has been heard, and who prints faster than that
-waits.
+waits. What is printed next into the same buffer extends the last record, which is open: it has all that is used.
 
 An ipykernel that is built in another way than those that are known here does without.
 """
@@ -21,7 +21,7 @@ import struct
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
 _Plain = Any if TYPE_CHECKING else object  # type: Any  # an OutStream's class is another base of these
 
@@ -32,7 +32,9 @@ SLOT, SEGMENT = 64 << 10, 1 << 20
 SEGMENTS = SLOTS + 2 * SLOT
 SIZE = SEGMENTS + 2 * SEGMENT
 RECORD = struct.Struct("<BBHIQQ")  # what, stream, size of the parent's id, size of the data, number, number of the taking
-NUMBER = struct.Struct("<Q")
+NUMBER = struct.Struct("<Q")  # written by one instruction: no kill leaves half of it
+_SIZE, _SIZE_AT = struct.Struct("<I"), 4  # of a record's data, in it
+OPEN = (1 << 32) - 1  # the size of the last record, while it may be extended: as far as the segment is used
 TEXT, DROPPED, MESSAGE = 1, 2, 3  # what a record is
 STDOUT, STDERR, SHOWN = 0, 1, 2  # its stream
 STREAMS = ("stdout", "stderr")
@@ -44,6 +46,21 @@ _PARENT_MOST = 128
 _MESSAGE_MOST = 256 << 10
 _PATIENCE_SECONDS = 10.0  # with a host that hears nothing, as long as ipykernel's own with its thread
 _LOOK_SECONDS = 0.001
+
+
+def _call_in_children(what: Callable[[], None]) -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=what)
+        return
+    fork = os.fork  # Python 3.6
+
+    def forked() -> int:
+        pid = fork()
+        if pid == 0:
+            what()
+        return pid
+
+    os.fork = forked
 
 
 class _Sending(threading.local):
@@ -59,10 +76,13 @@ class Log:
     """What was said. Forked children of the process say it by way of the process, and have no part in this."""
 
     def __init__(self, memory: mmap.mmap) -> None:
-        self.pid = os.getpid()
+        self.is_ours = True  # and not a forked child's copy; asked for each write, where getpid(2) would cost more than the rest
+        _call_in_children(self._leave)
         self._memory = memory
         self._lock = threading.Lock()
         self._segment = self._used = 0
+        self._open = (-1, 0, b"", 0)  # type: Tuple[int, int, bytes, int]  # stream, number, parent, taking
+        self._open_at = 0  # its record
         self._turn = 1
         self._numbers = [0, 0, 0]
         self._dropped = [0, 0, 0]
@@ -70,27 +90,58 @@ class Log:
         self._is_patient = True
         NUMBER.pack_into(memory, TURN, self._turn)
 
+    def _leave(self) -> None:
+        self.is_ours = False
+
     def number(self, stream: int) -> int:
         """The next number of a stream."""
         with self._lock:
             self._numbers[stream] += 1
             return self._numbers[stream]
 
-    def append(self, what: int, stream: int, number: int, texts: Tuple[bytes, bytes] = (b"", b""), taken: int = 0) -> None:
-        """Add a record. texts: parent and data. It is there when its segment is used that far."""
+    def print(self, key: Tuple[int, int, bytes, int], data: bytes) -> None:
+        """Add what is printed. key: stream, number, parent, number of the taking: while it is the same, so is the record."""
+        with self._lock:
+            used = self._used
+            end = used + len(data)
+            if key != self._open or end > SEGMENT:
+                stream, number, parent, taken = key
+                self._append(TEXT, stream, number, (parent, data), taken)
+                return
+            at = SEGMENTS + self._segment * SEGMENT
+            self._memory[at + used : at + end] = data
+            self._used = end
+            NUMBER.pack_into(self._memory, USED + 8 * self._segment, end)
+
+    def append(self, what: int, stream: int, number: int, data: bytes = b"") -> None:
+        """Add a record."""
+        with self._lock:
+            self._append(what, stream, number, (b"", data), 0)
+
+    def _append(self, what: int, stream: int, number: int, texts: Tuple[bytes, bytes], taken: int) -> None:
+        """texts: parent and data. It is there when its segment is used that far."""
         parent, data = texts
         size = RECORD.size + len(parent) + len(data)
-        with self._lock:
-            if self._used + size > SEGMENT:
-                self._change_segments()
-            at = SEGMENTS + self._segment * SEGMENT + self._used
-            RECORD.pack_into(self._memory, at, what, stream, len(parent), len(data), number, taken)
-            at += RECORD.size
-            self._memory[at : at + len(parent) + len(data)] = parent + data
-            self._used += size
-            NUMBER.pack_into(self._memory, USED + 8 * self._segment, self._used)
-            last = self._last[self._segment]
-            last[stream] = max(last[stream], number)
+        self._close()
+        if self._used + size > SEGMENT:
+            self._change_segments()
+        at = SEGMENTS + self._segment * SEGMENT + self._used
+        RECORD.pack_into(self._memory, at, what, stream, len(parent), OPEN if what == TEXT else len(data), number, taken)
+        begin = at + RECORD.size
+        self._memory[begin : at + size] = parent + data
+        self._used += size
+        NUMBER.pack_into(self._memory, USED + 8 * self._segment, self._used)
+        last = self._last[self._segment]
+        last[stream] = max(last[stream], number)
+        if what == TEXT:
+            self._open, self._open_at = (stream, number, parent, taken), at
+
+    def _close(self) -> None:
+        """What the last record has now is all that it gets."""
+        if self._open[0] >= 0:
+            end = SEGMENTS + self._segment * SEGMENT + self._used
+            _SIZE.pack_into(self._memory, self._open_at + _SIZE_AT, end - self._open_at - RECORD.size - len(self._open[2]))
+            self._open = (-1, 0, b"", 0)
 
     def _change_segments(self) -> None:
         self._segment, self._used = 1 - self._segment, 0
@@ -150,16 +201,26 @@ class Buffer(io.StringIO):
         super().__init__()
         self.number = stream.log.number(stream.index)
         self._stream = stream
-        self._parent = None if parent is None else _id(parent)
+        self._log = stream.log
+        self._key = None if parent is None else (stream.index, self.number, _id(parent), 0)
 
     def write(self, text: str) -> int:
         """As StringIO's. The stream's lock is held: a buffer that was taken away to be sent has all that is logged of it."""
+        if self._log.is_ours:
+            key = self._key
+            if key is None or self._stream.taken:
+                key = self._now(key)
+            try:
+                data = text.encode()
+            except UnicodeEncodeError:
+                data = text.encode("utf-8", "surrogatepass")
+            self._log.print(key, data)
+        return io.StringIO.write(self, text)
+
+    def _now(self, key: Optional[Tuple[int, int, bytes, int]]) -> Tuple[int, int, bytes, int]:
         stream = self._stream
-        if os.getpid() == stream.log.pid:
-            parent = _id(stream.parent_header) if self._parent is None else self._parent
-            taken = stream.taken if threading.get_ident() == stream.watcher else 0
-            stream.log.append(TEXT, stream.index, self.number, (parent, text.encode("utf-8", "surrogatepass")), taken)
-        return super().write(text)
+        parent = _id(stream.parent_header) if key is None else key[2]
+        return stream.index, self.number, parent, stream.taken if threading.get_ident() == stream.watcher else 0
 
 
 class Buffers(Dict[Any, Buffer]):
@@ -180,7 +241,7 @@ class LoggedStream(_Plain):  # type: ignore[misc]
 
     log = None  # type: Any  # the process's Log
     index = 0
-    watcher = taken = 0  # the thread that reads the pipe, and which of its readings it prints now
+    watcher = taken = 0  # the thread that reads the pipe, and which of its readings it prints now, if it does
     _exc = None  # type: Any
     _buffers = _buffer = None  # type: Any
 
@@ -195,14 +256,13 @@ class LoggedStream(_Plain):  # type: ignore[misc]
 
     def write(self, string: str) -> Optional[int]:
         """As OutStream's, a piece at a time."""
-        if not isinstance(string, str) or os.getpid() != self.log.pid:
-            return super().write(string)  # type: ignore[no-any-return]
-        if len(string) > _PIECE:
-            for at in range(0, len(string), _PIECE):
-                self.write(string[at : at + _PIECE])
-            return len(string)
-        if not self.log.fits(4 * len(string)):
-            self._make_room()
+        if self.log.is_ours and isinstance(string, str):
+            if len(string) > _PIECE:
+                for at in range(0, len(string), _PIECE):
+                    self.write(string[at : at + _PIECE])
+                return len(string)
+            if not self.log.fits(4 * len(string)):
+                self._make_room()
         return super().write(string)  # type: ignore[no-any-return]
 
     def _make_room(self) -> None:
@@ -246,6 +306,7 @@ class LoggedStream(_Plain):  # type: ignore[misc]
                     return
                 self.taken = number
                 self.write(decoder.decode(data))
+                self.taken = 0
                 self.log.forget(self.index, len(data))
                 os.write(self._original_stdstream_copy, data)
         except Exception:  # noqa: BLE001  # as OutStream's
@@ -261,12 +322,44 @@ class LoggedStream(_Plain):  # type: ignore[misc]
     def _has_sent(self) -> None:
         """It was sent, or somebody has taken it before that (`register_hook`)."""
         mark, _sending.mark = _sending.mark, None
-        if mark is not None and os.getpid() == self.log.pid:
+        if mark is not None and self.log.is_ours:
             self.log.drop(*mark)
 
 
 class ManyBuffers(LoggedStream):
     """Of ipykernel from 6.29 on: one for each cell."""
+
+    _recent = (None, None, None)  # type: Tuple[Any, Any, Any]  # a parent header, the buffers, the one for it
+
+    def write(self, string: str) -> Optional[int]:
+        """As OutStream's, which looks for the buffer by all that is in the header: that costs more than the log.
+
+        Another print of the same cell goes into the same buffer, until that is taken away to be sent.
+        """
+        parent, buffers, buffer = self._recent
+        if (
+            parent is not None
+            and string.__class__ is str
+            and len(string) <= _PIECE
+            and parent is self.parent_header
+            and self.log.is_ours
+            and self.log.fits(4 * len(string))
+            and self.echo is None
+            and self.pub_thread is not None
+        ):
+            with self._buffer_lock:
+                is_there = buffers is self._buffers
+                if is_there:
+                    buffer.write(string)
+            if is_there:
+                self._schedule_flush()
+                return len(string)
+        written = super().write(string)
+        with self._buffer_lock:
+            parent = self.parent_header
+            buffer = dict.get(self._buffers, frozenset(parent.items()))
+            self._recent = (None, None, None) if buffer is None else (parent, self._buffers, buffer)
+        return written
 
     def _replace_buffers(self) -> None:
         plain, self._buffers = self._buffers, Buffers(self)
@@ -328,7 +421,7 @@ class Copied:
         size = sum(len(part) + 4 for part in parts)
         if size <= _MESSAGE_MOST and (self._log.fits(size) or self._log.is_free()):
             data = b"".join(struct.pack("<I", len(part)) + bytes(part) for part in parts)
-            self._log.append(MESSAGE, SHOWN, self._number, (b"", data))
+            self._log.append(MESSAGE, SHOWN, self._number, data)
         return self._socket.send_multipart(parts, *args, **options)
 
 
@@ -338,7 +431,7 @@ def _number_messages(session_class: Any, sockets: Tuple[Any, ...], log: Log) -> 
 
     def send(self: Any, stream: Any, msg_or_type: Any, *args: Any, **options: Any) -> Any:
         mark = None
-        if isinstance(stream, sockets) and os.getpid() == log.pid:
+        if isinstance(stream, sockets) and log.is_ours:
             mark, _sending.mark = _sending.mark, None
             kind = msg_or_type.get("msg_type") if isinstance(msg_or_type, dict) else msg_or_type
             if mark is None and kind in TYPES:
