@@ -18,9 +18,9 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 from cellhold import helper
+from cellhold.container.recovery import sweep
 from cellhold.store import scratch
 from cellhold.store.home import open_home
-from cellhold.container.recovery import sweep
 from kernels import descendants, is_gone, running, until
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def mark() -> Iterator[str]:
 
 def starter(code: str) -> subprocess.Popen[bytes]:
     """A process of ours that starts helpers: itself no helper, so that nothing but its end ends them."""
-    begin = f"import os, sys; sys.path[:0] = {sys.path!r}; from cellhold import helper\n"
+    begin = f"import os, signal, sys; sys.path[:0] = {sys.path!r}; from cellhold import helper\n"
+    begin += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background jobs ignore
     return subprocess.Popen([sys.executable, "-c", begin + code], start_new_session=True)
 
 
@@ -181,9 +182,9 @@ def test_a_host_kernel_that_is_killed_leaves_no_helper() -> None:
     with running(KernelManager(kernel_name="cellhold-small")) as notebook:
         notebook.run("%container panel")
         notebook.client.execute("%%dockerfile x\nFROM host\nRUN sleep 1000")
-        assert until(lambda: bool(with_words("cellhold_kernel.building") & descendants(notebook.pid)))
+        assert until(lambda: bool(with_words("cellhold_kernel.jobs.build") & descendants(notebook.pid)))
         family = descendants(notebook.pid)
-        helpers = {pid for word in ("cellhold_kernel.building", "widgets.picture") for pid in with_words(word) & family}
+        helpers = {pid for word in ("cellhold_kernel.jobs.build", "widgets.picture") for pid in with_words(word) & family}
         assert len(helpers) >= 2
         os.kill(notebook.pid, signal.SIGKILL)
         assert until(lambda: all(map(is_gone, helpers)), PATIENCE / 10)
