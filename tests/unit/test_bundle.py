@@ -97,6 +97,8 @@ def test_what_it_does_not_say_is_the_default_and_no_capability(tmp_path: Path) -
         ("linux.resources.memory.swap", 0, "memory_swap_bytes", None),
         ("linux.resources.memory.swap", -1, "memory_swap_bytes", -1),
         ("linux.resources.cpu.quota", -1, "cpus", None),
+        ("linux.resources.memory.reservation", -1, "reservation_bytes", None),
+        ("linux.resources.memory.reservation", 1 << 23, "reservation_bytes", 1 << 23),
         ("linux.resources.pids.limit", 0, "pids", None),
         ("linux.resources.pids.limit", -1, "pids", None),
     ],

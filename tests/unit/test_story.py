@@ -8,6 +8,7 @@ from cellhold.container import trace
 from cellhold.image.model import Image, Stack
 from cellhold.init.steps import STEPS
 from cellhold.rootfs.plan import plan
+from cellhold.spec import fields
 from cellhold.spec.limits import Limits
 from cellhold.spec.spec import Spec
 from cellhold.spec.tracing import Step, listening, step
@@ -65,8 +66,8 @@ def test_every_step_of_pid_1_has_words() -> None:
 
 def test_limits_are_told_as_one_would_write_them() -> None:
     limits = Limits(memory_bytes=512 * MIB, cpus=1.5, cpuset="0", pids=64, disk_bytes=MIB, seconds=90)
-    assert trace.limits_text(limits) == "memory 512 MiB, cpus 1.5, cpuset 0, pids 64, disk 1 MiB, time 1m30s"
-    assert trace.limits_text(Limits(pids=None)) == "none"
+    assert fields.format_limits(limits) == "memory 512 MiB, cpus 1.5, cpuset 0, pids 64, disk 1 MiB, time 1m30s"
+    assert fields.format_limits(Limits(pids=None)) == "none"
 
 
 def test_a_step_is_told_to_who_listens_also_when_it_raises() -> None:

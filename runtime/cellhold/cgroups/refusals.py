@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from cellhold.errors import InvalidSpec, NotSupported, SetupFailed
-from cellhold.spec.limits import PIDS_DEFAULT
+from cellhold.spec.fields import FIELDS
 from cellhold.spec.units import size
 
 if TYPE_CHECKING:
@@ -27,16 +27,12 @@ _NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 def asked(limits: Limits) -> dict[str, str]:
-    """Controller -> the limit that needs it, as people write it. pids at its default is a courtesy, not a request."""
-    wanted = {
-        "memory": (limits.memory_bytes is not None and f"memory={size(limits.memory_bytes)}")
-        or (limits.reservation_bytes is not None and f"memory-reservation={size(limits.reservation_bytes)}"),
-        "cpu": limits.cpus is not None and f"cpus={limits.cpus:g}",
-        "cpuset": limits.cpuset is not None and f"cpuset={limits.cpuset}",
-        "pids": limits.pids not in (None, PIDS_DEFAULT) and f"pids={limits.pids}",
-        "io": bool(limits.io) and f"io on {', '.join(limit.device for limit in limits.io)}",
-    }
-    return {controller: limit for controller, limit in wanted.items() if limit}
+    """Return controller -> the first limit that needs it, as people write it. pids at its default is a courtesy, not a request."""
+    wanted: dict[str, str] = {}
+    for field in FIELDS:
+        if field.controller and field.is_said(limits):
+            wanted.setdefault(field.controller, field.said(field.value(limits)))
+    return wanted
 
 
 def require(limits: Limits, have: Collection[str]) -> None:

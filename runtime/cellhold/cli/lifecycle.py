@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cellhold.cli import options, terminal
@@ -11,6 +12,7 @@ from cellhold.container import damaged, inventory
 from cellhold.container.detached import Detached
 from cellhold.container.recovery import sweep
 from cellhold.errors import CellholdError, ContainerNotFound, Damaged, InvalidSpec
+from cellhold.spec import fields
 from cellhold.spec.units import parse_seconds, parse_signal
 from cellhold.store import spec_codec
 from cellhold.store.home import open_home
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from cellhold.spec.limits import Limits
     from cellhold.store.home import Home
 
 FAILED = 1  # docker's, where some of several went wrong
@@ -167,27 +168,8 @@ def update(arguments: argparse.Namespace) -> int:
 
 
 def _update(box: Detached, arguments: argparse.Namespace) -> None:
-    box.update(_changed(spec_codec.limits(box.record.spec["limits"]), arguments), restart=arguments.restart)
-
-
-def _changed(present: Limits, arguments: argparse.Namespace) -> Limits:
-    from dataclasses import replace  # noqa: PLC0415  # for this command alone
-
-    given = {
-        "memory_bytes": arguments.memory,
-        "memory_swap_bytes": arguments.memory_swap,
-        "reservation_bytes": arguments.memory_reservation,
-        "cpus": arguments.cpus,
-        "cpuset": arguments.cpuset_cpus,
-        "pids": arguments.pids_limit,
-        "disk_bytes": arguments.disk,
-        "seconds": arguments.time,
-        "io": (arguments.device_read_bps or arguments.device_write_bps or arguments.device_read_iops or arguments.device_write_iops)
-        or None,
-        "rlimits": arguments.ulimit or None,
-    }
-    wanted = options.limits(arguments)
-    return replace(present, **{name: getattr(wanted, name) for name, text in given.items() if text is not None})
+    present = spec_codec.limits(box.record.spec["limits"])
+    box.update(replace(present, **fields.parse_flags(vars(arguments))), restart=arguments.restart)
 
 
 def each(texts: list[str], act: Callable[[str], object]) -> int:

@@ -13,10 +13,10 @@ from cellhold.errors import InvalidSpec
 from cellhold.linux.capabilities import DEFAULT, mask
 from cellhold.network import ports
 from cellhold.rootfs.volumes import mount, tmpfs, volume
-from cellhold.spec import bundle
-from cellhold.spec.limits import PIDS_DEFAULT, IoLimit, Limits
+from cellhold.spec import bundle, fields
+from cellhold.spec.limits import Limits
 from cellhold.spec.spec import Device, Health, Spec, check_hostname
-from cellhold.spec.units import COUNT_MAXIMUM, parse_count, parse_cpus, parse_rate, parse_seconds, parse_signal, parse_size
+from cellhold.spec.units import COUNT_MAXIMUM, parse_count, parse_seconds, parse_signal, parse_size
 
 if TYPE_CHECKING:
     import argparse
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from cellhold.spec.spec import Mount
 
-_ULIMIT_MAXIMUM = (1 << 63) - 1  # of setrlimit(2): more is RLIM_INFINITY, for which there is a word
 _ENV_FILE_MAXIMUM = 4 << 20  # bytes
 _NOT_GIVEN: tuple[Any, ...] = (None, [], False, "none", "disk", "no", "auto")  # the defaults below
 
@@ -112,23 +111,13 @@ def add(command: Any) -> None:
 
 
 def add_limits(command: Any) -> None:
-    """Add the flags of the limits alone."""
+    """Add the flags of the limits alone (cellhold.spec.fields)."""
     limits = command.add_argument_group("limits (refused where this host cannot enforce them)")
-    limits.add_argument("-m", "--memory", metavar="SIZE", help="memory, page cache included: 64m, 1.5g")
-    limits.add_argument("--memory-swap", metavar="SIZE", help="memory and swap together, -1 for all swap (default: no swap)")
-    limits.add_argument("--memory-reservation", metavar="SIZE", help="memory that is taken back last when the host runs out")
-    limits.add_argument("--cpus", metavar="N", help="processors' worth of time: 0.5, 2")
-    limits.add_argument("--cpuset-cpus", metavar="LIST", help="processors it may run on: 0-1,3")
-    limits.add_argument("--pids-limit", metavar="N", help=f"processes and threads, -1 for no limit (default: {PIDS_DEFAULT})")
-    limits.add_argument("--disk", metavar="SIZE", help="what it may write to its own layer")
-    limits.add_argument("--time", metavar="TIME", help="wall time, then SIGKILL: 30s, 10m")
-    limits.add_argument("--net-ingress", metavar="RATE", help="what it may receive per second: 10mbit")
-    limits.add_argument("--net-egress", metavar="RATE", help="what it may send per second: 2mbit")
-    limits.add_argument(
-        "--ulimit", metavar="NAME=SOFT[:HARD]", action="append", default=[], help="a limit of setrlimit(2), cut to the host's"
-    )
-    for flag, what in (("read-bps", "bytes read"), ("write-bps", "bytes written"), ("read-iops", "reads"), ("write-iops", "writes")):
-        limits.add_argument(f"--device-{flag}", metavar="DEVICE:RATE", action="append", default=[], help=f"{what} per second")
+    for field in fields.FIELDS:
+        several = {"action": "append", "default": []} if field.is_repeated else {}
+        for flag in field.flags:
+            names = (flag.short, flag.name) if flag.short else (flag.name,)
+            limits.add_argument(*names, metavar=field.metavar, help=field.flag_help(flag), **several)
 
 
 def spec(arguments: argparse.Namespace) -> Spec:
@@ -179,7 +168,7 @@ def notes(arguments: argparse.Namespace) -> Iterator[str]:
         yield "volume options z and Z do nothing here: Cellhold sets no SELinux labels"
     if any(option.startswith("label") for option in arguments.security_opt):
         yield "security-opt label does nothing here: Cellhold sets no SELinux labels"
-    yield from beyond_host(dict(ulimit(text) for text in arguments.ulimit))
+    yield from beyond_host(dict(fields.parse_ulimit(text) for text in arguments.ulimit))
 
 
 def mounts(arguments: argparse.Namespace) -> tuple[Mount, ...]:
@@ -281,56 +270,8 @@ def refuse_beside_bundle(arguments: argparse.Namespace) -> None:
 
 
 def limits(arguments: argparse.Namespace) -> Limits:
-    """The Limits of a parsed command line."""
-    swap, pids = arguments.memory_swap, arguments.pids_limit
-    return Limits(
-        memory_bytes=None if arguments.memory is None else parse_size(arguments.memory, key="memory"),
-        memory_swap_bytes=None if swap is None else -1 if swap == "-1" else parse_size(swap, key="memory-swap"),
-        reservation_bytes=_size(arguments.memory_reservation, "memory-reservation"),
-        cpus=None if arguments.cpus is None else parse_cpus(arguments.cpus, key="cpus"),
-        cpuset=arguments.cpuset_cpus,
-        pids=PIDS_DEFAULT if pids is None else None if pids == "-1" else parse_count(pids, key="pids-limit"),
-        disk_bytes=None if arguments.disk is None else parse_size(arguments.disk, key="disk"),
-        seconds=None if arguments.time is None else parse_seconds(arguments.time, key="time"),
-        ingress_bits=None if arguments.net_ingress is None else parse_rate(arguments.net_ingress, key="net-ingress"),
-        egress_bits=None if arguments.net_egress is None else parse_rate(arguments.net_egress, key="net-egress"),
-        io=io_limits(arguments),
-        rlimits=dict(ulimit(text) for text in arguments.ulimit),
-    )
-
-
-def _size(text: str | None, key: str) -> int | None:
-    return None if text is None else parse_size(text, key=key)
-
-
-def io_limits(arguments: argparse.Namespace) -> tuple[IoLimit, ...]:
-    """--device-read-bps and its three sisters, put together by device."""
-    by_device: dict[str, dict[str, int]] = {}
-    for field in ("read_bps", "write_bps", "read_iops", "write_iops"):
-        for text in getattr(arguments, f"device_{field}"):
-            device, colon, rate = text.rpartition(":")
-            if not colon:
-                raise InvalidSpec(f"cannot use device-{field.replace('_', '-')}={text}: not DEVICE:RATE", hint="/dev/sda:10m, for example")
-            amount = parse_size(rate, key=field) if field.endswith("bps") else parse_count(rate, key=field)
-            by_device.setdefault(device, {})[field] = amount
-    return tuple(IoLimit(device=device, **rates) for device, rates in by_device.items())
-
-
-def ulimit(text: str) -> tuple[str, tuple[int, int]]:
-    """nofile=1024:4096 as ("nofile", (1024, 4096))."""
-    name, equals, values = text.partition("=")
-    soft, _, hard = values.partition(":")
-    if not equals:
-        raise InvalidSpec(f"cannot use ulimit={text}: not NAME=SOFT[:HARD]", hint="nofile=1024:4096, for example")
-    low, high = (_ulimit(value) for value in (soft, hard or soft))
-    if low > high >= 0 or low < 0 <= high:
-        raise InvalidSpec(f"cannot use ulimit={text}: the soft limit is above the hard one")
-    return name, (low, high)
-
-
-def _ulimit(text: str) -> int:
-    """One value of a ulimit; -1 and "unlimited" are RLIM_INFINITY, as docker reads them."""
-    return -1 if text in ("-1", "unlimited") else parse_count(text, key="ulimit", minimum=0, maximum=_ULIMIT_MAXIMUM)
+    """Parse the limits of a command line; raises InvalidSpec."""
+    return Limits(**fields.parse_flags(vars(arguments)))
 
 
 def environment(entries: Iterable[str]) -> dict[str, str]:

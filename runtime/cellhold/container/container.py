@@ -16,19 +16,18 @@ from typing import TYPE_CHECKING, Self
 
 from cellhold import image, network, seccomp
 from cellhold.cgroups import Usage, files
-from cellhold.cgroups.refusals import check_processors
 from cellhold.container import inventory
 from cellhold.container import start as starting
 from cellhold.container import trace as story
 from cellhold.container.launcher import deadline, launch
 from cellhold.container.recovery import sweep_once
-from cellhold.container.resources import Holdings
-from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed, NotSupported, SetupFailed
+from cellhold.container.resources import Holdings, check_update
+from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed, SetupFailed
 from cellhold.image.model import Image
 from cellhold.linux.kmsg import oom_victims
 from cellhold.rootfs import exposure, overlay, sources, volumes
 from cellhold.rootfs.plan import plan
-from cellhold.spec import tracing
+from cellhold.spec import fields, tracing
 from cellhold.spec.lifecycle import Action, State, after
 from cellhold.spec.outcome import Outcome, Why
 from cellhold.spec.spec import HOST
@@ -498,21 +497,16 @@ class Container:
     def update(self, limits: Limits) -> None:
         """Set new limits while it runs.
 
-        Raises InvalidSpec (memory below present use), NotAllowed (it was removed) or NotSupported: disk is fixed when it is made, time and
-        ulimits when it is started.
+        Raises InvalidSpec (memory below present use), NotAllowed (it was removed) or NotSupported (cellhold.spec.fields says
+        which limits are fixed when it is made, or started).
         """
         if self.state is State.REMOVED:
             raise NotAllowed(f"cannot update container {self.name}: it was removed")
         started = self.state in (State.RUNNING, State.PAUSED)
-        for name, fixed in (("disk_bytes", True), ("seconds", started), ("rlimits", started)):
-            if fixed and getattr(limits, name) != getattr(self.spec.limits, name):
-                raise NotSupported(
-                    f"cannot update {name}={getattr(limits, name)} of container {self.name}: it cannot be changed any more",
-                    hint="make a new container with that limit",
-                )
-        check_processors(limits)
+        spec = replace(self.spec, limits=limits)
+        check_update(self.spec.limits, limits, name=self.name, is_alive=started)
         self._holdings.cgroup.update(limits)
-        self.spec = replace(self.spec, limits=limits)
+        self.spec = spec
         self._note()
 
     def calls(self) -> dict[str, tuple[str, ...]]:
@@ -573,7 +567,7 @@ class Container:
             "name": self.name,
             "image": self.image.name,
             "state": str(self.state),
-            "limits": story.limits_text(self.spec.limits),
+            "limits": fields.format_limits(self.spec.limits),
             "network": self.spec.network,
             "storage": self._holdings.storage.describe(),
             "ids": self._holdings.ids.describe(),

@@ -11,19 +11,20 @@ import os
 import signal
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any, Self
 
 from cellhold import cgroups, network
 from cellhold.cgroups import files
-from cellhold.cgroups.refusals import check_processors
 from cellhold.container import display, inventory, logs, monitor
 from cellhold.container import exec as entering
 from cellhold.container.container import Container
 from cellhold.container.recovery import UNDER_WAY, settle
-from cellhold.container.resources import NUMBERS
-from cellhold.errors import CellholdError, ContainerNotFound, InvalidSpec, NotAllowed, NotSupported, SetupFailed
+from cellhold.container.resources import check_update
+from cellhold.errors import CellholdError, ContainerNotFound, InvalidSpec, NotAllowed, SetupFailed
 from cellhold.rootfs import exposure, volumes
+from cellhold.spec import fields
 from cellhold.spec.lifecycle import Action, State, after
 from cellhold.spec.outcome import Outcome, Why
 from cellhold.spec.spec import check_name
@@ -299,11 +300,12 @@ class Detached:
         with self._changing() as known:
             spec = spec_codec.spec(known.spec)
             if limits is not None:
-                check_update(spec.limits, limits, known)
+                check_update(spec.limits, limits, name=known.name, is_alive=known.is_alive)
+                replace(spec, limits=limits)  # raises InvalidSpec for what it could never be started with
                 if known.is_alive:
                     inventory.group(known).update(limits)
                 known.spec["limits"] = spec_codec.plain_limits(limits)
-                known.limits = {name: getattr(limits, name) for name in NUMBERS}
+                known.limits = fields.amounts(limits)
             if restart is not None:
                 known.spec["restart"] = restart
                 spec_codec.spec(known.spec)
@@ -432,17 +434,6 @@ class Detached:
 def _ending(known: Record) -> str:
     """How its last run ended, in words."""
     return "" if known.is_alive or known.status is None else f", {known.why} with status {known.status}"
-
-
-def check_update(present: Limits, wanted: Limits, known: Record) -> None:
-    """Raise NotSupported for what is fixed (disk when it is made, time and ulimits while it runs), InvalidSpec for too many processors."""
-    check_processors(wanted)
-    for name, fixed in (("disk_bytes", True), ("seconds", known.is_alive), ("rlimits", known.is_alive)):
-        if fixed and getattr(present, name) != getattr(wanted, name):
-            raise NotSupported(
-                f"cannot update {name}={getattr(wanted, name)} of container {known.name}: it cannot be changed any more",
-                hint="make a new container with that limit",
-            )
 
 
 def clear(known: Record, home: Home, *, with_volumes: bool = True) -> None:

@@ -20,7 +20,7 @@ from cellhold.container import launcher
 from cellhold.errors import CellholdError, NotSupported, SetupFailed
 from cellhold.rootfs import tmpfs, volumes
 from cellhold.rootfs.plan import source
-from cellhold.spec import tracing
+from cellhold.spec import fields, tracing
 from cellhold.store import durable, ids, locks, spec_codec, subids
 from cellhold.store.record import OWN, Record, birth, changing
 
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from cellhold.spec.outcome import Outcome
     from cellhold.spec.spec import Spec
     from cellhold.store.home import Home
-
-
-NUMBERS = ("memory_bytes", "cpus", "pids", "disk_bytes", "seconds")  # of the limits, what a record has
 
 
 class Holdings:
@@ -191,7 +188,7 @@ class Holdings:
         if pid is not None and pid != self.record.pid:
             self.record.started, self.record.born = time.time(), birth(pid)
         self.record.state, self.record.pid = state, pid
-        self.record.limits = {name: getattr(limits, name) for name in NUMBERS}
+        self.record.limits = fields.amounts(limits)
         if outcome is not None:
             self.record.status, self.record.why, self.record.oom_kills = outcome.status, outcome.why, outcome.oom_kills
             self.record.finished = time.time()
@@ -199,7 +196,7 @@ class Holdings:
     def keep(self, spec: Spec, *, auto_remove: bool) -> None:
         """From now on the container is nobody's: it stays as it is, but for the group, when we let go of it."""
         self.record.kept, self.record.spec, self.record.auto_remove = True, spec_codec.plain(spec), auto_remove
-        self.record.limits = {name: getattr(self.limits, name) for name in NUMBERS}
+        self.record.limits = fields.amounts(self.limits)
         rootless = subids.is_rootless()
         self.record.base = None if rootless else self.ids.base
         self.record.write(self.directory)
@@ -252,6 +249,19 @@ def make_group(name: str, limits: Limits, devices: tuple[Device, ...] = ()) -> t
         if not subids.is_rootless():
             raise
         return Absent.instead(limits, error), replace(limits, pids=None)
+
+
+def check_update(present: Limits, wanted: Limits, *, name: str, is_alive: bool) -> None:
+    """Raise for limits of container `name` that cannot be changed: is_alive: while it runs.
+
+    Raises NotSupported for what is fixed, InvalidSpec for more processors than there are.
+    """
+    check_processors(wanted)
+    if (fixed := fields.find_fixed(present, wanted, is_alive=is_alive)) is not None:
+        raise NotSupported(
+            f"cannot update {fixed.name}={fixed.value(wanted)} of container {name}: it cannot be changed any more",
+            hint="make a new container with that limit",
+        )
 
 
 _held: set[Holdings] = set()

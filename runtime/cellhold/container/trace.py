@@ -8,12 +8,10 @@ from cellhold.init.prepare import OWN, SHARED, WIRED
 from cellhold.init.steps import is_kernels, may_mount
 from cellhold.linux.capabilities import NUMBERS
 from cellhold.rootfs.plan import NAMESPACES
-from cellhold.spec.units import duration, rate, size
 from cellhold.store.subids import told
 
 if TYPE_CHECKING:
     from cellhold.init.plan import Plan
-    from cellhold.spec.limits import Limits
     from cellhold.spec.tracing import Step
 
 _NAME_WIDTH = 22
@@ -113,18 +111,3 @@ def chapter_of(step: Step) -> str:
     if step.name.startswith("launch."):
         return "launch"
     return {"program.wait": "program", "container.remove": "end"}.get(step.name, "prepare")
-
-
-def limits_text(limits: Limits) -> str:
-    """The limits that are set, as one would write them: "memory 512 MiB, cpus 1.5, pids 64"."""
-    parts = {
-        "memory": limits.memory_bytes and size(limits.memory_bytes),
-        "cpus": limits.cpus and f"{limits.cpus:g}",
-        "cpuset": limits.cpuset,
-        "pids": limits.pids,
-        "disk": limits.disk_bytes and size(limits.disk_bytes),
-        "time": limits.seconds and duration(limits.seconds),
-        "net-ingress": limits.ingress_bits and rate(limits.ingress_bits),
-        "net-egress": limits.egress_bits and rate(limits.egress_bits),
-    }
-    return ", ".join(f"{name} {value}" for name, value in parts.items() if value) or "none"

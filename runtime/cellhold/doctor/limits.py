@@ -18,7 +18,7 @@ from cellhold.spec.limits import Limits
 from cellhold.store.subids import is_rootless
 
 _BOOT = "boot with cgroup_no_v1=all (cgroup v2), or with that controller not disabled; delegate it to the group that Cellhold runs in"
-_CONTROLLERS = {  # feature -> (controller, what for)
+CONTROLLERS = {  # feature -> (controller, what for)
     "cgroup-memory": ("memory", "limit memory (memory=)"),
     "cgroup-cpu": ("cpu", "limit processor time (cpus=)"),
     "cgroup-cpuset": ("cpuset", "choose the processors (cpuset=)"),
@@ -100,7 +100,7 @@ FEATURES: tuple[Feature, ...] = (
         if not is_rootless()
         else "run as root, or in a cgroup v2 group delegated to you; until then processes are not limited to pids=2048 either",
     ),
-    *(Feature(name=name, can=can, attempt=partial(_controller, of), remedy=_BOOT) for name, (of, can) in _CONTROLLERS.items()),
+    *(Feature(name=name, can=can, attempt=partial(_controller, of), remedy=_BOOT) for name, (of, can) in CONTROLLERS.items()),
     Feature(
         name="device-filter",
         can="keep a container from device nodes even where it gets at one",

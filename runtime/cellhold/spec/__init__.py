@@ -2,6 +2,7 @@
 
     spec.py        Spec, Mount, Port: frozen values with units
     limits.py      Limits: how much a container may use
+    fields.py      one row per limit: flag, key, parser, format, help ...; field.py is the shape of a row
     units.py       512m, 1.5, 30s: parsed and formatted
     lifecycle.py   the states of a container and what may be done in each
     outcome.py     how a container ended, and why

@@ -10,12 +10,15 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import ImageNotFound, InvalidSpec, NotSupported
-from cellhold.spec.limits import PIDS_DEFAULT, Limits
+from cellhold.spec.fields import FIELDS
+from cellhold.spec.limits import Limits
 from cellhold.spec.spec import Mount, Spec
 from cellhold.spec.units import parse_count, parse_size
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from cellhold.spec.field import Field
 
 _LARGEST = 1 << 20  # bytes of a config.json
 _OURS = {"proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2"}
@@ -89,21 +92,24 @@ def refuse(config: dict[str, Any], linux: dict[str, Any]) -> None:
 
 def limits(resources: dict[str, Any], process: dict[str, Any]) -> Limits:
     """linux.resources and process.rlimits."""
-    memory, cpu = section(resources, "memory"), section(resources, "cpu")
+    cpu = section(resources, "cpu")
     quota, period = number(cpu, "quota"), number(cpu, "period") or _PERIOD
-    pids = number(section(resources, "pids"), "limit")
+    found = {field.name: limit(resources, field, *field.oci) for field in FIELDS if field.oci is not None}
     rlimits = {
         text(entry, "type").removeprefix("RLIMIT_").lower(): (number(entry, "soft") or 0, number(entry, "hard") or 0)
         for entry in items(process, "rlimits")
     }
-    return Limits(
-        memory_bytes=positive(number(memory, "limit")),
-        memory_swap_bytes=-1 if (swap := number(memory, "swap")) == -1 else positive(swap),
-        cpus=quota / period if quota and quota > 0 else None,
-        cpuset=text(cpu, "cpus") or None,
-        pids=PIDS_DEFAULT if pids is None else positive(pids),
-        rlimits=rlimits,
-    )
+    return Limits(**found, cpus=quota / period if quota and quota > 0 else None, rlimits=rlimits)
+
+
+def limit(resources: dict[str, Any], field: Field, parent: str, name: str) -> Any:
+    """Return the value of one limit in linux.resources; its default where the bundle does not say."""
+    if not field.is_amount:
+        return text(section(resources, parent), name) or None
+    value = number(section(resources, parent), name)
+    if value is None:
+        return field.value(Limits())
+    return value if value in field.words.values() else positive(value)
 
 
 def mount_of(entry: dict[str, Any], directory: Path) -> Mount | None:

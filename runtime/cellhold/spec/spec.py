@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cellhold.errors import InvalidSpec
+from cellhold.spec.fields import FIELDS
 from cellhold.spec.limits import Limits
 
 if TYPE_CHECKING:
@@ -285,13 +286,11 @@ class Spec:
         check_name(self.network.removeprefix(CONTAINER))
         for name in self.aliases:
             check_hostname(name)
-        limits = self.limits
         wanted = {
             "ports": self.ports,
             "an alias": self.aliases,
             "egress": self.egress,
-            "net-ingress": limits.ingress_bits,
-            "net-egress": limits.egress_bits,
+            **{field.word: field.value(self.limits) for field in FIELDS if field.needs_network},
         }
         useless = next((name for name, value in wanted.items() if value), None)
         if useless and self.network == "none":

@@ -29,7 +29,7 @@ def _quoted(text: str) -> str:
     return start if start.isprintable() else repr(start)
 
 
-def parse_size(text: str, *, key: str) -> int:
+def parse_size(text: str, key: str) -> int:
     """Bytes of a size such as "512m", "1.5g", "65536"; `key` is the name to use in the error.
 
     Raises InvalidSpec.
@@ -42,7 +42,7 @@ def parse_size(text: str, *, key: str) -> int:
     return count
 
 
-def parse_rate(text: str, *, key: str) -> int:
+def parse_rate(text: str, key: str) -> int:
     """Bits per second of a rate such as "10mbit", "1.5gbit" or "800kbit", tc(8)'s words; raises InvalidSpec."""
     match = _RATE.fullmatch(text.strip(" ").lower()) if len(text) <= _LONGEST else None
     if match is None:
@@ -58,14 +58,14 @@ def rate(bits: int) -> str:
     return f"{bits}bit"
 
 
-def parse_cpus(text: str, *, key: str) -> float:
+def parse_cpus(text: str, key: str) -> float:
     """Processors such as "1.5"; raises InvalidSpec."""
     if len(text) > _LONGEST or not _NUMBER.fullmatch(text.strip(" ")) or float(text) <= 0:
         raise InvalidSpec(f"cannot use {key}={_quoted(text)}: not a number of processors above 0", hint="write 0.5, 1, 1.5, 2 ...")
     return float(text)
 
 
-def parse_count(text: str, *, key: str, minimum: int = 1, maximum: int | None = None) -> int:
+def parse_count(text: str, key: str, *, minimum: int = 1, maximum: int | None = None) -> int:
     """A whole number from `minimum` to `maximum` (None: any); raises InvalidSpec."""
     if len(text) > _LONGEST or not _COUNT.fullmatch(text.strip(" ")) or int(text) < minimum:
         raise InvalidSpec(
@@ -85,7 +85,7 @@ def parse_signal(text: str) -> signal.Signals:
     raise InvalidSpec(f"cannot use kill {_quoted(text)}: no such signal", hint="KILL, TERM, INT or a number, for example")
 
 
-def parse_seconds(text: str, *, key: str, or_none: bool = False) -> float:
+def parse_seconds(text: str, key: str, *, or_none: bool = False) -> float:
     """Seconds of a duration such as "30s", "1.5", "10m", "1h30m"; or_none: "0", too. Raises InvalidSpec."""
     if or_none and text == "0":
         return 0.0
