@@ -6,20 +6,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from boxes import command
+from boxes import command, eventually
 from cellhold.rootfs.plan import MASKED, READ_ONLY
+from people import furnish, person, shell
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp")
+ROOT = ("root", "user-namespace", "overlayfs", "mount-api", "seccomp")
+ROOTLESS = ("root", "rootless", "subordinate-ids", "user-namespace", "overlayfs", "mount-api", "seccomp")  # root: to make the users
 
 UNMOUNT = """
 for path in MASKED READ_ONLY /proc /sys; do
     before=$(stat -c %d:%i $path 2>/dev/null)
     umount $path 2>/dev/null && echo unmounted $path
     umount -l $path 2>/dev/null && echo let go of $path
-    [ $path = /proc ] || mount -o remount,rw,bind $path 2>/dev/null && [ $path != /proc ] && echo writable $path
+    case " READ_ONLY /sys " in *" $path "*) mount -o remount,rw,bind $path 2>/dev/null && echo writable $path ;; esac
     [ "$before" = "$(stat -c %d:%i $path 2>/dev/null)" ] || echo another $path
 done
 mkdir /x
@@ -37,8 +39,14 @@ mount -t tmpfs none /x && mkdir /x/a && umount /x && echo may mount
 """
 
 
+def filled() -> str:
+    """The script with all paths."""
+    return UNMOUNT.replace("MASKED", " ".join(MASKED)).replace("READ_ONLY", " ".join(READ_ONLY))
+
+
+@pytest.mark.requires(*ROOT)
 def test_nothing_that_covers_proc_and_sys_can_be_taken_away(busybox_root: Path) -> None:
-    script = UNMOUNT.replace("MASKED", " ".join(MASKED)).replace("READ_ONLY", " ".join(READ_ONLY))
+    script = filled()
     ran = command("run", "--rm", "--cap-add", "SYS_ADMIN", "--rootfs", str(busybox_root), "busybox", "sh", "-c", script)
     assert ran.stdout == "may mount\n", ran.stderr
     try:
@@ -47,3 +55,13 @@ def test_nothing_that_covers_proc_and_sys_can_be_taken_away(busybox_root: Path) 
         assert ran.stdout == "may mount\n", ran.stderr
     finally:
         command("rm", "-f", "admin")
+
+
+@pytest.mark.requires(*ROOTLESS)
+@pytest.mark.parametrize("subordinate", [True, False])
+def test_nor_without_root(busybox_root: Path, *, subordinate: bool) -> None:
+    with person("covers", subordinate=subordinate) as who:
+        furnish(who, busybox_root)
+        ran = shell(who, f"busybox sh -c '{filled()}'", "--cap-add", "SYS_ADMIN")
+        assert ran.stdout == "may mount\n", ran.stderr
+        assert eventually(lambda: not who.processes())
