@@ -132,8 +132,8 @@ def main() -> None:
     from cellhold.network.housekeeping import Housekeeping  # noqa: PLC0415  # this process's alone
 
     text, lock, *fds = sys.argv[1:]
-    known, home = json.loads(text), Home(Path(os.environ["CELLHOLD_HOME"]))
-    network = Network(**{**known, "dns": tuple(known["dns"])})
+    fields, home = json.loads(text), Home(Path(os.environ["CELLHOLD_HOME"]))
+    network = Network(**{**fields, "dns": tuple(fields["dns"])})
     sockets = [socket.socket(fileno=int(fd)) for fd in fds]
     threading.Thread(target=_answer, args=(network, home, *sockets), daemon=True).start()
 

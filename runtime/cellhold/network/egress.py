@@ -89,7 +89,7 @@ def parse(text: str | None) -> Policy:
             f"cannot use egress={text}: not internet, all, none or allow=...",
             hint="egress=allow=mirror.example:443,10.1.0.0/16, for example",
         )
-    return Policy("allow", tuple(_place(part, text) for part in text.removeprefix(_ALLOW).split(",")))
+    return Policy("allow", tuple(_parse_place(part, text) for part in text.removeprefix(_ALLOW).split(",")))
 
 
 def matches(place: Place, name: str) -> bool:
@@ -100,13 +100,13 @@ def matches(place: Place, name: str) -> bool:
     return asked.endswith(wanted[1:]) if wanted.startswith("*.") else asked == wanted
 
 
-def _place(part: str, text: str) -> Place:
+def _parse_place(part: str, text: str) -> Place:
     where, port = _split(part)
     if port is not None and not (port.isascii() and port.isdigit() and 1 <= int(port) <= PORT_MAXIMUM):
         raise InvalidSpec(f"cannot use egress={text}: {port!r} is no port")
     number = None if port is None else int(port)
     try:
-        found = ipaddress.ip_network(where)
+        network = ipaddress.ip_network(where)
     except ValueError:
         if not _NAME.fullmatch(where) or where.replace(".", "").isdigit() or "/" in where:
             raise InvalidSpec(
@@ -114,12 +114,12 @@ def _place(part: str, text: str) -> Place:
                 hint="mirror.example:443, 10.1.0.0/16 or [fd00:1::5]:443",
             ) from None
         return Place(where, number, is_name=True)
-    if any(found.version == one.version and found[0] in one and found[-1] in one for one in _LINK_LOCAL_NETWORKS):
+    if any(network.version == one.version and network[0] in one and network[-1] in one for one in _LINK_LOCAL_NETWORKS):
         raise InvalidSpec(
             f"cannot use egress={text}: {where} is link-local, and a container reaches no such address",
             hint="network=host, where the metadata service of a cloud is wanted",
         )
-    return Place(str(found), number, is_name=False)
+    return Place(str(network), number, is_name=False)
 
 
 def _split(part: str) -> tuple[str, str | None]:

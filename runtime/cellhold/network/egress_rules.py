@@ -188,9 +188,9 @@ def _chains(policy: Policy, on: Sequence[Membership]) -> Iterator[str]:
 
 
 def _is_special(address: str) -> bool:
-    found = ipaddress.ip_address(address)
-    return any(found in ipaddress.ip_network(one) for one in (*_NOT_PUBLIC, *_NOT_PUBLIC6)) or (
-        ":" in address and found not in ipaddress.ip_network(_PUBLIC6)
+    parsed = ipaddress.ip_address(address)
+    return any(parsed in ipaddress.ip_network(one) for one in (*_NOT_PUBLIC, *_NOT_PUBLIC6)) or (
+        ":" in address and parsed not in ipaddress.ip_network(_PUBLIC6)
     )
 
 
@@ -238,10 +238,10 @@ def read_refused(namespace: int, user: int | None = None) -> list[Refused]:
 
     namespace, user: as nft.apply() has them.
     """
-    found = []
+    refused = []
     for of in _OF.values():
         for entry in nft.query(f"set inet {TABLE} refused{of}", namespace=namespace, user=user):
             for element in entry.get("set", {}).get("elem", ()):
                 address, protocol, port = element["elem"]["val"]["concat"]
-                found.append(Refused(str(address), str(protocol), int(port), int(element["elem"]["counter"]["packets"])))
-    return sorted(found, key=lambda one: -one.packets)
+                refused.append(Refused(str(address), str(protocol), int(port), int(element["elem"]["counter"]["packets"])))
+    return sorted(refused, key=lambda one: -one.packets)

@@ -1,7 +1,7 @@
 """TCP ports that are published without root: a process that listens where people ask, and connects in the container's network namespace.
 
 What comes is passed on by splice(2), which copies nothing. It is twice as fast as through slirp4netns, whose own stack it goes by; so it
-is no way for a container with a rate, which is its device's. It ends as the container's PID 1 does: our end of the gate tells it.
+is not for a container with a rate, which is its device's. It ends as the container's PID 1 does: our end of the gate tells it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cellhold.spec.spec import Port
 
 _BACKLOG = 4096
-_PIPE = 1 << 20  # what a direction holds at most; pipe(7) gives less where its user has many
+_PIPE = 1 << 20  # what a direction holds at most; pipe(7): less where its user has many
 _TURNS = 16  # of a connection until others have theirs
 _FLAGS = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
 _SYN_SENT = 2  # tcp(7), TCP_INFO
@@ -36,7 +36,7 @@ _EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 
 def start(at: Endpoint, ports: Sequence[Port], closing: ExitStack) -> int:
-    """Start it for those ports; gives a descriptor that can be read from when it is there. Raises SetupFailed for a port that is taken."""
+    """Start it for those ports; return a descriptor that can be read from when it is there. Raises SetupFailed for a port that is taken."""
     if not ports:
         return -1
     listening = []
@@ -159,7 +159,7 @@ class _Connection:
 
 
 class Forwarder:
-    """The loop: who comes, what there is to move, and the end."""
+    """The loop: accept connections, move what they send, and end with the container."""
 
     def __init__(self, address: str, gate: int) -> None:
         """Nobody listens yet. address: the container's. gate: a descriptor; run() ends when its other end is closed."""

@@ -1,4 +1,4 @@
-"""What a network's name server clears up after containers: rules, cables, the device.
+"""What a network's name server clears up after containers: rules, veth pairs, the device.
 
 Called by dns.py, on the main thread of the name server's process, which it blocks.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cellhold.network.model import Network
     from cellhold.store.home import Home
 
-_GRACE_SECONDS = 1.0  # in which the kernel removes the cable of a namespace that nobody is in
+_GRACE_SECONDS = 1.0  # in which the kernel removes the veth pair of a namespace that nobody is in
 _LOOK_SECONDS = 0.5  # between two looks whether anybody is left
 
 
@@ -41,12 +41,12 @@ class Housekeeping:
     def __init__(self, network: Network, home: Home) -> None:
         """Nobody has left yet."""
         self._network, self._home = network, home
-        self._left: dict[str, float] = {}  # the cables of those who have left, and when they did
+        self._left: dict[str, float] = {}  # the veth pairs of those who have left, and when they did
 
     def run(self, close: Callable[[], None]) -> None:
         """Work until nobody is left, or the store is gone; then the device goes, too.
 
-        close: called last, under the networks' lock: who comes next finds nothing of ours.
+        close: called last, under the networks' lock: whoever comes next finds nothing of ours.
         """
         try:
             gone = inotify.watch(str(self._network.leases(self._home)))
@@ -77,7 +77,7 @@ class Housekeeping:
         return False
 
     def _pull(self, used: set[str]) -> None:
-        """Remove cables that outlast their owners: somebody shares the network of one.
+        """Remove veth pairs that outlast their owners: somebody shares the network of one.
 
         used: devices of those who are there; some may have come again.
         """

@@ -31,15 +31,15 @@ ANY = {"0.0.0.0", "::"}  # noqa: S104  # docker's words for all of the host's ad
 def of(network: Network, home: Home) -> list[Lease]:
     """Return those on one network."""
     with suppress(FileNotFoundError):  # the network was just removed
-        found = (_read(entry) for entry in sorted(network.leases(home).iterdir()))
-        return [lease for lease in found if lease is not None]
+        read = (_read(entry) for entry in sorted(network.leases(home).iterdir()))
+        return [lease for lease in read if lease is not None]
     return []
 
 
 def of_container(container: str, home: Home) -> list[Lease]:
     """Return one container's, by the names of its devices."""
-    found = (_read(path) for path in home.networks.glob(f"*/{LEASES}/{container}"))
-    return sorted((lease for lease in found if lease is not None), key=lambda lease: lease.inside)
+    read = (_read(path) for path in home.networks.glob(f"*/{LEASES}/{container}"))
+    return sorted((lease for lease in read if lease is not None), key=lambda lease: lease.inside)
 
 
 def every(home: Home) -> Iterator[tuple[Network, Lease]]:
@@ -169,10 +169,10 @@ def _read(path: Path) -> Lease | None:
     if path.name.startswith("."):
         return None
     try:
-        found = _FORM.read(path, f"the lease of container {path.name}", hint="stop the container: it has another with its next start")
+        lease = _FORM.read(path, f"the lease of container {path.name}", hint="stop the container: it has another with its next start")
     except (FileNotFoundError, CellholdError):
         return None
-    return found if found.container == path.name else None
+    return lease if lease.container == path.name else None
 
 
 def _check(lease: Lease) -> None:

@@ -43,12 +43,12 @@ class _Members:
         if seen == self._seen:
             return
         is_sure = time.time_ns() - status.st_mtime_ns > _UNSURE_NANOSECONDS
-        found = leases.of(self.network, self._home)
-        self.by_address = {lease.address: lease for lease in found}
-        self.by_address |= {lease.address6: lease for lease in found if lease.address6}
-        self.by_container = {lease.container: lease for lease in found}
+        present = leases.of(self.network, self._home)
+        self.by_address = {lease.address: lease for lease in present}
+        self.by_address |= {lease.address6: lease for lease in present if lease.address6}
+        self.by_container = {lease.container: lease for lease in present}
         self.by_name = {}
-        for lease in found:
+        for lease in present:
             for name in dict.fromkeys(names.of(lease)):
                 self.by_name.setdefault(name, []).append(lease)
         self._seen = seen if is_sure else (0, 0)
@@ -89,15 +89,15 @@ class Members:
 
     def _around(self, asker: Lease) -> list[_Members]:
         """Return the networks that the asker is on; ours, as a rule."""
-        found = [self._own]
+        around = [self._own]
         for network in networks.every(self._home) if self._is_elsewhere(asker) else ():
             if network.id != self._own.network.id:
                 one = self._others.setdefault(network.id, _Members(network, self._home))
                 with suppress(FileNotFoundError):  # it was just removed
                     one.refresh()
                     if asker.container in one.by_container:
-                        found.append(one)
-        return found
+                        around.append(one)
+        return around
 
     def _is_elsewhere(self, asker: Lease) -> bool:
         with os.scandir(self._home.networks) as entries:

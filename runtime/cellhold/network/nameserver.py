@@ -141,8 +141,8 @@ class DnsServer:
         if question.is_localhost:
             return question.addressed(["127.0.0.1", "::1"])
         if called := self._members.called(question.name, asker):
-            found = [address for lease in called for address in (lease.address, lease.address6)]
-            return question.addressed([address for address in found if address])
+            addresses = [address for lease in called for address in (lease.address, lease.address6)]
+            return question.addressed([address for address in addresses if address])
         if question.address is None:
             return None
         lease, is_ours = self._members.behind(question.address, asker)

@@ -1,6 +1,6 @@
 """Work done in a container's network namespace: as root by a thread that moves there, without by a process that enters its owner first.
 
-No process with threads can enter a user namespace (setns(2)), and who is not root has no rights over a network namespace elsewhere.
+No process with threads can enter a user namespace (setns(2)), and whoever is not root has no rights over a network namespace elsewhere.
 """
 
 from __future__ import annotations

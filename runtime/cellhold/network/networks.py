@@ -42,15 +42,15 @@ def bridges(home: Home) -> str:
 
 def every(home: Home) -> list[Network]:
     """Return all that can be read, by name."""
-    return [network for network in map(_look, _places(home)) if isinstance(network, Network)]
+    return [network for network in map(_look, _directories(home)) if isinstance(network, Network)]
 
 
 def unreadable(home: Home) -> list[Unreadable]:
     """Return those that cannot be read."""
-    return [network for network in map(_look, _places(home)) if isinstance(network, Unreadable)]
+    return [network for network in map(_look, _directories(home)) if isinstance(network, Unreadable)]
 
 
-def _places(home: Home) -> list[Path]:
+def _directories(home: Home) -> list[Path]:
     return sorted(entry for entry in home.networks.iterdir() if not entry.name.startswith(".") and entry.is_dir())
 
 
@@ -85,10 +85,13 @@ def create(  # noqa: PLR0913  # docker's flags
 ) -> Network:
     """Make a network; its device is made when a container joins it.
 
-    subnets, gateways: at most one of each family; a free one where it is left out. ipv6: whether it has a subnet of
-    that; None = where the host speaks it.
-    Raises InvalidSpec for a name that is taken or none, a subnet that is none or overlaps with what the host is connected to, and a
-    gateway outside of them; NotAllowed where all subnets are taken; NotSupported for IPv6 where the host does not speak it.
+    subnets, gateways: at most one of each family; free ones where they are left out.
+    ipv6: whether it has a subnet of that; None = where the host speaks it.
+
+    Raises InvalidSpec for a name that is taken or is not one, for a subnet that is not one
+    or overlaps with what the host is connected to, and for a gateway outside of it;
+    NotAllowed where all subnets are taken; NotSupported for IPv6 where the host does not
+    speak it.
     """
     check_name(name)
     if name in RESERVED:
@@ -117,7 +120,10 @@ def create(  # noqa: PLR0913  # docker's flags
 
 
 def remove(name: str, home: Home, *, force: bool = False) -> None:
-    """Remove one that nobody is on. force: also one that is damaged; none of that name is no error. Raises NetworkNotFound, NotAllowed."""
+    """Remove one that nobody is on. Raises NetworkNotFound, NotAllowed.
+
+    force: also one that is damaged; a missing one is not an error.
+    """
     check_name(name)
     with home.networks_locked():
         try:

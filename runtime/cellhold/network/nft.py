@@ -45,7 +45,7 @@ def library() -> Any:
 def apply(script: str, *, namespace: int | None = None, user: int | None = None) -> None:
     """Run a script. namespace: a descriptor of the network namespace, None = ours. Raises NotSupported, SetupFailed.
 
-    user: of the user namespace that it belongs to, for who is not root.
+    user: of the user namespace that it belongs to, for whoever is not root.
     """
     _run_in(script, 0, namespace, user)
 

@@ -73,8 +73,8 @@ def start(at: Endpoint) -> None:
 
 def _ports(protocol: str, ports: tuple[Port, ...]) -> list[str]:
     """The options that publish those of a protocol, and no others."""
-    given = [f"{port.address}/{port.host}:{port.container}" for port in ports if port.protocol == protocol]
-    return [word for text in given or ["none"] for word in (f"--{protocol}-ports", text)]
+    texts = [f"{port.address}/{port.host}:{port.container}" for port in ports if port.protocol == protocol]
+    return [word for text in texts or ["none"] for word in (f"--{protocol}-ports", text)]
 
 
 def _failure(text: str) -> str:

@@ -52,7 +52,7 @@ class Refused(Exception):
 class Question:
     """One question. name: without the dot at its end. is_stream: it came over TCP."""
 
-    asked: dns.message.Message
+    message: dns.message.Message
     name: str
     is_stream: bool
 
@@ -64,12 +64,12 @@ class Question:
     @property
     def wants_addresses(self) -> bool:
         """Whether it is for the addresses of a name."""
-        return self.asked.question[0].rdtype in (_A, _AAAA)
+        return self.message.question[0].rdtype in (_A, _AAAA)
 
     @property
     def address(self) -> str | None:
         """The address whose name is asked for; None in another question."""
-        name = self.asked.question[0].name
+        name = self.message.question[0].name
         if not any(map(name.is_subdomain, _REVERSE)):
             return None
         try:
@@ -79,26 +79,26 @@ class Question:
 
     def forwarded(self) -> dns.message.Message:
         """Return the question for others, with an id of ours and none of its options."""
-        asked, entry = self.asked, self.asked.question[0]
-        flags = dns.flags.RD | (asked.flags & (dns.flags.AD | dns.flags.CD))
-        if asked.edns < 0:
+        message, entry = self.message, self.message.question[0]
+        flags = dns.flags.RD | (message.flags & (dns.flags.AD | dns.flags.CD))
+        if message.edns < 0:
             return dns.message.make_query(entry.name, entry.rdtype, flags=flags, use_edns=False)
         return dns.message.make_query(
             entry.name,
             entry.rdtype,
             flags=flags,
             use_edns=0,
-            payload=max(asked.payload, _LEAST_PAYLOAD),
-            want_dnssec=bool(asked.ednsflags & dns.flags.DO),
+            payload=max(message.payload, _LEAST_PAYLOAD),
+            want_dnssec=bool(message.ednsflags & dns.flags.DO),
         )
 
     def passed_on(self, answer: bytes) -> bytes:
         """Return another server's answer to forwarded() as one to the asker."""
-        return self.asked.id.to_bytes(2) + answer[2:]
+        return self.message.id.to_bytes(2) + answer[2:]
 
     def failed(self, code: dns.rcode.Rcode) -> bytes:
         """Return an answer that is a code alone."""
-        answer = dns.message.make_response(self.asked, recursion_available=True)
+        answer = dns.message.make_response(self.message, recursion_available=True)
         answer.set_rcode(code)
         return answer.to_wire()
 
@@ -117,12 +117,12 @@ class Question:
         return self._own({dns.rdatatype.PTR: [f"{name}."]})
 
     def _own(self, texts: Mapping[dns.rdatatype.RdataType, Sequence[str]]) -> bytes:
-        answer = dns.message.make_response(self.asked, recursion_available=True)
-        entry = self.asked.question[0]
+        answer = dns.message.make_response(self.message, recursion_available=True)
+        entry = self.message.question[0]
         for kind in texts if entry.rdtype == dns.rdatatype.ANY else {entry.rdtype} & texts.keys():
             records = dns.rrset.from_text_list(entry.name, _OWN_SECONDS, dns.rdataclass.IN, kind, texts[kind])
             answer.answer.append(records)
-        most = _LONGEST if self.is_stream else max(self.asked.payload, _LEAST_PAYLOAD)
+        most = _LONGEST if self.is_stream else max(self.message.payload, _LEAST_PAYLOAD)
         try:
             return answer.to_wire(max_size=most)
         except dns.exception.TooBig:  # the asker tries again over a stream
@@ -143,11 +143,11 @@ def read(text: bytes, *, is_stream: bool) -> Question:
     if len(text) > _MOST or counts[:3] != [1, 0, 0] or counts[3] > 1:
         raise Refused(_bare(number, flags, dns.rcode.FORMERR))
     try:
-        asked = dns.message.from_wire(text)
+        message = dns.message.from_wire(text)
     except (dns.exception.DNSException, ValueError) as error:
         raise Refused(_bare(number, flags, dns.rcode.FORMERR)) from error
-    question = Question(asked, asked.question[0].name.to_text(omit_final_dot=True), is_stream)
-    if asked.question[0].rdclass != dns.rdataclass.IN or asked.question[0].rdtype in _META:
+    question = Question(message, message.question[0].name.to_text(omit_final_dot=True), is_stream)
+    if message.question[0].rdclass != dns.rdataclass.IN or message.question[0].rdtype in _META:
         raise Refused(question.failed(dns.rcode.REFUSED))
     return question
 

@@ -1,6 +1,7 @@
 """slirp4netns(1): it ends when its exit descriptor, our end of the gate, says that PID 1 has ended.
 
-Published TCP ports go by forwarding.py, as podman has its own program for them; those of UDP, and of who has a rate, by slirp4netns.
+Published TCP ports go by forwarding.py, as podman has its own program for them; those of
+UDP, and those of containers with a rate, by slirp4netns.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def _start(at: Endpoint, control: Path) -> None:
 
 def _publish(control: Path, port: Port) -> None:
     """Have the program answer for a port. Raises SetupFailed."""
-    asked = {
+    request = {
         "execute": "add_hostfwd",
         "arguments": {"proto": port.protocol, "host_addr": port.address, "host_port": port.host, "guest_port": port.container},
     }
@@ -96,7 +97,7 @@ def _publish(control: Path, port: Port) -> None:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
                 asking.settimeout(_SECONDS)
                 asking.connect(str(control))
-                asking.sendall(json.dumps(asked).encode())
+                asking.sendall(json.dumps(request).encode())
                 asking.shutdown(socket.SHUT_WR)
                 answer = json.loads(asking.recv(_MOST))
         except (OSError, ValueError) as error:

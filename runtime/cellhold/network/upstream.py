@@ -63,10 +63,10 @@ def _answers(answer: bytes, question: bytes) -> bool:
 
 def hosts_servers() -> list[str]:
     """Return this host's servers, from resolv.conf(5)."""
-    found = []
+    servers = []
     with suppress(OSError), open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
         for line in file:
             words = line.split()
             if words[:1] == ["nameserver"] and len(words) > 1:
-                found.append(words[1])
-    return found
+                servers.append(words[1])
+    return servers

@@ -115,7 +115,7 @@ class BridgeNetwork(LeasedNetwork):
 
 
 def check_aliases(network: str, aliases: Sequence[str]) -> None:
-    """Raise InvalidSpec for a name of one's choice on the network where everybody is."""
+    """Raise InvalidSpec for an alias on the network where everybody is."""
     if aliases and network == BRIDGE:
         raise InvalidSpec(
             f"cannot use network-alias={aliases[0]} with network={network}: aliases are for networks of your own",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cellhold.spec.spec import Spec
     from cellhold.store.home import Home
 
-DANGEROUS = frozenset({"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_ADMIN"})  # who has one can undo an egress policy
+DANGEROUS = frozenset({"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_ADMIN"})  # whoever has one can undo an egress policy
 
 
 class LeasedNetwork(ABC):
@@ -58,9 +58,10 @@ class LeasedNetwork(ABC):
         """Raise for a network or program that is not there, and for rights that undo the egress policy."""
         policy = egress.parse(spec.egress)
         cls._check(spec, policy, home)
-        if policy.is_limited and spec.capabilities is not None and (given := sorted(DANGEROUS & spec.capabilities)):
+        if policy.is_limited and spec.capabilities is not None and (dangerous := sorted(DANGEROUS & spec.capabilities)):
             raise InvalidSpec(
-                f"cannot use egress={spec.egress} with {given[0]}: a program that has it can undo the policy", hint="leave one of them out"
+                f"cannot use egress={spec.egress} with {dangerous[0]}: a program that has it can undo the policy",
+                hint="leave one of them out",
             )
 
     def prepare(self, spec: Spec) -> None:

@@ -50,8 +50,8 @@ class SharedNetwork(NoNetwork):
         resolver, known_hosts = None, ""
         if self._other is None:
             resolver, known_hosts = _text(_RESOLVER), _text(_HOSTS)
-        elif found := leases.of_container(self._other.id, self._home):
-            resolver = f"nameserver {networks.find(found[0].network, self._home).gateway}\n"
+        elif others := leases.of_container(self._other.id, self._home):
+            resolver = f"nameserver {networks.find(others[0].network, self._home).gateway}\n"
         self._fields = {"network": SHARED, "resolver": resolver, "known_hosts": known_hosts}
 
     def plan_fields(self) -> dict[str, Any]:

@@ -72,9 +72,9 @@ class UserModeNetwork(LeasedNetwork):
         super().restrict(policy)
 
     def _find(self) -> Network:
-        found = networks.find(BRIDGE, self._home)
-        self._program, self._names = choose_program(self._word), _address(found, _NAMES)
-        return _behind(found, self._program)
+        network = networks.find(BRIDGE, self._home)
+        self._program, self._names = choose_program(self._word), _address(network, _NAMES)
+        return _behind(network, self._program)
 
     def _resolver(self) -> str:
         return self._names
@@ -145,12 +145,12 @@ def _check_kind(spec: Spec, policy: egress.Policy) -> None:
             f"cannot use network={spec.network} without root: {why}",
             hint=f"apt install {slirp.PROGRAM} nftables, chmod 666 {_TUN}; or network=none",
         )
-    asked = {
+    unsupported = {
         f"network={spec.network}": not is_one_of_these,
         "a network alias": bool(spec.aliases),
     }
     _check_policy(policy)
-    if refused := next((what for what, is_asked in asked.items() if is_asked), None):
+    if refused := next((what for what, is_wanted in unsupported.items() if is_wanted), None):
         raise NotSupported(
             f"cannot use {refused} without root: each container is connected by itself", hint="network=bridge, or run as root"
         )
@@ -195,7 +195,7 @@ def _address(network: Network, number: int) -> str:
 
 def _enforce(policy: egress.Policy, home: Home, namespace: int, user: int, *, is_new: bool = False) -> None:
     """Set the rules in a container's namespaces. Raises SetupFailed, NotSupported."""
-    found = networks.find(BRIDGE, home)
-    membership = egress_rules.Membership(found, _address(found, _NAMES), is_policed=False)
+    network = networks.find(BRIDGE, home)
+    membership = egress_rules.Membership(network, _address(network, _NAMES), is_policed=False)
     script = egress_rules.script(policy, [membership], is_new=is_new)
     nft.apply(script, namespace=namespace, user=user)
