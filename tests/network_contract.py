@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     from cellhold.spec.tracing import Step
 
-HEAVY = ("pyroute2", "dns", "ctypes", "cellhold.network.veth", "cellhold.network.nft", "cellhold.network.dns")
-KINDS = ("none", "shared", "bridge", "usermode")
+_PREFIX = "cellhold.network."
 
 
 def main() -> None:
@@ -34,13 +33,10 @@ def main() -> None:
     home = open_home()
     seen: dict[str, Any] = {}
     spec = Spec(args=("sleep", "100000"), image=image, network=word, name="first")
-    loaded = set(sys.modules)
     network.check(spec, home)
     steps: list[Step] = []
     kind = network.open(word, home, container="0123456789ab", name="nobody", report=steps.append)
     seen["kind"] = type(kind).__name__
-    seen["kinds"] = [one for one in KINDS if f"cellhold.network.kinds.{one}" in sys.modules.keys() - loaded]
-    seen["heavy"] = [one for one in HEAVY if one in sys.modules.keys() - loaded]
     seen["different"] = [name for name, method in _methods(NetworkKind) if not _is_same(method, getattr(type(kind), name))]
     seen["untaken"] = [kind.leases(), kind.connections(None), kind.syscalls()]
     kind.detach()
@@ -51,6 +47,8 @@ def main() -> None:
     kind.detach()
     seen["left"] = [*kind.leases(), *home.networks.glob("*/leases/*")]
     seen["running"] = _running(spec)
+    seen["libraries"] = sorted({"dns", "pyroute2"} & sys.modules.keys())
+    seen["modules"] = sorted(name.removeprefix(_PREFIX) for name in sys.modules if name.startswith(_PREFIX))
     seen["after"] = [*home.networks.glob("*/leases/*")]
     sys.stdout.write(json.dumps(seen, default=str))
 

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups", "bridge-networks")
 
 _KINDS = {"none": "NoNetwork", "host": "SharedNetwork", "container:other": "SharedNetwork", "bridge": "BridgeNetwork"}
+_ROOTLESS = frozenset({"kinds.usermode", "slirp", "pasta", "forwarding", "usermode_process"})
+_BRIDGE = frozenset({"kinds.bridge", "dns", "firewall", "veth"})
+# What each kind has no use for, and must not load.
+_FOREIGN = {
+    "NoNetwork": _ROOTLESS | _BRIDGE | {"kinds.shared"},
+    "SharedNetwork": _ROOTLESS | _BRIDGE,
+    "BridgeNetwork": (_ROOTLESS - {"usermode_process"}) | {"kinds.shared"},
+    "UserModeNetwork": _BRIDGE | {"kinds.shared"},
+}
 # As udev has it everywhere; on some machines only root may open it.
 _AS_IT = (
     "mount -t tmpfs tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200 && "
@@ -36,11 +45,12 @@ def outside() -> Iterator[None]:
         yield
 
 
-def holds(seen: dict[str, Any], kind: str, loaded: list[str]) -> None:
-    """The contract. kind: the class that was chosen. loaded: the kinds that were imported for it."""
+def holds(seen: dict[str, Any], kind: str) -> None:
+    """The contract. kind: the class that was chosen."""
     is_own = kind in ("BridgeNetwork", "UserModeNetwork")
     count = int(is_own)
-    assert (seen["kind"], seen["kinds"], seen["different"]) == (kind, loaded, [])
+    assert (seen["kind"], seen["different"]) == (kind, [])
+    assert _FOREIGN[kind].isdisjoint(seen["modules"])
     assert seen["untaken"] == [[], [], {}]
     assert seen["plan"] == {"NoNetwork": None, "SharedNetwork": "shared"}.get(kind, "wired")
     assert (seen["handed"], seen["closed"]) == (0 if kind == "NoNetwork" else 1, True)
@@ -72,11 +82,10 @@ def test_a_kind_keeps_the_contract_and_is_the_only_one_that_is_imported(word: st
     finally:
         if word.startswith("container:"):
             assert command("rm", "-f", "other").returncode == 0
-    kind = _KINDS[word]
-    loaded = {"NoNetwork": [], "SharedNetwork": ["shared"], "BridgeNetwork": ["bridge"]}[kind]
-    holds(seen, kind, loaded)
-    assert seen["heavy"] == [] or word != "none", seen["heavy"]
-    assert "pyroute2" not in seen["heavy"]
+    holds(seen, _KINDS[word])
+    assert seen["libraries"] == (["pyroute2"] if word == "bridge" else [])
+    if word == "none":
+        assert seen["modules"] == ["kinds", "kinds.base", "kinds.none", "words"]
 
 
 @pytest.mark.requires("rootless", "subordinate-ids", "rootless-network")
@@ -97,6 +106,6 @@ def test_a_kind_without_root_keeps_the_contract(word: str, busybox_root: Path) -
             cwd=who.place,
         )
         assert ran.returncode == 0, ran.stderr
-        holds(json.loads(ran.stdout), "UserModeNetwork", ["usermode"])
+        holds(json.loads(ran.stdout), "UserModeNetwork")
         assert eventually(lambda: not who.processes())
         assert os.listdir(who.store / "networks/bridge/leases") == []
