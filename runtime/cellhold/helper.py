@@ -6,7 +6,7 @@ finds modules where this one has them and nowhere else: not where we stand, nor 
 us, however we end (lifeline.py). Its memory and its time may be bounded. ARCHITECTURE.md, "Helper processes", lists them all,
 with those that cannot begin here.
 
-Not its business: what runs in a container (init/program.py), and what a process of ours does once it runs.
+Not its business: what runs in a container (init/steps/program.py), and what a process of ours does once it runs.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cellhold.init import program
+from cellhold.init.steps import program
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,8 +18,9 @@ from cellhold.init import prepare
 from cellhold.init.prepare import DEVICES
 from cellhold.linux import hostpath, mount, process
 from cellhold.linux.capabilities import DEFAULT, mask
+from cellhold.linux.process import NAMESPACES
 from cellhold.rootfs import tmpfs
-from cellhold.rootfs.plan import MASKED, NAMESPACES, READ_ONLY, plan
+from cellhold.rootfs.plan import MASKED, READ_ONLY, plan
 from cellhold.rootfs.sources import open_sources
 from cellhold.spec.limits import Limits
 from cellhold.spec.spec import Device, Mount, Spec

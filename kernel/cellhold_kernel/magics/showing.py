@@ -27,7 +27,7 @@ def shown(session: Session, action: Sequence[str]) -> dict[str, str]:
     kernel = session.current or session.stopped
     if kernel is None:
         raise NotAllowed(f"cannot show the {word} of the container: there is none")
-    return _text(trace.text(kernel.box.timings) if word == "trace" else layer_stack.text(kernel))
+    return _text(trace.format_trace(kernel.box.timings) if word == "trace" else layer_stack.text(kernel))
 
 
 def _text(text: str) -> dict[str, str]:

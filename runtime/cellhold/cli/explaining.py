@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellhold.errors import NotSupported, SetupFailed
+from cellhold.init.steps import isolation, launch
 
 if TYPE_CHECKING:
     from cellhold.errors import CellholdError
 
-_FIRST_STEPS = frozenset({"launch", "launch.clone", "network.offer"})  # where a host without user namespaces fails
+_FIRST_STEPS = frozenset({"launch", launch.CLONE.name, isolation.OFFER_NETWORK.name})  # where a host without user namespaces fails
 
 
 def explain(error: CellholdError) -> CellholdError:

@@ -143,7 +143,7 @@ def _run_own(spec: Spec, arguments: argparse.Namespace, tell_id: Any) -> int:
     finally:
         container.remove(force=True)
         if arguments.trace:
-            say(trace.text(container.timings) + "\n")
+            say(trace.format_trace(container.timings) + "\n")
     if outcome.why in HINTS:
         was = "" if outcome.why is Why.LOST else "was "
         say(f"cellhold: container {container.name} {was}{outcome.sentence()}\nhint: {HINTS[outcome.why]}\n")

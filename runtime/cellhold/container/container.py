@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Self
 
 from cellhold import image, network, seccomp
 from cellhold.cgroups import Usage, files
-from cellhold.container import inventory
+from cellhold.container import inventory, trace
 from cellhold.container import start as starting
-from cellhold.container import trace as story
 from cellhold.container.launcher import deadline, launch
 from cellhold.container.recovery import sweep_once
 from cellhold.container.resources import Holdings, check_update
@@ -255,7 +254,7 @@ class Container:
             self._network.detach()
             self._write_record()
             raise
-        words = story.details(todo)
+        words = trace.describe_steps(todo)
         for name, begin, seconds in started.timings:
             self._tell(tracing.Step(name, words.get(name, ""), begin, seconds, "host" if name.startswith("launch.") else "container"))
         self._done = todo
@@ -511,9 +510,9 @@ class Container:
 
     def calls(self) -> dict[str, tuple[str, ...]]:
         """The system calls behind the steps of its last start, by their names, as strace(1) would print them; none before the first."""
-        from cellhold.container.syscalls import calls  # noqa: PLC0415  # imported when somebody asks, not at every start
+        from cellhold.container.syscalls import list_syscalls  # noqa: PLC0415  # imported when somebody asks, not at every start
 
-        return {} if self._done is None else {**calls(self._done), **self._network.syscalls()}
+        return {} if self._done is None else {**list_syscalls(self._done), **self._network.syscalls()}
 
     def usage(self, read: Read = files.read) -> Usage:
         """What it has used; after its end, what it had used then. read: cgroups.Kept().read for one who asks over and over."""

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold import helper
 from cellhold.errors import InvalidSpec, SetupFailed
-from cellhold.init.prepare import MOST_DESCRIPTORS, held
+from cellhold.init.prepare import MOST_DESCRIPTORS, OWN, held
+from cellhold.init.steps.launch import Request
 from cellhold.linux.pidfd import pidfd_send_signal
 from cellhold.store import subids
 from cellhold.store.home import default_root
@@ -34,6 +35,8 @@ _MESSAGE = 65536
 _MOST_DESCRIPTORS = 4  # in one
 _LONGEST_POLL = 1_000_000.0  # seconds; poll(2) counts milliseconds in 31 bits
 _GONE = (errno.EPIPE, errno.ECONNRESET)
+# A launcher lives for its containers, and leaves no cycles behind: looking for some costs it a millisecond of its start alone.
+_NO_COLLECTOR = "import gc; gc.disable(); "
 _lock = threading.Lock()
 _resident: Resident | None = None
 
@@ -62,7 +65,7 @@ def spawn(program: str, control: socket.socket, home: Path) -> int:
     """Start a small Python with `control`, which is closed here, as its descriptor 3, and nothing else of ours; its pid."""
     environment = {"CELLHOLD_HOME": str(home)}  # for what comes after us; it may not know who we are
     try:
-        return helper.spawn(program, {2: 2, 3: control.fileno()}, env=environment)
+        return helper.spawn(_NO_COLLECTOR + program, {2: 2, 3: control.fileno()}, env=environment)
     finally:
         control.close()
 
@@ -162,28 +165,40 @@ class Channel:
 def launch(  # noqa: PLR0913  # what is handed over
     plan: Plan, *, lock: int, stdio: tuple[int, ...], storage: int, join: Join, by: socket.socket | None = None
 ) -> Channel:
-    """Ask for a container; all descriptors stay the caller's. stdio: what become the program's 0, 1, 2 and so on.
+    """Ask for a container; all descriptors stay the caller's.
 
+    stdio: what become the program's 0, 1, 2 and so on; the last is instead what its network
+    comes through, unless its network is its own and nobody connects it (init/steps/launch.py).
     by: the control socket of another launcher than this process's own.
-    Raises InvalidSpec for a plan with more descriptors than one message holds, SetupFailed if the launcher cannot be
-    reached twice in a row, or a descriptor is none.
+    Raises InvalidSpec for a plan with more descriptors than one message holds, SetupFailed
+    if the launcher cannot be reached twice in a row, or a descriptor is not open.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     plan_fd = os.memfd_create("plan")
     try:
         os.write(plan_fd, marshal.dumps(dict(plan)))
-        into = (join.into,) if join.into >= 0 else ()
         shown = held(plan)
-        fds = [plan_fd, theirs.fileno(), lock, *stdio, *shown, storage, *into, *join.tasks]
+        has_network = plan["network"] != OWN
+        request = Request(
+            plan=plan_fd,
+            channel=theirs.fileno(),
+            lock=lock,
+            storage=storage,
+            network=stdio[-1] if has_network else -1,
+            group=join.into,
+            stdio=stdio[:-1] if has_network else stdio,
+            trees=shown,
+            tasks=join.tasks,
+        )
+        message, fds = request.encode()
         _check_room(len(shown), of=len(fds))
-        head = bytes([len(into), len(stdio), len(shown)])
         if by is not None:
-            socket.send_fds(by, [head], fds)
+            socket.send_fds(by, [message], fds)
             return Channel(ours)
         for last in (False, True):
             launcher = resident()
             try:
-                socket.send_fds(launcher.control, [head], fds)
+                socket.send_fds(launcher.control, [message], fds)
                 break
             except OSError as error:
                 if (

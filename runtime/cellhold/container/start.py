@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellhold.errors import CommandNotRun, InvalidSpec, NotSupported, SetupFailed
 from cellhold.init import shares
-from cellhold.rootfs.plan import NAMESPACES
+from cellhold.linux.process import NAMESPACES
 from cellhold.store import subids
 
 if TYPE_CHECKING:

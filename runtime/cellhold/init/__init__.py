@@ -1,8 +1,10 @@
-"""The programs that make containers and become them. They start fast: nothing here imports more than it must.
+"""The programs that make containers and become them: nothing here imports more than it must.
 
-launcher.py   one small single-threaded process per caller: clones, maps ids, prepares trees, watches, reports
-steps.py      what the clone does to itself to become the container: the table of contents is `STEPS`
-pid1.py       what it is afterwards: PID 1, which starts the program, reaps, forwards signals
-program.py    the last metres of the program: its user, directory and limits, then exec
+launcher.py   one small single-threaded process per caller: clones, watches, reports
+monitor.py    the launcher of a container that outlives its caller
+rootless.py   the launcher of a caller who is not root
+prepare.py    what the launcher opens on the host for a clone
+steps/        what is done to make a container: the tables of contents
+pid1.py       what the clone is afterwards: starts the program, reaps, forwards signals
 plan.py       the plan that all of them work from (types only)
 """

@@ -159,7 +159,7 @@ def empty_directory() -> int:
 
 
 def empty_file() -> int:
-    """A file that nobody can write to, as a detached mount; the working directory is the staging tmpfs (steps.py)."""
+    """A file that nobody can write to, as a detached mount; the working directory is the staging tmpfs (steps/root.py)."""
     os.close(os.open(_EMPTY, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
     made = mount.open_tree(mount.AT_FDCWD, _EMPTY)
     mount.mount_setattr(made, attr_set=mount.MOUNT_ATTR_RDONLY)

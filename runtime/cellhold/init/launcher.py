@@ -3,20 +3,18 @@
 Started by `cellhold.container.launcher` as `python -I -S`, because cloning the caller itself would copy its page
 tables (100 ms for 2 GB) and fork its threads. It ends when the caller does, takes its containers with it, and sweeps up after them.
 
-    caller  --(control, SOCK_SEQPACKET: one message a container, with descriptors)-->  launcher  --clone3-->  PID 1
-    caller  <--(channel, one a container: marshal-led tuples)--  launcher  <--(report: lines of text)--  PID 1
+    caller  --(control, SOCK_SEQPACKET: one Request per container, with descriptors)-->  launcher  --clone3-->  PID 1
+    caller  <--(channel, one per container: marshalled tuples)--  launcher  <--(report: lines of text)--  PID 1
 
-A request's descriptors: the plan (a memfd), the channel, the container's lock, the program's own from 0 on (as many as the second byte
-says), what its trees are opened by (as many as the third byte says), the storage, the v2 group (only if the first byte is 1), then v1
-`tasks` files. The channel carries ("handed",) with directories for the caller (pid1.py), ("started", pid, timings) with a pidfd and the
-other end of the program's terminal if it has one, ("failed", step, errno, text), ("notrun", status, text), ("timeout",), ("ended",
-status, signal). What the caller sends on it goes on to PID 1, with its descriptors. Closing the channel kills the container.
+What a request consists of, and what is done for it, is in steps/launch.py. The channel carries ("handed",) with
+directories for the caller (pid1.py), ("started", pid, timings) with a pidfd and the other end of the program's terminal if it has
+one, ("failed", step, errno, text), ("notrun", status, text), ("timeout",), ("ended", status, signal). What the caller sends on it
+goes on to PID 1, with its descriptors. Closing the channel kills the container.
 """
 
 from __future__ import annotations
 
 import _socket
-import gc
 import marshal
 import os
 import select
@@ -26,18 +24,22 @@ from struct import pack, unpack
 
 from cellhold.init import pid1, prepare
 from cellhold.init.prepare import MOST_DESCRIPTORS
-from cellhold.init.steps import Becoming
+from cellhold.init.steps import LAUNCHER_STEPS
+from cellhold.init.steps.launch import CLONE, Launch, Request
+from cellhold.init.steps.root import ContainerSetup
+from cellhold.init.steps.step import StepFailed, format_failure, perform
 from cellhold.linux import process
 from cellhold.linux.pidfd import pidfd_send_signal
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
     from cellhold.init.fuse import Served
     from cellhold.init.plan import Plan
     from cellhold.init.prepare import Privileged
 
+_PREPARE = "launch.prepare"  # what fails between the clone and its go is one thing for the caller
 _LONGEST_POLL = 1_000_000_000  # milliseconds; poll(2) counts them in 31 bits
 _SIGKILL = 9
 _SIGNALED = 128
@@ -60,6 +62,10 @@ class Watched:
         self.deadline: float | None = None
         self.ended: tuple[int, int] | None = None
         self.timings: list[tuple[str, float, float]] = []
+
+    def fail(self, step: str, reason: Exception) -> None:
+        """Send the caller the name of the step that failed, and why."""
+        self.tell("failed", step, *format_failure(reason))
 
     def tell(self, *message: Any, fds: tuple[int, ...] = ()) -> None:
         """Send the caller a tuple; a caller that is gone is noticed elsewhere."""
@@ -119,94 +125,63 @@ class Launcher:
                 pidfd_send_signal(watched.pidfd, _SIGKILL)
 
     def request(self) -> bool:
-        """Take one request; False when the caller has gone."""
-        head, fds = received(self.control)
-        if not head:
+        """Take one request; return False when the caller has gone."""
+        message, fds = received(self.control)
+        if not message:
             return False
         if not fds:  # there was no room for more descriptors; the caller sees its channel close
             return True
-        plan_fd, channel_fd, lock, *rest = fds
-        stdio, rest = rest[: head[1]], rest[head[1] :]
-        opened, rest = rest[: head[2]], rest[head[2] :]
-        storage, rest = rest[0], rest[1:]
-        into, tasks = (rest[0], rest[1:]) if head[0] else (-1, rest)
-        channel = _socket.socket(fileno=channel_fd)
+        request = Request.decode(message, fds)
+        channel = _socket.socket(fileno=request.channel)
         overlays: list[Served] = []
         try:
-            plan: Plan = marshal.loads(os.pread(plan_fd, os.fstat(plan_fd).st_size, 0))  # noqa: S302  # from our own caller
-            prepare.take_over(plan, opened)
-            storage = self.host.writable(plan, storage)
+            plan: Plan = marshal.loads(os.pread(request.plan, os.fstat(request.plan).st_size, 0))  # noqa: S302  # from our own caller
+            prepare.take_over(plan, request.trees)
+            request.storage = self.host.writable(plan, request.storage)
             overlays = self.host.overlays(plan)
-            self.launch(plan, channel, lock, stdio, storage, into, tasks, [served.mount for served in overlays])
+            self.launch(plan, request, channel, [served.mount for served in overlays])
         except OSError as error:
-            refused = Watched(-1, -1, channel, channel, lock)
-            refused.tell("failed", "launch.clone", error.errno or 0, error.strerror or str(error))
-            refused.tell("ended", 125, 0)
-            channel.close()
-            os.close(lock)
+            self.refuse(channel, request.lock, error)
         finally:
-            for fd in (plan_fd, *stdio, *opened, storage, *rest):
-                os.close(fd)
+            request.close_used()
             for served in overlays:
                 served.let_go()
                 self.serving[served.pidfd] = served
                 self.poll.register(served.pidfd, select.POLLIN)
         return True
 
-    def launch(  # noqa: PLR0913, PLR0917  # the descriptors of one request
-        self,
-        plan: Plan,
-        channel: _socket.socket,
-        lock: int,
-        stdio: list[int],
-        storage: int,
-        into: int,
-        tasks: list[int],
-        overlays: list[int],
-    ) -> None:
-        """Clone PID 1, map its ids, prepare its trees, and let it go on."""
-        started = time.monotonic()
-        shared, stdio = (stdio[-1], stdio[:-1]) if plan["network"] == prepare.SHARED else (-1, stdio)
+    def refuse(self, channel: _socket.socket, lock: int, reason: Exception) -> None:
+        """Tell the caller why there is no container, and close what it would have kept."""
+        refused = Watched(-1, -1, channel, channel, lock)
+        refused.fail(CLONE.name, reason)
+        refused.tell("ended", 125, 0)
+        channel.close()
+        os.close(lock)
+
+    def launch(self, plan: Plan, request: Request, channel: _socket.socket, overlays: list[int]) -> None:
+        """Perform the launcher's steps and watch the container from then on."""
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
-        back = self.host.enter_network(shared)
+        launch = Launch(plan, request, self.host, overlays=overlays, report=ours, descend=lambda: descend(plan, request, theirs))
+        timings, failure = [], None
         try:
-            pid, pidfd = self.host.clone(plan, into)
-        except OSError:
-            self.host.leave_network(back)
-            raise
-        if pid == 0:
-            descend(plan, theirs, stdio, storage, tasks)
-        self.host.leave_network(back)
+            timings = perform(LAUNCHER_STEPS, launch)
+        except StepFailed as failed:
+            failure = failed.reason
         theirs.close()
-        watched = Watched(pid, pidfd, ours, channel, lock)
-        cloned = time.monotonic()
-        self.watched |= dict.fromkeys((pidfd, ours.fileno(), channel.fileno()), watched)
+        if failure is not None and launch.pid < 0:
+            ours.close()
+            self.refuse(channel, request.lock, failure)
+            return
+        watched = Watched(launch.pid, launch.pidfd, ours, channel, request.lock)
+        self.watched |= dict.fromkeys((launch.pidfd, ours.fileno(), channel.fileno()), watched)
         self.poll.register(ours, select.POLLIN)
         self.poll.register(channel, select.POLLIN)
-        self.poll.register(pidfd, select.POLLIN)
+        self.poll.register(launch.pidfd, select.POLLIN)
         watched.seconds = plan["seconds"]
-        trees: list[int] = []
-        try:
-            self.host.ids(plan, pid, stdio)
-            mapped = time.monotonic()
-            for tree in plan["trees"]:
-                trees.append(self.host.tree(tree, pid))  # noqa: PERF401  # what is open already is closed when the next one fails
-            trees.append(self.host.dev(plan, pid))
-            if shared >= 0:
-                trees.append(self.host.sysfs(shared))
-            prepare.send_descriptors(ours, [*overlays, *trees])
-        except OSError as error:
-            watched.tell("failed", "launch.prepare", error.errno or 0, error.strerror or str(error))
-            pidfd_send_signal(pidfd, _SIGKILL)
-            return
-        finally:
-            for fd in trees:
-                os.close(fd)
-        watched.timings = [
-            ("launch.clone", started, cloned - started),
-            ("launch.map-ids", cloned, mapped - cloned),
-            ("launch.trees", mapped, time.monotonic() - mapped),
-        ]
+        watched.timings = timings
+        if failure is not None:
+            watched.fail(_PREPARE, failure)
+            pidfd_send_signal(launch.pidfd, _SIGKILL)
 
     def look(self, watched: Watched, fd: int) -> None:
         """Something happened to a container: a report, its end, or its caller has closed the channel."""
@@ -317,23 +292,38 @@ def received(channel: _socket.socket, flags: int = 0) -> tuple[bytes, list[int]]
     return words, fds
 
 
-def descend(plan: Plan, report: _socket.socket, stdio: list[int], storage: int, tasks: list[int]) -> None:
-    """The clone's first steps: drop every descriptor that is not its own, wait for ids and trees, become PID 1. Never returns."""
-    os.dup2(0, 2)  # 0 and 1 are /dev/null already; none of the three may be free, or a pipe of PID 1 would get its number
-    keep = sorted({0, 1, 2, report.fileno(), storage, *stdio, *tasks})
-    for before, after in zip([-1, *keep], [*keep, 1 << 30], strict=True):
-        if after - before > 1:
-            process.close_range(before + 1, after - 1)
-    _word, ancillary, _flags, _address = report.recvmsg(16, _socket.CMSG_SPACE(256 * _INT), _socket.MSG_CMSG_CLOEXEC)
-    mounts = [fd for _level, _kind, data in ancillary for fd in unpack(f"{len(data) // _INT}i", data)]
-    if not mounts:
-        os._exit(125)  # the launcher is gone, or could not prepare
-    overlays = len(plan["overlays"]) if plan["overlay_program"] else 0
-    sysfs = mounts.pop() if plan["network"] == prepare.SHARED else -1
-    dev = mounts.pop()
-    gate = stdio.pop() if plan["network"] == prepare.WIRED else -1
-    now = Becoming(plan, tasks=tasks, storage=storage, overlays=mounts[:overlays], trees=mounts[overlays:], dev=dev, sysfs=sysfs, gate=gate)
-    pid1.main(now, report, stdio)
+def descend(plan: Plan, request: Request, report: _socket.socket) -> NoReturn:
+    """Become PID 1: called in the clone, never returns.
+
+    Drops every descriptor that is not its own, and waits until its ids are mapped and its
+    mounts arrive.
+    """
+    try:
+        os.dup2(0, 2)  # 0 and 1 are /dev/null already; none of the three may be free, or a pipe of PID 1 would get its number
+        gate = request.network if plan["network"] == prepare.WIRED else -1
+        keep = sorted({0, 1, 2, report.fileno(), request.storage, *request.stdio, *request.tasks, gate} - {-1})
+        for before, after in zip([-1, *keep], [*keep, 1 << 30], strict=True):
+            if after - before > 1:
+                process.close_range(before + 1, after - 1)
+        _word, ancillary, _flags, _address = report.recvmsg(16, _socket.CMSG_SPACE(256 * _INT), _socket.MSG_CMSG_CLOEXEC)
+        mounts = [fd for _level, _kind, data in ancillary for fd in unpack(f"{len(data) // _INT}i", data)]
+        if mounts:  # otherwise the launcher is gone, or could not prepare
+            overlays = len(plan["overlays"]) if plan["overlay_program"] else 0
+            sysfs = mounts.pop() if plan["network"] == prepare.SHARED else -1
+            dev = mounts.pop()
+            setup = ContainerSetup(
+                plan,
+                tasks=request.tasks,
+                storage=request.storage,
+                overlays=mounts[:overlays],
+                trees=mounts[overlays:],
+                dev=dev,
+                sysfs=sysfs,
+                gate=gate,
+            )
+            pid1.main(setup, report, request.stdio)
+    finally:
+        os._exit(125)
 
 
 def parse_timing(word: str) -> tuple[str, float, float]:
@@ -371,7 +361,6 @@ def begin() -> None:
     process.close_range(4, 1 << 30)
     prepare.set_title(b"cellhold-init")
     os.umask(0o022)
-    gc.disable()
 
 
 def serve(host: Privileged) -> None:

@@ -29,8 +29,9 @@ import select
 import time
 from struct import pack, unpack, unpack_from
 
-from cellhold.init import file_transfer, program, terminal
-from cellhold.init.steps import STEPS
+from cellhold.init import file_transfer, terminal
+from cellhold.init.steps import PID1_STEPS, program
+from cellhold.init.steps.step import StepFailed, format_failure, perform
 from cellhold.linux import process
 from cellhold.linux.pidfd import SI_QUEUE, TO_GROUP
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from cellhold.init.plan import Plan
-    from cellhold.init.steps import Becoming
+    from cellhold.init.steps.root import ContainerSetup
 
 _SIGKILL, _SIGPIPE, _SIGCHLD, _SIGSTOP, _SIGXFSZ = 9, 13, 17, 19, 25
 _ALL_SIGNALS = tuple(number for number in range(1, 65) if number not in (_SIGKILL, _SIGSTOP, 32, 33))  # 32, 33: libc's own
@@ -48,50 +49,35 @@ _NOBODY = 0
 _SIGINFO_WORDS = "I4xi32xi"  # signalfd(2): the number, ssi_code, ssi_int
 
 
-def main(now: Becoming, report: _socket.socket, stdio: list[int]) -> NoReturn:
+def main(setup: ContainerSetup, report: _socket.socket, stdio: list[int]) -> NoReturn:
     """Become the container and stay until the program has ended; never returns."""
     status = 125
     try:
         _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL_SIGNALS)
-        timings = perform(now, report)
+        timings = perform(PID1_STEPS, setup)
+        process.prctl(process.PR_SET_DUMPABLE, 0)  # no /proc/1/fd, mem or environ for root inside (CVE-2016-9962)
         started = time.monotonic()
-        pid, words, master = start(now.plan, stdio) if now.plan["args"] else (_NOBODY, b"", -1)
+        pid, words, master = start(setup.plan, stdio) if setup.plan["args"] else (_NOBODY, b"", -1)
         if words:
             report.send(words)
         else:
-            timings.append(f"program.exec:{started:.6f}:{time.monotonic() - started:.6f}")
-            if now.handed:
-                tell(report, "handed", *now.handed)
-            tell(report, "\t".join(["ready", *timings]), master)
+            timings.append((program.EXEC.name, started, time.monotonic() - started))
+            if setup.handed:
+                tell(report, "handed", *setup.handed)
+            tell(report, "\t".join(["ready", *(f"{name}:{start:.6f}:{seconds:.6f}" for name, start, seconds in timings)]), master)
             for fd in stdio:
                 os.close(fd)
-            status = Watch(now.plan, pid, report).until_the_end()
-    except SystemExit:
-        pass
+            status = Watch(setup.plan, pid, report).until_the_end()
+    except StepFailed as failed:
+        tell_failure(report, failed.step, failed.reason)
     except BaseException as error:  # noqa: BLE001  # the border: whatever it is, it must be told and must not return
         tell_failure(report, "init", error)
     os._exit(status)
 
 
-def perform(now: Becoming, report: _socket.socket) -> list[str]:
-    """Do the steps; a failing one is told by name, and ends the process."""
-    timings = []
-    for name, step in STEPS:
-        start = time.monotonic()
-        try:
-            step(now)
-        except Exception as error:  # noqa: BLE001  # the border before exec
-            tell_failure(report, name, error)
-            raise SystemExit from None
-        timings.append(f"{name}:{start:.6f}:{time.monotonic() - start:.6f}")
-    process.prctl(process.PR_SET_DUMPABLE, 0)  # no /proc/1/fd, mem or environ for root inside (CVE-2016-9962)
-    return timings
-
-
 def tell_failure(report: _socket.socket, step: str, error: BaseException) -> None:
     """Send the step's name and the reason."""
-    number = error.errno or 0 if isinstance(error, OSError) else 0
-    text = (error.strerror or str(error)) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+    number, text = format_failure(error)
     report.send(f"failed\t{step}\t{number}\t{text}"[:4096].encode())
 
 
@@ -143,10 +129,10 @@ def run(plan: Plan, tell: int, stdio: list[int]) -> NoReturn:
             os.dup2(fd, number, inheritable=True)
         process.close_on_exec(len(stdio))
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _ALL_SIGNALS)
-        stage = "program.exec"
-        program.execute(plan)
+        stage = program.EXEC.name
+        program.EXEC.perform(plan)
     except OSError as error:
-        if stage == "program.exec":
+        if stage == program.EXEC.name:
             missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
             text = f"notrun\t{127 if missing else 126}\t{error.strerror}"
         else:

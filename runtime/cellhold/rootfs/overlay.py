@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from cellhold.errors import NotSupported
 from cellhold.init.fuse import DEVICE, PROGRAM
+from cellhold.init.steps.root import MOUNT_OVERLAYS
 
 if TYPE_CHECKING:
     from cellhold.errors import SetupFailed
     from cellhold.init.plan import Writable
 
 _FIXED_PATH = "/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin"  # never the caller's PATH
-_STEP = "rootfs.overlay"
 _REFUSALS = {EINVAL, EPERM, EACCES, ENODEV, EOPNOTSUPP}  # "not this directory", "not you", "no such thing here"
 _refused: set[int] = set()  # devices on which writable layers lie
 
@@ -32,7 +32,7 @@ def program(writable: Writable | None) -> str | None:
 def instead(error: SetupFailed, writable: Writable | None) -> str:
     """The program to try after the kernel has refused; raises `error` again if it was not that, and NotSupported without a program."""
     device = _device(writable)
-    if writable is None or device is None or (error.step, error.errno in _REFUSALS) != (_STEP, True) or device in _refused:
+    if writable is None or device is None or (error.step, error.errno in _REFUSALS) != (MOUNT_OVERLAYS.name, True) or device in _refused:
         raise error
     found = find()
     if found is None:

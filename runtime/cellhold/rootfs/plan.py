@@ -1,6 +1,6 @@
 """From a spec to the plan of a container's file system and walls: a pure function; the host is not touched.
 
-The same plan is performed by init/steps.py, printed by `--trace` (trace.py) and compared by the tests.
+The same plan is performed by init/steps/, printed by `--trace` (trace.py) and compared by the tests.
 """
 
 from __future__ import annotations
@@ -34,15 +34,6 @@ READ_ONLY = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger".split()
 
 _NOSUID, _NODEV, _NOEXEC, _RDONLY = mount.MOUNT_ATTR_NOSUID, mount.MOUNT_ATTR_NODEV, mount.MOUNT_ATTR_NOEXEC, mount.MOUNT_ATTR_RDONLY
 _ALL = _NOSUID | _NODEV | _NOEXEC
-NAMESPACES = {
-    "user": process.CLONE_NEWUSER,
-    "pid": process.CLONE_NEWPID,
-    "net": process.CLONE_NEWNET,
-    "mnt": process.CLONE_NEWNS,
-    "uts": process.CLONE_NEWUTS,
-    "ipc": process.CLONE_NEWIPC,
-    "time": process.CLONE_NEWTIME,
-}
 _TTY_GROUP = "5"  # Debian's, as docker mounts devpts
 _TERMINALS = 256  # pseudo-terminals: all containers of a machine have some 3000 together (kernel.pty.max)
 TERMINAL = (24, 80)  # rows and columns of a new one; whoever looks at it sets its own
@@ -59,7 +50,7 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     ids: Ids,
     views: tuple[View, ...],
     seccomp: bytes,
-    namespaces: tuple[str, ...] = tuple(NAMESPACES),
+    namespaces: tuple[str, ...] = tuple(process.NAMESPACES),
     rlimits: tuple[tuple[int, int, int], ...] = (),
     maxima: Mapping[str, int] = MappingProxyType({}),
     writable: Writable | None = None,
@@ -89,7 +80,7 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     keep = mask(DEFAULT if spec.capabilities is None else spec.capabilities)
     return {
         "hostname": hostname,
-        "namespaces": sum(NAMESPACES[name] for name in namespaces if name != "net" or network != SHARED),
+        "namespaces": sum(process.NAMESPACES[name] for name in namespaces if name != "net" or network != SHARED),
         "id_base": ids.base,
         "id_count": ids.count,
         "id_rows": list(ids.rows),

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cellhold.linux.id_map import format_rows
 from cellhold.store import ids
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Ids:
 
     def describe(self) -> str:
         """In words: "0-65535 are 1073741824-1073807359 on the host"."""
-        return told(self.rows)
+        return format_rows(self.rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,15 +122,5 @@ def rows(own_id: int, ranges: Iterable[tuple[int, int]]) -> Rows:
     return tuple(made)
 
 
-def told(table: Iterable[tuple[int, int, int]]) -> str:
-    """The rows of a map in words: "0 is 1000, 1-65535 are 100000-165534 on the host"."""
-    words = (f"{_span(inside, count)} {'are' if count > 1 else 'is'} {_span(outside, count)}" for inside, outside, count in table)
-    return f"{', '.join(words)} on the host"
-
-
 def _total(table: Rows) -> int:
     return sum(count for _inside, _outside, count in table)
-
-
-def _span(first: int, count: int) -> str:
-    return f"{first}-{first + count - 1}" if count > 1 else f"{first}"

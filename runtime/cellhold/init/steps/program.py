@@ -7,10 +7,13 @@ import resource
 import stat
 
 from cellhold.init import terminal as terminals
+from cellhold.init.steps.step import Step
 from cellhold.linux import process
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cellhold.init.plan import Plan
 
 _LONGEST_NUMBER = 10  # digits of the largest id
@@ -89,6 +92,22 @@ def execute(plan: Plan) -> None:
         except OSError as error:
             failure = error  # found, not executable: told only if no other directory has it (execvp(3))
     raise failure
+
+
+def _describe(plan: Plan) -> str:
+    return " ".join(plan["args"])
+
+
+def _list_syscalls(plan: Plan) -> Iterator[str]:
+    from shlex import join  # noqa: PLC0415  # words are for people: PID 1 does not pay for them
+
+    for number, soft, hard in plan["rlimits"]:
+        yield f"setrlimit({number}, {soft}, {hard})"
+    yield f'chdir("{plan["cwd"]}")'
+    yield f"execve({join(plan['args'])}, {len(plan['env'])} variables)"
+
+
+EXEC = Step("program.exec", execute, _describe, _list_syscalls)
 
 
 def resolve(user: str) -> tuple[int, int, list[int], str]:
