@@ -1,7 +1,7 @@
 """What the two kinds have in common that give a container an address of its own: a lease, and the gate.
 
 The gate is a socket pair. PID 1 hands its namespaces out over it and waits there, before
-it gives up its rights, until it has been connected (init/steps.py).
+it gives up its rights, until it has been connected (init/steps/isolation.py).
 """
 
 from __future__ import annotations
