@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cellhold.spec.spec import Spec
-    from cellhold_kernel.engine.local.cell_kernel import Box
+    from cellhold_kernel.engine.local.cell_kernel import Sandbox
 
 _USAGE = "usage: python -m cellhold_kernel -f CONNECTION_FILE [--kernelspec DIRECTORY] [arguments for the kernel in the container]"
 
@@ -59,7 +59,7 @@ def arguments(words: Sequence[str]) -> Arguments:
     return Arguments(Path(found["-f"]), Path(found["--kernelspec"]) if found.get("--kernelspec") else None, tuple(rest))
 
 
-def serve(given: Arguments, create: Callable[[Spec], Box], *, rules: Path = policy.PATH) -> int:
+def serve(given: Arguments, create: Callable[[Spec], Sandbox], *, rules: Path = policy.PATH) -> int:
     """Be the kernel until it ends; gives the exit status. rules: the policy's file. Raises CellholdError where it cannot begin."""
     asked = connection.read(given.connection_file)
     loop = Loop()
@@ -74,12 +74,12 @@ def serve(given: Arguments, create: Callable[[Spec], Box], *, rules: Path = poli
         session.open(failure)
         from cellhold_kernel.protocol import messages  # noqa: PLC0415  # these are imported while the cell kernel comes up
         from cellhold_kernel.relay.relay import HostKernel  # noqa: PLC0415
-        from cellhold_kernel.transport.frontend import Front  # noqa: PLC0415
+        from cellhold_kernel.transport.frontend import Frontend  # noqa: PLC0415
 
         signer = messages.Signer(asked.key, asked.signature_scheme)
-        front = Front(asked, signer)
-        closing.callback(front.close)
-        kernel = HostKernel(front, session, loop, signer, None if path is None else Notebook(path, workspace.folder))
+        frontend = Frontend(asked, signer)
+        closing.callback(frontend.close)
+        kernel = HostKernel(frontend, session, loop, signer, None if path is None else Notebook(path, workspace.folder))
         closing.callback(kernel.close)
         loop.run(kernel.tick)
     return kernel.status

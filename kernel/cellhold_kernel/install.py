@@ -25,7 +25,7 @@ from cellhold.spec.units import parse_seconds
 from cellhold.store.home import open_home
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import ContainerRequest
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings import settings
 from cellhold_kernel.settings.notebook import METADATA
 from cellhold_kernel.settings.policy import Policy
@@ -162,8 +162,8 @@ def _described(spec: Spec, kernel: str | None) -> Described:
         return Described("Shell", "bash")
     if isinstance(choice, OwnKernel) and choice.spec.name != NATIVE:
         return Described(
-            plain(choice.spec.display_name, most=60) or choice.spec.name,
-            plain(choice.spec.language, most=40) or "python",
+            escape(choice.spec.display_name, most=60) or choice.spec.name,
+            escape(choice.spec.language, most=40) or "python",
             finding.logo(layers, choice.spec),
         )
     return Described()

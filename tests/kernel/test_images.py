@@ -84,6 +84,6 @@ def test_nothing_of_the_notebooks_folder_is_imported_on_the_host(jupyter_path: P
     ],
 )
 def test_whatever_a_pull_fails_with_is_an_error_to_tell(error: dict[str, object], kind: type[CellholdError]) -> None:
-    told = job.told(error)
+    told = job.parse_error(error)
     assert type(told) is kind
     assert (str(told), told.hint) == (error["sentence"], error.get("hint"))

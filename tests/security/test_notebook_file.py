@@ -97,7 +97,7 @@ def test_what_is_no_notebook_is_told_in_a_sentence(tmp_path: Path, make: Callabl
         _asked(path)
     assert raised.value.hint
     assert time.monotonic() - began < 200
-    saved.faces(Notebook(path, Folder.at(tmp_path)))
+    saved.widgets(Notebook(path, Folder.at(tmp_path)))
 
 
 @pytest.mark.usefixtures("jupyter_path")
@@ -161,7 +161,7 @@ def test_faces_are_found_in_a_large_file_wherever_they_stand(tmp_path: Path) -> 
     mark = '"model_id": "cellhold-%s"'
     for before in (0, (1 << 20) - 10, (5 << 20) - 3):
         path.write_text(" " * before + mark % "panel" + " " * (1 << 20) + mark % "monitor" + mark % ("x" * 100))
-        assert saved.faces(Notebook(path, Folder.at(tmp_path))) == {"panel", "monitor"}
+        assert saved.widgets(Notebook(path, Folder.at(tmp_path))) == {"panel", "monitor"}
 
 
 @pytest.mark.parametrize("name", ["kernel.json", "connection"])

@@ -29,7 +29,7 @@ from cellhold_kernel.settings.settings import Settings, Trust
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cellhold_kernel.jobs.job import Work
+    from cellhold_kernel.jobs.job import Job
 
 pytestmark = [
     pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups", "cgroup-freezer"),
@@ -56,7 +56,7 @@ def run(image: str, *, policy: Policy = POLICY, lines: str = "sleep 30", **flags
     return Run(authorize(RunRequest(owner=OWNER, image=image, flags=flags, lines=lines), Trust.CELL, policy))
 
 
-def ended(work: Work) -> str:
+def ended(work: Job) -> str:
     """Why it failed, "" where it did not."""
     try:
         while work.drain():

@@ -8,7 +8,7 @@ import pytest
 
 from cellhold.spec.outcome import Outcome, Why
 from cellhold_kernel.engine import diagnosis
-from cellhold_kernel.protocol.text import Tail, plain
+from cellhold_kernel.protocol.text import OutputTail, escape
 
 
 def outcome(why: Why, **more: object) -> Outcome:
@@ -53,15 +53,15 @@ def test_only_a_program_that_ended_by_itself_ends_the_kernel(why: Why, *, surviv
     ],
 )
 def test_what_came_from_inside_is_shown_without_what_a_terminal_obeys(text: str, shown: str) -> None:
-    assert plain(text) == shown
+    assert escape(text) == shown
 
 
 def test_the_last_of_a_programs_output_is_kept_and_no_more() -> None:
-    tail = Tail()
+    tail = OutputTail()
     for number in range(3000):
         os.write(tail.writer, b"%059d\n" % number)
         tail.drain()
-    tail.given_away()
+    tail.close_writer()
     assert tail.last(2) == [f"{2998:059d}", f"{2999:059d}"]
     assert len(tail._kept) == 64 << 10
     assert not tail.drain()

@@ -40,7 +40,7 @@ def panel(told: Told) -> Panel:
 
 
 def ask(panel: Panel, **content: Any) -> None:
-    panel.said(panel.faces["panel"], {"view": "v", **content})
+    panel.receive(panel.widgets["panel"], {"view": "v", **content})
 
 
 def test_an_image_that_the_policy_forbids_is_not_compared_with(panel: Panel, told: Told) -> None:
@@ -59,6 +59,6 @@ def test_what_means_nothing_is_not_answered(panel: Panel, told: Told, content: d
 
 def test_a_view_that_says_hello_gets_everything_and_no_more_than_so_many_are_remembered(panel: Panel, told: Told) -> None:
     for number in range(100):
-        panel.said(panel.faces["panel"], {"do": "hello", "view": number})
+        panel.receive(panel.widgets["panel"], {"do": "hello", "view": number})
     assert [said["t"] for said in told.said if said["t"] != "state"] == ["full"] * 100
     assert len(panel._views) == 64

@@ -88,7 +88,7 @@ def test_a_cell_has_what_was_used_between_its_begin_and_its_end(clock: Any) -> N
     counted.used = Usage(cpu_seconds=2.5, memory_bytes=60 * MEBIBYTE, throttled_seconds=0.5)
     taken.take(counted.kernel)
     taken.cell_ended("ok")
-    told = taken.cells[-1].plain()
+    told = taken.cells[-1].as_dict()
     assert (told["wall"], told["cpu"], told["throttled"], told["peak"], told["read"]) == (2.0, 1.5, 0.5, 60 * MEBIBYTE, None)
     taken.cell_ended("again")
     assert taken.cells[-1].result == "ok"

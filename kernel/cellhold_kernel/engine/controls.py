@@ -17,7 +17,7 @@ from cellhold.spec.units import parse_seconds, parse_signal
 from cellhold_kernel.engine.diagnosis import Diagnosis
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import ActionRequest, CommitRequest
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.settings import Trust
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def replaced(*, cell: int | None) -> Diagnosis:
     return Diagnosis("ContainerRestarted", f"{whose} was replaced by a fresh one", "run the cells that it needs again")
 
 
-def told(order: Order, outcome: Outcome, *, cell: int | None) -> Diagnosis:
+def diagnose(order: Order, outcome: Outcome, *, cell: int | None) -> Diagnosis:
     """What the cell that ran is told."""
     whose = "the container" if cell is None else f"cell {cell}"
     past = {"stop": "stopped", "kill": "killed"}[order.action]
@@ -220,7 +220,7 @@ def summary(outcome: Outcome) -> str:
     return f"status {outcome.status}{name}, after {outcome.seconds:.1f} s"
 
 
-def stopped() -> CellholdError:
+def stopped_error() -> CellholdError:
     """The error of a cell that finds the container stopped."""
     return CellholdError(
         "cannot run the cell: the container is stopped",
@@ -230,4 +230,4 @@ def stopped() -> CellholdError:
 
 def _no_more(action: str, arguments: Sequence[str]) -> None:
     if arguments:
-        raise InvalidSpec(f"cannot use {plain(arguments[0], most=40)}: %container {action} takes no more words")
+        raise InvalidSpec(f"cannot use {escape(arguments[0], most=40)}: %container {action} takes no more words")

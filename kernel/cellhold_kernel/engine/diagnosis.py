@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cellhold.errors import CellholdError
 from cellhold.spec import units
 from cellhold.spec.outcome import Why
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +30,8 @@ def as_answer(error: CellholdError | OSError) -> CellholdError:
     """The error for a cell: what the host refuses is an answer as well, and a cell that gets none waits for ever."""
     if isinstance(error, CellholdError):
         return error
-    where = f"{plain(str(error.filename))}: " if error.filename else ""
-    return CellholdError(f"cannot do what was asked: {where}{error.strerror or plain(str(error))}")
+    where = f"{escape(str(error.filename))}: " if error.filename else ""
+    return CellholdError(f"cannot do what was asked: {where}{error.strerror or escape(str(error))}")
 
 
 class Diagnosis(NamedTuple):

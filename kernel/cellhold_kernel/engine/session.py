@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
     from cellhold.spec.outcome import Outcome
     from cellhold.spec.spec import Spec
-    from cellhold_kernel.engine.local.cell_kernel import Box
+    from cellhold_kernel.engine.local.cell_kernel import Sandbox
     from cellhold_kernel.engine.local.program import Program
     from cellhold_kernel.gate.claim import Claim
     from cellhold_kernel.gate.granted import GrantedBuild, GrantedContainer
     from cellhold_kernel.jobs.build import BuildContext
-    from cellhold_kernel.jobs.job import Work
+    from cellhold_kernel.jobs.job import Job
     from cellhold_kernel.protocol.connection import Connection
     from cellhold_kernel.settings.policy import Policy
     from cellhold_kernel.settings.settings import Sources
@@ -62,7 +62,7 @@ class Listener(Protocol):
     def nudge(self, kernel: CellKernel) -> None:
         """The cell kernel is connected and says nothing: ask it for something."""
 
-    def working(self, work: Work) -> None:
+    def progressed(self, job: Job) -> None:
         """The image of the coming container is pulled, or gets a kernel, and that got further; or it is done."""
 
     def failed(self, error: CellholdError) -> None:
@@ -75,7 +75,7 @@ class Listener(Protocol):
         """The current container ended; it is there still, to be read out and let go."""
 
 
-def _meet(old: Spec, new: Spec) -> bool:
+def _share_a_port(old: Spec, new: Spec) -> bool:
     """Whether both publish on the same port of the host, so that the new container cannot come up beside the old one."""
     taken = {(port.address, port.host, port.protocol) for port in old.ports if port.host is not None}
     return any((port.address, port.host, port.protocol) in taken for port in new.ports)
@@ -93,7 +93,7 @@ class Session:
         connection: Connection,
         loop: Loop,
         *,
-        create: Callable[[Spec], Box],
+        create: Callable[[Spec], Sandbox],
         arguments: Sequence[str],
         sources: Sources,
     ) -> None:
@@ -105,7 +105,7 @@ class Session:
         self.current: CellKernel | None = None
         self.coming: CellKernel | None = None
         self.stopped: CellKernel | None = None
-        self._work: Work | None = None  # on the image that the next one is made of
+        self._job: Job | None = None  # on the image that the next one is made of
         self.failure: CellholdError | None = None
         self._asked = self.settings, self.cell_limits  # of the container that comes
         self._sources = sources
@@ -117,7 +117,7 @@ class Session:
         self._listener: Listener | None = None
         self._has_cleared = False
 
-    def tell(self, listener: Listener) -> None:
+    def subscribe(self, listener: Listener) -> None:
         """Tell `listener` from now on."""
         self._listener = listener
 
@@ -152,14 +152,14 @@ class Session:
             granted = granted.with_folder(self.workspace.mounts(granted.folder))
         return host_directories.opened(granted, rules, self.workspace)
 
-    def _prepare(self, granted: GrantedContainer, *, done: Work | None = None) -> None:
+    def _prepare(self, granted: GrantedContainer, *, done: Job | None = None) -> None:
         """Start it once its image is here and has a kernel; whichever is not so is worked on first. done: the work that has just ended."""
         spec = granted.spec
         if not image.is_here(spec.image):
             from cellhold_kernel.jobs.pull import Pull  # noqa: PLC0415  # imported when an image is missing, not at every start
 
             fetch = authorize(PullRequest(image=spec.image), granted.image_trust, self.policy())
-            self._work_on(Pull(fetch), granted)
+            self._begin_job(Pull(fetch), granted)
             return
         program = program_for(spec, self._arguments, wanted=granted.kernel)
         if isinstance(program, LayerMissing):
@@ -167,37 +167,37 @@ class Session:
 
             if isinstance(done, Layering):
                 raise CellholdError(f"cannot use image={spec.image}: its kernel layer is gone again")
-            self._work_on(Layering(granted, instead_of=self._own()), granted)
+            self._begin_job(Layering(granted, instead_of=self._own()), granted)
             return
         self._start(granted, program)
 
-    def _work_on(self, work: Work, granted: GrantedContainer) -> None:
-        self._work = work
-        self._loop.add(work.fileno(), partial(self._worked, work, granted))
+    def _begin_job(self, job: Job, granted: GrantedContainer) -> None:
+        self._job = job
+        self._loop.add(job.fileno(), partial(self._on_job, job, granted))
 
-    def _worked(self, work: Work, granted: GrantedContainer) -> None:
-        """The work has said something, or has ended."""
+    def _on_job(self, job: Job, granted: GrantedContainer) -> None:
+        """The job has said something, or has ended."""
         try:
-            goes_on = work.drain()
+            goes_on = job.drain()
             if self._listener is not None:
-                self._listener.working(work)
+                self._listener.progressed(job)
             if goes_on:
                 return
-            self._end_work()
-            self._prepare(granted, done=work)
+            self._end_job()
+            self._prepare(granted, done=job)
         except (CellholdError, OSError) as error:
-            self._end_work()
+            self._end_job()
             if self._listener is not None:
                 self._listener.failed(diagnosis.as_answer(error))
 
-    def _end_work(self) -> None:
-        if self._work is not None:
-            self._loop.remove(self._work.fileno())
-            self._work.close()
-            self._work = None
+    def _end_job(self) -> None:
+        if self._job is not None:
+            self._loop.remove(self._job.fileno())
+            self._job.close()
+            self._job = None
 
     def _start(self, granted: GrantedContainer, program: Program) -> None:
-        displaced = self.current is not None and _meet(self.current.spec, granted.spec)
+        displaced = self.current is not None and _share_a_port(self.current.spec, granted.spec)
         if self.current is not None and displaced and self._listener is not None:
             self._listener.displaced(self.current)
         try:
@@ -225,7 +225,7 @@ class Session:
     def _await(self, coming: CellKernel) -> None:
         self.coming = coming
         self._loop.add(coming.life, partial(self._ended, coming))
-        self._loop.add(coming.tail.fileno(), partial(self._wrote, coming))
+        self._loop.add(coming.tail.fileno(), partial(self._drain_output, coming))
 
     def park(self, kernel: CellKernel) -> None:
         """Keep the present container, which has ended."""
@@ -328,7 +328,7 @@ class Session:
 
         return admission.counting(self.owner)
 
-    def _admit(self, claim: Claim | None, spec: Spec) -> Box:
+    def _admit(self, claim: Claim | None, spec: Spec) -> Sandbox:
         """Make a container: what the notebook has is counted once more."""
         if claim is None:
             return self._create(spec)
@@ -367,15 +367,15 @@ class Session:
         if time.monotonic() - coming.began > START_SECONDS:
             reason = f"it did not answer within {START_SECONDS:g} s"
             raise CellholdError(f"cannot start a cell kernel: {reason}", hint=diagnosis.last_words(coming))
-        if coming.back is not None:
+        if coming.backend is not None:
             if time.monotonic() - coming.connected > _NUDGE_SECONDS:
                 coming.connected = time.monotonic()
                 listener.nudge(coming)
             return _NUDGE_SECONDS
-        back = coming.connect()
-        if back is None:
+        backend = coming.connect()
+        if backend is None:
             return max(_LOOK_SECONDS, _LOOK_SHARE * (time.monotonic() - coming.began))
-        for channel, socket in back.sockets.items():
+        for channel, socket in backend.sockets.items():
             self._loop.add(socket, partial(listener.received, coming, channel))
         return _NUDGE_SECONDS
 
@@ -384,7 +384,7 @@ class Session:
         if outcome is not None and kernel is self.current and self._listener is not None:
             self._listener.ended(kernel, outcome)  # if it is the coming one: tick() is next, and sees it
 
-    def _wrote(self, kernel: CellKernel) -> None:
+    def _drain_output(self, kernel: CellKernel) -> None:
         if not kernel.tail.drain():
             self._loop.remove(kernel.tail.fileno())
 
@@ -400,11 +400,11 @@ class Session:
     @property
     def is_coming(self) -> bool:
         """Whether a container is on its way."""
-        return self.coming is not None or self._work is not None
+        return self.coming is not None or self._job is not None
 
     def cancel(self) -> None:
         """Take the coming one away, if there is one."""
-        self._end_work()
+        self._end_job()
         if self.coming is not None:
             coming, self.coming = self.coming, None
             self.let_go(coming)
@@ -419,7 +419,7 @@ class Session:
     def _forget(self, kernel: CellKernel) -> None:
         self._loop.remove(kernel.life)
         self._loop.remove(kernel.tail.fileno())
-        for socket in kernel.back.sockets.values() if kernel.back is not None else ():
+        for socket in kernel.backend.sockets.values() if kernel.backend is not None else ():
             self._loop.remove(socket)
 
     def close(self) -> None:

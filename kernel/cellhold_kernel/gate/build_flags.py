@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold.errors import InvalidSpec
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ def values(given: Sequence[str], flag: str) -> list[str]:
     """The values that a flag was given. Raises InvalidSpec for a name without one: it would be this machine's own."""
     found = [value for name, equals, value in (word.partition("=") for word in given) if name == flag and equals]
     if flag in _NAMED and (bare := next((value for value in found if "=" not in value), None)) is not None:
-        shown = plain(bare, most=_SHOWN)
+        shown = escape(bare, most=_SHOWN)
         raise InvalidSpec(
             f"cannot use {flag} {shown}: without a value it is this machine's own, and nothing of that gets into a build",
             hint=f"{flag} {shown}=VALUE",
@@ -88,4 +88,4 @@ def check(given: Sequence[str]) -> None:
 
 def _refused(word: str) -> InvalidSpec:
     reason = _REFUSED.get(word.partition("=")[0], "there is no such flag here")
-    return InvalidSpec(f"cannot use {plain(word, most=_SHOWN)}: {reason}", hint=f"the flags are {', '.join(FLAGS)}")
+    return InvalidSpec(f"cannot use {escape(word, most=_SHOWN)}: {reason}", hint=f"the flags are {', '.join(FLAGS)}")

@@ -9,7 +9,7 @@ from cellhold.build import dockerfile, stages
 from cellhold.image.platform import Platform
 from cellhold_kernel.gate import build_flags, containers
 from cellhold_kernel.gate.granted import GrantedBuild
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
     from cellhold.build.stages import Plan
@@ -25,7 +25,7 @@ def grant(request: BuildRequest, _trust: Trust, policy: Policy) -> GrantedBuild:
     """What the flags ask for; the notebook's limits are those of each step. Raises InvalidSpec for a wrong Dockerfile."""
     build_flags.check(request.flags)
     images = request.images(policy)
-    name = images.claim(request.name, aim=f"build {plain(request.name, most=_SHOWN)}")
+    name = images.claim(request.name, aim=f"build {escape(request.name, most=_SHOWN)}")
     build_args = dict(_pairs(request, "--build-arg"))
     target = next(iter(build_flags.values(request.flags, "--target")[-1:]), None)
     platform = next(iter(build_flags.values(request.flags, "--platform")[-1:]), None)

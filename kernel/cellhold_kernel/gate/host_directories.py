@@ -21,7 +21,7 @@ from cellhold.image import directory as images
 from cellhold.linux import hostpath
 from cellhold.rootfs.sources import open_sources
 from cellhold_kernel.gate import listed
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.policy import real
 
 if TYPE_CHECKING:
@@ -124,10 +124,10 @@ def _opened(asked: str, places: Iterable[tuple[str, str]], writable: set[Identit
         try:
             return listed.opened(directory, writable).beneath(below)
         except FileNotFoundError as reason:
-            error = InvalidSpec(f"cannot use {plain(asked, most=_SHOWN)}: {reason.strerror}")
+            error = InvalidSpec(f"cannot use {escape(asked, most=_SHOWN)}: {reason.strerror}")
         except OSError as reason:
             error = NotAllowed(
-                f"cannot use {plain(asked, most=_SHOWN)}: {reason.strerror}",
+                f"cannot use {escape(asked, most=_SHOWN)}: {reason.strerror}",
                 hint=f"below {directory}, which the policy names, and where notebooks write, no link is followed: name what it leads to",
             )
     raise error

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from cellhold import image
 from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.image.reference import Reference, new_name, notebook_name, notebook_of
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.policy import Policy
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ class Images:
         if own is not None and own in self.names.own:
             return own
         if _notebook(text) not in (None, self.owner):
-            raise NotAllowed(f"cannot use image={plain(text, most=_SHOWN)}: it is another notebook's")
+            raise NotAllowed(f"cannot use image={escape(text, most=_SHOWN)}: it is another notebook's")
         if self.owner and self._is_withheld(text):
             raise NotAllowed(
-                f"cannot use image={plain(text, most=_SHOWN)}: that is the id of an image which has no name for this notebook",
+                f"cannot use image={escape(text, most=_SHOWN)}: that is the id of an image which has no name for this notebook",
                 hint="cellhold tag gives it one",
             )
         return text
@@ -88,7 +88,7 @@ class Images:
     def _check(self, text: str) -> None:
         policy = Policy(path=self.path, images=self.allowed)
         if self.allowed is not None and not policy.names_image(text):
-            raise policy.above(f"image={plain(text, most=_SHOWN)}", "images", self.allowed)
+            raise policy.above(f"image={escape(text, most=_SHOWN)}", "images", self.allowed)
 
     def _own(self, text: str) -> str | None:
         try:

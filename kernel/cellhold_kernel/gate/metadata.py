@@ -15,7 +15,7 @@ from cellhold.cgroups.processors import ranges
 from cellhold.errors import NotAllowed
 from cellhold.network import NONE
 from cellhold_kernel.gate.ceilings import built_in
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.policy import EGRESSES
 from cellhold_kernel.settings.settings import GUARDS, KEYS, Kind, Trust
 from cellhold_kernel.settings.workspace import WAYS
@@ -41,8 +41,8 @@ def check(settings: Settings, values: Mapping[str, Any], without: Mapping[str, A
         rule = MAY.get(key)
         may = rule is not None and rule(values[key], _base(key, without))
         if not may or (key == "memory-swap" and _swap(values) > _swap(without)):
-            beneath = f", here {key}={plain(word.beneath.text, most=_SHOWN)}" if word.beneath else ""
-            text = plain(word.text, most=_SHOWN)
+            beneath = f", here {key}={escape(word.beneath.text, most=_SHOWN)}" if word.beneath else ""
+            text = escape(word.text, most=_SHOWN)
             raise NotAllowed(
                 f"cannot use {key}={text} of the notebook's metadata: nobody sees it there, so that it can only"
                 f" take away from what holds without it{beneath}",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cellhold.errors import NotAllowed
 from cellhold.spec import units
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.settings import UNLIMITED, Trust
 from cellhold_kernel.settings.workspace import WAYS
 
@@ -45,7 +45,7 @@ def check_volumes(mounts: Sequence[Mount], policy: Policy, trust: Trust, *, said
     """
     for mount in mounts:
         way = "ro" if mount.read_only else "O" if mount.kind == "overlay" else "rw"
-        asked = f"volume={plain(f'{mount.source}:{mount.target}:{way}', most=_SHOWN)}"
+        asked = f"volume={escape(f'{mount.source}:{mount.target}:{way}', most=_SHOWN)}"
         is_named = policy.names_volume(mount)
         if policy.volumes is not None and not is_named:
             raise policy.above(asked, "volumes", policy.volumes)
@@ -53,7 +53,7 @@ def check_volumes(mounts: Sequence[Mount], policy: Policy, trust: Trust, *, said
             text = said or f"{mount.source}:{mount.target}"
             raise not_the_notebooks(f"volume={text}", f"--volume {text}", "volumes", policy)
         if way == "rw" and trust < Trust.HOST and not is_named and (ceiling := _disk(policy)):
-            hint = f"{plain(mount.source or '', most=_SHOWN) or 'NAME'}:{mount.target}:ro, or a name in volumes of {policy.path}"
+            hint = f"{escape(mount.source or '', most=_SHOWN) or 'NAME'}:{mount.target}:ro, or a name in volumes of {policy.path}"
             raise _unbounded(asked, ceiling, policy, hint=hint)
 
 
@@ -87,8 +87,8 @@ def check_storage(storage: str, limits: Limits, policy: Policy, trust: Trust) ->
 def not_the_notebooks(asked: str, flag: str, ceiling: str, policy: Policy) -> NotAllowed:
     """The error for a directory of the host."""
     return NotAllowed(
-        f"cannot use {plain(asked, most=_SHOWN)}: a notebook cannot take a directory of the host by itself",
-        hint=f"make a kernel that has it: cellhold kernel install --name mine {plain(flag, most=_SHOWN)};"
+        f"cannot use {escape(asked, most=_SHOWN)}: a notebook cannot take a directory of the host by itself",
+        hint=f"make a kernel that has it: cellhold kernel install --name mine {escape(flag, most=_SHOWN)};"
         f" or name it in {ceiling} of {policy.path}",
     )
 

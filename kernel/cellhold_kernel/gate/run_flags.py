@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellhold.errors import InvalidSpec
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ class Flag(NamedTuple):
 def _with_values(entries: list[str]) -> None:
     for entry in entries:
         if "=" not in entry:
-            name = plain(entry, most=_SHOWN)
+            name = escape(entry, most=_SHOWN)
             raise InvalidSpec(
                 f"cannot use -e {name}: without a value it is this machine's own, and nothing of that gets into a cell",
                 hint=f"-e {name}=VALUE",
@@ -42,15 +42,15 @@ def _with_values(entries: list[str]) -> None:
 
 def _not_ours(entries: list[str]) -> None:
     if ours := next((entry for entry in entries if entry.lower().startswith(_OURS)), None):
-        raise InvalidSpec(f"cannot use --label {plain(ours, most=_SHOWN)}: labels that begin with {_OURS} are ours")
+        raise InvalidSpec(f"cannot use --label {escape(ours, most=_SHOWN)}: labels that begin with {_OURS} are ours")
 
 
 def _without_dot(names: str | list[str]) -> None:
     for name in [names] if isinstance(names, str) else names:
         if "." in name:
             raise InvalidSpec(
-                f"cannot use the name {plain(name, most=_SHOWN)}: with a dot in it it could be somebody's on the internet",
-                hint=plain(name, most=_SHOWN).replace(".", "-"),
+                f"cannot use the name {escape(name, most=_SHOWN)}: with a dot in it it could be somebody's on the internet",
+                hint=escape(name, most=_SHOWN).replace(".", "-"),
             )
 
 
@@ -59,7 +59,7 @@ def _listed(limits: list[str]) -> None:
         name = limit.partition("=")[0]
         if name not in _ULIMITS:
             raise InvalidSpec(
-                f"cannot use --ulimit {plain(limit, most=_SHOWN)}: of {plain(name, most=_SHOWN)} others have a share",
+                f"cannot use --ulimit {escape(limit, most=_SHOWN)}: of {escape(name, most=_SHOWN)} others have a share",
                 hint=f"a cell can limit {', '.join(_ULIMITS)}",
             )
 
@@ -156,6 +156,6 @@ def refused(*flags: str) -> InvalidSpec:
     """The error for flags that are not to be had."""
     reason = REFUSED.get(flags[0].partition("=")[0], "there is no such flag here")
     return InvalidSpec(
-        f"cannot use {', '.join(plain(flag, most=_SHOWN) for flag in flags)} with %%run: {reason}",
+        f"cannot use {', '.join(escape(flag, most=_SHOWN) for flag in flags)} with %%run: {reason}",
         hint="cellhold run --help lists what there is in a terminal",
     )

@@ -45,7 +45,7 @@ def choose(found: Found, wanted: str | None = None) -> Choice:
     """What runs the cells; wanted: what `kernel=` says, a kernelspec's name, "python3" or "shell".
 
     Raises InvalidSpec where the image has no such kernel or has several, NotSupported where it has none, CellholdError for a Python that
-    no kernel can run on. The sentences hold names from the image: to be shown only after `tail.plain`.
+    no kernel can run on. The sentences hold names from the image: to be shown only after `text.escape`.
     """
     if wanted is not None:
         return _wanted(found, wanted.lower())

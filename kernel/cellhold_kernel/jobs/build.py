@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellhold import helper
 from cellhold.spec import units
-from cellhold_kernel.jobs.job import Work
+from cellhold_kernel.jobs.job import Job
 from cellhold_kernel.jobs.pull import Rows
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +46,8 @@ class _Step:
     def wrote(self, text: str) -> None:
         """Add some of its output."""
         first, *more = text.split("\n")
-        self.lines[-1] = plain(self.lines[-1] + first.rpartition("\r")[2], most=_LINE_MOST)
-        self.lines.extend(plain(line.removesuffix("\r").rpartition("\r")[2], most=_LINE_MOST) for line in more)
+        self.lines[-1] = escape(self.lines[-1] + first.rpartition("\r")[2], most=_LINE_MOST)
+        self.lines.extend(escape(line.removesuffix("\r").rpartition("\r")[2], most=_LINE_MOST) for line in more)
 
 
 class BuildContext(NamedTuple):
@@ -57,10 +57,10 @@ class BuildContext(NamedTuple):
     hidden: tuple[str, ...] = ()
 
 
-class Build(Work):
+class Build(Job):
     """One build. name: of the image."""
 
-    undone = "the image was not built"
+    interrupted_message = "the image was not built"
     variables = (*helper.REGISTRIES, "SOURCE_DATE_EPOCH")
 
     def __init__(self, granted: GrantedBuild, context: BuildContext) -> None:
@@ -90,7 +90,7 @@ class Build(Work):
         if event == "began":
             stage = f"{said['stage']} " if said["stage"] else ""
             self._steps.append(
-                _Step(f"[{stage}{int(said['number'])}/{int(said['total'])}] {plain(' '.join(str(said['text']).split()), most=160)}")
+                _Step(f"[{stage}{int(said['number'])}/{int(said['total'])}] {escape(' '.join(str(said['text']).split()), most=160)}")
             )
         elif event == "wrote":
             self._steps[-1].wrote(str(said["data"]))
@@ -99,9 +99,9 @@ class Build(Work):
             layer = "" if size is None else f", layer of {units.size(int(size))}"
             self._steps[-1].ending = ("cached" if said["cached"] else f"{float(said['seconds']):.1f} s") + layer
         elif event == "warned":
-            self._warnings.append(plain(str(said["text"])))
+            self._warnings.append(escape(str(said["text"])))
         elif event == "built":
-            self.id = plain(str(said["id"]), most=80)
+            self.id = escape(str(said["id"]), most=80)
         elif "digest" in said:
             self._layers.note(said)
 
@@ -133,11 +133,11 @@ class Build(Work):
 
     def _summary(self) -> str:
         if self.is_going_on:
-            return f"building {plain(self.name)} for {self.seconds:.0f} s"
+            return f"building {escape(self.name)} for {self.seconds:.0f} s"
         if not self.id:
-            return f"{plain(self.name)} was not built"
+            return f"{escape(self.name)} was not built"
         cached = sum((step.ending or "").startswith("cached") for step in self._steps)
-        return f"built {plain(self.name)} in {self.seconds:.1f} s, {cached} of {len(self._steps)} steps from the cache: {self.id}"
+        return f"built {escape(self.name)} in {self.seconds:.1f} s, {cached} of {len(self._steps)} steps from the cache: {self.id}"
 
 
 def main() -> int:

@@ -13,17 +13,17 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from cellhold.spec import units
-from cellhold_kernel.jobs.job import Work
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.jobs.job import Job
+from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
     from cellhold_kernel.gate.granted import GrantedCommit
 
 
-class Commit(Work):
+class Commit(Job):
     """One commit. The container is frozen meanwhile."""
 
-    undone = "nothing was committed"
+    interrupted_message = "nothing was committed"
 
     def __init__(self, granted: GrantedCommit) -> None:
         """Start it."""
@@ -37,9 +37,9 @@ class Commit(Work):
     def text(self) -> str:
         """What is being made, or was."""
         if self._layer_bytes is None:
-            return f"making image {plain(self._name)} of container {self._container} ({self.seconds:.0f} s)"
+            return f"making image {escape(self._name)} of container {self._container} ({self.seconds:.0f} s)"
         layer = f"a new layer of {units.size(self._layer_bytes)} (compressed)"
-        return f"container {self._container} is now image {plain(self._name)}, with {layer}"
+        return f"container {self._container} is now image {escape(self._name)}, with {layer}"
 
     def html(self) -> str:
         """The same."""

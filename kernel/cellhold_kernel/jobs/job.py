@@ -1,7 +1,8 @@
-"""Work that a cell waits for, done by a process of its own: an image is pulled, built, or gets a kernel. The host kernel answers meanwhile.
+"""Jobs that a cell waits for: an image is pulled, built, committed, or gets a kernel.
 
-The process writes lines of JSON; how far it is can be shown as text and as HTML. Where that is shown is not the business of this module
-(relay.py).
+Each is done by a process of its own, and the host kernel answers meanwhile. The process
+writes lines of JSON; how far it is can be shown as text and as HTML. Where that is
+shown is not the business of this module (relay/progress.py).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold import helper
 from cellhold.errors import BuildFailed, CellholdError, ImageNotFound, ImageRefused, InvalidSpec, NotAllowed, NotSupported, RegistryFailed
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,10 +31,10 @@ _ERRORS: dict[str, type[CellholdError]] = {
 }
 
 
-class Work(ABC):
-    """One such process; `close` ends it. seconds: since it began. undone: what an interrupt leaves undone, in words."""
+class Job(ABC):
+    """One such process; `close` ends it. seconds: since it began. interrupted_message: what an interrupt leaves undone, in words."""
 
-    undone = ""
+    interrupted_message = ""
     shows_progress = True  # while it goes on; in the end in any case
     variables: tuple[str, ...] = ()  # of our environment, besides helper.BASE
     bounds = helper.Bounds(memory_bytes=2 << 30)
@@ -41,7 +42,7 @@ class Work(ABC):
     def __init__(self, module: str, arguments: Sequence[str], *, given: bytes = b"", keep: Sequence[int] = ()) -> None:
         """Start main() of a module; given: its standard input; keep: descriptors that it gets, by their numbers."""
         if any("\0" in word for word in arguments):
-            raise InvalidSpec(f"cannot use {plain(next(word for word in arguments if chr(0) in word), most=80)}: it has a NUL in it")
+            raise InvalidSpec(f"cannot use {escape(next(word for word in arguments if chr(0) in word), most=80)}: it has a NUL in it")
         self._began = time.monotonic()
         self._rest = b""
         self._error: dict[str, Any] = {}
@@ -73,7 +74,7 @@ class Work(ABC):
     def _note(self, said: dict[str, Any]) -> None:
         """Take in what it says; a KeyError, ValueError or TypeError is a line that means nothing."""
 
-    def said(self) -> list[tuple[str, dict[str, Any]]]:
+    def take_outputs(self) -> list[tuple[str, dict[str, Any]]]:
         """What it has for the cell's output since the last time, as messages."""
         return []
 
@@ -121,15 +122,15 @@ class Work(ABC):
 
     def _end(self) -> None:
         if self._process.wait() != 0:
-            raise told(self._error or {"sentence": f"cannot go on: the work was ended ({self._process.returncode})"})
+            raise parse_error(self._error or {"sentence": f"cannot go on: the work was ended ({self._process.returncode})"})
 
 
-def told(error: dict[str, Any]) -> CellholdError:
+def parse_error(error: dict[str, Any]) -> CellholdError:
     """The error that a process has told in its last line."""
-    sentence, hint = plain(str(error.get("sentence")), most=2000), plain(str(error["hint"])) if error.get("hint") else None
+    sentence, hint = escape(str(error.get("sentence")), most=2000), escape(str(error["hint"])) if error.get("hint") else None
     if error.get("error") == BuildFailed.__name__:
         status = error.get("status")
-        last = tuple(plain(str(line)) for line in error.get("last") or ())
+        last = tuple(escape(str(line)) for line in error.get("last") or ())
         return BuildFailed(sentence, status=status if isinstance(status, int) else 1, last=last, hint=hint)
     return _ERRORS.get(str(error.get("error")), CellholdError)(sentence, hint=hint)
 

@@ -15,8 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cellhold import helper
-from cellhold_kernel.jobs.job import Work
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.jobs.job import Job
+from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.gate.granted import GrantedContainer
 
 
-class Layering(Work):
+class Layering(Job):
     """One kernel layer on its way."""
 
     variables = helper.PIP
@@ -46,7 +46,7 @@ class Layering(Work):
 
     def _note(self, said: dict[str, Any]) -> None:
         if "doing" in said:
-            self._done.append(plain(str(said["doing"])))
+            self._done.append(escape(str(said["doing"])))
 
     def text(self) -> str:
         """What has been done, and what is being done."""
@@ -59,8 +59,8 @@ class Layering(Work):
 
     def _summary(self) -> str:
         if self.is_going_on:
-            return f"{plain(self.image)} has a Python and no kernel: it gets a layer with one, once ({self.seconds:.0f} s)"
-        return f"{plain(self.image)} has got a layer with a kernel, in {self.seconds:.1f} s"
+            return f"{escape(self.image)} has a Python and no kernel: it gets a layer with one, once ({self.seconds:.0f} s)"
+        return f"{escape(self.image)} has got a layer with a kernel, in {self.seconds:.1f} s"
 
 
 def main() -> int:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold import helper
 from cellhold.spec import units
-from cellhold_kernel.jobs.job import Work, bar
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.jobs.job import Job, bar
+from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +27,8 @@ class Rows:
 
     def note(self, said: dict[str, Any]) -> None:
         """Take in a line of `cellhold pull --progress json`. Raises KeyError, ValueError, TypeError."""
-        digest = plain(str(said["digest"]).rpartition(":")[2], most=12)
-        self.rows[digest] = (plain(str(said["doing"]), most=20), int(said["done_bytes"]), int(said["total_bytes"]))
+        digest = escape(str(said["digest"]).rpartition(":")[2], most=12)
+        self.rows[digest] = (escape(str(said["doing"]), most=20), int(said["done_bytes"]), int(said["total_bytes"]))
 
     @property
     def here(self) -> int:
@@ -58,7 +58,7 @@ class Rows:
         return f"<table>{rows}</table>" if rows else ""
 
 
-class Pull(Work):
+class Pull(Job):
     """One pull."""
 
     variables = helper.REGISTRIES
@@ -83,5 +83,5 @@ class Pull(Work):
     def _summary(self) -> str:
         layers = len(self._layers.rows)
         if self.is_going_on:
-            return f"pulling {plain(self.image)}: {self._layers.here} of {layers or '?'} layers are here"
-        return f"pulled {plain(self.image)}: {layers} layers, {units.size(self._layers.new_bytes)} of them new, in {self.seconds:.1f} s"
+            return f"pulling {escape(self.image)}: {self._layers.here} of {layers or '?'} layers are here"
+        return f"pulled {escape(self.image)}: {layers} layers, {units.size(self._layers.new_bytes)} of them new, in {self.seconds:.1f} s"

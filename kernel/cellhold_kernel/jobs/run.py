@@ -18,8 +18,8 @@ from cellhold.errors import CellholdError
 from cellhold.spec import units
 from cellhold.spec.outcome import Why
 from cellhold.spec.units import doubled
-from cellhold_kernel.jobs.job import Work
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.jobs.job import Job
+from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -36,10 +36,10 @@ class RunFailed(CellholdError):
     """The container's program ended with another status than 0."""
 
 
-class Run(Work):
+class Run(Job):
     """One run. Its output is published as it comes; how it ended is shown in the end."""
 
-    undone = "the container was removed"
+    interrupted_message = "the container was removed"
     variables = helper.REGISTRIES  # for an image that is not here yet
     shows_progress = False
 
@@ -68,29 +68,29 @@ class Run(Work):
         elif "status" in said:
             self._ended = said
 
-    def said(self) -> list[tuple[str, dict[str, Any]]]:
+    def take_outputs(self) -> list[tuple[str, dict[str, Any]]]:
         """What it has written since the last time, as messages."""
         pieces, self._pieces = self._pieces, []
         return pieces
 
     def drain(self) -> bool:
-        """As Work has it; what ended with another status than 0 is an error, as of %%bash."""
+        """As Job has it; what ended with another status than 0 is an error, as of %%bash."""
         goes_on = super().drain()
         if not goes_on and self._ended is not None and self._ended["status"]:
             ended = self._ended
             at_limit = ended["why"] == Why.MEMORY and ended["limit"]
             hint = f"%%run --memory {doubled(int(ended['limit']))} raises the limit" if at_limit else None
-            raise RunFailed(f"the container {plain(str(ended['sentence']))}", hint=hint)
+            raise RunFailed(f"the container {escape(str(ended['sentence']))}", hint=hint)
         return goes_on
 
     def text(self) -> str:
         """How it ended, and what it used."""
         if self._ended is None:
-            return f"running in {plain(self._image)} for {self.seconds:.0f} s"
+            return f"running in {escape(self._image)} for {self.seconds:.0f} s"
         if self._ended["status"] is None:
-            name = plain(str(self._ended["name"]), most=80)
+            name = escape(str(self._ended["name"]), most=80)
             return f"container {name} runs: cellhold logs {name} shows what it writes, cellhold rm -f {name} removes it"
-        return f"{plain(str(self._ended['sentence']))} · {self._used(self._ended)}"
+        return f"{escape(str(self._ended['sentence']))} · {self._used(self._ended)}"
 
     def _used(self, ended: dict[str, Any]) -> str:
         used = [f"{float(ended['seconds']):.2f} s"]

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cellhold_kernel.engine.session import Session
-    from cellhold_kernel.jobs.job import Work
+    from cellhold_kernel.jobs.job import Job
 
 
-def begun(session: Session, code: str) -> tuple[Work, str] | None:
-    """The work that the cell asks for, and what it is called for the cell kernel; None if it is no such cell. Raises CellholdError."""
+def start(session: Session, code: str) -> tuple[Job, str] | None:
+    """The job that the cell asks for, and what it is called for the cell kernel; None if it is no such cell. Raises CellholdError."""
     word = code.split(maxsplit=1)[0] if code.strip() else ""
     if word == "%%dockerfile":
         from cellhold_kernel.magics import dockerfile  # noqa: PLC0415  # imported when a cell asks

@@ -8,7 +8,7 @@ from cellhold.errors import CellholdError
 from cellhold.network import NONE
 from cellhold.spec import units
 from cellhold_kernel.magics.table import bundle
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,12 +24,12 @@ def summary(session: Session) -> str:
     if kernel is None:
         return "no container runs"
     asked = {"image": "host"} | session.settings.texts()
-    said = ", ".join(f"{key} {plain(text)}" for key, text in asked.items())
+    said = ", ".join(f"{key} {escape(text)}" for key, text in asked.items())
     after = f"ready after {kernel.ready_after * 1000:.0f} ms" if kernel.ready_after is not None else "starting"
     return f"container {kernel.box.id}: {said} ({after})"
 
 
-def shown(session: Session) -> dict[str, str]:
+def mime_bundle(session: Session) -> dict[str, str]:
     """The present container, as a table."""
     return bundle(table(session))
 
@@ -40,15 +40,15 @@ def table(session: Session) -> Iterable[tuple[str, str]]:
     if kernel is None:
         yield "container", "none runs"
         if session.failure is not None:
-            yield "because", plain(str(session.failure))
+            yield "because", escape(str(session.failure))
         yield from missing()
         return
     spec, limits = kernel.spec, kernel.spec.limits
     used = _usage(kernel)
     yield "container", kernel.box.id
-    yield "image", plain(spec.image)
+    yield "image", escape(spec.image)
     if spec.hostname:
-        yield "hostname", plain(spec.hostname)
+        yield "hostname", escape(spec.hostname)
     yield "memory", _of(used.get("memory"), units.size(limits.memory_bytes) if limits.memory_bytes else None)
     yield "cpus", f"{limits.cpus:g}" if limits.cpus else "no limit"
     if limits.cpuset:
@@ -56,10 +56,10 @@ def table(session: Session) -> Iterable[tuple[str, str]]:
     yield "pids", _of(used.get("pids"), str(limits.pids) if limits.pids else None)
     yield "disk", units.size(limits.disk_bytes) if limits.disk_bytes else "no limit"
     yield "time", units.duration(limits.seconds) if limits.seconds else "no limit"
-    yield "network", spec.network if spec.network == NONE else f"{spec.network}, egress {plain(str(spec.egress))}; %network tells more"
+    yield "network", spec.network if spec.network == NONE else f"{spec.network}, egress {escape(str(spec.egress))}; %network tells more"
     yield "storage", spec.storage
     for mount in spec.mounts:
-        yield mount.target, plain(described(mount))
+        yield mount.target, escape(described(mount))
     if "cpu" in used:
         yield "cpu time used", used["cpu"]
     if kernel.ready_after is not None:
@@ -80,7 +80,7 @@ def missing() -> Iterable[tuple[str, str]]:
 
     for finding in doctor.examine():
         if finding.needed and not finding.ok:
-            yield finding.name, plain(finding.advice())
+            yield finding.name, escape(finding.advice())
 
 
 def _of(used: str | None, limit: str | None) -> str:

@@ -15,7 +15,7 @@ from cellhold_kernel.gate import build_flags
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import BuildRequest
 from cellhold_kernel.jobs.build import Build
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.settings import Trust
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def read(code: str) -> Wanted | None:
     try:
         words = shlex.split(match[1], comments=True)
     except ValueError as error:
-        raise InvalidSpec(f"cannot read %%dockerfile{plain(match[1], most=_SHOWN)}: {error}", hint="close the quotation mark") from error
+        raise InvalidSpec(f"cannot read %%dockerfile{escape(match[1], most=_SHOWN)}: {error}", hint="close the quotation mark") from error
     names, flags = build_flags.read(words)
     if len(names) != 1:
         raise InvalidSpec(f"cannot build {len(names)} images in one cell: it needs one name", hint=_USAGE)

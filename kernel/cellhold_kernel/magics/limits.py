@@ -34,7 +34,7 @@ def change(session: Session, texts: Mapping[str, str]) -> str:
     return "limits changed: " + ", ".join(f"{key} {text}" for key, text in texts.items())
 
 
-def shown(session: Session) -> dict[str, str]:
+def mime_bundle(session: Session) -> dict[str, str]:
     """Use and limits, as a table."""
     return bundle(_rows(session))
 

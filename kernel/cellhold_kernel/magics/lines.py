@@ -15,7 +15,7 @@ from io import StringIO
 from typing import NamedTuple
 
 from cellhold.errors import InvalidSpec
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings import settings
 
 NAMES = ("container", "limits", "network")
@@ -90,7 +90,7 @@ def _words(name: str, line: str) -> list[str]:
     try:
         return shlex.split(line, comments=True)
     except ValueError as error:
-        raise InvalidSpec(f"cannot read %{name}{plain(line, most=_SHOWN)}: {error}", hint="close the quotation mark") from error
+        raise InvalidSpec(f"cannot read %{name}{escape(line, most=_SHOWN)}: {error}", hint="close the quotation mark") from error
 
 
 def _action(name: str, line: str) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ def assignments(name: str, line: str) -> dict[str, str]:
     for word in _words(name, line):
         key, equals, text = word.removeprefix("--").partition("=")
         if not equals:
-            raise InvalidSpec(f"cannot use {plain(word, most=_SHOWN)}: not a key=value", hint=_usage(name))
+            raise InvalidSpec(f"cannot use {escape(word, most=_SHOWN)}: not a key=value", hint=_usage(name))
         if key not in settings.KEYS:
             raise settings.unknown(key)
         texts[key] = f"{texts[key]} {text}" if key in texts and key in settings.REPEATED else text

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from html import escape
+import html
 from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError, NotSupported
 from cellhold.network import NONE, egress, ports
 from cellhold.spec.spec import shares_network
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.visiting import proxied, straight
 from cellhold_kernel.widgets.network_view import refused_by
 
@@ -31,7 +31,7 @@ def change(session: Session, texts: Mapping[str, str]) -> str:
     return f"egress changed: {egress.parse(texts['egress'])}"
 
 
-def shown(session: Session) -> dict[str, str]:
+def mime_bundle(session: Session) -> dict[str, str]:
     """How it is connected, as text and as HTML with links to what is published."""
     kernel = session.current
     if kernel is None:
@@ -42,15 +42,15 @@ def shown(session: Session) -> dict[str, str]:
     width = max(len(name) for name, _value, _link in rows)
     text = "\n".join(f"{name:<{width}}  {value}" for name, value, _link in rows)
     cells = "".join(
-        f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{_html(value, link)}</td></tr>'
+        f'<tr><th style="text-align:left">{html.escape(name)}</th><td style="text-align:left">{_html(value, link)}</td></tr>'
         for name, value, link in rows
     )
     return {"text/plain": text, "text/html": f"<table>{cells}</table>"}
 
 
 def _html(value: str, link: str) -> str:
-    shown = escape(value)
-    return f'<a href="{escape(link)}" target="_blank" rel="noopener noreferrer">{shown}</a>' if link else shown
+    shown = html.escape(value)
+    return f'<a href="{html.escape(link)}" target="_blank" rel="noopener noreferrer">{shown}</a>' if link else shown
 
 
 def _rows(kernel: CellKernel) -> Iterator[tuple[str, str, str]]:
@@ -73,4 +73,4 @@ def _rows(kernel: CellKernel) -> Iterator[tuple[str, str, str]]:
             yield "received", f"{one.received_packets} packets, {one.received_bytes} bytes", ""
             yield "sent", f"{one.sent_packets} packets, {one.sent_bytes} bytes", ""
     for place in refused_by(kernel):
-        yield "refused", f"{plain(place.protocol)} {plain(place.where)}, {place.packets} packets", ""
+        yield "refused", f"{escape(place.protocol)} {escape(place.where)}, {place.packets} packets", ""

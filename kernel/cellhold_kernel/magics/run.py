@@ -20,7 +20,7 @@ from cellhold_kernel.gate import host_directories, run_flags
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import RunRequest
 from cellhold_kernel.jobs.run import Run
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.settings import Trust
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def read(code: str) -> Wanted | None:
     try:
         words = shlex.split(match[1])
     except ValueError as error:
-        raise InvalidSpec(f"cannot read %%run{plain(match[1], most=_SHOWN)}: {error}", hint="close the quotation mark") from error
+        raise InvalidSpec(f"cannot read %%run{escape(match[1], most=_SHOWN)}: {error}", hint="close the quotation mark") from error
     arguments, unknown = _PARSER.parse_known_args(words)
     if unknown:
         raise run_flags.refused(unknown[0])
@@ -69,7 +69,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise InvalidSpec."""
-        raise InvalidSpec(f"cannot read %%run: {plain(message, most=200)}", hint=_USAGE)
+        raise InvalidSpec(f"cannot read %%run: {escape(message, most=200)}", hint=_USAGE)
 
 
 def _parser() -> argparse.ArgumentParser:

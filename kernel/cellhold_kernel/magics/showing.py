@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from html import escape
+import html
 from typing import TYPE_CHECKING
 
 from cellhold.container import trace
 from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold_kernel.magics import limits
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.widgets import layer_stack
 
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from cellhold_kernel.engine.session import Session
 
 
-def shown(session: Session, action: Sequence[str]) -> dict[str, str]:
+def mime_bundle(session: Session, action: Sequence[str]) -> dict[str, str]:
     """What the action shows, as a MIME bundle. Raises NotAllowed where there is no container, InvalidSpec for more words."""
     word, *more = action
     if more:
-        raise InvalidSpec(f"cannot use {plain(more[0], most=40)}: %container {word} takes no more words")
+        raise InvalidSpec(f"cannot use {escape(more[0], most=40)}: %container {word} takes no more words")
     if word == "usage":
-        return limits.shown(session)
+        return limits.mime_bundle(session)
     kernel = session.current or session.stopped
     if kernel is None:
         raise NotAllowed(f"cannot show the {word} of the container: there is none")
@@ -31,4 +31,4 @@ def shown(session: Session, action: Sequence[str]) -> dict[str, str]:
 
 
 def _text(text: str) -> dict[str, str]:
-    return {"text/plain": text, "text/html": f"<pre>{escape(text)}</pre>"}
+    return {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>"}

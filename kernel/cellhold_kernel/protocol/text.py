@@ -12,7 +12,7 @@ _CHUNK = 64 << 10
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")  # ECMA-48: CSI, OSC, two-byte ones
 
 
-class Tail:
+class OutputTail:
     """A pipe for a program's output: `fileno` is ours to wait for, `writer` is the program's."""
 
     def __init__(self, *, mirror: int | None = None) -> None:
@@ -26,7 +26,7 @@ class Tail:
         """Readable when there is something to `drain`."""
         return self._reader
 
-    def given_away(self) -> None:
+    def close_writer(self) -> None:
         """Close our copy of the writer: the program has its own."""
         if self.writer >= 0:
             os.close(self.writer)
@@ -46,17 +46,17 @@ class Tail:
 
     def last(self, lines: int) -> list[str]:
         """The last lines, without what a terminal would obey."""
-        return [plain(line) for line in self._kept.decode("utf-8", "replace").splitlines() if line.strip()][-lines:]
+        return [escape(line) for line in self._kept.decode("utf-8", "replace").splitlines() if line.strip()][-lines:]
 
     def close(self) -> None:
         """Close the pipe; twice is no error."""
-        self.given_away()
+        self.close_writer()
         if self._reader >= 0:
             os.close(self._reader)
             self._reader = -1
 
 
-def plain(text: str, *, most: int = 500) -> str:
+def escape(text: str, *, most: int = 500) -> str:
     """Text from inside a container, fit to be shown: no escape sequences, control characters spelt out, no bidirectional overrides."""
     shown = _ESCAPES.sub("", text[: most * 4])
     return words.printable(shown)[:most]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cellhold_kernel.engine.local.cell_kernel import CellKernel
     from cellhold_kernel.engine.session import Session
-    from cellhold_kernel.transport.frontend import Front
+    from cellhold_kernel.transport.frontend import Frontend
     from cellhold_kernel.transport.loop import Loop
 
 _SOON_SECONDS = 0.5  # a client that reads has read in that time
@@ -22,9 +22,9 @@ _SHORT_SECONDS, _LONG_SECONDS = 0.002, 0.05  # zmq tells nobody when it has sent
 class Flow:
     """Between a front and a session's containers."""
 
-    def __init__(self, front: Front, session: Session, loop: Loop) -> None:
+    def __init__(self, frontend: Frontend, session: Session, loop: Loop) -> None:
         """Regulate what `loop` waits for."""
-        self._front = front
+        self._frontend = frontend
         self._session = session
         self._loop = loop
         self._waits_since: float | None = None
@@ -34,15 +34,15 @@ class Flow:
 
         is_over: the cell kernel has ended. What is left is what its sockets hold, and that is not much.
         """
-        if kernel.back is not None:
-            kernel.back.room.is_open = is_over or self._front.has_room
-        return is_over or self._front.takes(channel)
+        if kernel.backend is not None:
+            kernel.backend.room.is_open = is_over or self._frontend.has_room
+        return is_over or self._frontend.takes(channel)
 
     def regulate(self, *, is_crowded: bool) -> float | None:
         """Tell the loop; gives the seconds until the next look, or None. is_crowded: whether Jupyter's cells have to wait outside."""
         waits = False
         for kernel in (self._session.current, self._session.coming):
-            for channel, stream in kernel.back.streams.items() if kernel is not None and kernel.back is not None else ():
+            for channel, stream in kernel.backend.streams.items() if kernel is not None and kernel.backend is not None else ():
                 takes = kernel is not None and self.takes(kernel, channel) and not stream.waits_for_room
                 alive = stream.broken is None
                 self._loop.listen(stream.fileno(), reading=takes and alive, writing=stream.wants_to_write)
@@ -51,16 +51,16 @@ class Flow:
                     self._loop.again(stream.fileno())
         for channel in ("shell", "control", "stdin"):
             reading = not (self._is_full(channel) or (is_crowded and channel == "shell"))
-            self._loop.listen(self._front.sockets[channel], reading=reading, writing=False)
-        if not waits and not self._front.leaves_out:
+            self._loop.listen(self._frontend.sockets[channel], reading=reading, writing=False)
+        if not waits and not self._frontend.leaves_out:
             self._waits_since = None
             return None
         now = time.monotonic()
         self._waits_since = self._waits_since or now
-        self._front.look()
+        self._frontend.look()
         return _SHORT_SECONDS if now - self._waits_since < _SOON_SECONDS else _LONG_SECONDS
 
     def _is_full(self, channel: str) -> bool:
         """Whether so much waits for the cell kernel to read that Jupyter has to wait, too."""
         current = self._session.current
-        return current is not None and current.back is not None and current.back.streams[channel].is_full
+        return current is not None and current.backend is not None and current.backend.streams[channel].is_full

@@ -43,7 +43,7 @@ class Counters(NamedTuple):
         return cls(_usage(kernel), _full(kernel))
 
 
-class CellWatch:
+class CellMonitor:
     """One cell, from its begin to its end. message_id: of its request; number: what stands beside it in the notebook.
 
     seen: the counters when they were last looked at, before the cell: when we hear that it has begun it may have met a limit already.

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from cellhold.errors import CellholdError
 from cellhold_kernel.protocol import messages
 from cellhold_kernel.protocol.json_scan import ObjectScan
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.relay.replies import RESULTS
 
 if TYPE_CHECKING:
     from cellhold_kernel.protocol.messages import Message, Signer
     from cellhold_kernel.relay.pending import Request, Requests
     from cellhold_kernel.relay.replies import Answers
-    from cellhold_kernel.transport.frontend import Front
+    from cellhold_kernel.transport.frontend import Frontend
     from cellhold_kernel.transport.large import LeftOut
 
 _TYPE_MOST = 40  # characters of a message's type that are shown
@@ -33,15 +33,15 @@ _SHOWS = frozenset({"display_data", "update_display_data", "execute_result"})
 class LeftOuts:
     """What was left out of what one host kernel's containers sent."""
 
-    def __init__(self, front: Front, signer: Signer, answers: Answers, requests: Requests) -> None:
+    def __init__(self, frontend: Frontend, signer: Signer, answers: Answers, requests: Requests) -> None:
         """Tell of it at `front`."""
-        self._front = front
+        self._frontend = frontend
         self._signer = signer
         self._answers = answers
         self._requests = requests
         self._widgets: dict[str, None] = {}  # ids of the comms that no front end knows
 
-    def tell(self, channel: str, left: LeftOut, *, result: str | None) -> tuple[Request, bool] | None:
+    def answer(self, channel: str, left: LeftOut, *, result: str | None) -> tuple[Request, bool] | None:
         """Tell of it; returns the request that this has answered, if it has one, and whether that has failed.
 
         result: of the cell that runs, as far as it is known.
@@ -69,8 +69,8 @@ class LeftOuts:
 
     def _say(self, left: LeftOut, parent: dict[str, Any]) -> None:
         hint = f"\nhint: {left.hint}" if left.hint else ""
-        text = f"cellhold: {plain(left.message.type, most=_TYPE_MOST)} was left out, {left.why}{hint}\n"
-        self._front.publish("stream", {"name": "stderr", "text": text}, parent=parent)
+        text = f"cellhold: {escape(left.message.type, most=_TYPE_MOST)} was left out, {left.why}{hint}\n"
+        self._frontend.publish("stream", {"name": "stderr", "text": text}, parent=parent)
 
     # ------------------------------------------------------------------------------------------------------------- widgets
 
@@ -78,7 +78,7 @@ class LeftOuts:
         """Another container has come, whose widgets are others."""
         self._widgets.clear()
 
-    def shown(self, message: Message) -> Message:
+    def substitute(self, message: Message) -> Message:
         """What is to be published in the place of a message: itself, but where it shows a widget that no front end knows."""
         if not self._widgets or message.seen is not None or len(message.signed[3]) > _SHOWN_MOST:
             return message

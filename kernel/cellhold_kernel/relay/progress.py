@@ -6,9 +6,9 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cellhold_kernel.jobs.job import Work
+    from cellhold_kernel.jobs.job import Job
     from cellhold_kernel.protocol.messages import Message
-    from cellhold_kernel.transport.frontend import Front
+    from cellhold_kernel.transport.frontend import Frontend
 
 _INTERVAL_SECONDS = 0.2
 
@@ -16,24 +16,24 @@ _INTERVAL_SECONDS = 0.2
 class Progress:
     """The display of the work that is done now."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, frontend: Frontend) -> None:
         """Publish it at `front`."""
-        self._front = front
+        self._frontend = frontend
         self._shown = ""  # the id of the cell that has it
         self._shown_at = 0.0
-        self._behind: tuple[Message, Work] | None = None  # it got further just after it was shown
+        self._behind: tuple[Message, Job] | None = None  # it got further just after it was shown
 
-    def show(self, message: Message, work: Work, *, now: bool = True) -> None:
+    def show(self, message: Message, job: Job, *, now: bool = True) -> None:
         """Show it in the cell of that request; unless `now`, only if some time has passed since the last time, else a little later."""
         if not now and time.monotonic() - self._shown_at < _INTERVAL_SECONDS:
-            self._behind = (message, work)
+            self._behind = (message, job)
             return
         self.forget()
         self._shown_at = time.monotonic()
         kind = "update_display_data" if self._shown == message.id else "display_data"
         self._shown = message.id
-        content = {"data": {"text/plain": work.text(), "text/html": work.html()}, "metadata": {}, "transient": {"display_id": message.id}}
-        self._front.publish(kind, content, parent=message.header)
+        content = {"data": {"text/plain": job.text(), "text/html": job.html()}, "metadata": {}, "transient": {"display_id": message.id}}
+        self._frontend.publish(kind, content, parent=message.header)
 
     def catch_up(self) -> float | None:
         """Show what was put off, once it is time; gives the seconds until then."""

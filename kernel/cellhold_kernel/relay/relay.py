@@ -22,7 +22,7 @@ from cellhold_kernel.engine.controls import Controls
 from cellhold_kernel.engine.usage import UsageMeter
 from cellhold_kernel.protocol import messages
 from cellhold_kernel.relay.backpressure import Flow
-from cellhold_kernel.relay.cell_monitor import CellWatch, Counters
+from cellhold_kernel.relay.cell_monitor import CellMonitor, Counters
 from cellhold_kernel.relay.left_out import LeftOuts
 from cellhold_kernel.relay.pending import Requests
 from cellhold_kernel.relay.progress import Progress
@@ -32,7 +32,7 @@ from cellhold_kernel.transport.large import Incoming, LeftOut, Surroundings
 from cellhold_kernel.transport.loop import guarded
 from cellhold_kernel.transport.spool import Spools
 from cellhold_kernel.widgets import lazy_panel, saved
-from cellhold_kernel.widgets.lazy_panel import Door
+from cellhold_kernel.widgets.lazy_panel import LazyPanel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
     from cellhold_kernel.engine.diagnosis import Diagnosis
     from cellhold_kernel.engine.local.cell_kernel import CellKernel
     from cellhold_kernel.engine.session import Session
-    from cellhold_kernel.jobs.job import Work
+    from cellhold_kernel.jobs.job import Job
     from cellhold_kernel.magics.lines import Asked
     from cellhold_kernel.relay.cell_monitor import Due
     from cellhold_kernel.relay.pending import Fates, Request
     from cellhold_kernel.settings.notebook import Notebook
-    from cellhold_kernel.transport.backend import Back
-    from cellhold_kernel.transport.frontend import Front
+    from cellhold_kernel.transport.backend import Backend
+    from cellhold_kernel.transport.frontend import Frontend
     from cellhold_kernel.transport.loop import Loop
 
 _MAGICS = (b"%container", b"%limits", b"%network", b"%%dockerfile", b"%%run")
@@ -70,10 +70,10 @@ _STATES = ("busy", "idle", "starting")  # the others ("dead", "restarting") are 
 class HostKernel:
     """Relays between a front and a session's containers. `status` is what the process is to exit with."""
 
-    def __init__(self, front: Front, session: Session, loop: Loop, signer: messages.Signer, notebook: Notebook | None = None) -> None:
+    def __init__(self, frontend: Frontend, session: Session, loop: Loop, signer: messages.Signer, notebook: Notebook | None = None) -> None:
         """Wait for what Jupyter sends; nothing is started yet. notebook: its file, where that is known."""
         self.status = 0
-        self._front = front
+        self._frontend = frontend
         self._session = session
         self._loop = loop
         self._signer = signer
@@ -81,26 +81,26 @@ class HostKernel:
         self._held: deque[tuple[str, messages.Message]] = deque()
         self._replacing: tuple[messages.Message, Asked] | None = None  # the %container cell that waits for its container
         self._outputs: dict[str, list[tuple[str, dict[str, Any]]]] = {}  # request id -> what to publish once its cell has begun
-        self._progress = Progress(front)
-        self._working: tuple[messages.Message, Work] | None = None  # the cell that waits for an image: %%dockerfile, %container commit
+        self._progress = Progress(frontend)
+        self._working: tuple[messages.Message, Job] | None = None  # the cell that waits for an image: %%dockerfile, %container commit
         self._notice: Diagnosis | None = None  # of a container that ended: told in the next cell
-        self._watch: CellWatch | None = None  # the cell that runs in the main shell
+        self._watch: CellMonitor | None = None  # the cell that runs in the main shell
         self._seen: Counters | None = None  # the present container's, before its first cell and after each
         self._controls = Controls(session)
-        self._panel = Door(front, signer, session, self._controls, loop, notebook)
-        self._answers = Answers(front)
-        self._leftouts = LeftOuts(front, signer, self._answers, self._requests)
+        self._panel = LazyPanel(frontend, signer, session, self._controls, loop, notebook)
+        self._answers = Answers(frontend)
+        self._leftouts = LeftOuts(frontend, signer, self._answers, self._requests)
         self._spools = Spools()
         self._meter = UsageMeter()
-        self._flow = Flow(front, session, loop)
+        self._flow = Flow(frontend, session, loop)
         self._broken_since: float | None = None  # a cell kernel's socket
         self._deadline: float | None = None  # of a shutdown
-        session.tell(self)
-        loop.add(front.sockets["hb"], front.echo)
-        loop.add(front.sockets["iopub"], front.greet)
-        loop.add(front.sockets["shell"], partial(self._from_front, "shell"))
-        loop.add(front.sockets["control"], partial(self._from_front, "control"))
-        loop.add(front.sockets["stdin"], self._from_stdin)
+        session.subscribe(self)
+        loop.add(frontend.sockets["hb"], frontend.echo)
+        loop.add(frontend.sockets["iopub"], frontend.greet)
+        loop.add(frontend.sockets["shell"], partial(self._from_front, "shell"))
+        loop.add(frontend.sockets["control"], partial(self._from_front, "control"))
+        loop.add(frontend.sockets["stdin"], self._from_stdin)
 
     def tick(self) -> float | None:
         """What is due now; gives the seconds until something is due again. Called before every wait."""
@@ -126,8 +126,8 @@ class HostKernel:
 
     def nudge(self, kernel: CellKernel) -> None:
         """An ipykernel before 7 does not greet: let it publish that it is busy with a question."""
-        if kernel.back is not None:
-            kernel.back.send("shell", self._signer.make("kernel_info_request", {}))
+        if kernel.backend is not None:
+            kernel.backend.send("shell", self._signer.make("kernel_info_request", {}))
 
     def _arrived(self) -> None:
         """The coming container speaks: it is the present one from now on."""
@@ -152,11 +152,11 @@ class HostKernel:
         self._notice = None
         self._session.let_go(kernel)
 
-    def working(self, work: Work) -> None:
+    def progressed(self, job: Job) -> None:
         """Show how far the image is, in the cell that waits for it."""
         message = self._replacing[0] if self._replacing is not None else self._first_waiting()
         if message is not None:
-            self._progress.show(message, work)
+            self._progress.show(message, job)
 
     def _first_waiting(self) -> messages.Message | None:
         """The first cell that waits for the first container."""
@@ -191,10 +191,10 @@ class HostKernel:
 
     def _stopped(self, kernel: CellKernel, order: Order, outcome: Outcome) -> None:
         """It has ended as somebody wished: it is kept as it is, for `start`, `commit`, `remove`."""
-        self._lost(lambda cell: controls.told(order, outcome, cell=cell))
+        self._lost(lambda cell: controls.diagnose(order, outcome, cell=cell))
         self._notice = None
         self._session.park(kernel)
-        self._session.failure = controls.stopped()
+        self._session.failure = controls.stopped_error()
         if order.message is not None:
             text = f"container {kernel.box.id} is stopped: {controls.summary(outcome)}\n"
             self._answers.cell(order.message, [("stream", {"name": "stdout", "text": text})], _OK)
@@ -211,7 +211,7 @@ class HostKernel:
     def _look_at_sockets(self) -> float | None:
         """A cell kernel without its sockets is lost, although its process lives; one that ends loses them, too, a moment before."""
         kernel = self._session.coming or self._session.current
-        broken = kernel.back.broken if kernel is not None and kernel.back is not None else None
+        broken = kernel.backend.broken if kernel is not None and kernel.backend is not None else None
         if kernel is None or broken is None or self._deadline is not None:
             self._broken_since = None
             return None
@@ -235,10 +235,10 @@ class HostKernel:
         is_over: it has ended. What is left of it is no more than its sockets hold, so it need not wait for clients.
         """
         until = time.monotonic() + (_DRAIN_SECONDS if not is_over else _DRAIN_OVER_SECONDS)
-        while kernel.back is not None and time.monotonic() < until and kernel.back.wait(_QUIET_SECONDS):
+        while kernel.backend is not None and time.monotonic() < until and kernel.backend.wait(_QUIET_SECONDS):
             for channel in CHANNELS:
-                self._receive(kernel, kernel.back, channel, is_over=is_over)
-            if not is_over and not self._front.takes("iopub"):
+                self._receive(kernel, kernel.backend, channel, is_over=is_over)
+            if not is_over and not self._frontend.takes("iopub"):
                 time.sleep(_QUIET_SECONDS)  # a client is behind, and reads
 
     def _finish_off(self, kernel: CellKernel) -> None:
@@ -292,7 +292,7 @@ class HostKernel:
     # --------------------------------------------------------------------------------------------------------- from Jupyter
 
     def _from_front(self, channel: str) -> None:
-        for parts in self._front.receive(channel):
+        for parts in self._frontend.receive(channel):
             message = messages.parse(parts)
             if message is None or not self._signer.verify(message):
                 continue  # ipykernel drops such as well
@@ -344,7 +344,7 @@ class HostKernel:
         if not self._panel.looks_at(message):
             return False
         if message.type == "comm_info_request" and (self._is_paused() or not (self._session.current or self._session.is_coming)):
-            self._answers.comms(channel, message, self._panel.known(message.content))
+            self._answers.comms(channel, message, self._panel.list_comms(message.content))
             return True
         return self._panel.takes(message)
 
@@ -362,10 +362,10 @@ class HostKernel:
         return self._session.current is not None and self._session.current.box.state is State.PAUSED
 
     def _from_stdin(self) -> None:
-        for parts in self._front.receive("stdin"):
+        for parts in self._frontend.receive("stdin"):
             current = self._session.current
-            if current is not None and current.back is not None:
-                current.back.send("stdin", parts)
+            if current is not None and current.backend is not None:
+                current.backend.send("stdin", parts)
 
     def _pump(self) -> None:
         """Let go on what was held back, as far as it may."""
@@ -390,7 +390,7 @@ class HostKernel:
 
     def _pass_on(self, channel: str, message: messages.Message, parts: list[messages.Part] | None = None) -> None:
         current = self._session.current
-        if current is None or current.back is None:
+        if current is None or current.backend is None:
             if message.type == "execute_request" and self._controls.take_removed():
                 self._session.open()
                 self._notice = controls.FRESH
@@ -407,20 +407,20 @@ class HostKernel:
         if message.type == "execute_request" and self._seen is None:
             self._seen = Counters.of(current)
         self._requests.add(channel, message)
-        current.back.send(channel, parts or message.frames)
+        current.backend.send(channel, parts or message.frames)
 
     # ----------------------------------------------------------------------------------------------------- from the container
 
     def received(self, kernel: CellKernel, channel: str) -> None:
         """A cell kernel's socket can be read, or written (Listener): pass on what came, as far as those who get it have read."""
-        if kernel.back is not None:
-            self._receive(kernel, kernel.back, channel)
+        if kernel.backend is not None:
+            self._receive(kernel, kernel.backend, channel)
 
-    def _receive(self, kernel: CellKernel, back: Back, channel: str, *, is_over: bool = False) -> None:
-        back.streams[channel].flush()
+    def _receive(self, kernel: CellKernel, backend: Backend, channel: str, *, is_over: bool = False) -> None:
+        backend.streams[channel].flush()
         if not self._flow.takes(kernel, channel, is_over=is_over):
             return
-        for message in self._incoming(kernel, back, channel).messages():
+        for message in self._incoming(kernel, backend, channel).messages():
             if isinstance(message, LeftOut):
                 self._left_out(kernel, channel, message)
             elif channel == "iopub":
@@ -434,16 +434,16 @@ class HostKernel:
             if not self._flow.takes(kernel, channel, is_over=is_over):
                 return
 
-    def _incoming(self, kernel: CellKernel, back: Back, channel: str) -> Incoming:
-        if channel not in back.incoming:
+    def _incoming(self, kernel: CellKernel, backend: Backend, channel: str) -> Incoming:
+        if channel not in backend.incoming:
             around = Surroundings(
                 signer=self._signer,
                 spools=self._spools,
-                directory=kernel.meeting.path,
+                directory=kernel.socket_directory.path,
                 most_bytes=lambda: self._session.cell_limits.message_bytes,
             )
-            back.incoming[channel] = Incoming(back.streams[channel], channel, around)
-        return back.incoming[channel]
+            backend.incoming[channel] = Incoming(backend.streams[channel], channel, around)
+        return backend.incoming[channel]
 
     def _published(self, kernel: CellKernel, message: messages.Message) -> None:
         if kernel is self._session.coming:
@@ -455,7 +455,7 @@ class HostKernel:
             return
         if self._watch is not None and message.parent_id == self._watch.message_id and self._is_left_out(self._watch, message):
             return
-        self._front.pass_on(self._leftouts.shown(message))
+        self._frontend.pass_on(self._leftouts.substitute(message))
         if message.type == "execute_input" and self._signer.verify(message):
             self._began(kernel, message)
 
@@ -466,21 +466,21 @@ class HostKernel:
             self._answers.cells = count
             request = self._requests.started(message.parent_id, count)
             if request is not None and request.on_main_shell and self._seen is not None:
-                self._watch = CellWatch(message.parent_id, count, kernel, self._session.cell_limits, self._seen)
+                self._watch = CellMonitor(message.parent_id, count, kernel, self._session.cell_limits, self._seen)
                 self._panel.cell_began(count, self._seen.usage)
         for kind, content in self._outputs.pop(message.parent_id, ()):
-            self._front.publish(kind, content, parent=message.parent)
+            self._frontend.publish(kind, content, parent=message.parent)
 
     def _asked(self, message: messages.Message) -> None:
         """A cell's input(): only for somebody whose cell runs."""
         if message.type == "input_request" and self._requests.is_from(message.identities):
-            self._front.send("stdin", message.frames)
+            self._frontend.send("stdin", message.frames)
 
     def _left_out(self, kernel: CellKernel, channel: str, left: LeftOut) -> None:
         if kernel is not self._session.current:
             return
         cell = self._watch.result if self._watch is not None and left.message.parent_id == self._watch.message_id else None
-        if (answered := self._leftouts.tell(channel, left, result=cell)) is not None:
+        if (answered := self._leftouts.answer(channel, left, result=cell)) is not None:
             self._follow(answered[0], failed=answered[1])
 
     def _replied(self, channel: str, message: messages.Message) -> None:
@@ -490,7 +490,7 @@ class HostKernel:
         request = self._requests.answered(channel, message.parent_id)
         if request is None or message.identities != request.message.identities:
             return
-        ours = self._panel.known(request.message.content) if request.message.type == "comm_info_request" else {}
+        ours = self._panel.list_comms(request.message.content) if request.message.type == "comm_info_request" else {}
         if (flaw := message.flaw) is not None:
             self._unreadable(request, flaw, ours)
             return
@@ -499,14 +499,14 @@ class HostKernel:
             self._answers.question(channel, request.message, error=CellholdError("the cell kernel does not say what it is"))
             return
         if request.message.type == "kernel_info_request":
-            self._answers.known_info = content
+            self._answers.kernel_info = content
         if ours and (theirs := message.content_up_to(_COMMS_MOST)):  # more comms than that are told without ours
             comms = theirs["comms"] if isinstance(theirs.get("comms"), dict) else {}
-            self._front.send(channel, self._signer.with_content(message, {**theirs, "comms": {**comms, **ours}}))
+            self._frontend.send(channel, self._signer.with_content(message, {**theirs, "comms": {**comms, **ours}}))
             return
         if self._watch is not None and request.message.id == self._watch.message_id and content.get("status") in RESULTS:
             self._watch.result = content["status"]
-        self._front.send(channel, message.frames)
+        self._frontend.send(channel, message.frames)
         self._follow(request, failed=content.get("status") == "error")
 
     def _unreadable(self, request: Request, flaw: str, ours: Mapping[str, Any]) -> None:
@@ -529,7 +529,7 @@ class HostKernel:
 
     # ------------------------------------------------------------------------------------------------- the limits of a cell
 
-    def _is_left_out(self, watch: CellWatch, message: messages.Message) -> bool:
+    def _is_left_out(self, watch: CellMonitor, message: messages.Message) -> bool:
         """Look at what the watched cell publishes: whether it is more output than it may have. At its end, tell the limits that it met."""
         if message.type == "error":
             watch.result = message.type  # the reply says so, too, on another socket: before this one's "idle" or after it
@@ -539,7 +539,7 @@ class HostKernel:
         if message.type == "status" and message.content_up_to(_READ_MOST).get("execution_state") == "idle" and self._signer.verify(message):
             self._watch = None
             for told in watch.met():
-                self._front.publish(*_warning(told), parent=message.parent)
+                self._frontend.publish(*_warning(told), parent=message.parent)
             self._seen = watch.seen
             self._panel.cell_ended(watch.result, parent=message.parent)
         return False
@@ -554,16 +554,16 @@ class HostKernel:
 
     def _enforce(self, due: Due | None, header: Mapping[str, Any]) -> None:
         current = self._session.current
-        if due is None or current is None or current.back is None:
+        if due is None or current is None or current.backend is None:
             return
         if due.what == "kill":
             current.box.kill()
             return
-        self._front.publish(*_warning(due.why), parent=header)
+        self._frontend.publish(*_warning(due.why), parent=header)
         if due.what == "interrupt" and current.interrupts_by_signal:
             current.interrupt()
         elif due.what == "interrupt":
-            current.back.send("control", self._signer.make("interrupt_request", {}))
+            current.backend.send("control", self._signer.make("interrupt_request", {}))
         elif due.what == "pause":
             with suppress(CellholdError):
                 current.box.pause()
@@ -577,8 +577,8 @@ class HostKernel:
 
         try:
             code = encodable(str(message.content.get("code", "")))
-            if (begun := cells.begun(self._session, code)) is not None:
-                self._begin_work(message, *begun)
+            if (begun := cells.start(self._session, code)) is not None:
+                self._begin_job(message, *begun)
                 return True
             asked = lines.read(code)
             if asked is None:
@@ -596,10 +596,10 @@ class HostKernel:
             if asked.action:
                 outputs += self._shown(message, asked.action)
             if wanted is not None:
-                outputs.append(_display(container.shown(self._session)))
+                outputs.append(_display(container.mime_bundle(self._session)))
             for magic, texts in ((limits, changed), (network, connected)):
                 if texts is not None:
-                    outputs.append(_changed(magic.change(self._session, texts)) if texts else _display(magic.shown(self._session)))
+                    outputs.append(_changed(magic.change(self._session, texts)) if texts else _display(magic.mime_bundle(self._session)))
         except (CellholdError, OSError) as error:
             self._refuse(message, diagnosis.as_answer(error))
             return True
@@ -610,8 +610,8 @@ class HostKernel:
         from cellhold_kernel.magics import showing  # noqa: PLC0415  # as above
 
         if action[0] in {lazy_panel.PANEL, lazy_panel.FOOTER}:
-            return self._panel.shown(action, parent=message.header)
-        return [_display(showing.shown(self._session, action))]
+            return self._panel.show(action, parent=message.header)
+        return [_display(showing.mime_bundle(self._session, action))]
 
     def _act(self, message: messages.Message, action: tuple[str, ...], code: str) -> None:
         """Do to the container what a cell asks for. code: for the cell kernel, once there is one again."""
@@ -623,7 +623,7 @@ class HostKernel:
                 self._answers.cell(message, self._shown(message, action), _OK)
                 return
             if word == controls.COMMIT:
-                self._begin_work(message, self._controls.commit(arguments), code)
+                self._begin_job(message, self._controls.commit(arguments), code)
                 return
             said = self._controls.perform(word, arguments, message)
             if said is not None:
@@ -644,42 +644,42 @@ class HostKernel:
             self._say(message, *output)
         self._pass_on("shell", message, self._signer.with_content(message, {**message.content, "code": code}))
 
-    def _begin_work(self, message: messages.Message, work: Work, code: str) -> None:
+    def _begin_job(self, message: messages.Message, job: Job, code: str) -> None:
         self._answers.busy(message)
-        self._working = (message, work)
-        self._loop.add(work.fileno(), partial(self._worked, message, work, code))
+        self._working = (message, job)
+        self._loop.add(job.fileno(), partial(self._on_job, message, job, code))
 
-    def _worked(self, message: messages.Message, work: Work, code: str) -> None:
-        """The work has said something, or has ended."""
+    def _on_job(self, message: messages.Message, job: Job, code: str) -> None:
+        """The job has said something, or has ended."""
         try:
             try:
-                goes_on = work.drain()
+                goes_on = job.drain()
             finally:
-                for output in work.said():
-                    self._front.publish(*output, parent=message.header, is_output=True)
-            if work.shows_progress or not goes_on:
-                self._progress.show(message, work, now=not goes_on)
+                for output in job.take_outputs():
+                    self._frontend.publish(*output, parent=message.header, is_output=True)
+            if job.shows_progress or not goes_on:
+                self._progress.show(message, job, now=not goes_on)
             if goes_on:
                 return
-            self._end_work()
+            self._end_job()
             self._finish(message, [], code)
         except (CellholdError, OSError) as error:
-            self._end_work()
-            self._progress.show(message, work)
+            self._end_job()
+            self._progress.show(message, job)
             self._refuse(message, diagnosis.as_answer(error))
         self._pump()
 
-    def _end_work(self) -> None:
+    def _end_job(self) -> None:
         if self._working is not None:
-            _message, work = self._working
+            _message, job = self._working
             self._working = None
             self._progress.forget()
-            self._loop.remove(work.fileno())
-            work.close()
+            self._loop.remove(job.fileno())
+            job.close()
 
     def close(self) -> None:
         """End what works for cells, the container included."""
-        self._end_work()
+        self._end_job()
         self._panel.close()
         self._session.close()
 
@@ -709,9 +709,9 @@ class HostKernel:
     def _interrupt_start(self, message: messages.Message) -> None:
         """Interrupt while a container comes up: the cell that waits for it gives up, the old container stays."""
         if self._working is not None:
-            waiting, work = self._working
-            self._end_work()
-            self._refuse(waiting, CellholdError(f"interrupted: {work.undone}"))
+            waiting, job = self._working
+            self._end_job()
+            self._refuse(waiting, CellholdError(f"interrupted: {job.interrupted_message}"))
             self._pump()
         elif self._replacing is not None:
             self._session.cancel()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from cellhold.errors import CellholdError
     from cellhold_kernel.protocol.messages import Message
-    from cellhold_kernel.transport.frontend import Front
+    from cellhold_kernel.transport.frontend import Frontend
 
 RESULTS = ("ok", "error", "aborted")  # of a cell
 _LANGUAGE = {
@@ -42,60 +42,62 @@ _INFO = {
 
 
 class Answers:
-    """Answers to a front. cells: the number of the last cell, whoever ran it; known_info: what the last cell kernel said it is."""
+    """Answers to a front. cells: the number of the last cell, whoever ran it; kernel_info: what the last cell kernel said it is."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, frontend: Frontend) -> None:
         """Answer to what comes in at `front`."""
-        self._front = front
+        self._frontend = frontend
         self.cells = 0
-        self.known_info: dict[str, Any] = _INFO
+        self.kernel_info: dict[str, Any] = _INFO
 
     def busy(self, message: Message) -> None:
         """Say that work on a request has begun."""
-        self._front.publish("status", {"execution_state": "busy"}, parent=message.header)
+        self._frontend.publish("status", {"execution_state": "busy"}, parent=message.header)
 
     def idle(self, message: Message) -> None:
         """Say that nothing more comes of it."""
-        self._front.publish("status", {"execution_state": "idle"}, parent=message.header)
+        self._frontend.publish("status", {"execution_state": "idle"}, parent=message.header)
 
     def ok(self, channel: str, message: Message) -> None:
         """Done."""
         with self._at_work(message):
-            self._front.reply(channel, message, {"status": "ok"})
+            self._frontend.reply(channel, message, {"status": "ok"})
 
     def abort(self, channel: str, message: Message) -> None:
         """It will not be done; as ipykernel says it."""
         with self._at_work(message):
-            self._front.reply(channel, message, {"status": "aborted"})
+            self._frontend.reply(channel, message, {"status": "aborted"})
 
     def say(self, message: Message, content: dict[str, Any]) -> None:
         """A reply on the control channel."""
         with self._at_work(message):
-            self._front.reply("control", message, content)
+            self._frontend.reply("control", message, content)
 
     def info(self, channel: str, message: Message) -> None:
         """What the cell kernel is, for one that is paused."""
         with self._at_work(message):
-            self._front.reply(channel, message, {**self.known_info, "status": "ok"})
+            self._frontend.reply(channel, message, {**self.kernel_info, "status": "ok"})
 
     def comms(self, channel: str, message: Message, known: Mapping[str, Any]) -> None:
         """The comms that there are, where the cell kernel cannot say which it has."""
         with self._at_work(message):
-            self._front.reply(channel, message, {"status": "ok", "comms": known})
+            self._frontend.reply(channel, message, {"status": "ok", "comms": known})
 
     def question(self, channel: str, message: Message, *, error: CellholdError) -> None:
         """What can be said without a cell kernel; error: why there is none. What is no request (a comm's message) gets no reply."""
         with self._at_work(message):
             if message.type.endswith("_request"):
-                self._front.reply(channel, message, _known(message) or {**_failure(type(error).__name__, _lines(error)), "status": "error"})
+                self._frontend.reply(
+                    channel, message, _default_reply(message) or {**_failure(type(error).__name__, _lines(error)), "status": "error"}
+                )
 
     def unanswered(self, channel: str, message: Message, error: CellholdError, *, count: int | None) -> None:
         """Reply to a cell that has run, and whose own reply cannot be had. Its output stays, and its own `idle` comes."""
         failure = _failure(type(error).__name__, _lines(error))
         number = self.cells if count is None else count
         if not is_silent(message):
-            self._front.publish("error", failure, parent=message.header)
-        self._front.reply(channel, message, {**failure, "status": "error", "execution_count": number})
+            self._frontend.publish("error", failure, parent=message.header)
+        self._frontend.reply(channel, message, {**failure, "status": "error", "execution_count": number})
 
     def short(self, channel: str, message: Message, status: str, *, why: str, count: int | None) -> None:
         """Reply to a cell in the place of a reply that was left out: with its status, without what is optional in it."""
@@ -104,7 +106,7 @@ class Answers:
             reply |= {"user_expressions": {}, "payload": []}
         if status == "error":
             reply |= _failure("CellholdError", [f"CellholdError: the cell failed, and its reply was left out: {why}"])
-        self._front.reply(channel, message, reply)
+        self._frontend.reply(channel, message, reply)
 
     def refuse(self, message: Message, error: CellholdError) -> None:
         """End a cell that was not run with an error."""
@@ -118,17 +120,17 @@ class Answers:
         with self._at_work(message):
             if not silent:
                 self.cells = count
-                self._front.publish("execute_input", {"code": message.content.get("code", ""), "execution_count": count}, parent=header)
+                self._frontend.publish("execute_input", {"code": message.content.get("code", ""), "execution_count": count}, parent=header)
                 for output in outputs:
-                    self._front.publish(*output, parent=header)
-            self._front.reply("shell", message, {**reply, "execution_count": count})
+                    self._frontend.publish(*output, parent=header)
+            self._frontend.reply("shell", message, {**reply, "execution_count": count})
 
     def killed(self, channel: str, message: Message, *, name: str, lines: list[str], count: int) -> None:
         """End a cell that ran when its container was killed."""
         failure = _failure(name, lines)
         if not is_silent(message):
-            self._front.publish("error", failure, parent=message.header)
-        self._front.reply(channel, message, {**failure, "status": "error", "execution_count": count})
+            self._frontend.publish("error", failure, parent=message.header)
+        self._frontend.reply(channel, message, {**failure, "status": "error", "execution_count": count})
         self.idle(message)
 
     @contextmanager
@@ -168,7 +170,7 @@ def _failure(name: str, lines: list[str]) -> dict[str, Any]:
     return {"ename": name, "evalue": lines[0].removeprefix(f"{name}: "), "traceback": lines}
 
 
-def _known(message: Message) -> dict[str, Any] | None:
+def _default_reply(message: Message) -> dict[str, Any] | None:
     position = message.content.get("cursor_pos", 0)
     known: dict[str, dict[str, Any]] = {
         "kernel_info_request": _INFO,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from cellhold.errors import InvalidSpec
 from cellhold.linux import hostpath
 from cellhold.linux.hostpath import HostPath
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,4 +87,4 @@ class Folder:
 
 
 def _unreadable(name: str, reason: str | None) -> InvalidSpec:
-    return InvalidSpec(f"cannot read {plain(name, most=_SHOWN)} of the notebook's folder: {reason}")
+    return InvalidSpec(f"cannot read {escape(name, most=_SHOWN)} of the notebook's folder: {reason}")

@@ -26,7 +26,7 @@ from cellhold.spec import units
 from cellhold.spec.limits import Limits
 from cellhold.spec.spec import LOOPBACK, STORAGES, Spec
 from cellhold_kernel.protocol import documents
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.notebook import METADATA, Notebook
 from cellhold_kernel.settings.policy import PATH
 from cellhold_kernel.settings.workspace import TARGET, WAYS
@@ -303,7 +303,7 @@ def unknown(key: str, source: str = "") -> InvalidSpec:
     near = get_close_matches(key[:_SHOWN], KEYS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
     where = f" (in {source})" if source else ""
-    return InvalidSpec(f"cannot use {plain(key, most=_SHOWN)}: there is no such key{where}", hint=f"{hint}The keys are {', '.join(KEYS)}")
+    return InvalidSpec(f"cannot use {escape(key, most=_SHOWN)}: there is no such key{where}", hint=f"{hint}The keys are {', '.join(KEYS)}")
 
 
 def of_kernelspec(directory: Path) -> Settings:
@@ -329,7 +329,7 @@ def of_notebook(path: Path, folder: Folder | None = None) -> dict[str, str]:
     except InvalidSpec as error:
         raise InvalidSpec(str(error), hint=hint) from None
     except ValueError as error:
-        raise InvalidSpec(f"cannot read the metadata of notebook {plain(str(path), most=_SHOWN_PATH)}: {error}", hint=hint) from None
+        raise InvalidSpec(f"cannot read the metadata of notebook {escape(str(path), most=_SHOWN_PATH)}: {error}", hint=hint) from None
 
 
 def _asked(document: Any) -> dict[str, str]:
@@ -350,7 +350,7 @@ def _text_of(value: Any, key: str) -> str:
         return shlex.join(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_NUMBER:
         return json.dumps(value)
-    raise ValueError(f"the value of {plain(key, most=_SHOWN)} is neither a text nor a number, nor a list of texts")
+    raise ValueError(f"the value of {escape(key, most=_SHOWN)} is neither a text nor a number, nor a list of texts")
 
 
 def collect(kernelspec: Path | None, notebook: Path | None, folder: Folder | None = None) -> tuple[Settings, CellholdError | None]:

@@ -24,7 +24,7 @@ from cellhold.errors import CellholdError, InvalidSpec
 from cellhold.linux import hostpath
 from cellhold.spec.spec import Mount
 from cellhold.store.home import open_home
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.ancestry import Moved, upwards
 from cellhold_kernel.settings.covers import Covers, Secret
 from cellhold_kernel.settings.folder import Folder
@@ -63,7 +63,7 @@ class Workspace:
     def descriptor(self) -> int:
         """The folder's, for a process of ours; it stays the folder's. Raises CellholdError where that was removed."""
         if self.folder is None or self.folder.opened.is_gone:
-            raise CellholdError(f"cannot use {plain(self._name, most=_SHOWN)}: it is not there any more")
+            raise CellholdError(f"cannot use {escape(self._name, most=_SHOWN)}: it is not there any more")
         return self.folder.descriptor
 
     def mounts(self, way: str | None) -> tuple[Mount, ...]:
@@ -79,7 +79,7 @@ class Workspace:
             if way is None:
                 return ()
             raise InvalidSpec(
-                f"cannot use mount={way}: {plain(self._name, most=_SHOWN)} {reason}",
+                f"cannot use mount={way}: {escape(self._name, most=_SHOWN)} {reason}",
                 hint="keep notebooks in a folder of their own, or mount=none",
             ) from None
 
@@ -98,7 +98,7 @@ class Workspace:
             if is_writable:
                 self._protect(opened, covers)
         except Moved as error:
-            raise _NotShown(f"cannot be told apart from what is in it: {plain(str(error), most=_SHOWN)}") from error
+            raise _NotShown(f"cannot be told apart from what is in it: {escape(str(error), most=_SHOWN)}") from error
         except OSError as error:
             raise _NotShown(f"cannot be looked at: {error.strerror}") from error
         return Mount(
@@ -125,7 +125,7 @@ class Workspace:
             if self._store is not None and here.identity == self._store.identity:
                 raise _NotShown("lies in Cellhold's own store")
             if here.identity in homes and name.startswith("."):
-                raise _NotShown(f"lies in {plain(name, most=_SHOWN)} of a home, which cells do not get to see")
+                raise _NotShown(f"lies in {escape(name, most=_SHOWN)} of a home, which cells do not get to see")
             name = here.place().rpartition("/")[2]
 
     def _check_store(self, covers: Covers) -> None:

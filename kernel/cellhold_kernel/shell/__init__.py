@@ -1,6 +1,6 @@
 """A kernel for images without Python: a process on the host that has the image's own shell run the cells.
 
-    host kernel  --(unix sockets of the meeting, as to any cell kernel)-->  this process  --(pipes)-->  the shell, PID 2 of the container
+    host kernel  --(unix sockets, as to any cell kernel)-->  this process  --(pipes)-->  the shell, PID 2 of the container
 
 `shell_kernel.py` is what the host kernel uses of it; the rest is the process (__main__.py). Nothing of it is
 seen in the container, and whatever comes out of there is bytes from a stranger.

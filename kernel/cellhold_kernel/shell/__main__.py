@@ -2,7 +2,7 @@
 
     cellhold_kernel.shell DIRECTORY LIFE COMMANDS CONTROL STDOUT STDERR ASK ASKED SHELL...
 
-DIRECTORY is the meeting's, the numbers are descriptors. LIFE is a socket to the host kernel: it brings a pidfd of the container's
+DIRECTORY has the sockets, the numbers are descriptors. LIFE is a socket to the host kernel: it brings a pidfd of the container's
 PID 1, then perhaps "ended" and how; when it closes, the host kernel is gone, and so are we.
 """
 
@@ -39,7 +39,7 @@ class Process:
     """The loop: waits for everybody, and has each do what is due."""
 
     def __init__(self, life: int, pipes: Sequence[int], argv: Sequence[str]) -> None:
-        """life, pipes: descriptors, as the module says; the meeting's directory is where we are."""
+        """life, pipes: descriptors, as the module says; the directory with the sockets is where we are."""
         found = connection.read(Path("connection.json"))
         signer = messages.Signer(found.key, found.signature_scheme)
         commands, control, stdout, stderr, ask, theirs = pipes

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cellhold import __version__
 from cellhold.linux.pidfd import TO_GROUP, pidfd_send_value
 from cellhold_kernel.protocol import messages
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.shell import lines, words
 from cellhold_kernel.shell.history import History
 
@@ -309,7 +309,7 @@ class ShellKernel:
         self._ask_for(message, body, partial(self._inspected, message))
 
     def _inspected(self, message: Message, done: Done) -> None:
-        text = "\n".join(plain(line) for line in done.answer.decode("utf-8", "replace").strip().split("\n"))
+        text = "\n".join(escape(line) for line in done.answer.decode("utf-8", "replace").strip().split("\n"))
         self._reply(message, {"found": bool(text), "data": {"text/plain": text} if text else {}, "metadata": {}})
 
     # --------------------------------------------------------------------------------------------------------------------- read
@@ -346,5 +346,5 @@ def _exit_status(status: int) -> tuple[str, str, list[str]]:
 
 
 def _syntax_error(said: str) -> tuple[str, str, list[str]]:
-    told = plain(said.strip().partition("\n")[0] if said.strip() else "it cannot be read")
+    told = escape(said.strip().partition("\n")[0] if said.strip() else "it cannot be read")
     return "SyntaxError", told, [f"SyntaxError: {told}"]

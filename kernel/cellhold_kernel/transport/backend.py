@@ -37,7 +37,7 @@ def open_socket(name: str, *, directory: int) -> int:
     raise CellholdError(f"cannot connect to the cell kernel: {name} in its directory is not a socket")
 
 
-class Back:
+class Backend:
     """Connected sockets of one cell kernel.
 
     sockets: their descriptors, to be polled; streams: what is said over them; incoming: the

@@ -19,7 +19,7 @@ import zmq
 from cellhold.spec import units, words
 from cellhold_kernel.protocol.messages import object_in, size_of
 from cellhold_kernel.transport.clients import Clients
-from cellhold_kernel.transport.send_window import Window
+from cellhold_kernel.transport.send_window import SendWindow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -59,7 +59,7 @@ def _came_by(frame: zmq.Frame) -> int:
         return -1
 
 
-class Front:
+class Frontend:
     """Five bound sockets; `close` unbinds them."""
 
     def __init__(self, connection: Connection, signer: Signer) -> None:
@@ -72,7 +72,7 @@ class Front:
         for channel, kind in kinds.items():
             self.sockets[channel] = self._bound(kind, connection.url(channel))
         self._clients = {channel: Clients() for channel in kinds}
-        self._windows: dict[tuple[str, bytes], Window] = {}  # by channel and client; all subscribers of iopub have one
+        self._windows: dict[tuple[str, bytes], SendWindow] = {}  # by channel and client; all subscribers of iopub have one
         self._latest: Part = b"{}"  # the parent header of what was published last
         self._left_out = self._left_out_messages = 0  # bytes and messages, since nobody reads
         self._nobody_reads = False
@@ -107,7 +107,7 @@ class Front:
         if whose not in self._windows:
             if len(self._windows) > _WINDOWS_MOST:
                 self._windows = {key: window for key, window in self._windows.items() if window.held}
-            self._windows[whose] = Window()
+            self._windows[whose] = SendWindow()
         marked, frame = self._windows[whose].mark(parts) or (-1, None)
         socket, last = self.sockets[channel], len(parts) - 1
         for number, part in enumerate(parts):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MARK_EVERY = 256 << 10  # bytes; a mark wakes a thread of pyzmq's, which then wants the interpreter
 
 
-class Window:
+class SendWindow:
     """Counts for one queue."""
 
     def __init__(self) -> None:

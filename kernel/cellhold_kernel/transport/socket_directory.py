@@ -54,7 +54,7 @@ def exchange(*, key: str, signature_scheme: str, is_logged: bool = False) -> Exc
     return Exchange(target=TARGET, size_bytes=_BYTES, inodes=_INODES, files=(connection, (_PROGRAM, program)), pipes=STREAMS)
 
 
-class Meeting:
+class SocketDirectory:
     """One of a kernel in a container. path: the directory on the host. directory: where both meet, opened; -1 before the container runs."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Meeting:
             self.directory = -1
 
 
-class HostMeeting(Meeting):
+class HostSocketDirectory(SocketDirectory):
     """One of a shell. sockets: the path of the directory, for our process."""
 
     def __init__(self, *, key: str, signature_scheme: str) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cellhold_kernel.protocol.messages import Message, Signer
-    from cellhold_kernel.transport.frontend import Front
+    from cellhold_kernel.transport.frontend import Frontend
 
 TARGET = "jupyter.widget"
 _VERSION = "2.1.0"
@@ -28,16 +28,16 @@ class Widget(Protocol):
     def state(self) -> dict[str, Any]:
         """All of its synchronised state."""
 
-    def said(self, content: Mapping[str, Any]) -> None:
+    def receive(self, content: Mapping[str, Any]) -> None:
         """A view has sent this."""
 
 
 class Comms:
     """Those of one kernel."""
 
-    def __init__(self, front: Front, signer: Signer) -> None:
+    def __init__(self, frontend: Frontend, signer: Signer) -> None:
         """None yet."""
-        self._front = front
+        self._frontend = frontend
         self._signer = signer
         self._widgets: dict[str, Widget] = {}
         self._parent: Mapping[str, Any] = {}
@@ -47,11 +47,11 @@ class Comms:
         self._widgets[widget.id] = widget
         data = {"state": widget.state(), "buffer_paths": []}
         content = {"comm_id": widget.id, "target_name": TARGET, "data": data}
-        self._front.send(
+        self._frontend.send(
             "iopub", self._signer.make("comm_open", content, parent=parent, metadata={"version": _VERSION}, identities=(b"comm_open",))
         )
 
-    def knows(self, widget: Widget) -> None:
+    def register(self, widget: Widget) -> None:
         """It is there, without having been opened: front ends that ask are told."""
         self._widgets[widget.id] = widget
 
@@ -62,15 +62,15 @@ class Comms:
         comm_id, is_open = str(message.content.get("comm_id")), message.type == "comm_open"
         if not (comm_id in self._widgets or (is_open and saved.asks_for_all(message))):
             return False
-        self._front.publish("status", {"execution_state": "busy"}, parent=message.header)
+        self._frontend.publish("status", {"execution_state": "busy"}, parent=message.header)
         self._parent = message.header
         if is_open:
             # refused: front ends ask each comm for its own then, the container's as well
-            self._front.publish("comm_close", {"comm_id": comm_id, "data": {}}, parent=message.header)
+            self._frontend.publish("comm_close", {"comm_id": comm_id, "data": {}}, parent=message.header)
         elif message.type == "comm_msg":
             self._received(self._widgets[comm_id], message.content.get("data"))
         self._parent = {}
-        self._front.publish("status", {"execution_state": "idle"}, parent=message.header)
+        self._frontend.publish("status", {"execution_state": "idle"}, parent=message.header)
         return True
 
     def _received(self, widget: Widget, data: Any) -> None:
@@ -78,16 +78,16 @@ class Comms:
         if method == "request_state":
             self._send(widget.id, {"method": "update", "state": widget.state(), "buffer_paths": []})
         elif method == "custom" and isinstance(data.get("content"), dict):
-            widget.said(data["content"])
+            widget.receive(data["content"])
 
     def send(self, widget: Widget, content: Mapping[str, Any]) -> None:
         """To all views of it."""
         self._send(widget.id, {"method": "custom", "content": content})
 
     def _send(self, comm_id: str, data: Mapping[str, Any]) -> None:
-        self._front.publish("comm_msg", {"comm_id": comm_id, "data": data}, parent=self._parent)
+        self._frontend.publish("comm_msg", {"comm_id": comm_id, "data": data}, parent=self._parent)
 
-    def known(self, content: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    def list_comms(self, content: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         """What a comm_info_request with that content is told of ours."""
         wanted = content.get("target_name")
         return {name: {"target_name": TARGET} for name in self._widgets} if wanted in (None, "", TARGET) else {}

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold import helper
 from cellhold.errors import CellholdError, InvalidSpec
-from cellhold_kernel.jobs.job import Work
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.jobs.job import Job
+from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ _LISTED_MOST, _TIMES_MOST = 200, 5000
 _DIGITS_MOST = 6
 
 
-class Look(Work):
+class Look(Job):
     """One look. found: what it gave, {} until then."""
 
     bounds = helper.Bounds(memory_bytes=2 << 30, seconds=300)  # a large image takes 3 on a quiet machine
@@ -59,7 +59,7 @@ def layers(home: Home, name: str) -> dict[str, Any]:
     from cellhold.image import layer_diff, stored  # noqa: PLC0415  # what the host kernel does without
 
     found = layer_diff.layers(stored.find(name, home), home)
-    wasted = [f"{plain(change.path, most=200)}" for change in layer_diff.wasted(found)[:_WASTED_MOST]]
+    wasted = [f"{escape(change.path, most=200)}" for change in layer_diff.wasted(found)[:_WASTED_MOST]]
     return {
         "changes": [_changes(layer) for layer in reversed(found)],
         "wasted_bytes": sum(layer.wasted_bytes for layer in found),
@@ -88,7 +88,7 @@ def which(home: Home, name: str, path: str) -> dict[str, Any]:
         else:
             said = "has it too, hidden" if number in answer.shadows else "not asked"
         steps.append([image.config.diff_ids[number - 1].short, said])
-    return {"path": plain(answer.path, most=300), "steps": steps, "is_there": answer.found is not None}
+    return {"path": escape(answer.path, most=300), "steps": steps, "is_there": answer.found is not None}
 
 
 def written(home: Home, container: str) -> dict[str, Any]:
@@ -112,8 +112,8 @@ def written(home: Home, container: str) -> dict[str, Any]:
         "deleted": kinds["D"],
         "unlisted": found.unlisted + len(files) - len(newest),
         "times": sorted((round(change.changed, 3) for change in files if change.changed), reverse=True)[:_TIMES_MOST],
-        "most": [[plain(place, most=100), size] for place, size in places.most_common(_PLACES_MOST) if size],
-        "paths": [[change.kind, plain(change.path, most=200), change.size_bytes, round(change.changed, 3)] for change in newest],
+        "most": [[escape(place, most=100), size] for place, size in places.most_common(_PLACES_MOST) if size],
+        "paths": [[change.kind, escape(change.path, most=200), change.size_bytes, round(change.changed, 3)] for change in newest],
     }
 
 
@@ -131,7 +131,7 @@ def browse(home: Home, name: str, layer: str, path: str) -> dict[str, Any]:
         if found.path.startswith(below) and found.path and "/" not in found.path[len(below) :]
     )
     rows = [
-        [kinds.get(at, ""), plain(at[len(below) :], most=200), found.size_bytes, found.is_directory] for at, found in here[:_LISTED_MOST]
+        [kinds.get(at, ""), escape(at[len(below) :], most=200), found.size_bytes, found.is_directory] for at, found in here[:_LISTED_MOST]
     ]
     return {"entries": rows, "unlisted": len(here) - len(rows)}
 
@@ -147,7 +147,7 @@ def compare(home: Home, name: str, other: str) -> dict[str, Any]:
     found = list(layer_diff.compare(before, stack))
     kinds = Counter(str(change.kind) for change in found)
     files = sorted((change for change in found if not change.is_directory), key=lambda change: -max(change.size_bytes, change.hidden_bytes))
-    rows = [[str(one.kind), plain(one.path, most=200), one.size_bytes or one.hidden_bytes] for one in files[:_LISTED_MOST]]
+    rows = [[str(one.kind), escape(one.path, most=200), one.size_bytes or one.hidden_bytes] for one in files[:_LISTED_MOST]]
     counted = {"added": kinds["A"], "changed": kinds["C"], "deleted": kinds["D"]}
     return {**counted, "paths": rows, "unlisted": len(files) - len(rows)}
 
@@ -155,7 +155,7 @@ def compare(home: Home, name: str, other: str) -> dict[str, Any]:
 def _number(text: str, most: int) -> int:
     number = int(text) if text.isdecimal() and len(text) < _DIGITS_MOST else 0
     if not 1 <= number <= most:
-        raise InvalidSpec(f"cannot look into layer {plain(text, most=40)}: the image has {most} layers", hint="1 is the lowest")
+        raise InvalidSpec(f"cannot look into layer {escape(text, most=40)}: the image has {most} layers", hint="1 is the lowest")
     return number
 
 

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cellhold_kernel.engine.local.cell_kernel import CellKernel
-    from cellhold_kernel.jobs.job import Work
+    from cellhold_kernel.jobs.job import Job
     from cellhold_kernel.transport.loop import Loop
 
-_WORKS_MOST = 4
+_JOBS_MOST = 4
 COMPARE = "compare"
 ASKED = {"which": ("path",), "browse": ("layer", "path"), COMPARE: ("other",)}  # what a view may ask for, and the words it says
 
@@ -33,7 +33,7 @@ class Looks:
     def __init__(self, loop: Loop) -> None:
         """Nothing is known."""
         self._loop = loop
-        self._works: list[Work] = []
+        self._jobs: list[Job] = []
         self._kernel: CellKernel | None = None
         self._stack: list[layer_stack.Layer] = []
         self._looked: dict[str, Any] = {}
@@ -42,24 +42,24 @@ class Looks:
 
     def check_room(self, sentence: str) -> None:
         """Raise NotAllowed with that sentence where no more processes may work for the panel."""
-        if len(self._works) >= _WORKS_MOST:
+        if len(self._jobs) >= _JOBS_MOST:
             raise NotAllowed(sentence)
 
-    def wait(self, work: Work, then: Callable[[CellholdError | None], None]) -> None:
-        """Call `then` with the error, if there was one, once a process has done its work."""
-        self._works.append(work)
-        self._loop.add(work.fileno(), partial(self._worked, work, then))
+    def wait(self, job: Job, then: Callable[[CellholdError | None], None]) -> None:
+        """Call `then` with the error, if there was one, once a process has done its job."""
+        self._jobs.append(job)
+        self._loop.add(job.fileno(), partial(self._on_job, job, then))
 
-    def _worked(self, work: Work, then: Callable[[CellholdError | None], None]) -> None:
+    def _on_job(self, job: Job, then: Callable[[CellholdError | None], None]) -> None:
         failure = None
         try:
-            if work.drain():
+            if job.drain():
                 return
         except CellholdError as error:
             failure = error
-        self._loop.remove(work.fileno())
-        work.close()
-        self._works.remove(work)
+        self._loop.remove(job.fileno())
+        job.close()
+        self._jobs.remove(job)
         then(failure)
 
     def ask(self, kernel: CellKernel | None, what: str, words: list[str], tell: Callable[[dict[str, Any]], None]) -> None:
@@ -88,7 +88,7 @@ class Looks:
         self._look(kernel, "written", kernel.box.id, self._take_written, tell)
 
     def _look(self, kernel: CellKernel, what: str, word: str, take: Callable[[dict[str, Any]], None], tell: Callable[[], None]) -> None:
-        if len(self._works) >= _WORKS_MOST:
+        if len(self._jobs) >= _JOBS_MOST:
             return
         look = Look(what, word)
 
@@ -106,7 +106,7 @@ class Looks:
         self.written = {name: value for name, value in found.items() if name != "times"}
         self.times = found["times"]
 
-    def shown(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """The layers that the container's root lies on, the topmost first, what they change, and what was written on top of them."""
         changes = self._looked.get("changes") or [""] * len(self._stack)
         layers = [{**layer._asdict(), "changes": text} for layer, text in zip(self._stack, changes, strict=False)]
@@ -116,6 +116,6 @@ class Looks:
 
     def close(self) -> None:
         """End them."""
-        for work in self._works:
+        for job in self._jobs:
             with suppress(CellholdError):
-                work.close()
+                job.close()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cellhold import image
 from cellhold.errors import CellholdError
 from cellhold.spec import units
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ def layers(kernel: CellKernel) -> list[Layer]:
 
 def _told(kernel: CellKernel) -> str:
     if kernel.box.spec.image != "host":
-        return plain(kernel.box.spec.image, most=_LONGEST)
+        return escape(kernel.box.spec.image, most=_LONGEST)
     return "this machine's own programs and libraries"
 
 
@@ -53,7 +53,7 @@ def _of_image(name: str) -> Iterator[Layer]:
     steps = [entry.created_by or "" for entry in found.config.history if not entry.empty_layer]
     for number, chain in enumerate(found.chain_ids):
         others = images[chain] + containers[chain] - 2  # but for this image and this container
-        words = plain(steps[number], most=_LONGEST) if number < len(steps) else ""
+        words = escape(steps[number], most=_LONGEST) if number < len(steps) else ""
         yield Layer(
             found.config.diff_ids[number].short, home.layers.facts(chain).size_bytes, words, f"{others} others" if others > 0 else ""
         )

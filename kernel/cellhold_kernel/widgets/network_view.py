@@ -30,7 +30,7 @@ class Wiring:
         self._due = 0.0
         self._known: list[dict[str, Any]] = []
 
-    def shown(self, kernel: CellKernel | None) -> list[dict[str, Any]]:
+    def describe(self, kernel: CellKernel | None) -> list[dict[str, Any]]:
         """Each of its networks, as JSON has it; none where it has none."""
         if kernel is None or kernel.spec.network == NONE:
             return []
@@ -41,7 +41,7 @@ class Wiring:
             with suppress(CellholdError, OSError):  # it is just going away
                 if kernel.box.state in (State.RUNNING, State.PAUSED):
                     refused = refused_by(kernel)
-                    self._known = [_plain(one, refused if not number else []) for number, one in enumerate(kernel.box.connections())]
+                    self._known = [_describe_one(one, refused if not number else []) for number, one in enumerate(kernel.box.connections())]
         return self._known
 
 
@@ -52,7 +52,7 @@ def refused_by(kernel: CellKernel) -> list[Refused]:
     return []
 
 
-def _plain(one: Connection, refused: list[Refused]) -> dict[str, Any]:
+def _describe_one(one: Connection, refused: list[Refused]) -> dict[str, Any]:
     lease, network = one.lease, one.network
     return {
         "name": network.name,

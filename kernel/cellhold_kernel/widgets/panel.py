@@ -13,14 +13,14 @@ from cellhold.spec import units
 from cellhold_kernel.engine import controls
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import LookRequest
-from cellhold_kernel.protocol.text import plain
+from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.settings import Trust
 from cellhold_kernel.widgets import layer_stack, report, sampler
 from cellhold_kernel.widgets.inspector import ASKED, COMPARE, Looks
 from cellhold_kernel.widgets.network_view import Wiring
 from cellhold_kernel.widgets.painter import Painter
 from cellhold_kernel.widgets.sampler import Sampler
-from cellhold_kernel.widgets.views import KINDS, Face
+from cellhold_kernel.widgets.views import KINDS, PanelView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.engine.controls import Controls
     from cellhold_kernel.engine.local.cell_kernel import CellKernel
     from cellhold_kernel.engine.session import Session
-    from cellhold_kernel.transport.frontend import Front
+    from cellhold_kernel.transport.frontend import Frontend
     from cellhold_kernel.transport.loop import Loop
     from cellhold_kernel.widgets.comms import Comms
     from cellhold_kernel.widgets.sampler import CellUse
@@ -49,12 +49,12 @@ class Panel:
 
     picture = "cellhold-panel-picture"
 
-    def __init__(self, comms: Comms, front: Front, session: Session, controls: Controls, loop: Loop) -> None:
+    def __init__(self, comms: Comms, frontend: Frontend, session: Session, controls: Controls, loop: Loop) -> None:
         """Begin to sample; whoever wants to see it says hello."""
         self.sampler = Sampler()
-        self.faces = {name: Face(name, self) for name in KINDS}
+        self.widgets = {name: PanelView(name, self) for name in KINDS}
         self.has_footer = False
-        self._comms, self._front, self._session, self._controls = comms, front, session, controls
+        self._comms, self._frontend, self._session, self._controls = comms, frontend, session, controls
         self._views: dict[tuple[str, str], float] = {}  # face and view, that are seen, and when they last said so
         self._due = 0.0
         self._head: dict[str, Any] = {}
@@ -72,10 +72,10 @@ class Panel:
         model: the widget that is shown, if it is another than the face.
         """
         self._sample()
-        face = self.faces[name]
-        view = {"application/vnd.jupyter.widget-view+json": {"version_major": 2, "version_minor": 0, "model_id": model or face.id}}
+        widget = self.widgets[name]
+        view = {"application/vnd.jupyter.widget-view+json": {"version_major": 2, "version_minor": 0, "model_id": model or widget.id}}
         live = {"data": {**view, "text/plain": self._text(name)}, "metadata": {}, "transient": {}}
-        if not face.kind.has_picture:
+        if not widget.kind.has_picture:
             return [("display_data", live)]
         self._has_picture = True
         return [("display_data", live), ("display_data", self._picture(patience=_PAINT_SECONDS))]
@@ -95,24 +95,24 @@ class Panel:
 
     # ---------------------------------------------------------------------------------------------------------------- from views
 
-    def said(self, face: Face, content: Mapping[str, Any]) -> None:
+    def receive(self, widget: PanelView, content: Mapping[str, Any]) -> None:
         """A view of the face has sent this (js/panel.js)."""
-        view, do = (face.id, str(content.get("view"))[:_WORD_MOST]), str(content.get("do"))
+        view, do = (widget.id, str(content.get("view"))[:_WORD_MOST]), str(content.get("do"))
         if do == "hello":
             self._tell_changes()  # to the others: this one gets all, and from then on what changes
         if do in ("hello", "awake") and (view in self._views or len(self._views) < _VIEWS_MOST):
             self._views[view] = time.monotonic()
             self._due = 0.0
         if do == "hello":
-            self._comms.send(face, {"t": "full", **self.snapshot()})
+            self._comms.send(widget, {"t": "full", **self.snapshot()})
         elif do == "asleep":
             self._views.pop(view, None)
         elif do in ASKED:
-            self._find(face, do, content)
+            self._find(widget, do, content)
         elif do == "act":
-            self._act(face, str(content.get("id"))[:_WORD_MOST], content)
+            self._act(widget, str(content.get("id"))[:_WORD_MOST], content)
 
-    def _find(self, face: Face, what: str, content: Mapping[str, Any]) -> None:
+    def _find(self, widget: PanelView, what: str, content: Mapping[str, Any]) -> None:
         words = [str(content.get(name))[:_PATH_MOST] for name in ASKED[what]]
         asked = dict(zip(ASKED[what], words, strict=True))
         if what == COMPARE and not words[0].isdecimal():
@@ -120,29 +120,29 @@ class Panel:
                 look = LookRequest(owner=self._session.owner, names=self._session.names(), image=words[0])
                 words = [authorize(look, Trust.CELL, self._session.policy()).image]
             except CellholdError as error:
-                self._comms.send(face, {"t": what, **asked, "text": str(error)})
+                self._comms.send(widget, {"t": what, **asked, "text": str(error)})
                 return
-        self._looks.ask(self._kernel, what, words, lambda found: self._comms.send(face, {"t": what, **asked, **found}))
+        self._looks.ask(self._kernel, what, words, lambda found: self._comms.send(widget, {"t": what, **asked, **found}))
 
-    def _act(self, face: Face, asked: str, content: Mapping[str, Any]) -> None:
+    def _act(self, widget: PanelView, asked: str, content: Mapping[str, Any]) -> None:
         action = str(content.get("action"))
         words = content.get("arguments")
         arguments = [str(word)[:_WORD_MOST] for word in words[:_WORDS_MOST]] if isinstance(words, list) else []
         try:
             if action == controls.COMMIT:
                 self._looks.check_room("cannot commit the container now: too much is being done for the panel already")
-                work = self._controls.commit(arguments)
-                self._looks.wait(work, lambda error: self._answer(face, asked, str(error or work.text()), ok=error is None))
+                job = self._controls.commit(arguments)
+                self._looks.wait(job, lambda error: self._answer(widget, asked, str(error or job.text()), ok=error is None))
                 return
             text = self._controls.perform(action, arguments) or f"{action}: under way"
-            self._answer(face, asked, text, ok=True)
+            self._answer(widget, asked, text, ok=True)
         except CellholdError as error:
-            self._answer(face, asked, str(error), ok=False)
+            self._answer(widget, asked, str(error), ok=False)
         self._tell_changes()
 
-    def _answer(self, face: Face, asked: str, text: str, *, ok: bool) -> None:
+    def _answer(self, widget: PanelView, asked: str, text: str, *, ok: bool) -> None:
         self._says = text
-        self._comms.send(face, {"t": "ack", "id": asked, "ok": ok, "text": text})
+        self._comms.send(widget, {"t": "ack", "id": asked, "ok": ok, "text": text})
 
     # ---------------------------------------------------------------------------------------------------------------- what there is
 
@@ -169,9 +169,9 @@ class Panel:
             },
             "stopping": None if (left := self._controls.grace_left) is None else round(left),
             "actions": {action: self._reason(action, state) for action in controls.MOVES},
-            "network": self._wiring.shown(kernel),
+            "network": self._wiring.describe(kernel),
             "marks": [mark._asdict() for mark in self.sampler.marks],
-            "cells": [cell.plain() for cell in self.sampler.cells],
+            "cells": [cell.as_dict() for cell in self.sampler.cells],
             "disk": self.sampler.recent[-1].disk if self.sampler.recent else None,
         }
 
@@ -187,10 +187,10 @@ class Panel:
 
     def _below(self) -> dict[str, Any]:
         self._looks.follow(self._kernel, self._tell_below)
-        return self._looks.shown()
+        return self._looks.state()
 
     def _tell_below(self) -> None:
-        self._tell({"t": "state", "changed": self._looks.shown()})
+        self._tell({"t": "state", "changed": self._looks.state()})
 
     def _steps(self) -> list[dict[str, Any]]:
         kernel = self._kernel
@@ -225,10 +225,10 @@ class Panel:
 
     def _tell(self, content: Mapping[str, Any]) -> None:
         """Say it to every face that is seen."""
-        seen = {face for face, _view in self._views}
-        for face in self.faces.values():
-            if face.id in seen:
-                self._comms.send(face, content)
+        seen = {widget for widget, _view in self._views}
+        for widget in self.widgets.values():
+            if widget.id in seen:
+                self._comms.send(widget, content)
 
     def _sample(self) -> None:
         sample = self.sampler.take(self._session.current)
@@ -255,8 +255,8 @@ class Panel:
     def cell_ended(self, result: str, *, parent: Mapping[str, Any]) -> None:
         """It has ended: where nobody looks at the live panel, the picture has to tell of it before the front end turns away."""
         self.sampler.cell_ended(result)
-        if self.has_footer and (line := report.footer([cell.plain() for cell in self.sampler.cells][-1:])) is not None:
-            self._front.publish("display_data", {"data": {"text/plain": line}, "metadata": {}, "transient": {}}, parent=parent)
+        if self.has_footer and (line := report.footer([cell.as_dict() for cell in self.sampler.cells][-1:])) is not None:
+            self._frontend.publish("display_data", {"data": {"text/plain": line}, "metadata": {}, "transient": {}}, parent=parent)
         kernel = self._session.current
         if kernel is not None and self._views and self.sampler.cells:
             last = self.sampler.cells[-1]
@@ -277,11 +277,11 @@ class Panel:
         """Bring the picture up to date, where it is what people see. parent: the header of the cell that has ended."""
         if self._has_picture and not self._views:
             self._sample()
-            self._front.publish("update_display_data", self._picture(patience=_PAINT_SECONDS), parent=parent)
+            self._frontend.publish("update_display_data", self._picture(patience=_PAINT_SECONDS), parent=parent)
 
     def say(self, text: str) -> None:
         """Something that people at the panel should know."""
-        self._says = plain(text)
+        self._says = escape(text)
 
     def close(self) -> None:
         """End what works for it."""
@@ -294,7 +294,7 @@ def _about(kernel: CellKernel | None) -> str:
     if kernel is None:
         return "none runs"
     limits = kernel.spec.limits
-    said = [f"image {plain(kernel.spec.image, most=80)}"]
+    said = [f"image {escape(kernel.spec.image, most=80)}"]
     if limits.memory_bytes:
         said.append(f"memory {units.size(limits.memory_bytes)}")
     if limits.cpus:

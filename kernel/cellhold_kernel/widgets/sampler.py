@@ -82,7 +82,7 @@ class CellUse:
     result: str = "runs"
     before: Usage = field(default_factory=Usage, repr=False)
 
-    def plain(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {name: value for name, value in vars(self).items() if name != "before"}
 

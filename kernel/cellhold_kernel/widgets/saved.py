@@ -40,6 +40,6 @@ def forges(message: Message) -> bool:
     return _FORGED.search(message.signed[3]) is not None
 
 
-def faces(notebook: Notebook | None) -> set[str]:
+def widgets(notebook: Notebook | None) -> set[str]:
     """The names that the saved file has of faces of the panel (views.py)."""
     return set() if notebook is None else {match[1].decode("ascii") for match in notebook.find(_MARK)}

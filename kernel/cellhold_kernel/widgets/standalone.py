@@ -61,16 +61,16 @@ class ContainerPanel(anywidget.AnyWidget):
         mine: Any = self, _Front(), held, self._controls, _Loop()
         self._panel = Panel(*mine)
         self._panel.picture += f"-{uuid.uuid4()}"  # of several panels each has its own
-        self._kind, self._face = kind, self._panel.faces[kind]
+        self._kind, self._widget = kind, self._panel.widgets[kind]
         super().__init__(parts=list(KINDS[kind].parts))
-        self.on_msg(lambda _widget, content, _buffers: self._panel.said(self._face, content))
+        self.on_msg(lambda _widget, content, _buffers: self._panel.receive(self._widget, content))
         self._next: asyncio.TimerHandle | None = None
         self._was_alive = self._is_shown = False
         self._tick()
 
     def send(self, *said: Any) -> None:
         """To the views: as Comms.send, for the panel, and as ipywidgets has it."""
-        *_face, content = said
+        *_widget, content = said
         super().send(content)
 
     def _tick(self) -> None:

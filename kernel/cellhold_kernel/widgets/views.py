@@ -34,7 +34,7 @@ KINDS = {
 }
 
 
-class Face:
+class PanelView:
     """One widget, as comms.Widget."""
 
     def __init__(self, name: str, panel: Panel) -> None:
@@ -57,6 +57,6 @@ class Face:
             "parts": list(self.kind.parts),
         }
 
-    def said(self, content: Mapping[str, Any]) -> None:
+    def receive(self, content: Mapping[str, Any]) -> None:
         """A view has sent this."""
-        self._panel.said(self, content)
+        self._panel.receive(self, content)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 from cellhold.errors import CellholdError
 from cellhold_kernel.engine.local.last_words import LastWords
 from cellhold_kernel.engine.local.program import InsideProgram
-from cellhold_kernel.protocol.text import Tail
+from cellhold_kernel.protocol.text import OutputTail
 from cellhold_kernel.transport import logged, socket_directory
-from cellhold_kernel.transport.backend import Back
+from cellhold_kernel.transport.backend import Backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _USER = "0:0"  # whose sockets and folder it can use, whatever user the image names
 
 
-class Box(Protocol):
+class Sandbox(Protocol):
     """What is used of `cellhold.container.container.Container`."""
 
     id: str
@@ -108,7 +108,7 @@ class CellKernel:
         self,
         granted: GrantedContainer,
         *,
-        create: Callable[[Spec], Box],
+        create: Callable[[Spec], Sandbox],
         key: str,
         signature_scheme: str,
         program: Program,
@@ -118,7 +118,7 @@ class CellKernel:
         key, signature_scheme: of the front connection; program: what program.py has found. Raises what Container.create and start raise.
         """
         self.ready_after: float | None = None  # seconds
-        self.back: Back | None = None
+        self.backend: Backend | None = None
         self.connected = 0.0
         self._companion: Companion | None = None  # of a shell
         self.words: LastWords | None = None
@@ -128,8 +128,8 @@ class CellKernel:
         with ExitStack() as undo:
             ends = {"key": key, "signature_scheme": signature_scheme}
             is_inside = isinstance(program, InsideProgram)
-            self.meeting = socket_directory.Meeting() if is_inside else socket_directory.HostMeeting(**ends)
-            undo.callback(self.meeting.close)
+            self.socket_directory = socket_directory.SocketDirectory() if is_inside else socket_directory.HostSocketDirectory(**ends)
+            undo.callback(self.socket_directory.close)
             self._run = undo.enter_context(ExitStack())  # what one run of the program has
             if isinstance(program, InsideProgram):
                 env = {**spec.env, **program.env}
@@ -150,7 +150,7 @@ class CellKernel:
 
     def _start(self) -> None:
         self.began = time.monotonic()
-        self.tail = Tail(mirror=2 if os.environ.get("CELLHOLD_DEBUG") else None)
+        self.tail = OutputTail(mirror=2 if os.environ.get("CELLHOLD_DEBUG") else None)
         self._run.callback(self.tail.close)
         if isinstance(self.program, InsideProgram):
             if self._is_logged:
@@ -159,48 +159,48 @@ class CellKernel:
             stdin = None if self.words is None else self.words.memory
             self.box.start(stdin=stdin, stdout=self.tail.writer, stderr=self.tail.writer)
             directory, *pipes = self.box.exchange()
-            self.meeting.begin(directory)
+            self.socket_directory.begin(directory)
             if self.words is not None:
                 self.words.begin(pipes)
-        elif isinstance(self.meeting, socket_directory.HostMeeting):
+        elif isinstance(self.socket_directory, socket_directory.HostSocketDirectory):
             from cellhold_kernel.engine.local.shell_kernel import Companion  # noqa: PLC0415  # as above
 
-            self._companion = Companion(self.program.argv, directory=self.meeting.sockets, errors=self.tail.writer)
+            self._companion = Companion(self.program.argv, directory=self.socket_directory.sockets, errors=self.tail.writer)
             self._run.callback(self._companion.close)
             self._companion.start(self.box)
-        self.tail.given_away()
+        self.tail.close_writer()
         self.life = self.box.fileno()  # once it has ended the box does not tell the descriptor any more
 
     def rest(self) -> None:
         """It has ended, and may be started again: let go of what only a run has."""
         self._run.close()
-        self.back = self.ready_after = None
+        self.backend = self.ready_after = None
 
     def start_again(self) -> None:
         """Start the program again, in the same container with all that was written. Raises what Container.start raises."""
-        self.meeting.clear()
+        self.socket_directory.clear()
         self._start()
 
-    def connect(self) -> Back | None:
+    def connect(self) -> Backend | None:
         """Connect to the cell kernel's sockets, if they are there by now. Raises CellholdError where they are no sockets."""
-        names = self.meeting.names()
+        names = self.socket_directory.names()
         if names is not None:
             try:
-                self.back = self._back(names)
+                self.backend = self._connected_backend(names)
             except (ConnectionRefusedError, BlockingIOError):
                 return None  # bound, but nobody listens yet
             except OSError as error:
                 raise CellholdError(f"cannot connect to the cell kernel: {error.strerror}") from error
-            self._run.callback(self.back.close)
+            self._run.callback(self.backend.close)
             self.connected = time.monotonic()
-        return self.back
+        return self.backend
 
-    def _back(self, names: dict[str, str]) -> Back:
+    def _connected_backend(self, names: dict[str, str]) -> Backend:
         if self._companion is None:
-            return Back(names, directory=self.meeting.directory)
-        from cellhold_kernel.engine.local.shell_kernel import ShellBack  # noqa: PLC0415  # as above
+            return Backend(names, directory=self.socket_directory.directory)
+        from cellhold_kernel.engine.local.shell_kernel import ShellBackend  # noqa: PLC0415  # as above
 
-        return ShellBack(names, directory=self.meeting.directory, box=self.box, companion=self._companion)
+        return ShellBackend(names, directory=self.socket_directory.directory, box=self.box, companion=self._companion)
 
     def greeted(self) -> None:
         """Its iopub is heard: from now on nothing that it publishes is lost."""

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from cellhold import helper
 from cellhold_kernel.engine import diagnosis
 from cellhold_kernel.shell import lines
-from cellhold_kernel.transport.backend import Back
+from cellhold_kernel.transport.backend import Backend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cellhold.spec.outcome import Outcome
-    from cellhold_kernel.engine.local.cell_kernel import Box
+    from cellhold_kernel.engine.local.cell_kernel import Sandbox
 
 
 _BOUNDS = helper.Bounds(memory_bytes=2 << 30)
@@ -32,7 +32,7 @@ class Companion:
     """The process and the shell's ends of the pipes. args: what the container is to run."""
 
     def __init__(self, argv: Sequence[str], *, directory: str, errors: int) -> None:
-        """argv: the shell's; directory: of the meeting; errors: a descriptor for what the process has to say. Raises OSError."""
+        """argv: the shell's; directory: with the sockets; errors: a descriptor for what the process has to say. Raises OSError."""
         self.args = lines.start(argv)
         with ExitStack() as undo:
             commands, control, stdout, stderr, nothing = (self._pipe(undo) for _ in range(5))
@@ -68,7 +68,7 @@ class Companion:
         undo.callback(close)
         return pair
 
-    def start(self, box: Box) -> None:
+    def start(self, box: Sandbox) -> None:
         """Start the shell in the container, and let the process have what it takes to interrupt it."""
         stdin, stdout, stderr = self._stdio
         box.start(stdin=stdin, stdout=stdout, stderr=stderr, more=self._more)
@@ -103,18 +103,18 @@ class Companion:
         self._process.wait()
 
 
-class ShellBack(Back):
+class ShellBackend(Backend):
     """The sockets of a shell kernel. Once the container has ended, what it wrote is still on its way through the process."""
 
-    def __init__(self, names: dict[str, str], *, directory: int, box: Box, companion: Companion) -> None:
-        """As Back."""
+    def __init__(self, names: dict[str, str], *, directory: int, box: Sandbox, companion: Companion) -> None:
+        """As Backend."""
         super().__init__(names, directory=directory)
         self._box = box
         self._companion = companion
         self._has_told = False
 
     def wait(self, seconds: float) -> bool:
-        """As Back's, but after the container's end until the process has closed its sockets, which it does when all is said."""
+        """As Backend's, but after the container's end until the process has closed its sockets, which it does when all is said."""
         outcome = self._box.poll()
         if outcome is None:
             return super().wait(seconds)
