@@ -1,4 +1,6 @@
-"""What a container is connected to. open() chooses the kind of its network, and imports that alone.
+"""What a container is connected to.
+
+open() chooses the kind of its network, and imports that alone.
 
     kinds/           no network, a shared one, a bridge of the host's, a process of the user's
     hotplug.py       a running container on one more network
@@ -63,7 +65,7 @@ def of(record: Record, home: Home) -> NetworkKind:
 
 
 def check(spec: Spec, home: Home) -> None:
-    """Raise what starting a container on its network would, as far as can be known before.
+    """Raise what a start on the spec's network would, as far as can be known before.
 
     Raises NetworkNotFound, ContainerNotFound, NotAllowed, NotSupported, InvalidSpec.
     """
@@ -71,12 +73,18 @@ def check(spec: Spec, home: Home) -> None:
 
 
 def default() -> str:
-    """Return the network of a container that is run by hand: CELLHOLD_NETWORK, else bridge where that works, else none."""
+    """Return the network of a container that is run by hand.
+
+    CELLHOLD_NETWORK, else bridge where that works, else none.
+    """
     return os.environ.get("CELLHOLD_NETWORK") or (BRIDGE if _leased().missing() is None else NONE)
 
 
 def release(container: str, home: Home) -> None:
-    """Take a container, of which perhaps nothing is left, off its networks. Does nothing the second time."""
+    """Take a container, of which perhaps nothing is left, off its networks.
+
+    Does nothing the second time.
+    """
     if any(home.networks.glob(f"*/leases/{container}")):
         _leased().release(container, home)
 
@@ -91,7 +99,11 @@ def reclaim(home: Home) -> None:
 
 
 def _kind(word: str) -> type[NetworkKind]:
-    """Choose the kind. Only what is chosen is imported: most containers have no network, and start in less time than that takes."""
+    """Choose the kind.
+
+    Only what is chosen is imported: most containers have no network, and start in less
+    time than that takes.
+    """
     if word == NONE:
         return NoNetwork
     if shares_network(word):

@@ -1,4 +1,6 @@
-"""Subnets of networks: chosen or checked, so that they overlap with nothing that this host is connected to.
+"""Subnets of networks, chosen or checked.
+
+They overlap with nothing that this host is connected to.
 
 Each network has a subnet of IPv4, and where the host speaks IPv6 one of that: unique local
 addresses (RFC 4193) made of the network's id.
@@ -26,7 +28,10 @@ _LEAST_BITS = 2  # of a host's part: the host and one container
 
 
 class Addressing(NamedTuple):
-    """The subnets of a network, and the host's addresses on them; subnet6 and gateway6 are "" for one without IPv6."""
+    """The subnets of a network, and the host's addresses on them.
+
+    subnet6 and gateway6 are "" for one without IPv6.
+    """
 
     subnet: str
     gateway: str
@@ -43,7 +48,10 @@ class Taken(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The addressing that somebody wants; None = any. ipv6: None = where the host speaks it."""
+    """The addressing that somebody wants; None = any.
+
+    ipv6: None = where the host speaks it.
+    """
 
     subnet: str | None
     gateway: str | None
@@ -66,7 +74,9 @@ class Request:
         return cls(subnet=subnet, gateway=gateway, subnet6=subnet6, gateway6=gateway6, ipv6=ipv6)
 
     def choose(self, number: str, taken: Sequence[Taken]) -> Addressing:
-        """Return what is wanted, and what is free where nothing is. number: the network's id.
+        """Return what is wanted, and what is free where nothing is.
+
+        number: the network's id.
 
         Raises InvalidSpec for a subnet that is not one or is taken and for a gateway outside of it, NotAllowed where all are taken.
         """
@@ -92,7 +102,10 @@ def in_use(networks: Iterable[Network]) -> Iterator[Taken]:
 
 
 def _by_family(what: str, texts: Sequence[str]) -> tuple[str | None, str | None]:
-    """Return the one of IPv4 and the one of IPv6. Raises InvalidSpec for two of a family."""
+    """Return the one of IPv4 and the one of IPv6.
+
+    Raises InvalidSpec for two of a family.
+    """
     by_family: dict[bool, str] = {}
     for text in texts:
         if (is_ipv6 := ":" in text) in by_family:

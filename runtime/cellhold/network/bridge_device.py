@@ -1,4 +1,4 @@
-"""A network's bridge device on this host: there as long as a container is on the network."""
+"""A network's bridge device, there as long as a container is on the network."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def is_there(network: Network) -> bool:
 
 
 def remove(network: Network) -> None:
-    """Remove the network's device, if it is there, and the veth pairs that are still on it."""
+    """Remove the network's device if it is there, with the veth pairs still on it."""
     if is_there(network):
         rtnetlink.in_thread(lambda host: rtnetlink.delete(host, *_ports(host, network), network.bridge))
 
@@ -51,7 +51,11 @@ def _ports(host: Any, network: Network) -> list[str]:
 
 
 def _forward_ipv6() -> None:
-    """Have the host send on what containers send. A host that does so believes no router any more: those devices that did go on to."""
+    """Make the host forward what containers send.
+
+    A host that forwards accepts no router advertisements any more; devices that did go
+    on to do so.
+    """
     if sysctl.read("ipv6/conf/all/forwarding") == "1":
         return
     for name in os.listdir(f"{sysctl.ROOT}/ipv6/conf"):

@@ -1,4 +1,4 @@
-"""The process of a network's name server: started with the network's first container.
+"""The process of a network's name server, started with the first container.
 
 It is started with its sockets, on which questions wait until it is ready to answer
 (nameserver.py), and clears up after the containers (housekeeping.py). Soon after the
@@ -99,7 +99,7 @@ def is_there(network: Network, home: Home) -> bool:
 
 
 def settle(left: Iterable[Network], home: Home) -> None:
-    """Remove what a container leaves in the rules, where a network's name server was killed.
+    """Remove what a container leaves in the rules where a name server was killed.
 
     Else that does it. left: the networks that the container was on. What cannot be done
     now is done when the next container comes or goes. The caller has the networks' lock.
@@ -125,7 +125,9 @@ def clear(home: Home) -> None:
 
 
 def main() -> None:
-    """Be the process. Arguments: the network, descriptors of the lock and both sockets.
+    """Be the process.
+
+    Arguments: the network, descriptors of the lock and both sockets.
 
     All that it has to take away it knows without its store, which may be gone by now.
     """

@@ -1,4 +1,6 @@
-"""Egress policies: whom a container may talk to. As values; egress_rules.py makes rules of them.
+"""Egress policies as values: whom a container may talk to.
+
+egress_rules.py makes rules of them.
 
     all                  anybody: docker's way
     internet             public addresses only: no private, link-local or shared ones, no metadata service, nothing of this host
@@ -30,7 +32,11 @@ _LINK_LOCAL_NETWORKS = tuple(map(ipaddress.ip_network, (LINK_LOCAL, LINK_LOCAL6)
 
 
 class Place(NamedTuple):
-    """Somewhere that is allowed: a network ("10.1.0.0/16") or a name ("*.example" is everything below it), and a port, None = any."""
+    """Somewhere that is allowed.
+
+    where: a network ("10.1.0.0/16"), or a name ("*.example" is everything below it).
+    port: None = any.
+    """
 
     where: str
     port: int | None
@@ -54,7 +60,10 @@ class Policy:
         return (place for place in self.places if place.is_name)
 
     def allows_name(self, name: str) -> bool:
-        """Whether the name server may ask others for it: with a list of places only for what is on it."""
+        """Whether the name server may ask others for it.
+
+        With a list of places only for what is on it.
+        """
         if self.kind in ("all", "internet"):
             return True
         return any(matches(place, name) for place in self.names())
@@ -93,7 +102,10 @@ def parse(text: str | None) -> Policy:
 
 
 def matches(place: Place, name: str) -> bool:
-    """Whether a name (of any case, with a dot at its end or not) is the place's, or below it."""
+    """Whether a name is the place's, or below it.
+
+    name: of any case, with a dot at its end or without.
+    """
     asked, wanted = name.lower().rstrip("."), place.where.lower()
     if "\\" in asked:  # a label that holds a dot, or what else no host's name does
         return False

@@ -1,4 +1,6 @@
-"""An egress policy as rules in the container's own network namespace: it has no rights to change them, and they go with it.
+"""An egress policy as rules in the container's own network namespace.
+
+The container has no rights to change them, and they go with it.
 
 What a name of the public system is answered with is let in where it is public: who answers for it need not be whom the list means
 (DNS rebinding).
@@ -78,7 +80,10 @@ _OF = {4: "", 6: "6"}  # what the names of IPv6's sets end with
 
 
 class Membership(NamedTuple):
-    """A network that a container is on, as its rules have it: who answers for names there, and its own addresses of IPv6.
+    """A network that a container is on, as its rules have it.
+
+    resolver: who answers for names there. own, link_local: the container's addresses of
+    IPv6.
 
     is_policed: the resolver knows the container's policy; one that does not is closed to who may not ask for any name.
     """
@@ -91,7 +96,9 @@ class Membership(NamedTuple):
 
 
 def script(policy: Policy, on: Sequence[Membership], *, is_new: bool = False) -> str:
-    """Return the rules for a container's namespace, replacing what was there. on: its networks.
+    """Return the rules for a container's namespace, replacing what was there.
+
+    on: its networks.
 
     is_new: nothing was there; to take away what is not there would take the kernel 10 ms as well.
 
@@ -195,7 +202,9 @@ def _is_special(address: str) -> bool:
 
 
 def learn(policy: Policy, name: str, addresses: Sequence[str], seconds: int) -> str:
-    """Return the script that lets a container talk to what a name was answered with; "" where the policy does not ask for it.
+    """Return the script that lets a container talk to what a name was answered with.
+
+    "" where the policy does not ask for it.
 
     A name of the public system lets public addresses in. Loopback, link-local and multicast addresses are never let in that way, and none
     of IPv4 that is written as one of IPv6.
@@ -212,12 +221,15 @@ def learn(policy: Policy, name: str, addresses: Sequence[str], seconds: int) -> 
 
 
 def guard(policy: Policy, script: str) -> str:
-    """Return the script, of which the kernel does nothing where the container has another policy by now."""
+    """Return the script, guarded by the policy.
+
+    The kernel does nothing of it where the container has another policy by now.
+    """
     return f"flush chain inet {TABLE} {_chain(policy)}\n{script}"
 
 
 def _chain(policy: Policy) -> str:
-    """Return the name of an empty chain that the rules of a policy have, and no others."""
+    """Return the name of an empty chain that only the rules of that policy have."""
     return f"policy_{hashlib.sha256(str(policy).encode()).hexdigest()[:16]}"
 
 
@@ -234,7 +246,9 @@ def _may_mean(name: str, address: Address) -> bool:
 
 
 def read_refused(namespace: int, user: int | None = None) -> list[Refused]:
-    """Read what was refused in a network namespace, the most often first. Raises SetupFailed where there is no policy.
+    """Read what was refused in a network namespace, the most often first.
+
+    Raises SetupFailed where there is no policy.
 
     namespace, user: as nft.apply() has them.
     """

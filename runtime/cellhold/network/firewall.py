@@ -1,4 +1,6 @@
-"""The host's packet filter for all networks of a store: two tables of our own, made from the leases. Nothing else of the host's is touched.
+"""The host's packet filter for all networks of a store.
+
+Two tables of our own, made from the leases; nothing else of the host's is touched.
 
 The rules are the same whoever is there; who is there, is in sets and maps. To add to those takes the kernel no time, to take away a grace
 period of RCU, some 10 ms: so a container that comes is added, and what one that has gone leaves is taken away afterwards, by the network's
@@ -110,7 +112,7 @@ table bridge {table} {{
 
 
 def table(home: Home) -> str:
-    """The tables' name: other stores on this host (other users', those of tests) have others."""
+    """Return the tables' name; every store on this host has another one."""
     return f"cellhold_{networks.key(home)}"
 
 
@@ -145,7 +147,10 @@ def are_there(home: Home) -> bool:
 
 
 def remove(home: Home) -> None:
-    """Remove the tables, as nobody is on any network. The caller has the lock. Raises SetupFailed, NotSupported."""
+    """Remove the tables, as nobody is on any network.
+
+    The caller has the lock. Raises SetupFailed, NotSupported.
+    """
     name = table(home)
     nft.apply("".join(f"add table {kind} {name}\ndelete table {kind} {name}\n" for kind in _SETS))
     _mark(home).unlink(missing_ok=True)
@@ -157,7 +162,10 @@ def _mark(home: Home) -> Path:
 
 
 def script(name: str, bridges: str, used: Iterable[Network], members: Iterable[Lease]) -> str:
-    """The transaction that empties what there is, and fills it. bridges: what our bridges' names begin with, and a star."""
+    """Return the transaction that empties what there is, and fills it.
+
+    bridges: what our bridges' names begin with, and a star.
+    """
     members = list(members)
     routed = _ROUTED.format(
         table=name,

@@ -1,4 +1,6 @@
-"""TCP ports that are published without root: a process that listens where people ask, and connects in the container's network namespace.
+"""TCP ports that are published without root.
+
+A process listens where people ask, and connects in the container's network namespace.
 
 What comes is passed on by splice(2), which copies nothing. It is twice as fast as through slirp4netns, whose own stack it goes by; so it
 is not for a container with a rate, which is its device's. It ends as the container's PID 1 does: our end of the gate tells it.
@@ -36,7 +38,11 @@ _EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 
 def start(at: Endpoint, ports: Sequence[Port], closing: ExitStack) -> int:
-    """Start it for those ports; return a descriptor that can be read from when it is there. Raises SetupFailed for a port that is taken."""
+    """Start the process for those ports.
+
+    Returns a descriptor that can be read from when it is there. Raises SetupFailed for
+    a port that is taken.
+    """
     if not ports:
         return -1
     listening = []
@@ -62,7 +68,11 @@ def start(at: Endpoint, ports: Sequence[Port], closing: ExitStack) -> int:
 
 
 def main() -> None:
-    """The process: the container's address, descriptors of the gate, of who waits for us and of the namespaces, and of each port."""
+    """Be the process.
+
+    Arguments: the container's address, descriptors of the gate, of whoever waits for
+    us, of the namespaces, and of each port.
+    """
     address, gate, tell, user, namespace, *pairs = sys.argv[1:]
     process.setns(int(user), process.CLONE_NEWUSER)
     process.setns(int(namespace), process.CLONE_NEWNET)
@@ -80,7 +90,7 @@ def main() -> None:
 
 
 class _Way:
-    """One direction of a connection: from one socket into a pipe, and from there into the other."""
+    """One direction of a connection: from a socket into a pipe, and on into the other."""
 
     def __init__(self, source: socket.socket, sink: socket.socket) -> None:
         self._source, self._sink = source, sink
@@ -92,7 +102,10 @@ class _Way:
         self.done = False
 
     def move(self) -> bool:
-        """Move what there is, for some turns; whether there may be more at once. Raises OSError where one of them is gone."""
+        """Move what there is, for some turns; return whether there may be more at once.
+
+        Raises OSError where one of them is gone.
+        """
         for _turn in range(_TURNS):
             taken = given = 0
             if not self._ended:
@@ -162,7 +175,11 @@ class Forwarder:
     """The loop: accept connections, move what they send, and end with the container."""
 
     def __init__(self, address: str, gate: int) -> None:
-        """Nobody listens yet. address: the container's. gate: a descriptor; run() ends when its other end is closed."""
+        """Nobody listens yet.
+
+        address: the container's. gate: a descriptor; run() ends when its other end is
+        closed.
+        """
         self._address, self._gate = address, gate
         self._poll = select.epoll()
         self._poll.register(gate, 0)  # told of its end nevertheless

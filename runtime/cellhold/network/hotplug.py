@@ -1,4 +1,7 @@
-"""Connect a running container to one more network, and disconnect it again: `docker network connect`. For root only."""
+"""Connect a running container to one more network, and disconnect it again.
+
+As `docker network connect`; for root only.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def connect(container: Record, name: str, home: Home, *, aliases: Sequence[str] = ()) -> Lease:
-    """Connect a container that runs to one more network, until it ends. Raises NotAllowed, NetworkNotFound, SetupFailed."""
+    """Connect a container that runs to one more network, until it ends.
+
+    Raises NotAllowed, NetworkNotFound, SetupFailed.
+    """
     _need_root("connect a container")
     network = networks.find(name, home)
     check_aliases(name, aliases)
@@ -58,7 +64,10 @@ def connect(container: Record, name: str, home: Home, *, aliases: Sequence[str] 
 
 
 def disconnect(container: Record, name: str, home: Home) -> None:
-    """Take a container that runs off a network. Raises NotAllowed where it is not on it, NetworkNotFound."""
+    """Take a container that runs off a network.
+
+    Raises NotAllowed where it is not on it, NetworkNotFound.
+    """
     _need_root("disconnect a container")
     network = networks.find(name, home)
     with home.networks_locked():

@@ -1,4 +1,4 @@
-"""What a network's name server clears up after containers: rules, veth pairs, the device.
+"""What a name server clears up after containers: rules, veth pairs, the device.
 
 Called by dns.py, on the main thread of the name server's process, which it blocks.
 """

@@ -1,4 +1,7 @@
-"""Who is on a network: one file per container, named by its id (model.Lease). Changed under the networks' lock."""
+"""Who is on a network: one file per container, named by its id (model.Lease).
+
+Changed under the networks' lock.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,10 @@ def acquire(  # noqa: PLR0913  # what there is to know about it
     owner: str = "",
     address: str | None = None,
 ) -> Lease:
-    """Write a new one, with the address or the next free one, and a free number for each port that asks for any.
+    """Write a new lease.
+
+    With the address or the next free one, and a free number for each port that asks for
+    any.
 
     The caller has the lock. Whoever may make packets by hand gets none of IPv6: there it could answer in its neighbours' names, and
     nobody checks that (firewall.py).
@@ -96,7 +102,10 @@ def acquire(  # noqa: PLR0913  # what there is to know about it
 
 
 def _next(network: Network, taken: set[str], home: Home) -> str | None:
-    """The first free one after the last that was given out: what is remembered of one that has just gone should not be another's."""
+    """Return the first free address after the last that was used.
+
+    What others still cache about a container that left should not apply to a new one.
+    """
     last, after = network.directory(home) / _LAST, None
     with suppress(OSError):
         after = last.read_text(encoding="ascii", errors="replace")
@@ -114,14 +123,20 @@ def write(lease: Lease, network: Network, home: Home) -> None:
 
 
 def rename(container: str, new: str, home: Home) -> None:
-    """Call a container something else; its id and its aliases stay. The caller has the lock."""
+    """Rename a container in its leases; its id and its aliases stay.
+
+    The caller has the lock.
+    """
     for network, lease in list(every(home)):
         if lease.container == container:
             write(replace(lease, names=(new, *lease.names[1:])), network, home)
 
 
 def release(container: str, home: Home, *, only: Network | None = None) -> list[Network]:
-    """Remove a container's; return the networks that it was on. The caller has the lock."""
+    """Remove a container's leases; return the networks that it was on.
+
+    The caller has the lock.
+    """
     left = []
     for network in networks.every(home) if only is None else [only]:
         with suppress(FileNotFoundError):
@@ -141,7 +156,9 @@ def memberships(container: str, home: Home) -> list[tuple[Network, Lease]]:
 
 
 def reclaim(home: Home) -> None:
-    """Remove those of containers that are gone, those unreadable whose container has ended, and drafts.
+    """Remove leases of containers that are gone, and drafts.
+
+    Unreadable ones as well, where their container has ended.
 
     The caller has the lock, so that nobody is writing.
     """
@@ -154,7 +171,10 @@ def reclaim(home: Home) -> None:
 
 
 def _unreadable(home: Home) -> set[str]:
-    """Return the containers whose lease cannot be read: until they end nobody knows what they have on their network."""
+    """Return the containers whose lease cannot be read.
+
+    Until they end nobody knows what they have on their network.
+    """
     paths = home.networks.glob(f"*/{LEASES}/*")
     return {path.name for path in paths if not path.name.startswith(".") and _read(path) is None and path.exists()}
 

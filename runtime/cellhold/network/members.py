@@ -1,4 +1,4 @@
-"""Who is on the networks of a store, as a name server has to know with each question.
+"""Who is on the networks of a store, as a name server needs it per question.
 
 A directory of leases is read again when it has changed, and not otherwise: a container
 may ask often.

@@ -1,4 +1,4 @@
-"""Networks and leases as values, and the names and addresses that follow from them.
+"""Networks and leases as values, with the names and addresses made from them.
 
 HOME/networks/            locked (flock) while a network, a lease or the rules are changed
     NAME/network.json     a Network; networks.py reads and writes it
@@ -27,7 +27,10 @@ LEASES = "leases"
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """One network. id: twelve hexadecimal digits. bridge: the name of its device. subnet: "10.87.3.0/24".
+    """One network.
+
+    id: twelve hexadecimal digits. bridge: the name of its device. subnet:
+    "10.87.3.0/24".
 
     gateway: the host's address on it.
     subnet6, gateway6: the same for IPv6, "fd3c:9a01:77e0:5d::/64"; "" for a network that has none.
@@ -60,7 +63,10 @@ class Network:
         return home.networks / self.name / LEASES
 
     def addresses(self, after: str | None = None) -> Iterator[str]:
-        """Iterate over those that containers can have: the lowest first, or those after one of them, and then the others."""
+        """Iterate over those that containers can have, the lowest first.
+
+        after: begin behind that one; those before it come last.
+        """
         subnet = ipaddress.IPv4Network(self.subnet)
         first, last = int(subnet.network_address) + 1, int(subnet.broadcast_address) - 1
         begin = first
@@ -76,7 +82,10 @@ class Network:
         return any(parsed in ipaddress.ip_network(subnet) for subnet in (self.subnet, self.subnet6) if subnet)
 
     def address6(self, address: str) -> str:
-        """Return the IPv6 address that goes with one of the subnet: as far into the other subnet. "" where there is none."""
+        """Return the IPv6 address that goes with an address of the subnet.
+
+        It is as far into the other subnet; "" where there is none.
+        """
         if not self.subnet6:
             return ""
         offset = int(ipaddress.IPv4Address(address)) - int(ipaddress.IPv4Network(self.subnet).network_address)
@@ -89,7 +98,10 @@ class Network:
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """One container on one network. names: its own, its id, its aliases; who hears them, names.py says. owner: as Spec has it.
+    """One container on one network.
+
+    names: its own, its id, its aliases; who hears them, names.py says. owner: as Spec
+    has it.
 
     ports: published, each with its number on the host. address6: of IPv6; "" = none.
     """
@@ -122,11 +134,11 @@ def device_name(container: str, network: str) -> str:
 
 
 def hardware_address(address: str) -> str:
-    """Return the hardware address made from an IPv4 address, so that nobody else on the network has it."""
+    """Return a hardware address that nobody else on the IPv4 network has."""
     return "02:43:" + ":".join(f"{int(part):02x}" for part in address.split("."))
 
 
 def link_local(hardware_address: str) -> str:
-    """Return the address that the kernel gives a device by itself (RFC 4291, appendix A)."""
+    """Return the address that the kernel gives a device (RFC 4291, appendix A)."""
     octets = bytes.fromhex(hardware_address.replace(":", ""))
     return str(ipaddress.IPv6Address(bytes((0xFE, 0x80, *bytes(6), octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))))

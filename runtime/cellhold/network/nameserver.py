@@ -1,4 +1,4 @@
-"""The name server of a network: it answers for its containers, and asks others for more.
+"""The name server of a network: answers for containers, asks others for the rest.
 
 Who has no lease is not answered. Everybody else has a share of all that there is of
 the server (shares.py), and asks no more often than the packet filter allows (firewall.py):

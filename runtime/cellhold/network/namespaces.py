@@ -1,4 +1,4 @@
-"""Descriptors of a container's network namespace and of the user namespace that it belongs to.
+"""Descriptors of a container's network namespace and of the user namespace above.
 
 While a container starts, its PID 1 sends them over the gate: a socket pair, at which it
 then waits until it is connected (init/steps/isolation.py). Later they are opened by its pid.
@@ -27,7 +27,10 @@ _WORDS, _KINDS = 16, 2
 
 
 class Running(NamedTuple):
-    """A container that runs: one of its leases, and descriptors of its namespaces. user: without root only."""
+    """A container that runs: one of its leases, and descriptors of its namespaces.
+
+    user: without root only.
+    """
 
     lease: Lease
     namespace: int
@@ -35,7 +38,10 @@ class Running(NamedTuple):
 
 
 def receive(gate: socket.socket) -> tuple[int, int]:
-    """Receive the network namespace and its user namespace from PID 1; the caller closes them. Raises SetupFailed."""
+    """Receive the network namespace and its user namespace from PID 1.
+
+    The caller closes them. Raises SetupFailed.
+    """
     gate.settimeout(_SECONDS)
     try:
         words, fds, _flags, _address = socket.recv_fds(gate, _WORDS, _KINDS)

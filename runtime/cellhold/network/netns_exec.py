@@ -1,4 +1,7 @@
-"""Work done in a container's network namespace: as root by a thread that moves there, without by a process that enters its owner first.
+"""Work done in a container's network namespace.
+
+As root by a thread that moves there, without root by a process that enters the owning
+user namespace first.
 
 No process with threads can enter a user namespace (setns(2)), and whoever is not root has no rights over a network namespace elsewhere.
 """
@@ -22,7 +25,10 @@ _BOUNDS = helper.Bounds(memory_bytes=1 << 30, seconds=300)  # it takes 0.3 s on 
 
 
 def in_thread(namespace: int | None, work: Callable[[], Result]) -> Result:
-    """Do the work in a thread of its own, that moves into the network namespace if one is given; what it raises is raised here."""
+    """Do the work in a thread of its own; what it raises is raised here.
+
+    namespace: the thread moves there first.
+    """
     done: list[Result] = []
     failed: list[BaseException] = []
 
@@ -43,7 +49,10 @@ def in_thread(namespace: int | None, work: Callable[[], Result]) -> Result:
 
 
 def call(function: str, namespaces: Sequence[int], text: str, *, step: str) -> str:
-    """Return what a function ("module:name", from text to text) returns in those namespaces, user and network. Raises SetupFailed."""
+    """Return what a function returns in those namespaces, user and network.
+
+    function: "module:name", from text to text. Raises SetupFailed.
+    """
     words = helper.python(__name__, function, *map(str, namespaces), bounds=_BOUNDS)
     done = helper.run(words, given=text.encode(), pass_fds=namespaces)
     if done.returncode:
@@ -53,7 +62,10 @@ def call(function: str, namespaces: Sequence[int], text: str, *, step: str) -> s
 
 
 def main() -> None:
-    """The process: the function, and descriptors of the namespaces; an error is printed."""
+    """Be the process; an error is printed.
+
+    Arguments: the function, and descriptors of the namespaces.
+    """
     function, user, namespace = sys.argv[1:]
     module, _, name = function.partition(":")
     work: Callable[[str], str] = getattr(import_module(module), name)

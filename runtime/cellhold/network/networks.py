@@ -1,4 +1,6 @@
-"""The networks of a store: made, found and removed. Each has a bridge device of the host for as long as a container is on it.
+"""The networks of a store: made, found and removed.
+
+Each has a bridge device of the host for as long as a container is on it.
 
 Where they are kept, model.py says.
 """
@@ -31,12 +33,15 @@ _SHOWN = 80
 
 
 def key(home: Home) -> str:
-    """Return what tells the devices and rules of this store from another's on the same host."""
+    """Return what tells this store's devices and rules from another's on the host."""
     return hashlib.sha256(str(home.root).encode()).hexdigest()[:4]
 
 
 def bridges(home: Home) -> str:
-    """Return the pattern of our bridges' names, as nft(8) has it; with the eight digits after it, the most that a name can have."""
+    """Return the pattern of our bridges' names, as nft(8) has it.
+
+    With eight digits in place of the star it is as long as a name can be.
+    """
     return f"ch{key(home)}-*"
 
 
@@ -55,7 +60,10 @@ def _directories(home: Home) -> list[Path]:
 
 
 def find(name: str, home: Home) -> Network:
-    """Return the one of that name; the default one is made where it is missing. Raises NetworkNotFound, Damaged, NotSupported."""
+    """Return the one of that name; the default one is made where it is missing.
+
+    Raises NetworkNotFound, Damaged, NotSupported.
+    """
     check_name(name)
     network = _read(home.networks / name)
     if network is None and name == BRIDGE:
@@ -149,7 +157,10 @@ def remove(name: str, home: Home, *, force: bool = False) -> None:
 
 
 def prune(home: Home, *, needed: Collection[str] = ()) -> list[str]:
-    """Remove all that nobody is on, but the default one and those that are needed; return their names."""
+    """Remove all that nobody is on; return their names.
+
+    The default one and those that are needed stay.
+    """
     gone = []
     for network in every(home):
         if network.name not in needed:
@@ -182,7 +193,10 @@ def _read(directory: Path) -> Network | None:
 
 
 def _is_empty(directory: Path) -> bool:
-    """Whether there is nothing, or what is left where an earlier version was killed before the network was there."""
+    """Whether there is nothing of a network.
+
+    An earlier version that was killed may have left its directory.
+    """
     with suppress(FileNotFoundError):
         return set(os.listdir(directory)) <= {LEASES, f"{_FACTS}.new"} and not any((directory / LEASES).glob("*"))
     return True

@@ -1,4 +1,6 @@
-"""The kernel's packet filter by libnftables, here and in a container's network namespace. One transaction a call: all or nothing.
+"""The kernel's packet filter by libnftables, here and in network namespaces.
+
+Each call is one transaction: all or nothing.
 
 The library takes the scripts of nft(8), an eighth of the time that the program takes to start. Its socket belongs to the network
 namespace of the thread that opens it.
@@ -43,7 +45,10 @@ def library() -> Any:
 
 
 def apply(script: str, *, namespace: int | None = None, user: int | None = None) -> None:
-    """Run a script. namespace: a descriptor of the network namespace, None = ours. Raises NotSupported, SetupFailed.
+    """Run a script.
+
+    namespace: a descriptor of the network namespace, None = ours. Raises NotSupported,
+    SetupFailed.
 
     user: of the user namespace that it belongs to, for whoever is not root.
     """
@@ -51,13 +56,20 @@ def apply(script: str, *, namespace: int | None = None, user: int | None = None)
 
 
 def query(what: str, *, namespace: int | None = None, user: int | None = None) -> list[dict[str, Any]]:
-    """Return what `nft -j list WHAT` prints. namespace, user: as apply() has them. Raises SetupFailed, NotSupported."""
+    """Return what `nft -j list WHAT` prints.
+
+    namespace, user: as apply() has them. Raises SetupFailed, NotSupported.
+    """
     objects: list[dict[str, Any]] = json.loads(_run_in(f"list {what}", _JSON, namespace, user))["nftables"]
     return objects
 
 
 def _run_in(script: str, flags: int, namespace: int | None, user: int | None) -> str:
-    """Run it where it belongs: here, or in a thread of its own that moves into the namespace, or in a process that enters both."""
+    """Run the script where it belongs.
+
+    Here, or in a thread of its own that moves into the namespace, or in a process that
+    enters both.
+    """
     if namespace is None:
         return _run(script, flags)
     if user is not None:
@@ -66,7 +78,10 @@ def _run_in(script: str, flags: int, namespace: int | None, user: int | None) ->
 
 
 def run_entered(text: str) -> str:
-    """In the process that has entered the namespaces: the flags on the first line, then the script."""
+    """Run a script in the process that has entered the namespaces.
+
+    text: the flags on the first line, then the script.
+    """
     flags, _, script = text.partition("\n")
     return _run(script, int(flags))
 

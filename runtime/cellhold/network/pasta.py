@@ -1,4 +1,6 @@
-"""pasta(1) of passt: a shell beside it, which is at our end of the gate, ends it when PID 1 has ended.
+"""pasta(1) of passt, and a shell that ends it.
+
+The shell is at our end of the gate, and sees there that PID 1 has ended.
 
 Both are in the container's user namespace, where it may enter the network namespace, and in nothing else of the container's.
 """
@@ -78,6 +80,9 @@ def _ports(protocol: str, ports: tuple[Port, ...]) -> list[str]:
 
 
 def _failure(text: str) -> str:
-    """Return what it says of its failure, without its lines on the system log, which it does not reach."""
+    """Return the last line of its log that is about its failure.
+
+    It writes lines on the system log, which it does not reach, as well.
+    """
     lines = [line for line in text.splitlines() if not line.startswith("Failed to send")]
     return f"{PROGRAM}: {lines[-1]}" if lines else f"{PROGRAM} has ended at once"

@@ -1,4 +1,7 @@
-"""Published ports as people write them: -p [IP:][HOST:]CONTAINER[/udp], with ranges; an address of IPv6 stands in brackets."""
+"""Published ports as people write them: -p [IP:][HOST:]CONTAINER[/udp].
+
+With ranges; an address of IPv6 stands in brackets.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,11 @@ _EXAMPLE = "8080:80, 127.0.0.1:8080:80, 8000-8009:8000-8009, [::]:8080:80, 53:53
 
 
 def parse(text: str) -> list[Port]:
-    """Parse ports. Loopback unless an address is given; host=None where the host's number is left out. Raises InvalidSpec."""
+    """Parse ports.
+
+    Loopback unless an address is given; host=None where the host's number is left out.
+    Raises InvalidSpec.
+    """
     numbers, _, protocol = text.partition("/")
     address, numbers = _address(numbers, text)
     host, colon, container = numbers.rpartition(":")

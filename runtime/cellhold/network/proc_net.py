@@ -1,4 +1,7 @@
-"""What /proc/net says of a network namespace: devices, their traffic, addresses and routes (proc_pid_net(5))."""
+"""Devices, traffic, addresses and routes of a network namespace.
+
+By /proc/net (proc_pid_net(5)).
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ class Traffic(NamedTuple):
 
 
 def traffic(device: str, process: str = "thread-self") -> Traffic:
-    """Read the counters of a device in the network namespace of a process. process: a pid, or "thread-self"."""
+    """Read the counters of a device in the network namespace of a process.
+
+    process: a pid, or "thread-self".
+    """
     with suppress(OSError), open(f"/proc/{process}/net/dev", encoding="ascii") as file:  # it has just ended
         for line in file:
             name, colon, words = line.partition(":")
@@ -50,7 +56,10 @@ def devices() -> set[str]:
 
 
 def addresses() -> list[str]:
-    """Return this host's addresses, but loopback's: what the kernel routes to itself (fib_trie, if_inet6)."""
+    """Return this host's addresses without loopback's.
+
+    Those that the kernel routes to itself (fib_trie, if_inet6).
+    """
     local, address = set(), ""
     with open("/proc/thread-self/net/fib_trie", encoding="ascii") as file:
         for line in file:
@@ -65,7 +74,10 @@ def addresses() -> list[str]:
 
 
 def routes() -> Iterator[tuple[str, Subnet]]:
-    """Iterate over the subnets that this host is connected to, each with its device: all routes but the default one."""
+    """Iterate over the subnets that this host is connected to, with their devices.
+
+    These are all routes but the default one.
+    """
     with open("/proc/thread-self/net/route", encoding="ascii") as file:
         for words in map(str.split, list(file)[1:]):
             if len(words) >= _ROUTE_WORDS and int(words[_FLAGS], 16) & _UP and int(words[_MASK], 16):

@@ -1,4 +1,4 @@
-"""DNS questions as containers put them, read within bounds; and the answers of ours.
+"""DNS questions as containers put them, read within bounds, and our answers.
 
 A question goes out from the host's address. So only what a resolver asks is passed on,
 one name at a time: nothing that changes a zone (RFC 2136) or copies it (RFC 5936), as
@@ -159,7 +159,7 @@ def _bare(number: int, flags: int, code: dns.rcode.Rcode) -> bytes:
 
 
 def addresses(answer: bytes) -> tuple[list[str], int]:
-    """Return the addresses of the name that an answer is about, and the seconds they hold.
+    """Return the addresses that an answer is about, and the seconds they hold.
 
     Aliases are followed from the name on; what else is in the answer does not count.
     """

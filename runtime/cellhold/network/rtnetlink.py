@@ -1,4 +1,6 @@
-"""What the users of rtnetlink (pyroute2) have in common: a thread, its errors, and an address of IPv6.
+"""What all use of rtnetlink (pyroute2) has in common.
+
+A thread, its errors, and an address of IPv6.
 
 pyroute2 is imported when the first container with a network starts, not before. Its sockets
 belong to the network namespace of the thread that opens them, and to no event loop that runs;
@@ -24,7 +26,10 @@ _NO_DAD = 0x02  # IFA_F_NODAD (if_addr.h): an address that nobody else can have 
 
 
 def in_thread(work: Callable[[Any], None]) -> None:
-    """Do the work in a thread of its own, with a connection to this network namespace. Raises SetupFailed."""
+    """Do the work in a thread of its own, connected to this network namespace.
+
+    Raises SetupFailed.
+    """
 
     def run() -> None:
         from pyroute2 import IPRoute  # noqa: PLC0415  # as said above
@@ -46,7 +51,10 @@ def delete(host: Any, *names: str) -> None:
 
 
 def add_ipv6(route: Any, device: int, name: str, address: str) -> None:
-    """Add that address to a device, and the link-local one by which neighbours are asked for (RFC 4861); "" = none at all.
+    """Add an IPv6 address to a device, or switch IPv6 off.
+
+    address: "" = none at all. The link-local one, by which neighbours are asked for
+    (RFC 4861), is added as well.
 
     It takes no other from whoever calls itself a router, and asks nobody whether it is the only one: it is.
     """

@@ -1,4 +1,7 @@
-"""Rates of devices, by token buckets (tc-tbf(8)): what is beyond is delayed, then dropped."""
+"""Rates of devices, by token buckets (tc-tbf(8)).
+
+What is beyond is delayed, then dropped.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ _DETOUR, _INGRESS_HANDLE, _ALL, _ANY_CLASS, _ALL_OF_IT = "ifb-in", 0xFFFF0000, 0
 
 
 def shape_alone(device: str, rates: tuple[int | None, int | None], *, namespace: int, user: int) -> None:
-    """Limit a device that has no other end on a host, in a container's namespaces: bits per second to the container, and from it.
+    """Limit a device that has no other end on this host, in a container's namespaces.
+
+    rates: bits per second to the container, and from it.
 
     Raises SetupFailed.
     """
@@ -26,7 +31,10 @@ def shape_alone(device: str, rates: tuple[int | None, int | None], *, namespace:
 
 
 def run_alone(text: str) -> str:
-    """In the process that has entered the namespaces. What comes is sent by another device first, ifb, which can have a rate."""
+    """Do the work of shape_alone() in the process that has entered the namespaces.
+
+    What arrives is sent through another device first, ifb, which can have a rate.
+    """
     from pyroute2 import IPRoute  # noqa: PLC0415  # as rtnetlink.py says
 
     name, downward, upward = json.loads(text)

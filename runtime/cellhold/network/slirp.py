@@ -1,4 +1,6 @@
-"""slirp4netns(1): it ends when its exit descriptor, our end of the gate, says that PID 1 has ended.
+"""slirp4netns(1), which ends by its exit descriptor.
+
+That is our end of the gate, which says that PID 1 has ended.
 
 Published TCP ports go by forwarding.py, as podman has its own program for them; those of
 UDP, and those of containers with a rate, by slirp4netns.

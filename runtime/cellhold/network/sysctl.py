@@ -10,7 +10,10 @@ _LONGEST = 64
 
 
 def read(path: str) -> str | None:
-    """Return a value; None for one that the kernel does not have. path: below /proc/sys/net."""
+    """Return a value; None for one that the kernel does not have.
+
+    path: below /proc/sys/net.
+    """
     with suppress(FileNotFoundError), open(f"{ROOT}/{path}", encoding="ascii") as file:
         return file.read().strip()
     return None

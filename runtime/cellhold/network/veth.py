@@ -1,4 +1,6 @@
-"""A container's veth pair to a bridge, with its addresses, routes and rates, by rtnetlink (rtnetlink.py).
+"""A container's veth pair to a bridge, with its addresses, routes and rates.
+
+By rtnetlink (rtnetlink.py).
 
 The thread that does it ends in the container's network namespace: the container's end is made right
 there, as to move it takes the kernel 25 ms.
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
 
 
 class VethPair:
-    """A container's connection to a bridge, made by a thread of its own, which prepares at once and goes on with plug()."""
+    """A container's connection to a bridge, made by a thread of its own.
+
+    The thread prepares at once, and goes on with plug().
+    """
 
     def __init__(self, network: Network, lease: Lease, *, rates: tuple[int | None, int | None]) -> None:
         """rates: bits per second to the container, and from it."""

@@ -1,4 +1,7 @@
-"""What Spec.network can say, beside the name of a network: the words of docker's `--network`."""
+"""What Spec.network can say beside the name of a network.
+
+These are the words of docker's `--network`.
+"""
 
 from __future__ import annotations
 

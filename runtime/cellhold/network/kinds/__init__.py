@@ -1,4 +1,6 @@
-"""The kinds of connection that a container can have. network.open() chooses one; each is in a module of its own.
+"""The kinds of network that a container can have, each in a module of its own.
+
+network.open() chooses one.
 
 base.py      what a kind can be asked: NetworkKind
 none.py      no network: the null object

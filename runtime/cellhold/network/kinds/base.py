@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class Connection(NamedTuple):
-    """A container on a network. Bytes and packets of this run; None where it has just ended."""
+    """A container on a network, with the traffic of this run.
+
+    Bytes and packets are None where it has just ended.
+    """
 
     lease: Lease
     network: Network
@@ -37,7 +40,10 @@ class NetworkKind(Protocol):
     """
 
     def __init__(self, word: str, home: Home, *, container: str, name: str, report: Callable[[Step], None]) -> None:
-        """word: Spec.network. container: its id. report: is called with the steps of attach()."""
+        """Keep what it is asked about later.
+
+        word: Spec.network. container: its id. report: is called with the steps of attach().
+        """
 
     @classmethod
     def check(cls, spec: Spec, home: Home) -> None:
@@ -53,7 +59,10 @@ class NetworkKind(Protocol):
         """Return what rootfs.plan() has to know of it. Needs prepare()."""
 
     def descriptors(self) -> AbstractContextManager[tuple[int, ...]]:
-        """Open what the launcher is handed, one descriptor at most, for as long as the start takes."""
+        """Open what the launcher is handed, for as long as the start takes.
+
+        One descriptor at most.
+        """
 
     def attach(self) -> CellholdError | None:
         """Connect the container while its PID 1 comes up, within descriptors().

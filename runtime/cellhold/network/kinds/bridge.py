@@ -1,4 +1,7 @@
-"""Attach a container to a bridge of the host's: reserve an address, then make veth pair and rules while PID 1 mounts; and detach."""
+"""Attach a container to a bridge of the host's, and detach it.
+
+An address is reserved first; veth pair and rules are made while PID 1 mounts.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class BridgeNetwork(LeasedNetwork):
-    """A place on a bridge, with an address, names, published ports and an egress policy."""
+    """A place on a bridge: an address, names, published ports, an egress policy."""
 
     @classmethod
     def missing(cls) -> str | None:
@@ -124,7 +127,10 @@ def check_aliases(network: str, aliases: Sequence[str]) -> None:
 
 
 def enforce(policy: Policy, on: Sequence[tuple[Network, Lease]], namespace: int, *, is_new: bool = False) -> None:
-    """Set the egress rules in a container's namespace. on: its networks. is_new: there are no rules yet. Raises SetupFailed."""
+    """Set the egress rules in a container's namespace.
+
+    on: its networks. is_new: there are no rules yet. Raises SetupFailed.
+    """
     members = [
         egress_rules.Membership(network, network.gateway, lease.address6, link_local(lease.hardware_address)) for network, lease in on
     ]

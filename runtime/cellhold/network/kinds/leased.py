@@ -1,7 +1,8 @@
-"""What the two kinds have in common that give a container an address of its own: a lease, and the gate.
+"""What the kinds have in common that give a container an address of its own.
 
-The gate is a socket pair. PID 1 hands its namespaces out over it and waits there, before
-it gives up its rights, until it has been connected (init/steps/isolation.py).
+A lease, and the gate. The gate is a socket pair. PID 1 hands its namespaces out over it
+and waits there, before it gives up its rights, until it has been connected
+(init/steps/isolation.py).
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ DANGEROUS = frozenset({"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_ADMIN"})  # whoe
 
 
 class LeasedNetwork(ABC):
-    """A network on which the container has a lease while it runs. As kinds.base.NetworkKind.
+    """A network on which the container has a lease while it runs.
+
+    As kinds.base.NetworkKind.
 
     A subclass says which network that is, and how a container is connected to it.
     """
@@ -55,7 +58,7 @@ class LeasedNetwork(ABC):
 
     @classmethod
     def check(cls, spec: Spec, home: Home) -> None:
-        """Raise for a network or program that is not there, and for rights that undo the egress policy."""
+        """Raise for a missing network or program, and for rights that undo the policy."""
         policy = egress.parse(spec.egress)
         cls._check(spec, policy, home)
         if policy.is_limited and spec.capabilities is not None and (dangerous := sorted(DANGEROUS & spec.capabilities)):
@@ -83,7 +86,10 @@ class LeasedNetwork(ABC):
             yield (theirs.fileno(),)
 
     def attach(self) -> CellholdError | None:
-        """Reserve an address, connect the container and open the gate; return the error, which closes the gate."""
+        """Reserve an address, connect the container and open the gate.
+
+        Returns the error, after closing the gate.
+        """
         assert self._gate is not None  # noqa: S101  # for mypy: called within descriptors()
         gate, theirs = self._gate
         theirs.close()  # PID 1 has its own: when that ends, ours tells
@@ -139,7 +145,11 @@ class LeasedNetwork(ABC):
         ]
 
     def refused(self) -> list[egress.Refused]:
-        """Return what the policy has refused; nothing where it refuses nobody. Raises NotAllowed where it does not run."""
+        """Return what the policy has refused.
+
+        Nothing where it refuses nobody. Raises NotAllowed where the container does not
+        run.
+        """
         with namespaces.running(self._container, self._home) as at:
             return egress_rules.read_refused(at.namespace, at.user) if egress.parse(at.lease.policy).is_limited else []
 
@@ -163,7 +173,10 @@ class LeasedNetwork(ABC):
             leases.rename(self._container, name, self._home)
 
     def _reserve(self, *, is_raw: bool = False, address: str | None = None) -> Lease:
-        """Take an address and the ports. Raises InvalidSpec (a port that is taken), NotAllowed (no address left)."""
+        """Take an address and the ports.
+
+        Raises InvalidSpec (a port that is taken), NotAllowed (no address left).
+        """
         spec = self._spec
         with self._home.networks_locked():
             leases.release(self._container, self._home)  # of a run whose end nobody saw
@@ -198,11 +211,14 @@ class LeasedNetwork(ABC):
 
     @abstractmethod
     def _connect(self, gate: socket.socket) -> None:
-        """Connect the namespace that comes through the gate, and open the gate. Raises SetupFailed, NotSupported."""
+        """Connect the namespace that comes through the gate, and open the gate.
+
+        Raises SetupFailed, NotSupported.
+        """
 
     @abstractmethod
     def _describe(self) -> Iterator[str]:
-        """Iterate over what _connect() has asked the kernel, as rtnetlink(7) and nft(8) name it."""
+        """Iterate over what _connect() has asked the kernel, by rtnetlink(7) and nft(8)."""
 
     @abstractmethod
     def _as_seen(self, network: Network) -> Network:
@@ -219,7 +235,10 @@ class LeasedNetwork(ABC):
     @classmethod
     @abstractmethod
     def _settle(cls, container: str, left: Sequence[Network], home: Home) -> None:
-        """Remove what the container leaves elsewhere. left: the networks that it was on. The caller has the lock."""
+        """Remove what the container leaves elsewhere.
+
+        left: the networks that it was on. The caller has the lock.
+        """
 
     @classmethod
     @abstractmethod

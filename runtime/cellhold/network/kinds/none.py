@@ -1,4 +1,4 @@
-"""No network: the container has a network namespace of its own with nothing but loopback in it."""
+"""No network: a network namespace with nothing but loopback in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class NoNetwork:
-    """The null object: nothing to find, to hand over or to connect. As kinds.base.NetworkKind."""
+    """The null object: nothing to find, to hand over or to connect.
+
+    As kinds.base.NetworkKind.
+    """
 
     def __init__(self, word: str, home: Home, *, container: str, name: str, report: Callable[[Step], None]) -> None:  # noqa: ARG002
         """Keep what the errors say."""

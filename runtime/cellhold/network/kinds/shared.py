@@ -1,4 +1,6 @@
-"""A network that is not the container's own: this host's (network=host), or that of a running container (network=container:NAME).
+"""A network that is not the container's own.
+
+This host's (network=host), or that of a running container (network=container:NAME).
 
 Nothing is connected and nothing is limited: the program is in the other's namespace, with
 fewer rights over it than the other has.
@@ -29,7 +31,10 @@ _RESOLVER, _HOSTS = "/etc/resolv.conf", "/etc/hosts"
 
 
 class SharedNetwork(NoNetwork):
-    """Another's network namespace. The container has no address there, so all else is as without a network."""
+    """Another's network namespace.
+
+    The container has no address there, so all else is as without a network.
+    """
 
     def __init__(self, word: str, home: Home, *, container: str, name: str, report: Callable[[Step], None]) -> None:
         """Nothing is looked up yet."""
@@ -40,12 +45,12 @@ class SharedNetwork(NoNetwork):
 
     @classmethod
     def check(cls, spec: Spec, home: Home) -> None:
-        """Raise ContainerNotFound, NotAllowed for one that does not run, NotSupported without root."""
+        """Raise ContainerNotFound, NotAllowed (it does not run), NotSupported (no root)."""
         if spec.network != HOST:
             _running(spec, home)
 
     def prepare(self, spec: Spec) -> None:
-        """Find the other container, and the files by which names are found there. Raises as check()."""
+        """Find the other container, and how names are found there. Raises as check()."""
         self._other = None if spec.network == HOST else _running(spec, self._home)
         resolver, known_hosts = None, ""
         if self._other is None:

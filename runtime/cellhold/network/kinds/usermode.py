@@ -1,4 +1,6 @@
-"""A network without root: a TCP/IP stack in a process of the user's, one for each container: slirp4netns(1) or pasta(1).
+"""A network without root: slirp4netns(1) or pasta(1).
+
+Each container has a TCP/IP stack of its own, in a process of the user's.
 
 Containers are apart from each other, and have no names: each has a host of its own, which is the process. It ends with the container's
 PID 1, whoever was killed: our end of the gate tells it, whose other end PID 1 keeps open.
@@ -35,7 +37,10 @@ _HOST, _NAMES, _GUEST = 2, 3, 100  # addresses in the subnet of the process's ow
 
 
 def missing(program: str = BRIDGE) -> str | None:
-    """Return why there is no network without root here, or not by that program; None where there is one."""
+    """Return why there is no network without root here; None where there is one.
+
+    program: by which; bridge = by any.
+    """
     wanted = tuple(PROGRAMS) if program == BRIDGE else (program,)
     if not any(map(shutil.which, wanted)):
         return f"this host has no {' and no '.join(wanted)}"
@@ -49,12 +54,15 @@ def missing(program: str = BRIDGE) -> str | None:
 
 
 def choose_program(network: str) -> str:
-    """Return the program that a network's word means, else the first that the host has."""
+    """Return the program that the word means, else the first that the host has."""
     return network if network in PROGRAMS else next(filter(shutil.which, PROGRAMS), slirp.PROGRAM)
 
 
 class UserModeNetwork(LeasedNetwork):
-    """A place behind a process of the container's own, with published ports and an egress policy, but no names."""
+    """A place behind a process of the container's own.
+
+    It has published ports and an egress policy, but no names.
+    """
 
     @classmethod
     def missing(cls) -> str | None:
@@ -125,7 +133,10 @@ class UserModeNetwork(LeasedNetwork):
 
     @classmethod
     def _settle(cls, container: str, left: Sequence[Network], home: Home) -> None:  # noqa: ARG003  # nothing is anybody else's
-        """Remove the program's files, which its sandbox keeps from that; it has ended with PID 1."""
+        """Remove the program's files, as its sandbox keeps it from that.
+
+        It has ended with PID 1.
+        """
         for name in (slirp.SOCKET, *pasta.FILES):
             (home.container(container) / name).unlink(missing_ok=True)
 
@@ -138,7 +149,7 @@ class UserModeNetwork(LeasedNetwork):
 
 
 def _check_kind(spec: Spec, policy: egress.Policy) -> None:
-    """Raise NotSupported for what there is not without root, and where there is no network at all."""
+    """Raise NotSupported for what needs root, and where there is no network at all."""
     is_one_of_these = spec.network in (BRIDGE, *PROGRAMS)
     if is_one_of_these and (why := missing(spec.network)) is not None:
         raise NotSupported(
@@ -157,7 +168,7 @@ def _check_kind(spec: Spec, policy: egress.Policy) -> None:
 
 
 def _check_policy(policy: egress.Policy) -> None:
-    """Raise NotSupported for one with names: nobody here sees what they are answered with."""
+    """Raise NotSupported for names: nobody here sees what they are answered with."""
     if any(policy.names()):
         raise NotSupported(
             f"cannot use egress={policy} without root: names are let in by a network's name server", hint="addresses, or run as root"
