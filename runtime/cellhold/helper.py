@@ -3,7 +3,7 @@
 Whoever starts us may stand in a directory that a notebook writes to (a Jupyter kernel does), and have tokens in its
 environment. So a helper starts in `/`, with an environment of what is named here, in a session of its own, and a Python
 finds modules where this one has them and nowhere else: not where we stand, nor where PYTHON* variables point. It ends with
-us, however we end (lifeline.py). Its memory and its time may be bounded. ARCHITECTURE.md, "Helper processes", lists them all,
+us, however we end (lifeline.py). Its memory and its time may be bounded. docs/architecture/processes.md lists them all,
 with those that cannot begin here.
 
 Not its business: what runs in a container (init/steps/program.py), and what a process of ours does once it runs.

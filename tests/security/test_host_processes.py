@@ -75,8 +75,8 @@ def _starts(path: Path) -> Iterator[str]:
 
 
 def _table() -> dict[str, str]:
-    """The rows of ARCHITECTURE.md's "Helper processes": module -> how it starts some."""
-    text = (ROOT / "ARCHITECTURE.md").read_text().partition("\n## Helper processes\n")[2].partition("\n## ")[0]
+    """The rows of docs/architecture/processes.md: module -> how it starts some."""
+    text = (ROOT / "docs/architecture/processes.md").read_text()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")]
     return {row[0].strip("`"): row[2] for row in rows}
 
