@@ -19,7 +19,7 @@ from cellhold import cgroups
 from cellhold.container import launcher as launch
 from cellhold.container.container import Container
 from cellhold.container.recovery import sweep
-from cellhold.init.launcher import received
+from cellhold.init.launcher import receive
 from cellhold.spec.limits import Limits
 from cellhold.spec.outcome import Why
 from cellhold.store.home import open_home
@@ -223,7 +223,7 @@ def test_a_caller_that_ends_with_something_unread_has_ended_like_others() -> Non
     with ours:
         ours.send(b"started")
         callers.close()
-        assert received(ours) == (b"", [])  # the launcher clears up after it; the kernel's answer is ECONNRESET
+        assert receive(ours) == (b"", [])  # the launcher clears up after it; the kernel's answer is ECONNRESET
 
 
 def test_ten_processes_at_once_do_not_disturb_each_other(busybox_root: Path) -> None:

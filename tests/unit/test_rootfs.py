@@ -207,7 +207,7 @@ def test_nothing_that_a_spec_shows_of_the_host_is_mounted_by_its_path(tmp_path: 
         by_descriptor = [os.stat(tree["held"]) for tree in made["trees"] if tree["held"] >= 0]
         shown = (tmp_path / "image", tmp_path / "file", tmp_path, *((Path("/dev/null"),) if values else ()))
         assert {status.st_ino for status in by_descriptor} == {path.stat().st_ino for path in shown}
-        assert prepare.held(made) == sorted(tree["held"] for tree in made["trees"] if tree["held"] >= 0)
+        assert prepare.list_held(made) == sorted(tree["held"] for tree in made["trees"] if tree["held"] >= 0)
 
 
 @pytest.mark.parametrize("kind", ["bind", "overlay", "volume"])

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold import helper
 from cellhold.errors import InvalidSpec, SetupFailed
-from cellhold.init.prepare import MOST_DESCRIPTORS, OWN, held
+from cellhold.init.prepare import MOST_DESCRIPTORS, OWN, list_held
 from cellhold.init.steps.launch import Request
 from cellhold.linux.pidfd import pidfd_send_signal
 from cellhold.store import subids
@@ -177,7 +177,7 @@ def launch(  # noqa: PLR0913  # what is handed over
     plan_fd = os.memfd_create("plan")
     try:
         os.write(plan_fd, marshal.dumps(dict(plan)))
-        shown = held(plan)
+        held = list_held(plan)
         has_network = plan["network"] != OWN
         request = Request(
             plan=plan_fd,
@@ -187,11 +187,11 @@ def launch(  # noqa: PLR0913  # what is handed over
             network=stdio[-1] if has_network else -1,
             group=join.into,
             stdio=stdio[:-1] if has_network else stdio,
-            trees=shown,
+            trees=held,
             tasks=join.tasks,
         )
         message, fds = request.encode()
-        _check_room(len(shown), of=len(fds))
+        _check_room(len(held), of=len(fds))
         if by is not None:
             socket.send_fds(by, [message], fds)
             return Channel(ours)

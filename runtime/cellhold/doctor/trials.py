@@ -119,8 +119,8 @@ def _fuse_overlay(program: str, lower: str, upper: str, work: str) -> None:
     try:
         os.unlink("file", dir_fd=made.mount)
     finally:
-        made.let_go()
-        made.bury()
+        made.close()
+        made.reap()
 
 
 def idmap(directory: str) -> None:

@@ -21,7 +21,7 @@ _BELOW = mount.RESOLVE_BENEATH | mount.RESOLVE_NO_SYMLINKS
 _EMPTY = "covered"  # a file of the staging tmpfs
 
 
-class Place:
+class OpenedMount:
     """Descriptors of a mount and of the fixed directories in it, by path."""
 
     def __init__(self, root: int) -> None:
@@ -53,21 +53,21 @@ def cover_bind(root: int, wanted: Covers, *, has_other_users: bool) -> None:
     has_other_users: somebody in here may look where its root may not: at a directory of a user without an id in here, whose
     group, or an entry of whose list (acl(5)), has one. What cannot be covered then is refused.
     """
-    place = Place(root)
+    opened = OpenedMount(root)
     try:
         for fixed in wanted["fixed"]:
-            fd = found(place, fixed["path"])
+            fd = open_fixed(opened, fixed["path"])
             if fd < 0:
                 refuse(fixed["path"], has_other_users=has_other_users)
                 continue
             try:
                 check(fd, fixed["identity"], fixed["path"])
-                place.keep(fixed["path"], pinned(fd, read_only=fixed["read_only"]))
+                opened.keep(fixed["path"], pin(fd, read_only=fixed["read_only"]))
             finally:
                 os.close(fd)
-        hide(place, wanted["hidden"], has_other_users=has_other_users)
+        hide(opened, wanted["hidden"], has_other_users=has_other_users)
     finally:
-        place.close()
+        opened.close()
 
 
 def cover_overlay(root: int, lower: int, wanted: Covers) -> None:
@@ -76,33 +76,33 @@ def cover_overlay(root: int, lower: int, wanted: Covers) -> None:
     An overlay shows a directory by a number of its own: what it lies over is looked at before and after.
     """
     check_all(lower, wanted)
-    place = Place(root)
+    opened = OpenedMount(root)
     try:
         for fixed in wanted["fixed"]:
-            if (fd := found(place, fixed["path"])) >= 0:
-                place.keep(fixed["path"], fd)
-        hide(place, wanted["hidden"], has_other_users=False)  # an overlay looks at what it lies over as we do, whoever asks
+            if (fd := open_fixed(opened, fixed["path"])) >= 0:
+                opened.keep(fixed["path"], fd)
+        hide(opened, wanted["hidden"], has_other_users=False)  # an overlay looks at what it lies over as we do, whoever asks
     finally:
-        place.close()
+        opened.close()
     check_all(lower, wanted)
 
 
 def check_all(root: int, wanted: Covers) -> None:
     """Raise OSError unless each fixed directory below `root` is that very one."""
-    place = Place(root)
+    opened = OpenedMount(root)
     try:
         for fixed in wanted["fixed"]:
-            if (fd := found(place, fixed["path"])) >= 0:
-                place.keep(fixed["path"], fd)
+            if (fd := open_fixed(opened, fixed["path"])) >= 0:
+                opened.keep(fixed["path"], fd)
                 check(fd, fixed["identity"], fixed["path"])
     finally:
-        place.close()
+        opened.close()
 
 
-def found(place: Place, path: str) -> int:
+def open_fixed(opened: OpenedMount, path: str) -> int:
     """The fixed directory at a path; -1 where nobody in here may look. Raises OSError."""
     try:
-        return place.open(path)
+        return opened.open(path)
     except PermissionError:
         return -1
     except OSError as error:
@@ -122,7 +122,7 @@ def check(fd: int, identity: tuple[int, int], path: str) -> None:
         raise OSError(_ESTALE, f"{path} is another directory than it was a moment ago")
 
 
-def pinned(fd: int, *, read_only: bool) -> int:
+def pin(fd: int, *, read_only: bool) -> int:
     """Mount a directory on itself, with all that is mounted in it; the descriptor of that."""
     clone = mount.open_tree(fd, "", mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | mount.AT_RECURSIVE)
     try:
@@ -135,11 +135,11 @@ def pinned(fd: int, *, read_only: bool) -> int:
     return clone
 
 
-def hide(place: Place, paths: list[str], *, has_other_users: bool) -> None:
+def hide(opened: OpenedMount, paths: list[str], *, has_other_users: bool) -> None:
     """Cover each; what is not there, or is out of reach, needs no cover, and a link leads nowhere in here."""
     for path in paths:
         try:
-            fd = place.open(path)
+            fd = opened.open(path)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except PermissionError:

@@ -32,11 +32,11 @@ class Served:
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)
 
-    def let_go(self) -> None:
-        """Close the mount: it lives on where it was attached, or ends."""
+    def close(self) -> None:
+        """Close the mount; it lives on where it was attached, or ends."""
         os.close(self.mount)
 
-    def bury(self) -> None:
+    def reap(self) -> None:
         """Reap the process, which has ended or ends now."""
         pidfd_send_signal(self.pidfd, _SIGKILL)
         os.waitpid(self.pid, 0)
@@ -64,7 +64,7 @@ def overlay(program: str, *, lowers: Sequence[str | int], upper: str, work: str,
         made = mount.new_filesystem("fuse", options, attributes=mount.MOUNT_ATTR_NODEV, source=PROGRAM)
         try:
             for directory in (*lowers, upper, work):
-                opened.append(_opened(directory))  # noqa: PERF401  # what is open already is closed when the next one fails
+                opened.append(_open_directory(directory))  # noqa: PERF401  # what is open already is closed when the next one fails
             first = max(opened) + 1  # of the program's own: no descriptor is written over before it was handed over
             numbers = [f"/proc/self/fd/{first + place}" for place in range(1, len(opened))]
             words = f"lowerdir={':'.join(numbers[:-2])},upperdir={numbers[-2]},workdir={numbers[-1]}{',volatile' if volatile else ''}"
@@ -80,5 +80,5 @@ def overlay(program: str, *, lowers: Sequence[str | int], upper: str, work: str,
             os.close(fd)
 
 
-def _opened(directory: str | int) -> int:
+def _open_directory(directory: str | int) -> int:
     return os.dup(directory) if isinstance(directory, int) else os.open(directory, _DIRECTORY)

@@ -65,10 +65,10 @@ class Watched:
 
     def fail(self, step: str, reason: Exception) -> None:
         """Send the caller the name of the step that failed, and why."""
-        self.tell("failed", step, *format_failure(reason))
+        self.send("failed", step, *format_failure(reason))
 
-    def tell(self, *message: Any, fds: tuple[int, ...] = ()) -> None:
-        """Send the caller a tuple; a caller that is gone is noticed elsewhere."""
+    def send(self, *message: Any, fds: tuple[int, ...] = ()) -> None:
+        """Send the caller a tuple; that a caller is gone is noticed elsewhere."""
         ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))] if fds else []
         try:
             self.channel.sendmsg([marshal.dumps(message)], ancillary, _socket.MSG_DONTWAIT)
@@ -77,7 +77,7 @@ class Watched:
 
 
 class Launcher:
-    """The loop: requests, reports, ends, deadlines."""
+    """The loop: requests, reports, exits, deadlines."""
 
     def __init__(self, control: _socket.socket, host: Privileged) -> None:
         """Serve the requests that come on `control`; what they need of the host, `host` prepares."""
@@ -87,32 +87,32 @@ class Launcher:
         self.poll.register(control, select.POLLIN)
         self.watched: dict[int, Watched] = {}  # by every descriptor that is polled for it
         self.serving: dict[int, Served] = {}  # overlays' processes by pidfd
-        self.let_go = False  # whether the caller has closed a channel to one that ran, as it does when it dies
+        self.caller_closed = False  # whether the caller has closed a channel to one that ran, as it does when it dies
         self.left: bool | None = None  # once there is nothing more to serve: whether there was something to sweep up
 
     def serve(self) -> bool:
         """Work until the caller closes its end, then kill what is left; True if there was something left to sweep up."""
         while self.left is None:
-            for fd, events in self.poll.poll(self.patience()):
+            for fd, events in self.poll.poll(self.poll_timeout()):
                 if fd == self.control.fileno():
                     if not self.request():
                         self.left = self.end_all()
                         break
                 elif watched := self.watched.get(fd):
-                    self.look(watched, fd)
+                    self.dispatch(watched, fd)
                 elif served := self.serving.pop(fd, None):
                     self.poll.unregister(fd)
-                    served.bury()
+                    served.reap()
                 else:
-                    self.attend(fd, events)
+                    self.dispatch_other(fd, events)
             self.enforce_deadlines()
         return self.left
 
-    def attend(self, fd: int, events: int) -> None:
-        """Something else that is polled for is ready: nothing else is, here."""
+    def dispatch_other(self, fd: int, events: int) -> None:
+        """Serve another descriptor that is ready; the launcher polls for none, the monitor does."""
 
-    def patience(self) -> float | None:
-        """Milliseconds until the next deadline."""
+    def poll_timeout(self) -> float | None:
+        """Return the milliseconds until the next deadline; None where there is none."""
         deadlines = [watched.deadline for watched in self.watched.values() if watched.deadline is not None]
         return min(max((min(deadlines) - time.monotonic()) * 1000, 0) + 1, _LONGEST_POLL) if deadlines else None
 
@@ -121,12 +121,12 @@ class Launcher:
         for watched in set(self.watched.values()):
             if watched.deadline is not None and watched.deadline <= time.monotonic():
                 watched.deadline = None
-                watched.tell("timeout")
+                watched.send("timeout")
                 pidfd_send_signal(watched.pidfd, _SIGKILL)
 
     def request(self) -> bool:
         """Take one request; return False when the caller has gone."""
-        message, fds = received(self.control)
+        message, fds = receive(self.control)
         if not message:
             return False
         if not fds:  # there was no room for more descriptors; the caller sees its channel close
@@ -136,7 +136,7 @@ class Launcher:
         overlays: list[Served] = []
         try:
             plan: Plan = marshal.loads(os.pread(request.plan, os.fstat(request.plan).st_size, 0))  # noqa: S302  # from our own caller
-            prepare.take_over(plan, request.trees)
+            prepare.adopt_held(plan, request.trees)
             request.storage = self.host.writable(plan, request.storage)
             overlays = self.host.overlays(plan)
             self.launch(plan, request, channel, [served.mount for served in overlays])
@@ -145,7 +145,7 @@ class Launcher:
         finally:
             request.close_used()
             for served in overlays:
-                served.let_go()
+                served.close()
                 self.serving[served.pidfd] = served
                 self.poll.register(served.pidfd, select.POLLIN)
         return True
@@ -154,7 +154,7 @@ class Launcher:
         """Tell the caller why there is no container, and close what it would have kept."""
         refused = Watched(-1, -1, channel, channel, lock)
         refused.fail(CLONE.name, reason)
-        refused.tell("ended", 125, 0)
+        refused.send("ended", 125, 0)
         channel.close()
         os.close(lock)
 
@@ -183,27 +183,27 @@ class Launcher:
             watched.fail(_PREPARE, failure)
             pidfd_send_signal(launch.pidfd, _SIGKILL)
 
-    def look(self, watched: Watched, fd: int) -> None:
-        """Something happened to a container: a report, its end, or its caller has closed the channel."""
+    def dispatch(self, watched: Watched, fd: int) -> None:
+        """Serve a descriptor of a container: a report, its exit, or its caller's channel."""
         if fd == watched.report.fileno():
-            self.hear(watched)
+            self.read_reports(watched)
         elif fd == watched.pidfd:
-            self.hear(watched)
-            self.bury(watched)
-        elif fd == watched.channel.fileno() and not self.pass_on(watched, watched.channel):
-            self.forget(fd)
-            self.let_go = True
+            self.read_reports(watched)
+            self.reap(watched)
+        elif fd == watched.channel.fileno() and not self.forward_request(watched, watched.channel):
+            self.unwatch(fd)
+            self.caller_closed = True
             pidfd_send_signal(watched.pidfd, _SIGKILL)
 
-    def pass_on(self, watched: Watched, channel: _socket.socket) -> bool:
-        """Hand what was asked on the channel on to PID 1 (pid1.py); False if the channel was closed."""
-        words, fds = received(channel)
+    def forward_request(self, watched: Watched, channel: _socket.socket) -> bool:
+        """Forward a request on the channel to PID 1 (pid1.py); return False if it was closed."""
+        words, fds = receive(channel)
         if fds:
-            self.ask(watched, fds)
+            self.forward(watched, fds)
         return bool(words)
 
-    def ask(self, watched: Watched, fds: list[int]) -> None:
-        """Hand PID 1 descriptors, which are closed here."""
+    def forward(self, watched: Watched, fds: list[int]) -> None:
+        """Send PID 1 descriptors, which are closed here."""
         try:
             prepare.send_descriptors(watched.report, fds, flags=_socket.MSG_DONTWAIT)  # a frozen PID 1 holds nobody up
         except OSError:  # it is just ending, or does not keep up: who asked sees that nobody has the other ends
@@ -212,59 +212,62 @@ class Launcher:
             for fd in fds:
                 os.close(fd)
 
-    def hear(self, watched: Watched) -> None:
-        """Pass reports of PID 1 on."""
+    def read_reports(self, watched: Watched) -> None:
+        """Forward the reports of PID 1 to the caller."""
         while True:
             try:
-                told, fds = received(watched.report, _socket.MSG_DONTWAIT)
+                message, fds = receive(watched.report, _socket.MSG_DONTWAIT)
             except OSError:
                 return
-            words = told.decode(errors="replace").split("\t")
+            words = message.decode(errors="replace").split("\t")
             if words[0] == "ready":
                 timings = watched.timings + [parse_timing(word) for word in words[1:]]
-                watched.tell("started", watched.pid, timings, fds=(watched.pidfd, *fds))
-                self.began(fds)
+                watched.send("started", watched.pid, timings, fds=(watched.pidfd, *fds))
+                self.program_started(fds)
                 if watched.seconds is not None:
                     watched.deadline = time.monotonic() + watched.seconds
             elif words[0] == "handed":
-                watched.tell("handed", fds=tuple(fds))
+                watched.send("handed", fds=tuple(fds))
                 for fd in fds:
                     os.close(fd)
             elif words[0] == "failed":
-                watched.tell("failed", words[1], int(words[2]), words[3])
+                watched.send("failed", words[1], int(words[2]), words[3])
             elif words[0] == "notrun":
-                watched.tell("notrun", int(words[1]), words[2])
+                watched.send("notrun", int(words[1]), words[2])
             elif words[0] == "exited":
                 watched.ended = (int(words[1]), int(words[2]))
             else:
-                self.forget(watched.report.fileno())
+                self.unwatch(watched.report.fileno())
                 return
 
-    def began(self, terminal: list[int]) -> None:
-        """The program is exec'd; the other end of its terminal is the caller's by now."""
+    def program_started(self, terminal: list[int]) -> None:
+        """Close the other end of its terminal: the program is exec'd, the caller has that end."""
         for fd in terminal:
             os.close(fd)
 
-    def bury(self, watched: Watched) -> None:
-        """Reap PID 1 and tell the end: what it reported, or the signal that ended it first."""
+    def reap(self, watched: Watched) -> None:
+        """Reap PID 1 and send the exit: what it reported, or the signal that ended it first."""
         _pid, status = os.waitpid(watched.pid, 0)
         code = os.waitstatus_to_exitcode(status)
         watched.ended = watched.ended or ((_SIGNALED - code, -code) if code < 0 else (code, 0))
-        watched.tell("ended", *watched.ended)
+        watched.send("ended", *watched.ended)
         for fd in (watched.report.fileno(), watched.pidfd, watched.channel.fileno()):
-            self.forget(fd)
+            self.unwatch(fd)
         watched.report.close()
         watched.channel.close()
         os.close(watched.pidfd)
         os.close(watched.lock)
 
-    def forget(self, fd: int) -> None:
-        """Poll a descriptor no more."""
+    def unwatch(self, fd: int) -> None:
+        """Stop polling a descriptor."""
         if self.watched.pop(fd, None) is not None:
             self.poll.unregister(fd)
 
     def end_all(self) -> bool:
-        """Kill every container and wait for it; False if there was none, and none was let go of before."""
+        """Kill every container and wait for it.
+
+        Return False if there was none, and no caller has closed a channel before.
+        """
         left = set(self.watched.values())
         for watched in left:
             pidfd_send_signal(watched.pidfd, _SIGKILL)
@@ -272,12 +275,15 @@ class Launcher:
             os.waitpid(watched.pid, 0)
             os.close(watched.lock)
         for served in self.serving.values():
-            served.bury()
-        return bool(left) or self.let_go
+            served.reap()
+        return bool(left) or self.caller_closed
 
 
-def received(channel: _socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:
-    """The next message and its descriptors; none of them where there was not room for all, neither where the other end is gone."""
+def receive(channel: _socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:
+    """Receive the next message and its descriptors.
+
+    There are none where not all had room, or the other end is gone.
+    """
     try:
         words, ancillary, flags, _address = channel.recvmsg(
             16384, _socket.CMSG_SPACE(MOST_DESCRIPTORS * _INT), _socket.MSG_CMSG_CLOEXEC | flags
@@ -333,7 +339,7 @@ def parse_timing(word: str) -> tuple[str, float, float]:
 
 
 def is_dying(pid: int) -> bool:
-    """Whether it is on its way out (proc_pid_stat(5)).
+    """Whether a process is exiting (proc_pid_stat(5)).
 
     It closes its descriptors one by one then: first the socket, by which we hear of it, and later the locks of its containers.
     """

@@ -99,32 +99,32 @@ class Monitor(launcher.Launcher):
         self.is_let_go = True
         return True
 
-    def look(self, watched: Watched, fd: int) -> None:
+    def dispatch(self, watched: Watched, fd: int) -> None:
         """As the launcher; but what the starter does with its channel is of no interest once it has let go."""
         if fd == watched.channel.fileno() and self.is_let_go:
-            self.forget(fd)
+            self.unwatch(fd)
         else:
-            super().look(watched, fd)
+            super().dispatch(watched, fd)
 
-    def began(self, terminal: list[int]) -> None:
+    def program_started(self, terminal: list[int]) -> None:
         """The program runs: its terminal, if it has one, is read here."""
         self.has_begun = True
         if self.check is not None:
-            self.health = Health(self.check, self.ask_one, lambda text: write(self.directory, _HEALTH, text))
+            self.health = Health(self.check, self.forward_to_container, lambda text: write(self.directory, _HEALTH, text))
         for fd in terminal:
             self.stdin = fd
             self.outputs[fd] = STDOUT
             self.poll.register(fd, select.POLLIN)
 
-    def ask_one(self, fds: list[int]) -> None:
+    def forward_to_container(self, fds: list[int]) -> None:
         """Hand PID 1 of the one container descriptors, which are closed here."""
         if self.one is not None:
-            self.ask(self.one, fds)
+            self.forward(self.one, fds)
 
-    def bury(self, watched: Watched) -> None:
+    def reap(self, watched: Watched) -> None:
         """It has ended: what is left is what it has said."""
         late = watched.seconds is not None and watched.deadline is None
-        super().bury(watched)
+        super().reap(watched)
         if self.has_begun:
             self.end = (*(watched.ended or (0, 0)), int(late))
             try:
@@ -134,11 +134,11 @@ class Monitor(launcher.Launcher):
         self.over = time.monotonic()
         self.finish()
 
-    def patience(self) -> float | None:
+    def poll_timeout(self) -> float | None:
         """Milliseconds until something has to be done without being told."""
         if self.over is not None:
             return 1000 * _LAST_SECONDS
-        others = super().patience()
+        others = super().poll_timeout()
         if self.health is None:
             return others
         mine = max((self.health.due - time.monotonic()) * 1000, 0) + 1
@@ -149,12 +149,12 @@ class Monitor(launcher.Launcher):
         super().enforce_deadlines()
         if self.health is not None and self.over is None and time.monotonic() >= self.health.due:
             for fd in self.health.descriptors():
-                self.silence(fd)
+                self.unregister(fd)
             for fd in self.health.act():
                 self.poll.register(fd, select.POLLIN)
         if self.over is not None and time.monotonic() > self.over + _LAST_SECONDS:
             for fd in tuple(self.waiting):
-                self.dismiss(fd)
+                self.drop_client(fd)
             self.finish()
 
     def finish(self) -> None:
@@ -162,26 +162,26 @@ class Monitor(launcher.Launcher):
         if self.over is not None and not (self.has_begun and (self.outputs or self.waiting)):
             self.left = self.has_begun
 
-    def attend(self, fd: int, events: int) -> None:
+    def dispatch_other(self, fd: int, events: int) -> None:
         """A client that comes, one that asks, takes or goes, or a piece of output."""
         if fd == self.listening.fileno():
-            self.welcome()
+            self.accept_client()
         elif fd in self.clients:
             if fd in self.waiting:
-                self.give(fd, self.waiting.pop(fd))
-                self.hold_up()
+                self.send_output(fd, self.waiting.pop(fd))
+                self.throttle()
             elif events & ~select.POLLOUT:
-                self.hear_client(fd)
+                self.read_client(fd)
         elif self.health is not None and self.health.is_mine(fd):
             known = self.health.descriptors()
             if not self.health.hear(fd):
                 for one in [fd] if self.health.is_mine(fd) else known:
-                    self.silence(one)
+                    self.unregister(one)
         elif fd in self.outputs and not self.waiting:
-            self.copy(fd)
+            self.read_output(fd)
         self.finish()
 
-    def welcome(self) -> None:
+    def accept_client(self) -> None:
         """A new client; nobody else than our own user gets as far as this socket."""
         fd, _address = self.listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001  # accept() is the other half's, that costs an import of enum
         client = _socket.socket(fileno=fd)
@@ -190,39 +190,39 @@ class Monitor(launcher.Launcher):
             if idle is None:
                 client.close()
                 return
-            self.dismiss(idle)  # who asks something is done at once: this one says nothing
+            self.drop_client(idle)  # who asks something is done at once: this one says nothing
         self.clients[client.fileno()] = client
         self.poll.register(client, select.POLLIN)
 
-    def hear_client(self, fd: int) -> None:
+    def read_client(self, fd: int) -> None:
         """It wants to see the output, or something from PID 1, or is gone."""
         client = self.clients[fd]
         try:
-            words, fds = launcher.received(client, _socket.MSG_DONTWAIT)
+            words, fds = launcher.receive(client, _socket.MSG_DONTWAIT)
         except BlockingIOError:  # the event was of one that had this number before
             return
         except OSError:
             words, fds = b"", []
         if not words:
-            self.dismiss(fd)
+            self.drop_client(fd)
         elif words in (ATTACH, ATTACH_ONCE):
-            self.greet(fd)
+            self.attach_client(fd)
             if words == ATTACH_ONCE and self.stdin >= 0 and self.stdin not in self.outputs:
                 os.close(self.stdin)
                 self.stdin = -1
         elif self.one is not None and fds:
-            self.ask(self.one, fds)
+            self.forward(self.one, fds)
 
-    def greet(self, fd: int) -> None:
+    def attach_client(self, fd: int) -> None:
         """Answer who attaches; a client that asks on and on without reading is turned away."""
         try:
             prepare.send_descriptors(self.clients[fd], [self.stdin] if self.stdin >= 0 else [], GREETING, _socket.MSG_DONTWAIT)
         except OSError:
-            self.dismiss(fd)
+            self.drop_client(fd)
         else:
             self.attached.add(fd)
 
-    def copy(self, fd: int) -> None:
+    def read_output(self, fd: int) -> None:
         """Take a piece of output, write it down, and pass it on to the clients."""
         try:
             piece = os.read(fd, _PIECE)
@@ -236,10 +236,10 @@ class Monitor(launcher.Launcher):
             return
         self.log.write(self.outputs[fd], piece)
         for client in tuple(self.attached):
-            self.give(client, bytes([self.outputs[fd]]) + piece)
-        self.hold_up()
+            self.send_output(client, bytes([self.outputs[fd]]) + piece)
+        self.throttle()
 
-    def give(self, fd: int, message: bytes) -> None:
+    def send_output(self, fd: int, message: bytes) -> None:
         """Send a client a piece; what it has no room for waits."""
         try:
             self.clients[fd].send(message, _socket.MSG_DONTWAIT)
@@ -247,11 +247,11 @@ class Monitor(launcher.Launcher):
             self.waiting[fd] = message
             self.poll.modify(fd, select.POLLOUT)
         except OSError:
-            self.dismiss(fd)
+            self.drop_client(fd)
         else:
             self.poll.modify(fd, select.POLLIN)
 
-    def hold_up(self) -> None:
+    def throttle(self) -> None:
         """Read output only while nobody waits for room."""
         if self.is_held_up != bool(self.waiting):
             self.is_held_up = bool(self.waiting)
@@ -261,20 +261,20 @@ class Monitor(launcher.Launcher):
                 else:
                     self.poll.register(fd, select.POLLIN)
 
-    def silence(self, fd: int) -> None:
+    def unregister(self, fd: int) -> None:
         """Poll it no more, if it was."""
         try:
             self.poll.unregister(fd)
         except KeyError:
             return
 
-    def dismiss(self, fd: int) -> None:
+    def drop_client(self, fd: int) -> None:
         """A client is gone."""
         self.poll.unregister(fd)
         self.waiting.pop(fd, None)
         self.attached.discard(fd)
         self.clients.pop(fd).close()
-        self.hold_up()
+        self.throttle()
 
 
 def blank(directory: str, name: str, size: int) -> int:
@@ -310,7 +310,7 @@ def main(ids: tuple[Rows, Rows, tuple[str, str] | None] | None) -> NoReturn:
     if os.fork():  # the starter waits for this one; who stays is nobody's child
         os._exit(0)
     control = _socket.socket(fileno=3)
-    words, fds = launcher.received(control)
+    words, fds = launcher.receive(control)
     if not words:
         os._exit(0)
     kept = marshal.loads(words)  # noqa: S302  # from our own starter

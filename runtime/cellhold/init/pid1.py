@@ -63,25 +63,25 @@ def main(setup: ContainerSetup, report: _socket.socket, stdio: list[int]) -> NoR
         else:
             timings.append((program.EXEC.name, started, time.monotonic() - started))
             if setup.handed:
-                tell(report, "handed", *setup.handed)
-            tell(report, "\t".join(["ready", *(f"{name}:{start:.6f}:{seconds:.6f}" for name, start, seconds in timings)]), master)
+                send_report(report, "handed", *setup.handed)
+            send_report(report, "\t".join(["ready", *(f"{name}:{start:.6f}:{seconds:.6f}" for name, start, seconds in timings)]), master)
             for fd in stdio:
                 os.close(fd)
-            status = Watch(setup.plan, pid, report).until_the_end()
+            status = Watch(setup.plan, pid, report).run()
     except StepFailed as failed:
-        tell_failure(report, failed.step, failed.reason)
+        send_failure(report, failed.step, failed.reason)
     except BaseException as error:  # noqa: BLE001  # the border: whatever it is, it must be told and must not return
-        tell_failure(report, "init", error)
+        send_failure(report, "init", error)
     os._exit(status)
 
 
-def tell_failure(report: _socket.socket, step: str, error: BaseException) -> None:
+def send_failure(report: _socket.socket, step: str, error: BaseException) -> None:
     """Send the step's name and the reason."""
     number, text = format_failure(error)
     report.send(f"failed\t{step}\t{number}\t{text}"[:4096].encode())
 
 
-def tell(report: _socket.socket, words: str, *wanted: int) -> None:
+def send_report(report: _socket.socket, words: str, *wanted: int) -> None:
     """Send a report, and the descriptors, which are closed; -1 is none."""
     fds = [fd for fd in wanted if fd >= 0]
     ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))] if fds else []
@@ -95,20 +95,20 @@ def start(plan: Plan, stdio: list[int]) -> tuple[int, bytes, int]:
 
     Gives its pid, those words, and the other end of its terminal, -1 without one.
     """
-    master, slave = terminal.opened(*plan["terminal"]) if plan["terminal"] else (-1, -1)
-    told, tell = os.pipe2(os.O_CLOEXEC)
+    master, slave = terminal.open_pair(*plan["terminal"]) if plan["terminal"] else (-1, -1)
+    reading, writing = os.pipe2(os.O_CLOEXEC)
     gc.freeze()
     pid = os.fork()
     if pid == 0:
-        os.close(told)
-        run(plan, tell, stdio if slave < 0 else [slave] * 3)
-    os.close(tell)
+        os.close(reading)
+        run_program(plan, writing, stdio if slave < 0 else [slave] * 3)
+    os.close(writing)
     if slave >= 0:
         os.close(slave)
     words = b""
-    while part := os.read(told, 4096):
+    while part := os.read(reading, 4096):
         words += part
-    os.close(told)
+    os.close(reading)
     if words:
         os.waitpid(pid, 0)
         if master >= 0:
@@ -117,10 +117,12 @@ def start(plan: Plan, stdio: list[int]) -> tuple[int, bytes, int]:
     return pid, words, master
 
 
-def run(plan: Plan, tell: int, stdio: list[int]) -> NoReturn:
-    """The child: become the program; what fails before or at the exec is written to `tell`."""
+def run_program(plan: Plan, failure: int, stdio: list[int]) -> NoReturn:
+    """The child: become the program; what fails before or at the exec is written to `failure`."""
     stage = "program.prepare"
-    tell, *stdio = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, len(stdio)) for fd in (tell, *stdio))  # none has a number that another gets
+    failure, *stdio = (
+        fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, len(stdio)) for fd in (failure, *stdio)
+    )  # none has a number that another gets
     try:
         for number in (_SIGPIPE, _SIGXFSZ):  # Python ignores these two, and an ignored signal stays so over exec
             _signal.signal(number, _signal.SIG_DFL)
@@ -139,11 +141,11 @@ def run(plan: Plan, tell: int, stdio: list[int]) -> NoReturn:
             text = f"failed\t{stage}\t{error.errno}\t{error.strerror}{f': {error.filename}' if error.filename else ''}"
     except BaseException as error:  # noqa: BLE001  # the border before exec
         text = f"failed\t{stage}\t0\t{error}"
-    os.write(tell, text[:4096].encode(errors="replace"))
+    os.write(failure, text[:4096].encode(errors="replace"))
     os._exit(127)
 
 
-def carrying(plan: Plan, stdio: list[int]) -> int:
+def start_file_transfer(plan: Plan, stdio: list[int]) -> int:
     """Fork a process of ours that copies files; it stays as closed to others as PID 1 is."""
     pid = os.fork()
     if pid == 0:
@@ -167,36 +169,36 @@ class Watch:
         self.poll.register(self.signals, select.POLLIN)
         self.poll.register(report, select.POLLIN)
 
-    def until_the_end(self) -> int:
+    def run(self) -> int:
         """Reap and forward until the program ends or the launcher is gone; the status to exit with."""
         while True:
             for fd, _events in self.poll.poll():
                 if fd == self.report.fileno():
-                    if not self.asked():
+                    if not self.start_requested():
                         return 128 + _SIGKILL
                 elif fd != self.signals:
-                    self.obey(fd)
-                elif (code := self.signalled()) is not None:
+                    self.forward_signal(fd)
+                elif (code := self.read_signal()) is not None:
                     status = code if code >= 0 else 128 - code
                     self.report.send(f"exited\t{status}\t{max(-code, 0)}".encode())
                     return status
 
-    def signalled(self) -> int | None:
+    def read_signal(self) -> int | None:
         """Take a signal; the program's exit code (negative: a signal) once it has ended."""
         number, code, value = unpack_from(_SIGINFO_WORDS, os.read(self.signals, _SIGINFO_SIZE))
         if number != _SIGCHLD:
             if self.program_pid != _NOBODY:
                 (os.killpg if (code, value) == (SI_QUEUE, TO_GROUP) else os.kill)(self.program_pid, number)
             return None
-        ended = reaped()
+        ended = reap_all()
         for pid in self.entered.keys() & ended.keys():
             channel = self.entered.pop(pid)
-            self.silence(channel.fileno())
-            send(channel, f"exited\t{ended[pid] if ended[pid] >= 0 else 128 - ended[pid]}\t{max(-ended[pid], 0)}".encode())
+            self.unregister(channel.fileno())
+            send_if_open(channel, f"exited\t{ended[pid] if ended[pid] >= 0 else 128 - ended[pid]}\t{max(-ended[pid], 0)}".encode())
             channel.close()
         return ended.get(self.program_pid)
 
-    def asked(self) -> bool:
+    def start_requested(self) -> bool:
         """Start what the launcher passes on; False once the launcher is gone."""
         words, ancillary, _flags, _address = self.report.recvmsg(16, _socket.CMSG_SPACE(64 * 4), _socket.MSG_CMSG_CLOEXEC)
         fds = [fd for _level, _kind, data in ancillary for fd in unpack(f"{len(data) // 4}i", data)]
@@ -207,22 +209,22 @@ class Watch:
         try:
             plan: Plan = {**self.plan, **marshal.loads(os.pread(wanted, os.fstat(wanted).st_size, 0))}  # noqa: S302  # from our own caller
             plan["env"] = {**self.plan["env"], **plan["env"]}
-            pid, failure, master = start(plan, stdio) if "carry" not in plan else (carrying(plan, stdio), b"", -1)
+            pid, failure, master = start(plan, stdio) if "carry" not in plan else (start_file_transfer(plan, stdio), b"", -1)
             if failure:
                 channel.send(failure)
                 channel.close()
             else:
                 self.entered[pid] = channel
                 self.poll.register(channel, select.POLLIN)
-                tell(channel, "ready", master)
+                send_report(channel, "ready", master)
         except Exception as error:  # noqa: BLE001  # who asked is told; the container goes on
-            send(channel, f"failed\tprogram.enter\t0\t{error}"[:4096].encode(errors="replace"))
+            send_if_open(channel, f"failed\tprogram.enter\t0\t{error}"[:4096].encode(errors="replace"))
         finally:
             for fd in (wanted, *stdio):
                 os.close(fd)
         return True
 
-    def obey(self, fd: int) -> None:
+    def forward_signal(self, fd: int) -> None:
         """Pass a signal on to the process that the channel is of, unless it has just ended; who asked for it may also be gone."""
         for pid, channel in self.entered.items():
             if channel.fileno() == fd:
@@ -235,9 +237,9 @@ class Watch:
                 if number:
                     os.kill(pid, number[0])
                 else:
-                    self.silence(fd)
+                    self.unregister(fd)
 
-    def silence(self, fd: int) -> None:
+    def unregister(self, fd: int) -> None:
         """Poll it no more."""
         try:
             self.poll.unregister(fd)
@@ -245,7 +247,7 @@ class Watch:
             return
 
 
-def send(channel: _socket.socket, words: bytes) -> None:
+def send_if_open(channel: _socket.socket, words: bytes) -> None:
     """Send it if somebody is there."""
     try:
         channel.send(words, _socket.MSG_DONTWAIT)
@@ -253,7 +255,7 @@ def send(channel: _socket.socket, words: bytes) -> None:
         return
 
 
-def reaped() -> dict[int, int]:
+def reap_all() -> dict[int, int]:
     """Collect every ended child: exit codes (negative: a signal) by pid."""
     ended: dict[int, int] = {}
     while True:

@@ -53,7 +53,7 @@ class Privileged:
 
     def ids(self, plan: Plan, pid: int, stdio: list[int]) -> None:
         """Give the clone its ids, and its root the pipes that it gets as standard streams."""
-        own_stdio(stdio, plan["id_base"])
+        chown_stdio(stdio, plan["id_base"])
         row = f"0 {plan['id_base']} {plan['id_count']}"
         map_ids(pid, row, row)
 
@@ -85,7 +85,7 @@ class Privileged:
 
     def dev(self, plan: Plan, pid: int) -> int:
         """What becomes the clone's /dev: everybody's, or one of its own if it has devices of the host."""
-        return shifted(make_dev(plan["devices"]) if plan["devices"] else another_dev(self._dev), pid, recursive=False)
+        return shift_ids(make_dev(plan["devices"]) if plan["devices"] else clone_dev(self._dev), pid, recursive=False)
 
 
 def map_ids(pid: int, uids: str, gids: str) -> None:
@@ -98,21 +98,21 @@ def map_ids(pid: int, uids: str, gids: str) -> None:
             os.close(fd)
 
 
-def own_stdio(stdio: list[int], owner: int) -> None:
+def chown_stdio(stdio: list[int], owner: int) -> None:
     """Give pipes to the container's root, so that /dev/stdout can be opened again inside (as docker does)."""
     for fd in stdio:
         if os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:"):  # a named one belongs to the host
             os.fchown(fd, owner, owner)
 
 
-def held(plan: Plan) -> list[int]:
+def list_held(plan: Plan) -> list[int]:
     """The descriptors of its trees, each once, in the order in which they are handed over."""
     return sorted({wanted["held"] for wanted in plan["trees"]} - {-1})
 
 
-def take_over(plan: Plan, fds: list[int]) -> None:
+def adopt_held(plan: Plan, fds: list[int]) -> None:
     """Let a plan that has come from another process name the descriptors that have come with it."""
-    ours = dict(zip(held(plan), fds, strict=True))
+    ours = dict(zip(list_held(plan), fds, strict=True))
     for wanted in plan["trees"]:
         wanted["held"] = ours.get(wanted["held"], -1)
 
@@ -123,7 +123,7 @@ def tree(wanted: Tree, pid: int) -> int:
     fd = clone(wanted["held"], flags) if wanted["held"] >= 0 else mount.open_tree(mount.AT_FDCWD, wanted["path"], flags)
     try:
         mount.mount_setattr(fd, attr_set=wanted["attributes"], propagation=mount.MS_PRIVATE, recursive=wanted["recursive"])
-        return shifted(fd, pid, recursive=wanted["recursive"]) if wanted["idmap"] else fd
+        return shift_ids(fd, pid, recursive=wanted["recursive"]) if wanted["idmap"] else fd
     except OSError:
         os.close(fd)
         raise
@@ -138,14 +138,14 @@ def clone(opened: int, flags: int) -> int:
     except OSError as error:
         if error.errno != _EINVAL:
             raise
-    here = found_again(opened)  # whoever opened it lives in another mount namespace (open_tree(2), EINVAL)
+    here = reopen(opened)  # whoever opened it lives in another mount namespace (open_tree(2), EINVAL)
     try:
         return mount.open_tree(here, "", flags)
     finally:
         os.close(here)
 
 
-def found_again(opened: int) -> int:
+def reopen(opened: int) -> int:
     """The same file by a descriptor of our own mount namespace.
 
     It is looked for where it is now (proc_pid_fd(5)), and what is found is compared: as it is the descriptor that was
@@ -162,7 +162,7 @@ def found_again(opened: int) -> int:
     raise OSError(_ESTALE, f"{path} is another file now: it was moved, replaced or mounted over")
 
 
-def shifted(fd: int, pid: int, *, recursive: bool) -> int:
+def shift_ids(fd: int, pid: int, *, recursive: bool) -> int:
     """The same mount with the ids of the clone's user namespace: 0 on disk is its root (mount_setattr(2) MOUNT_ATTR_IDMAP).
 
     A file system that cannot do it (9p, older network file systems) is shown as it is: readable where everybody may read.
@@ -193,14 +193,14 @@ def make_dev(more: list[Node] | tuple[()] = ()) -> int:
         os.mknod(name, 0o666 | stat.S_IFCHR, os.makedev(major, minor), dir_fd=fd)
         os.chmod(name, 0o666, dir_fd=fd)  # noqa: S103  # as everywhere: /dev/null is for all
     for node in more:
-        place_for(node["path"], fd)
+        make_parents(node["path"], fd)
         os.mknod(node["path"], node["mode"], node["device"], dir_fd=fd)
         os.chmod(node["path"], stat.S_IMODE(node["mode"]), dir_fd=fd)
     furnish_dev(fd)
     return fd
 
 
-def place_for(path: str, dev: int) -> None:
+def make_parents(path: str, dev: int) -> None:
     """Make the directories that a path below /dev needs."""
     above = ""
     for part in path.split("/")[:-1]:
@@ -220,7 +220,7 @@ def furnish_dev(fd: int) -> None:
     mount.mount_setattr(fd, attr_set=mount.MOUNT_ATTR_RDONLY)
 
 
-def another_dev(dev: int) -> int:
+def clone_dev(dev: int) -> int:
     """A mount of its own of the tmpfs of make_dev(); another tmpfs before Linux 6.15, which clones no detached mount (EINVAL)."""
     try:
         return mount.open_tree(dev, "")

@@ -69,8 +69,8 @@ class Rootless(prepare.Privileged):
                 made.append(self._overlay(program, trees, upper=f"{pair}/upper", work=f"{pair}/work", volatile=plan["volatile"]))
         except OSError:
             for one in made:
-                one.let_go()
-                one.bury()
+                one.close()
+                one.reap()
             raise
         return made
 
@@ -90,7 +90,7 @@ class Rootless(prepare.Privileged):
         lowers: list[str | int] = []
         try:
             for tree in trees:
-                lowers.append(tree["path"] if tree["held"] < 0 else prepare.found_again(tree["held"]))  # noqa: PERF401  # as above
+                lowers.append(tree["path"] if tree["held"] < 0 else prepare.reopen(tree["held"]))  # noqa: PERF401  # as above
             return fuse.overlay(program, lowers=lowers, upper=upper, work=work, volatile=volatile)
         finally:
             for lower in lowers:
@@ -127,7 +127,7 @@ class Rootless(prepare.Privileged):
         """A tmpfs with an empty file for each device; the plan binds the host's nodes over them, as nobody but root makes any."""
         fd = mount.new_filesystem("tmpfs", {"mode": "755", "size": "64k"}, attributes=mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NOEXEC)
         for name in (*prepare.DEVICES, *(node["path"] for node in plan["devices"])):
-            prepare.place_for(name, fd)
+            prepare.make_parents(name, fd)
             os.mknod(name, 0o666, dir_fd=fd)
         prepare.furnish_dev(fd)
         return fd
@@ -155,15 +155,15 @@ def enter(uids: Rows, gids: Rows, helpers: tuple[str, str] | None) -> None:
     helpers: newuidmap and newgidmap, set-user-id programs that write a map with subordinate ids; None where the only id is our own.
     The helpers run outside: in the new namespace no set-user-id bit of the host's root counts. So a child is forked first.
     """
-    told, tell = os.pipe()
+    reading, writing = os.pipe()
     ready, go = os.pipe()
     child = os.fork() if helpers is not None else -1
     if child == 0:
         os.close(go)
         if not os.read(ready, 1):
             os._exit(1)
-        _map_by_helpers(os.getppid(), helpers or ("", ""), (uids, gids), tell)
-    os.close(tell)
+        _map_by_helpers(os.getppid(), helpers or ("", ""), (uids, gids), writing)
+    os.close(writing)
     try:
         process.unshare(process.CLONE_NEWUSER | process.CLONE_NEWNS)
         os.write(go, b"1")
@@ -172,18 +172,18 @@ def enter(uids: Rows, gids: Rows, helpers: tuple[str, str] | None) -> None:
         os.close(go)
     if child > 0:
         words = b""
-        while part := os.read(told, 4096):
+        while part := os.read(reading, 4096):
             words += part
         _pid, status = os.waitpid(child, 0)
         if status:
             raise OSError(_EPERM, words.decode(errors="replace").strip() or "newuidmap failed")
     else:
         _map_own(uids, gids)
-    os.close(told)
+    os.close(reading)
 
 
-def _map_by_helpers(pid: int, helpers: tuple[str, str], rows: tuple[Rows, Rows], tell: int) -> NoReturn:
-    os.dup2(tell, 2)
+def _map_by_helpers(pid: int, helpers: tuple[str, str], rows: tuple[Rows, Rows], writing: int) -> NoReturn:
+    os.dup2(writing, 2)
     for helper, table in zip(helpers, rows, strict=True):
         words = [str(number) for row in table for number in row]
         status = os.spawnve(os.P_WAIT, helper, [helper, str(pid), *words], {})

@@ -9,7 +9,7 @@ from struct import pack
 _TIOCSPTLCK, _TIOCGPTPEER, _TIOCSWINSZ, _TIOCSCTTY = 0x40045431, 0x5441, 0x5414, 0x540E  # ioctl_tty(2)
 
 
-def opened(rows: int, columns: int) -> tuple[int, int]:
+def open_pair(rows: int, columns: int) -> tuple[int, int]:
     """Both ends of a new one: what people type into and read from, and what the program gets."""
     master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     try:

@@ -35,7 +35,7 @@ class Request:
     lock: the container's, held as long as it lives. storage: of the writable layer.
     network: the gate that PID 1 is connected through, or the namespace that it shares, as
     plan["network"] says. group: a v2 cgroup to clone into. stdio: what become the
-    program's 0, 1, 2 and so on. trees: what prepare.held() lists. tasks: files of v1
+    program's 0, 1, 2 and so on. trees: what prepare.list_held() lists. tasks: files of v1
     groups.
     """
 
