@@ -76,7 +76,7 @@ def test_on_the_default_network_nobody_takes_an_alias(beyond: Upstream) -> None:
         assert made.returncode == 0, made.stderr
         try:
             refused = command("network", "connect", "--alias", "python.org", "bridge", "late")
-            assert (refused.returncode, "aliases are for networks of your own" in refused.stderr) == (125, True), refused
+            assert (refused.returncode, "aliases are for networks of your own" in refused.stderr) == (1, True), refused
             assert ask(asker.pid, "python.org").texts == [PUBLIC]
             assert "python.org" in beyond.names()
         finally:
