@@ -12,9 +12,10 @@ import pytest
 import cellhold_kernel
 import grants
 from cellhold.errors import InvalidSpec, NotAllowed
-from cellhold_kernel.gate import build_flags, granted, metadata, request, run_flags
+from cellhold.spec.fields import BY_KEY
+from cellhold_kernel.gate import build_flags, ceilings, granted, metadata, request, run_flags
 from cellhold_kernel.gate.authorize import RULES, authorize
-from cellhold_kernel.gate.request import BuildRequest, PullRequest, Request, RunRequest
+from cellhold_kernel.gate.request import BuildRequest, ContainerRequest, PullRequest, Request, RunRequest
 from cellhold_kernel.magics import dockerfile, run
 from cellhold_kernel.settings import settings as config
 from cellhold_kernel.settings.policy import Policy
@@ -196,6 +197,21 @@ def test_a_build_takes_nothing_of_this_machines_environment(flag: str, monkeypat
 
 def test_each_row_says_why() -> None:
     assert all(row.why for table in (run_flags.FLAGS, build_flags.FLAGS) for row in table.values())
+
+
+def test_a_limit_that_takes_from_others_is_a_cells_up_to_its_default_and_the_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory stands for it here: nobody is to have more than 64 MiB of it as a matter of course."""
+    row = BY_KEY["memory"]._replace(default=64 << 20, above_default="it takes memory from everybody else on this machine")
+    monkeypatch.setattr(ceilings, "BY_KEY", {**BY_KEY, "memory": row})
+
+    def asked(text: str, trust: Trust, rules: Policy) -> int | None:
+        return authorize(ContainerRequest(words={"memory": text}), trust, rules).spec.limits.memory_bytes
+
+    assert asked("64m", Trust.CELL, Policy()) == 64 << 20
+    assert asked("65m", Trust.HOST, Policy()) == 65 << 20
+    assert asked("65m", Trust.CELL, Policy(limits={"memory": "1g"})) == 65 << 20
+    with pytest.raises(NotAllowed, match="cannot use memory=65m: above 64 MiB it takes memory from everybody else on this machine"):
+        asked("65m", Trust.CELL, Policy())
 
 
 # ---------------------------------------------------------------------------------------------------- metadata

@@ -12,28 +12,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import InvalidSpec, NotAllowed
-from cellhold.spec import units
+from cellhold.spec.fields import BY_KEY
 from cellhold.spec.limits import Limits
-from cellhold_kernel.settings.settings import KEYS, UNLIMITED, CellLimits, Kind, understood
+from cellhold_kernel.settings.settings import KEYS, UNLIMITED, CellLimits, Kind, Trust, understood
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from cellhold_kernel.gate.request import Held
     from cellhold_kernel.settings.policy import Policy
     from cellhold_kernel.settings.settings import Said
 
-NET_RATES = frozenset({"net-ingress", "net-egress"})
-_WITHOUT = frozenset({"cpuset", "memory-guard"})  # of these there is no more and no less
-_SUMMED: dict[str, Callable[[Any], str]] = {  # what adds up over containers, and how it is shown
-    "memory": units.size,
-    "memory-swap": units.size,
-    "cpus": lambda value: f"{value:g}",
-    "pids": str,
-    "disk": units.size,
-    "net-ingress": units.rate,
-    "net-egress": units.rate,
-}
+_GUARD = "memory-guard"  # of which there is no more and no less
 
 
 class Ceilings:
@@ -83,13 +73,24 @@ class Ceilings:
                 values[key] = self._rest(key, values[key])
             elif values[key] > self._left(key):
                 raise self._above_together(key, said[key].text)
+        self._check_shares(values, said)
         is_alone = "memory" in said and "memory-swap" not in said  # memory counts there, too
         if "memory-swap" in self._values and is_alone and values["memory"] > self._left("memory-swap"):
             raise self._above_together("memory-swap", said["memory"].text, asked="memory")
 
+    def _check_shares(self, values: Mapping[str, Any], said: Mapping[str, Said]) -> None:
+        """Raise NotAllowed for more than the default of what others would have less of, where no ceiling allows it."""
+        for key, field in BY_KEY.items():
+            is_the_notebooks = key in said and said[key].trust < Trust.HOST and key not in self._values
+            if field.above_default and is_the_notebooks and values[key] is not None and values[key] > field.default:
+                raise NotAllowed(
+                    f"cannot use {key}={said[key].text}: above {field.format(field.default)} {field.above_default}",
+                    hint=f"at most {field.format(field.default)}; a ceiling {key} in {self._policy.path} allows more",
+                )
+
     def _left(self, key: str) -> Any:
         """What may be had of it still; less than nothing where a ceiling was lowered."""
-        return self._values[key] - (self._used(key) if key in _SUMMED else 0)
+        return self._values[key] - (self._used(key) if _is_summed(key) else 0)
 
     def _rest(self, key: str, default: Any) -> Any:
         """What a container gets for which nobody has said it, at most `default`. Raises NotAllowed where nothing is left."""
@@ -99,7 +100,7 @@ class Ceilings:
         if key == "cpus":  # a ceiling above this host's processors is no request for them
             left = min(left, float(os.cpu_count() or left))
         value = left if default is None else min(default, left)
-        if self._beside and key in _SUMMED and not _is_possible(key, value):
+        if self._beside and _is_summed(key) and not _is_possible(key, value):
             raise NotAllowed(
                 f"cannot make another container: {self._have(key)}, {self._ceiling(key)} leaves no more",
                 hint=self._hint(key),
@@ -121,7 +122,7 @@ class Ceilings:
 
     def _have(self, key: str) -> str:
         used = self._used(key)
-        amount = f"{key} {_SUMMED[key](used)}" if math.isfinite(used) else f"no limit of {key}"
+        amount = f"{key} {BY_KEY[key].format(used)}" if math.isfinite(used) else f"no limit of {key}"
         verb = "has" if len(self._beside) == 1 else "have"
         return f"{self._names()} {verb} {amount}"
 
@@ -141,15 +142,27 @@ class Ceilings:
 
 
 def built_in(key: str) -> Any:
-    """What a limit is when nobody says anything."""
-    return getattr(Limits() if KEYS[key].kind is Kind.LIMIT else CellLimits(), KEYS[key].field)
+    """Return what a limit is when nobody says anything."""
+    return BY_KEY[key].default if key in BY_KEY else getattr(CellLimits(), KEYS[key].field)
+
+
+def _is_summed(key: str) -> bool:
+    """Return whether it adds up over a notebook's containers."""
+    return key in BY_KEY and BY_KEY[key].is_summed
+
+
+def _has_ceiling(key: str) -> bool:
+    """Return whether there can be more or less of it."""
+    if key in BY_KEY:
+        return BY_KEY[key].is_amount
+    return key in KEYS and KEYS[key].kind is Kind.CELL and key != _GUARD
 
 
 def _texts(policy: Policy) -> dict[str, str]:
     """Key -> text. Swap is memory too: where only one of them is said, it is the other's as well."""
     texts = {key: text for key, text in policy.limits.items() if text != UNLIMITED}
     for key in texts:
-        if key not in KEYS or KEYS[key].kind not in (Kind.LIMIT, Kind.CELL) or key in _WITHOUT:
+        if not _has_ceiling(key):
             raise InvalidSpec(
                 f"cannot use the policy {policy.path}: there is no ceiling {key}",
                 hint="no container is made until it is right",
@@ -162,9 +175,9 @@ def _texts(policy: Policy) -> dict[str, str]:
 
 def _of(key: str, held: Held) -> Any:
     """What a container has of it."""
-    if (key in NET_RATES and not held.has_network) or not (held.is_alive or key == "disk"):
+    if (BY_KEY[key].needs_network and not held.has_network) or not (held.is_alive or key == "disk"):
         return 0
-    value = getattr(held.limits, KEYS[key].field)
+    value = BY_KEY[key].value(held.limits)
     if key == "memory-swap" and value is None:
         value = held.limits.memory_bytes
     return math.inf if value is None or value < 0 else value
@@ -173,7 +186,7 @@ def _of(key: str, held: Held) -> Any:
 def _is_possible(key: str, value: Any) -> bool:
     try:
         if math.isfinite(value):
-            replace(Limits(), **{KEYS[key].field: value})
+            replace(Limits(), **{BY_KEY[key].name: value})
     except InvalidSpec:
         return False
     return math.isfinite(value)

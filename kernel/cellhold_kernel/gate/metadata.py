@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cellhold.cgroups.processors import ranges
 from cellhold.errors import NotAllowed
 from cellhold.network import NONE
+from cellhold.spec.fields import BY_KEY
 from cellhold_kernel.gate.ceilings import built_in
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.policy import EGRESSES
@@ -114,19 +115,12 @@ MAY: dict[str, Callable[[Any, Any], bool]] = {
     "image": _always,  # one that is here: what has to be fetched is refused by PullRequest
     "kernel": _always,
     "hostname": _always,
-    "memory": _is_lower,
-    "memory-swap": _is_lower,
-    "cpus": _is_lower,
+    **{key: _is_lower for key, field in BY_KEY.items() if field.is_amount},
     "cpuset": _is_part,
-    "pids": _is_lower,
-    "disk": _is_lower,
-    "time": _is_lower,
     "cell-time": _is_lower,
     "output": _is_lower,
     "message": _is_lower,
     "memory-guard": _guards_more,
-    "net-ingress": _is_lower,
-    "net-egress": _is_lower,
     "network": lambda value, base: value in (NONE, base),
     "ports": _are_fewer,
     "egress": _is_narrower,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cellhold.errors import NotAllowed
 from cellhold.network import NONE, is_own
+from cellhold.spec.fields import BY_KEY
 from cellhold.spec.spec import LOOPBACK, shares_network
 from cellhold_kernel.settings.policy import EGRESSES
 from cellhold_kernel.settings.settings import Trust
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from cellhold.spec.spec import Port
     from cellhold_kernel.settings.policy import Policy
 
-ITS_KEYS = ("ports", "egress", "net-ingress", "net-egress")  # that mean nothing without one of its own
+ITS_KEYS = ("ports", "egress", *(key for key, field in BY_KEY.items() if field.needs_network))  # that mean nothing without one of its own
 _EGRESS = "internet"  # of a notebook that has a network and says no more
 _PORTS_MOST = 256
 _FIRST_PORT = 1024  # those below are root's, whom no cell is (ip_unprivileged_port_start of ip-sysctl)

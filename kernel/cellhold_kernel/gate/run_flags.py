@@ -1,7 +1,8 @@
 """The flags of `cellhold run` that a cell has with %%run, one row each; what has no row is not to be had.
 
 A flag that `cellhold run` gets later is refused here until somebody gives it a row. A row says why
-a stranger's cell may have it.
+a stranger's cell may have it. A limit's row is in cellhold.spec.fields: a cell has its flag where a
+notebook has a key for it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellhold.errors import InvalidSpec
+from cellhold.spec.fields import BY_KEY, FIELDS
 from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
@@ -65,15 +67,11 @@ def _listed(limits: list[str]) -> None:
 
 
 FLAGS: dict[str, Flag] = {  # by argparse's names
-    "memory": Flag("a limit, within its ceiling", "memory"),
-    "memory_swap": Flag("a limit, within its ceiling", "memory-swap"),
-    "cpus": Flag("a limit, within its ceiling", "cpus"),
-    "cpuset_cpus": Flag("fewer processors than there are", "cpuset"),
-    "pids_limit": Flag("a limit, within its ceiling", "pids"),
-    "disk": Flag("a limit, within its ceiling", "disk"),
-    "time": Flag("a limit, within its ceiling", "time"),
-    "net_ingress": Flag("a limit, within its ceiling", "net-ingress"),
-    "net_egress": Flag("a limit, within its ceiling", "net-egress"),
+    **{
+        flag.dest: Flag("a limit, within its ceiling" if field.is_amount else "a part of what there is", field.key)
+        for field in BY_KEY.values()
+        for flag in field.flags
+    },
     "network": Flag("one of the policy's", "network"),
     "egress": Flag("within its ceiling", "egress"),
     "storage": Flag("memory, where that is limited", "storage"),
@@ -111,6 +109,7 @@ FLAGS: dict[str, Flag] = {  # by argparse's names
 }
 
 REFUSED = {  # of the flags that docker users know, why not; those of which there is no more to say are not here
+    **{flag.name: field.withheld for field in FIELDS if field.withheld for flag in field.flags},
     "--bundle": "a cell cannot name directories of the host",
     "--rootfs": "a cell cannot name directories of the host",
     "--cidfile": "a cell cannot name files of the host",
@@ -120,15 +119,9 @@ REFUSED = {  # of the flags that docker users know, why not; those of which ther
     "--cgroup-parent": "the container's limits are in its own group",
     "--cgroupns": "it has one of its own",
     "--device": "a cell cannot use the host's devices",
-    "--device-read-bps": "a cell cannot name the host's devices",
-    "--device-write-bps": "a cell cannot name the host's devices",
-    "--device-read-iops": "a cell cannot name the host's devices",
-    "--device-write-iops": "a cell cannot name the host's devices",
     "--gpus": "a cell cannot use the host's devices",
-    "--memory-reservation": "it takes memory from everybody else on this machine",
     "--oom-kill-disable": "a memory limit that kills nothing stops everything",
     "--oom-score-adj": "it has others killed in its place",
-    "--cpu-shares": "it takes processors from everybody else on this machine",
     "--cpu-rt-runtime": "it takes processors from everybody else on this machine",
     "--privileged": "there is no container without walls",
     "--security-opt": "the filter of system calls and no_new_privs are always on",

@@ -10,8 +10,10 @@ from cellhold.cli import options
 from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.linux.capabilities import DEFAULT
 from cellhold.network.words import BRIDGE
+from cellhold.spec.fields import BY_KEY
 from cellhold_kernel.gate import containers, mounts, networks, run_flags
 from cellhold_kernel.gate.granted import GrantedRun
+from cellhold_kernel.settings.settings import UNLIMITED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,8 +79,9 @@ def _words(request: RunRequest) -> dict[str, str]:
     """The flags that are the notebook's own keys."""
     rows = ((run_flags.FLAGS[name].key, str(value)) for name, value in request.flags.items())
     words = {key: text for key, text in rows if key is not None}
-    if words.get("pids") == "-1":  # docker's word
-        words["pids"] = "none"
+    for key in words.keys() & BY_KEY.keys():
+        if BY_KEY[key].words.get(words[key], words[key]) is None:  # docker's word for no limit
+            words[key] = UNLIMITED
     return {**words, "image": request.image, "mount": "none"}
 
 

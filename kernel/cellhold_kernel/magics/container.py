@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cellhold.errors import CellholdError
 from cellhold.network import NONE
 from cellhold.spec import units
+from cellhold.spec.fields import BY_KEY
 from cellhold_kernel.magics.table import bundle
 from cellhold_kernel.protocol.text import escape
 
@@ -49,13 +50,10 @@ def table(session: Session) -> Iterable[tuple[str, str]]:
     yield "image", escape(spec.image)
     if spec.hostname:
         yield "hostname", escape(spec.hostname)
-    yield "memory", _of(used.get("memory"), units.size(limits.memory_bytes) if limits.memory_bytes else None)
-    yield "cpus", f"{limits.cpus:g}" if limits.cpus else "no limit"
-    if limits.cpuset:
-        yield "cpuset", limits.cpuset
-    yield "pids", _of(used.get("pids"), str(limits.pids) if limits.pids else None)
-    yield "disk", units.size(limits.disk_bytes) if limits.disk_bytes else "no limit"
-    yield "time", units.duration(limits.seconds) if limits.seconds else "no limit"
+    for key, field in BY_KEY.items():
+        text = field.text(limits)
+        if text or field.is_listed:
+            yield key, _of(used.get(key), text)
     yield "network", spec.network if spec.network == NONE else f"{spec.network}, egress {escape(str(spec.egress))}; %network tells more"
     yield "storage", spec.storage
     for mount in spec.mounts:

@@ -5,25 +5,33 @@ What cannot be changed while it runs (the disk, the wall time, everything that i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold.errors import CellholdError, NotAllowed, NotSupported
 from cellhold.spec import units
+from cellhold.spec.fields import BY_KEY
 from cellhold_kernel.magics.table import bundle
 from cellhold_kernel.settings.settings import KEYS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from cellhold_kernel.engine.local.cell_kernel import CellKernel
     from cellhold_kernel.engine.session import Session
 
-_FIXED = frozenset({"disk", "time"})
+
+class Use(NamedTuple):
+    """What is used of a limit, as far as that can be said in one amount, and more about it."""
+
+    used: str | None
+    more: str
 
 
 def change(session: Session, texts: Mapping[str, str]) -> str:
     """Change limits now; gives a sentence. Raises NotSupported, NotAllowed or InvalidSpec, and nothing has changed then."""
     for key, text in texts.items():
-        if KEYS[key].kind not in (Kind.LIMIT, Kind.CELL) or key in _FIXED:
+        if KEYS[key].kind not in (Kind.LIMIT, Kind.CELL) or (key in BY_KEY and BY_KEY[key].is_fixed(is_alive=True)):
             raise NotSupported(
                 f"cannot change {key} of a running container: it is fixed when the container is made",
                 hint=f"%container {key}={text} makes a fresh container, without the variables",
@@ -44,27 +52,11 @@ def _rows(session: Session) -> Iterable[tuple[str, str]]:
     if kernel is None:
         yield "container", "none runs"
         return
-    limits, used = kernel.spec.limits, kernel.box.usage()
-    if used.memory_bytes is None:  # without root, and without a group of its own
-        yield from ((name, "no limit (not measured)") for name in ("memory", "cpus", "processes"))
-    else:
-        yield "memory", _of(_size(used.memory_bytes), _size(limits.memory_bytes), f"peak {_size(used.memory_peak_bytes)}")
-        times = f"{used.cpu_seconds or 0:.2f} s used, {used.throttled_seconds or 0:.2f} s held back"
-        yield "cpus", _of(None, f"{limits.cpus:g}" if limits.cpus else None, times)
-        yield (
-            "processes",
-            _of(
-                None if used.pids is None else str(used.pids),
-                str(limits.pids) if limits.pids else None,
-                f"{used.pids_refused or 0} refused",
-            ),
-        )
-    try:
-        free, total = kernel.box.writable_layer()
-        yield "disk", _of(_size(total - free) if limits.disk_bytes else None, _size(limits.disk_bytes), f"{_size(free)} left")
-    except NotAllowed:  # without root nobody may look into it
-        yield "disk", _size(limits.disk_bytes) or "no limit"
-    yield "time", units.duration(limits.seconds) if limits.seconds else "no limit"
+    limits, uses = kernel.spec.limits, _uses(kernel)
+    for key, field in BY_KEY.items():
+        text = field.text(limits)
+        if text or field.is_listed:
+            yield field.label or key, _of(text, uses.get(key))
     yield "time of a cell", units.duration(cell.seconds) if cell.seconds else "no limit"
     yield "output of a cell", _size(cell.output_bytes) or "no limit"
     yield "a message of a cell", _size(cell.message_bytes) or "no limit"
@@ -72,8 +64,27 @@ def _rows(session: Session) -> Iterable[tuple[str, str]]:
         yield "memory guard", f"{cell.guard.action} at {100 * cell.guard.share:.0f} % of the memory limit"
 
 
-def _of(used: str | None, limit: str | None, more: str) -> str:
-    return f"{f'{used} of ' if used and limit else f'{used}, ' if used else ''}{limit or 'no limit'} ({more})"
+def _uses(kernel: CellKernel) -> dict[str, Use]:
+    """Return key -> what is used, of the limits whose use is known."""
+    limits, used = kernel.spec.limits, kernel.box.usage()
+    if used.memory_bytes is None:  # without root, and without a group of its own
+        uses = dict.fromkeys(("memory", "cpus", "pids"), Use(None, "not measured"))
+    else:
+        uses = {
+            "memory": Use(_size(used.memory_bytes), f"peak {_size(used.memory_peak_bytes)}"),
+            "cpus": Use(None, f"{used.cpu_seconds or 0:.2f} s used, {used.throttled_seconds or 0:.2f} s held back"),
+            "pids": Use(None if used.pids is None else str(used.pids), f"{used.pids_refused or 0} refused"),
+        }
+    with suppress(NotAllowed):  # without root nobody may look into it
+        free, total = kernel.box.writable_layer()
+        uses["disk"] = Use(_size(total - free) if limits.disk_bytes else None, f"{_size(free)} left")
+    return uses
+
+
+def _of(limit: str | None, use: Use | None) -> str:
+    if use is None:
+        return limit or "no limit"
+    return f"{f'{use.used} of ' if use.used and limit else f'{use.used}, ' if use.used else ''}{limit or 'no limit'} ({use.more})"
 
 
 def _size(count: int | None) -> str | None:

@@ -23,6 +23,7 @@ from cellhold.linux import hostpath
 from cellhold.network import egress, ports
 from cellhold.rootfs import volumes
 from cellhold.spec import units
+from cellhold.spec.fields import BY_KEY
 from cellhold.spec.limits import Limits
 from cellhold.spec.spec import LOOPBACK, STORAGES, Spec
 from cellhold_kernel.protocol import documents
@@ -83,27 +84,11 @@ class Key(NamedTuple):
     kind: Kind = Kind.LIMIT
 
 
-def _size(text: str, key: str) -> int:
-    return units.parse_size(text, key=key)
-
-
 def _message(text: str, key: str) -> int:
     size = units.parse_size(text, key=key)
     if size < _LEAST_MESSAGE:
         raise InvalidSpec(f"cannot use {key}={text[:_SHOWN]}: a cell's messages need 1 MiB at least", hint=f"{key}=1m")
     return size
-
-
-def _cpus(text: str, key: str) -> float:
-    return units.parse_cpus(text, key=key)
-
-
-def _count(text: str, key: str) -> int:
-    return units.parse_count(text, key=key)
-
-
-def _seconds(text: str, key: str) -> float:
-    return units.parse_seconds(text, key=key)
 
 
 def _text(text: str, _key: str) -> str:
@@ -138,10 +123,6 @@ def _egress(text: str, _key: str) -> str:
     return str(egress.parse(text))
 
 
-def _rate(text: str, key: str) -> int:
-    return units.parse_rate(text, key=key)
-
-
 def _words(text: str) -> list[str]:
     try:
         return shlex.split(text)
@@ -174,20 +155,20 @@ def _guard(text: str, key: str) -> Guard:
     return Guard(int(number) / 100, action or GUARDS[0])
 
 
+def _limits(*, of_network: bool) -> dict[str, Key]:
+    """The keys that are a container's limits (cellhold.spec.fields)."""
+    rows = BY_KEY.values()
+    return {field.key: Key(field.name, field.parse, field.key_help) for field in rows if field.needs_network is of_network}
+
+
 KEYS: dict[str, Key] = {
     "image": Key(
         "image", _image, "what to run in: host (this machine's files, read-only), a directory, or an OCI image: python:3.12-slim", Kind.SPEC
     ),
     "kernel": Key("kernel", _kernel, "which kernel of the image: python3, shell, or a kernelspec's name", Kind.PROGRAM),
-    "memory": Key("memory_bytes", _size, "memory, page cache included: 512m, 2g"),
-    "memory-swap": Key("memory_swap_bytes", _size, "memory and swap together: 1g"),
-    "cpus": Key("cpus", _cpus, "processors' worth of time: 0.5, 2"),
-    "cpuset": Key("cpuset", _text, "the processors it may run on: 0-1"),
-    "pids": Key("pids", _count, "processes and threads: 128"),
-    "disk": Key("disk_bytes", _size, "what it may write to its own layer: 1g"),
-    "time": Key("seconds", _seconds, "wall time of the container: 30s, 1h"),
-    "cell-time": Key("seconds", _seconds, "wall time of each cell: 30s, 1h", Kind.CELL),
-    "output": Key("output_bytes", _size, "output of each cell: 10m", Kind.CELL),
+    **_limits(of_network=False),
+    "cell-time": Key("seconds", units.parse_seconds, "wall time of each cell: 30s, 1h", Kind.CELL),
+    "output": Key("output_bytes", units.parse_size, "output of each cell: 10m", Kind.CELL),
     "message": Key("message_bytes", _message, "one message of a cell, such as its largest picture: 1g", Kind.CELL),
     "memory-guard": Key(
         "guard", _guard, f"what to do when a cell comes near the memory limit: 90% (warn), 90%:pause; {', '.join(GUARDS)}", Kind.CELL
@@ -200,8 +181,7 @@ KEYS: dict[str, Key] = {
     ),
     "ports": Key("ports", _ports, "ports of it that this machine answers on: 8888:8888, or 8888 for any number", Kind.SPEC),
     "egress": Key("egress", _egress, "whom it may talk to: internet (public addresses), all, none, allow=NAME[:PORT],NETWORK", Kind.SPEC),
-    "net-ingress": Key("ingress_bits", _rate, "what it may receive per second: 10mbit"),
-    "net-egress": Key("egress_bits", _rate, "what it may send per second: 2mbit"),
+    **_limits(of_network=True),
     "storage": Key("storage", _text, f"where its own layer is kept: {', '.join(STORAGES)}", Kind.SPEC),
     "hostname": Key("hostname", _text, "its host name", Kind.SPEC),
     "mount": Key("mount", _way, f"the notebook's folder at {TARGET}: ro (changes stay in the container), rw, none", Kind.MOUNTS),

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import CellholdError
-from cellhold.spec import units
+from cellhold.spec.fields import FIELDS, GAUGES
 from cellhold_kernel.engine import controls
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import LookRequest
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from cellhold.cgroups.base import Usage
     from cellhold.spec.lifecycle import State
+    from cellhold.spec.limits import Limits
     from cellhold.spec.outcome import Outcome
     from cellhold_kernel.engine.controls import Controls
     from cellhold_kernel.engine.local.cell_kernel import CellKernel
@@ -159,14 +160,7 @@ class Panel:
             "state": str(state),
             "about": _about(kernel),
             "says": self._says,
-            "limits": {
-                "cpus": limits.cpus if limits else None,
-                "memory": limits.memory_bytes if limits else None,
-                "pids": limits.pids if limits else None,
-                "disk": limits.disk_bytes if limits else None,
-                "received": limits.ingress_bits and limits.ingress_bits // 8 if limits else None,
-                "sent": limits.egress_bits and limits.egress_bits // 8 if limits else None,
-            },
+            "limits": _bounds(limits),
             "stopping": None if (left := self._controls.grace_left) is None else round(left),
             "actions": {action: self._reason(action, state) for action in controls.MOVES},
             "network": self._wiring.describe(kernel),
@@ -294,9 +288,10 @@ def _about(kernel: CellKernel | None) -> str:
     if kernel is None:
         return "none runs"
     limits = kernel.spec.limits
-    said = [f"image {escape(kernel.spec.image, most=80)}"]
-    if limits.memory_bytes:
-        said.append(f"memory {units.size(limits.memory_bytes)}")
-    if limits.cpus:
-        said.append(f"{limits.cpus:g} cpus")
-    return " · ".join([*said, f"network {kernel.spec.network}"])
+    said = [field.heading.format(text) for field in FIELDS if field.heading and (text := field.text(limits))]
+    return " · ".join([f"image {escape(kernel.spec.image, most=80)}", *said, f"network {kernel.spec.network}"])
+
+
+def _bounds(limits: Limits | None) -> dict[str, Any]:
+    """Return the limits that use is shown against, by their names in the panel; None: no limit, or no container."""
+    return {gauge.limit: None if limits is None else gauge.bound(field.value(limits)) for gauge, field in GAUGES}

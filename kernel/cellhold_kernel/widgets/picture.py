@@ -12,6 +12,7 @@ import time
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from cellhold.spec.fields import GAUGES
 from cellhold_kernel.widgets.report import decoded_samples
 
 if TYPE_CHECKING:
@@ -42,16 +43,11 @@ def drawer() -> Callable[[Mapping[str, Any]], bytes]:
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     def draw(shown: Mapping[str, Any]) -> bytes:
-        mebibyte = 1 << 20
-        limits = shown["limits"]
         charts = [
-            ("CPU", "cpu", limits["cpus"], 1, "cores"),
-            ("Memory", "memory", limits["memory"], mebibyte, "MiB"),
-            ("Processes", "pids", limits["pids"], 1, ""),
-            ("Writable layer", "disk", limits["disk"], mebibyte, "MiB"),
+            (gauge.title[0].upper() + gauge.title[1:], gauge.used, shown["limits"][gauge.limit], *gauge.chart)
+            for gauge, field in GAUGES
+            if shown["network"] or not field.needs_network
         ]
-        if shown["network"]:
-            charts += [("Received", "received", limits["received"], mebibyte, "MiB/s"), ("Sent", "sent", limits["sent"], mebibyte, "MiB/s")]
         networks = shown["network"][:_NETWORKS_MOST]
         heights = [_CHARTS_INCHES, *[_NETWORK_INCHES] * len(networks)]
         figure = plt.figure(figsize=(11, sum(heights)), dpi=80, layout="constrained")
@@ -63,7 +59,7 @@ def drawer() -> Callable[[Mapping[str, Any]], bytes]:
         end = samples[-1]["time"] if samples else time.time()
         samples = [sample for sample in samples if sample["time"] >= end - _WINDOW_SECONDS]
         begin = min(samples[0]["time"] if samples else end, end - 10)
-        for axis, (name, field, limit, factor, unit) in zip(
+        for axis, (name, field, limit, unit, factor) in zip(
             axes,
             charts,
             strict=True,

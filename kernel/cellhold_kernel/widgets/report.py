@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cellhold.spec import units
+from cellhold.spec.fields import GAUGES
 from cellhold_kernel.widgets import network_view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _CELLS = 20
 
@@ -34,16 +35,9 @@ def decoded_samples(snapshot: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _uses(shown: Mapping[str, Any]) -> Iterator[str]:
     samples, limits = decoded_samples(shown), shown["limits"]
-    rows: list[tuple[str, str, float | None, Callable[[Any], str]]] = [
-        ("cpu", "CPU", limits["cpus"], lambda value: f"{value:.2f} cores"),
-        ("memory", "memory", limits["memory"], units.size),
-        ("pids", "processes", limits["pids"], str),
-        ("disk", "writable layer", limits["disk"], units.size),
-    ]
-    if shown["network"]:
-        rows += [(name, name, limits[name], lambda value: f"{units.size(int(value))}/s") for name in ("received", "sent")]
-    for name, title, limit, tell in rows:
-        known = [sample[name] for sample in samples if sample[name] is not None]
+    for gauge in (gauge for gauge, field in GAUGES if shown["network"] or not field.needs_network):
+        title, tell, limit = gauge.title, gauge.format, limits[gauge.limit]
+        known = [sample[gauge.used] for sample in samples if sample[gauge.used] is not None]
         if not known:
             yield f"  {title:<16}not measured"
             continue

@@ -36,16 +36,22 @@ class Flag(NamedTuple):
 class Gauge(NamedTuple):
     """How use is shown beside its limit in the panel.
 
-    limit, used: their names in the panel's messages. format: of an amount used. per_unit: of the limit,
-    in one unit of what is used (8 bits a byte). chart: the unit of its chart, and how much that is.
+    place: among the others. limit, used: their names in the panel's messages. format: of an amount
+    used. per_unit: of the limit, in one unit of what is used (8 bits a byte). chart: the unit of its
+    chart, and how much that is.
     """
 
+    place: int
     limit: str
     used: str
     title: str
     format: Callable[[Any], str]
     per_unit: int = 1
     chart: tuple[str, int] = ("", 1)
+
+    def bound(self, limit: Any) -> Any:
+        """Return the limit in the unit of what is used; None where there is none."""
+        return limit // self.per_unit if limit and self.per_unit > 1 else limit
 
 
 def _last(values: Sequence[Any]) -> Any:
@@ -117,6 +123,11 @@ class Field(NamedTuple):  # not a dataclass: every command waits for this table,
         """Return whether the limits have another value than that which nobody has to ask for."""
         return self.value(limits) not in (None, self.default)
 
+    def text(self, limits: Limits) -> str | None:
+        """Format the limit for people; None where there is none."""
+        value = self.value(limits)
+        return self.format(value) if value else None
+
     def said(self, value: Any) -> str:
         """Format the value with its name, as in "memory=64 MiB"."""
         return (self.phrase or f"{self.word}={{}}").format(self.format(value))
@@ -131,6 +142,11 @@ class Field(NamedTuple):  # not a dataclass: every command waits for this table,
         if self.examples and not flag.help:
             text += f": {', '.join(self.examples)}"
         return f"{text} (default: {self.default_help})" if self.default_help else text
+
+    @property
+    def key_help(self) -> str:
+        """What a list of the notebook's keys says of this one."""
+        return f"{self.help}: {', '.join(self.examples)}"
 
     def parse_flag(self, flag: Flag, text: str) -> Any:
         """Parse the text of a flag of this row; raises InvalidSpec."""

@@ -92,7 +92,7 @@ FIELDS: tuple[Field, ...] = (
         format=size,
         is_listed=True,
         heading="memory {}",
-        gauge=Gauge("memory", "memory", "memory", size, chart=_MEBIBYTES),
+        gauge=Gauge(2, "memory", "memory", "memory", size, chart=_MEBIBYTES),
         is_summed=True,
         controller="memory",
         oci=("memory", "limit"),
@@ -134,7 +134,7 @@ FIELDS: tuple[Field, ...] = (
         format="{:g}".format,
         is_listed=True,
         heading="{} cpus",
-        gauge=Gauge("cpus", "cpu", "CPU", "{:.2f} cores".format, chart=("cores", 1)),
+        gauge=Gauge(1, "cpus", "cpu", "CPU", "{:.2f} cores".format, chart=("cores", 1)),
         is_summed=True,
         controller="cpu",
     ),
@@ -163,7 +163,7 @@ FIELDS: tuple[Field, ...] = (
         parse=parse_count,
         label="processes",
         is_listed=True,
-        gauge=Gauge("pids", "pids", "processes", str),
+        gauge=Gauge(3, "pids", "pids", "processes", str),
         is_summed=True,
         controller="pids",
         oci=("pids", "limit"),
@@ -178,7 +178,7 @@ FIELDS: tuple[Field, ...] = (
         parse=parse_size,
         format=size,
         is_listed=True,
-        gauge=Gauge("disk", "disk", "writable layer", size, chart=_MEBIBYTES),
+        gauge=Gauge(4, "disk", "disk", "writable layer", size, chart=_MEBIBYTES),
         change=Change.NEVER,
         is_summed=True,
     ),
@@ -204,7 +204,7 @@ FIELDS: tuple[Field, ...] = (
         key="net-ingress",
         parse=parse_rate,
         format=rate,
-        gauge=Gauge("received", "received", "received", _format_speed, per_unit=8, chart=_MEBIBYTES_PER_SECOND),
+        gauge=Gauge(5, "received", "received", "received", _format_speed, per_unit=8, chart=_MEBIBYTES_PER_SECOND),
         change=Change.STOPPED,
         is_summed=True,
         needs_network=True,
@@ -218,7 +218,7 @@ FIELDS: tuple[Field, ...] = (
         key="net-egress",
         parse=parse_rate,
         format=rate,
-        gauge=Gauge("sent", "sent", "sent", _format_speed, per_unit=8, chart=_MEBIBYTES_PER_SECOND),
+        gauge=Gauge(6, "sent", "sent", "sent", _format_speed, per_unit=8, chart=_MEBIBYTES_PER_SECOND),
         change=Change.STOPPED,
         is_summed=True,
         needs_network=True,
@@ -256,6 +256,8 @@ FIELDS: tuple[Field, ...] = (
     ),
 )
 BY_KEY: Mapping[str, Field] = MappingProxyType({field.key: field for field in FIELDS if field.key})
+
+GAUGES = tuple(sorted(((field.gauge, field) for field in FIELDS if field.gauge is not None), key=lambda pair: pair[0].place))
 
 
 def parse_flags(texts: Mapping[str, Any]) -> dict[str, Any]:

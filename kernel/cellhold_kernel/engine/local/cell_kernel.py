@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from cellhold.errors import CellholdError
+from cellhold.spec.fields import FIELDS
 from cellhold_kernel.engine.local.last_words import LastWords
 from cellhold_kernel.engine.local.program import InsideProgram
 from cellhold_kernel.protocol.text import OutputTail
@@ -218,8 +219,9 @@ class CellKernel:
 
     def update(self, granted: GrantedChange) -> None:
         """Change limits while it runs; raises what Container.update raises."""
-        fixed = self.spec.limits  # what was left of the disk when it was made need not be what is left now
-        limits = replace(granted.limits, disk_bytes=fixed.disk_bytes, seconds=fixed.seconds)
+        # What was left of the disk, say, when it was made need not be what is left now.
+        fixed = {field.name: field.value(self.spec.limits) for field in FIELDS if field.is_fixed(is_alive=True)}
+        limits = replace(granted.limits, **fixed)
         self.box.update(limits)
         self.spec = replace(self.spec, limits=limits)
 
