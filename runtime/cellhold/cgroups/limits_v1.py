@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold.cgroups import block, counters, devices, processors, refusals
 from cellhold.cgroups.writes import Write
@@ -38,47 +38,34 @@ DEVICES = (
 )
 
 
-def plan(
-    limits: Limits,
-    controllers: Collection[str],
-    read: Callable[[str, str], str | None],
-    *,
-    living: bool = False,
-    more: tuple[devices.Device, ...] = (),
-) -> list[Write]:
-    """Every write, for the limits whose controller is in `controllers`; a table of devices comes last.
+class Group(NamedTuple):
+    """What a part of the plan may look at.
 
-    read(controller, file): what the group's file says now. living: whether it had limits before; a new group has none, so None
-    needs no write there. more: devices of a new group beside those that all have.
+    read(controller, file): what the group's file says now. is_living: whether it had limits before; a
+    new group has none, so None needs no write there. more: devices of a new group beside those that
+    all have.
+    """
+
+    read: Callable[[str, str], str | None]
+    is_living: bool = False
+    more: tuple[devices.Device, ...] = ()
+
+
+def plan(limits: Limits, controllers: Collection[str], group: Group) -> list[Write]:
+    """Plan every write, for the limits whose controller is in `controllers`; a table of devices comes last.
+
     Raises InvalidSpec and NotSupported for what the kernel would refuse or ignore.
     """
-    writes: list[Write] = []
-    if "cpuset" in controllers:
-        writes.append(cpuset(limits, allowed=read("cpuset", "../cpuset.cpus") or ""))
-    if "memory" in controllers and (living or limits.memory_bytes is not None):
-        present = read("memory", "memory.memsw.limit_in_bytes")
-        writes += memory(limits, swap=present is not None, present_swap=counters.number(present) if living else None)
-    if "memory" in controllers and limits.reservation_bytes is not None:
-        text = size(limits.reservation_bytes)
-        writes.append(Write("memory", "memory.soft_limit_in_bytes", str(limits.reservation_bytes), f"memory-reservation={text}", text))
-    if "cpu" in controllers and (living or limits.cpus is not None):
-        writes.append(cpu(limits))
-    if "pids" in controllers and (living or limits.pids is not None):
-        writes.append(pids(limits))
-    if "devices" in controllers and not living:
-        writes += [*DEVICES, *map(_allowed, more)]
-    if "io" in controllers:
-        tables = [read("io", file) or "" for file in THROTTLES.values()] if living else []
-        writes += io(block.resolve(limits.io), present={line.split()[0] for table in tables for line in table.splitlines()})
-    return writes
+    return [write for controller, part in PARTS if controller in controllers for write in part(limits, group)]
 
 
-def cpuset(limits: Limits, *, allowed: str) -> Write:
-    """The processors; None = all that the parent group has, for v1 takes no empty list."""
+def _cpuset(limits: Limits, group: Group) -> list[Write]:
+    """Plan the processors; None = all that the parent group has, for v1 takes no empty list."""
+    allowed = group.read("cpuset", "../cpuset.cpus") or ""
     if limits.cpuset is None:
-        return Write("cpuset", "cpuset.cpus", allowed, "cpuset=unlimited", "no limit")
+        return [Write("cpuset", "cpuset.cpus", allowed, "cpuset=unlimited", "no limit")]
     processors.check(limits.cpuset, allowed)
-    return Write("cpuset", "cpuset.cpus", limits.cpuset, f"cpuset={limits.cpuset}")
+    return [Write("cpuset", "cpuset.cpus", limits.cpuset, f"cpuset={limits.cpuset}")]
 
 
 def memory_and_swap(limits: Limits) -> int:
@@ -86,6 +73,20 @@ def memory_and_swap(limits: Limits) -> int:
     if limits.memory_bytes is None:
         return -1
     return limits.memory_bytes if limits.memory_swap_bytes is None else limits.memory_swap_bytes
+
+
+def _memory(limits: Limits, group: Group) -> list[Write]:
+    if limits.memory_bytes is None and not group.is_living:
+        return []
+    present = group.read("memory", "memory.memsw.limit_in_bytes")
+    return memory(limits, swap=present is not None, present_swap=counters.number(present) if group.is_living else None)
+
+
+def _reservation(limits: Limits, _group: Group) -> list[Write]:
+    if limits.reservation_bytes is None:
+        return []
+    text = size(limits.reservation_bytes)
+    return [Write("memory", "memory.soft_limit_in_bytes", str(limits.reservation_bytes), f"memory-reservation={text}", text)]
 
 
 def memory(limits: Limits, *, swap: bool, present_swap: int | None = None) -> list[Write]:
@@ -107,17 +108,29 @@ def memory(limits: Limits, *, swap: bool, present_swap: int | None = None) -> li
     return [both, *writes] if raising else [*writes, both]
 
 
-def cpu(limits: Limits) -> Write:
-    """The quota of PERIOD that it may run; -1 = no limit."""
+def _cpu(limits: Limits, group: Group) -> list[Write]:
+    """Plan the quota of PERIOD that it may run; -1 = no limit."""
     if limits.cpus is None:
-        return Write("cpu", "cpu.cfs_quota_us", "-1", "cpus=unlimited", "no limit")
-    return Write("cpu", "cpu.cfs_quota_us", str(round(limits.cpus * PERIOD)), f"cpus={limits.cpus:g}", f"{limits.cpus:g} processors")
+        return [Write("cpu", "cpu.cfs_quota_us", "-1", "cpus=unlimited", "no limit")] if group.is_living else []
+    quota = str(round(limits.cpus * PERIOD))
+    return [Write("cpu", "cpu.cfs_quota_us", quota, f"cpus={limits.cpus:g}", f"{limits.cpus:g} processors")]
 
 
-def pids(limits: Limits) -> Write:
-    """Processes and threads."""
+def _pids(limits: Limits, group: Group) -> list[Write]:
+    """Plan the number of processes and threads."""
+    if limits.pids is None and not group.is_living:
+        return []
     value = "max" if limits.pids is None else str(limits.pids)
-    return Write("pids", "pids.max", value, f"pids={value}")
+    return [Write("pids", "pids.max", value, f"pids={value}")]
+
+
+def _devices(_limits: Limits, group: Group) -> list[Write]:
+    return [] if group.is_living else [*DEVICES, *map(_allowed, group.more)]
+
+
+def _io(limits: Limits, group: Group) -> list[Write]:
+    tables = [group.read("io", file) or "" for file in THROTTLES.values()] if group.is_living else []
+    return io(block.resolve(limits.io), present={line.split()[0] for table in tables for line in table.splitlines()})
 
 
 def io(devices: Mapping[str, IoLimit], *, present: Collection[str] = ()) -> list[Write]:
@@ -130,3 +143,14 @@ def io(devices: Mapping[str, IoLimit], *, present: Collection[str] = ()) -> list
             if value is not None or number in present:
                 writes.append(Write("io", file, f"{number} {value or 0}", f"io on {limit.device if limit else number}"))
     return writes
+
+
+PARTS: tuple[tuple[str, Callable[[Limits, Group], list[Write]]], ...] = (  # in the order of the writes: tables of devices last
+    ("cpuset", _cpuset),
+    ("memory", _memory),
+    ("memory", _reservation),
+    ("cpu", _cpu),
+    ("pids", _pids),
+    ("devices", _devices),
+    ("io", _io),
+)

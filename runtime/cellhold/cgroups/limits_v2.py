@@ -5,7 +5,7 @@ v2 has no devices controller: which device nodes a container may open is told by
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold.cgroups import block, processors, refusals
 from cellhold.cgroups.writes import Write
@@ -20,36 +20,44 @@ PERIOD = 100_000  # microseconds, the kernel's default
 _RATES = {"read_bps": "rbps", "write_bps": "wbps", "read_iops": "riops", "write_iops": "wiops"}
 
 
-def plan(limits: Limits, controllers: Collection[str], read: Callable[[str], str | None], *, living: bool = False) -> list[Write]:
-    """Every write, for the limits whose controller is in `controllers`; a table of devices comes last.
+class Group(NamedTuple):
+    """What a part of the plan may look at.
 
-    read(file): what the group's file says now. living: whether it had limits before; a new group has none, so None needs no
-    write there. Raises InvalidSpec and NotSupported for what the kernel would refuse or ignore.
+    read(file): what the group's file says now. is_living: whether it had limits before; a new group has
+    none, so None needs no write there.
     """
-    writes: list[Write] = []
-    if "cpuset" in controllers and (living or limits.cpuset is not None):
-        writes.append(cpuset(limits, allowed=read("../cpuset.cpus.effective") or ""))
-    if "memory" in controllers and (living or limits.memory_bytes is not None):
-        writes += memory(limits, swap=read("memory.swap.max") is not None)
-    if "memory" in controllers and limits.reservation_bytes is not None:
-        text = size(limits.reservation_bytes)
-        writes.append(Write("memory", "memory.low", str(limits.reservation_bytes), f"memory-reservation={text}", text))
-    if "cpu" in controllers and (living or limits.cpus is not None):
-        writes.append(cpu(limits))
-    if "pids" in controllers and (living or limits.pids is not None):
-        writes.append(pids(limits))
-    if "io" in controllers and (living or limits.io):
-        table = (read("io.max") or "") if living else ""
-        writes += io(block.resolve(limits.io), present={line.split()[0] for line in table.splitlines()})
-    return writes
+
+    read: Callable[[str], str | None]
+    is_living: bool = False
 
 
-def cpuset(limits: Limits, *, allowed: str) -> Write:
-    """The processors; "" = all that the parent group has."""
+def plan(limits: Limits, controllers: Collection[str], group: Group) -> list[Write]:
+    """Plan every write, for the limits whose controller is in `controllers`; a table of devices comes last.
+
+    Raises InvalidSpec and NotSupported for what the kernel would refuse or ignore.
+    """
+    return [write for controller, part in PARTS if controller in controllers for write in part(limits, group)]
+
+
+def _cpuset(limits: Limits, group: Group) -> list[Write]:
+    """Plan the processors; "" = all that the parent group has."""
     if limits.cpuset is None:
-        return Write("cpuset", "cpuset.cpus", "", "cpuset=unlimited", "no limit")
-    processors.check(limits.cpuset, allowed)
-    return Write("cpuset", "cpuset.cpus", limits.cpuset, f"cpuset={limits.cpuset}")
+        return [Write("cpuset", "cpuset.cpus", "", "cpuset=unlimited", "no limit")] if group.is_living else []
+    processors.check(limits.cpuset, group.read("../cpuset.cpus.effective") or "")
+    return [Write("cpuset", "cpuset.cpus", limits.cpuset, f"cpuset={limits.cpuset}")]
+
+
+def _memory(limits: Limits, group: Group) -> list[Write]:
+    if limits.memory_bytes is None and not group.is_living:
+        return []
+    return memory(limits, swap=group.read("memory.swap.max") is not None)
+
+
+def _reservation(limits: Limits, _group: Group) -> list[Write]:
+    if limits.reservation_bytes is None:
+        return []
+    text = size(limits.reservation_bytes)
+    return [Write("memory", "memory.low", str(limits.reservation_bytes), f"memory-reservation={text}", text)]
 
 
 def memory(limits: Limits, *, swap: bool) -> list[Write]:
@@ -71,17 +79,27 @@ def memory(limits: Limits, *, swap: bool) -> list[Write]:
     return writes
 
 
-def cpu(limits: Limits) -> Write:
-    """Quota and period in microseconds."""
+def _cpu(limits: Limits, group: Group) -> list[Write]:
+    """Plan quota and period, in microseconds."""
     if limits.cpus is None:
-        return Write("cpu", "cpu.max", f"max {PERIOD}", "cpus=unlimited")
-    return Write("cpu", "cpu.max", f"{round(limits.cpus * PERIOD)} {PERIOD}", f"cpus={limits.cpus:g}", f"{limits.cpus:g} processors")
+        return [Write("cpu", "cpu.max", f"max {PERIOD}", "cpus=unlimited")] if group.is_living else []
+    quota = f"{round(limits.cpus * PERIOD)} {PERIOD}"
+    return [Write("cpu", "cpu.max", quota, f"cpus={limits.cpus:g}", f"{limits.cpus:g} processors")]
 
 
-def pids(limits: Limits) -> Write:
-    """Processes and threads."""
+def _pids(limits: Limits, group: Group) -> list[Write]:
+    """Plan the number of processes and threads."""
+    if limits.pids is None and not group.is_living:
+        return []
     value = "max" if limits.pids is None else str(limits.pids)
-    return Write("pids", "pids.max", value, f"pids={value}")
+    return [Write("pids", "pids.max", value, f"pids={value}")]
+
+
+def _io(limits: Limits, group: Group) -> list[Write]:
+    if not (limits.io or group.is_living):
+        return []
+    table = (group.read("io.max") or "") if group.is_living else ""
+    return io(block.resolve(limits.io), present={line.split()[0] for line in table.splitlines()})
 
 
 def io(devices: Mapping[str, IoLimit], *, present: Collection[str] = ()) -> list[Write]:
@@ -92,3 +110,13 @@ def io(devices: Mapping[str, IoLimit], *, present: Collection[str] = ()) -> list
         rates = " ".join(f"{key}={getattr(limit, rate, None) or 'max'}" for rate, key in _RATES.items())
         writes.append(Write("io", "io.max", f"{number} {rates}", f"io on {limit.device if limit else number}"))
     return writes
+
+
+PARTS: tuple[tuple[str, Callable[[Limits, Group], list[Write]]], ...] = (  # in the order of the writes: tables of devices last
+    ("cpuset", _cpuset),
+    ("memory", _memory),
+    ("memory", _reservation),
+    ("cpu", _cpu),
+    ("pids", _pids),
+    ("io", _io),
+)

@@ -59,7 +59,7 @@ class V1:
         try:
             for controller in (*controllers, *_on_request(limits)):
                 group._make(controller)
-            group._made = tuple(limits_v1.plan(limits, group._at, group._read, more=devices))
+            group._made = tuple(limits_v1.plan(limits, group._at, limits_v1.Group(group._read, more=devices)))
             perform(group._made, group._at)
         except BaseException as error:
             processes.undo(group.remove, error)
@@ -112,7 +112,7 @@ class V1:
         try:
             for controller in _on_request(limits):
                 self._make(controller)
-            change(limits_v1.plan(limits, self._at, self._read, living=True), self._at)
+            change(limits_v1.plan(limits, self._at, limits_v1.Group(self._read, is_living=True)), self._at)
             for controller in self._at.keys() - before.keys():
                 processes.move_all(before.values(), self._at[controller])
         except BaseException:

@@ -79,7 +79,7 @@ class V2:
 
     def set(self, limits: Limits) -> None:
         """Write the limits of a new group, as far as its controllers go."""
-        self._made = tuple(limits_v2.plan(limits, self.controllers, self._read))
+        self._made = tuple(limits_v2.plan(limits, self.controllers, limits_v2.Group(self._read)))
         perform(self._made, self._at())
 
     def confine(self, more: tuple[devices.Device, ...] = ()) -> None:
@@ -103,7 +103,7 @@ class V2:
     def change(self, limits: Limits) -> None:
         """As update(), for those of the limits whose controller is here."""
         self._enable(limits)
-        writes = limits_v2.plan(limits, self.controllers, self._read, living=True)
+        writes = limits_v2.plan(limits, self.controllers, limits_v2.Group(self._read, is_living=True))
         self._make_room(limits)
         try:
             change(writes, self._at())
