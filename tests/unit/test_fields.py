@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +18,7 @@ from cellhold.spec import fields
 from cellhold.spec.field import Change
 from cellhold.spec.fields import FIELDS
 from cellhold.spec.limits import IoLimit, Limits
+from cellhold_kernel.settings.settings import KEYS
 
 if TYPE_CHECKING:
     from cellhold.spec.field import Field
@@ -95,3 +98,17 @@ def test_each_controller_is_one_that_doctor_knows() -> None:
 def test_all_that_is_set_is_told() -> None:
     limits = Limits(pids=None, rlimits={"nofile": (1, 2)}, io=(IoLimit(device="/dev/vda", read_bps=1),), egress_bits=10**6)
     assert fields.format_limits(limits) == "net-egress 1mbit, ulimit nofile=1:2, io on /dev/vda"
+
+
+def in_the_readme(field: Field) -> str:
+    default = f" (default: {field.default_help})" if field.default_help else ""
+    return f"| `{field.key}` | {', '.join(f'`{text}`' for text in field.examples)} | {field.help}{default} |"
+
+
+def test_the_readme_has_the_tables_rows() -> None:
+    lines = (Path(__file__).parents[2] / "README.md").read_text().splitlines()
+    begin = lines.index("| key | example | |")
+    table = lines[begin + 2 : lines.index("", begin)]
+    said = [key for line in table for key in re.findall(r"`([a-z-]+)`", line.split("|")[1])]
+    assert sorted(said) == sorted(KEYS)
+    assert [line for line in table if line.split("`")[1] in fields.BY_KEY] == list(map(in_the_readme, fields.BY_KEY.values()))
