@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from images import Image
 
 _PLAIN_HTTP = ("--src-tls-verify=false", "--dest-tls-verify=false")
-# A /run of its own: runc and netavark keep things there wherever podman keeps its own.
+# A /run of its own: runc and netavark keep things there wherever podman keeps its own. Podman's is there, too, for it is short: with a
+# socket's path above 107 bytes its monitor reports no end, and podman waits 20 s for one.
 _BY_ITSELF = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--", "sh", "-c")
 _PRIVATE_RUN = 'mount -t tmpfs tmpfs /run && exec "$@"'
 _MOST = {"nofile": (resource.RLIMIT_NOFILE, 20_000), "nproc": (resource.RLIMIT_NPROC, 32_768)}
@@ -38,7 +39,7 @@ _STORAGE = """\
 [storage]
 driver = "overlay"
 graphroot = "{place}/store"
-runroot = "{place}/run"
+runroot = "/run/peers"
 """
 # crun 1.8 refuses hosts where cgroup v1 and v2 are mixed, and podman's own limits are higher than some hosts allow even root.
 _CONTAINERS = """\
@@ -52,7 +53,7 @@ runtime_supports_nocgroup = ["peer"]
 cgroup_manager = "cgroupfs"
 events_logger = "none"
 lock_type = "file"
-tmp_dir = "{place}/run/libpod"
+tmp_dir = "/run/peers/libpod"
 [engine.runtimes]
 peer = ["{place}/runtime"]
 """
