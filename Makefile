@@ -1,4 +1,4 @@
-# `make demo` and `make test` are the two commands; everything else serves them. Nothing is installed outside .venv, except
+# `make demo` and `make test` are the two commands, `make test-all` the third; everything else serves them. Nothing is installed outside .venv, except
 # Debian packages (packages.debian), and those only when root; what the tests make once stays in ~/.cache/cellhold.
 
 PYTHON ?= python3
@@ -8,22 +8,26 @@ INSTALL := @tools/python-packages $(VENV)
 NOTEBOOK := notebooks/00-hello-container.ipynb
 CODE := runtime kernel tests tools
 GUEST := cd tests && ../$(BIN)/python -m vm
+SLOW := browser or crowd or guest or peers or random
+WORKERS ?= 3
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=10
 AS_ROOT_TOO := $(if $(filter 0,$(shell id -u)),--allow-root)  # Jupyter refuses root otherwise, who is at home here
 IN_GUEST := $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider
 AS_ROOT := $(IN_GUEST) -m v2 tests/system tests/kernel
 AS_USER := $(IN_GUEST) tests/vm tests/kernel/test_protocol.py
 unexport PYTHONDONTWRITEBYTECODE  # every container and every kernel starts a Python: it should find our modules compiled
 
-.PHONY: help demo lab test pytest guest test-vm test-vm-full shots lint bench clean debian-demo debian-test debian-bench debian-vm debian-vm-full
+.PHONY: help demo lab test test-all pytest pytest-slow guest test-vm test-vm-full shots lint bench clean debian-demo debian-test debian-bench debian-vm debian-vm-full
 
 help:
-	@echo "make demo    install into $(VENV), run the first notebook in a container, print what its cells printed"
-	@echo "make lab     open the notebooks in JupyterLab"
-	@echo "make test    format, lint, types, architecture and all tests, those of cgroup v2 in a guest"
-	@echo "make test-vm those of the guest alone, as root and as an ordinary user"
-	@echo "make shots   screenshots of the panel, into tests/.shots"
-	@echo "make bench   measure against crun, runc and a plain ipykernel"
-	@echo "make clean   remove what these made"
+	@echo "make demo      install into $(VENV), run the first notebook in a container, print what its cells printed"
+	@echo "make lab       open the notebooks in JupyterLab"
+	@echo "make test      format, lint, types, architecture, and all tests but those of make test-all"
+	@echo "make test-all  what takes minutes by nature: browsers, random kills, crowds, peers, and cgroup v2 in a guest"
+	@echo "make test-vm   those of the guest alone, as root and as an ordinary user"
+	@echo "make shots     screenshots of the panel, into tests/.shots"
+	@echo "make bench     measure against crun, runc and a plain ipykernel"
+	@echo "make clean     remove what these made"
 
 demo: $(VENV)/.demo
 	$(BIN)/python tools/demo.py $(NOTEBOOK)
@@ -32,11 +36,18 @@ lab: $(VENV)/.lab
 	$(BIN)/jupyter lab $(AS_ROOT_TOO) $(NOTEBOOK)
 
 test: $(VENV)/.test
-	$(MAKE) --jobs=3 lint pytest guest
+	$(MAKE) --jobs=2 lint pytest
 
-# Two files at a time: tests wait more than they work.
+# What `make test` leaves out: by the two of them each test runs once, and those of control groups in the guest once more.
+test-all: $(VENV)/.test
+	$(MAKE) --jobs=2 pytest-slow guest
+
+# Three files at a time on two processors: tests wait more than they work. The longest begin (tests/order.py).
 pytest: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+	$(PYTEST) -m "not ($(SLOW))"
+
+pytest-slow: $(VENV)/.test
+	$(PYTEST) -m "$(SLOW)"
 
 # Its output comes at its end, whole: it runs beside the other tests.
 guest: $(VENV)/.test | debian-vm

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytest_plugins = ("images", "peers", "registry", "kernelspecs")  # their fixtures: images, who else makes and keeps those; kernels
+pytest_plugins = ("images", "peers", "registry", "kernelspecs", "order")  # fixtures: images, who else makes and keeps those; kernels
 
 collect_ignore = [] if os.geteuid() else ["vm"]  # what an ordinary user can do in the guest
 _MADE_SLOWLY = {"debian_image", "debian_python_image"}  # once for all sessions, by whichever test asks first
@@ -34,11 +34,7 @@ _left: list[str] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a feature that doctor does not know: a mistyped one would skip, or run, for no reason. Give time to what makes an image.
-
-    What takes minutes begins: at the end one of two processes would wait for it.
-    """
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    """Refuse a feature that doctor does not know: a mistyped one would skip, or run, for no reason. Give time to what makes an image."""
     for item in items:
         unknown = [name for name in _required(item) if name not in doctor.FEATURES]
         if unknown:

@@ -11,7 +11,7 @@ from front_ends import browser, open_notebook, run_cell, served, write
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.requires("root", "overlayfs", "cgroup-freezer")
+pytestmark = [pytest.mark.browser, pytest.mark.requires("root", "overlayfs", "cgroup-freezer")]
 
 SHOW = """
 from cellhold import Container, Spec

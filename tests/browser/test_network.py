@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from smallworld import World
 
-pytestmark = pytest.mark.requires("root", "overlayfs", "cgroup-freezer", "cgroup-memory", "bridge-networks")
+pytestmark = [pytest.mark.browser, pytest.mark.requires("root", "overlayfs", "cgroup-freezer", "cgroup-memory", "bridge-networks")]
 
 _TRY = f"""
 import socket, threading

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Locator, Page
 
-pytestmark = pytest.mark.requires("root", "overlayfs", "cgroup-freezer", "cgroup-memory")
+pytestmark = [pytest.mark.browser, pytest.mark.requires("root", "overlayfs", "cgroup-freezer", "cgroup-memory")]
 
 PROMPT_MS = 3000  # half a second on a quiet machine, which the benchmark measures
 BUSY = "import time\nfor number in range(2000): print(number, flush=True); time.sleep(0.05)"

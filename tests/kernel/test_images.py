@@ -32,6 +32,7 @@ def notebook(jupyter_path: Path) -> Iterator[Notebook]:
         yield started
 
 
+@pytest.mark.peers
 def test_a_cell_that_names_an_image_sees_it_come_and_runs_in_it_and_a_commit_keeps_what_it_did(
     notebook: Notebook, debian_python_image: Image, registry: Registry, peers: Peers, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from peers import Peers
     from registry import Registry
 
-pytestmark = [pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp"), pytest.mark.timeout(1200)]
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp"),
+    pytest.mark.timeout(1200),
+]
 
 NAMES = sorted(path.name for path in builds.DOCKERFILES.iterdir() if path.is_dir() and path.name != "heredocs")  # buildah 1.28 has none
 ARGUMENTS = {"variables": {"GIVEN": "given"}}

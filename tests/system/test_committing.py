@@ -78,6 +78,7 @@ def test_a_diff_is_dockers(box: Container, home: Home) -> None:
     assert commit.diff(box.id[:6], home) == commit.diff("writer", home)
 
 
+@pytest.mark.peers
 def test_a_commit_is_an_image_that_we_and_podman_run(box: Container, home: Home, registry: Registry, peers: Peers) -> None:
     there = registry.reference("committed:1")
     made = commit.commit("writer", there, home, message="what I did", author="me")

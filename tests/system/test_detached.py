@@ -506,6 +506,7 @@ def test_a_record_of_a_later_version_is_left_alone(busybox_root: Path) -> None:
         (directory / "record.json").write_text(text, encoding="utf-8")
 
 
+@pytest.mark.crowd
 def test_a_hundred_at_once(busybox_root: Path) -> None:
     spec = Spec(image=str(busybox_root), args=("sleep", "1000"))
     with ThreadPoolExecutor(8) as pool:

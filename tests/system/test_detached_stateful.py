@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups", "cgroup-freezer"),
     pytest.mark.timeout(1200),
-    pytest.mark.long,
+    pytest.mark.random,
 ]
 
 ROUNDS, STEPS = 50, 10

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from registry import Registry
     from schemas import Kind
 
-pytestmark = pytest.mark.requires("root", "overlayfs")
+pytestmark = [pytest.mark.peers, pytest.mark.requires("root", "overlayfs")]
 
 
 def documents(image: Image) -> dict[Kind, bytes]:

@@ -81,6 +81,7 @@ def test_a_pulled_image_runs_and_the_second_pull_sends_nothing(home: Home, refer
     assert home.names.read().names == {str(Reference.parse(reference)): first.digest}
 
 
+@pytest.mark.peers
 def test_what_we_push_has_the_digest_that_it_came_with_and_podman_runs_it(
     home: Home, reference: str, registry: Registry, peers: Peers
 ) -> None:
@@ -97,6 +98,7 @@ def test_what_we_push_has_the_digest_that_it_came_with_and_podman_runs_it(
     assert peers.podman_run(there, "/bin/sh", "-c", "echo from podman").strip() == "from podman"
 
 
+@pytest.mark.peers
 def test_what_buildah_makes_of_it_in_dockers_words_we_run(
     home: Home, reference: str, registry: Registry, peers: Peers, tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ from tars import seen
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.requires("root", "user-namespace", "mount-api", "overlayfs")
+pytestmark = [pytest.mark.peers, pytest.mark.requires("root", "user-namespace", "mount-api", "overlayfs")]
 
 FIRST = """
 cp -a /etc etc; mkdir -p -m 1777 tmp; mkdir -m 2775 shared; chown 5:50 shared; mkdir -p opt/a/b cache; date > opt/a/f; date > opt/a/b/g

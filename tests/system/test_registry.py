@@ -151,6 +151,7 @@ def test_a_certificate_is_trusted_where_that_is_said_and_else_nothing_is_sent(re
         assert "ca = FILE" in (raised.value.hint or "")
 
 
+@pytest.mark.peers
 def test_skopeo_takes_what_was_pushed_as_it_is(registry: Any, tmp_path: Path) -> None:
     if shutil.which("skopeo") is None:
         pytest.skip("skopeo is not installed: apt install skopeo")
@@ -162,6 +163,7 @@ def test_skopeo_takes_what_was_pushed_as_it_is(registry: Any, tmp_path: Path) ->
     assert (tmp_path / "copy" / made.layers[0].digest.encoded).stat().st_size == made.layers[0].size_bytes
 
 
+@pytest.mark.peers
 def test_what_skopeo_pushed_is_pulled_as_it_is(registry: Any, tmp_path: Path) -> None:
     if shutil.which("skopeo") is None:
         pytest.skip("skopeo is not installed: apt install skopeo")

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups"),
     pytest.mark.timeout(1800),
-    pytest.mark.long,
+    pytest.mark.random,
 ]
 
 ROUNDS = 200

@@ -21,7 +21,7 @@ from kernels import running
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.requires("rootless", "overlayfs", "cgroups", "cgroup-memory", "cgroup-pids", "cgroup-cpu")
+pytestmark = [pytest.mark.guest, pytest.mark.requires("rootless", "overlayfs", "cgroups", "cgroup-memory", "cgroup-pids", "cgroup-cpu")]
 
 FORKS = "import os, time\ntry:\n    while True: os.fork() or time.sleep(60) or os._exit(0)\nexcept OSError as error: print(error)\n"
 SPIN = "import time\nend = time.monotonic() + 1.5\nwhile time.monotonic() < end: pass\n"
