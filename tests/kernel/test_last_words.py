@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,16 +13,20 @@ import zmq
 from jupyter_client.manager import KernelManager
 
 from cellhold_kernel import install
+from cellhold_kernel.engine.local.last_words import LastWords
+from cellhold_kernel.protocol.messages import Signer
+from cellhold_kernel.transport.inside import ipykernel_logged as log
 from kernels import PATIENCE, beside, running, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from kernels import Cell, Notebook
 
 pytestmark = pytest.mark.usefixtures("jupyter_path")
 
 DIE = "import os; os.kill(os.getpid(), 9)"
+SIGNER = Signer("a key")
 LINES = "".join(f"{number}\n" for number in range(1000))
 
 
@@ -218,6 +223,59 @@ def test_a_log_that_was_spoilt_spoils_nothing_else(with_what: bytes, notebook: N
     assert printed(notebook.run("print('fine')")).endswith("fine\n")
 
 
+def _forged(record: Callable[[int], bytes]) -> tuple[LastWords, int]:
+    """A log that is full of such records, and how many they are."""
+    words, count = LastWords(), 0
+    for segment in (0, 1):
+        data = bytearray()
+        while len(data) + len(more := record(count)) <= log.SEGMENT:
+            data += more
+            count += 1
+        os.pwrite(words.memory, data, log.SEGMENTS + segment * log.SEGMENT)
+        os.pwrite(words.memory, log.NUMBER.pack(len(data)), log.USED + 8 * segment)
+        os.pwrite(words.memory, log.NUMBER.pack(segment + 1), log.TURN + 8 * segment)
+    return words, count
+
+
+def _text(number: int, *, stream: int = 0, parent: bytes = b"") -> bytes:
+    return log.RECORD.pack(log.TEXT, stream, len(parent), 1, number + 1, 0) + parent + b"x"
+
+
+def _display(number: int) -> bytes:
+    parts = SIGNER.make("clear_output", {})
+    data = b"".join(len(part).to_bytes(4, "little") + part for part in parts)
+    return log.RECORD.pack(log.MESSAGE, log.SHOWN, 0, len(data), number + 1, 0) + data
+
+
+FORGED: dict[str, Callable[[int], bytes]] = {
+    "streams": lambda number: _text(number, stream=number % 2),
+    "parents": lambda number: _text(number, parent=b"%x" % number),
+    "what is no display between": lambda number: _text(number) if number % 2 else log.RECORD.pack(3, 2, 0, 0, number + 1, 0),
+    "few displays, many parents": lambda number: _text(number, parent=b"%x" % (number % 50)) if number % 50 else _display(number),
+    "displays between streams": lambda number: _text(number, stream=number % 3) if number % 3 < 2 else _display(number),
+}
+
+
+@pytest.mark.parametrize("record", FORGED.values(), ids=FORGED)
+def test_however_many_pieces_a_forged_log_has_few_messages_come_of_it_and_every_text(record: Callable[[int], bytes]) -> None:
+    """Of 80,000 messages the host kernel was deaf for four seconds."""
+    words, count = _forged(record)
+    try:
+        said = list(words.messages(SIGNER, lambda message_id: {"msg_id": message_id}))
+    finally:
+        words.close()
+    assert len(said) <= 8192
+    texts = [message.content["text"] for message in said if message.type == "stream"]
+    assert sum(map(len, texts)) == sum(record(number)[:1] == bytes([log.TEXT]) for number in range(count))
+
+
+def test_a_cell_that_printed_to_both_streams_in_turn_has_said_all_of_it(notebook: Notebook) -> None:
+    code = f"import sys\nfor number in range(15_000):\n    print(number)\n    print(number, file=sys.stderr)\n{DIE}"
+    cell = notebook.run(code)
+    for name in log.STREAMS:
+        assert [int(line) for line in printed(cell, name).splitlines()] == [*range(15_000)], name
+
+
 def test_who_prints_while_a_client_is_behind_waits_and_nothing_is_lost(notebook: Notebook) -> None:
     """More messages than zmq queues; before, it threw away the others."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -256,10 +314,11 @@ for number in range(10**9):
 
 
 def test_what_was_printed_before_a_shutdown_that_the_cell_does_not_hear_arrives(notebook: Notebook) -> None:
-    notebook.client.execute("print('the last')\nimport ctypes; ctypes.PyDLL(None).sleep(100)")  # with Python's lock: nothing is sent
+    wait = "import ctypes, time; time.sleep(0.5)"  # until it is published that the cell has begun
+    notebook.client.execute(f"{wait}\nprint('the last')\nctypes.PyDLL(None).sleep(100)")  # with Python's lock: nothing is sent
     while notebook.client.get_iopub_msg(timeout=PATIENCE)["msg_type"] != "execute_input":
         pass
-    time.sleep(0.5)
+    time.sleep(1)
     notebook.client.shutdown()
     texts = ""
     while "the last" not in texts:

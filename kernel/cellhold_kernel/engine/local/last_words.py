@@ -12,8 +12,6 @@ import fcntl
 import os
 import re
 import struct
-from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold_kernel.protocol import messages as wire
@@ -28,6 +26,8 @@ _MARK = re.compile(rb'"%b": ?\[([0-2]), ?(\d{1,18})\]' % log.METADATA.encode())
 _NOTHING, _METADATA_MOST = 2, 4096  # bytes of metadata: of an empty object, and of one that is looked into
 _PIPE_MOST = 1 << 20
 _PARTS_MOST = 64
+_MESSAGES_MOST = 8192  # that are made of one log: the host kernel is deaf meanwhile, and each takes it 50 us
+_DISPLAYS_MOST = 2 * log.SEGMENT // 256  # that are in one log: header, parent header and signature alone have more bytes
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
@@ -38,6 +38,12 @@ class _Record(NamedTuple):
     taken: int
     parent: str
     data: bytes
+
+
+class _Text(NamedTuple):
+    stream: int
+    parent: str
+    text: str
 
 
 class LastWords:
@@ -76,22 +82,26 @@ class LastWords:
 
         header_of: the header of the request with an id; with "" of the cell that runs.
         """
+        for said in _joined(list(self._said(signer))):
+            message = _written(said, signer, header_of) if isinstance(said, _Text) else said
+            if message is not None:
+                yield message
+
+    def _said(self, signer: Signer) -> Iterator[_Text | Message]:
         records = list(self._records())
         dropped = {(record.stream, record.number) for record in records if record.what == log.DROPPED}
-        texts: list[tuple[int, str, str]] = []
+        displays = 0
         for record in records:
             if record.number <= self._heard[record.stream] or (record.stream, record.number) in dropped:
                 continue
             if record.what == log.TEXT and record.stream != log.SHOWN:
-                texts.append((record.stream, record.parent, _decoded(record.data)))
-            elif record.what == log.MESSAGE:
-                yield from _written(texts, signer, header_of)
-                texts = []
+                yield _Text(record.stream, record.parent, _decoded(record.data))
+            elif record.what == log.MESSAGE and displays < _DISPLAYS_MOST:
+                displays += 1
                 message = wire.parse(_parts(record.data))
                 if message is not None and message.type in log.TYPES and signer.verify(message):
                     yield message
-        texts += [(stream, "", text) for stream, text in self._left_in_pipes(records)]
-        yield from _written(texts, signer, header_of)
+        yield from (_Text(stream, "", text) for stream, text in self._left_in_pipes(records))
 
     def _records(self) -> Iterator[_Record]:
         turns = struct.unpack("<2Q", os.pread(self.memory, 16, log.TURN))
@@ -112,15 +122,48 @@ class LastWords:
                 yield stream, data.decode("utf-8", "replace")
 
 
-def _written(texts: list[tuple[int, str, str]], signer: Signer, header_of: Callable[[str], Mapping[str, object]]) -> Iterator[Message]:
-    """Texts of the same stream and cell that follow one another are one message."""
-    for (stream, parent), group in groupby(texts, key=itemgetter(0, 1)):
-        name = log.STREAMS[stream]
-        content = {"name": name, "text": "".join(text for _stream, _parent, text in group)}
-        frames = signer.make("stream", content, parent=header_of(parent), identities=(f"stream.{name}".encode(),))
-        message = wire.parse(frames)
-        if message is not None:
-            yield message
+def _joined(said: list[_Text | Message]) -> list[_Text | Message]:
+    """Few messages, with all that was said in them.
+
+    Texts of the same stream and cell that follow one another are one. A cell that prints to both streams in turn may have left
+    30,000 texts: where they are too many, they are one for each stream and cell, up to the next display, as ipykernel itself sends
+    them. Where they are too many still, an ipykernel did not write them: then they are one for each stream.
+    """
+    for keeps_turns in (True, False):
+        if (joined := _texts_joined(said, keeps_turns=keeps_turns)) is not None:
+            return joined
+    streams: dict[int, list[str]] = {}
+    for one in said:
+        if isinstance(one, _Text):
+            streams.setdefault(one.stream, []).append(one.text)
+    texts = [_Text(stream, "", "".join(pieces)) for stream, pieces in streams.items()]
+    return [*texts, *(one for one in said if not isinstance(one, _Text))]
+
+
+def _texts_joined(said: list[_Text | Message], *, keeps_turns: bool) -> list[_Text | Message] | None:
+    """None where they are too many."""
+    joined: list[Message | tuple[int, str, list[str]]] = []
+    last: dict[tuple[int, str], list[str]] = {}  # those that may get more
+    for one in said:
+        if isinstance(one, _Text) and (pieces := last.get(one[:2])) is not None:
+            pieces.append(one.text)
+            continue
+        if len(joined) == _MESSAGES_MOST:
+            return None
+        if keeps_turns or not isinstance(one, _Text):
+            last.clear()
+        if isinstance(one, _Text):
+            pieces = last[one[:2]] = [one.text]
+            joined.append((one.stream, one.parent, pieces))
+        else:
+            joined.append(one)
+    return [_Text(one[0], one[1], "".join(one[2])) if isinstance(one, tuple) else one for one in joined]
+
+
+def _written(said: _Text, signer: Signer, header_of: Callable[[str], Mapping[str, object]]) -> Message | None:
+    name = log.STREAMS[said.stream]
+    content = {"name": name, "text": said.text}
+    return wire.parse(signer.make("stream", content, parent=header_of(said.parent), identities=(f"stream.{name}".encode(),)))
 
 
 def _decoded(data: bytes) -> str:
