@@ -11,7 +11,7 @@ import pytest
 from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.spec.lifecycle import State
 from cellhold_kernel.engine.controls import MOVES, Controls, reason, state_of
-from cellhold_kernel.magics import lines
+from cellhold_kernel.magics import registry
 from cellhold_kernel.settings.policy import Policy
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def test_everything_else_is_refused_with_the_tables_reason(state: State, action:
 
 
 def test_each_of_them_is_a_word_of_the_magic() -> None:
-    assert set(lines.ACTIONS) == {*MOVES, *lines.SHOWING}
+    assert {word for word, kind in registry.ACTIONS.items() if not kind.is_output} == set(MOVES)
 
 
 @pytest.mark.parametrize(

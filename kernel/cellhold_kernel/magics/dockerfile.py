@@ -20,6 +20,7 @@ from cellhold_kernel.settings.settings import Trust
 
 if TYPE_CHECKING:
     from cellhold_kernel.engine.session import Session
+    from cellhold_kernel.jobs.job import Job
 
 _LINE = re.compile(r"%%dockerfile(?![\w.])(.*)")
 _USAGE = "write %%dockerfile NAME, and the Dockerfile below it"
@@ -62,6 +63,15 @@ def request(session: Session, wanted: Wanted) -> BuildRequest:
         flags=wanted.flags,
         dockerfile=wanted.dockerfile,
     )
+
+
+def begin(session: Session, code: str) -> tuple[Job, str] | None:
+    """Begin what a cell asks for, and return what the cell is called for the cell kernel; None if it is no such cell.
+
+    Raises CellholdError.
+    """
+    wanted = read(code)
+    return None if wanted is None else (start(session, wanted), f"# %%dockerfile {wanted.name}")
 
 
 def start(session: Session, wanted: Wanted) -> Build:

@@ -15,13 +15,11 @@ from io import StringIO
 from typing import NamedTuple
 
 from cellhold.errors import InvalidSpec
+from cellhold_kernel.magics.registry import ACTIONS, LINES
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings import settings
 
-NAMES = ("container", "limits", "network")
-SHOWING = ("panel", "footer", "usage", "layers", "trace")
-ACTIONS = ("start", "pause", "unpause", "stop", "kill", "restart", "remove", "commit", *SHOWING)
-_LINE = re.compile(rf"%({'|'.join(NAMES)})(?![\w.])(.*)")
+_LINE = re.compile(rf"%({'|'.join(LINES)})(?![\w.])(.*)")
 _QUIET = re.compile(r"\s*(?:#.*)?")
 _SHOWN = 64
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cellhold_kernel.engine.session import Session
+    from cellhold_kernel.jobs.job import Job
 
 _LINE = re.compile(r"%%run(?![\w.])(.*)")
 _SHOWN = 64
@@ -99,6 +100,15 @@ def request(session: Session, wanted: Wanted) -> RunRequest:
         command=wanted.command,
         lines=wanted.lines,
     )
+
+
+def begin(session: Session, code: str) -> tuple[Job, str] | None:
+    """Begin what a cell asks for, and return what the cell is called for the cell kernel; None if it is no such cell.
+
+    Raises CellholdError.
+    """
+    wanted = read(code)
+    return None if wanted is None else (start(session, wanted), "# %%run")
 
 
 def start(session: Session, wanted: Wanted) -> Run:

@@ -1,174 +1,125 @@
-"""The cell that runs, and the limits that it meets: its time and output, which are kept here, and what its container's counters tell.
-
-A limit that ends the container is diagnosis.of_end's; these are the ones after which the cell kernel goes on.
-"""
+"""What is watched of the cell that runs in the main shell: its limits are enforced, and told in it when they are met."""
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import CellholdError
-from cellhold.spec import units
-from cellhold.spec.units import doubled
-from cellhold_kernel.engine.diagnosis import GRACE_SECONDS, Diagnosis, names
+from cellhold_kernel.protocol import messages
+from cellhold_kernel.relay import outputs
+from cellhold_kernel.relay.replies import RESULTS
+from cellhold_kernel.relay.running_cell import Counters, RunningCell
 
 if TYPE_CHECKING:
-    from cellhold.cgroups.base import Usage
+    from collections.abc import Mapping
+
     from cellhold_kernel.engine.local.cell_kernel import CellKernel
-    from cellhold_kernel.settings.settings import CellLimits, Guard
+    from cellhold_kernel.protocol.messages import Message
+    from cellhold_kernel.relay.parts import Parts
+    from cellhold_kernel.relay.pending import Request
+    from cellhold_kernel.relay.running_cell import Due
 
-_MORE_SHARE = 0.05  # of the memory limit
-_GUARD_SECONDS = 0.1  # between two looks at the memory of a cell
-_FULL_LEAST, _FULL_MOST, _FULL_SHARE = 64 << 10, 1 << 20, 128  # a file that no longer fits leaves up to its last write's size free
-
-
-class Due(NamedTuple):
-    """What is to be done to the cell now: "warn", "interrupt", "pause" or "kill"."""
-
-    what: str
-    why: Diagnosis
-
-
-class Counters(NamedTuple):
-    """What a container has used and was refused, at some moment. full: how full its writable layer is, where nothing more goes in."""
-
-    usage: Usage
-    full: str | None
-
-    @classmethod
-    def of(cls, kernel: CellKernel) -> Counters:
-        """As they are now."""
-        return cls(_usage(kernel), _full(kernel))
+_OUTPUT = frozenset({"stream", "display_data", "update_display_data", "execute_result"})
+_READ_MOST = 64 << 10  # bytes of JSON from the container that we look into
 
 
 class CellMonitor:
-    """One cell, from its begin to its end. message_id: of its request; number: what stands beside it in the notebook.
+    """The cells of one notebook, of which one runs at a time. cell: that one."""
 
-    seen: the counters when they were last looked at, before the cell: when we hear that it has begun it may have met a limit already.
-    """
+    def __init__(self, parts: Parts) -> None:
+        """No cell runs."""
+        self._parts = parts
+        self._seen: Counters | None = None  # the present container's, before its first cell and after each
+        self.cell: RunningCell | None = None
 
-    def __init__(self, message_id: str, number: int, kernel: CellKernel, limits: CellLimits, seen: Counters) -> None:
-        """limits: those that hold for the whole of it."""
-        self.message_id = message_id
-        self.number = number
-        self.reached: Diagnosis | None = None  # the limit for which it was interrupted
-        self.is_killed = False
-        self.result = "ok"  # its reply's status
-        self._kernel = kernel
-        self._limits = limits
-        self._output_bytes = 0
-        self._began = time.monotonic()
-        self._deadline = None if limits.seconds is None else self._began + limits.seconds
-        self.seen = seen
-        self._guard = limits.guard
+    # ------------------------------------------------------------------------------------ from its begin to its end
 
-    # ------------------------------------------------------------------------------------------------------- kept here
+    def prepare(self, kernel: CellKernel) -> None:
+        """Read the container's counters before its first cell is sent."""
+        if self._seen is None:
+            self._seen = Counters.of(kernel)
 
-    def left(self) -> float | None:
-        """Seconds until something is due; None if nothing will be."""
-        left = [] if self._deadline is None else [self._deadline - time.monotonic()]
-        return min([*left, *([_GUARD_SECONDS] if self._guard is not None else [])], default=None)
+    def begin(self, request: Request, count: int, kernel: CellKernel) -> None:
+        """Watch the cell of that request, which runs and has that number."""
+        if request.on_main_shell and self._seen is not None:
+            limits = self._parts.session.cell_limits
+            self.cell = RunningCell(request.message.id, count, kernel, limits, self._seen)
+            self._parts.panel.cell_began(count, self._seen.usage)
 
-    def due(self) -> Due | None:
-        """What its limits ask for now: first an interrupt, and the end of the container if that does not help."""
-        if self._guard is not None and (near := self._near(self._guard)) is not None:
-            self._guard = None
-            return near
-        if self._deadline is None or time.monotonic() < self._deadline:
+    def catch_up(self) -> None:
+        """Tell the panel of a cell whose container ended before it could say that it runs."""
+        if self.cell is None and self._seen is not None and self._parts.requests.cell_runs():
+            self._parts.panel.cell_began(self._parts.answers.cells + 1, self._seen.usage)
+
+    def take(self) -> RunningCell | None:
+        """Return the cell that was lost with its container, and watch it no longer."""
+        cell, self.cell = self.cell, None
+        return cell
+
+    def forget(self) -> None:
+        """Forget the counters: another container has come."""
+        self._seen = None
+
+    # ------------------------------------------------------------------------------------ what it says of itself
+
+    def result(self, message_id: str) -> str | None:
+        """The status of the cell of that request, as far as it is known; None of another."""
+        return self.cell.result if self.cell is not None and self.cell.message_id == message_id else None
+
+    def note_reply(self, request: Request, status: Any) -> None:
+        """Take in the status of a reply."""
+        if self.cell is not None and request.message.id == self.cell.message_id and status in RESULTS:
+            self.cell.result = status
+
+    def leaves_out(self, message: Message) -> bool:
+        """Look at what is published: whether it is more output of the cell than that may have.
+
+        At the cell's end, tell in it the limits of the container that it has met.
+        """
+        cell = self.cell
+        if cell is None or message.parent_id != cell.message_id:
+            return False
+        if message.type == "error":
+            cell.result = message.type  # the reply says so, too, on another socket: before this one's "idle" or after it
+        if message.type in _OUTPUT:
+            self._enforce(cell.wrote(messages.size_of(message.frames)), message.parent)
+            return cell.is_cut
+        if message.type == "status" and message.content_up_to(_READ_MOST).get("execution_state") == "idle":
+            self._end(cell, message)
+        return False
+
+    def _end(self, cell: RunningCell, message: Message) -> None:
+        if not self._parts.signer.verify(message):
+            return
+        self.cell = None
+        for met in cell.met():
+            self._parts.frontend.publish(*outputs.warning(met), parent=message.parent)
+        self._seen = cell.seen
+        self._parts.panel.cell_ended(cell.result, parent=message.parent)
+
+    # ------------------------------------------------------------------------------------ its limits
+
+    def tick(self) -> float | None:
+        """Enforce the time limit of the cell that runs; return the seconds until that is due."""
+        if self.cell is None:
             return None
-        if self.reached is not None:
-            self._deadline, self.is_killed = None, True
-            return Due("kill", self.reached)
-        seconds = self._limits.seconds or 0.0
-        sentence = f"cell {self.number} reached its time limit of {units.duration(seconds)}"
-        return self._reach(Diagnosis("TimeLimitExceeded", sentence, f"%limits cell-time={seconds * 2:g}s raises the limit"))
+        request = self._parts.requests.get(self.cell.message_id)
+        self._enforce(self.cell.due(), request.message.header if request is not None else {})
+        return self.cell.left()
 
-    def _near(self, guard: Guard) -> Due | None:
-        """Whether the cell comes near the memory limit; where it was near before, only a cell that takes more: others may free some."""
-        limit = self._kernel.spec.limits.memory_bytes
-        used, before = _working(_usage(self._kernel)), _working(self.seen.usage)
-        if limit is None or used < max(guard.share * limit, min(before + _MORE_SHARE * limit, limit)):
-            return None
-        done = {"warn": "", "interrupt": "; it was interrupted", "pause": "; the container is paused"}[guard.action]
-        sentence = f"cell {self.number} uses {units.size(used)} of the memory limit of {units.size(limit)}{done}"
-        goes_on = ", and %container unpause goes on" if guard.action == "pause" else ""
-        return Due(guard.action, Diagnosis("MemoryGuard", sentence, f"%limits memory={doubled(limit)} raises the limit{goes_on}"))
-
-    def wrote(self, count: int) -> Due | None:
-        """Count bytes of output; what to do if that is more than the limit. From then on its output `is_cut`."""
-        self._output_bytes += count
-        most = self._limits.output_bytes
-        if most is None or self._output_bytes <= most or self.reached is not None:
-            return None
-        sentence = f"cell {self.number} reached its output limit of {units.size(most)}; the rest is left out"
-        return self._reach(Diagnosis("OutputLimitExceeded", sentence, f"%limits output={doubled(most)} raises the limit"))
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether more of its output is left out."""
-        return self._limits.output_bytes is not None and self._output_bytes > self._limits.output_bytes
-
-    def _reach(self, why: Diagnosis) -> Due:
-        self.reached = why
-        self._deadline = time.monotonic() + GRACE_SECONDS
-        return Due("interrupt", why)
-
-    # --------------------------------------------------------------------------------------------- kept by the container
-
-    def met(self) -> list[Diagnosis]:
-        """The limits of the container that were met since the counters were `seen`, and survived; told at its end, and seen now."""
-        before, self.seen = self.seen, Counters.of(self._kernel)
-        now, limits = self.seen.usage, self._kernel.spec.limits
-        found = []
-        if (killed := now.oom_kills - before.usage.oom_kills) > 0:
-            limit = units.size(limits.memory_bytes) if limits.memory_bytes else "the host"
-            peak = f" (peak {units.size(now.memory_peak_bytes)})" if now.memory_peak_bytes else ""
-            who = _processes(killed, names(self._kernel.box.oom_victims(killed)))
-            sentence = f"cell {self.number}: {who} killed at the memory limit of {limit}{peak}; the kernel goes on"
-            hint = f"%limits memory={doubled(limits.memory_bytes)} raises the limit" if limits.memory_bytes else "use less memory"
-            found.append(Diagnosis("MemoryLimitReached", sentence, hint))
-        if limits.pids and (refused := (now.pids_refused or 0) - (before.usage.pids_refused or 0)) > 0:
-            sentence = f"cell {self.number}: a new process or thread was refused {_times(refused)} at the limit of {limits.pids} processes"
-            found.append(Diagnosis("ProcessLimitReached", sentence, f"%limits pids={limits.pids * 2} raises the limit"))
-        if self.seen.full is not None and before.full is None:
-            hint = (
-                f"delete files, or %container disk={doubled(limits.disk_bytes)}"
-                if limits.disk_bytes
-                else "delete files: the host's disk is full"
-            )
-            found.append(
-                Diagnosis("DiskLimitReached", f"cell {self.number}: the container's writable layer is full: {self.seen.full}", hint)
-            )
-        return found
-
-
-def _usage(kernel: CellKernel) -> Usage:
-    with suppress(CellholdError, OSError):  # it is just going away
-        return kernel.box.usage()
-    from cellhold.cgroups.base import Usage  # noqa: PLC0415  # needed once in a blue moon
-
-    return Usage()
-
-
-def _working(usage: Usage) -> int:
-    """Memory without page cache, which the kernel can take back."""
-    return (usage.memory_bytes or 0) - (usage.memory_cache_bytes or 0)
-
-
-def _full(kernel: CellKernel) -> str | None:
-    """How full the writable layer is, where nothing more goes in; else None."""
-    with suppress(CellholdError, OSError):
-        free, total = kernel.box.writable_layer()
-        if free < min(max(total // _FULL_SHARE, _FULL_LEAST), _FULL_MOST):
-            return f"{units.size(total - free)} of {units.size(total)}"
-    return None
-
-
-def _processes(count: int, named: str) -> str:
-    return f"a process of it{named} was" if count == 1 else f"{count} processes of it{named} were"
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
+    def _enforce(self, due: Due | None, header: Mapping[str, Any]) -> None:
+        current = self._parts.session.current
+        if due is None or current is None or current.backend is None:
+            return
+        if due.what == "kill":
+            current.box.kill()
+            return
+        self._parts.frontend.publish(*outputs.warning(due.why), parent=header)
+        if due.what == "interrupt" and current.interrupts_by_signal:
+            current.interrupt()
+        elif due.what == "interrupt":
+            current.backend.send("control", self._parts.signer.make("interrupt_request", {}))
+        elif due.what == "pause":
+            with suppress(CellholdError):
+                current.box.pause()

@@ -1,0 +1,90 @@
+"""The table of magics: which word of a cell is whose. A magic's module is imported when its word is first used.
+
+A line magic's module is a LineMagic, a cell magic's a CellMagic: a new one is a module and a row here.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cellhold_kernel.engine.session import Session
+    from cellhold_kernel.jobs.job import Job
+
+
+class LineMagic(Protocol):
+    """A line at the top of a cell: `%limits`, `%limits key=value ...`."""
+
+    def mime_bundle(self, session: Session) -> dict[str, str]:
+        """What the magic alone shows. Raises CellholdError."""
+
+    def change(self, session: Session, texts: Mapping[str, str]) -> str:
+        """Do what its words ask, and return a sentence; %container has none, its words make a fresh container. Raises CellholdError."""
+
+
+class CellMagic(Protocol):
+    """A cell that is a job for a process of its own."""
+
+    def begin(self, session: Session, code: str) -> tuple[Job, str] | None:
+        """Begin it; return also what the cell is called for the cell kernel. None if it is no such cell. Raises CellholdError."""
+
+
+class Action(Enum):
+    """What a word of %container is, for whoever performs it (relay/commands.py)."""
+
+    CONTROL = "done by Controls at once, or by the container's end"
+    COMMIT = "a job for a process"
+    PANEL = "shown by the panel"
+    TEXT = "shown as text"
+
+    @property
+    def is_output(self) -> bool:
+        """Whether it only shows something."""
+        return self in {Action.PANEL, Action.TEXT}
+
+
+LINES = ("container", "limits", "network")  # in the order in which their outputs stand
+CELLS = ("dockerfile", "run")
+ACTIONS: dict[str, Action] = {
+    **dict.fromkeys(("start", "pause", "unpause", "stop", "kill", "restart", "remove"), Action.CONTROL),
+    "commit": Action.COMMIT,
+    **dict.fromkeys(("panel", "footer"), Action.PANEL),
+    **dict.fromkeys(("usage", "layers", "trace"), Action.TEXT),
+}
+CONTAINER_MARK = b"%container"
+MARKS = (*(f"%{name}".encode() for name in LINES), *(f"%%{name}".encode() for name in CELLS))  # a cell without one has no magic
+
+
+def line_magic(name: str) -> LineMagic:
+    """The magic of that name, of LINES."""
+    module: Any = import_module(f"cellhold_kernel.magics.{name}")
+    magic: LineMagic = module
+    return magic
+
+
+def summary(session: Session) -> str:
+    """The line that a cell prints whose container has come."""
+    module: Any = import_module("cellhold_kernel.magics.container")
+    text: str = module.summary(session)
+    return text
+
+
+def show(session: Session, words: Sequence[str]) -> dict[str, str]:
+    """What an Action.TEXT of %container shows. Raises CellholdError."""
+    module: Any = import_module("cellhold_kernel.magics.showing")
+    bundle: dict[str, str] = module.mime_bundle(session, words)
+    return bundle
+
+
+def begin_job(session: Session, code: str) -> tuple[Job, str] | None:
+    """Begin the job that a cell is, if it begins with a word of CELLS; as CellMagic.begin."""
+    name = code.split(maxsplit=1)[0].removeprefix("%%") if code.lstrip().startswith("%%") else ""
+    if name not in CELLS:
+        return None
+    module: Any = import_module(f"cellhold_kernel.magics.{name}")
+    magic: CellMagic = module
+    return magic.begin(session, code)
