@@ -17,7 +17,7 @@ import sys
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cellhold import lifeline
+from cellhold.linux import lifeline
 
 if TYPE_CHECKING:
     import subprocess
@@ -52,7 +52,7 @@ class Bounds(NamedTuple):
 
 
 _UNBOUNDED = Bounds()
-_HOLD = "from cellhold.lifeline import hold; hold(); "
+_HOLD = "from cellhold.linux.lifeline import hold; hold(); "
 _PACKAGES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # where this package is found
 
 

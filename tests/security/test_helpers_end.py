@@ -122,7 +122,7 @@ def test_a_helper_does_not_end_with_the_thread_that_started_it(mark: str) -> Non
 
 def test_whoever_ends_before_a_helper_is_tied_ends_it_too(mark: str) -> None:
     """Killed between its fork and what it does next."""
-    code = "import os, signal; from cellhold import lifeline\nlifeline.tie = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+    code = "import os, signal; from cellhold.linux import lifeline\nlifeline.tie = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
     process = starter(f"{code}helper.start(helper.python_code({FAMILY.format(mark=mark)!r}))")
     process.wait()
     assert until(lambda: not with_words(mark), PATIENCE / 10)

@@ -69,7 +69,7 @@ for line in sys.stdin:
 """
 ACTIONS = ("create", "create", "create", "start", "stop", "kill", "restart", "pause", "unpause", "exec", "remove", "force")
 SOME_NAME = st.sampled_from(NAMES)
-MOMENT = st.sampled_from((None, None, None, 0.0, 0.01, 0.03, 0.05, 0.08, 0.12, 0.2))  # seconds until the worker is killed
+MOMENT = st.sampled_from((*(None,) * 7, 0.0, 0.01, 0.03, 0.05, 0.08, 0.12, 0.2))  # seconds until the worker is killed
 told: dict[str, int] = {}
 
 

@@ -91,7 +91,7 @@ class Process:
 
     def _settle(self) -> None:
         """What follows from what came in."""
-        self._kernel.tick()
+        self._kernel.interrupt.tick()
         if self._kernel.is_ready and self._sockets.is_met and not self._has_greeted:
             self._has_greeted = True
             self._speaker.publish("status", {"execution_state": "starting"}, parent={})
@@ -139,7 +139,7 @@ class Process:
         """The host kernel has a word for us, or is gone."""
         word, fds, _flags, _address = socket.recv_fds(self._life, _WORD_MOST, 1)
         if fds:
-            self._kernel.pid1 = fds[0]
+            self._kernel.interrupt.pid1 = fds[0]
         if not word:
             sys.exit(0)
         kind, _, sentence = word.decode("utf-8", "replace").partition(" ")

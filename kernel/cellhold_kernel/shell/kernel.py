@@ -15,11 +15,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cellhold import __version__
-from cellhold.linux.pidfd import TO_GROUP, pidfd_send_value
 from cellhold_kernel.protocol import messages
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.shell import lines, words
 from cellhold_kernel.shell.history import History
+from cellhold_kernel.shell.interrupt import Interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 _NOT_FOUND = 127
 _SETTLE_SECONDS = 0.1  # after an interrupt: it goes through PID 1, and must not hit the next cell's line while that is read
-_REPEAT_SECONDS = 0.5
 _BY_SIGNAL = 128  # and its number: the exit status, as POSIX has it
 _SAID_MOST = 4096  # of standard error, to see a syntax error in
 _SAYS_SYNTAX = ("syntax error", "unexpected eof while looking")
@@ -45,7 +44,7 @@ class ShellKernel:
         """argv: the shell's."""
         self.is_ready = False
         self.ending = False
-        self.pid1 = -1  # a descriptor, for signals
+        self.interrupt = Interrupt(driver)
         self.cell: Message | None = None  # that runs
         self._argv = argv
         self._is_bash = lines.is_bash(argv)
@@ -59,11 +58,8 @@ class ShellKernel:
         self._functions: set[str] = set()
         self._status = 0  # the last cell's
         self._said = ""  # the last of what the cell wrote to its standard error
-        self._is_interrupted = False
-        self._wants_interrupt = False
         self._give: Callable[[str | None], None] | None = None  # where the front end's answer to a `read` goes
         self._rests_until = 0.0
-        self._repeats_at: float | None = None
 
     # ------------------------------------------------------------------------------------------------------------ what comes in
 
@@ -76,6 +72,7 @@ class ShellKernel:
     def _identified(self, done: Done) -> None:
         self._name, self._version = words.identified(done.answer)
         if self._name == "busybox":
+            self.interrupt.repeats = True
             self._driver.run(lines.TRAP, lines.new_token())
             self._done = lambda _done: self._is_in_order()
         else:
@@ -103,7 +100,7 @@ class ShellKernel:
 
     def due(self) -> float | None:
         """Seconds until `tick` and `work` are to be called again, whatever comes."""
-        at = self._rests_until if self._queue and self._done is None else self._repeats_at
+        at = self._rests_until if self._queue and self._done is None else self.interrupt.due_at
         return None if at is None else max(at - time.monotonic(), 0)
 
     @property
@@ -126,14 +123,15 @@ class ShellKernel:
 
     def _control(self, message: Message) -> None:
         if message.type == "interrupt_request":
-            self._interrupt()
+            if self._done is not None and self.is_ready:
+                self.interrupt.want()
             self._answer("control", message, {})
         elif message.type == "shutdown_request":
             self.ending = True
             self._answer("control", message, {"restart": bool(message.content.get("restart"))})
-            self._signal(signal.SIGHUP)
+            self.interrupt.send(signal.SIGHUP)
         elif message.type == "kernel_info_request":
-            self._answer("control", message, self._info())
+            self._answer("control", message, _info(self._argv[0], self._name, self._version))
         elif message.type.endswith("_request"):
             self._answer("control", message, {})
 
@@ -143,7 +141,7 @@ class ShellKernel:
         if message.type == "execute_request":
             self._begin_cell(message, code)
         elif message.type == "kernel_info_request":
-            self._answer("shell", message, self._info())
+            self._answer("shell", message, _info(self._argv[0], self._name, self._version))
         elif message.type == "complete_request":
             want = words.wanted(code, cursor)
             self._ask_for(message, words.completion(want, is_bash=self._is_bash), partial(self._completed, message, want))
@@ -162,17 +160,6 @@ class ShellKernel:
         with self._speaker.at_work(message):
             self._speaker.reply(channel, message, content)
 
-    def _info(self) -> dict[str, Any]:
-        return {
-            "protocol_version": messages.PROTOCOL_VERSION,
-            "implementation": "cellhold-shell",
-            "implementation_version": __version__,
-            "language_info": words.language(self._name, self._version),
-            "banner": f"{self._name} {self._version}".strip() + f", {self._argv[0]} of the image; Cellhold {__version__}",
-            "help_links": [],
-            "supported_features": [],
-        }
-
     # -------------------------------------------------------------------------------------------------------------------- cells
 
     def _begin_cell(self, message: Message, code: str) -> None:
@@ -183,7 +170,7 @@ class ShellKernel:
             self._speaker.publish("execute_input", {"code": code, "execution_count": self._history.count})
         self.cell = message
         self._said = ""
-        self._is_interrupted = self._wants_interrupt = False
+        self.interrupt.begin()
         code = code.replace("\r\n", "\n")
         if "<<" in code and not self._is_bash:  # dash reads on in what it should not when a here-document has no end
             self._question(words.check(self._argv[0], code), partial(self._here_documents_checked, message, code))
@@ -192,7 +179,7 @@ class ShellKernel:
 
     def _here_documents_checked(self, message: Message, code: str, done: Done) -> None:
         verdict, said = words.checked(done.answer)
-        if verdict == "incomplete" and not self._is_interrupted:
+        if verdict == "incomplete" and not self.interrupt.has_been_sent:
             self._end_cell(message, _syntax_error(said.removeprefix(f"{self._argv[0]}: ") or "a here-document has no end"))
         else:
             self._run(message, code)
@@ -206,7 +193,7 @@ class ShellKernel:
         self._functions |= words.functions_in(code)
         if done.status == 0:
             self._end_cell(message, None)
-        elif self._is_interrupted:
+        elif self.interrupt.has_been_sent:
             self._end_cell(message, ("KeyboardInterrupt", "", ["KeyboardInterrupt: the shell goes on, with what it knew"]))
         elif any(said in self._said.lower() for said in _SAYS_SYNTAX):
             self._question(words.check(self._argv[0], code), partial(self._syntax_checked, message, done.status))
@@ -222,8 +209,9 @@ class ShellKernel:
 
     def _end_cell(self, message: Message, error: tuple[str, str, list[str]] | None) -> None:
         """Reply, and drop the cells behind one that failed, as ipykernel does."""
-        self.cell = self._give = self._repeats_at = None
-        if self._is_interrupted:
+        self.cell = self._give = None
+        self.interrupt.end()
+        if self.interrupt.has_been_sent:
             self._rests_until = time.monotonic() + _SETTLE_SECONDS
         reply: dict[str, Any] = {"execution_count": self._history.count, "user_expressions": {}, "payload": []}
         if error is not None:
@@ -249,31 +237,6 @@ class ShellKernel:
         if sentence and self.cell is not None:
             hint = "hint: `exit` ends the kernel, and so does the first command that fails after `set -e`; Jupyter starts a fresh one"
             self._end_cell(self.cell, ("ShellEnded", sentence, [f"ShellEnded: the shell {sentence}", hint]))
-
-    # --------------------------------------------------------------------------------------------------------------- interrupts
-
-    def _interrupt(self) -> None:
-        if self._done is not None and self.is_ready:
-            self._wants_interrupt = True
-            self.tick()
-
-    def tick(self) -> None:
-        """Interrupt what runs, if that is wanted and it has begun: half a line must not be what the shell reads next."""
-        now = time.monotonic()
-        if self._wants_interrupt and self._driver.has_begun:
-            self._wants_interrupt = False
-            self._is_interrupted = True
-            self._signal(signal.SIGINT)
-            if self._name == "busybox":  # it looks after a command whether it was interrupted: one that it was about to start knows nothing
-                self._repeats_at = now + _REPEAT_SECONDS
-        elif self._repeats_at is not None and self._repeats_at <= now:
-            self._repeats_at = None
-            self._signal(signal.SIGINT)
-
-    def _signal(self, number: int) -> None:
-        if self.pid1 >= 0:
-            with suppress(OSError):
-                pidfd_send_value(self.pid1, number, TO_GROUP)
 
     # ---------------------------------------------------------------------------------------------------------------- questions
 
@@ -333,6 +296,19 @@ def _cursor(content: dict[str, Any]) -> int:
     found = content.get("cursor_pos")
     code = str(content.get("code", ""))
     return max(0, min(found, len(code))) if isinstance(found, int) else len(code)
+
+
+def _info(program: str, name: str, version: str) -> dict[str, Any]:
+    """Return the content of a kernel_info_reply. program: the shell's path in the image; name, version: what it says it is."""
+    return {
+        "protocol_version": messages.PROTOCOL_VERSION,
+        "implementation": "cellhold-shell",
+        "implementation_version": __version__,
+        "language_info": words.language(name, version),
+        "banner": f"{name} {version}".strip() + f", {program} of the image; Cellhold {__version__}",
+        "help_links": [],
+        "supported_features": [],
+    }
 
 
 def _exit_status(status: int) -> tuple[str, str, list[str]]:

@@ -87,7 +87,30 @@ class Writable(TypedDict):
     pairs: int  # how many pairs of directories it needs
 
 
-class Plan(TypedDict):
+class Confinement(TypedDict):
+    """What takes rights away."""
+
+    masked: list[str]
+    read_only_paths: list[str]
+    bounding: int  # capability bits that the program may have
+    seccomp: bytes  # a compiled filter
+
+
+class Program(TypedDict):
+    """As whom, where and with what the program runs, and for how long."""
+
+    user: str
+    groups: list[str]  # more of them, ids or names
+    terminal: tuple[int, int] | None  # rows and columns; None: the streams are descriptors
+    cwd: str
+    args: list[str]
+    env: dict[str, str]
+    oom_score_adj: int  # 0: as it is
+    seconds: float | None  # wall time after which the launcher kills it
+    carry: NotRequired[dict[str, object]]  # of a process that copies files (init/file_transfer.py)
+
+
+class Plan(Confinement, Program):
     """Everything that init needs. Sizes in bytes, times in seconds."""
 
     hostname: str
@@ -108,18 +131,5 @@ class Plan(TypedDict):
     directories: list[str]  # of the writable layer, made where they are missing
     files: dict[str, str]  # path -> text: small files made for this container (/etc/hosts ...)
     views: list[View]
-    masked: list[str]
-    read_only_paths: list[str]
     rlimits: list[tuple[int, int, int]]  # resource number, soft, hard
     maxima: dict[str, int]  # name in /proc/sys/user -> what the container's user namespace may have; without root alone
-    bounding: int  # capability bits that the program may have
-    seccomp: bytes
-    user: str
-    groups: list[str]  # more of them, ids or names
-    terminal: tuple[int, int] | None  # rows and columns; None: the streams are descriptors
-    cwd: str
-    args: list[str]
-    env: dict[str, str]
-    oom_score_adj: int  # 0: as it is
-    seconds: float | None  # wall time after which the launcher kills it
-    carry: NotRequired[dict[str, object]]  # of a process that copies files (init/file_transfer.py)

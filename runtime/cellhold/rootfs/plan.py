@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cellhold.cgroups.base import View
     from cellhold.image.model import Image, Layer
-    from cellhold.init.plan import Bind, Covers, FileSystem, Node, Overlay, Plan, Tree, Writable
+    from cellhold.init.plan import Bind, Confinement, Covers, FileSystem, Node, Overlay, Plan, Program, Tree, Writable
     from cellhold.spec.spec import Device, Exchange, Mount, Spec
     from cellhold.store.subids import Ids
 
@@ -77,7 +77,6 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
         binds += [device(Path(f"/dev/{name}"), f"/dev/{name}", trees) for name in DEVICES]
         binds += [device(source(one), one.target, trees) for one in spec.devices]
     binds += [bind(entry, trees) for entry in ordered(spec) if entry.kind in ("bind", "volume")]
-    keep = mask(DEFAULT if spec.capabilities is None else spec.capabilities)
     return {
         "hostname": hostname,
         "namespaces": sum(process.NAMESPACES[name] for name in namespaces if name != "net" or network != SHARED),
@@ -97,12 +96,26 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
         "directories": list(spec.directories),
         "files": files(hostname, spec.hosts, resolver, known_hosts),
         "views": [{"fstype": view.fstype, "option": view.option, "directory": view.directory} for view in views],
-        "masked": list(MASKED),
-        "read_only_paths": list(READ_ONLY),
         "rlimits": list(rlimits),
         "maxima": dict(maxima),
-        "bounding": keep,
+        **confinement(spec, seccomp),
+        **program(spec, image, hostname),
+    }
+
+
+def confinement(spec: Spec, seccomp: bytes) -> Confinement:
+    """Return the part of the plan that takes rights away. seccomp: a compiled filter."""
+    return {
+        "masked": list(MASKED),
+        "read_only_paths": list(READ_ONLY),
+        "bounding": mask(DEFAULT if spec.capabilities is None else spec.capabilities),
         "seccomp": seccomp,
+    }
+
+
+def program(spec: Spec, image: Image, hostname: str) -> Program:
+    """Return the part of the plan about the program: as whom, where and with what it runs, and for how long."""
+    return {
         "user": "0:0" if spec.user is None else spec.user,
         "groups": list(spec.groups),
         "terminal": TERMINAL if spec.terminal else None,
