@@ -26,7 +26,8 @@ BUSY = "import time\nfor number in range(2000): print(number, flush=True); time.
 SHOW = "%container panel"
 STORY = [
     SHOW,
-    "import time\nuntil = time.time() + 6\nwhile time.time() < until: pass",
+    # Four at a time: on a machine on which others work one gets less than its limit, and is not held back.
+    "import os, time\nuntil = time.time() + 6\nfour = os.fork(), os.fork()\nwhile time.time() < until: pass\nall(four) or os._exit(0)",
     "held = bytearray(b'x') * (150 << 20); time.sleep(3)",
     "import subprocess\nrunning = [subprocess.Popen(['sleep', '3']) for _ in range(30)]\nfor one in running: one.wait()",
     "held = bytearray(b'x') * (1 << 30)",
