@@ -1,6 +1,7 @@
-"""The table of magics: which word of a cell is whose. A magic's module is imported when its word is first used.
+"""The table of magics: which word of a cell is whose.
 
-A line magic's module is a LineMagic, a cell magic's a CellMagic: a new one is a module and a row here.
+A line magic's module is a LineMagic, a cell magic's a CellMagic; it is imported when its
+word is first used. A new one is a module and a row here.
 """
 
 from __future__ import annotations
@@ -23,14 +24,20 @@ class LineMagic(Protocol):
         """What the magic alone shows. Raises CellholdError."""
 
     def change(self, session: Session, texts: Mapping[str, str]) -> str:
-        """Do what its words ask, and return a sentence; %container has none, its words make a fresh container. Raises CellholdError."""
+        """Do what its words ask, and return a sentence.
+
+        %container has no `change`: its words make a fresh container. Raises CellholdError.
+        """
 
 
 class CellMagic(Protocol):
     """A cell that is a job for a process of its own."""
 
     def begin(self, session: Session, code: str) -> tuple[Job, str] | None:
-        """Begin it; return also what the cell is called for the cell kernel. None if it is no such cell. Raises CellholdError."""
+        """Begin it; return the job and what the cell kernel gets as the cell's code.
+
+        None if it is not such a cell. Raises CellholdError.
+        """
 
 
 class Action(Enum):
@@ -81,7 +88,7 @@ def show(session: Session, words: Sequence[str]) -> dict[str, str]:
 
 
 def begin_job(session: Session, code: str) -> tuple[Job, str] | None:
-    """Begin the job that a cell is, if it begins with a word of CELLS; as CellMagic.begin."""
+    """Begin a cell's job if it starts with a word of CELLS; see CellMagic.begin."""
     name = code.split(maxsplit=1)[0].removeprefix("%%") if code.lstrip().startswith("%%") else ""
     if name not in CELLS:
         return None

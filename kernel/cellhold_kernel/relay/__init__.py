@@ -1,1 +1,1 @@
-"""The host kernel: which message goes where, what waits, and what is said when a container ends."""
+"""The host kernel: which message goes where, what waits, and how containers end."""

@@ -1,7 +1,8 @@
-"""What is read and written now, and what has to wait: so that nobody who does not read fills this process's memory.
+"""What is read and written now, and what has to wait.
 
-Towards Jupyter frontend.py counts and decides; towards the container each stream (zmtp.py) knows when it is full. Here the loop is told
-to wait only for what can be dealt with.
+So nobody who does not read fills this process's memory. Towards Jupyter frontend.py
+counts and decides; towards the container each stream (zmtp.py) knows when it is full.
+Here the loop is told to wait only for what can be dealt with.
 """
 
 from __future__ import annotations
@@ -30,16 +31,20 @@ class Flow:
         self._waits_since: float | None = None
 
     def takes(self, kernel: CellKernel, channel: str, *, is_over: bool = False) -> bool:
-        """Whether the next message of a cell kernel's channel may be read. Ask before each: it says, too, whether it may be large.
+        """Whether the next message of a cell kernel's channel may be read.
 
-        is_over: the cell kernel has ended. What is left is what its sockets hold, and that is not much.
+        Ask before each: this also decides whether it may be large. is_over: the cell
+        kernel has ended; what is left is what its sockets hold, and that is not much.
         """
         if kernel.backend is not None:
             kernel.backend.room.is_open = is_over or self._frontend.has_room
         return is_over or self._frontend.takes(channel)
 
     def regulate(self, *, is_crowded: bool) -> float | None:
-        """Tell the loop; gives the seconds until the next look, or None. is_crowded: whether Jupyter's cells have to wait outside."""
+        """Tell the loop; return the seconds until the next look, or None.
+
+        is_crowded: whether Jupyter's cells have to wait outside.
+        """
         waits = False
         for kernel in (self._session.current, self._session.coming):
             for channel, stream in kernel.backend.streams.items() if kernel is not None and kernel.backend is not None else ():

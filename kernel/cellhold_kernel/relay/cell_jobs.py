@@ -1,4 +1,7 @@
-"""The cell that waits for a process: `%%run`, `%%dockerfile`, `%container commit`. Everything else goes on meanwhile."""
+"""The cell that waits for a process: `%%run`, `%%dockerfile`, `%container commit`.
+
+The cells behind it wait, too; everything else goes on meanwhile.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What is watched of the cell that runs in the main shell: its limits are enforced, and told in it when they are met."""
+"""What is watched of the cell that runs in the main shell.
+
+Its limits are enforced (running_cell.py counts), and a cell that meets one is told so.
+"""
 
 from __future__ import annotations
 
@@ -73,9 +76,9 @@ class CellMonitor:
             self.cell.result = status
 
     def leaves_out(self, message: Message) -> bool:
-        """Look at what is published: whether it is more output of the cell than that may have.
+        """Whether a published message is more output than the cell may have.
 
-        At the cell's end, tell in it the limits of the container that it has met.
+        At the cell's end, publish in it the limits of the container that it has met.
         """
         cell = self.cell
         if cell is None or message.parent_id != cell.message_id:
@@ -83,7 +86,7 @@ class CellMonitor:
         if message.type == "error":
             cell.result = message.type  # the reply says so, too, on another socket: before this one's "idle" or after it
         if message.type in _OUTPUT:
-            self._enforce(cell.wrote(messages.size_of(message.frames)), message.parent)
+            self._enforce(cell.count_output(messages.size_of(message.frames)), message.parent)
             return cell.is_cut
         if message.type == "status" and message.content_up_to(_READ_MOST).get("execution_state") == "idle":
             self._end(cell, message)
@@ -93,7 +96,7 @@ class CellMonitor:
         if not self._parts.signer.verify(message):
             return
         self.cell = None
-        for met in cell.met():
+        for met in cell.limits_met():
             self._parts.frontend.publish(*outputs.warning(met), parent=message.parent)
         self._seen = cell.seen
         self._parts.panel.cell_ended(cell.result, parent=message.parent)
@@ -101,7 +104,7 @@ class CellMonitor:
     # ------------------------------------------------------------------------------------ its limits
 
     def tick(self) -> float | None:
-        """Enforce the time limit of the cell that runs; return the seconds until that is due."""
+        """Enforce the cell's time limit; return the seconds until that is due."""
         if self.cell is None:
             return None
         request = self._parts.requests.get(self.cell.message_id)

@@ -28,7 +28,10 @@ _HELD_BYTES_MOST = 16 << 20
 
 
 class Replacement(NamedTuple):
-    """A cell that waits for the container it has asked for. code: for the cell kernel, once it is there."""
+    """A cell that waits for the container it has asked for.
+
+    code: for the cell kernel, once it is there.
+    """
 
     message: Message
     code: str
@@ -136,7 +139,7 @@ class CellQueue:
                 self._held.append((channel, message))
 
     def refuse(self, message: Message, error: CellholdError) -> None:
-        """Answer a cell with an error, and the cells that wait behind it as ipykernel does."""
+        """Answer a cell with an error, and abort those behind it as ipykernel does."""
         self._answers.refuse(message, error)
         if stops(message):
             self.abort()
@@ -150,7 +153,7 @@ class CellQueue:
 
 
 def _may_overtake(message: Message, *, is_paused: bool) -> bool:
-    """Whether a cell asks for something to be done to the container, and for nothing else.
+    """Whether a cell asks for an action on the container and nothing else.
 
     What it asks to be shown can wait for the cell that runs, unless that stands still.
     """

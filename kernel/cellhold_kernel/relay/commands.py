@@ -1,4 +1,7 @@
-"""What a cell asks of the host kernel: its magics, and the words of %container (magics/registry.py has both tables)."""
+"""What a cell asks of the host kernel: its magics, and the words of %container.
+
+Both tables are in magics/registry.py; here is what is done for each kind of row.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,10 @@ class Commands:
         }
 
     def run(self, channel: str, message: Message) -> None:
-        """Do what a cell's magics ask for; a cell that only seemed to have one goes to the cell kernel as it is."""
+        """Do what a cell's magics ask for.
+
+        A cell that only seemed to have one goes to the cell kernel as it is.
+        """
         if not self._run(message):
             self._outbound.send(channel, message)
 
@@ -100,7 +106,7 @@ class Commands:
             self._queue.refuse(message, diagnosis.as_answer(error))
 
     def _control(self, message: Message, words: Words, code: str) -> None:
-        """Pause, stop, restart ...: done now, or once the container has ended, or has come."""
+        """Pause, stop, restart ...: now, or once the container has ended or come."""
         word, *arguments = words
         sentence = self._parts.controls.perform(word, arguments, message)
         if sentence is not None:

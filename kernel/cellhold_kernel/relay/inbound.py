@@ -1,7 +1,7 @@
-"""What comes from the container, all of it hostile: what goes on to Jupyter, and what is dropped.
+"""What comes from the container, which may be hostile, and what goes on to Jupyter.
 
 What is published goes to everybody; a reply goes to whoever has asked, and input() asks
-only somebody whose cell runs. What is too large is told of instead (left_out.py).
+only somebody whose cell runs. In place of what is too large a line says so (left_out.py).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Inbound:
     # ------------------------------------------------------------------------------------------------ published
 
     def publish(self, kernel: CellKernel, message: Message) -> None:
-        """Pass on what the present container has published, unless it is nothing for it to say."""
+        """Pass on what a container has published, unless that is not for it to say."""
         if message.type in _OURS or (message.type == "status" and message.content_up_to(_READ_MOST).get("execution_state") not in _STATES):
             return
         if saved.forges(message):
@@ -155,7 +155,10 @@ class Inbound:
         self._queue.follow(request, failed=content.get("status") == "error")
 
     def _replace_unreadable(self, request: Request, flaw: str, ours: Mapping[str, Any]) -> None:
-        """Answer in place of a cell kernel whose answer no front end could read. ours: our part of it, if it has one."""
+        """Answer in place of a cell kernel whose answer no front end could read.
+
+        ours: our part of it, if it has one.
+        """
         error = CellholdError(f"cannot pass on the cell kernel's answer: {flaw}")
         if ours:
             self._parts.answers.comms(request.channel, request.message, ours)

@@ -1,7 +1,8 @@
-"""What is said in the place of a message that was left out (large.py): nothing is missed unseen, and nobody waits for it.
+"""What is said in the place of a message that was left out (large.py).
 
-A cell whose reply was too large has run, and ends as it would have ended; a widget whose
-state did not get through is not shown as a broken one.
+Nothing is missed unseen, and nobody waits for it. A cell whose reply was too large has
+run, and ends as it would have ended; a widget whose state did not get through is not
+shown as a broken one.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class LeftOuts:
     """What was left out of what one host kernel's containers sent."""
 
     def __init__(self, frontend: Frontend, signer: Signer, answers: Answers, requests: Requests) -> None:
-        """Tell of it at `front`."""
+        """Publish and answer at `frontend`."""
         self._frontend = frontend
         self._signer = signer
         self._answers = answers
@@ -42,15 +43,16 @@ class LeftOuts:
         self._widgets: dict[str, None] = {}  # ids of the comms that no front end knows
 
     def answer(self, channel: str, left: LeftOut, *, result: str | None) -> tuple[Request, bool] | None:
-        """Tell of it; returns the request that this has answered, if it has one, and whether that has failed.
+        """Say so, and answer the request whose reply it was.
 
+        Returns that request and whether it has failed; None where it was not a reply.
         result: of the cell that runs, as far as it is known.
         """
         message = left.message
         if channel in {"iopub", "stdin"}:
             if message.type == "comm_open":
                 self._lose(_comm_id(message))
-            self._say(left, message.parent)
+            self._publish(left, message.parent)
             return None
         if not self._signer.verify(message):
             return None
@@ -61,13 +63,13 @@ class LeftOuts:
             error = CellholdError(f"cannot pass on the answer: {left.why}", hint=left.hint)
             self._answers.question(channel, request.message, error=error)
             return request, True
-        self._say(left, request.message.header)
+        self._publish(left, request.message.header)
         said = (messages.object_in(message.signed[2], most=_READ_MOST) or {}).get("status")
         status = said if said in RESULTS else result or "ok"
         self._answers.short(channel, request.message, status, why=left.why, count=request.count)
         return request, status == "error"
 
-    def _say(self, left: LeftOut, parent: dict[str, Any]) -> None:
+    def _publish(self, left: LeftOut, parent: dict[str, Any]) -> None:
         hint = f"\nhint: {left.hint}" if left.hint else ""
         text = f"cellhold: {escape(left.message.type, most=_TYPE_MOST)} was left out, {left.why}{hint}\n"
         self._frontend.publish("stream", {"name": "stderr", "text": text}, parent=parent)
@@ -79,7 +81,10 @@ class LeftOuts:
         self._widgets.clear()
 
     def substitute(self, message: Message) -> Message:
-        """What is to be published in the place of a message: itself, but where it shows a widget that no front end knows."""
+        """Return what is to be published in the place of a message.
+
+        That is the message itself, unless it shows a widget that no front end knows.
+        """
         if not self._widgets or message.seen is not None or len(message.signed[3]) > _SHOWN_MOST:
             return message
         if message.type == "comm_open" and self._refers(message):
@@ -96,7 +101,7 @@ class LeftOuts:
         return message if replaced is None else replaced
 
     def _refers(self, message: Message) -> bool:
-        """Whether a widget has one in it that is lost: then no front end can make it either."""
+        """Whether a widget contains a lost one, so that no front end can make it."""
         raw = bytes(message.signed[3])
         return _REFERENCE in raw and any(_REFERENCE + lost.encode() in raw for lost in self._widgets)
 

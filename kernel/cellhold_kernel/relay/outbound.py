@@ -1,6 +1,7 @@
-"""What goes to the cell kernel, in which nothing is changed; and what is said in its place, where there is none.
+"""What goes to the cell kernel, or is answered in its place where there is none.
 
-The key is the same on both sides: nothing is signed twice but a cell whose magics are taken out of it.
+The key is the same on both sides, so frames go on as they came; only a cell whose
+magics are taken out of it is signed again.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 
 class Outbound:
-    """The way to the present container. notice: of one that has ended; it is told in the next cell."""
+    """The way to the present container.
+
+    notice: why the last one ended, for the next cell to say.
+    """
 
     def __init__(self, parts: Parts, queue: CellQueue, monitor: CellMonitor) -> None:
         """Nothing was sent yet."""
@@ -38,16 +42,19 @@ class Outbound:
         self.notice: Diagnosis | None = None
 
     def send(self, channel: str, message: Message, parts: list[Part] | None = None) -> None:
-        """Send a message to the cell kernel, or answer it where there is none. parts: its frames, if they were changed."""
+        """Send a message to the cell kernel, or answer it where there is none.
+
+        parts: its frames, if they were changed.
+        """
         current = self._parts.session.current
         if current is None or current.backend is None:
             self.answer(channel, message)
             return
         if channel == "control" and message.type == "usage_request":
-            self._parts.answers.say(message, self._meter.read(current))
+            self._parts.answers.control(message, self._meter.read(current))
             return
         if message.type == "execute_request" and self.notice is not None and not is_silent(message):
-            self.say(message, outputs.warning(self.notice))
+            self.publish_later(message, outputs.warning(self.notice))
             self.notice = None
         if message.type == "execute_request":
             self._monitor.prepare(current)
@@ -66,19 +73,22 @@ class Outbound:
         self.send("shell", message, self._parts.signer.with_content(message, {**message.content, "code": code}))
 
     def finish(self, message: Message, said: Sequence[Output], code: str) -> None:
-        """Let the rest of a cell run in the container, with our outputs before its own; without one, or in a paused one, that is all."""
+        """Let the rest of a cell run in the container, with our outputs before its own.
+
+        Without a container, or in a paused one, our outputs are all.
+        """
         current = self._parts.session.current
         if current is None or current.box.state is State.PAUSED:
             self._parts.answers.cell(message, said, outputs.OK)
             return
         for output in said:
-            self.say(message, output)
+            self.publish_later(message, output)
         self.send_code(message, code)
 
     # -------------------------------------------------------------------------------------------- our own words in its cells
 
-    def say(self, message: Message, output: Output) -> None:
-        """Publish something of our own in a cell of the cell kernel's, once that has begun."""
+    def publish_later(self, message: Message, output: Output) -> None:
+        """Publish an output of our own in the cell kernel's cell, once it has begun."""
         if not is_silent(message):
             self._outputs.setdefault(message.id, []).append(output)
 
@@ -93,7 +103,10 @@ class Outbound:
     # -------------------------------------------------------------------------------------------- without a cell kernel
 
     def answer(self, channel: str, message: Message) -> None:
-        """Answer where no container runs; a cell gets a fresh one if the last was removed on its user's order."""
+        """Answer where no container runs.
+
+        A cell gets a fresh one if the last was removed on its user's order.
+        """
         if message.type == "execute_request" and self._parts.controls.take_removed():
             self._parts.session.open()
             self.notice = controls.FRESH
@@ -102,7 +115,7 @@ class Outbound:
             self.refuse(channel, message, self._parts.session.failure or CellholdError("no container runs"))
 
     def refuse(self, channel: str, message: Message, error: CellholdError) -> None:
-        """Answer with an error in place of the cell kernel, or with what can be said without one."""
+        """Answer with an error, or with what can be said without a cell kernel."""
         if message.type == "execute_request":
             self._queue.refuse(message, error)
         else:

@@ -1,4 +1,7 @@
-"""What one host kernel works with, the same for each part of its relay. relay.py makes it."""
+"""What one host kernel works with, the same for each part of its relay.
+
+HostKernel makes it. A part takes from it what it needs.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.widgets.lazy_panel import LazyPanel
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Parts:
     """Both ends, and what is remembered of who has asked what."""
 

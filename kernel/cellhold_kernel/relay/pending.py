@@ -1,7 +1,9 @@
-"""What Jupyter asked and the cell kernel has not answered yet: so that nobody waits for ever when the container ends.
+"""What Jupyter asked and the cell kernel has not answered yet.
 
-Three fates then: the cell that ran gets the error; a question (what is there to complete?) is asked again of the next cell kernel;
-whatever else was on its way is answered "aborted", as ipykernel answers cells that it will not run.
+Nobody waits for ever when the container ends. Three fates then: the cell that ran gets
+the error; a question (what is there to complete?) is asked again of the next cell
+kernel; whatever else was on its way is answered "aborted", as ipykernel answers cells
+that it will not run.
 """
 
 from __future__ import annotations
@@ -35,13 +37,16 @@ class Request:
 
     @property
     def on_main_shell(self) -> bool:
-        """Whether it waits for, and keeps waiting, the cells: not so in a subshell (JEP 91) and on the control channel."""
+        """Whether it waits for the cells before it, and those behind it for it.
+
+        Not so in a subshell (JEP 91) and on the control channel.
+        """
         return self.channel == "shell" and not self.message.header.get("subshell_id")
 
 
 @dataclass
 class Fates:
-    """What becomes of the requests to a container that is gone; each list oldest first."""
+    """What becomes of the requests to a lost container; each list oldest first."""
 
     ran: list[Request] = field(default_factory=list)
     again: list[Request] = field(default_factory=list)
@@ -67,7 +72,10 @@ class Requests:
                 del self._by_id[next(iter(self._by_id))]
 
     def started(self, message_id: str, count: int) -> Request | None:
-        """The cell with that request runs, and has that number; gives the request, or None where nobody asked."""
+        """Note that the cell of a request runs, with its number.
+
+        Returns the request, or None where nobody asked.
+        """
         request = self._by_id.get(message_id)
         if request is not None:
             request.count = count
@@ -78,7 +86,7 @@ class Requests:
         return self._by_id.get(message_id)
 
     def answered(self, channel: str, message_id: str) -> Request | None:
-        """Forget a request that came on that channel; gives it, or None where nobody asked."""
+        """Forget and return a request of that channel; None where nobody asked."""
         found = self._by_id.get(message_id)
         return self._by_id.pop(message_id) if found is not None and found.channel == channel else None
 

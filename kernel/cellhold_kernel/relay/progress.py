@@ -1,4 +1,7 @@
-"""How far a piece of work is, shown in the cell that waits for it: one display, brought up to date as often as a person can follow."""
+"""How far a job is, shown in the cell that waits for it.
+
+One display, brought up to date as often as a person can follow.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ _INTERVAL_SECONDS = 0.2
 
 
 class Progress:
-    """The display of the work that is done now."""
+    """The display of the present job."""
 
     def __init__(self, frontend: Frontend) -> None:
         """Publish it at `front`."""
@@ -24,7 +27,10 @@ class Progress:
         self._behind: tuple[Message, Job] | None = None  # it got further just after it was shown
 
     def show(self, message: Message, job: Job, *, now: bool = True) -> None:
-        """Show it in the cell of that request; unless `now`, only if some time has passed since the last time, else a little later."""
+        """Show a job in the cell of that request.
+
+        Unless `now`, only if some time has passed since the last time, else a little later.
+        """
         if not now and time.monotonic() - self._shown_at < _INTERVAL_SECONDS:
             self._behind = (message, job)
             return

@@ -55,7 +55,10 @@ class HostKernel:
     """Relays between a front end and a session's containers."""
 
     def __init__(self, frontend: Frontend, session: Session, loop: Loop, signer: messages.Signer, notebook: Notebook | None = None) -> None:
-        """Wait for what Jupyter sends; nothing is started yet. notebook: its file, where that is known."""
+        """Wait for what Jupyter sends; nothing is started yet.
+
+        notebook: its file, where that is known.
+        """
         controls = Controls(session)
         self._parts = parts = Parts(
             frontend=frontend,
@@ -106,7 +109,10 @@ class HostKernel:
         return self._transitions.status
 
     def tick(self) -> float | None:
-        """Do what is due now; return the seconds until something is due again. Called before every wait."""
+        """Do what is due now; return the seconds until something is due again.
+
+        The loop calls it before every wait.
+        """
         closes_at = self._queue.closes_at
         if closes_at is not None and closes_at <= time.monotonic():
             self._transitions.close_current()
@@ -144,7 +150,10 @@ class HostKernel:
         self._handlers[self._queue.decide(channel, message)](channel, message)
 
     def _route_comm(self, channel: str, message: Message) -> None:
-        """Do with a message about comms what it asks: it is for one of ours, or only we can answer it; or as with any other."""
+        """Take a message about comms that is ours to answer; route any other.
+
+        Ours are those about the panel, and all while no cell kernel can answer.
+        """
         panel, now = self._parts.panel, self._queue.situation
         if not panel.looks_at(message):
             self._route(channel, message)
@@ -158,7 +167,7 @@ class HostKernel:
         self._guard(self._handlers[verdict], channel, message)
 
     def _guard(self, handler: Handler, channel: str, message: Message) -> None:
-        """Do that with a message; whoever asked is answered, also where that fails in a way that nobody foresaw."""
+        """Handle a message; a handler that fails unforeseen still gets an answer."""
         if not guarded(partial(handler, channel, message)):
             error = CellholdError("cannot do what was asked: the Jupyter server's log says why")
             self._outbound.refuse(channel, message, error)

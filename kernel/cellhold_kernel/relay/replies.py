@@ -1,6 +1,7 @@
-"""What the host kernel says itself, where there is no cell kernel to say it: each answer with the messages that belong to it.
+"""What the host kernel answers itself, where there is no cell kernel to answer.
 
-So the notebook stays usable without a container, and can be repaired with %container. Which request is answered here, relay.py
+Each answer has the messages that belong to it. So the notebook stays usable without a
+container, and can be repaired with %container. Which request is answered here, relay.py
 decides.
 """
 
@@ -42,10 +43,14 @@ _INFO = {
 
 
 class Answers:
-    """Answers to a front. cells: the number of the last cell, whoever ran it; kernel_info: what the last cell kernel said it is."""
+    """Answers to a front end.
+
+    cells: the number of the last cell, whoever ran it. kernel_info: what the last cell
+    kernel said it is.
+    """
 
     def __init__(self, frontend: Frontend) -> None:
-        """Answer to what comes in at `front`."""
+        """Answer to what comes in at `frontend`."""
         self._frontend = frontend
         self.cells = 0
         self.kernel_info: dict[str, Any] = _INFO
@@ -68,8 +73,8 @@ class Answers:
         with self._at_work(message):
             self._frontend.reply(channel, message, {"status": "aborted"})
 
-    def say(self, message: Message, content: dict[str, Any]) -> None:
-        """A reply on the control channel."""
+    def control(self, message: Message, content: dict[str, Any]) -> None:
+        """Reply on the control channel."""
         with self._at_work(message):
             self._frontend.reply("control", message, content)
 
@@ -84,7 +89,10 @@ class Answers:
             self._frontend.reply(channel, message, {"status": "ok", "comms": known})
 
     def question(self, channel: str, message: Message, *, error: CellholdError) -> None:
-        """What can be said without a cell kernel; error: why there is none. What is no request (a comm's message) gets no reply."""
+        """Answer with what can be said without a cell kernel.
+
+        error: why there is none. What is not a request (a comm's message) gets no reply.
+        """
         with self._at_work(message):
             if message.type.endswith("_request"):
                 self._frontend.reply(
@@ -92,7 +100,10 @@ class Answers:
                 )
 
     def unanswered(self, channel: str, message: Message, error: CellholdError, *, count: int | None) -> None:
-        """Reply to a cell that has run, and whose own reply cannot be had. Its output stays, and its own `idle` comes."""
+        """Reply to a cell that has run and whose own reply cannot be read.
+
+        Its output stays, and its own `idle` comes.
+        """
         failure = _failure(type(error).__name__, _lines(error))
         number = self.cells if count is None else count
         if not is_silent(message):
@@ -100,7 +111,10 @@ class Answers:
         self._frontend.reply(channel, message, {**failure, "status": "error", "execution_count": number})
 
     def short(self, channel: str, message: Message, status: str, *, why: str, count: int | None) -> None:
-        """Reply to a cell in the place of a reply that was left out: with its status, without what is optional in it."""
+        """Reply in the place of a cell's reply that was left out.
+
+        It has the status, and nothing that is optional.
+        """
         reply: dict[str, Any] = {"status": status, "execution_count": self.cells if count is None else count}
         if status == "ok":
             reply |= {"user_expressions": {}, "payload": []}
@@ -141,7 +155,7 @@ class Answers:
 
 
 def is_kernel_info(content: dict[str, Any]) -> bool:
-    """Whether a front end can do with it: protocol 5, a language, and a list of features if any."""
+    """Whether a front end can use it: protocol 5, a language, a list of features."""
     language, features = content.get("language_info"), content.get("supported_features", [])
     return (
         str(content.get("protocol_version", "")).startswith("5.")

@@ -1,5 +1,6 @@
-"""The cell that runs, and the limits that it meets: its time and output, which are kept here, and what its container's counters tell.
+"""The cell that runs, and the limits that it meets.
 
+Its time and output are counted here; the rest is read from its container's counters.
 A limit that ends the container is diagnosis.of_end's; these are the ones after which the cell kernel goes on.
 """
 
@@ -32,7 +33,10 @@ class Due(NamedTuple):
 
 
 class Counters(NamedTuple):
-    """What a container has used and was refused, at some moment. full: how full its writable layer is, where nothing more goes in."""
+    """What a container has used and was refused, at some moment.
+
+    full: how full its writable layer is, where nothing more goes in.
+    """
 
     usage: Usage
     full: str | None
@@ -44,7 +48,10 @@ class Counters(NamedTuple):
 
 
 class RunningCell:
-    """One cell, from its begin to its end. message_id: of its request; number: what stands beside it in the notebook.
+    """One cell, from its begin to its end.
+
+    message_id: of its request. number: what stands beside it in the notebook. reached: the
+    limit for which it was interrupted. result: its reply's status.
 
     seen: the counters when they were last looked at, before the cell: when we hear that it has begun it may have met a limit already.
     """
@@ -72,7 +79,10 @@ class RunningCell:
         return min([*left, *([_GUARD_SECONDS] if self._guard is not None else [])], default=None)
 
     def due(self) -> Due | None:
-        """What its limits ask for now: first an interrupt, and the end of the container if that does not help."""
+        """Return what its limits ask for now.
+
+        First an interrupt, then the end of the container if that does not help.
+        """
         if self._guard is not None and (near := self._near(self._guard)) is not None:
             self._guard = None
             return near
@@ -86,7 +96,10 @@ class RunningCell:
         return self._reach(Diagnosis("TimeLimitExceeded", sentence, f"%limits cell-time={seconds * 2:g}s raises the limit"))
 
     def _near(self, guard: Guard) -> Due | None:
-        """Whether the cell comes near the memory limit; where it was near before, only a cell that takes more: others may free some."""
+        """Whether the cell comes near the memory limit.
+
+        Where it was near before, only a cell that takes more: others may free some.
+        """
         limit = self._kernel.spec.limits.memory_bytes
         used, before = _working(_usage(self._kernel)), _working(self.seen.usage)
         if limit is None or used < max(guard.share * limit, min(before + _MORE_SHARE * limit, limit)):
@@ -96,8 +109,11 @@ class RunningCell:
         goes_on = ", and %container unpause goes on" if guard.action == "pause" else ""
         return Due(guard.action, Diagnosis("MemoryGuard", sentence, f"%limits memory={doubled(limit)} raises the limit{goes_on}"))
 
-    def wrote(self, count: int) -> Due | None:
-        """Count bytes of output; what to do if that is more than the limit. From then on its output `is_cut`."""
+    def count_output(self, count: int) -> Due | None:
+        """Count bytes of output; return what to do if they exceed the limit.
+
+        From then on its output `is_cut`.
+        """
         self._output_bytes += count
         most = self._limits.output_bytes
         if most is None or self._output_bytes <= most or self.reached is not None:
@@ -117,31 +133,32 @@ class RunningCell:
 
     # --------------------------------------------------------------------------------------------- kept by the container
 
-    def met(self) -> list[Diagnosis]:
-        """The limits of the container that were met since the counters were `seen`, and survived; told at its end, and seen now."""
+    def limits_met(self) -> list[Diagnosis]:
+        """Return the container's limits that the cell met and survived.
+
+        They are those met since the counters were `seen`, which are read again.
+        """
         before, self.seen = self.seen, Counters.of(self._kernel)
         now, limits = self.seen.usage, self._kernel.spec.limits
-        found = []
+        met = []
         if (killed := now.oom_kills - before.usage.oom_kills) > 0:
             limit = units.size(limits.memory_bytes) if limits.memory_bytes else "the host"
             peak = f" (peak {units.size(now.memory_peak_bytes)})" if now.memory_peak_bytes else ""
             who = _processes(killed, names(self._kernel.box.oom_victims(killed)))
             sentence = f"cell {self.number}: {who} killed at the memory limit of {limit}{peak}; the kernel goes on"
             hint = f"%limits memory={doubled(limits.memory_bytes)} raises the limit" if limits.memory_bytes else "use less memory"
-            found.append(Diagnosis("MemoryLimitReached", sentence, hint))
+            met.append(Diagnosis("MemoryLimitReached", sentence, hint))
         if limits.pids and (refused := (now.pids_refused or 0) - (before.usage.pids_refused or 0)) > 0:
             sentence = f"cell {self.number}: a new process or thread was refused {_times(refused)} at the limit of {limits.pids} processes"
-            found.append(Diagnosis("ProcessLimitReached", sentence, f"%limits pids={limits.pids * 2} raises the limit"))
+            met.append(Diagnosis("ProcessLimitReached", sentence, f"%limits pids={limits.pids * 2} raises the limit"))
         if self.seen.full is not None and before.full is None:
             hint = (
                 f"delete files, or %container disk={doubled(limits.disk_bytes)}"
                 if limits.disk_bytes
                 else "delete files: the host's disk is full"
             )
-            found.append(
-                Diagnosis("DiskLimitReached", f"cell {self.number}: the container's writable layer is full: {self.seen.full}", hint)
-            )
-        return found
+            met.append(Diagnosis("DiskLimitReached", f"cell {self.number}: the container's writable layer is full: {self.seen.full}", hint))
+        return met
 
 
 def _usage(kernel: CellKernel) -> Usage:

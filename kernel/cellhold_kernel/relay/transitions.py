@@ -1,7 +1,7 @@
-"""Containers come and go: what becomes of the cells that they were asked to run, and what is told of it.
+"""Containers come and go: what becomes of the cells that wait for them.
 
-Session calls, as its Listener, on the kernel's one thread. Only the read-out of a container that ends may block, for
-seconds: what a cell has said last must not be lost.
+Session calls its Listener here, on the kernel's one thread. Only the read-out of a
+container that ends may block, for seconds: what a cell has said last must not be lost.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Transitions:
         self._inbound.receive(kernel, channel, on_arrival=self._arrive)
 
     def nudge(self, kernel: CellKernel) -> None:
-        """Let an ipykernel before 7, which does not greet, publish that it is busy with a question."""
+        """Ask something, so that an ipykernel before 7, which does not greet, says "busy"."""
         if kernel.backend is not None:
             kernel.backend.send("shell", self._parts.signer.make("kernel_info_request", {}))
 
@@ -79,7 +79,7 @@ class Transitions:
         if self._queue.replacing is not None:
             message, code = self._queue.replacing
             self._queue.replacing = None
-            self._outbound.say(message, outputs.line(registry.summary(session)))
+            self._outbound.publish_later(message, outputs.line(registry.summary(session)))
             self._outbound.send_code(message, code)
         self._queue.pump()
 
@@ -102,14 +102,21 @@ class Transitions:
     # ------------------------------------------------------------------------------------------------ one goes
 
     def displaced(self, kernel: CellKernel) -> None:
-        """End the container that another one takes the place of, and let go of it; what it has said until then arrives."""
+        """End the container that makes way for another, and let go of it.
+
+        What it has said until then arrives.
+        """
         self._finish_off(kernel)
         self._lose(lambda cell: controls.replaced(cell=cell))
         self._outbound.notice = None
         self._parts.session.let_go(kernel)
 
     def ended(self, kernel: CellKernel, outcome: Outcome) -> None:
-        """Killed: the cell is told and a fresh container made. Ended by itself: so does this process, with the same status."""
+        """Answer the cells of a container that has ended, and have another one.
+
+        One that ended on its user's order is kept. One that ended by itself ends this
+        process as well, with the same status.
+        """
         self._drain(kernel, is_over=True)
         self._pass_on_last_words(kernel)
         order = self._parts.controls.ended()
@@ -131,7 +138,7 @@ class Transitions:
             self._parts.session.let_go(current)
 
     def _stop(self, kernel: CellKernel, order: Order, outcome: Outcome) -> None:
-        """It has ended as somebody wished: it is kept as it is, for `start`, `commit`, `remove`."""
+        """Keep a container that was ended on order, for `start`, `commit`, `remove`."""
         self._lose(lambda cell: controls.diagnose(order, outcome, cell=cell))
         self._outbound.notice = None
         self._parts.session.park(kernel)
@@ -142,7 +149,10 @@ class Transitions:
         self._queue.pump()
 
     def _replace(self, kernel: CellKernel, diagnose: Callable[[int | None], Diagnosis]) -> None:
-        """Take away a container that is lost, and have another. diagnose: why, for the number of the cell that ran."""
+        """Take away a container that is lost, and have another.
+
+        diagnose: says why, given the number of the cell that ran.
+        """
         self._lose(diagnose)
         self._parts.session.let_go(kernel)
         if not self._parts.session.is_coming:
@@ -150,9 +160,9 @@ class Transitions:
         self._queue.pump()
 
     def check_sockets(self) -> float | None:
-        """Give up a cell kernel that has lost its sockets, although its process lives; return the seconds until that is due.
+        """Give up a cell kernel that lives and has lost its sockets.
 
-        One that ends loses them, too, a moment before.
+        Returns the seconds until that is due: one that ends loses them, too, a moment before.
         """
         session = self._parts.session
         kernel = session.coming or session.current
@@ -189,7 +199,10 @@ class Transitions:
                 time.sleep(_QUIET_SECONDS)  # a client is behind, and reads
 
     def _finish_off(self, kernel: CellKernel) -> None:
-        """End a container that is to go. What it says while it is read out is said, too: so it is read again once it says nothing more."""
+        """End a container that is to go.
+
+        What it says while it is read out counts, too: it is read again once it has ended.
+        """
         self._drain(kernel, is_over=False)
         with suppress(CellholdError):  # it has just ended by itself
             kernel.box.kill()
@@ -205,7 +218,7 @@ class Transitions:
             self._inbound.publish(kernel, message)
 
     def _header_of(self, message_id: str) -> Mapping[str, Any]:
-        """The header of a request, as it was or could have been; with "" of the cell that runs."""
+        """The header of a request, or of the running cell for ""; made up if unknown."""
         cell = self._monitor.cell
         running = cell.message_id if cell is not None and not message_id else message_id
         request = self._parts.requests.get(running)
