@@ -54,7 +54,7 @@ _HOST = "host"
 
 
 class Listener(Protocol):
-    """Who is told; relay.py is."""
+    """What Session calls when a container comes or goes; relay/transitions.py is it."""
 
     def received(self, kernel: CellKernel, channel: str) -> None:
         """A cell kernel's socket has something to read."""

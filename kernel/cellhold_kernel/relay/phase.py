@@ -12,30 +12,33 @@ from typing import NamedTuple
 
 
 class Phase(Enum):
-    r"""What the notebook's container is doing, as far as cells have to wait for it.
+    """What the notebook's container is doing, as far as cells have to wait for it.
 
     ::
 
-                      open                 arrive
-        ABSENT ---------------> STARTING ---------> RUNNING
-          ^   <---------------     |                 |   ^
-          |         fail           | a cell says     |   |  arrive, fail
-          |                        | %container x=y  v   |
-          |                        |               REPLACING
-          |                        |
-          |  end (ordered)         |   begin a job       end, cancel
-          +----------- STOPPING <--+-- RUNNING --> WORKING ---> the phase before
-                         stop
-        RUNNING --- shutdown_request ---> CLOSING ---> the process ends
+                  open              arrive
+        ABSENT -----------> STARTING ----------> RUNNING <---------------+
+         ^  ^                |   ^               | | | |                 |
+         |  +----------------+   |               | | | |                 |
+         |        fail           |     lose      | | | |                 |
+         |                       +---------------+ | | |   done, cancel  |
+         |                                         | | +--> WORKING -----+
+         |                                         | |    arrive, fail   |
+         |                                         | +----> REPLACING ---+
+         |              end                  stop  |  ask
+         +---------------------- STOPPING <--------+
 
-    Who moves it: `open` is Session.open (a start, a lost container, the next cell after a
-    removal); `arrive`, `fail` and `end` are Session's calls of transitions.py; `stop` is
-    Controls (`%container stop`, `kill`, the panel's buttons); `begin a job` is commands.py
-    for `%%run`, `%%dockerfile` and `%container commit`, ended by cell_jobs.py; the
-    shutdown_request comes to relay.py. A container that is lost goes from RUNNING to
-    STARTING; `%container start` and `restart` by a cell lead to REPLACING as well.
+        any of them that has a container -- shutdown_request --> CLOSING --> the end
 
-    Where several hold at once the cell that waits comes first: WORKING, REPLACING,
+    Who moves it: `open` is Session.open (at the start, behind a lost container, for the
+    next cell after a removal). `arrive`, `fail`, `lose` and `end` are what Session calls
+    transitions.py for. `ask` is a cell's `%container key=value`, `start` or `restart`, and
+    WORKING is begun by `%%run`, `%%dockerfile` and `%container commit` (commands.py), also
+    where there is no container; then they lead back to ABSENT. `done` and `cancel` are
+    cell_jobs.py's. `stop` is Controls' (`%container stop` and `kill`, the panel's buttons).
+    The shutdown_request comes to relay.py.
+
+    Where several hold at once, the cell that waits comes first: WORKING, REPLACING,
     CLOSING, STOPPING, and then what is there.
     """
 

@@ -30,14 +30,14 @@ def layers(kernel: CellKernel) -> list[Layer]:
     """The read-only ones, the topmost first."""
     name = kernel.box.spec.image
     if not image.is_oci(name):
-        return [Layer("host" if name == "host" else "directory", None, _told(kernel), "read-only")]
+        return [Layer("host" if name == "host" else "directory", None, _describe_lowest(kernel), "read-only")]
     try:
         return list(_of_image(name))[::-1]
     except CellholdError:  # it was removed meanwhile
         return []
 
 
-def _told(kernel: CellKernel) -> str:
+def _describe_lowest(kernel: CellKernel) -> str:
     if kernel.box.spec.image != "host":
         return escape(kernel.box.spec.image, most=_LONGEST)
     return "this machine's own programs and libraries"
