@@ -201,13 +201,13 @@ def test_a_container_that_is_kept_is_started_again_with_what_it_was_made_of_only
     try:
         for box in boxes:
             box.start()
-            assert box.wait(60) == 0
+            assert box.wait(60).status == 0
         (listed / "name").rename(listed / "moved")
         (listed / "name").mkdir()
         with pytest.raises(InvalidSpec, match="it is another file than the one that the container was made with"):
             boxes[0].start()
         boxes[1].start()  # docker's way: whoever writes a path means what lies there
-        assert boxes[1].wait(60) == 0
+        assert boxes[1].wait(60).status == 0
     finally:
         for box in boxes:
             box.remove(force=True)
@@ -220,7 +220,7 @@ def test_the_same_holds_for_a_directory_that_is_its_image(busybox_root: Path, tm
     box = Detached.create(Spec(image=path, args=("true",), rootfs=hostpath.opened(path)))
     try:
         box.start()
-        assert box.wait(60) == 0
+        assert box.wait(60).status == 0
         (tmp_path / "image").rename(tmp_path / "moved")
         (tmp_path / "other").rename(tmp_path / "image")
         with pytest.raises(ImageNotFound, match=r"it is another directory than the one that container .* was made of"):
@@ -228,7 +228,7 @@ def test_the_same_holds_for_a_directory_that_is_its_image(busybox_root: Path, tm
         (tmp_path / "image").rename(tmp_path / "other")
         (tmp_path / "moved").rename(tmp_path / "image")
         box.start()
-        assert box.wait(60) == 0
+        assert box.wait(60).status == 0
     finally:
         box.remove(force=True)
 

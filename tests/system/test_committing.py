@@ -148,9 +148,9 @@ def test_a_volume_of_the_image_that_is_none_here_is_a_directory_of_the_layer(ima
     kept = Detached.create(replace(spec, name="kept"))
     try:
         kept.start()
-        assert kept.wait() == 1  # as grep has it
+        assert kept.wait().status == 1  # as grep has it
         kept.start()
-        assert kept.wait() == 1
+        assert kept.wait().status == 1
     finally:
         kept.remove(force=True)
 

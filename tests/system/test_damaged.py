@@ -145,7 +145,7 @@ def kept(home: Home, busybox_root: Path) -> Detached:
     spec = Spec(image=str(busybox_root), args=("sh", "-c", "echo mine > /f; echo mine > /w/f"), name="kept", mounts=mounts)
     made = Detached.create(spec, home=home)
     made.start()
-    assert made.wait(60) == 0
+    assert made.wait(60).status == 0
     return made
 
 

@@ -108,7 +108,7 @@ def test_the_states_as_docker_names_them(busybox_root: Path) -> None:
         with pytest.raises(NotAllowed, match="unpause it first"):
             made.exec("true")
         made.unpause()
-        assert made.stop(0) in (137, 143)  # whichever signal is first
+        assert made.stop(0).status in (137, 143)  # whichever signal is first
         assert state(made) == State.STOPPED
         assert made.record.why == Why.KILLED
         made.restart()
@@ -122,7 +122,7 @@ def test_stop_of_a_paused_one_thaws_it_and_lets_it_end_by_itself(busybox_root: P
         made.start()
         assert eventually(lambda: said(made) == "up\n")
         made.pause()
-        assert made.stop(20) == 7
+        assert made.stop(20).status == 7
         assert said(made) == "up\nbye\n"
 
 
@@ -131,7 +131,7 @@ def test_the_grace_period_ends_with_sigkill(busybox_root: Path) -> None:
         made.start()
         assert eventually(lambda: said(made) == "up\n")
         begun = time.monotonic()
-        assert made.stop() == 137
+        assert made.stop().status == 137
         assert 0.3 <= time.monotonic() - begun < 8
 
 
@@ -139,7 +139,7 @@ def test_the_stop_signal_is_the_one_that_was_asked_for(busybox_root: Path) -> No
     with box(busybox_root, "trap 'exit 9' USR1; echo up; while :; do sleep 0.1; done", stop_signal=signal.SIGUSR1) as made:
         made.start()
         assert eventually(lambda: said(made) == "up\n")
-        assert made.stop(20) == 9
+        assert made.stop(20).status == 9
 
 
 def test_one_that_is_killed_at_its_memory_limit_says_so_everywhere() -> None:
@@ -147,7 +147,7 @@ def test_one_that_is_killed_at_its_memory_limit_says_so_everywhere() -> None:
     made = Detached.create(Spec(image="host", args=hog, limits=Limits(memory_bytes=32 * MIB)))
     try:
         made.start()
-        assert made.wait() == 137
+        assert made.wait().status == 137
         assert made.record.why == Why.MEMORY
         state = json.loads(command("inspect", made.id).stdout)[0]["State"]
         assert (state["OOMKilled"], state["ExitCode"], state["Status"]) == (True, 137, "exited")
@@ -180,7 +180,7 @@ def test_what_is_always_restarted_stays_down_when_somebody_stops_it(busybox_root
 def test_with_rm_it_goes_with_its_end_and_wait_still_tells_its_status(busybox_root: Path) -> None:
     made = Detached.create(Spec(image=str(busybox_root), args=("sh", "-c", "sleep 0.3; exit 4")), auto_remove=True)
     made.start()
-    assert made.wait() == 4
+    assert made.wait().status == 4
     assert eventually(lambda: made.state is State.REMOVED)
 
 
@@ -422,7 +422,7 @@ def test_one_whose_keeper_alone_is_killed_still_tells_its_status(busybox_root: P
         made.start()
         monitor = monitor_of(made)
         os.kill(int(Path(f"/proc/{monitor}/stat").read_text(encoding="utf-8").rpartition(") ")[2].split()[1]), signal.SIGKILL)
-        assert made.wait() == 6
+        assert made.wait().status == 6
 
 
 @pytest.fixture
@@ -515,7 +515,7 @@ def test_a_hundred_at_once(busybox_root: Path) -> None:
             list(pool.map(Detached.start, made))
             assert sum(one.is_alive for one in inventory.listed(open_home())) == 100
             assert len(command("ps", "-q").stdout.split()) == 100
-            assert set(pool.map(lambda one: one.stop(0), made)) <= {137, 143}
+            assert {outcome.status for outcome in pool.map(lambda one: one.stop(0), made)} <= {137, 143}
         finally:
             list(pool.map(lambda one: one.remove(force=True), made))
     assert command("ps", "-aq").stdout == ""

@@ -64,7 +64,7 @@ def run(name, volume, token):
     mounts = (Mount(kind="volume", source=volume, target="/v"),)
     box = Detached.create(Spec(image="base:1", args=("sh", "-c", script), name=name, mounts=mounts))
     box.start()
-    return box.wait(120)
+    return box.wait(120).status
 
 def clear():
     sweep(home)

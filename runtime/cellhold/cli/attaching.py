@@ -45,7 +45,7 @@ def follow(  # noqa: PLR0913  # docker's flags
                 closing.callback(signal.signal, number, before)
         if not _copied(attached, feed):
             return 0
-        return box.wait()
+        return box.wait().status
 
 
 def _copied(attached: Attached, feed: Feed | None) -> bool:

@@ -18,7 +18,7 @@ from cellhold.store.home import open_home
 if TYPE_CHECKING:
     import argparse
 
-    from cellhold.container.exec import Entered
+    from cellhold.container.exec import ExecSession
 
 
 def add(commands: Any) -> None:
@@ -66,7 +66,7 @@ def execute(arguments: argparse.Namespace) -> int:
         with box.exec(*arguments.command, **asked) as process:
             terminal.copy(process.terminal, interactive=arguments.interactive)
             return process.wait()
-    entered: list[Entered] = []
+    entered: list[ExecSession] = []
     with ExitStack() as closing:
         streams = closing.enter_context(Streams(interactive=arguments.interactive))
         streams.start(lambda **stdio: entered.append(closing.enter_context(box.exec(*arguments.command, **asked, **stdio))))

@@ -13,6 +13,7 @@ from cellhold.container.detached import Detached
 from cellhold.container.recovery import sweep
 from cellhold.errors import CellholdError, ContainerNotFound, Damaged, InvalidSpec
 from cellhold.spec import fields
+from cellhold.spec.lifecycle import State
 from cellhold.spec.units import parse_seconds, parse_signal
 from cellhold.store import spec_codec
 from cellhold.store.home import open_home
@@ -127,7 +128,12 @@ def unpause(arguments: argparse.Namespace) -> int:
 
 def wait(arguments: argparse.Namespace) -> int:
     """Print each one's status, in their order."""
-    return each(arguments.container, lambda text: Detached.find(text).wait())
+    return each(arguments.container, _wait)
+
+
+def _wait(text: str) -> int:
+    box = Detached.find(text)
+    return 0 if box.state is State.CREATED else box.wait().status  # docker's 0, of one that was never started
 
 
 def remove(arguments: argparse.Namespace) -> int:

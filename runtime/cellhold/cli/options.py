@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellhold import network
-from cellhold.container.start import beyond_host
+from cellhold.container.rlimits import beyond_host
 from cellhold.errors import InvalidSpec
 from cellhold.linux.capabilities import DEFAULT, mask
 from cellhold.network import ports

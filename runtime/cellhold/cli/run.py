@@ -157,10 +157,10 @@ def _free(name: str | None) -> AbstractContextManager[None]:
     """Keep others from taking the name meanwhile. Raises InvalidSpec where one has it."""
     if name is None:
         return nullcontext()
-    from cellhold.container.detached import named  # noqa: PLC0415  # as above
+    from cellhold.container import names  # noqa: PLC0415  # as above
     from cellhold.store.home import open_home  # noqa: PLC0415
 
-    return named(name, open_home())
+    return names.reserve(name, open_home())
 
 
 def _follow_terminal(container: Container, arguments: argparse.Namespace) -> Outcome:

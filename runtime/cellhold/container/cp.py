@@ -7,6 +7,7 @@ import tarfile
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from cellhold.container.exec import exec_process
 from cellhold.errors import CopyFailed
 from cellhold.init import file_transfer
 
@@ -113,17 +114,17 @@ def _named(source: str) -> tuple[bool, bytes]:
 
 def _carry(box: Detached, job: dict[str, Any], ours: Callable[[BinaryIO], None], what: str) -> None:
     with ExitStack() as closing:
-        enter = closing.enter_context(box.opened())
-        told = _Pipe(closing)
+        name, pid1 = box.name, closing.enter_context(box.assembled())
+        errors = _Pipe(closing)
         pipe = _Pipe(closing)
         outward = job["way"] == "out"
-        stdio = (None, pipe.writing, told.writing) if outward else (pipe.reading, None, told.writing)
+        stdio = (None, pipe.writing, errors.writing) if outward else (pipe.reading, None, errors.writing)
         request: dict[str, Any] = {"args": [], "env": {}, "terminal": None, "carry": job}
-        process = closing.enter_context(enter(request, stdio))
-        told.close(told.writing)
+        process = closing.enter_context(exec_process(pid1, request, stdio, name=name))
+        errors.close(errors.writing)
         pipe.close(pipe.writing if outward else pipe.reading)
         reason = _ours(ours, pipe, outward=outward)
-        with open(os.dup(told.reading), "rb") as file:
+        with open(os.dup(errors.reading), "rb") as file:
             theirs = file.read(_MOST_TOLD).decode(errors="replace")
         if process.wait() or reason:
             first = theirs if reason in ("", _CUT_SHORT) else reason  # the other side's is only what comes of it

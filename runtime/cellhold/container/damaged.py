@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cellhold import cgroups, network
 from cellhold.container import inventory
-from cellhold.errors import CellholdError, NotAllowed
+from cellhold.container.lock import acquire
+from cellhold.errors import CellholdError
 from cellhold.store import durable, ids, subids
 
 if TYPE_CHECKING:
     from cellhold.store.home import Home
     from cellhold.store.table import Unreadable
 
-_LOOK_SECONDS = 0.01
 _PATIENCE_SECONDS = 30.0  # for its monitor to end
 
 
@@ -36,7 +34,7 @@ def remove(broken: Unreadable, home: Home) -> None:
         raise broken.error
     with suppress(CellholdError):  # there is no group
         cgroups.existing(broken.name).kill()
-    lock = _lock(broken)
+    lock = acquire(broken.place, "remove", look=lambda: broken.name, seconds=_PATIENCE_SECONDS)
     try:
         cgroups.remove_leftover(broken.name)
         network.release(broken.name, home)
@@ -47,18 +45,3 @@ def remove(broken: Unreadable, home: Home) -> None:
             ids.release(home.ids, base)
     finally:
         os.close(lock)
-
-
-def _lock(broken: Unreadable) -> int:
-    until = time.monotonic() + _PATIENCE_SECONDS
-    lock = os.open(broken.place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                os.close(lock)
-                raise NotAllowed(f"cannot remove container {broken.name}: another process has it", hint="try again") from None
-            time.sleep(_LOOK_SECONDS)
-        else:
-            return lock

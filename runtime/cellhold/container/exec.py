@@ -27,7 +27,7 @@ _NOT_FOUND = 127
 _LOST = 128 + signal.SIGKILL
 
 
-class Entered:
+class ExecSession:
     """A process in a container. terminal: the other end of its terminal, a descriptor that is closed by close(); -1 without one."""
 
     def __init__(self, channel: socket.socket, terminal: int) -> None:
@@ -70,7 +70,7 @@ class Entered:
             self.terminal = -1
 
     def __enter__(self) -> Self:
-        """It."""
+        """Return self."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,17 +78,17 @@ class Entered:
         self.close()
 
 
-def check(state: State, name: str, what: str = "exec in") -> None:
+def check_running(state: State, name: str, what: str = "exec in") -> None:
     """Raise NotAllowed unless it runs."""
     reasons = {State.PAUSED: "it is paused: unpause it first", State.CREATED: "it was never started", State.REMOVED: "it was removed"}
     if state is not State.RUNNING:
         raise NotAllowed(f"cannot {what} container {name}: {reasons.get(state, 'it does not run')}")
 
 
-def request(
+def process_request(
     args: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str | None = None, user: str | None = None, terminal: bool = False
 ) -> dict[str, Any]:
-    """What differs from the plan of the container's program. Raises InvalidSpec."""
+    """Return what differs from the plan of the container's program. Raises InvalidSpec."""
     if not args:
         raise InvalidSpec("cannot exec: no command given", hint="cellhold exec CONTAINER COMMAND")
     for word in (*args, *(env or {}), *(env or {}).values()):
@@ -96,42 +96,42 @@ def request(
             raise InvalidSpec(f"cannot exec {word!r}: it holds a NUL byte")
     if cwd is not None and not cwd.startswith("/"):
         raise InvalidSpec(f"cannot use workdir={cwd!r}: not an absolute path", hint="write it from the root: /work")
-    asked: dict[str, Any] = {
+    process: dict[str, Any] = {
         "args": list(args),
         "env": {**(env or {}), **({"TERM": "xterm"} if terminal else {})},
         "terminal": TERMINAL if terminal else None,
     }
-    asked["oom_score_adj"] = 0
-    return {**asked, **({"cwd": cwd} if cwd is not None else {}), **({"user": user} if user is not None else {})}
+    process["oom_score_adj"] = 0
+    return {**process, **({"cwd": cwd} if cwd is not None else {}), **({"user": user} if user is not None else {})}
 
 
-def enter(through: socket.socket, asked: dict[str, Any], stdio: Sequence[int | None], *, name: str) -> Entered:
+def exec_process(through: socket.socket, process: dict[str, Any], stdio: Sequence[int | None], *, name: str) -> ExecSession:
     """Ask PID 1, and wait until the process is exec'd. through: leads to the launcher or monitor. stdio: None is /dev/null.
 
     Raises CommandNotRun (126, 127), SetupFailed, NotAllowed (it has just ended).
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    entered = Entered(ours, -1)
+    session = ExecSession(ours, -1)
     try:
         with theirs, ExitStack() as closing:
             wanted = os.memfd_create("exec")
             closing.callback(os.close, wanted)
-            os.write(wanted, marshal.dumps(asked))
+            os.write(wanted, marshal.dumps(process))
             null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             closing.callback(os.close, null)
-            fds = [] if asked["terminal"] else [null if fd is None else fd for fd in stdio]
+            fds = [] if process["terminal"] else [null if fd is None else fd for fd in stdio]
             try:
                 socket.send_fds(through, [b"enter"], [wanted, theirs.fileno(), *fds])
             except OSError as error:
                 raise NotAllowed(f"cannot exec in container {name}: it has just ended") from error
-        _await(entered, ours, " ".join(asked["args"][:1]), name)
+        _await(session, ours, " ".join(process["args"][:1]), name)
     except BaseException:
-        entered.close()
+        session.close()
         raise
-    return entered
+    return session
 
 
-def _await(entered: Entered, channel: socket.socket, command: str, name: str) -> None:
+def _await(session: ExecSession, channel: socket.socket, command: str, name: str) -> None:
     channel.settimeout(_SECONDS)
     begun = time.monotonic()
     try:
@@ -143,7 +143,7 @@ def _await(entered: Entered, channel: socket.socket, command: str, name: str) ->
     fds = array.array("i")
     for _level, _kind, packed in ancillary:
         fds.frombytes(packed)
-    entered.terminal = fds[0] if fds else -1
+    session.terminal = fds[0] if fds else -1
     word, *more = data.decode(errors="replace").split("\t")
     if word == "notrun" and int(more[0]) == _NOT_FOUND:
         raise CommandNotRun(

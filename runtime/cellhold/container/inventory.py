@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from cellhold import cgroups
 from cellhold.cgroups import files
 from cellhold.cgroups.absent import Absent
-from cellhold.container.recovery import UNDER_WAY, clear, set_ended
+from cellhold.container import exit_status
+from cellhold.container.recovery import UNDER_WAY, clear, mark_ended
 from cellhold.errors import CellholdError, ContainerNotFound, NotAllowed
 from cellhold.linux.pidfd import pidfd_send_signal
 from cellhold.spec.lifecycle import State
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from cellhold.cgroups.base import Cgroup, Usage
     from cellhold.cgroups.files import Read
+    from cellhold.spec.outcome import Outcome
     from cellhold.store.home import Home
     from cellhold.store.record import Record
     from cellhold.store.table import Unreadable
@@ -74,7 +76,7 @@ def _present(directory: Path) -> Record | None:
         clear(directory)
     settled = record.look(directory)
     if settled is not None and settled.state in UNDER_WAY and not record.is_held(directory):  # a full disk: it cannot be written down now
-        set_ended(settled, directory)
+        mark_ended(settled, directory)
     return settled
 
 
@@ -252,12 +254,12 @@ def await_end(known: Record, seconds: float | None) -> None:
             os.close(pidfd)
 
 
-def last_status(known: Record, home: Home) -> int:
-    """The status of one that is removed by now, as the journal has it; 0 where that does not say."""
+def last_outcome(known: Record, home: Home) -> Outcome:
+    """How one that is removed by now has ended, as the journal has it; status 0 where that does not say."""
     ends = [event for event in journal.read(home.root) if event["id"] == known.id and event["action"] == "die"]
     with suppress(IndexError, KeyError, ValueError):
-        return int(ends[-1]["attributes"]["exitCode"])
-    return 0
+        return exit_status.parse_attributes(ends[-1]["attributes"], known.limits)
+    return exit_status.UNRECORDED
 
 
 def _opened(known: Record) -> int:

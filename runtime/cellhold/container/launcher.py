@@ -1,6 +1,6 @@
 """The caller's side of the launcher: one resident process per caller, started when first needed, ended with it.
 
-Called by container.py. `launch()` hands over a plan and descriptors and gets back a Channel: the container's life as messages.
+Called by container.py. `launch()` hands over a plan and descriptors and gets back a ContainerChannel: the container's life as messages.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _GONE = (errno.EPIPE, errno.ECONNRESET)
 # A launcher lives for its containers, and leaves no cycles behind: looking for some costs it a millisecond of its start alone.
 _NO_COLLECTOR = "import gc; gc.disable(); "
 _lock = threading.Lock()
-_resident: Resident | None = None
+_resident: LauncherProcess | None = None
 
 
-class Resident:
+class LauncherProcess:
     """The launcher process and the control socket to it."""
 
     def __init__(self) -> None:
@@ -78,12 +78,12 @@ def _program() -> str:
     return f"from cellhold.init.rootless import main; main({given.uids!r}, {given.gids!r}, {given.helpers!r})"
 
 
-def resident() -> Resident:
+def resident() -> LauncherProcess:
     """This process's launcher, started if there is none (or only one inherited over a fork)."""
     global _resident  # noqa: PLW0603  # one per process is the point
     with _lock:
         if _resident is None or _resident.owner != os.getpid():
-            _resident = Resident()
+            _resident = LauncherProcess()
         return _resident
 
 
@@ -92,7 +92,7 @@ def resident_pids() -> list[int]:
     return [_resident.pid] if _resident is not None and _resident.owner == os.getpid() else []
 
 
-def shutdown(only: Resident | None = None) -> None:
+def shutdown(only: LauncherProcess | None = None) -> None:
     """End the launcher (`only`: unless another thread has replaced that one already); the next container starts a new one."""
     global _resident  # noqa: PLW0603
     with _lock:
@@ -114,7 +114,7 @@ atexit.register(shutdown)
 os.register_at_fork(after_in_child=_after_fork)
 
 
-class Channel:
+class ContainerChannel:
     """A container's life as the launcher tells it: as init/launcher.py lists them; PID 1's pidfd, its terminal, and what it hands us."""
 
     def __init__(self, end: socket.socket) -> None:
@@ -164,7 +164,7 @@ class Channel:
 
 def launch(  # noqa: PLR0913  # what is handed over
     plan: Plan, *, lock: int, stdio: tuple[int, ...], storage: int, join: Join, by: socket.socket | None = None
-) -> Channel:
+) -> ContainerChannel:
     """Ask for a container; all descriptors stay the caller's.
 
     stdio: what become the program's 0, 1, 2 and so on; the last is instead what its network
@@ -194,7 +194,7 @@ def launch(  # noqa: PLR0913  # what is handed over
         _check_room(len(held), of=len(fds))
         if by is not None:
             socket.send_fds(by, [message], fds)
-            return Channel(ours)
+            return ContainerChannel(ours)
         for last in (False, True):
             launcher = resident()
             try:
@@ -216,7 +216,7 @@ def launch(  # noqa: PLR0913  # what is handed over
     finally:
         os.close(plan_fd)
         theirs.close()
-    return Channel(ours)
+    return ContainerChannel(ours)
 
 
 def _check_room(shown: int, *, of: int) -> None:

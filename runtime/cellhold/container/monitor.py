@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Monitor:
+class MonitorProcess:
     """One that has been started and waits for its request. stdio: the program's ends of the pipes, closed by close()."""
 
     def __init__(  # noqa: PLR0913  # what it works with
@@ -71,7 +71,7 @@ class Monitor:
         self._closing.close()
 
     def __enter__(self) -> Self:
-        """It."""
+        """Return self."""
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,6 +1,6 @@
 """Clear what a crash left: containers whose runner is gone, and what is half made or half removed.
 
-One that is kept (store/record.py) is settled: written down as ended. One whose record cannot be read stays as it is.
+One that is kept (store/record.py) is recorded as ended. One whose record cannot be read stays as it is.
 
 Called once by every process before its first container, by the launcher when its caller has died, by commands that
 remove or count things, and by hand in tests.
@@ -12,15 +12,15 @@ order lets a sweep that is itself cut off be finished by the next one.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import signal
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cellhold import cgroups, network
+from cellhold.cgroups.base import Usage
+from cellhold.container import exit_status
 from cellhold.errors import CellholdError, ContainerNotFound, Damaged, NotAllowed
 from cellhold.rootfs import volumes
 from cellhold.spec.lifecycle import State
@@ -32,20 +32,14 @@ from cellhold.store.home import COUNTING, Home, open_home
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cellhold.container.exit_status import End
+    from cellhold.spec.outcome import Outcome
     from cellhold.store.record import Record
 
 ENDED, SOCKET = "ended", "socket"  # files that a monitor has in the container's directory (init/monitor.py, monitor.py)
 UNDER_WAY = (State.RUNNING, State.PAUSED, State.RESTARTING)
 
 _swept: set[Path] = set()
-
-
-class End(NamedTuple):
-    """How a program ended, as its monitor has it. late: its time was up."""
-
-    status: int
-    number: int
-    late: bool
 
 
 def sweep_once(home: Home) -> None:
@@ -112,11 +106,10 @@ def clear(directory: Path) -> bool:
     if not (record.is_one(directory) or durable.is_half(directory)):
         return False
     try:
-        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        lock = locks.try_directory(directory)
     except OSError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if durable.is_half(directory):
             delete.remove(directory)
             return False
@@ -149,7 +142,7 @@ def _settled(directory: Path) -> Record | None:
         cgroups.remove_leftover(directory.name)  # its monitor is gone, so its processes go; its files stay
         raise
     if known.kept and not known.removing:
-        known = settle(directory)
+        known = record_exit(directory)
         if not (known.auto_remove and known.state == State.STOPPED):
             raise NotAllowed(f"cannot clear container {known.name}: it is kept")
         journal.tell(directory.parent.parent, "destroy", known)
@@ -162,32 +155,31 @@ def _forget(known: Record, home: Home) -> None:
     volumes.remove_anonymous(known, home)
 
 
-def settle(directory: Path, *, is_due: Callable[[Record], bool] = lambda _known: False, end: End | None = None) -> Record:
-    """Write down how a container that is kept has ended, if it has and nobody did; gives its record. Whoever calls has its lock.
+def record_exit(directory: Path, *, is_due: Callable[[Record], bool] = lambda _known: False, end: End | None = None) -> Record:
+    """Record how a container that is kept has ended, if it has and nobody did; return its record.
 
-    is_due: whether it is to be started again by the caller, who holds the lock until then. end: what the caller knows of it.
-    What it has written is on the disk before the record says that it has ended.
+    The caller holds its lock. is_due: whether it is to be started again by the caller, who holds the lock until then.
+    end: what the caller knows of it. What it has written is on the disk before the record says that it has ended.
     Raises OSError, ContainerNotFound, and CellholdError where a process of it does not go away.
     """
     known = record.read(directory)
     if known.state not in UNDER_WAY:
         return known
-    oom_kills = 0
+    used = Usage()
     with suppress(NotAllowed):  # there is no group
-        oom_kills = cgroups.existing(known.id).usage().oom_kills
+        used = cgroups.existing(known.id).usage()
     cgroups.remove_leftover(known.id)
     if not known.auto_remove:
         _write_out(directory, known)
     with record.changing(directory) as known:
-        ran = known.pid is not None
-        set_ended(known, directory, oom_kills=oom_kills, end=end)
+        ended = mark_ended(known, directory, used=used, end=end)
         if is_due(known):
             known.state = State.RESTARTING
     root = directory.parent.parent
-    if ran:
-        journal.tell(root, "die", known, exitCode=known.status)
-    if known.why == Why.MEMORY and ran:
-        journal.tell(root, "oom", known)
+    if ended is not None:
+        journal.tell(root, "die", known, **exit_status.attributes(ended))
+        if ended.why is Why.MEMORY:
+            journal.tell(root, "oom", known)
     network.release(known.id, Home(root))
     for name in (ENDED, SOCKET):
         with suppress(OSError):
@@ -195,16 +187,24 @@ def settle(directory: Path, *, is_due: Callable[[Record], bool] = lambda _known:
     return known
 
 
-def set_ended(known: Record, directory: Path, *, oom_kills: int = 0, end: End | None = None) -> None:
-    """Set in a record of one that is under way that it has ended, and how, as far as its monitor has told."""
+def mark_ended(known: Record, directory: Path, *, used: Usage | None = None, end: End | None = None) -> Outcome | None:
+    """Set in the record of one that is under way that it has ended, and how; return that, or None if it did not run.
+
+    used: by its group, if that was there. end: what the caller knows; else what its monitor has written down.
+    """
+    ended = None
     if known.pid is not None:
-        end = end or _ended(directory)
-        status, number, late = end or (128 + signal.SIGKILL, signal.SIGKILL, False)
-        why = Why.LOST if end is None else Why.TIME if late else Why.KILLED if known.stopping else Why.EXITED
-        if why is Why.EXITED and oom_kills and number == signal.SIGKILL:
-            why = Why.MEMORY
-        known.status, known.why, known.oom_kills, known.finished = status, why, oom_kills, time.time()
+        known.finished = time.time()
+        ended = exit_status.outcome(
+            end or _read_end(directory),
+            ordered=known.stopping,
+            seconds=known.finished - (known.started or known.finished),
+            used=used or Usage(),
+            limits=known.limits,
+        )
+        exit_status.write(known, ended)
     known.state, known.pid = State.STOPPED, None
+    return ended
 
 
 def _write_out(directory: Path, known: Record) -> None:
@@ -218,19 +218,10 @@ def _write_out(directory: Path, known: Record) -> None:
         durable.sync_filesystem(place)
 
 
-def parse_end(words: list[str]) -> End | None:
-    """Status, signal and whether its time was up; None of a monitor that was killed."""
-    try:
-        status, number, late = map(int, words)
-    except ValueError:
-        return None
-    return End(status, number, bool(late))
-
-
-def _ended(directory: Path) -> End | None:
-    """What its monitor has told; None where that was killed."""
+def _read_end(directory: Path) -> End | None:
+    """The end that its monitor has written down; None where that was killed."""
     with suppress(OSError, ValueError):
-        if (end := parse_end((directory / ENDED).read_text(encoding="ascii").split())) is not None:
+        if (end := exit_status.parse((directory / ENDED).read_text(encoding="ascii").split())) is not None:
             return end
     return _of_keeper(directory.name)
 
@@ -246,7 +237,7 @@ def _of_keeper(container_id: str) -> End | None:
             if place.name.isdecimal() and place.stat().st_uid == os.geteuid():
                 *_program, code, status, number, late, _end = (b"",) * 5 + tuple((place / "cmdline").read_bytes().split(b"\0"))
                 if f"import main; main({container_id!r}, ".encode() in code and _is_of_host(place):
-                    return parse_end([word.decode() for word in (status, number, late)])
+                    return exit_status.parse([word.decode() for word in (status, number, late)])
     return None
 
 

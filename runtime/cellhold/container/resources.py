@@ -1,6 +1,6 @@
 """What a container holds on the host: its directory and record, its ids, its group, its writable layer. Made together, removed together.
 
-Made by container.py. The directory comes first and goes last: while it is there, a sweep finds the rest by its name.
+Made by container.py and kept.py. The directory comes first and goes last: while it is there, a sweep finds the rest by its name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cellhold import cgroups, network, storage
 from cellhold.cgroups.absent import Absent
 from cellhold.cgroups.devices import Device
 from cellhold.cgroups.refusals import check_processors
-from cellhold.container import launcher
+from cellhold.container import exit_status, launcher
 from cellhold.errors import CellholdError, NotSupported, SetupFailed
 from cellhold.rootfs import tmpfs, volumes
 from cellhold.rootfs.plan import source
@@ -32,29 +32,44 @@ if TYPE_CHECKING:
     from cellhold.spec.limits import Limits
     from cellhold.spec.outcome import Outcome
     from cellhold.spec.spec import Spec
+    from cellhold.storage import Storage
     from cellhold.store.home import Home
+    from cellhold.store.subids import Ids
 
 
-class Holdings:
-    """The parts, as attributes: id, lock (a descriptor), ids, cgroup, limits (that hold), storage; `tell` gets each step of making them."""
+class Resources:
+    """What one container has on the host: acquired together, released together.
 
-    def __init__(self, spec: Spec, image: Image, home: Home, *, tell: Callable[[tracing.Step], None]) -> None:
-        """Make all of it, or nothing: what fails half-way is undone, and raises.
+    id, directory, record, home: where it is in the store. lock: on the directory, a descriptor. ids: of its user
+    namespace. cgroup, limits: its group, and the limits that hold. storage: its writable layer. report: is called with
+    each step of acquiring them.
+
+    Who owns them is a matter of three phases, and `_undo` holds what remove() releases in each:
+
+    owned       this process's: all of it, the last acquired first (__init__)
+    kept        nobody's; this process may start it: the group and the lock, the rest stays (keep(), reopened())
+    handed over its monitor's, or in a forked child the parent's: nothing (hand_over(), abandon())
+    """
+
+    ids: Ids
+    storage: Storage
+
+    def __init__(self, spec: Spec, image: Image, home: Home, *, report: Callable[[tracing.Step], None]) -> None:
+        """Acquire all of it, or nothing: what fails half-way is undone, and raises.
 
         Raises NotSupported for a limit that this host cannot enforce, InvalidSpec for a value that it does not have.
         """
-        self._tell = tell
-        self._undo = ExitStack()
+        self.report, self.home, self._undo = report, home, ExitStack()
         self._try(lambda: self._make(spec, image, home))
 
     @classmethod
-    def reopened(cls, known: Record, lock: int, spec: Spec, home: Home, *, tell: Callable[[tracing.Step], None]) -> Self:
-        """Those of a container that is kept and does not run, with its group made anew. lock: on its directory, ours from now on.
+    def reopened(cls, known: Record, lock: int, spec: Spec, home: Home, *, report: Callable[[tracing.Step], None]) -> Self:
+        """Acquire those of a container that is kept and does not run, with its group made anew.
 
-        Raises as __init__ does; what the container has stays.
+        lock: on its directory, this object's from now on. Raises as __init__ does; what the container has stays.
         """
         self = cls.__new__(cls)
-        self._tell, self._undo = tell, ExitStack()
+        self.report, self.home, self._undo = report, home, ExitStack()
         self._try(lambda: self._reopen(known, lock, spec, home))
         return self
 
@@ -67,7 +82,7 @@ class Holdings:
             except OSError as second:
                 error.add_note(f"while clearing up: {second}")
             raise
-        _held.add(self)
+        _owned.add(self)
 
     def _make(self, spec: Spec, image: Image, home: Home) -> None:
         with self._step("store.create") as words:
@@ -97,7 +112,6 @@ class Holdings:
         with self._step("ids.claim") as words:
             self.ids = self._claim_ids(home)
             words.append(self.ids.describe())
-        self._claims = home.ids
         self._make_group(spec)
         with self._step("storage.create") as words:
             self.storage = self._storage(len(image.stacks), spec, home)
@@ -129,7 +143,7 @@ class Holdings:
             self._undo.callback(self.cgroup.remove)
             words.extend(self.cgroup.describe())
 
-    def _storage(self, overlays: int, spec: Spec, home: Home) -> storage.Storage:
+    def _storage(self, overlays: int, spec: Spec, home: Home) -> Storage:
         return storage.create(
             self.directory / "storage",
             overlays=overlays + sum(entry.kind == "overlay" for entry in spec.mounts),
@@ -139,7 +153,7 @@ class Holdings:
             templates=home.templates,
         )
 
-    def _claim_ids(self, home: Home) -> subids.Ids:
+    def _claim_ids(self, home: Home) -> Ids:
         """A range of its own; without root the user's, which all containers of a user share."""
         if subids.is_rootless():
             return subids.delegation().ids
@@ -190,11 +204,11 @@ class Holdings:
         self.record.state, self.record.pid = state, pid
         self.record.limits = fields.amounts(limits)
         if outcome is not None:
-            self.record.status, self.record.why, self.record.oom_kills = outcome.status, outcome.why, outcome.oom_kills
+            exit_status.write(self.record, outcome)
             self.record.finished = time.time()
 
     def keep(self, spec: Spec, *, auto_remove: bool) -> None:
-        """From now on the container is nobody's: it stays as it is, but for the group, when we let go of it."""
+        """Make it nobody's: after remove() it stays as it is, but for the group."""
         self.record.kept, self.record.spec, self.record.auto_remove = True, spec_codec.plain(spec), auto_remove
         self.record.limits = fields.amounts(self.limits)
         rootless = subids.is_rootless()
@@ -203,28 +217,28 @@ class Holdings:
         durable.sync(self.directory.parent)
         self.storage.settle()
         if not rootless:
-            ids.settle(self._claims, self.ids.base)
+            ids.settle(self.home.ids, self.ids.base)
         with suppress(FileNotFoundError):
             os.unlink(self.directory / OWN)
         self._undo.pop_all()
         self._undo.callback(os.close, self.lock)
         self._undo.callback(self.cgroup.remove)
 
-    def let_go(self) -> None:
-        """It runs, and others see to it now."""
+    def hand_over(self) -> None:
+        """Give up ownership without releasing anything: monitor and keeper own it from now on."""
         self._undo.pop_all()
         os.close(self.lock)
-        _held.discard(self)
+        _owned.discard(self)
 
     def remove(self) -> None:
-        """Give everything back; a second time there is nothing to do. Of a container that is kept, its group."""
+        """Release what this process owns. Does nothing the second time."""
         try:
             self._undo.close()
         finally:
-            _held.discard(self)
+            _owned.discard(self)
 
-    def forget(self) -> None:
-        """In a forked child: it is all the parent's, and a lock kept here would keep it from being swept when the parent has died."""
+    def abandon(self) -> None:
+        """Give up ownership in a forked child: a lock kept here would keep it from being swept when the parent has died."""
         self._undo.pop_all()
         os.close(self.lock)
 
@@ -234,7 +248,7 @@ class Holdings:
         start = time.monotonic()
         words: list[str] = []
         yield words
-        self._tell(tracing.Step(name, "; ".join(words), start, time.monotonic() - start))
+        self.report(tracing.Step(name, "; ".join(words), start, time.monotonic() - start))
 
 
 def make_group(name: str, limits: Limits, devices: tuple[Device, ...] = ()) -> tuple[cgroups.Cgroup, Limits]:
@@ -264,22 +278,22 @@ def check_update(present: Limits, wanted: Limits, *, name: str, is_alive: bool) 
         )
 
 
-_held: set[Holdings] = set()
+_owned: set[Resources] = set()
 
 
 def _give_up() -> None:
     """At the end of the process: what nobody removed. Its launcher could not, since we still hold the locks."""
-    if _held:
+    if _owned:
         launcher.shutdown()
-    for holdings in tuple(_held):
+    for resources in tuple(_owned):
         with suppress(OSError, CellholdError):
-            holdings.remove()
+            resources.remove()
 
 
 def _after_fork() -> None:
-    for holdings in _held:
-        holdings.forget()
-    _held.clear()
+    for resources in _owned:
+        resources.abandon()
+    _owned.clear()
 
 
 atexit.register(_give_up)

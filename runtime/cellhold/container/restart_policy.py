@@ -7,18 +7,18 @@ short again after a run of ten seconds.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cellhold.container.recovery import UNDER_WAY, parse_end, settle
+from cellhold.container import exit_status, removal
+from cellhold.container.recovery import UNDER_WAY, record_exit
 from cellhold.errors import CellholdError, ContainerNotFound, NotAllowed
 from cellhold.spec.lifecycle import State
 from cellhold.spec.spec import RESTART
-from cellhold.store import record
+from cellhold.store import locks, record
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ def main(container_id: str, lock: int) -> None:
         while known.state == State.RESTARTING:
             known = _again(known, lock, home)
         if known.state == State.STOPPED and known.auto_remove:
-            from cellhold.container import detached  # noqa: PLC0415  # most ends only have to be written down
-
-            detached.clear(known, home)
+            removal.remove(known, home)
 
 
 def _written_down(directory: Path, lock: int) -> tuple[Record, int]:
@@ -53,10 +51,10 @@ def _written_down(directory: Path, lock: int) -> tuple[Record, int]:
     Where the disk cannot be written to, others have the lock until it can be, and read the end off our arguments (recovery.py): nobody
     else knows it. Raises CellholdError where somebody else has written it down, or the container is gone.
     """
-    end, before = parse_end(sys.argv[1:]), record.read(directory)
+    end, before = exit_status.parse(sys.argv[1:]), record.read(directory)
     while True:
         try:
-            return settle(directory, is_due=is_due, end=end), lock
+            return record_exit(directory, is_due=is_due, end=end), lock
         except OSError:
             _let_go(lock)
         lock = _taken_again(directory)
@@ -80,20 +78,17 @@ def _taken_again(directory: Path) -> int:
     while True:
         time.sleep(_DISK_SECONDS)
         try:
-            lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            return locks.try_directory(directory)
+        except BlockingIOError:
+            continue
         except OSError:
             if directory.parent.exists() or time.monotonic() > until:
                 raise ContainerNotFound(f"cannot find container {directory.name}: it has been removed") from None
-            continue
-        with suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return lock
-        os.close(lock)
 
 
 def _again(known: Record, lock: int, home: Home) -> Record:
     """Wait as long as the policy has it, and start it, unless somebody has stopped it meanwhile; gives its record."""
-    from cellhold.container.container import Container  # noqa: PLC0415  # as above
+    from cellhold.container.kept import KeptContainer  # noqa: PLC0415  # most ends only have to be written down
 
     directory = home.container(known.id)
     ran = (known.finished or 0.0) - (known.started or 0.0)
@@ -107,7 +102,7 @@ def _again(known: Record, lock: int, home: Home) -> Record:
             now.state = State.STOPPED
             return now
     try:
-        Container.reopened(now, os.dup(lock), home).start_kept()
+        KeptContainer.reopen(now, os.dup(lock), home).start_kept()
     except (CellholdError, OSError):  # it counts as a run that failed at once
         with record.changing(directory) as now:
             now.started = now.finished = time.time()

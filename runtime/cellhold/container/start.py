@@ -1,37 +1,189 @@
-"""Around the start of a container: what to check before, what to hand over, and what it means when it does not come up."""
+"""The start of a container: what is checked before, the plan, the launch, and what it means when it does not come up.
+
+Called by container.py, and by kept.py for a container that gets a monitor. Nothing here is recorded: whoever calls does.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-import resource
-from typing import TYPE_CHECKING, Any, NamedTuple
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from cellhold.errors import CommandNotRun, InvalidSpec, NotSupported, SetupFailed
+from cellhold import seccomp
+from cellhold.container import rlimits, trace
+from cellhold.container.launcher import launch
+from cellhold.errors import CommandNotRun, NotSupported, SetupFailed
 from cellhold.init import shares
 from cellhold.linux.process import NAMESPACES
+from cellhold.rootfs import exposure, overlay, volumes
+from cellhold.rootfs.plan import plan
+from cellhold.spec import tracing
 from cellhold.store import subids
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import socket
+    from collections.abc import Iterator, Sequence
 
-    from cellhold.cgroups.base import Cgroup
-    from cellhold.container.launcher import Channel
+    from cellhold.cgroups.base import Cgroup, Usage
+    from cellhold.container.launcher import ContainerChannel
+    from cellhold.container.resources import Resources
     from cellhold.errors import CellholdError
+    from cellhold.image.model import Image
+    from cellhold.init.plan import Plan
+    from cellhold.network import NetworkKind
     from cellhold.spec.spec import Spec
 
 _NOT_FOUND = 127  # as POSIX shells have it; 126: found, not executable
-_UNLIMITED = 1 << 63
 _ROOT = ("0", "0:0", "root", "root:root", "0:root", "root:0")
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 _SECONDS = 60.0  # longer than any set-up takes on a machine that still works
 
 
 class Started(NamedTuple):
-    """PID 1's pid on the host, and (name, start, seconds) of every step that the launcher and PID 1 took."""
+    """A container whose program is exec'd.
+
+    pid: of PID 1, on the host. timings: (name, start, seconds) of every step that the launcher and PID 1 took.
+    channel: its life as messages, the caller's to close.
+    """
 
     pid: int
     timings: list[tuple[str, float, float]]
+    channel: ContainerChannel
+    plan: Plan
+
+    def steps(self) -> Iterator[tracing.Step]:
+        """Yield the steps in words, in their order."""
+        details = trace.describe_steps(self.plan)
+        for name, begin, seconds in self.timings:
+            yield tracing.Step(name, details.get(name, ""), begin, seconds, "host" if name.startswith("launch.") else "container")
+
+
+class Launcher(Protocol):
+    """Where the processes of a start come from: this process's launcher, or a monitor of the container's own."""
+
+    @property
+    def stdio(self) -> Sequence[int | None]:
+        """Descriptors of the caller's that the program gets; None is /dev/null."""
+
+    def begin(self) -> tuple[Sequence[int | None], socket.socket | None]:
+        """Return the program's descriptors, and the control socket of the launcher; None: this process's own.
+
+        Called once per attempt, from StartAttempt.run(), on the thread that starts the container.
+        """
+
+
+class OwnLauncher:
+    """This process's launcher, which ends with it and takes the container along."""
+
+    def __init__(self, *stdio: int | None) -> None:
+        """stdio: as of Launcher."""
+        self.stdio = stdio
+
+    def begin(self) -> tuple[Sequence[int | None], None]:
+        """Return the caller's own descriptors."""
+        return self.stdio, None
+
+
+class StartAttempt:
+    """One start of a container: planned when it is made, performed by run(). Called by container.py and kept.py."""
+
+    def __init__(  # noqa: PLR0913  # what a start consists of
+        self,
+        resources: Resources,
+        network: NetworkKind,
+        launcher: Launcher,
+        *,
+        spec: Spec,
+        image: Image,
+        hostname: str,
+        name: str,
+        before: Usage,
+    ) -> None:
+        """Plan it. name: for errors. before: what earlier runs in the same group had used.
+
+        Raises InvalidSpec, NotSupported, SetupFailed.
+        """
+        self._resources, self._network, self._launcher = resources, network, launcher
+        self._name, self._before = name, before
+        self.plan = self._make_plan(spec, image, hostname)
+
+    def _make_plan(self, spec: Spec, image: Image, hostname: str) -> Plan:
+        resources = self._resources
+        begin = time.monotonic()
+        writable = resources.storage.request()
+        exposes_host = exposure.exposes_host(spec, self._launcher.stdio)
+        capabilities = exposure.capabilities(spec, exposes_host=exposes_host)
+        program = seccomp.cached_program(capabilities, resources.home.seccomp, set_ids=not exposes_host)
+        words = f"docker's default profile{', no set-user-id files' if exposes_host else ''}: {len(program) // 8} instructions"
+        resources.report(tracing.Step("seccomp.compile", words, begin, time.monotonic() - begin))
+        self._spec = volumes.placed(spec, resources.home)  # kept: the plan names the volumes' descriptors by number
+        return plan(
+            replace(self._spec, capabilities=capabilities),
+            image,
+            hostname=hostname,
+            init_layer=resources.home.init_layer(),
+            ids=resources.ids,
+            writable=writable,
+            mounted=mount_points(),
+            volatile=not resources.is_lasting,
+            overlay_program=overlay.mount_program(writable),
+            views=resources.cgroup.views(),
+            seccomp=program,
+            namespaces=namespaces(),
+            rlimits=rlimits.effective(spec.limits.rlimits),
+            maxima=maxima(),
+            **self._network.plan_fields(),
+        )
+
+    def run(self, *, keep: ExitStack | None = None) -> Started:
+        """Start the program, and return once it is exec'd; where the kernel refuses the overlay, a program mounts it.
+
+        keep: gets a descriptor of the writable layer. Raises SetupFailed, CommandNotRun, NotSupported; then nothing
+        of the container runs.
+        """
+        try:
+            return self._try(keep)
+        except SetupFailed as error:
+            self.plan["overlay_program"] = overlay.fallback(error, self.plan["writable"])
+            return self._try(keep)
+
+    def _try(self, keep: ExitStack | None) -> Started:
+        stdio, control = self._launcher.begin()
+        with self._network.descriptors() as of_network:
+            channel = self._launch((*stdio, *of_network), control, keep)
+            try:
+                refused = self._network.attach()
+                try:
+                    pid, timings = await_start(
+                        channel,
+                        self._resources.cgroup,
+                        self._name,
+                        " ".join(self.plan["args"][:1]),
+                        oom_kills_before=self._before.oom_kills,
+                    )
+                except SetupFailed as error:
+                    raise refused or error from error
+            except BaseException:
+                channel.close()
+                raise
+        return Started(pid, timings, channel, self.plan)
+
+    def _launch(self, wanted: Sequence[int | None], control: socket.socket | None, keep: ExitStack | None) -> ContainerChannel:
+        with ExitStack() as closing:
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            closing.callback(os.close, null)
+            stdio = tuple(null if fd is None else fd for fd in wanted)
+            writable = self._resources.storage.open()
+            closing.callback(os.close, writable)
+            if keep is not None:
+                keep.callback(os.close, os.dup(writable))
+            join = self._resources.cgroup.join()
+            for fd in (*join.tasks, *((join.into,) if join.into >= 0 else ())):
+                closing.callback(os.close, fd)
+            return launch(self.plan, lock=self._resources.lock, stdio=stdio, storage=writable, join=join, by=control)
 
 
 def check(spec: Spec) -> None:
@@ -61,59 +213,19 @@ def maxima() -> dict[str, int]:
     return shares.maxima() if subids.is_rootless() else {}
 
 
-def rlimits(wanted: Mapping[str, tuple[int, int]]) -> tuple[tuple[int, int, int], ...]:
-    """(resource, soft, hard) of setrlimit(2): those that are wanted, clamped; without root, a share of the others that are the user's."""
-    found = clamped(wanted)
-    taken = {number for number, _soft, _hard in found}
-    own = (one for one in shares.rlimits() if one[0] not in taken) if subids.is_rootless() else ()
-    return (*found, *own)
+def await_start(
+    channel: ContainerChannel, cgroup: Cgroup, name: str, command: str, *, oom_kills_before: int
+) -> tuple[int, list[tuple[str, float, float]]]:
+    """Wait until the program is exec'd; return PID 1's pid and the timings, as of Started.
 
-
-def clamped(rlimits: Mapping[str, tuple[int, int]]) -> tuple[tuple[int, int, int], ...]:
-    """(resource, soft, hard) of setrlimit(2), cut to what the host's hard limits allow: raising them needs CAP_SYS_RESOURCE.
-
-    Raises InvalidSpec for a name that setrlimit(2) does not know.
-    """
-    found = []
-    for name, wanted in rlimits.items():
-        number: Any = getattr(resource, f"RLIMIT_{name.upper()}", None)
-        if number is None:
-            raise InvalidSpec(f"cannot use ulimit={name}: not a resource of setrlimit(2)", hint="nofile, nproc, core, stack ...")
-        most = resource.getrlimit(number)[1]
-        soft, hard = (cut(value, most) for value in wanted)
-        found.append((number, min(soft, hard) if hard >= 0 else soft, hard))
-    return tuple(found)
-
-
-def beyond_host(rlimits: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
-    """One sentence for each resource limit that clamped() lowers, for the user who asked for more."""
-    granted = {number: hard for number, _soft, hard in clamped(rlimits)}
-    sentences = []
-    for name, (_soft, wanted) in rlimits.items():
-        hard = granted[getattr(resource, f"RLIMIT_{name.upper()}")]
-        if hard != resource.RLIM_INFINITY and (wanted > hard or wanted < 0):
-            asked = "unlimited" if wanted < 0 else str(wanted)
-            sentences.append(f"ulimit {name}={asked} is lowered to {hard}, the hard limit of this host for us (getrlimit(2))")
-    return tuple(sentences)
-
-
-def cut(value: int, most: int) -> int:
-    """`value`, at most `most`, where -1 (RLIM_INFINITY) and what a signed number cannot hold mean no limit."""
-    if not 0 <= value < _UNLIMITED:
-        return most
-    return value if most == resource.RLIM_INFINITY else min(value, most)
-
-
-def await_start(channel: Channel, cgroup: Cgroup, name: str, command: str, *, oom_kills_before: int) -> Started:
-    """Wait until the program is exec'd. oom_kills_before: of earlier runs in the same group.
-
+    oom_kills_before: of earlier runs in the same group.
     Raises SetupFailed or CommandNotRun; then nothing of the container runs any more.
     """
     message = channel.receive(_SECONDS)
     if message is not None and message[0] == "handed":
         message = channel.receive(_SECONDS)
     if message is not None and message[0] == "started":
-        return Started(message[1], message[2])
+        return message[1], message[2]
     oom_kills = cgroup.usage().oom_kills - oom_kills_before
     cgroup.kill()
     last = message

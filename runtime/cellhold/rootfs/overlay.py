@@ -24,13 +24,16 @@ _REFUSALS = {EINVAL, EPERM, EACCES, ENODEV, EOPNOTSUPP}  # "not this directory",
 _refused: set[int] = set()  # devices on which writable layers lie
 
 
-def program(writable: Writable | None) -> str | None:
-    """What overlays the layers under a writable one that the launcher opens; None: the kernel, as far as is known."""
+def mount_program(writable: Writable | None) -> str | None:
+    """Return the program that mounts the layers under a writable one that the launcher opens; None: the kernel does."""
     return find() if _device(writable) in _refused else None
 
 
-def instead(error: SetupFailed, writable: Writable | None) -> str:
-    """The program to try after the kernel has refused; raises `error` again if it was not that, and NotSupported without a program."""
+def fallback(error: SetupFailed, writable: Writable | None) -> str:
+    """Return the program to try after the kernel has refused.
+
+    Raises `error` again if it was not that, NotSupported where no program is there.
+    """
     device = _device(writable)
     if writable is None or device is None or (error.step, error.errno in _REFUSALS) != (MOUNT_OVERLAYS.name, True) or device in _refused:
         raise error

@@ -71,22 +71,33 @@ def own_directory(above: Path) -> tuple[Path, int]:
     while True:
         path = above / os.urandom(6).hex()
         path.mkdir(mode=0o700)
-        with suppress(FileNotFoundError):
-            lock = os.open(path, _DIRECTORY)
-            with suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_at(lock, path):
-                    return path, lock
+        with suppress(FileNotFoundError, BlockingIOError):
+            lock = try_directory(path)
+            if _is_at(lock, path):
+                return path, lock
             os.close(lock)
+
+
+def try_directory(path: Path, *, shared: bool = False) -> int:
+    """Lock a directory that is there, and return the lock, a descriptor that the caller closes.
+
+    Raises BlockingIOError where another process holds it, FileNotFoundError, and OSError for what is not a directory.
+    """
+    lock = os.open(path, _DIRECTORY)
+    try:
+        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
 
 
 def clear_abandoned(above: Path) -> None:
     """Remove the directories in `above` that nobody holds locked; what cannot be removed is left for the next time."""
     for path in above.iterdir():
         with suppress(OSError):
-            lock = os.open(path, _DIRECTORY)
+            lock = try_directory(path)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 delete.remove(path)
             finally:
                 os.close(lock)

@@ -10,7 +10,6 @@ that cannot be read: a record.json stands for a container that somebody wants to
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from contextlib import contextmanager, suppress
@@ -40,8 +39,10 @@ _SHOWN = 80
 
 @dataclass(kw_only=True)
 class Record:
-    """One container. created, started: seconds since the epoch; state, status and why as in cellhold.spec.
+    """One container.
 
+    created, started, finished: seconds since the epoch. state: as in cellhold.spec.lifecycle. status, signal, why, oom_kills,
+    memory_peak_bytes, cpu_seconds: of its last end, as in cellhold.spec.outcome.
     limits: the numbers among those that hold, by the names of cellhold.spec.Limits.
     image_id: the digest of its image (StoredImage.id), whatever that is called by now; "" where it has none, or an earlier version has
     written the record. overlays: where its overlays are mounted, the root's first.
@@ -65,6 +66,7 @@ class Record:
     state: str = "created"
     pid: int | None = None
     status: int | None = None
+    signal: int | None = None  # that ended it
     why: str | None = None
     started: float | None = None
     born: int | None = None  # when PID 1 began, in the kernel's ticks since boot: its number may be another's by now
@@ -86,6 +88,8 @@ class Record:
     restarts: int = 0
     finished: float | None = None
     oom_kills: int = 0
+    memory_peak_bytes: int | None = None
+    cpu_seconds: float = 0.0
     health: dict[str, Any] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
 
@@ -161,15 +165,11 @@ def is_kept(directory: Path) -> bool:
 def is_held(directory: Path) -> bool:
     """Whether a process has the container in that directory: its owner or monitor, or who is just starting or clearing it."""
     try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        os.close(locks.try_directory(directory, shared=True))
     except BlockingIOError:
         return True
-    finally:
-        os.close(fd)
+    except OSError:
+        return False
     return False
 
 
