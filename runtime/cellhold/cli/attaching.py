@@ -15,8 +15,9 @@ from cellhold.spec.outcome import Why
 
 if TYPE_CHECKING:
     from cellhold.container.detached import Detached
+    from cellhold.container.handle import Handle
     from cellhold.container.monitor import Attached
-    from cellhold.store.record import Record
+    from cellhold.spec.outcome import Outcome
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 HINTS = {Why.MEMORY: "raise --memory, or use less", Why.TIME: "raise --time", Why.LOST: "run it again; what it wrote is gone"}
@@ -41,7 +42,7 @@ def follow(  # noqa: PLR0913  # docker's flags
                 os.close(attached.stdin)
         if proxy and not has_terminal:
             for number in FORWARDED:
-                before = signal.signal(number, lambda number, _frame: _forward(box, number))
+                before = signal.signal(number, lambda number, _frame: forward(box, number))
                 closing.callback(signal.signal, number, before)
         if not _copied(attached, feed):
             return 0
@@ -77,19 +78,14 @@ def _took(attached: Attached) -> bool:
     return True
 
 
-def _forward(box: Detached, number: int) -> None:
+def forward(container: Handle, number: int) -> None:
+    """Pass a signal on, as `docker run` does; one that comes after the end is nobody's."""
     with suppress(CellholdError):
-        box.kill(number)
+        container.kill(number)
 
 
-def tell_end(known: Record) -> None:
-    """Say why it ended, where that was not its program's own doing."""
-    why = Why(known.why) if known.why else Why.EXITED
-    if why in HINTS:
-        limit = known.limits.get("memory_bytes")
-        reason = {
-            Why.MEMORY: f"killed: it reached {'its memory limit' if limit else 'the memory of the host'}",
-            Why.TIME: "killed: it reached its wall-time limit",
-            Why.LOST: "ended together with the process that watched it",
-        }[why]
-        say(f"cellhold: container {known.name} {'' if why is Why.LOST else 'was '}{reason}\nhint: {HINTS[why]}\n")
+def tell_end(name: str, outcome: Outcome | None) -> None:
+    """Say why a container ended, where that was not its program's own doing. outcome: None as long as it runs."""
+    if outcome is not None and outcome.why in HINTS:
+        was = "" if outcome.why is Why.LOST else "was "
+        say(f"cellhold: container {name} {was}{outcome.sentence()}\nhint: {HINTS[outcome.why]}\n")

@@ -89,7 +89,7 @@ def attach(arguments: argparse.Namespace) -> int:
         keys=terminal.detach_keys(arguments.detach_keys),
         proxy=arguments.sig_proxy == "true",
     )
-    tell_end(box.record)
+    tell_end(box.name, box.outcome)
     return status
 
 

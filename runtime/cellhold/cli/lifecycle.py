@@ -78,7 +78,7 @@ def start(arguments: argparse.Namespace) -> int:
         has_terminal=spec.terminal,
         keys=terminal.detach_keys(arguments.detach_keys),
     )
-    tell_end(box.record)
+    tell_end(box.name, box.outcome)
     return status
 
 

@@ -11,12 +11,11 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from cellhold.cli import options, terminal, transfer
-from cellhold.cli.attaching import FORWARDED, HINTS
+from cellhold.cli.attaching import FORWARDED, HINTS, forward, tell_end
 from cellhold.cli.copying import Streams, say
 from cellhold.container import trace
 from cellhold.container.container import Container
-from cellhold.errors import CellholdError, InvalidSpec, NotAllowed
-from cellhold.spec.outcome import Why
+from cellhold.errors import CellholdError, InvalidSpec
 
 if TYPE_CHECKING:
     import argparse
@@ -72,7 +71,6 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.rm and not arguments.detach:
             return _run_own(spec, arguments, tell_id)
         from cellhold.cli.attaching import follow as follow_detached  # noqa: PLC0415  # what --rm does without
-        from cellhold.cli.attaching import tell_end  # noqa: PLC0415
         from cellhold.container.detached import Detached  # noqa: PLC0415
 
         keys = terminal.detach_keys(arguments.detach_keys)
@@ -84,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
         status = follow_detached(box, attached, interactive=arguments.interactive, has_terminal=arguments.tty, keys=keys)
         with suppress(CellholdError):
-            tell_end(box.record)
+            tell_end(box.name, box.outcome)
         return status
 
 
@@ -144,10 +142,8 @@ def _run_own(spec: Spec, arguments: argparse.Namespace, tell_id: Any) -> int:
         container.remove(force=True)
         if arguments.trace:
             say(trace.format_trace(container.timings) + "\n")
-    if outcome.why in HINTS:
-        was = "" if outcome.why is Why.LOST else "was "
-        say(f"cellhold: container {container.name} {was}{outcome.sentence()}\nhint: {HINTS[outcome.why]}\n")
-    elif outcome.oom_kills:
+    tell_end(container.name, outcome)
+    if outcome.oom_kills and outcome.why not in HINTS:
         names = f" ({', '.join(outcome.oom_victims)})" if outcome.oom_victims else ""
         say(f"cellhold: {outcome.oom_kills} of its processes{names} reached the memory limit and were killed; the program went on\n")
     return outcome.status
@@ -195,9 +191,3 @@ def follow(container: Container, *, interactive: bool) -> Outcome:
             closing.callback(signal.signal, number, before)
         streams.copy(container)
         return container.wait()
-
-
-def forward(container: Container, number: int) -> None:
-    """Pass a signal on, as docker run does; one that comes after the end is nobody's."""
-    with suppress(NotAllowed):
-        container.kill(number)
