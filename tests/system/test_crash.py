@@ -44,7 +44,7 @@ if moment == "paused":
     box.pause()
 print(box.id, box.pid or 0, *launcher.resident_pids(), flush=True)
 if moment == "let go":  # what the kernel does first when a process dies
-    box._channel.socket.close()
+    box._run.channel.socket.close()
 time.sleep(600)
 """
 

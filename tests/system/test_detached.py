@@ -18,7 +18,7 @@ import pytest
 
 from boxes import MIB, cellhold, command, environment, eventually
 from cellhold.container import inventory, logs
-from cellhold.container import monitor as monitoring
+from cellhold.container.monitor import attach, connected
 from cellhold.container.container import Container
 from cellhold.container.detached import Detached
 from cellhold.container.recovery import sweep
@@ -472,7 +472,7 @@ def test_a_sweep_that_is_at_it_is_not_taken_for_its_owner(busybox_root: Path, le
 def test_a_starter_that_is_killed_leaves_a_container_that_can_be_started(busybox_root: Path) -> None:
     code = (
         "import os, signal, sys; from cellhold.container import monitor; from cellhold.container.detached import Detached\n"
-        "monitor.Monitor.let_go = lambda self: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "monitor.MonitorProcess.let_go = lambda self: os.kill(os.getpid(), signal.SIGKILL)\n"
         "Detached(sys.argv[1]).start()"
     )
     with box(busybox_root, "sleep 100") as made:
@@ -574,11 +574,11 @@ def test_clients_of_its_monitor_that_say_nothing_keep_nobody_out_and_do_not_hold
     with box(busybox_root, script) as made, ExitStack() as closing:
         made.start()
         for _ in range(70):  # more than it keeps
-            closing.enter_context(monitoring.connected(open_home().container(made.id)))
+            closing.enter_context(connected(open_home().container(made.id)))
         for _ in range(3):
             entered = made.exec("true")
             assert entered.wait(30) == 0
             entered.close()
-        attached = monitoring.attach(open_home().container(made.id))
+        attached = attach(open_home().container(made.id))
         attached.socket.close()
         assert eventually(lambda: "through" in said(made))
