@@ -16,7 +16,7 @@ import pytest
 import leaks
 from boxes import MIB, PATIENCE_SECONDS, environment, eventually, spec, started
 from cellhold import cgroups
-from cellhold.container import launcher as launch
+from cellhold.container import launcher
 from cellhold.container.container import Container
 from cellhold.container.recovery import sweep
 from cellhold.init.launcher import receive
@@ -93,12 +93,12 @@ _there: frozenset[str] = frozenset()
 def _remember() -> None:
     """What runs beside the test all the time: the session's registry, if a test before has asked for it."""
     global _there  # noqa: PLW0603  # for `caller`, which is no fixture
-    _there = leaks.take(ignore=launch.resident_pids())["process"]
+    _there = leaks.take(ignore=launcher.resident_pids())["process"]
 
 
 def no_launcher_sweeps() -> bool:
     """Whether the launchers of callers that died have finished: each ends with a sweep."""
-    return leaks.take(ignore=launch.resident_pids())["process"] <= _there
+    return leaks.take(ignore=launcher.resident_pids())["process"] <= _there
 
 
 def kill(pid: int) -> None:
@@ -139,7 +139,7 @@ def test_when_the_caller_is_killed_at_any_moment_the_next_command_finds_nothing(
 
 def test_when_the_launcher_is_killed_the_container_ends_and_the_caller_is_told(busybox_root: Path) -> None:
     with started(spec(busybox_root, "sleep", "600")) as (box, _):
-        kill(launch.resident_pids()[0])
+        kill(launcher.resident_pids()[0])
         outcome = box.wait(PATIENCE_SECONDS)
         assert (outcome.why, outcome.status) == (Why.LOST, 137)
     with started(spec(busybox_root, "true")) as (box, _):  # and another launcher takes its place
@@ -150,7 +150,7 @@ def test_when_the_launcher_is_killed_the_container_ends_and_the_caller_is_told(b
 def test_when_the_launcher_is_killed_while_it_is_paused_the_container_ends_too(busybox_root: Path) -> None:
     with started(spec(busybox_root, "sleep", "600")) as (box, _):
         box.pause()
-        kill(launch.resident_pids()[0])
+        kill(launcher.resident_pids()[0])
         assert box.wait(PATIENCE_SECONDS).why is Why.LOST
 
 

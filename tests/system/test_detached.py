@@ -18,9 +18,9 @@ import pytest
 
 from boxes import MIB, cellhold, command, environment, eventually
 from cellhold.container import inventory, logs
-from cellhold.container.monitor import attach, connected
 from cellhold.container.container import Container
 from cellhold.container.detached import Detached
+from cellhold.container.monitor import attach, connected
 from cellhold.container.recovery import sweep
 from cellhold.errors import CommandNotRun, InvalidSpec, NotAllowed
 from cellhold.spec.lifecycle import State

@@ -158,10 +158,10 @@ def _named(names: Iterable[str]) -> list[tuple[str, str]]:
 def _container(name: str, home: Home) -> dict[str, Any] | None:
     """What is known of the container of that name, as docker looks for those first."""
     from cellhold.cli.containers import inspected  # noqa: PLC0415
-    from cellhold.container import inventory as containers  # noqa: PLC0415  # as below
+    from cellhold.container import inventory  # noqa: PLC0415  # as below
 
     try:
-        return inspected(containers.find(name, home))
+        return inspected(inventory.find(name, home))
     except ContainerNotFound:
         return None
 

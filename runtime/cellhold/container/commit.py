@@ -84,7 +84,7 @@ def commit(  # noqa: PLR0913  # docker's options
     The image's config stays as it is: what ran in the container is in the history only.
     Raises ContainerNotFound, ImageNotFound (its image is gone, or is none), NotSupported, InvalidSpec.
     """
-    known = _found(container, home)
+    known = _find(container, home)
     names = [] if name is None else [new_name(name, aim=f"commit container {known.name} as {name}", owner=owner)]
     with ingest.making(home):
         base = _base(known, home)
@@ -107,7 +107,7 @@ def commit(  # noqa: PLR0913  # docker's options
 
 def export(container: str, to: BinaryIO, home: Home, *, pause: bool = True) -> None:
     """Write the container's whole root file system as a tar. Raises ContainerNotFound, NotSupported."""
-    known = _found(container, home, whole=True)
+    known = _find(container, home, whole=True)
     with (
         home.used(),
         written(known, home, pause=pause) as found,
@@ -131,7 +131,7 @@ def as_layer(found: Written, home: Home, *, below: Sequence[Digest], mtime_limit
         return layer_making.make(packing, home, below=below)
 
 
-def _found(container: str, home: Home, *, whole: bool = False) -> Record:
+def _find(container: str, home: Home, *, whole: bool = False) -> Record:
     known = record.find(container, home.containers)
     if whole and len(known.overlays) > 1 and known.layers:
         raise NotAllowed(

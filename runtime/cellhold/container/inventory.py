@@ -200,7 +200,7 @@ def send(known: Record, number: int) -> None:
             group.kill()
             group.thaw()
             return
-    pidfd = _opened(known)
+    pidfd = _open_pid1(known)
     try:
         pidfd_send_signal(pidfd, number)
     finally:
@@ -211,7 +211,7 @@ def stop(known: Record, grace_seconds: float, *, number: int = signal.SIGTERM) -
     """A signal, and SIGKILL after so many seconds; returns when PID 1 is gone. Raises NotAllowed unless it runs."""
     if not known.is_alive:
         raise NotAllowed(f"cannot stop container {known.name}: it does not run")
-    pidfd = _opened(known)
+    pidfd = _open_pid1(known)
     try:
         pidfd_send_signal(pidfd, number)
         if known.state == "paused":
@@ -247,7 +247,7 @@ def remove_own(known: Record, home: Home) -> None:
 def await_end(known: Record, seconds: float | None) -> None:
     """Wait until PID 1 is gone, so many seconds at most; not where it is gone already."""
     with suppress(NotAllowed):
-        pidfd = _opened(known)
+        pidfd = _open_pid1(known)
         try:
             _has_ended(pidfd, seconds)
         finally:
@@ -262,7 +262,7 @@ def last_outcome(known: Record, home: Home) -> Outcome:
     return exit_status.UNRECORDED
 
 
-def _opened(known: Record) -> int:
+def _open_pid1(known: Record) -> int:
     """A pidfd of its PID 1: of that process, and none that has got its number since. Raises NotAllowed where it is gone."""
     gone = NotAllowed(f"cannot reach container {known.name}: it has just ended")
     try:

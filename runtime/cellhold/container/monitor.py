@@ -93,7 +93,7 @@ def connected(directory: Path) -> socket.socket:
     """A connection to the monitor of the container in that directory. Raises NotAllowed where there is none."""
     client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        with _opened(directory) as at:
+        with _short_path(directory) as at:
             client.connect(f"{at}/{SOCKET}")
     except OSError as error:
         client.close()
@@ -123,7 +123,7 @@ def _listening(directory: Path) -> socket.socket:
         os.unlink(directory / SOCKET)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        with _opened(directory) as at:
+        with _short_path(directory) as at:
             listening.bind(f"{at}/{SOCKET}")
         listening.listen(16)
     except BaseException:
@@ -133,7 +133,7 @@ def _listening(directory: Path) -> socket.socket:
 
 
 @contextmanager
-def _opened(directory: Path) -> Iterator[str]:
+def _short_path(directory: Path) -> Iterator[str]:
     """The directory by a short path: a socket's may have 107 bytes (unix(7))."""
     fd = os.open(directory, _DIRECTORY)
     try:
