@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Snapshot = dict[str, frozenset[str]]
 
 PATIENCE_SECONDS = 1.5  # the kernel takes network namespaces and cgroups apart after their last process has been waited for
+_MOST_BUSY = 20.0  # times: a machine that others use
 _INTERVAL_SECONDS = 0.02
 _GROUP = "/cellhold/"
 _STORES = Path("/var/tmp")  # where the stores of sessions lie (conftest.py)
@@ -47,8 +48,11 @@ def take(*, ignore: Collection[int] = ()) -> Snapshot:
 
 
 def left_over(before: Snapshot, *, ignore: Collection[int] = (), patience: float = PATIENCE_SECONDS) -> list[str]:
-    """One sentence for each thing that is there now and was not `before`, after up to `patience` seconds of waiting for it to go."""
-    deadline = time.monotonic() + patience
+    """One sentence for each thing that is there now and was not `before`, after up to `patience` seconds of waiting for it to go.
+
+    So many on a machine with a processor for each process that wants one; as many times more as it has not.
+    """
+    deadline = time.monotonic() + patience * min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0), _MOST_BUSY)
     while found := list(_difference(before, take(ignore=ignore))):
         if time.monotonic() > deadline:
             return found

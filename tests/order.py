@@ -54,6 +54,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     cache.set(_KEY, {**cache.get(_KEY, {}), **took})
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the longest files, where pytest is asked for the longest tests: what to look at when a session takes too long."""
+    config = terminalreporter.config
+    order = config.pluginmanager.get_plugin("cellhold-order")
+    if not config.option.durations or order is None:
+        return
+    longest = sorted(order.seconds.items(), key=lambda one: -one[1])[: 2 * config.option.durations]
+    terminalreporter.section(f"longest files, of {sum(order.seconds.values()):.0f} s in all", sep="=")
+    terminalreporter.write("".join(f"{seconds:6.1f}s {file}\n" for file, seconds in longest))
+
+
 def longest_first(items: Sequence[pytest.Item], known: Mapping[str, float]) -> list[pytest.Item]:
     """Return the tests, file by file; a file's own keep their order."""
     files: defaultdict[str, list[pytest.Item]] = defaultdict(list)

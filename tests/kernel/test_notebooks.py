@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 pytestmark = [pytest.mark.requires("root", "overlayfs", "cgroup-memory", "disk-limit"), pytest.mark.usefixtures("jupyter_path")]
 
 
+@cache  # two tests look at the same one
 def run(path: Path) -> list[Any]:
     """Its code cells, with their outputs. Raises CellExecutionError where a cell fails that is not meant to."""
     notebook_format: Any = nbformat  # it has no types

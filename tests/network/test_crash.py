@@ -55,6 +55,7 @@ def nothing_is_left() -> bool:
     return not any(left) and "cv" not in output("ip", "link") and not list(leases.every(open_home()))
 
 
+@pytest.mark.random
 @pytest.mark.parametrize("after", [None, *range(12)])
 def test_a_caller_that_is_killed_while_it_connects_its_container(after: int | None) -> None:
     with subprocess.Popen([sys.executable, "-c", _CALLER], env=environment(), stdout=subprocess.PIPE, text=True) as caller:

@@ -126,6 +126,7 @@ def test_a_launcher_that_saw_the_container_end_before_the_caller_clears_it_all_t
         assert eventually(other.gone)
 
 
+@pytest.mark.random
 @pytest.mark.parametrize("delay", [0.02, 0.1, 0.2, 0.3, 0.5, 0.8])
 def test_when_the_caller_is_killed_at_any_moment_the_next_command_finds_nothing(busybox_root: Path, delay: float) -> None:
     words = [sys.executable, "-c", CALLER, str(busybox_root), "running"]
