@@ -50,15 +50,26 @@ def take(*, ignore: Collection[int] = ()) -> Snapshot:
 def left_over(before: Snapshot, *, ignore: Collection[int] = (), patience: float = PATIENCE_SECONDS) -> list[str]:
     """One sentence for each thing that is there now and was not `before`, after up to `patience` seconds of waiting for it to go.
 
-    So many on a machine with a processor for each process that wants one; as many times more as it has not.
+    So many on a machine with a processor for each process that wants one; as many times more as it has not. Only what each look
+    sees counts: what another session has just removed can seem ours for once, between two of the files that say whose it is.
     """
     deadline = time.monotonic() + patience * min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0), _MOST_BUSY)
-    while found := list(_difference(before, take(ignore=ignore))):
-        if time.monotonic() > deadline:
-            return found
+    lasting = _look(before, ignore)
+    while lasting:
+        is_last = time.monotonic() > deadline
         gc.collect()  # what only a cycle of garbage holds open is not left behind
         time.sleep(_INTERVAL_SECONDS)
-    return []
+        found = _look(before, ignore)
+        lasting = {name: found[name] for name in lasting if name in found}
+        if is_last:
+            break
+    return list(lasting.values())
+
+
+def _look(before: Snapshot, ignore: Collection[int]) -> dict[str, str]:
+    """The sentences by what they are about: a process by its id alone, since what it is called changes when it becomes a zombie."""
+    sentences = _difference(before, take(ignore=ignore))
+    return {sentence.partition(" (")[0] if sentence.startswith("process ") else sentence: sentence for sentence in sentences}
 
 
 def _difference(before: Snapshot, now: Snapshot) -> Iterator[str]:

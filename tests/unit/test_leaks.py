@@ -189,3 +189,9 @@ def test_a_network_device_is_reported_unless_another_store_has_its_network(elsew
             directory.mkdir(parents=True)
         assert found(before) == ""
         subprocess.check_call(["ip", "link", "del", name])
+
+
+def test_what_one_look_alone_sees_is_another_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter(range(10_000))
+    monkeypatch.setitem(leaks.KINDS, "visitor", lambda _table: frozenset({f"number {next(looks)}"}))
+    assert found(take()) == ""
