@@ -42,8 +42,7 @@ class ShellKernel:
 
     def __init__(self, argv: Sequence[str], driver: Driver, speaker: Speaker, signer: messages.Signer) -> None:
         """argv: the shell's."""
-        self.is_ready = False
-        self.ending = False
+        self.is_ready = self.ending = False
         self.interrupt = Interrupt(driver)
         self.cell: Message | None = None  # that runs
         self._argv = argv
@@ -74,11 +73,11 @@ class ShellKernel:
         if self._name == "busybox":
             self.interrupt.repeats = True
             self._driver.run(lines.TRAP, lines.new_token())
-            self._done = lambda _done: self._is_in_order()
+            self._done = self._set_ready
         else:
-            self._is_in_order()
+            self.is_ready = True
 
-    def _is_in_order(self) -> None:
+    def _set_ready(self, _done: Done) -> None:
         self.is_ready = True
 
     def received(self, channel: str, parts: Sequence[messages.Part]) -> None:
@@ -202,10 +201,8 @@ class ShellKernel:
 
     def _syntax_checked(self, message: Message, status: int, done: Done) -> None:
         verdict, said = words.checked(done.answer)
-        self._end_cell(
-            message,
-            _syntax_error(said.removeprefix(f"{self._argv[0]}: ")) if verdict in ("incomplete", "invalid") else _exit_status(status),
-        )
+        is_syntax = verdict in ("incomplete", "invalid")
+        self._end_cell(message, _syntax_error(said.removeprefix(f"{self._argv[0]}: ")) if is_syntax else _exit_status(status))
 
     def _end_cell(self, message: Message, error: tuple[str, str, list[str]] | None) -> None:
         """Reply, and drop the cells behind one that failed, as ipykernel does."""

@@ -31,15 +31,22 @@ _NOT_GIVEN: tuple[Any, ...] = (None, [], False, "none", "disk", "no", "auto")  #
 def add(command: Any) -> None:
     """Add the flags to a parser."""
     add_limits(command)
-    walls = command.add_argument_group("what it sees")
-    walls.add_argument(
+    view = command.add_argument_group("what it sees")
+    _add_network_and_environment(view)
+    _add_files(view)
+    _add_rights(view)
+    _add_life(command.add_argument_group("its life"))
+
+
+def _add_network_and_environment(view: Any) -> None:
+    view.add_argument(
         "--network",
         "--net",
         metavar="NET",
         help="none (loopback only), bridge, one of your own, host, or container:NAME (default: bridge where that can be had)",
     )
-    walls.add_argument("--network-alias", metavar="NAME", action="append", default=[], help="one more name that others on it know it by")
-    walls.add_argument(
+    view.add_argument("--network-alias", metavar="NAME", action="append", default=[], help="one more name that others on it know it by")
+    view.add_argument(
         "-p",
         "--publish",
         metavar="[IP:][HOST:]PORT[/udp]",
@@ -47,24 +54,25 @@ def add(command: Any) -> None:
         default=[],
         help="answer for it on the host's loopback, or on IP",
     )
-    walls.add_argument(
+    view.add_argument(
         "--egress",
         metavar="POLICY",
         help="whom it may talk to: all, internet (public addresses), none, allow=NAME[:PORT],NETWORK (default: all)",
     )
-    walls.add_argument("--hostname", metavar="NAME", help="its host name (default: its id)")
-    walls.add_argument("--name", metavar="NAME", help="a name for people")
-    walls.add_argument(
-        "-e", "--env", metavar="NAME[=VALUE]", action="append", default=[], help="environment; without a value, the caller's"
-    )
-    walls.add_argument("--env-file", metavar="FILE", action="append", default=[], help="a file of NAME=VALUE lines")
-    walls.add_argument("-l", "--label", metavar="NAME[=VALUE]", action="append", default=[], help="a note on it, for people and programs")
-    walls.add_argument("-w", "--workdir", metavar="DIR", help="working directory, made if missing")
-    walls.add_argument("-u", "--user", metavar="USER[:GROUP]", help="ids, or names of the image's /etc/passwd (default: the image's)")
-    walls.add_argument("--group-add", metavar="GROUP", action="append", default=[], help="one more group of the user")
-    walls.add_argument("--add-host", metavar="NAME:IP", action="append", default=[], help="a line of its /etc/hosts")
-    walls.add_argument("--entrypoint", metavar="PROGRAM", help='run before the arguments, instead of the image\'s; "" for none')
-    walls.add_argument(
+    view.add_argument("--hostname", metavar="NAME", help="its host name (default: its id)")
+    view.add_argument("--name", metavar="NAME", help="a name for people")
+    view.add_argument("-e", "--env", metavar="NAME[=VALUE]", action="append", default=[], help="environment; without a value, the caller's")
+    view.add_argument("--env-file", metavar="FILE", action="append", default=[], help="a file of NAME=VALUE lines")
+    view.add_argument("-l", "--label", metavar="NAME[=VALUE]", action="append", default=[], help="a note on it, for people and programs")
+    view.add_argument("-w", "--workdir", metavar="DIR", help="working directory, made if missing")
+    view.add_argument("-u", "--user", metavar="USER[:GROUP]", help="ids, or names of the image's /etc/passwd (default: the image's)")
+    view.add_argument("--group-add", metavar="GROUP", action="append", default=[], help="one more group of the user")
+    view.add_argument("--add-host", metavar="NAME:IP", action="append", default=[], help="a line of its /etc/hosts")
+    view.add_argument("--entrypoint", metavar="PROGRAM", help='run before the arguments, instead of the image\'s; "" for none')
+
+
+def _add_files(view: Any) -> None:
+    view.add_argument(
         "-v",
         "--volume",
         metavar="[HOST:|NAME:]DIR[:ro|rw|O]",
@@ -72,30 +80,28 @@ def add(command: Any) -> None:
         default=[],
         help="show a directory or file of the host (O: changes are thrown away), or a volume, made if missing",
     )
-    walls.add_argument(
-        "--mount", metavar="type=...,target=DIR,...", action="append", default=[], help="the same, or a tmpfs, in more words"
-    )
-    walls.add_argument(
+    view.add_argument("--mount", metavar="type=...,target=DIR,...", action="append", default=[], help="the same, or a tmpfs, in more words")
+    view.add_argument(
         "--device", metavar="DEVICE[:PATH][:rwm]", action="append", default=[], help="a device node of the host that it may use"
     )
-    walls.add_argument("--shm-size", metavar="SIZE", help="of /dev/shm (default: half of the memory limit, 64m without one)")
-    walls.add_argument(
+    view.add_argument("--shm-size", metavar="SIZE", help="of /dev/shm (default: half of the memory limit, 64m without one)")
+    view.add_argument(
         "--tmpfs", metavar="DIR[:size=SIZE,nr_inodes=FILES,mode=MODE]", action="append", default=[], help="an empty file system in memory"
     )
-    walls.add_argument(
-        "--storage", choices=("disk", "tmpfs"), default="disk", help="where the writable layer lies (tmpfs counts as memory)"
-    )
-    walls.add_argument("--read-only", action="store_true", help="no writable root file system")
-    walls.add_argument("--cap-drop", metavar="CAP", action="append", default=[], help="a capability to take away, or ALL")
-    walls.add_argument("--cap-add", metavar="CAP", action="append", default=[], help="one to give (inside its own user namespace only)")
-    walls.add_argument(
-        "--security-opt", metavar="OPT", action="append", default=[], help="no-new-privileges: always so; others are refused"
-    )
-    walls.add_argument("--userns", metavar="MODE", default="auto", help="auto: ids of its own (the only one)")
-    walls.add_argument("--rootfs", metavar="DIR", help="a directory as the root file system, instead of IMAGE")
-    walls.add_argument("--bundle", metavar="DIR", help="an OCI bundle (config.json and its root file system), instead of IMAGE")
+    view.add_argument("--storage", choices=("disk", "tmpfs"), default="disk", help="where the writable layer lies (tmpfs counts as memory)")
+    view.add_argument("--read-only", action="store_true", help="no writable root file system")
 
-    life = command.add_argument_group("its life")
+
+def _add_rights(view: Any) -> None:
+    view.add_argument("--cap-drop", metavar="CAP", action="append", default=[], help="a capability to take away, or ALL")
+    view.add_argument("--cap-add", metavar="CAP", action="append", default=[], help="one to give (inside its own user namespace only)")
+    view.add_argument("--security-opt", metavar="OPT", action="append", default=[], help="no-new-privileges: always so; others are refused")
+    view.add_argument("--userns", metavar="MODE", default="auto", help="auto: ids of its own (the only one)")
+    view.add_argument("--rootfs", metavar="DIR", help="a directory as the root file system, instead of IMAGE")
+    view.add_argument("--bundle", metavar="DIR", help="an OCI bundle (config.json and its root file system), instead of IMAGE")
+
+
+def _add_life(life: Any) -> None:
     life.add_argument("-t", "--tty", action="store_true", help="its standard streams are a terminal")
     life.add_argument("--init", action="store_true", help="always so: its PID 1 is ours, forwards signals and reaps")
     life.add_argument("--stop-signal", metavar="SIGNAL", help="what stop sends (default: the image's, else TERM)")
