@@ -88,6 +88,7 @@ def test_a_link_in_the_place_of_a_notebooks_folder_shows_it_nothing_of_the_host(
         assert "alive" in fresh.text, fresh.error
 
 
+@pytest.mark.random
 def test_no_cell_hangs_or_sees_the_host_while_the_folders_name_is_flipped(folder: Path) -> None:
     (folder / "decoy").symlink_to("/")
     with notebook(folder / "sub") as victim:
@@ -136,6 +137,7 @@ def listed(tmp_path: Path) -> Path:
     return listed
 
 
+@pytest.mark.random
 def test_flipping_names_in_a_listed_directory_shows_nothing_else(busybox_root: Path, listed: Path) -> None:
     rules = Policy(volumes=(f"{listed}:rw",))
     asked = spec(busybox_root, "cat", "/x/content", mounts=(Mount(kind="bind", source=str(listed / "name"), target="/x"),))
@@ -151,6 +153,7 @@ def test_flipping_names_in_a_listed_directory_shows_nothing_else(busybox_root: P
     assert len(set(outcomes)) > 1  # it was flipped while it was looked at
 
 
+@pytest.mark.random
 def test_flipping_names_below_a_pattern_of_images_runs_nothing_else(busybox_root: Path, tmp_path: Path, listed: Path) -> None:
     for root in (listed / "name", tmp_path / "secret"):
         subprocess.run(["cp", "-a", f"{busybox_root}/.", root], check=True)
@@ -167,6 +170,7 @@ def test_flipping_names_below_a_pattern_of_images_runs_nothing_else(busybox_root
     assert len(set(outcomes)) > 1
 
 
+@pytest.mark.random
 def test_each_cell_that_asks_for_what_is_flipped_gets_an_answer(busybox_root: Path, folder: Path, listed: Path, tmp_path: Path) -> None:
     for root in (listed / "name", tmp_path / "secret"):
         subprocess.run(["cp", "-a", f"{busybox_root}/.", root], check=True)
@@ -250,6 +254,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 READ = "cat /workspace/*/.ssh/key /workspace/.ssh/key 2>/dev/null; echo up"
 
 
+@pytest.mark.random
 def test_no_cover_is_outrun(busybox_root: Path, lab: Path) -> None:
     workspace = Workspace(Folder.at(lab))
     outcomes = []
