@@ -4,13 +4,17 @@ A cell's code is the name of a file with a JSON object: what to answer this cell
 requests, by their type. Bytes are written as text in ISO 8859-1; THIS in a parent header is the id of the request.
 
     {"reply": CONTENT, "publish": [[TYPE, CONTENT, PARENT] ...], "answers": {"comm_info_request": CONTENT}}
+
+With "answers_another" the reply goes to another client, and the cell kernel is killed.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +82,10 @@ class Puppet:
             self._publish(kind, content.encode("latin-1"), of)
         reply = wanted["reply"].encode("latin-1") if "reply" in wanted else self._answers.get(message.type, b'{"status": "ok"}')
         kind = message.type.replace("_request", "_reply")
+        if wanted.get("answers_another"):
+            self._sockets[channel].send_multipart(self._made(kind, reply, parent, [message.identities[0], b"another"]))
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGKILL)
         self._sockets[channel].send_multipart(self._made(kind, reply, parent, message.identities))
         self._publish("status", b'{"execution_state": "idle"}', parent)
         if message.type == "shutdown_request":

@@ -106,6 +106,12 @@ def test_the_comms_of_a_panel_are_told_whatever_the_container_says_of_its_own(tm
             assert any(name.startswith("cellhold-") for name in answer["comms"])
 
 
+def test_a_cell_whose_answer_went_to_another_client_is_still_told_what_has_become_of_it(tmp_path: Path) -> None:
+    with _stage(tmp_path / "log", memory="256m") as notebook:
+        cell = notebook.run(script(answers_another=True))
+        assert cell.reply["ename"] == "MemoryLimitExceeded"
+
+
 def test_what_a_cell_kernel_says_it_is_cannot_keep_a_paused_notebook_from_being_answered(tmp_path: Path) -> None:
     language = '"protocol_version": "5.3", "language_info": {"name": "python"}, "status": "ok"'
     with _stage(tmp_path / "log") as notebook:

@@ -141,3 +141,25 @@ def test_a_name_without_an_end_takes_no_memory() -> None:
     scan = ObjectScan(KEPT)
     scan.feed(b'{"' + b"x" * (1 << 20))
     assert scan.fault is not None
+
+
+def test_an_object_of_endless_members_is_refused() -> None:
+    """A member costs as much time as many bytes of a text: 1 MiB of them took eight seconds."""
+    assert ObjectScan().feed(b"{" + b'"":{},' * 999 + b'"":{}}', is_last=True) == []
+    for member in (b'"":{},', b'"":0,', b'"text":"a",'):
+        scan = ObjectScan(KEPT, streamed="text")
+        scan.feed(b"{" + member * 1001)
+        assert scan.fault == "it has more than 1000 members"
+
+
+def test_a_number_without_an_end_takes_no_memory() -> None:
+    scan = ObjectScan()
+    scan.feed(b'{"a":1')
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            scan.feed(b"1" * 500_000)
+        assert tracemalloc.get_traced_memory()[0] < 2_000_000
+    finally:
+        tracemalloc.stop()
+    assert scan.fault == "it has a number that is too long"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -119,6 +121,28 @@ def test_messages_are_there_still_for_who_takes_no_more_for_now(pair: tuple[Stre
     next(stream.receive())
     assert stream.has_more
     assert len(list(stream.receive())) == 1
+
+
+@pytest.mark.parametrize("command", [b"\x04\x00", b"\x04\xff" + bytes(255)], ids=["short", "long"])
+def test_who_sends_nothing_but_commands_leaves_the_others_their_turn(command: bytes, pair: tuple[Stream, socket.socket]) -> None:
+    stream, theirs = pair
+    until = time.monotonic() + 20
+    is_over = threading.Event()
+
+    def write() -> None:
+        while time.monotonic() < until and not is_over.is_set():
+            theirs.sendall(command * (200_000 // len(command)))
+        theirs.shutdown(socket.SHUT_WR)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    time.sleep(0.5)
+    assert list(stream.receive()) == []
+    assert time.monotonic() < until
+    is_over.set()
+    while stream.broken is None:
+        assert list(stream.receive()) == []
+    writer.join()
 
 
 @pytest.mark.parametrize("pieces", [1, 3, 7])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _SHORT = 64 << 10  # characters of a name, or of a short value
+_MEMBERS_MOST = 1000  # of the object itself; each costs more time than 100 bytes of a text
 _ESCAPE_MOST = 12  # characters of the longest escape: a surrogate pair
 _UNFINISHED = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?|\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?")
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -51,6 +52,7 @@ class ObjectScan:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # as jupyter_client does
         self._text, self._at = "", 0
         self._name = ""
+        self._members = 0
         self._depth = 0  # of the arrays and objects that are skipped
         self._pieces: list[str] = []
         self._step: Callable[[], None] = self._begin
@@ -86,6 +88,9 @@ class ObjectScan:
     def _key(self) -> None:
         if self._peek() and (name := self._short_text()) is not None:
             self._name, self._step = name, self._colon
+            self._members += 1
+            if self._members > _MEMBERS_MOST:
+                self._refuse(f"it has more than {_MEMBERS_MOST} members")
 
     def _colon(self) -> None:
         self._expect(":", self._value)
@@ -182,6 +187,8 @@ class ObjectScan:
     def _scalar(self) -> None:
         found = _SCALAR.match(self._text, self._at)
         end = found.end() if found is not None else self._at
+        if end - self._at > _SHORT:
+            self._refuse("it has a number that is too long")
         if end == len(self._text):
             return
         if _has_no_number(self._text[self._at : end].encode()):

@@ -133,8 +133,8 @@ class Inbound:
         """Pass on an answer to the one who asked; what nobody asked is dropped."""
         if not self._parts.signer.verify(message):
             return
-        request = self._parts.requests.answered(channel, message.parent_id)
-        if request is None or message.identities != request.message.identities:
+        request = self._parts.requests.answered(channel, message)
+        if request is None:
             return
         ours = self._parts.panel.list_comms(request.message.content) if request.message.type == "comm_info_request" else {}
         if (flaw := message.flaw) is not None:

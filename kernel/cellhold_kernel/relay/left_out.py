@@ -7,6 +7,7 @@ shown as a broken one.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import CellholdError
@@ -27,7 +28,8 @@ _READ_MOST = 64 << 10  # bytes of metadata
 _SHOWN_MOST = 4 << 20  # bytes of a message that shows a widget
 _WIDGETS_MOST = 10_000
 _VIEW = "application/vnd.jupyter.widget-view+json"
-_REFERENCE = b"IPY_MODEL_"
+_REFERENCE = re.compile(rb"IPY_MODEL_([\w.-]{1,64})")
+_ID_MOST = 64  # characters; ipywidgets has 32
 _SHOWS = frozenset({"display_data", "update_display_data", "execute_result"})
 
 
@@ -56,8 +58,8 @@ class LeftOuts:
             return None
         if not self._signer.verify(message):
             return None
-        request = self._requests.answered(channel, message.parent_id)
-        if request is None or request.message.identities != message.identities:
+        request = self._requests.answered(channel, message)
+        if request is None:
             return None
         if not request.is_cell:
             error = CellholdError(f"cannot pass on the answer: {left.why}", hint=left.hint)
@@ -102,11 +104,10 @@ class LeftOuts:
 
     def _refers(self, message: Message) -> bool:
         """Whether a widget contains a lost one, so that no front end can make it."""
-        raw = bytes(message.signed[3])
-        return _REFERENCE in raw and any(_REFERENCE + lost.encode() in raw for lost in self._widgets)
+        return any(found[1].decode() in self._widgets for found in _REFERENCE.finditer(message.signed[3]))
 
     def _lose(self, comm_id: str | None) -> None:
-        if comm_id is not None and len(self._widgets) < _WIDGETS_MOST:
+        if comm_id is not None and len(comm_id) <= _ID_MOST and len(self._widgets) < _WIDGETS_MOST:
             self._widgets[comm_id] = None
 
 

@@ -85,10 +85,12 @@ class Requests:
         """The unanswered request with that id."""
         return self._by_id.get(message_id)
 
-    def answered(self, channel: str, message_id: str) -> Request | None:
-        """Forget and return a request of that channel; None where nobody asked."""
-        found = self._by_id.get(message_id)
-        return self._by_id.pop(message_id) if found is not None and found.channel == channel else None
+    def answered(self, channel: str, reply: Message) -> Request | None:
+        """Forget and return the request that a reply on that channel is to; None where nobody, or another client, asked."""
+        found = self._by_id.get(reply.parent_id)
+        if found is None or found.channel != channel or found.message.identities != reply.identities:
+            return None
+        return self._by_id.pop(reply.parent_id)
 
     def is_from(self, identities: list[bytes]) -> bool:
         """Whether a client with these identities waits for an answer."""

@@ -120,9 +120,8 @@ class _Pieces:
         self._why: str | None = None
 
     def take(self, chunk: Chunk) -> Iterator[Message | LeftOut]:
-        if self._scan is not None:
-            for text in self._scan.feed(chunk.data, is_last=chunk.ends):
-                yield from self._pass_on(text, self._scan.texts.get(_NAME))
+        if self._scan is not None and (text := "".join(self._scan.feed(chunk.data, is_last=chunk.ends))):
+            yield from self._pass_on(text, self._scan.texts.get(_NAME))
         if self._scan is not None and chunk.ends:
             yield from self._waited(self._scan.texts.get(_NAME, _OUT))
             self._why = self._why or self._scan.fault

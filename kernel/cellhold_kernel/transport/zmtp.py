@@ -9,6 +9,7 @@ https://rfc.zeromq.org/spec/23/
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,7 +26,7 @@ _SMALL = 1 << 20  # a message may grow that far on every channel at once
 _QUEUED_MOST = 16 << 20  # bytes towards the container
 _CHUNK = 256 << 10
 _DIRECT = 64 << 10  # larger frames are read right into memory of their own
-_AT_ONCE = 64  # messages of one channel before the others have their turn
+_AT_ONCE, _SECONDS_AT_ONCE = 64, 0.05  # messages of one channel, and our time for them, before the others have their turn
 _CHUNK_MOST = 1 << 20  # bytes
 _BUFFERS_AT_ONCE = 64
 
@@ -170,18 +171,23 @@ class Stream:
 
     def receive(self) -> Iterator[Arrived | Chunk]:
         """The messages and chunks that are there, up to a fair share of them. Who stops in between finds the rest at the next call."""
+        until = time.thread_time() + _SECONDS_AT_ONCE
         for _ in range(_AT_ONCE):
-            self.has_more = self._complete()
-            if not self.has_more:
+            self.has_more = self._complete(until)
+            if not self._messages:
                 return
             yield self._messages.popleft()
+            if time.thread_time() > until:
+                return
 
-    def _complete(self) -> bool:
-        """Read until a message is complete; False where that cannot be now."""
+    def _complete(self, until: float) -> bool:
+        """Read until a message is complete; False where that cannot be now. What never becomes one (commands) is read until then."""
         try:
             while not self._messages:
                 if self.broken is not None or not self._advance():
                     return False
+                if time.thread_time() > until:
+                    return True
         except BlockingIOError:
             return False
         except OSError as error:
