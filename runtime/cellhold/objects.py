@@ -65,7 +65,7 @@ class Image:
 
     def layers(self) -> list[tuple[str, int, int]]:
         """Instruction, bytes, and by how many containers it is used, of each layer, the lowest first."""
-        used = [chain for known in record.every(self._home.containers) for chain in known.layers]
+        used = [chain for known in record.list_readable(self._home.containers) for chain in known.layers]
         made = description.by_layer(self._found, self._home)
         return [(entry.text, entry.size_bytes, used.count(str(entry.layer))) for entry in made]
 

@@ -45,7 +45,7 @@ MIB = 1 << 20
 @pytest.fixture(autouse=True)
 def _nothing_stays() -> Iterator[None]:
     yield
-    for known in record.every(open_home().containers):
+    for known in record.list_readable(open_home().containers):
         if known.spec.get("owner") == OWNER and known.kept:
             Detached.find(known.id).remove(force=True)
     assert not list(open_home().root.glob(f"{COUNTING}*"))

@@ -138,8 +138,8 @@ def test_a_link_in_the_container_leads_to_the_container_s_own(box: Detached, tmp
 @pytest.mark.parametrize("path", [b"../x", b"/x", b"a/../../x", b"a//b", b"."])
 def test_what_a_hostile_container_calls_its_files_leads_nowhere(tmp_path: Path, path: bytes) -> None:
     stream = (
-        file_transfer.beginning(file_transfer.DIRECTORY, 0o755, (0, 0), 0, 0, b"")
-        + file_transfer.beginning(file_transfer.FILE, 0o644, (0, 0), 0, 1, path)
+        file_transfer.pack_head(file_transfer.DIRECTORY, 0o755, (0, 0), 0, 0, b"")
+        + file_transfer.pack_head(file_transfer.FILE, 0o644, (0, 0), 0, 1, path)
         + b"x"
         + file_transfer.LAST
     )
@@ -154,10 +154,10 @@ def test_a_link_that_comes_first_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "victim").mkdir()
     target = os.fsencode(tmp_path / "victim")
     stream = (
-        file_transfer.beginning(file_transfer.DIRECTORY, 0o755, (0, 0), 0, 0, b"")
-        + file_transfer.beginning(file_transfer.LINK, 0o777, (0, 0), 0, len(target), b"a")
+        file_transfer.pack_head(file_transfer.DIRECTORY, 0o755, (0, 0), 0, 0, b"")
+        + file_transfer.pack_head(file_transfer.LINK, 0o777, (0, 0), 0, len(target), b"a")
         + target
-        + file_transfer.beginning(file_transfer.FILE, 0o644, (0, 0), 0, 1, b"a/f")
+        + file_transfer.pack_head(file_transfer.FILE, 0o644, (0, 0), 0, 1, b"a/f")
         + b"x"
         + file_transfer.LAST
     )
@@ -211,7 +211,7 @@ def test_dots_in_a_source_of_the_host_lead_nowhere_in_the_container(tmp_path: Pa
 
 def test_a_record_is_not_called_by_dots(tmp_path: Path) -> None:
     for base in (b"..", b".", b"", b"a/b", b"a\0b"):
-        record = file_transfer.beginning(file_transfer.FILE, 0o644, (0, 0), 0, 1, b"") + b"x" + file_transfer.LAST
+        record = file_transfer.pack_head(file_transfer.FILE, 0o644, (0, 0), 0, 1, b"") + b"x" + file_transfer.LAST
         with pytest.raises(file_transfer.CannotCopy, match="not a name"):
             file_transfer.receive(io.BytesIO(record), os.fsencode(tmp_path), base=base, contents=False, owners=False, root=False)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())

@@ -147,7 +147,7 @@ def look(home: Home) -> Contents:
     found = Contents()
     for one in inventory.listed(home):
         found.container[one.name] = words_in(home.container(one.id) / "storage/0/upper")
-    for volume in volumes.every(home):
+    for volume in volumes.list_readable(home):
         found.volume[volume.name] = words_in(volume.data)
     for network in networks.every(home):
         found.network[network.name] = {network.subnet}

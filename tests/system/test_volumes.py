@@ -25,12 +25,12 @@ pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-
 def _no_volume_stays() -> Iterator[None]:
     yield
     home = open_home()
-    for volume in volumes.every(home):
+    for volume in volumes.list_readable(home):
         volumes.remove(volume.name, home)
 
 
 def names() -> list[str]:
-    return [one.name for one in volumes.every(open_home())]
+    return [one.name for one in volumes.list_readable(open_home())]
 
 
 def test_what_is_written_outlives_containers_and_has_the_same_owner_in_each(busybox_root: Path) -> None:

@@ -84,11 +84,11 @@ def test_limits_of_a_network_are_those_that_are_set_when_it_is_wired() -> None:
 
 def test_a_limit_names_itself_where_it_cannot_be_enforced() -> None:
     limits = Limits(memory_bytes=MEMORY, cpus=0.5, pids=64, cpuset="0", io=(IoLimit(device="/dev/vda", read_bps=1),))
-    assert refusals.asked(limits) == {
+    assert refusals.requested(limits) == {
         "memory": "memory=64 MiB", "cpu": "cpus=0.5", "cpuset": "cpuset=0", "pids": "pids=64", "io": "io on /dev/vda",
     }  # fmt: skip
-    assert refusals.asked(Limits()) == {}
-    assert refusals.asked(Limits(reservation_bytes=MEMORY)) == {"memory": "memory-reservation=64 MiB"}
+    assert refusals.requested(Limits()) == {}
+    assert refusals.requested(Limits(reservation_bytes=MEMORY)) == {"memory": "memory-reservation=64 MiB"}
 
 
 def test_each_controller_is_one_that_doctor_knows() -> None:

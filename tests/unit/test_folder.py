@@ -43,7 +43,7 @@ def test_it_is_the_directory_that_the_process_works_in_and_stays_it(place: Path,
     place.rename(place.parent / "moved")
     place.symlink_to("/")
     assert folder.read_file("notes.ipynb", MOST) == b"{}"
-    assert folder.opened.place() == str(place.parent / "moved")
+    assert folder.opened.current_path() == str(place.parent / "moved")
 
 
 def test_one_that_was_removed_is_none(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

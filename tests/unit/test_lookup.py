@@ -12,7 +12,7 @@ from cellhold.cli.looking import tree
 from cellhold.errors import ImageNotFound, InvalidSpec
 from cellhold.image.layer_diff import Change, Kind, changes, compare
 from cellhold.image.path_lookup import Lookup
-from cellhold.store.scan import survey
+from cellhold.store.scan import list_entries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +65,7 @@ def stack(tmp_path: Path) -> Lookup:
 def test_every_name_is_found_once_with_what_it_is(tmp_path: Path) -> None:
     tree = layer(tmp_path / "x", {"d/file": b"abc", "d/link": "/nowhere", "d/gone": WHITEOUT, "o": OPAQUE})
     os.link(tree / "d/file", tree / "d/again")
-    found = {entry.path: entry for entry in survey(tree)}
+    found = {entry.path: entry for entry in list_entries(tree)}
     assert set(found) == {"", "d", "o", "d/again", "d/file", "d/gone", "d/link"}
     assert sorted((found["d/again"].size_bytes, found["d/file"].size_bytes)) == [0, 3]
     assert found["d/link"].link == "/nowhere"

@@ -12,7 +12,7 @@ import pytest
 from cellhold.errors import ContainerNotFound, Damaged, NotSupported
 from cellhold.spec.spec import Spec
 from cellhold.store import record, spec_codec
-from cellhold.store.record import Record, changing, find, is_kept, look, read
+from cellhold.store.record import Record, changing, find, is_kept, peek, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,10 +31,10 @@ def made(*, kept: bool = False, **more: Any) -> Record:
 
 @pytest.mark.parametrize("kept", [False, True])
 def test_what_is_written_is_read_again(place: Path, *, kept: bool) -> None:
-    written = made(kept=kept, spec=json.loads(json.dumps(spec_codec.plain(Spec(args=("true",))))) if kept else {})
+    written = made(kept=kept, spec=json.loads(json.dumps(spec_codec.to_json(Spec(args=("true",))))) if kept else {})
     written.write(place)
     assert read(place) == written
-    assert look(place) == written
+    assert peek(place) == written
 
 
 def test_the_name_of_its_file_says_whether_it_is_kept(place: Path) -> None:
@@ -93,7 +93,7 @@ def test_what_cannot_be_read_is_damaged_and_found_as_that(place: Path, content: 
     with pytest.raises(Damaged):
         find("ab1", place.parent)
     assert [one.name for one in record.unreadable(place.parent)] == ["ab12"]
-    assert record.every(place.parent) == []
+    assert record.list_readable(place.parent) == []
     assert is_kept(place)
     with pytest.raises(Damaged), changing(place) as known:
         known.state = "running"

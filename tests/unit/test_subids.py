@@ -65,16 +65,16 @@ def test_a_map_below_keeps_the_rows_apart() -> None:
 
 def test_without_a_group_what_was_asked_for_is_refused_and_the_default_is_not() -> None:
     error = NotSupported("cannot make cgroup cellhold/ab12: Permission denied")
-    assert "processes are not counted or limited" in Absent.instead(Limits(), error).describe()[0]
+    assert "processes are not counted or limited" in Absent.in_place_of(Limits(), error).describe()[0]
     with pytest.raises(NotSupported, match=r"cannot enforce pids=64: no control group can be made \(Permission denied\)") as refused:
-        Absent.instead(Limits(pids=64), error)
+        Absent.in_place_of(Limits(pids=64), error)
     assert "run as root" in str(refused.value.hint)
 
 
 def test_a_limit_that_was_refused_for_a_reason_of_its_own_keeps_it() -> None:
     error = NotSupported("cannot enforce cpus=2: the cgroup controller 'cpu' is not available")
     with pytest.raises(NotSupported, match="controller 'cpu'"):
-        Absent.instead(Limits(cpus=2), error)
+        Absent.in_place_of(Limits(cpus=2), error)
 
 
 def test_without_a_group_nothing_is_paused_and_nothing_counted() -> None:

@@ -71,14 +71,14 @@ def containers(owner: str, *, without: Collection[str] = (), main: str = "") -> 
     places = open_home().containers
     return tuple(
         _held(known, is_main=known.id == main)
-        for known in record.every(places)
+        for known in record.list_readable(places)
         if known.spec.get("owner") == owner and known.id not in without and (known.kept or _is_somebodys(places / known.id))
     )
 
 
 def _held(known: Record, *, is_main: bool) -> Held:
     """One that ends with its process may be started again by that, whatever it does now."""
-    spec = spec_codec.spec(known.spec)
+    spec = spec_codec.from_json(known.spec)
     is_stopped = is_main and known.state not in _ALIVE
     beside = known.name if known.kept else f"container {known.name}, which another cell or kernel has,"
     return Held(

@@ -95,7 +95,7 @@ def logo_leniently(layers: list[Named], resource_dir: str) -> bytes | None:
 
 
 def _named(layers: Sequence[Layer]) -> list[Named]:
-    return [(layer.place(), layer.identity) if isinstance(layer, HostPath) else (str(layer), None) for layer in layers]
+    return [(layer.current_path(), layer.identity) if isinstance(layer, HostPath) else (str(layer), None) for layer in layers]
 
 
 def _opened(layers: Sequence[Named]) -> list[HostPath]:

@@ -78,7 +78,7 @@ class Build(Job):
             "images": granted.images.write(),
             "build_args": dict(granted.build_args),
             "labels": dict(granted.labels),
-            "limits": spec_codec.plain_limits(granted.limits),
+            "limits": spec_codec.limits_to_json(granted.limits),
             "context": context.descriptor,
             "hidden": context.hidden,
         }
@@ -179,7 +179,7 @@ def _built(job: dict[str, Any]) -> StoredImage:
         platform=Platform.parse(job["platform"]) if job["platform"] else Platform.host(),
         cache=job["cache"],
         pull=job["pull"],
-        limits=spec_codec.limits(job["limits"]),
+        limits=spec_codec.limits_from_json(job["limits"]),
         labels=job["labels"],
         resolve=images.resolve,
         owner=images.owner,

@@ -37,7 +37,7 @@ class Layering(Job):
         self._done: list[str] = []
         job = {
             "image": self.image,
-            "limits": spec_codec.plain_limits(granted.spec.limits),
+            "limits": spec_codec.limits_to_json(granted.spec.limits),
             "owner": granted.spec.owner,
             "claim": None if granted.claim is None else granted.claim.write(),
             "instead_of": list(instead_of),
@@ -78,7 +78,7 @@ def main() -> int:
     try:
         claim = None if job["claim"] is None else Claim(**job["claim"])
         admit = partial(admission.admitted, claim=claim, instead_of=job["instead_of"])
-        around = Options(limits=spec_codec.limits(job["limits"]), owner=job["owner"], admit=admit)
+        around = Options(limits=spec_codec.limits_from_json(job["limits"]), owner=job["owner"], admit=admit)
         image = derive(job["image"], open_home(), around, lambda text: _say(doing=text, seconds=time.monotonic() - began))
     except CellholdError as error:
         _say(error=type(error).__name__, sentence=str(error), hint=error.hint)

@@ -51,7 +51,7 @@ class Run(Job):
         self._ended: dict[str, Any] | None = None
         self._pieces: list[tuple[str, dict[str, Any]]] = []
         job = {
-            "spec": spec_codec.plain(granted.spec),
+            "spec": spec_codec.to_json(granted.spec),
             "lines": granted.lines,
             "pull": granted.pull,
             "detached": granted.detached,
@@ -126,7 +126,7 @@ def _spec(job: dict[str, Any]) -> Spec:
     from cellhold.linux.hostpath import HostPath  # noqa: PLC0415
     from cellhold.store import spec_codec  # noqa: PLC0415
 
-    spec = spec_codec.spec(job["spec"])
+    spec = spec_codec.from_json(job["spec"])
     if job["rootfs"] is not None:
         spec = replace(spec, rootfs=HostPath(job["rootfs"], spec.image))
     transfer.pull_for_run(spec.image, job["pull"])

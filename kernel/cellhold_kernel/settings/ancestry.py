@@ -35,7 +35,7 @@ def upwards(directory: HostPath) -> Iterator[HostPath]:
     here = directory
     for _ in range(_DEEPEST):
         yield here
-        if here.place() == "/":
+        if here.current_path() == "/":
             return
         here = here.parent()
 
@@ -62,7 +62,7 @@ def _way_down(folder: HostPath, directory: HostPath) -> list[Step] | None:
         chain.append(here)
     else:
         return None
-    names = directory.place().split("/")[-len(chain) :] if chain else []
+    names = directory.current_path().split("/")[-len(chain) :] if chain else []
     steps: list[Step] = []
     for count, wanted in enumerate(reversed(chain), start=1):
         path = "/".join(names[:count])

@@ -70,7 +70,7 @@ class Covers:
 
 def _mounts(folder: HostPath) -> Iterator[list[Step]]:
     """The ways to what is mounted below a folder, where that is shown with it: without root (init/rootless.py, Rootless.tree)."""
-    place = f"{folder.place().rstrip('/')}/"
+    place = f"{folder.current_path().rstrip('/')}/"
     for point in start.mount_points():
         if point.startswith(place):
             names = point.removeprefix(place).split("/")

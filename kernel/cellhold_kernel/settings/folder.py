@@ -34,14 +34,14 @@ class Folder:
     def at(cls, path: Path) -> Self:
         """The directory that is at a path now, behind all links. Raises OSError."""
         opened = hostpath.opened(path)
-        opened.name = opened.place()
+        opened.name = opened.current_path()
         return cls(opened)
 
     @classmethod
     def of_process(cls) -> Self:
         """The directory that this process works in. Raises FileNotFoundError where that was removed."""
         opened = HostPath(os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), ".")
-        opened.name = opened.place()
+        opened.name = opened.current_path()
         if opened.is_gone:
             raise FileNotFoundError(f"{opened.name} was removed")
         return cls(opened)

@@ -103,7 +103,7 @@ class Workspace:
             raise _NotShown(f"cannot be looked at: {error.strerror}") from error
         return Mount(
             kind="bind" if is_writable else "overlay",
-            source=opened.place(),
+            source=opened.current_path(),
             target=TARGET,
             hidden=tuple(sorted(covers.hidden)),
             fixed=covers.listed(),
@@ -126,7 +126,7 @@ class Workspace:
                 raise _NotShown("lies in Cellhold's own store")
             if here.identity in homes and name.startswith("."):
                 raise _NotShown(f"lies in {escape(name, most=_SHOWN)} of a home, which cells do not get to see")
-            name = here.place().rpartition("/")[2]
+            name = here.current_path().rpartition("/")[2]
 
     def _check_store(self, covers: Covers) -> None:
         """Raise _NotShown where the store would be seen."""
@@ -212,7 +212,7 @@ def _opened(paths: Iterable[str]) -> list[HostPath]:
     for path in sorted(paths):
         with suppress(OSError):
             found.append(hostpath.opened(path))
-    return [one for one in found if one.is_directory and one.place() != "/"]
+    return [one for one in found if one.is_directory and one.current_path() != "/"]
 
 
 def _identities(paths: Iterable[str]) -> set[Identity]:

@@ -27,10 +27,10 @@ class Absent:
         self._reason = reason
 
     @classmethod
-    def instead(cls, limits: Limits, error: NotSupported) -> Absent:
+    def in_place_of(cls, limits: Limits, error: NotSupported) -> Absent:
         """In place of a group that could not be made because of `error`; raises NotSupported if one of `limits` needs it."""
         reason = str(error)
-        for limit in refusals.asked(limits).values():
+        for limit in refusals.requested(limits).values():
             if reason.startswith("cannot enforce"):
                 raise error
             raise NotSupported(
@@ -48,7 +48,7 @@ class Absent:
 
     def update(self, limits: Limits) -> None:
         """Raise NotSupported for each limit of a group."""
-        self.instead(limits, NotSupported(self._reason))
+        self.in_place_of(limits, NotSupported(self._reason))
 
     def usage(self, _read: files.Read = files.read) -> Usage:
         """Nobody counts."""

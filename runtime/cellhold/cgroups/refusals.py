@@ -26,7 +26,7 @@ _REMEDIES = {
 _NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
-def asked(limits: Limits) -> dict[str, str]:
+def requested(limits: Limits) -> dict[str, str]:
     """Return controller -> the first limit that needs it, as people write it. pids at its default is a courtesy, not a request."""
     wanted: dict[str, str] = {}
     for field in FIELDS:
@@ -37,7 +37,7 @@ def asked(limits: Limits) -> dict[str, str]:
 
 def require(limits: Limits, have: Collection[str]) -> None:
     """Raise NotSupported for the first limit whose controller this host does not have for us."""
-    for controller, limit in asked(limits).items():
+    for controller, limit in requested(limits).items():
         if controller not in have:
             raise NotSupported(
                 f"cannot enforce {limit}: the cgroup controller {controller!r} is not available",

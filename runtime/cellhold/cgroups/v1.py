@@ -192,7 +192,7 @@ class V1:
 
 
 def _on_request(limits: Limits) -> list[str]:
-    return [controller for controller in _ON_REQUEST if controller in refusals.asked(limits)]
+    return [controller for controller in _ON_REQUEST if controller in refusals.requested(limits)]
 
 
 def _inherit(mount: str, path: str) -> None:

@@ -179,7 +179,7 @@ class V2:
         One write a controller: the kernel takes all of a write or nothing. Levels that pass it on already are left alone, so a
         tree delegated to an ordinary user needs no rights above its own top.
         """
-        wanted = _ALWAYS | (_ON_REQUEST & refusals.asked(limits).keys())
+        wanted = _ALWAYS | (_ON_REQUEST & refusals.requested(limits).keys())
         if self.controllers >= wanted:
             return
         self.controllers = self._present()

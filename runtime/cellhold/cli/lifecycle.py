@@ -174,7 +174,7 @@ def update(arguments: argparse.Namespace) -> int:
 
 
 def _update(box: Detached, arguments: argparse.Namespace) -> None:
-    present = spec_codec.limits(box.record.spec["limits"])
+    present = spec_codec.limits_from_json(box.record.spec["limits"])
     box.update(replace(present, **fields.parse_flags(vars(arguments))), restart=arguments.restart)
 
 

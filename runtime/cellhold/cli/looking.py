@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cellhold.image.layer_diff import Change, Layer
-    from cellhold.store.scan import Found
+    from cellhold.store.scan import LayerEntry
 
 NOT_FOUND = 1
 _MOST_WASTE = 10
@@ -133,7 +133,7 @@ def tree(changes: Iterable[Change], most: int | None) -> Iterator[str]:
         yield f"  ... and {len(ordered) - most} more (--all)"
 
 
-def _kind(found: Found) -> str:
+def _kind(found: LayerEntry) -> str:
     kind = _KINDS.get(stat.S_IFMT(found.mode), "special file")
     points = f" to {table.printable(found.link)}" if found.link is not None else ""
     return f"{kind}{points}, {stat.filemode(found.mode)}, {size(found.size_bytes)}" if kind == "file" else f"{kind}{points}"

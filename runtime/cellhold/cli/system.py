@@ -82,7 +82,7 @@ def _containers(known: list[Record], home: Home) -> dict[str, str]:
 
 
 def _volumes(home: Home) -> dict[str, str]:
-    sizes = {one.name: _used(one.data) for one in volumes.every(home)}
+    sizes = {one.name: _used(one.data) for one in volumes.list_readable(home)}
     broken = sum(_used(one.place) for one in volumes.unreadable(home))
     may_be_used = bool(inventory.unreadable(home))
     free = [name for name in sizes if not may_be_used and not volumes.users(name, home)]
@@ -137,7 +137,7 @@ def prune(arguments: argparse.Namespace) -> int:
     if unused := networks.prune(home, needed=inventory.networks(home)):
         print("Deleted Networks:", *unused, sep="\n")
     if arguments.volumes:
-        sizes = {one.name: _used(one.data) for one in volumes.every(home)}
+        sizes = {one.name: _used(one.data) for one in volumes.list_readable(home)}
         gone = volumes.prune(home)
         freed += sum(sizes[one.name] for one in gone)
         print("".join(["Deleted Volumes:\n" if gone else "", *(f"{one.name}\n" for one in gone)]), end="")
@@ -164,7 +164,7 @@ def info(_arguments: argparse.Namespace) -> int:
         **{f" {what}": count for what, count in states.items()},
         " Stopped": len(known) - sum(states.values()),
         "Images": len(stored.every(home)) + len(stored.unreadable(home)),
-        "Volumes": len(volumes.every(home)),
+        "Volumes": len(volumes.list_readable(home)),
         "Cellhold Version": __version__,
         "Store": home.root,
         "Rootless": str(subids.is_rootless()).lower(),

@@ -55,7 +55,7 @@ def create(arguments: argparse.Namespace) -> int:
 def show_list(arguments: argparse.Namespace) -> int:
     """A row for each."""
     home = open_home()
-    found, broken = volumes.every(home), volumes.unreadable(home)
+    found, broken = volumes.list_readable(home), volumes.unreadable(home)
     damage.tell(broken)
     names = sorted([*(one.name for one in found), *(one.name for one in broken)])
     if arguments.quiet:
@@ -100,7 +100,7 @@ def prune(arguments: argparse.Namespace) -> int:
     """Remove them, and say which, and what that gave back."""
     home = open_home()
     freed = tidy(home)
-    sizes = {one.name: one.used_bytes() for one in volumes.every(home)}
+    sizes = {one.name: one.used_bytes() for one in volumes.list_readable(home)}
     gone = volumes.prune(home, named=arguments.all)
     if gone:
         print("Deleted Volumes:")

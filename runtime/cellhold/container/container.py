@@ -69,7 +69,7 @@ class Container(ContainerView):
             spec = sources.open_sources(chosen.completed(spec))
             start.check(spec)
             network.check(spec, home)
-            spec = volumes.claimed(spec, home)
+            spec = volumes.create_missing(spec, home)
             made = cls(spec, home, chosen, lambda report: Resources(spec, chosen, home, report=report))
             made.timings.insert(0, step)
             made._tell_others("create")

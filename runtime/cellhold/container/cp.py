@@ -55,7 +55,7 @@ def out_as_tar(box: Detached, source: str, to: BinaryIO, *, follow: bool = False
 
     def tar(stream: BinaryIO) -> None:
         with tarfile.open(fileobj=to, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-            for kind, mode, uid, gid, changed, size, path in file_transfer.records(stream):  # type: ignore[arg-type]  # a reader will do
+            for kind, mode, uid, gid, changed, size, path in file_transfer.read_records(stream):  # type: ignore[arg-type]  # a reader will do
                 entry = tarfile.TarInfo(os.fsdecode(b"/".join(part for part in (base, path) if part)))
                 entry.type, entry.mode, entry.uid, entry.gid, entry.mtime = _TYPES[kind], mode, uid, gid, int(changed / 1e9)
                 if kind == file_transfer.LINK:
@@ -82,7 +82,7 @@ def into_from_tar(box: Detached, source: BinaryIO, target: str, *, owners: bool 
                 data = os.fsencode(entry.linkname) if entry.issym() else b""
                 size, owner = entry.size if entry.isreg() else len(data), (entry.uid, entry.gid)
                 stream.write(
-                    file_transfer.beginning(_KINDS[entry.type], entry.mode & 0o7777, owner, int(entry.mtime * 1e9), size, path) + data
+                    file_transfer.pack_head(_KINDS[entry.type], entry.mode & 0o7777, owner, int(entry.mtime * 1e9), size, path) + data
                 )
                 if (file := archive.extractfile(entry) if entry.isreg() else None) is not None:
                     while piece := file.read(1 << 16):

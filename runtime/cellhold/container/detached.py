@@ -126,7 +126,7 @@ class Detached(DetachedView):
                 record = self.record
             except CellholdError:  # --rm
                 return inventory.last_outcome(record, self._home)
-        journal.tell(self._home.root, "stop", record)
+        journal.append(self._home.root, "stop", record)
         return exit_status.read(record) or exit_status.UNRECORDED
 
     def kill(self, number: int = signal.SIGKILL) -> None:
@@ -137,7 +137,7 @@ class Detached(DetachedView):
             with self._noting() as record:
                 record.stopping = True
         inventory.send(record, number)
-        journal.tell(self._home.root, "kill", record, signal=number)
+        journal.append(self._home.root, "kill", record, signal=number)
 
     def restart(self, grace_seconds: float | None = None) -> None:
         """Stop it if it runs, and start it again."""
@@ -163,7 +163,7 @@ class Detached(DetachedView):
             else:
                 group.thaw()
             record.state = state
-        journal.tell(self._home.root, str(action), record)
+        journal.append(self._home.root, str(action), record)
 
     def wait(self, timeout: float | None = None) -> Outcome:
         """Wait until it does not run. timeout: seconds.
@@ -193,24 +193,24 @@ class Detached(DetachedView):
         with names.reserve(name, self._home, owner=self.id), self._changing() as record:
             before, record.name = record.name, name
             network.of(record, self._home).rename(name)
-        journal.tell(self._home.root, "rename", record, oldName=before)
+        journal.append(self._home.root, "rename", record, oldName=before)
 
     def update(self, limits: Limits | None = None, *, restart: str | None = None) -> None:
         """Set new limits, at once where it runs, and another restart policy. Raises what Container.update() does."""
         inventory.find(self.id, self._home)
         with self._changing() as record:
-            spec = spec_codec.spec(record.spec)
+            spec = spec_codec.from_json(record.spec)
             if limits is not None:
                 check_update(spec.limits, limits, name=record.name, is_alive=record.is_alive)
                 replace(spec, limits=limits)  # raises InvalidSpec for what it could never be started with
                 if record.is_alive:
                     inventory.group(record).update(limits)
-                record.spec["limits"] = spec_codec.plain_limits(limits)
+                record.spec["limits"] = spec_codec.limits_to_json(limits)
                 record.limits = fields.amounts(limits)
             if restart is not None:
                 record.spec["restart"] = restart
-                spec_codec.spec(record.spec)
-        journal.tell(self._home.root, "update", record)
+                spec_codec.from_json(record.spec)
+        journal.append(self._home.root, "update", record)
 
     def remove(self, *, force: bool = False, with_volumes: bool = False) -> None:
         """Remove it and all that it has; force: kill it first if it runs; with_volumes: its anonymous volumes, too.

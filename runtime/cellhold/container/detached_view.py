@@ -63,7 +63,7 @@ class DetachedView:
     @property
     def spec(self) -> Spec:
         """What it was made by."""
-        return spec_codec.spec(self.record.spec)
+        return spec_codec.from_json(self.record.spec)
 
     @property
     def outcome(self) -> Outcome | None:

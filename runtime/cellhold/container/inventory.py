@@ -67,14 +67,14 @@ def find(text: str, home: Home) -> Record:
 
 def _present(directory: Path) -> Record | None:
     """The record of one that is there; None of what a crash left, which is cleared by the next that is made."""
-    known = record.look(directory)
+    known = record.peek(directory)
     if known is None or record.is_leftover(known, directory):
         return None
     if not known.kept or known.state not in UNDER_WAY or record.is_held(directory):
         return _as_it_is(known, directory)
     with suppress(CellholdError, OSError):
         clear(directory)
-    settled = record.look(directory)
+    settled = record.peek(directory)
     if settled is not None and settled.state in UNDER_WAY and not record.is_held(directory):  # a full disk: it cannot be written down now
         mark_ended(settled, directory)
     return settled
@@ -231,7 +231,7 @@ def remove_own(known: Record, home: Home) -> None:
     directory = home.container(known.id)
     until = time.monotonic() + _PATIENCE_SECONDS
     while directory.exists():
-        present = record.look(directory)
+        present = record.peek(directory)
         if present is not None and present.is_alive and not present.kept:
             with suppress(NotAllowed):  # it has just ended
                 send(present, signal.SIGKILL)

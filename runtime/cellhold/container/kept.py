@@ -45,7 +45,7 @@ class KeptContainer(Container):
         Raises SetupFailed, NotSupported (a limit that this host cannot enforce any more).
         """
         try:
-            spec = sources.open_sources(spec_codec.spec(record.spec))
+            spec = sources.open_sources(spec_codec.from_json(record.spec))
             chosen = Image(name=record.image, stacks=image.stacks_of(record, home), env={})
         except BaseException:
             os.close(lock)

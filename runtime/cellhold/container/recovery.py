@@ -103,7 +103,7 @@ def _reclaim_ids(home: Home) -> None:
 
 def clear(directory: Path) -> bool:
     """Clear one container if nobody holds it; True if it was cleared. What cannot be cleared is left for the next sweep."""
-    if not (record.is_one(directory) or durable.is_half(directory)):
+    if not (record.is_container_id(directory) or durable.is_half(directory)):
         return False
     try:
         lock = locks.try_directory(directory)
@@ -145,7 +145,7 @@ def _settled(directory: Path) -> Record | None:
         known = record_exit(directory)
         if not (known.auto_remove and known.state == State.STOPPED):
             raise NotAllowed(f"cannot clear container {known.name}: it is kept")
-        journal.tell(directory.parent.parent, "destroy", known)
+        journal.append(directory.parent.parent, "destroy", known)
     return known
 
 
@@ -177,9 +177,9 @@ def record_exit(directory: Path, *, is_due: Callable[[Record], bool] = lambda _k
             known.state = State.RESTARTING
     root = directory.parent.parent
     if ended is not None:
-        journal.tell(root, "die", known, **exit_status.attributes(ended))
+        journal.append(root, "die", known, **exit_status.attributes(ended))
         if ended.why is Why.MEMORY:
-            journal.tell(root, "oom", known)
+            journal.append(root, "oom", known)
     network.release(known.id, Home(root))
     for name in (ENDED, SOCKET):
         with suppress(OSError):

@@ -27,7 +27,7 @@ def remove(record: Record, home: Home, *, with_volumes: bool = True) -> None:
     cgroups.remove_leftover(record.id)
     with home.written():
         durable.remove(home.container(record.id))
-    journal.tell(home.root, "destroy", record)
+    journal.append(home.root, "destroy", record)
     if base is not None:
         ids.release(home.ids, base)
     if with_volumes:

@@ -104,7 +104,7 @@ class Resources:
             if spec.owner:
                 me = os.getpid()
                 self.record.maker = [me, birth(me) or 0]
-                self.record.spec = {"owner": spec.owner, "network": spec.network, "limits": spec_codec.plain_limits(spec.limits)}
+                self.record.spec = {"owner": spec.owner, "network": spec.network, "limits": spec_codec.limits_to_json(spec.limits)}
             if self.record.networks:
                 self._undo.callback(network.release, self.id, home)
             self.record.write(self.directory)
@@ -195,7 +195,7 @@ class Resources:
         else:
             self._write(state, pid, outcome, limits)
             if self.record.spec:
-                self.record.spec["limits"] = spec_codec.plain_limits(limits)
+                self.record.spec["limits"] = spec_codec.limits_to_json(limits)
             self.record.write(self.directory)
 
     def _write(self, state: State, pid: int | None, outcome: Outcome | None, limits: Limits) -> None:
@@ -209,7 +209,7 @@ class Resources:
 
     def keep(self, spec: Spec, *, auto_remove: bool) -> None:
         """Make it nobody's: after remove() it stays as it is, but for the group."""
-        self.record.kept, self.record.spec, self.record.auto_remove = True, spec_codec.plain(spec), auto_remove
+        self.record.kept, self.record.spec, self.record.auto_remove = True, spec_codec.to_json(spec), auto_remove
         self.record.limits = fields.amounts(self.limits)
         rootless = subids.is_rootless()
         self.record.base = None if rootless else self.ids.base
@@ -262,7 +262,7 @@ def make_group(name: str, limits: Limits, devices: tuple[Device, ...] = ()) -> t
     except NotSupported as error:
         if not subids.is_rootless():
             raise
-        return Absent.instead(limits, error), replace(limits, pids=None)
+        return Absent.in_place_of(limits, error), replace(limits, pids=None)
 
 
 def check_update(present: Limits, wanted: Limits, *, name: str, is_alive: bool) -> None:

@@ -119,7 +119,7 @@ class StartAttempt:
         program = seccomp.cached_program(capabilities, resources.home.seccomp, set_ids=not exposes_host)
         words = f"docker's default profile{', no set-user-id files' if exposes_host else ''}: {len(program) // 8} instructions"
         resources.report(tracing.Step("seccomp.compile", words, begin, time.monotonic() - begin))
-        self._spec = volumes.placed(spec, resources.home)  # kept: the plan names the volumes' descriptors by number
+        self._spec = volumes.open_volumes(spec, resources.home)  # kept: the plan names the volumes' descriptors by number
         return plan(
             replace(self._spec, capabilities=capabilities),
             image,

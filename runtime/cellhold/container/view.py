@@ -163,7 +163,7 @@ class ContainerView:
         tracing.emit(step)
 
     def _tell_others(self, action: str, **more: object) -> None:
-        journal.tell(self._home.root, action, self._resources.record, **more)
+        journal.append(self._home.root, action, self._resources.record, **more)
 
     def _release(self) -> None:
         """Give back what it has, and keep no descriptor of the host's: this object may be looked at for long."""

@@ -47,8 +47,8 @@ class Feature:
         try:
             detail = self.attempt()
         except (MissingError, OSError) as error:
-            return self._found(ok=False, sentence=f"cannot {self.can}: {error}")
-        return self._found(ok=True, sentence=f"can {self.can}{f' ({detail})' if detail else ''}")
+            return self._finding(ok=False, sentence=f"cannot {self.can}: {error}")
+        return self._finding(ok=True, sentence=f"can {self.can}{f' ({detail})' if detail else ''}")
 
-    def _found(self, *, ok: bool, sentence: str) -> Finding:
+    def _finding(self, *, ok: bool, sentence: str) -> Finding:
         return Finding(name=self.name, ok=ok, needed=self.needed, sentence=sentence, remedy=self.remedy)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cellhold.image.description import Instruction
     from cellhold.image.stored import StoredImage
     from cellhold.store.home import Home
-    from cellhold.store.scan import Found
+    from cellhold.store.scan import LayerEntry
 
 
 class Kind(StrEnum):
@@ -126,15 +126,15 @@ def compare(one: Lookup, other: Lookup) -> Iterator[Change]:
             yield _change(Kind.CHANGED, after, before.size_bytes)
 
 
-def _facts(found: Found) -> tuple[object, ...]:
+def _facts(found: LayerEntry) -> tuple[object, ...]:
     return (found.mode, found.link) if found.is_directory else (found.mode, found.link, found.size_bytes, found.mtime)
 
 
-def _change(kind: Kind, found: Found, hidden_bytes: int) -> Change:
+def _change(kind: Kind, found: LayerEntry, hidden_bytes: int) -> Change:
     return Change(kind=kind, path=f"/{found.path}", size_bytes=found.size_bytes, hidden_bytes=hidden_bytes, is_directory=found.is_directory)
 
 
-def _hidden(stack: Lookup, path: str, before: Found, number: int) -> int:
+def _hidden(stack: Lookup, path: str, before: LayerEntry, number: int) -> int:
     """Bytes that were to be seen at `path`, or below it where it is a directory, under layer `number`."""
     if not before.is_directory:
         return before.size_bytes
@@ -152,4 +152,4 @@ def wasted(layers: Sequence[Layer]) -> list[Change]:
 def sharers(home: Home) -> tuple[Counter[Digest], Counter[Digest]]:
     """How many images, and how many containers, have each layer."""
     images = Counter(chain for image in stored.every(home) for chain in image.chain_ids)
-    return images, Counter(Digest.parse(chain) for known in record.every(home.containers) for chain in known.layers)
+    return images, Counter(Digest.parse(chain) for known in record.list_readable(home.containers) for chain in known.layers)

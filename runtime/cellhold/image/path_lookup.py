@@ -7,13 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cellhold.errors import ImageNotFound, InvalidSpec
-from cellhold.store.scan import survey
+from cellhold.store.scan import list_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from cellhold.store.scan import Found
+    from cellhold.store.scan import LayerEntry
 
 _MOST_LINKS = 40  # the kernel's, path_resolution(7)
 
@@ -26,7 +26,7 @@ class Answer:
     """
 
     path: str
-    found: Found | None
+    found: LayerEntry | None
     layer: int | None
     shadows: tuple[int, ...]
 
@@ -39,9 +39,9 @@ class Lookup:
         self.trees = trees
 
     @cached_property
-    def contents(self) -> list[dict[str, Found]]:
+    def contents(self) -> list[dict[str, LayerEntry]]:
         """What is in each layer, by path below the root."""
-        return [{found.path: found for found in survey(tree)} for tree in self.trees]
+        return [{found.path: found for found in list_entries(tree)} for tree in self.trees]
 
     def which(self, path: str) -> Answer:
         """Which layer answers for `path`, links followed as in a container. Raises InvalidSpec for a path that is none."""
@@ -57,7 +57,7 @@ class Lookup:
         gone = found is None or found.is_whiteout
         return Answer(path=f"/{place}", found=None if gone else found, layer=at + 1, shadows=shadows)
 
-    def seen(self, path: str, top: int) -> Found | None:
+    def seen(self, path: str, top: int) -> LayerEntry | None:
         """What is at `path` (below the root, no links followed) in the lowest `top` layers, as a container of them sees it."""
         at = self._highest(path, top)
         found = None if at is None else self.contents[at].get(path)

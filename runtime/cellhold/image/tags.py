@@ -202,4 +202,4 @@ def _users(found: StoredImage, home: Home) -> list[str]:
     if not found.chain_ids:
         return []
     top = str(found.chain_ids[-1])
-    return [known.name for known in record.every(home.containers) if top in known.layers[:1]]
+    return [known.name for known in record.list_readable(home.containers) if top in known.layers[:1]]

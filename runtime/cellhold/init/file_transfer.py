@@ -73,11 +73,11 @@ def send_entry(out: RawIOBase, at: int, name: bytes, path: bytes) -> None:
     status = os.stat(name, dir_fd=at, follow_symlinks=False)
     if stat.S_ISLNK(status.st_mode):
         target = os.fsencode(os.readlink(name, dir_fd=at))
-        out.write(head(LINK, status, len(target), path) + target)
+        out.write(pack_status(LINK, status, len(target), path) + target)
     elif stat.S_ISDIR(status.st_mode):
         fd = os.open(name, _LOOK, dir_fd=at)
         try:
-            out.write(head(DIRECTORY, status, 0, path))
+            out.write(pack_status(DIRECTORY, status, 0, path))
             for child in sorted(os.listdir(fd)):
                 inner = os.fsencode(child)
                 send_entry(out, fd, inner, path + b"/" + inner if path else inner)
@@ -94,7 +94,7 @@ def send_entry(out: RawIOBase, at: int, name: bytes, path: bytes) -> None:
 def send_file(out: RawIOBase, fd: int, path: bytes) -> None:
     """As many bytes as are promised; of a file that shrinks meanwhile, zeros."""
     status = os.fstat(fd)
-    out.write(head(FILE, status, status.st_size, path))
+    out.write(pack_status(FILE, status, status.st_size, path))
     left = status.st_size
     while left:
         piece = os.read(fd, min(_PIECE, left)) or bytes(min(_PIECE, left))
@@ -102,17 +102,17 @@ def send_file(out: RawIOBase, fd: int, path: bytes) -> None:
         left -= len(piece)
 
 
-def head(kind: int, status: os.stat_result, size: int, path: bytes) -> bytes:
+def pack_status(kind: int, status: os.stat_result, size: int, path: bytes) -> bytes:
     """A record's beginning, of something that is there."""
-    return beginning(kind, stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid), status.st_mtime_ns, size, path)
+    return pack_head(kind, stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid), status.st_mtime_ns, size, path)
 
 
-def beginning(kind: int, mode: int, owner: tuple[int, int], changed: int, size: int, path: bytes) -> bytes:  # noqa: PLR0913, PLR0917  # what it holds
+def pack_head(kind: int, mode: int, owner: tuple[int, int], changed: int, size: int, path: bytes) -> bytes:  # noqa: PLR0913, PLR0917  # what it holds
     """A record's beginning."""
     return _HEAD.pack(kind, mode, *owner, changed, size, len(path)) + path
 
 
-def records(source: RawIOBase) -> Iterator[Record]:
+def read_records(source: RawIOBase) -> Iterator[Record]:
     """The records, up to the last; who takes one reads its bytes. Raises CannotCopy for what is none."""
     while True:
         kind, mode, uid, gid, changed, size, length = _HEAD.unpack(read(source, _HEAD.size))
@@ -152,21 +152,21 @@ def receive(  # noqa: PLR0913  # docker's rules
     place = -1
     name = b""
     try:
-        for kind, mode, uid, gid, changed, size, inner in records(source):
+        for kind, mode, uid, gid, changed, size, inner in read_records(source):
             if place < 0:
-                place, name = placed(path, base, contents=contents, is_directory=kind == DIRECTORY)
+                place, name = open_destination(path, base, contents=contents, is_directory=kind == DIRECTORY)
             parts = [part for part in (name, *inner.split(b"/")) if part]
-            at, last = walked(place, parts)
+            at, last = open_parent(place, parts)
             fd = -1  # of a link, whose mode means nothing
             try:
                 if kind == DIRECTORY:
-                    fd = made_directory(at, last)
+                    fd = open_or_make_directory(at, last)
                     directories.append((parts, mode, changed))
                 elif kind == LINK:
-                    cleared(at, last)
+                    remove_existing(at, last)
                     os.symlink(read(source, size), last, dir_fd=at)
                 else:
-                    cleared(at, last)
+                    remove_existing(at, last)
                     fd = os.open(last, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=at)
                     take(source, fd, size)
                 own(fd, at, last, (uid, gid) if owners else (0, 0) if root else None)
@@ -177,7 +177,7 @@ def receive(  # noqa: PLR0913  # docker's rules
                 if fd >= 0:
                     os.close(fd)
         for parts, _mode, changed in reversed(directories):  # what was made in them has changed their times
-            at, last = walked(place, [*parts, b"."])
+            at, last = open_parent(place, [*parts, b"."])
             os.utime(last, ns=(changed, changed), dir_fd=at)
             os.close(at)
         if root and place >= 0:
@@ -187,7 +187,7 @@ def receive(  # noqa: PLR0913  # docker's rules
             os.close(place)
 
 
-def placed(path: bytes, base: bytes, *, contents: bool, is_directory: bool) -> tuple[int, bytes]:
+def open_destination(path: bytes, base: bytes, *, contents: bool, is_directory: bool) -> tuple[int, bytes]:
     """The directory that it is made in, opened, and its name there; "" for the directory itself."""
     shown = os.fsdecode(path)
     if os.path.isdir(path):
@@ -205,19 +205,19 @@ def placed(path: bytes, base: bytes, *, contents: bool, is_directory: bool) -> t
         raise CannotCopy(f"{shown}: its directory: {os.strerror(error.errno or 0)}") from error
 
 
-def walked(place: int, parts: list[bytes]) -> tuple[int, bytes]:
+def open_parent(place: int, parts: list[bytes]) -> tuple[int, bytes]:
     """The directory that the last part lies in, and that part; "." where there is none."""
     at = os.dup(place)
     for part in parts[:-1]:
         above = at
         try:
-            at = made_directory(above, part)
+            at = open_or_make_directory(above, part)
         finally:
             os.close(above)
     return at, parts[-1] if parts else b"."
 
 
-def made_directory(at: int, name: bytes) -> int:
+def open_or_make_directory(at: int, name: bytes) -> int:
     """The directory of that name, made if it is missing. Raises CannotCopy where something else has the name."""
     if not is_there(at, name):
         os.mkdir(name, 0o700, dir_fd=at)
@@ -238,7 +238,7 @@ def is_there(at: int, name: bytes) -> bool:
     return True
 
 
-def cleared(at: int, name: bytes) -> None:
+def remove_existing(at: int, name: bytes) -> None:
     """Remove what has the name. Raises CannotCopy for a directory."""
     try:
         os.unlink(name, dir_fd=at)

@@ -143,7 +143,7 @@ def layer(of: Path | HostPath) -> Layer:
     """
     shift = not subids.is_rootless()
     if isinstance(of, HostPath):
-        return {"path": of.place(), "shift": shift, "identity": of.identity}
+        return {"path": of.current_path(), "shift": shift, "identity": of.identity}
     return {"path": os.path.abspath(of), "shift": shift, "identity": None}
 
 

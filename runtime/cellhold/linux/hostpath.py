@@ -66,9 +66,9 @@ class HostPath:
 
         Some file systems (of FUSE) count no links at all, and a name may end so: it takes both.
         """
-        return self.status.st_nlink == 0 and self.place().endswith(" (deleted)")
+        return self.status.st_nlink == 0 and self.current_path().endswith(" (deleted)")
 
-    def place(self) -> str:
+    def current_path(self) -> str:
         """Where it is now (proc_pid_fd(5)), for messages and for a look at what is mounted there."""
         return os.readlink(os.fspath(self))
 

@@ -181,7 +181,7 @@ def _unreadable(home: Home) -> set[str]:
 
 def _may_run(container: str, home: Home) -> bool:
     """Whether a container may be running, whatever else is known of it."""
-    found = record.look(home.container(container))
+    found = record.peek(home.container(container))
     return home.container(container).exists() if found is None else found.is_alive
 
 

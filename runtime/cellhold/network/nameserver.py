@@ -171,7 +171,7 @@ class DnsServer:
         addresses, seconds = questions.addresses(answer)
         seconds = min(max(seconds, _LEAST_SECONDS), _MOST_SECONDS)
         script = egress_rules.learn(policy, name, addresses, seconds)
-        box = record.look(self._home.container(asker.container))
+        box = record.peek(self._home.container(asker.container))
         if script and box is not None and box.pid is not None and record.birth(box.pid) == box.born:
             with open(f"/proc/{box.pid}/ns/net", "rb") as namespace:
                 nft.apply(egress_rules.guard(policy, script), namespace=namespace.fileno())

@@ -62,7 +62,7 @@ def running(container: str, home: Home, lease: Lease | None = None) -> Iterator[
 
     Raises NotAllowed where it does not run or is on no network.
     """
-    found = record.look(home.container(container))
+    found = record.peek(home.container(container))
     lease = lease or next((one for _network, one in leases.every(home) if one.container == container), None)
     if found is None or lease is None or not found.is_alive or record.birth(found.pid or 0) != found.born:
         raise NotAllowed(f"cannot look at the network of container {container}: it does not run, or was made with network=none")

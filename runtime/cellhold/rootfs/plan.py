@@ -177,7 +177,7 @@ def covers(entry: Mount) -> Covers:
 
 def below(layer: Layer, mounted: tuple[str, ...]) -> list[str]:
     """Those of the mount points that lie inside a directory."""
-    place = Path(layer.place()) if isinstance(layer, HostPath) and mounted else Path(layer)
+    place = Path(layer.current_path()) if isinstance(layer, HostPath) and mounted else Path(layer)
     return [point for point in mounted if Path(point).is_relative_to(place) and Path(point) != place]
 
 

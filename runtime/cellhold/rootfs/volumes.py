@@ -92,7 +92,7 @@ def find(name: str, home: Home) -> Volume:
     raise VolumeNotFound(f"cannot find volume {name[:80]!r}: there is no such volume", hint="cellhold volume ls lists them")
 
 
-def every(home: Home) -> list[Volume]:
+def list_readable(home: Home) -> list[Volume]:
     """All that can be read, by name."""
     return [volume for volume in map(_look, _places(home)) if isinstance(volume, Volume)]
 
@@ -150,7 +150,7 @@ def _clear_empty(place: Path) -> None:
 
 def users(name: str, home: Home) -> list[Record]:
     """The containers that have it, whether they run or not."""
-    return [one for one in record.every(home.containers) if name in one.volumes]
+    return [one for one in record.list_readable(home.containers) if name in one.volumes]
 
 
 def remove(name: str, home: Home, *, force: bool = False) -> None:
@@ -183,7 +183,7 @@ def remove(name: str, home: Home, *, force: bool = False) -> None:
 def prune(home: Home, *, named: bool = False) -> list[Volume]:
     """Remove the anonymous ones that no container has; named: the others, too. Gives those that went."""
     gone = []
-    for volume in every(home):
+    for volume in list_readable(home):
         if (volume.anonymous or named) and not users(volume.name, home):
             try:
                 remove(volume.name, home)
@@ -210,7 +210,7 @@ def remove_anonymous(known: Record, home: Home) -> None:
             continue
 
 
-def claimed(spec: Spec, home: Home) -> Spec:
+def create_missing(spec: Spec, home: Home) -> Spec:
     """The spec with its volumes made where they are missing, the anonymous ones by the names that they have now."""
     return replace(spec, mounts=tuple(_claimed(entry, home) for entry in spec.mounts))
 
@@ -219,7 +219,7 @@ def _claimed(entry: Mount, home: Home) -> Mount:
     return replace(entry, source=create(entry.source or None, home).name) if entry.kind == "volume" else entry
 
 
-def placed(spec: Spec, home: Home) -> Spec:
+def open_volumes(spec: Spec, home: Home) -> Spec:
     """The spec with the volumes opened, to be mounted; what was removed meanwhile is made again, empty. Raises InvalidSpec."""
     return replace(spec, mounts=tuple(_placed(entry, home) for entry in spec.mounts))
 

@@ -60,7 +60,7 @@ def collect(home: Home, refer: Callable[[], Referred | None]) -> Freed | None:
 
 def in_containers(home: Home) -> frozenset[Digest]:
     """The layers that containers are mounted from."""
-    return frozenset(Digest.parse(chain) for known in record.every(home.containers) for chain in known.layers)
+    return frozenset(Digest.parse(chain) for known in record.list_readable(home.containers) for chain in known.layers)
 
 
 def hindrance(home: Home, others: Iterable[CellholdError]) -> str:

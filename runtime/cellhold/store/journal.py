@@ -36,7 +36,7 @@ class _Event:
     attributes: dict[str, str]
 
 
-def tell(root: Path, action: str, known: Record, **more: Any) -> None:
+def append(root: Path, action: str, known: Record, **more: Any) -> None:
     """Add a line about a container. A disk that is full costs the line."""
     labels = known.spec.get("labels") or {}
     attributes = {**labels, "image": known.image, "name": known.name, **{name: str(value) for name, value in more.items()}}

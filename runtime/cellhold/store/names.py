@@ -49,7 +49,7 @@ class Entry:
     on_host: bool = False
     more: dict[str, Any] = field(default_factory=dict)
 
-    def plain(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """For JSON."""
         members = asdict(self)
         return {**members.pop("more"), **members}
@@ -136,7 +136,7 @@ class Names:
         text = json.dumps(
             {
                 "version": _VERSION,
-                "images": {str(digest): entry.plain() for digest, entry in table.images.items()},
+                "images": {str(digest): entry.to_json() for digest, entry in table.images.items()},
                 "names": {name: str(digest) for name, digest in table.names.items()},
                 "derived": {key: {"image": str(one.image), "base": str(one.base)} for key, one in table.derived.items()},
             },

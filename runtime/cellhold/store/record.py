@@ -121,7 +121,7 @@ def read(directory: Path) -> Record:
     raise ContainerNotFound(f"cannot find container {name}: it has just been removed")
 
 
-def look(directory: Path) -> Record | None:
+def peek(directory: Path) -> Record | None:
     """The same for who asks only what it says now; None where nothing can be read, which says nothing of whether it is there."""
     try:
         return read(directory)
@@ -129,9 +129,9 @@ def look(directory: Path) -> Record | None:
         return None
 
 
-def every(containers: Path) -> list[Record]:
+def list_readable(containers: Path) -> list[Record]:
     """Those that can be read."""
-    return [known for known in map(look, directories(containers)) if known is not None]
+    return [known for known in map(peek, directories(containers)) if known is not None]
 
 
 def unreadable(containers: Path) -> list[Unreadable]:
@@ -149,10 +149,10 @@ def unreadable(containers: Path) -> list[Unreadable]:
 
 def directories(containers: Path) -> list[Path]:
     """Those of containers, by id; not what is half removed, nor what is none."""
-    return sorted(path for path in containers.iterdir() if is_one(path) and path.is_dir() and not path.is_symlink())
+    return sorted(path for path in containers.iterdir() if is_container_id(path) and path.is_dir() and not path.is_symlink())
 
 
-def is_one(directory: Path) -> bool:
+def is_container_id(directory: Path) -> bool:
     """Whether the name is a container's."""
     return _ID.fullmatch(directory.name) is not None
 
@@ -185,9 +185,9 @@ def find(text: str, containers: Path) -> Record:
 
     Raises ContainerNotFound; Damaged, NotSupported where that one cannot be read.
     """
-    known = every(containers)
-    named = _there([found for found in known if text in (found.name, found.id)], containers)
-    begun = _there([found for found in known if text and found.id.startswith(text)], containers)
+    records = list_readable(containers)
+    named = _without_leftovers([found for found in records if text in (found.name, found.id)], containers)
+    begun = _without_leftovers([found for found in records if text and found.id.startswith(text)], containers)
     broken = [found for found in unreadable(containers) if text and found.name.startswith(text)]
     if not named and len(begun) + len(broken) == 1 and broken:
         raise broken[0].error
@@ -200,7 +200,7 @@ def find(text: str, containers: Path) -> Record:
     )
 
 
-def _there(matches: list[Record], containers: Path) -> list[Record]:
+def _without_leftovers(matches: list[Record], containers: Path) -> list[Record]:
     """Without leftovers, if there is more than one."""
     if len(matches) < 2:  # noqa: PLR2004  # one of two
         return matches

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 MOST_ENTRIES = 3_000_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPAQUE = "user.overlay.opaque"
-_PROGRAM = "import marshal; from cellhold.store.scan import look; marshal.dump(look({path!r}), sys.stdout.buffer)"
+_PROGRAM = "import marshal; from cellhold.store.scan import read_entries; marshal.dump(read_entries({path!r}), sys.stdout.buffer)"
 
 
-class Found(NamedTuple):
+class LayerEntry(NamedTuple):
     """One name of a layer. path: below the layer's root, "" is the root itself; mode: st_mode; link: where a symbolic link points.
 
     size_bytes: 0 for all but regular files, and for the second and later names of one file.
@@ -44,19 +44,19 @@ class Found(NamedTuple):
         return stat.S_ISDIR(self.mode)
 
 
-def survey(tree: Path) -> list[Found]:
+def list_entries(tree: Path) -> list[LayerEntry]:
     """Everything in the layer, parents before what lies in them, by name. Raises SetupFailed for more than three million entries."""
     try:
-        return [Found._make(entry) for entry in look(str(tree))]
+        return [LayerEntry._make(entry) for entry in read_entries(str(tree))]
     except PermissionError:
         if not subids.is_rootless():
             raise
-    told = user_namespace.run(_PROGRAM.format(path=str(tree)))
-    return [Found._make(entry) for entry in marshal.loads(told)]  # noqa: S302  # from our own program
+    output = user_namespace.run(_PROGRAM.format(path=str(tree)))
+    return [LayerEntry._make(entry) for entry in marshal.loads(output)]  # noqa: S302  # from our own program
 
 
-def look(tree: str) -> list[tuple[object, ...]]:
-    """survey(), as plain tuples. No path is longer than the kernel takes: unpacking saw to that."""
+def read_entries(tree: str) -> list[tuple[object, ...]]:
+    """list_entries(), as plain tuples. No path is longer than the kernel takes: unpacking saw to that."""
     found: list[tuple[object, ...]] = []
     seen: set[int] = set()
     top = os.open(tree, _DIRECTORY)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cellhold.spec.spec import Device
 
 
-def plain(spec: Spec) -> dict[str, Any]:
+def to_json(spec: Spec) -> dict[str, Any]:
     """For JSON: dictionaries, lists, texts and numbers."""
     mappings = {"env": dict(spec.env), "labels": dict(spec.labels)}
     return {
@@ -24,15 +24,15 @@ def plain(spec: Spec) -> dict[str, Any]:
         },
         **mappings,
         "capabilities": None if spec.capabilities is None else sorted(spec.capabilities),
-        "limits": plain_limits(spec.limits),
-        "mounts": [_written(entry) for entry in spec.mounts],
+        "limits": limits_to_json(spec.limits),
+        "mounts": [_without_descriptors(entry) for entry in spec.mounts],
         "health": None if spec.health is None else asdict(spec.health),
-        "devices": [_written(entry) for entry in spec.devices],
+        "devices": [_without_descriptors(entry) for entry in spec.devices],
         "ports": [asdict(entry) for entry in spec.ports],
     }
 
 
-def _written(entry: Mount | Device) -> dict[str, Any]:
+def _without_descriptors(entry: Mount | Device) -> dict[str, Any]:
     """Its fields without descriptors: another process opens them anew, and compares what has an identity."""
     found = {name: value for name, value in vars(entry).items() if name != "opened"}
     if isinstance(entry, Mount):
@@ -40,7 +40,7 @@ def _written(entry: Mount | Device) -> dict[str, Any]:
     return found
 
 
-def plain_limits(limits: Limits) -> dict[str, Any]:
+def limits_to_json(limits: Limits) -> dict[str, Any]:
     """The same of the limits alone."""
     return {
         **vars(limits),
@@ -49,11 +49,11 @@ def plain_limits(limits: Limits) -> dict[str, Any]:
     }
 
 
-def spec(text: dict[str, Any]) -> Spec:
-    """What plain() was given; what it does not say has a Spec's own defaults. Raises ValueError, also as InvalidSpec."""
+def from_json(text: dict[str, Any]) -> Spec:
+    """What to_json() was given; what it does not say has a Spec's own defaults. Raises ValueError, also as InvalidSpec."""
     return table.build(Spec, text)
 
 
-def limits(text: dict[str, Any]) -> Limits:
-    """What plain_limits() was given."""
+def limits_from_json(text: dict[str, Any]) -> Limits:
+    """What limits_to_json() was given."""
     return table.build(Limits, text)

@@ -122,7 +122,7 @@ def loads(data: bytes) -> dict[str, Any]:
     if not data.strip(b"\0 \n"):
         raise ValueError("it is empty")
     try:
-        value = json.loads(data.decode(), parse_constant=_no_number)
+        value = json.loads(data.decode(), parse_constant=_refuse_constant)
     except RecursionError as error:
         raise ValueError("its JSON is nested too deeply") from error
     except ValueError as error:
@@ -152,35 +152,35 @@ def _typed(kind: type, members: Any, *, make: bool) -> dict[str, Any]:
     hints, given = _hints(kind), {}
     for field in fields(kind):
         if field.name in members and field.name in hints and field.name != MORE:
-            given[field.name] = _converted(members[field.name], hints[field.name], field.name, make=make)
+            given[field.name] = _convert(members[field.name], hints[field.name], field.name, make=make)
         elif field.default is MISSING and field.default_factory is MISSING:
             raise ValueError(f"{field.name} is missing")
     return given
 
 
-def _converted(value: Any, hint: Any, name: str, *, make: bool) -> Any:
+def _convert(value: Any, hint: Any, name: str, *, make: bool) -> Any:
     """A value of JSON as its annotation has it: lists become tuples, objects dataclasses. Raises ValueError."""
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
     if origin in (Union, UnionType):
         (only,) = (argument for argument in arguments if argument is not NoneType)
-        return None if value is None else _converted(value, only, name, make=make)
+        return None if value is None else _convert(value, only, name, make=make)
     if is_dataclass(hint):
         given = _typed(hint, value, make=make)  # type: ignore[arg-type]  # a class, not an object of one
         return hint(**given) if make else given  # type: ignore[operator]  # as above
     if origin in (dict, Mapping):
         _need(isinstance(value, dict), f"{name} is not an object")
-        return {key: _converted(one, arguments[1], f"{name}.{key}", make=make) for key, one in value.items()}
+        return {key: _convert(one, arguments[1], f"{name}.{key}", make=make) for key, one in value.items()}
     if origin in (list, tuple, frozenset):
         _need(isinstance(value, list | tuple), f"{name} is not a list")
         kinds = arguments if origin is tuple and arguments[-1] is not Ellipsis else (arguments[0],) * len(value)
         _need(len(kinds) == len(value), f"{name} has not {len(kinds)} values")
-        return origin(_converted(one, kind, name, make=make) for one, kind in zip(value, kinds, strict=True))
-    return _plain(value, hint, name)
+        return origin(_convert(one, kind, name, make=make) for one, kind in zip(value, kinds, strict=True))
+    return _scalar(value, hint, name)
 
 
-def _plain(value: object, kind: type, name: str) -> object:
+def _scalar(value: object, kind: type, name: str) -> object:
     allowed = (int, float) if kind is float else kind
     _need(isinstance(value, allowed) and (not isinstance(value, bool) or kind is bool), f"{name} is not {_WORDS[kind]}")
     _need(not isinstance(value, float) or math.isfinite(value), f"{name} is not a number")
@@ -211,5 +211,5 @@ def _hints(kind: type) -> dict[str, Any]:
     return found
 
 
-def _no_number(text: str) -> NoReturn:
+def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(text)
