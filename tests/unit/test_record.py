@@ -146,5 +146,5 @@ def test_a_link_in_its_place_is_not_followed(place: Path, tmp_path: Path, *, kep
 
 def test_nothing_waits_for_what_is_no_file(place: Path) -> None:
     os.mkfifo(place / "record.json")
-    with pytest.raises(Damaged, match="it is no regular file"):
+    with pytest.raises(Damaged, match="it is not a regular file"):
         read(place)

@@ -84,8 +84,8 @@ def test_a_newer_one_is_refused_in_a_sentence(tmp_path: Path) -> None:
         ({"name": "x", "pair": [1]}, "pair has not 2 values"),
         ({"name": "x", "labels": {"a": 1}}, "labels.a is not a text"),
         ({"name": "x", "labels": []}, "labels is not an object"),
-        ({"name": "x", "version": True}, "its version is no number"),
-        ({"name": "x", "version": -1}, "its version is no number"),
+        ({"name": "x", "version": True}, "its version is not a number"),
+        ({"name": "x", "version": -1}, "its version is not a number"),
         ([], "it is not a JSON object"),
     ],
 )
@@ -117,7 +117,7 @@ def test_none_is_none_and_what_may_not_be_read_is_damage(tmp_path: Path) -> None
     with pytest.raises(FileNotFoundError):
         FORM.read(tmp_path / "t", "thing x", hint="")
     (tmp_path / "t").mkdir()
-    with pytest.raises(Damaged, match="no regular file"):
+    with pytest.raises(Damaged, match="not a regular file"):
         FORM.read(tmp_path / "t", "thing x", hint="")
     (tmp_path / "link").symlink_to(tmp_path / "t")
     with pytest.raises(Damaged, match="Too many levels of symbolic links"):

@@ -1,1 +1,4 @@
-"""Content on disk: where everything lies, who owns which ids, what each container was. Every process finds the truth here."""
+"""Content on disk: where files lie, who owns which ids, what each container was.
+
+Every process reads the truth here.
+"""

@@ -1,10 +1,12 @@
-"""Content under its digest: manifests, configs and layers as they were received, byte for byte.
+"""Content under its digest: manifests, configs and layers, byte for byte.
 
 blobs/
     sha256/HEX...       whole and verified
-    drafts/HEX...       coming in: locked by whoever writes; what a cut connection left is there for the next try
+    drafts/HEX...       being received: locked by its writer; what a cut connection
+                        left stays for the next attempt
 
-A file is written out (fsync) before it is renamed to its digest, so that what is there is whole, also after a power cut.
+A file is written out (fsync) before it is renamed to its digest, so that what is there
+is whole, also after a power cut.
 """
 
 from __future__ import annotations
@@ -37,27 +39,30 @@ class Blobs:
             directory.mkdir(mode=0o700, exist_ok=True)
 
     def path(self, digest: Digest) -> Path:
-        """Where the blob is, or would be."""
+        """Return the path at which the blob lies or would lie."""
         return self.root / digest.algorithm / digest.encoded
 
     def has(self, digest: Digest) -> bool:
-        """Whether it is there."""
+        """Return whether the blob is present."""
         return self.path(digest).exists()
 
     def size(self, digest: Digest) -> int:
-        """Its bytes. Raises ImageNotFound."""
+        """Return the size of a blob in bytes. Raises ImageNotFound."""
         with self.open(digest) as file:
             return os.fstat(file.fileno()).st_size
 
     def open(self, digest: Digest) -> BinaryIO:
-        """The blob, for reading. Raises ImageNotFound."""
+        """Open a blob for reading. Raises ImageNotFound."""
         try:
             return self.path(digest).open("rb")
         except FileNotFoundError as error:
             raise ImageNotFound(f"cannot read {digest}: the store has no such blob", hint="pull or load its image again") from error
 
     def read(self, digest: Digest) -> bytes:
-        """All of a small blob. Raises ImageNotFound, Damaged where it is not what its digest says."""
+        """Return the content of a small blob.
+
+        Raises ImageNotFound, and Damaged if the content does not match its digest.
+        """
         with self.open(digest) as file:
             data = file.read()
         if _hashed(digest, [data]) != digest.encoded:
@@ -65,7 +70,10 @@ class Blobs:
         return data
 
     def mend(self, digest: Digest) -> None:
-        """Remove it if it is damaged: whoever has it at hand keeps it anew."""
+        """Remove a blob if it is damaged.
+
+        Whoever has the content at hand then stores it again.
+        """
         with suppress(FileNotFoundError):
             with self.path(digest).open("rb") as file:
                 is_sound = _hashed(digest, iter(partial(file.read, _CHUNK_BYTES), b"")) == digest.encoded
@@ -73,7 +81,7 @@ class Blobs:
                 self.path(digest).unlink()
 
     def put(self, data: bytes) -> Digest:
-        """Keep a small blob."""
+        """Store a small blob and return its digest."""
         digest = Digest.of(data)
         self.mend(digest)
         with self.draft(digest, len(data)) as draft:
@@ -84,38 +92,45 @@ class Blobs:
         return digest
 
     def adopt(self, file: Path, digest: Digest) -> None:
-        """Take over a file of the store's own disk whose content has been hashed while it was written."""
+        """Move a file into the store whose content was hashed while it was written.
+
+        The file lies on the store's own disk.
+        """
         file.chmod(0o400)
         durable.sync(file)
         file.rename(self.path(digest))
 
     @contextmanager
     def draft(self, digest: Digest, size_bytes: int, *, patience: Callable[[], object] | None = None) -> Iterator[Draft | None]:
-        """The one draft of a blob, once nobody else writes it (patience: as in locks.py); None if it is there by then.
+        """Yield the one draft of a blob once no other process writes it.
 
-        What is not kept waits for the next try.
+        patience: as in locks.py. Yields None if the blob is present by then. A draft
+        that is not kept waits for the next attempt.
         """
         path = self.drafts / digest.encoded
         while not self.has(digest):
             with locks.held(path, locks.file(path), patience=patience) as fd:
                 if self.has(digest):
-                    path.unlink()  # another one was quicker: the empty draft is of our making
+                    path.unlink()  # another process was quicker: the empty draft is ours
                     break
                 yield Draft(fd, path, self.path(digest), digest, size_bytes)
                 return
         yield None
 
     def settle(self) -> None:
-        """Have those that are there be there after a power cut: before a name leads to them. Raises OSError."""
+        """Make the blobs that are present survive a power cut. Raises OSError.
+
+        Called before a name leads to them.
+        """
         for kind in ("sha256", "sha512"):
             durable.sync(self.root / kind)
 
     def all(self) -> list[Digest]:
-        """Every blob that is there."""
+        """Return the digest of every blob that is present."""
         return [Digest(kind, name) for kind in ("sha256", "sha512") for name in os.listdir(self.root / kind)]
 
     def remove(self, digest: Digest) -> int:
-        """Remove one; its bytes. None there is no error."""
+        """Remove a blob and return its size in bytes; 0 if it is absent."""
         with suppress(FileNotFoundError):
             size = self.path(digest).stat().st_size
             self.path(digest).unlink()
@@ -129,7 +144,7 @@ class Blobs:
 
 
 def _hashed(digest: Digest, chunks: Iterable[bytes]) -> str:
-    """The hexadecimal digits that content has by the digest's algorithm."""
+    """Return the hexadecimal digest of the content by the digest's algorithm."""
     hasher = digest.hasher()
     for chunk in chunks:
         hasher.update(chunk)
@@ -137,10 +152,16 @@ def _hashed(digest: Digest, chunks: Iterable[bytes]) -> str:
 
 
 class Draft:
-    """A blob that is coming in. size_bytes: what it will have; done_bytes: what is there already, hashed."""
+    """A blob that is being received.
+
+    size_bytes: its final size; done_bytes: what is present already, hashed.
+    """
 
     def __init__(self, fd: int, path: Path, final: Path, digest: Digest, size_bytes: int) -> None:
-        """Take up what an earlier try has left; more than there should be is no beginning of it."""
+        """Take over what an earlier attempt left.
+
+        If that is longer than the blob, it cannot be its beginning, and is dropped.
+        """
         self.digest, self.size_bytes = digest, size_bytes
         self._fd, self._path, self._final = fd, path, final
         self._hash = digest.hasher()
@@ -152,19 +173,23 @@ class Draft:
             self.done_bytes += len(chunk)
 
     def content(self) -> Iterator[bytes]:
-        """What is there, from the beginning."""
+        """Yield what is present, from the beginning."""
         at = 0
         while chunk := os.pread(self._fd, _CHUNK_BYTES, at):
             yield chunk
             at += len(chunk)
 
     def restart(self) -> None:
-        """Forget what is there."""
+        """Drop what is present."""
         os.ftruncate(self._fd, 0)
         self._hash, self.done_bytes = self.digest.hasher(), 0
 
     def write(self, data: bytes) -> None:
-        """Add to it. Raises ImageRefused as soon as it is too long, OSError."""
+        """Append `data`.
+
+        Raises ImageRefused as soon as the blob is longer than its descriptor says,
+        OSError.
+        """
         if self.done_bytes + len(data) > self.size_bytes:
             self.discard()
             raise ImageRefused(f"cannot keep {self.digest}: it is longer than the {self.size_bytes} bytes that its descriptor says")
@@ -176,7 +201,10 @@ class Draft:
             rest = rest[written:]
 
     def keep(self) -> None:
-        """It is whole: put it under its digest. Raises ImageRefused if it is something else; then nothing of it is kept."""
+        """Store the complete blob under its digest.
+
+        Raises ImageRefused if the content does not match; then nothing of it is kept.
+        """
         if self.done_bytes < self.size_bytes:
             self.discard()
             raise ImageRefused(f"cannot keep {self.digest}: it ended after {self.done_bytes} of {self.size_bytes} bytes")
@@ -191,6 +219,6 @@ class Draft:
         os.rename(self._path, self._final)
 
     def discard(self) -> None:
-        """Keep nothing of it."""
+        """Remove the draft."""
         with suppress(FileNotFoundError):
             self._path.unlink()

@@ -1,10 +1,14 @@
-"""The build cache: what came of each step of a build, by a key of all that it depended on (cellhold.build.cache makes the keys).
+"""The build cache: each step's result, under a key of all that it depends on.
 
-builds/KEY      JSON, written whole or not at all: the layer that the step made, if it made one, and when; or the sum of a COPY's
-                files, where the same layers give the same sum (Taken and sums have no key in common)
+cellhold.build.cache makes the keys.
 
-Its layers are kept by garbage collection until the cache is pruned. An entry that cannot be read is no step that was never taken: nothing
-is collected while there is one, and the build that comes to it says so.
+builds/KEY      JSON, written whole or not at all: the layer that the step made, if any,
+                and when; or the sum of a COPY's files, where the same layers have the
+                same sum (steps and sums have no key in common)
+
+Its layers are kept by garbage collection until the cache is pruned. An entry that
+cannot be read is not treated as absent: nothing is collected while there is one, and a
+build that needs it reports it.
 """
 
 from __future__ import annotations
@@ -30,7 +34,11 @@ _HINT = "`cellhold builder prune` empties the build cache; `cellhold build --no-
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A step that was taken. created: seconds since the epoch. chain_id, diff_id ...: of the layer that it made, if it made one."""
+    """A step that was performed.
+
+    created: seconds since the epoch. chain_id, diff_id ...: of the layer that it made,
+    if it made one.
+    """
 
     created: float
     chain_id: Digest | None = None
@@ -52,7 +60,7 @@ class _Entry:
 
 
 def _check(entry: _Entry) -> None:
-    """Raise ValueError for what is neither a step nor a sum."""
+    """Raise ValueError for an entry that is neither a step nor a sum."""
     if entry.created is None and entry.sum is None:
         raise ValueError("created is missing")
     table.check_moment(entry.created, "created")
@@ -67,11 +75,14 @@ class Builds:
     """The cache in the directory `root`."""
 
     def __init__(self, root: Path) -> None:
-        """It is made when something is put into it."""
+        """Use `root`, which is made when the first entry is stored."""
         self._root = root
 
     def get(self, key: str) -> Taken | None:
-        """What came of a step, if it was taken before. Raises Damaged, NotSupported."""
+        """Return the result of a step, None if it is not cached.
+
+        Raises Damaged, NotSupported.
+        """
         entry = self._read(key)
         if entry is None or entry.created is None:
             return None
@@ -85,17 +96,17 @@ class Builds:
         )
 
     def put(self, key: str, taken: Taken) -> None:
-        """Keep it. Raises OSError."""
+        """Store the result of a step. Raises OSError."""
         members = {name: value if value is None or isinstance(value, int | float) else str(value) for name, value in vars(taken).items()}
         self._put(key, members)
 
     def sum(self, key: str) -> str | None:
-        """A sum that was told before. Raises Damaged, NotSupported."""
+        """Return a cached sum, None if there is none. Raises Damaged, NotSupported."""
         entry = self._read(key)
         return None if entry is None else entry.sum
 
     def put_sum(self, key: str, found: str) -> None:
-        """Keep it. Raises OSError."""
+        """Store a sum. Raises OSError."""
         self._put(key, {"sum": found})
 
     def _read(self, key: str) -> _Entry | None:
@@ -109,14 +120,14 @@ class Builds:
             durable.write(self._root / key, _FORM.dumps(members))
 
     def all(self) -> Iterator[Taken]:
-        """Every step that can be read."""
+        """Yield every step that can be read."""
         for name in self._names():
             with suppress(CellholdError):
                 if (taken := self.get(name)) is not None:
                     yield taken
 
     def unreadable(self) -> list[Unreadable]:
-        """The entries that cannot be."""
+        """Return the entries that cannot be read."""
         found = []
         for name in self._names():
             try:
@@ -131,7 +142,7 @@ class Builds:
         return []
 
     def clear(self) -> int:
-        """Forget every step; how many there were."""
+        """Remove every entry; return how many there were."""
         count = 0
         with suppress(FileNotFoundError):
             for name in os.listdir(self._root):

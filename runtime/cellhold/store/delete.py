@@ -1,6 +1,7 @@
 """Remove what a container wrote.
 
-Without root some of it belongs to subordinate ids of the user: only root of a user namespace with the same ids may remove that.
+Without root some of it belongs to subordinate ids of the user: only root of a user
+namespace with the same ids may remove that.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def remove(path: Path) -> None:
-    """tree.remove(), and where that is not permitted, again with all ids of the user. Raises OSError."""
+    """Remove a tree; if that is not permitted, again with all ids of the user.
+
+    Raises OSError.
+    """
     try:
         tree.remove(path)
     except PermissionError:

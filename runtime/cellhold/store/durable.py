@@ -1,11 +1,17 @@
-"""Files and directories that are whole after any crash, and still there after a power cut once the call has returned.
+"""Files and directories that are whole after any crash, and survive a power cut.
 
-    write          a draft beside the file (record.new; .ID.new in a directory of many), fsync(2), rename(2), fsync(2) of the directory
-    appearing      a directory made under another name (.new-NAME) and renamed when it is complete
-    remove         a directory renamed first (.removing-...): what is left of it after a crash says what it is
+They survive it once the call has returned.
 
-So what is half made or half removed is told by its name, and what cannot be read is neither (table.py). A draft has one name:
-whoever writes holds the lock that belongs to the file, and takes over what a killed one has left.
+    write          a draft beside the file (record.new; .ID.new in a directory of many),
+                   fsync(2), rename(2), fsync(2) of the directory
+    appearing      a directory made under another name (.new-NAME) and renamed when it is
+                   complete
+    remove         a directory renamed first (.removing-...): after a crash the name of
+                   what is left says what it is
+
+So what is half made or half removed is recognized by its name, and what cannot be read
+is neither (table.py). A draft has one name: whoever writes holds the lock that belongs
+to the file, and takes over what a killed writer left.
 """
 
 from __future__ import annotations
@@ -22,19 +28,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-NEW, REMOVING = ".new-", ".removing-"  # what the names of directories begin with that are half made, half removed
+NEW, REMOVING = ".new-", ".removing-"  # prefixes of directories that are half made, half removed
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-UNWRITABLE = {  # what a disk answers that cannot be written to now, and what helps
+UNWRITABLE = {  # errors of a disk that cannot be written to now, and what helps
     errno.ENOSPC: "free space on its disk",
     errno.EDQUOT: "delete files of yours on its disk",
     errno.EROFS: "mount its disk read-write",
 }
 _PAGE = 4096
-_SLACK = 1024  # bytes that a file may grow by without needing a block more
+_SLACK = 1024  # bytes that a file may grow by without another block
 
 
 def write(path: Path, data: bytes, *, lasting: bool = True) -> None:
-    """Put `data` there (0600). lasting: it survives a power cut; without that, only a crash of the program. Raises OSError."""
+    """Write `data` to the file `path` (mode 0600). Raises OSError.
+
+    lasting: it survives a power cut; otherwise only a crash of the program.
+    """
     draft = path.with_suffix(".new") if path.suffix else path.with_name(f".{path.name}.new")
     try:
         draft.unlink(missing_ok=True)  # it was being written when something was interrupted
@@ -49,9 +58,11 @@ def write(path: Path, data: bytes, *, lasting: bool = True) -> None:
 
 
 def write_text(path: Path, data: bytes) -> None:
-    """Write() a text that may end with empty lines, on a full disk too: into the blocks of its spare, which the old text becomes then.
+    """Write a text that may end with empty lines, even on a full disk.
 
-    The spare is made where there is none, of the same size. Not on a file system that never writes in place (btrfs). Raises OSError.
+    On a full disk it goes into the blocks of a spare file; the old text becomes the
+    next spare. The spare is made if it is missing, of the same size. Not on a file
+    system that never writes in place (btrfs). Raises OSError.
     """
     padded = data + b"\n" * (_SLACK + -(len(data) + _SLACK) % _PAGE)
     if is_new := not _spare(path).exists():
@@ -69,7 +80,10 @@ def write_text(path: Path, data: bytes) -> None:
 
 @contextmanager
 def appearing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
-    """A directory (0700) that is filled here and then appears at `path`, where nothing is. Raises OSError; then nothing is left."""
+    """Yield a directory (0700) to fill, which then appears at `path`.
+
+    Nothing may be at `path`. Raises OSError; then nothing is left.
+    """
     draft = path.with_name(f"{NEW}{path.name}")
     delete.remove(draft)
     draft.mkdir(mode=0o700)
@@ -87,7 +101,10 @@ def appearing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a directory and all that is in it. What a crash or a power cut leaves of it is litter, or all of it. Raises OSError."""
+    """Remove a directory with its content. Raises OSError.
+
+    After a crash or a power cut either all of it is there or the rest is litter.
+    """
     going = path.with_name(f"{REMOVING}{os.urandom(6).hex()}")
     try:
         os.rename(path, going)
@@ -102,14 +119,17 @@ def remove(path: Path) -> None:
 
 
 def clear(above: Path) -> None:
-    """Remove what is half made and half removed in `above`; the caller has the lock under which that is done. Raises OSError."""
+    """Remove what is half made and half removed in `above`. Raises OSError.
+
+    The caller holds the lock under which these are made and removed.
+    """
     for entry in above.iterdir():
         if is_half(entry):
             delete.remove(entry)
 
 
 def is_half(path: Path) -> bool:
-    """Whether the name says that it is half made, or half removed."""
+    """Return whether the name marks something half made or half removed."""
     return path.name.startswith((NEW, REMOVING))
 
 
@@ -123,7 +143,10 @@ def sync(path: Path) -> None:
 
 
 def sync_filesystem(path: Path) -> None:
-    """Write out all of the file system that the directory is on: for many files at once, of which nobody has a list. Raises OSError."""
+    """Write out the whole file system of a directory. Raises OSError.
+
+    For many files at once, of which nobody has a list.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         syncfs(fd)
@@ -136,7 +159,7 @@ def _spare(path: Path) -> Path:
 
 
 def _write_new(path: Path, data: bytes, *, lasting: bool) -> None:
-    with open(path, "xb", opener=_private) as file:  # x follows no link; an interrupt closes it wherever it comes
+    with open(path, "xb", opener=_private) as file:  # x follows no link; an interrupt at any point closes it
         file.write(data)
         file.flush()
         if lasting:
@@ -144,7 +167,10 @@ def _write_new(path: Path, data: bytes, *, lasting: bool) -> None:
 
 
 def _write_over(path: Path, data: bytes) -> bool:
-    """Write into the blocks that a file has; False where there is none, or it is too small."""
+    """Write into the blocks of an existing file.
+
+    Returns False if there is no such file, or it is too small.
+    """
     try:
         fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -1,8 +1,9 @@
-"""Garbage collection: what no image, no container and no step of a build refers to goes.
+"""Garbage collection: remove what no image, container or build step refers to.
 
-Whoever makes something that will refer to blobs or layers (a pull, a build, a container being made) holds `Home.used()` until it does.
-While anybody holds it nothing is collected; what stays goes the next time. While a record, an image or a step of a build cannot be read
-nothing is collected either: nobody knows what it refers to.
+Whoever makes something that will refer to blobs or layers (a pull, a build, a container
+being made) holds `Home.used()` until it does. While anybody holds it nothing is
+collected; what stays is removed the next time. While a record, an image or a step of a
+build cannot be read nothing is collected either: nobody knows what it refers to.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Referred:
-    """What the images and the build cache refer to: blobs by digest, layers by chain id."""
+    """What images and the build cache refer to: blobs by digest, layers by chain id."""
 
     blobs: frozenset[Digest]
     layers: frozenset[Digest]
@@ -31,7 +32,7 @@ class Referred:
 
 @dataclass(frozen=True, kw_only=True)
 class Freed:
-    """What went. size_bytes: of the compressed and of the unpacked layers."""
+    """What was removed. size_bytes: of the compressed and of the unpacked layers."""
 
     blobs: int
     layers: int
@@ -39,9 +40,10 @@ class Freed:
 
 
 def collect(home: Home, refer: Callable[[], Referred | None]) -> Freed | None:
-    """Remove all that neither `refer` names nor a container has; None where nothing was done, as hindrance() says.
+    """Remove all that neither `refer` names nor a container uses.
 
-    refer: None where nobody knows.
+    refer: None if that is not known. Returns None if nothing was done, for the reason
+    that hindrance() returns.
     """
     try:
         with home.used(alone=True):
@@ -59,12 +61,15 @@ def collect(home: Home, refer: Callable[[], Referred | None]) -> Freed | None:
 
 
 def in_containers(home: Home) -> frozenset[Digest]:
-    """The layers that containers are mounted from."""
+    """Return the layers that containers are mounted from."""
     return frozenset(Digest.parse(chain) for known in record.list_readable(home.containers) for chain in known.layers)
 
 
 def hindrance(home: Home, others: Iterable[CellholdError]) -> str:
-    """Why nothing was collected, in a sentence. others: what kept `refer` from knowing."""
+    """Return a sentence that says why nothing was collected.
+
+    others: the files that kept `refer` from being known.
+    """
     for error in (*(one.error for one in _unreadable(home)), *others):
         return f"No space came free: {error}\nhint: {error.hint}"
     return "The space comes free with the next removal: another process makes use of the store."

@@ -1,29 +1,37 @@
-"""Where Cellhold keeps things. One directory, private to its owner:
+"""Where Cellhold keeps things: one directory, private to its owner.
 
-HOME/                     CELLHOLD_HOME, else /var/lib/cellhold as root, else ~/.local/share/cellhold
-    containers/ID/        one container: locked (flock on the directory) by whoever runs it
-        record.json       what it is and what became of it, of one that is kept; own.json of any other (store/record.py)
-        storage/          its writable layer (storage.py)
-        log               what a container that is kept has said (init/log.py); log.1, log.2: older
-    volumes/NAME/         a volume (cellhold/volumes.py)
-    networks/NAME/        a network, and who is on it (cellhold/network/networks.py)
-    events                what happened to containers (store/journal.py)
-    ids/NUMBER            a claim on a range of subordinate ids: the file's text is the container's id (store/ids.py)
-    images/NAME-KEY/      what an image that is no OCI image needs on disk; `host` keeps its skeleton here
-    images.json           the OCI images and their names (store/names.py)
-    blobs/                manifests, configs and layers as they were received (store/blobs.py)
-    layers/CHAIN/         the layers unpacked (store/layers.py)
-    builds/KEY            what came of a step of a build (store/builds.py)
-    layers/init/          empty mount points, below every container's writable layer, above its image
-    use.lock              held, shared, by whoever makes use of layers and blobs that nothing on disk refers to yet (store/garbage.py)
-    templates/            empty file-system images for size-limited layers
-    seccomp/              compiled filters
-    picture/              matplotlib's files, for the picture of a panel (cellhold_kernel/widgets/painter.py)
-    kernels/ID/           where a notebook's host kernel and its container meet (cellhold_kernel/meeting.py)
-    scratch/ID/           what is under way (store/scratch.py)
-    counting-ID           there and held while the containers of a notebook are counted, and one more is made (cellhold_kernel/admission.py)
+HOME/                 CELLHOLD_HOME, else /var/lib/cellhold as root,
+                      else ~/.local/share/cellhold
+    containers/ID/    one container: locked (flock on the directory) by whoever runs it
+        record.json   what a kept container is and what became of it; own.json for
+                      any other (store/record.py)
+        storage/      its writable layer (cellhold/storage)
+        log           the output of a kept container (init/log.py); log.1, log.2: older
+    volumes/NAME/     a volume (rootfs/volumes.py)
+    networks/NAME/    a network, and who is on it (network/networks.py)
+    events            what happened to containers (store/journal.py)
+    ids/NUMBER        a claim on a range of subordinate ids; holds the container's id
+                      (store/ids.py)
+    images/NAME-KEY/  what an image other than an OCI image needs on disk; `host` keeps
+                      its skeleton here
+    images.json       the OCI images and their names (store/names.py)
+    blobs/            manifests, configs and layers as received (store/blobs.py)
+    layers/CHAIN/     the unpacked layers (store/layers.py)
+    layers/init/      empty mount points, below every container's writable layer and
+                      above its image
+    builds/KEY        the result of a build step (store/builds.py)
+    use.lock          held, shared, by whoever uses layers and blobs that nothing on
+                      disk refers to yet (store/garbage.py)
+    templates/        empty file-system images for size-limited layers
+    seccomp/          compiled filters
+    picture/          matplotlib's files, for the picture of a panel
+    kernels/ID/       where a notebook's host kernel and its container meet
+    scratch/ID/       work in progress (store/scratch.py)
+    counting-ID       exists and is held while the containers of a notebook are counted
+                      and one more is made
 
-.new-NAME and .removing-NAME are half made and half removed (store/durable.py); what cannot be read is neither (store/table.py).
+.new-NAME and .removing-NAME are half made and half removed (store/durable.py); what
+cannot be read is neither (store/table.py).
 """
 
 from __future__ import annotations
@@ -58,65 +66,65 @@ class Home:
 
     @property
     def containers(self) -> Path:
-        """See above."""
+        """The directory of all containers."""
         return self.root / "containers"
 
     @property
     def volumes(self) -> Path:
-        """See above."""
+        """The directory of all volumes."""
         return self.root / "volumes"
 
     @property
     def networks(self) -> Path:
-        """See above."""
+        """The directory of all networks."""
         return self.root / "networks"
 
     @property
     def ids(self) -> Path:
-        """See above."""
+        """The directory of claims on ranges of subordinate ids."""
         return self.root / "ids"
 
     @property
     def images(self) -> Path:
-        """See above."""
+        """The directory of what images other than OCI images need on disk."""
         return self.root / "images"
 
     @property
     def templates(self) -> Path:
-        """See above."""
+        """The directory of empty file-system images."""
         return self.root / "templates"
 
     @property
     def seccomp(self) -> Path:
-        """See above."""
+        """The directory of compiled filters."""
         return self.root / "seccomp"
 
     @property
     def blobs(self) -> Blobs:
-        """See above."""
+        """The blobs of this store."""
         return Blobs(self.root / "blobs")
 
     @property
     def layers(self) -> Layers:
-        """See above."""
+        """The unpacked layers of this store."""
         return Layers(self.root / "layers")
 
     @property
     def names(self) -> Names:
-        """See above."""
+        """The table of images and their names."""
         return Names(self.root)
 
     @property
     def builds(self) -> Builds:
-        """See above."""
+        """The build cache."""
         return Builds(self.root / "builds")
 
     def container(self, container_id: str) -> Path:
-        """The directory of one container."""
+        """Return the directory of one container."""
         return self.root / "containers" / container_id
 
     def init_layer(self) -> Path:
-        """The layer of empty mount points, made on first use."""
+        """Return the layer of empty mount points; make it on first use."""
         layer = self.root / "layers" / "init"
         if not layer.exists():
             with self.locked():
@@ -131,7 +139,7 @@ class Home:
 
     @contextmanager
     def written(self) -> Iterator[None]:
-        """Raise SetupFailed, which says what helps, in place of the OSError of a disk that is full or read-only."""
+        """Raise SetupFailed, with a hint, instead of OSError of a full or read-only disk."""
         try:
             yield
         except OSError as error:
@@ -146,20 +154,23 @@ class Home:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the store's one lock: for rare work that two processes must not do twice."""
+        """Hold the store's one lock, for rare work that only one process may do."""
         path = self.root / "lock"
         with locks.held(path, locks.file(path)):
             yield
 
     @contextmanager
     def counted(self, owner: str, patience: Callable[[], object]) -> Iterator[None]:
-        """Hold the lock on what the notebook with that id has. patience: as of locks.held(). Raises SetupFailed."""
+        """Hold the lock on what a notebook has, by its id. Raises SetupFailed.
+
+        patience: as of locks.held().
+        """
         path = self.root / f"{COUNTING}{owner}"
         with self.written(), locks.held(path, locks.file(path), patience=patience):
             try:
                 yield
             finally:
-                path.unlink(missing_ok=True)  # while it is held: who waits for it sees that, and makes another
+                path.unlink(missing_ok=True)  # while it is held: whoever waits sees that it is gone, and makes another
 
     @contextmanager
     def networks_locked(self) -> Iterator[None]:
@@ -170,16 +181,20 @@ class Home:
 
     @contextmanager
     def used(self, *, alone: bool = False) -> Iterator[None]:
-        """Keep garbage collection away; alone: be the one that collects. Raises BlockingIOError if others make use of the store then."""
+        """Keep garbage collection away; `alone`: be the one that collects.
+
+        Raises BlockingIOError if `alone` and another process makes use of the store.
+        """
         path = self.root / "use.lock"
         with locks.held(path, locks.file(path), shared=not alone, wait=not alone):
             yield
 
 
 def open_home(root: Path | None = None) -> Home:
-    """The store at `root` (default: see above), made if missing.
+    """Open the store at `root`; make it if it is missing.
 
-    Raises NotSupported if it cannot be made, or belongs to somebody else.
+    root: None means default_root(). Raises NotSupported if it cannot be made, or
+    belongs to another user.
     """
     path = root or default_root()
     try:
@@ -199,9 +214,12 @@ def open_home(root: Path | None = None) -> Home:
 
 
 def default_root() -> Path:
-    """CELLHOLD_HOME, else /var/lib/cellhold as root, else XDG_DATA_HOME/cellhold.
+    """Return CELLHOLD_HOME, or the default directory of this user.
 
-    Root who is confined makes containers as users do, with other owners on disk: a store of its own.
+    That is /var/lib/cellhold as root, else XDG_DATA_HOME/cellhold.
+
+    A root user who is confined makes containers as ordinary users do, with other owners
+    on disk: in a store of its own.
     """
     if configured := os.environ.get("CELLHOLD_HOME"):
         return Path(configured).absolute()  # the caller may change its directory

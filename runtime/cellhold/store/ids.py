@@ -1,9 +1,10 @@
-"""Subordinate ids: 65536 of them for each container, never shared with another one that exists.
+"""Subordinate ids: 65536 for each container, never shared with another one.
 
-With shared ids one container could use up what the kernel counts per user on behalf of another (inotify instances, pending
-signals, keys). The ranges lie in the upper part of what systemd's UIDs-GIDS document sets aside for containers (524288 to
-1879048191), above what useradd gives out as subordinate ids (SUB_UID_MAX 600100000); ranges that /etc/subuid or /etc/subgid
-name are left out all the same.
+With shared ids one container could use up what the kernel counts per user on behalf of
+another (inotify instances, pending signals, keys). The ranges lie in the upper part of
+what systemd's UIDs-GIDS document sets aside for containers (524288 to 1879048191),
+above what useradd hands out as subordinate ids (SUB_UID_MAX 600100000); ranges that
+/etc/subuid or /etc/subgid name are left out all the same.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ RANGES = 4096
 
 
 def claim(directory: Path, container_id: str) -> int:
-    """Claim a free range for a container that has its directory; returns its first id.
+    """Claim a free range for a container that has its directory; return its first id.
 
     Raises NotSupported when all are taken.
     """
@@ -55,7 +56,7 @@ def claim(directory: Path, container_id: str) -> int:
 
 
 def claimed_by(directory: Path, container_id: str) -> int | None:
-    """The first id of the range that a container has claimed; None if it has none."""
+    """Return the first id of the range that a container has claimed, or None."""
     for claimed in directory.iterdir():
         with suppress(FileNotFoundError):
             if claimed.name.isdecimal() and _owner(claimed) == container_id:
@@ -64,13 +65,16 @@ def claimed_by(directory: Path, container_id: str) -> int | None:
 
 
 def release(directory: Path, base: int) -> None:
-    """Give a range back; releasing twice is no error."""
+    """Release a range; releasing it twice is not an error."""
     with locked(directory):
         (directory / str((base - FIRST) // COUNT)).unlink(missing_ok=True)
 
 
 def restore(directory: Path, base: int, container_id: str) -> bool:
-    """Claim a container's own range again, of which the claim was lost or cannot be read; False where it is another's by now."""
+    """Claim a container's own range again after its claim was lost or is unreadable.
+
+    Returns False if the range belongs to another container by now.
+    """
     path = directory / str((base - FIRST) // COUNT)
     with locked(directory):
         if path.exists() and _ID.fullmatch(_owner(path)):
@@ -80,15 +84,18 @@ def restore(directory: Path, base: int, container_id: str) -> bool:
 
 
 def settle(directory: Path, base: int) -> None:
-    """Have a claim survive a power cut. Raises OSError."""
+    """Make a claim survive a power cut. Raises OSError."""
     durable.sync(directory / str((base - FIRST) // COUNT))
     durable.sync(directory)
 
 
 def reclaim(directory: Path, exists: Callable[[str], bool], *, containers: Collection[str] = ()) -> None:
-    """Give back the ranges of containers that do not exist any more. Under the lock: a number may be another's the next moment.
+    """Release the ranges of containers that no longer exist.
 
-    containers: all that there are. A claim that cannot be read stays while one of them has none: it may be that one's.
+    Under the lock: a number may be another container's the next moment.
+
+    containers: all that exist. A claim that cannot be read stays while one of them has
+    none: it may be that container's.
     """
     with locked(directory):
         owners = {claimed: _owner(claimed) for claimed in directory.iterdir()}
@@ -114,12 +121,15 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def delegated() -> list[tuple[int, int]]:
-    """Ranges (first, count) that subuid(5) and subgid(5) give to users of this host."""
+    """Return the ranges (first, count) that subuid(5) and subgid(5) assign to users."""
     return [(first, count) for path in (Path("/etc/subuid"), Path("/etc/subgid")) for _name, first, count in table(path)]
 
 
 def table(path: Path) -> list[tuple[str, int, int]]:
-    """The sound rows (user, first, count) of subuid(5) or subgid(5); none where there is no such file."""
+    """Return the sound rows (user, first, count) of subuid(5) or subgid(5).
+
+    There are none if the file does not exist.
+    """
     if not path.is_file():
         return []
     rows = (line.split(":") for line in path.read_text(encoding="utf-8", errors="replace").splitlines())

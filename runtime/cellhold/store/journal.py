@@ -1,7 +1,9 @@
-"""What happened to containers, a line each, as `docker events` tells it: written by whoever did or noticed it, read by `cellhold events`.
+"""Events of containers, one line each, as `docker events` reports them.
 
-HOME/events, one JSON object a line: time (seconds since the epoch), type, action, id, and attributes. Bounded: a file that has grown
-too large becomes `events.1`.
+Written by whoever did or noticed it, read by `cellhold events`.
+
+HOME/events has one JSON object per line: time (seconds since the epoch), type, action,
+id, and attributes. Bounded: a file that has grown too large becomes `events.1`.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ MOST_BYTES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class _Event:
-    """A line; what is none, as a full disk may leave half of one, is left out."""
+    """One line; one that does not parse is skipped.
+
+    A full disk may leave half a line.
+    """
 
     time: float
     type: str
@@ -37,7 +42,7 @@ class _Event:
 
 
 def append(root: Path, action: str, known: Record, **more: Any) -> None:
-    """Add a line about a container. A disk that is full costs the line."""
+    """Append an event of a container. On a full disk the event is lost."""
     labels = known.spec.get("labels") or {}
     attributes = {**labels, "image": known.image, "name": known.name, **{name: str(value) for name, value in more.items()}}
     line = json.dumps({"time": time.time(), "type": "container", "action": action, "id": known.id, "attributes": attributes})
@@ -52,7 +57,7 @@ def append(root: Path, action: str, known: Record, **more: Any) -> None:
 
 
 def read(root: Path) -> Iterator[dict[str, Any]]:
-    """Those that are there, the oldest first."""
+    """Return the events that are there, oldest first."""
     for name in (f"{NAME}.1", NAME):
         with suppress(OSError):
             for line in (root / name).read_bytes().splitlines():

@@ -1,16 +1,19 @@
-"""Unpacked layers, each once, whatever number of images and containers have it.
+"""Unpacked layers, each stored once however many images and containers use it.
 
 layers/
-    CHAIN/              the hexadecimal digits of the chain id (OCI image-spec, config.md); locked by whoever makes or removes it
-        tree/           what is mounted, read-only, as a lower directory of overlays; never changed
+    CHAIN/              the hexadecimal digits of the chain id (OCI image-spec, config.md);
+                        locked by whoever makes or removes it
+        tree/           mounted read-only as a lower directory of overlays; never changed
         layer.json      what it is; written last, so that a layer with it is whole
-        layer.boot      the same, of a layer that is whole as long as the machine does not stop
+        layer.boot      the same, for a layer that is whole until the machine stops
 
-Trees are not written out one by one: a layer has a layer.boot at first, and a layer.json from settle() on, which is called once
-an image, before a name leads there. What a power cut has left of the others is made anew.
+Trees are not written out one by one: a layer has a layer.boot at first, and a
+layer.json from settle() on, which is called once per image, before a name leads there.
+What a power cut left of the others is made anew.
 
-Why by the chain and not by the layer's own digest: a tar may leave out directories and hard links' targets that lie in the layers
-below, so that the same tar makes different trees.
+The key is the chain id and not the layer's own digest because a tar may leave out
+directories and hard links' targets that lie in the layers below, so that the same tar
+makes different trees.
 """
 
 from __future__ import annotations
@@ -36,7 +39,11 @@ _CHAIN = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True)
 class LayerFacts:
-    """What is known of an unpacked layer. diff_id: of its tar; size_bytes: of the files in it; told: what unpacking left out, in words."""
+    """What is recorded about an unpacked layer.
+
+    diff_id: of its tar; size_bytes: of the files in it; told: what unpacking left out,
+    in words.
+    """
 
     diff_id: str
     parent: str | None
@@ -47,7 +54,7 @@ class LayerFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class _New(LayerFacts):
-    """layer.boot. boot: the one boot of this machine that it holds for, by its id."""
+    """The content of layer.boot. boot: the id of the one boot for which it holds."""
 
     boot: str
 
@@ -60,15 +67,19 @@ class Layers:
     """The unpacked layers of one store, in the directory `root`."""
 
     def __init__(self, root: Path) -> None:
-        """The directory is there."""
+        """Use the existing directory `root`."""
         self.root = root
 
     def tree(self, chain_id: Digest) -> Path:
-        """Where the layer's files are, or would be."""
+        """Return the path at which the layer's files lie or would lie."""
         return self.root / chain_id.encoded / "tree"
 
     def has(self, chain_id: Digest) -> bool:
-        """Whether it is there, and whole; also where its layer.json cannot be read, as containers may be mounted from it."""
+        """Return whether the layer is present and whole.
+
+        True also if its layer.json cannot be read, as containers may be mounted from
+        it.
+        """
         try:
             self.facts(chain_id)
         except ImageNotFound:
@@ -78,9 +89,12 @@ class Layers:
         return True
 
     def facts(self, chain_id: Digest) -> LayerFacts:
-        """What is known of it. Raises ImageNotFound, Damaged, NotSupported."""
+        """Return what is recorded about a layer.
+
+        Raises ImageNotFound, Damaged, NotSupported.
+        """
         remedy = "cellhold rmi for the images that have it, cellhold builder prune, and pull or load them again"
-        for _try in range(2):  # the one may become the other while we look
+        for _try in range(2):  # layer.boot may become layer.json while we read
             with suppress(FileNotFoundError):
                 return _FORM.read(self.root / chain_id.encoded / _FACTS, f"layer {chain_id}", hint=remedy)
             if (known := self._new(chain_id)) is not None:
@@ -88,7 +102,11 @@ class Layers:
         raise ImageNotFound(f"cannot use layer {chain_id}: the store does not have it", hint="pull or load its image again")
 
     def _new(self, chain_id: Digest) -> LayerFacts | None:
-        """What is known of one that is whole in this boot. What cannot be read here was never told to be there."""
+        """Return what is recorded about a layer that is whole in this boot.
+
+        A layer.boot that cannot be read counts as absent: nobody was told that the
+        layer exists.
+        """
         try:
             members = vars(_NEW_FORM.read(self.root / chain_id.encoded / _NEW, f"layer {chain_id}", hint="")).copy()
         except (FileNotFoundError, CellholdError):
@@ -96,7 +114,10 @@ class Layers:
         return LayerFacts(**members) if members.pop("boot") == _boot() else None
 
     def settle(self, chain_ids: Iterable[Digest]) -> None:
-        """Have layers that are there outlive this boot: one syncfs(2) for all that are new. Raises OSError, ImageNotFound."""
+        """Make layers survive the end of this boot. Raises OSError, ImageNotFound.
+
+        One syncfs(2) for all that are new.
+        """
         fresh = {chain_id: self.facts(chain_id) for chain_id in chain_ids if not (self.root / chain_id.encoded / _FACTS).exists()}
         if fresh:
             durable.sync_filesystem(self.root)
@@ -110,18 +131,19 @@ class Layers:
 
     @contextmanager
     def draft(self, chain_id: Digest, *, patience: Callable[[], object] | None = None) -> Iterator[LayerDraft | None]:
-        """The one draft of a layer, once nobody else makes it (patience: as in locks.py); None if it is there by then.
+        """Yield the one draft of a layer once no other process makes it.
 
-        What is not kept is removed.
+        patience: as in locks.py. Yields None if the layer is present by then. A draft
+        that is not kept is removed.
         """
         place = self.root / chain_id.encoded
         while not self.has(chain_id):
             with locks.held(place, locks.directory(place), patience=patience):
                 if self.has(chain_id):
                     break
-                delete.remove(place / "tree")  # of somebody who was killed
+                delete.remove(place / "tree")  # left by a process that was killed
                 (place / "tree").mkdir()
-                (place / "tree").chmod(0o755)  # the root of containers, unless the layer says otherwise
+                (place / "tree").chmod(0o755)  # of the container's root, unless the layer says otherwise
                 try:
                     yield LayerDraft(place)
                 finally:
@@ -131,11 +153,14 @@ class Layers:
         yield None
 
     def all(self) -> list[Digest]:
-        """Every layer, whole or not."""
+        """Return every layer, whole or not."""
         return [Digest("sha256", name) for name in os.listdir(self.root) if _CHAIN.fullmatch(name)]
 
     def remove(self, chain_id: Digest) -> int:
-        """Remove a layer that nobody uses (store/garbage.py sees to that); the bytes of its files."""
+        """Remove a layer and return the size of its files in bytes.
+
+        Nobody may use it: store/garbage.py makes sure of that.
+        """
         place = self.root / chain_id.encoded
         with locks.held(place, locks.directory(place)):
             try:
@@ -143,7 +168,7 @@ class Layers:
             except CellholdError:  # half of one, or damaged
                 size = 0
             for name in (_FACTS, _NEW):
-                (place / name).unlink(missing_ok=True)  # first: what is left after a crash is no layer
+                (place / name).unlink(missing_ok=True)  # first, so that what is left after a crash does not count as a layer
             delete.remove(place)
         return size
 
@@ -157,12 +182,12 @@ class LayerDraft:
         self._place = place
 
     def keep(self, facts: LayerFacts) -> None:
-        """It is whole."""
+        """Mark the layer as whole."""
         durable.write(self._place / _NEW, _NEW_FORM.dumps({**asdict(facts), "boot": _boot()}), lasting=False)
 
 
 @cache
 def _boot() -> str:
-    """What tells this boot of the machine from all others (proc_sys_kernel(5))."""
+    """Return the id that tells this boot of the machine apart (proc_sys_kernel(5))."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()

@@ -1,7 +1,9 @@
-"""Locks that end with their holder: flock(2) on a file or directory of the store, also across its removal.
+"""Locks that end with their holder: flock(2) on a file or directory of the store.
 
-Whoever waited for a lock may hold one on something that was renamed or removed in the meantime; `held()` tries again then. A directory
-that its maker holds locked as long as it lives (`own_directory`) is a dead one's when nobody does, and anybody may clear it.
+They also hold across its removal: whoever waited for a lock may hold one on something
+that was renamed or removed meanwhile; `held()` tries again then. A directory that its
+maker keeps locked for life (`own_directory`) is abandoned once nobody holds it, and
+anybody may clear it.
 """
 
 from __future__ import annotations
@@ -26,10 +28,12 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 def held(
     path: Path, opened: Callable[[], int], *, shared: bool = False, wait: bool = True, patience: Callable[[], object] | None = None
 ) -> Iterator[int]:
-    """Hold the lock on what `opened` opens at `path`, and made if need be; yields the descriptor.
+    """Hold the lock on the file that `opened` opens (or makes) at `path`.
 
-    patience: called again and again while another one holds it: to sleep a moment, or to give up by an error.
-    Raises BlockingIOError unless `wait`, where another one holds it; FileNotFoundError where the directory above is gone.
+    Yields the descriptor. patience: called again and again while another process holds
+    the lock: it sleeps a moment, or raises an error to give up. Raises BlockingIOError
+    if another holds it and `wait` is false, FileNotFoundError if the directory above is
+    gone.
     """
     operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait and patience is None else fcntl.LOCK_NB)
     while True:
@@ -64,9 +68,10 @@ def _is_at(fd: int, path: Path) -> bool:
 
 
 def own_directory(above: Path) -> tuple[Path, int]:
-    """A new private directory in `above`, named by twelve hexadecimal digits and locked before anybody can take it for a dead one's.
+    """Make a new private directory in `above`, locked from the first moment.
 
-    Gives its path and the lock, a descriptor that the caller closes.
+    Its name is twelve hexadecimal digits. Returns its path and the lock, a descriptor
+    that the caller closes. Nobody can take it for an abandoned one in between.
     """
     while True:
         path = above / os.urandom(6).hex()
@@ -79,9 +84,10 @@ def own_directory(above: Path) -> tuple[Path, int]:
 
 
 def try_directory(path: Path, *, shared: bool = False) -> int:
-    """Lock a directory that is there, and return the lock, a descriptor that the caller closes.
+    """Lock a directory that is there; return the lock, an open descriptor.
 
-    Raises BlockingIOError where another process holds it, FileNotFoundError, and OSError for what is not a directory.
+    The caller closes it. Raises BlockingIOError if another process holds it,
+    FileNotFoundError, and OSError if it is not a directory.
     """
     lock = os.open(path, _DIRECTORY)
     try:
@@ -93,7 +99,10 @@ def try_directory(path: Path, *, shared: bool = False) -> int:
 
 
 def clear_abandoned(above: Path) -> None:
-    """Remove the directories in `above` that nobody holds locked; what cannot be removed is left for the next time."""
+    """Remove the directories in `above` that nobody holds locked.
+
+    What cannot be removed is left for the next time.
+    """
     for path in above.iterdir():
         with suppress(OSError):
             lock = try_directory(path)
@@ -104,7 +113,10 @@ def clear_abandoned(above: Path) -> None:
 
 
 def file(path: Path) -> Callable[[], int]:
-    """An opener for `held`: a private file, made if it is missing. On a disk that is read-only now, it is there or is an error."""
+    """Return an opener for `held`: a private file, made if it is missing.
+
+    On a disk that is read-only now, a missing file is an error.
+    """
 
     def opened() -> int:
         try:
@@ -113,14 +125,14 @@ def file(path: Path) -> Callable[[], int]:
             if error.errno != errno.EROFS:
                 raise
             with suppress(FileNotFoundError):
-                return os.open(path, os.O_RDONLY | _FILE)  # which flock(2) is content with
+                return os.open(path, os.O_RDONLY | _FILE)  # which is enough for flock(2)
             raise
 
     return opened
 
 
 def directory(path: Path) -> Callable[[], int]:
-    """An opener for `held`: a private directory, made if it is missing."""
+    """Return an opener for `held`: a private directory, made if it is missing."""
 
     def opened() -> int:
         while True:

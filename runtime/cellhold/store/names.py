@@ -1,16 +1,18 @@
 """Which images there are, and what they are called.
 
 images.json     {"version": 2,
-                 "images": {DIGEST: {"media_type", "size_bytes", "created", "came_as": ["localhost:5000/x@sha256:..."], "on_host"}},
+                 "images": {DIGEST: {"media_type", "size_bytes", "created", "on_host",
+                                     "came_as": ["localhost:5000/x@sha256:..."]}},
                  "names": {"docker.io/library/python:3.12-slim": DIGEST},
                  "derived": {KEY: {"image": DIGEST, "base": DIGEST}}}
 
-DIGEST is the manifest's. An image without a name stays until it is pruned, as docker has it. What was made here out of
-another image (`derived`) is found by KEY, the hash of all that it was made of; no name leads there, and no name is written
-there. The file is written whole and renamed, under its lock; after a crash it is the old one or the new one.
+DIGEST is the manifest's. An image without a name stays until it is pruned, as in
+Docker. What was made here out of another image (`derived`) is found by KEY, the hash of
+all that it was made of; no name leads to it, and none is recorded. The file is written
+whole and renamed, under its lock; after a crash it is the old one or the new one.
 
-Version 1 has no `derived`; it is read, and becomes version 2 when it is next written. One that cannot be read is left as it
-is, and so is all that it may refer to.
+Version 1 has no `derived`; it is read, and becomes version 2 when it is next written. A
+file that cannot be read is left as it is, and so is all that it may refer to.
 """
 
 from __future__ import annotations
@@ -36,10 +38,12 @@ _DAMAGED = "it is damaged: move it away, and pull or load the images again"
 
 @dataclass(kw_only=True)
 class Entry:
-    """An image of the store: its manifest's media type and size, since when it is here (seconds since the epoch), and as what it came.
+    """An image of the store: media type, size, time and references it came by.
 
-    on_host: its layers lie on this machine's own files, so that it is no image anywhere else. Nothing from elsewhere can say so.
-    more: what another version of this program has written beside.
+    created: seconds since the epoch since when it is here. on_host: its layers lie on
+    this machine's own files, so that it is not an image anywhere else; nothing received
+    from elsewhere can claim this. more: members that another version of this program
+    wrote.
     """
 
     media_type: str
@@ -50,14 +54,14 @@ class Entry:
     more: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the entry as a JSON object."""
         members = asdict(self)
         return {**members.pop("more"), **members}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Derived:
-    """An image that was made here out of another one, which is called its base."""
+    """An image that was made here out of another one, its base."""
 
     image: Digest
     base: Digest
@@ -65,27 +69,30 @@ class Derived:
 
 @dataclass(kw_only=True)
 class Table:
-    """All images, all names, and what was derived, by the hash of all that it was made of."""
+    """All images, all names, and what was derived.
+
+    Derived images are keyed by the hash of all that they were made of.
+    """
 
     images: dict[Digest, Entry] = field(default_factory=dict)
     names: dict[str, Digest] = field(default_factory=dict)
     derived: dict[str, Derived] = field(default_factory=dict)
 
     def names_of(self, image: Digest) -> list[str]:
-        """What an image is called."""
+        """Return the names of an image."""
         return sorted(name for name, digest in self.names.items() if digest == image)
 
     def base_of(self, image: Digest) -> Digest | None:
-        """What an image was derived from, if that is here; None for all others."""
+        """Return the base of a derived image if it is present, else None."""
         bases = (one.base for one in self.derived.values() if one.image == image)
         return next((base for base in bases if base in self.images), None)
 
     def derived_from(self, base: Digest) -> list[Digest]:
-        """The images that were derived from this one."""
+        """Return the images that were derived from this one."""
         return [one.image for one in self.derived.values() if one.base == base]
 
     def forget(self, image: Digest) -> None:
-        """Take an image out, with its names; what was derived from it stays, without a base."""
+        """Remove an image and its names; what was derived from it stays, without a base."""
         self.images.pop(image, None)
         self.names = {name: digest for name, digest in self.names.items() if digest != image}
         self.derived = {key: one for key, one in self.derived.items() if one.image != image}
@@ -95,12 +102,15 @@ class Names:
     """The table of one store, in its directory `root`."""
 
     def __init__(self, root: Path) -> None:
-        """No file is an empty table."""
+        """Use the file in `root`; a missing file is an empty table."""
         self._file = root / "images.json"
         self._lock = root / "images.lock"
 
     def read(self) -> Table:
-        """The table as it is now. Raises SetupFailed for a file that is none, or of a later version."""
+        """Return the current table.
+
+        Raises SetupFailed if the file is damaged or of a later version.
+        """
         try:
             found = json.loads(self._file.read_bytes())
         except FileNotFoundError:
@@ -126,7 +136,10 @@ class Names:
 
     @contextmanager
     def changed(self) -> Iterator[Table]:
-        """The table, to be changed by one process at a time; written if no error comes."""
+        """Yield the table for one process at a time to change.
+
+        It is written unless an error is raised.
+        """
         with locks.held(self._lock, locks.file(self._lock)):
             table = self.read()
             yield table
@@ -146,7 +159,7 @@ class Names:
 
 
 def _table(found: dict[str, Any], version: int) -> Table:
-    """Raises ValueError, KeyError, TypeError or AttributeError for what is none."""
+    """Parse the table. Raises ValueError, KeyError, TypeError or AttributeError."""
     if version < 1:
         raise ValueError(version)
     return Table(

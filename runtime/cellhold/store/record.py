@@ -1,11 +1,14 @@
-"""A container's record: enough to find and clear it after any crash, and to say what it was.
+"""A container's record: enough to clear it after any crash, and to describe it.
 
 containers/ID/
-    record.json     of one that is kept: there after a power cut, and written on a full disk too (durable.write_text)
-    own.json        of one that ends with the process that has it: not fsynced, since after a power cut nobody has it
+    record.json     of a kept container: survives a power cut, and is written even on a
+                    full disk (durable.write_text)
+    own.json        of one that ends with the process that has it: not fsynced, since
+                    nobody has it after a power cut
 
-Written whole and renamed into place, so that a reader sees the old text or the new one. The name says what becomes of a record
-that cannot be read: a record.json stands for a container that somebody wants to keep, an own.json that nobody holds for litter.
+Written whole and renamed into place, so that a reader sees the old text or the new one.
+The name says what happens if the record cannot be read: a record.json stands for a
+container that somebody wants to keep, an own.json that nobody holds for litter.
 """
 
 from __future__ import annotations
@@ -41,21 +44,25 @@ _SHOWN = 80
 class Record:
     """One container.
 
-    created, started, finished: seconds since the epoch. state: as in cellhold.spec.lifecycle. status, signal, why, oom_kills,
-    memory_peak_bytes, cpu_seconds: of its last end, as in cellhold.spec.outcome.
-    limits: the numbers among those that hold, by the names of cellhold.spec.Limits.
-    image_id: the digest of its image (StoredImage.id), whatever that is called by now; "" where it has none, or an earlier version has
-    written the record. overlays: where its overlays are mounted, the root's first.
-    layers: the chain ids of the unpacked layers that it is mounted from, the topmost first; no other of its image's are needed.
-    rootfs: the device and inode of the directory that it was made of, where that was
-    taken and checked by whoever made it: it has to be the same when it is looked up again. base: the first of its ids on the host;
-    None = its user's, or a claim's (ids.py).
+    created, started: seconds since the epoch; state, status and why as in
+    cellhold.spec.
 
-    maker: the process whose own it is, by its number and birth(), where it is a notebook's: of those `spec` says the owner, the
-    limits that hold and the network.
-    kept: it is nobody's, and stays until it is removed; then `spec` is what it was made by (store/spec_codec.py), auto_remove says that it
-    goes with its end (docker's --rm), stopping that somebody has asked it to end, removing that somebody is about to remove it,
-    restarts how often its policy has started it again. more: what another version of this program has written beside.
+    limits: the numbers among those in force, by the names of cellhold.spec.Limits.
+    image_id: the digest of its image (StoredImage.id), whatever that is called by now;
+    "" if it has none, or an earlier version wrote the record. overlays: where its
+    overlays are mounted, the root's first. layers: the chain ids of the unpacked layers
+    that it is mounted from, topmost first; no other layers of its image are needed.
+    rootfs: the device and inode of the directory that it was made of, if whoever made
+    it took and checked one: it has to be the same when it is looked up again. base: the
+    first of its ids on the host; None = its user's, or a claim's (ids.py).
+
+    maker: the process that owns it, by its number and birth(), if it is a notebook's:
+    for those `spec` holds the owner, the limits in force and the network. kept: no
+    process owns it, and it stays until it is removed; then `spec` is what it was made
+    from (store/spec_codec.py), auto_remove says that it is removed when it ends
+    (docker's --rm), stopping that somebody has asked it to end, removing that somebody
+    is about to remove it, restarts how often its policy has restarted it. more: members
+    that another version of this program wrote.
     """
 
     id: str
@@ -95,11 +102,11 @@ class Record:
 
     @property
     def is_alive(self) -> bool:
-        """Whether its program runs, or is paused, by the record."""
+        """Whether its program runs or is paused, according to the record."""
         return self.state in ("running", "paused") and self.pid is not None
 
     def write(self, directory: Path) -> None:
-        """Put it into the container's directory. Raises OSError."""
+        """Write the record into the container's directory. Raises OSError."""
         members = {**self.more, **{name: value for name, value in vars(self).items() if name != table.MORE}}
         if self.kept:
             durable.write_text(directory / KEPT, _FORM.dumps(members))
@@ -108,7 +115,11 @@ class Record:
 
 
 def read(directory: Path) -> Record:
-    """The record in a container's directory. Raises ContainerNotFound where there is none, Damaged, NotSupported (a later version's)."""
+    """Return the record in a container's directory.
+
+    Raises ContainerNotFound if there is none, Damaged, NotSupported (a later
+    version's).
+    """
     name = directory.name
     for file in (KEPT, OWN, KEPT):  # it may come to be kept while we look
         with suppress(FileNotFoundError):
@@ -122,7 +133,10 @@ def read(directory: Path) -> Record:
 
 
 def peek(directory: Path) -> Record | None:
-    """The same for who asks only what it says now; None where nothing can be read, which says nothing of whether it is there."""
+    """Return the record as it is now, or None if it cannot be read.
+
+    None does not mean that the container is gone.
+    """
     try:
         return read(directory)
     except CellholdError:
@@ -130,12 +144,15 @@ def peek(directory: Path) -> Record | None:
 
 
 def list_readable(containers: Path) -> list[Record]:
-    """Those that can be read."""
+    """Return the records that can be read."""
     return [known for known in map(peek, directories(containers)) if known is not None]
 
 
 def unreadable(containers: Path) -> list[Unreadable]:
-    """The others, by id: nobody knows what they have."""
+    """Return the containers whose records cannot be read, by id.
+
+    Nobody knows what they use.
+    """
     found = []
     for directory in directories(containers):
         try:
@@ -148,22 +165,31 @@ def unreadable(containers: Path) -> list[Unreadable]:
 
 
 def directories(containers: Path) -> list[Path]:
-    """Those of containers, by id; not what is half removed, nor what is none."""
+    """Return the directories of containers, by id.
+
+    Half removed ones and other files are left out.
+    """
     return sorted(path for path in containers.iterdir() if is_container_id(path) and path.is_dir() and not path.is_symlink())
 
 
 def is_container_id(directory: Path) -> bool:
-    """Whether the name is a container's."""
+    """Return whether the name is a container's."""
     return _ID.fullmatch(directory.name) is not None
 
 
 def is_kept(directory: Path) -> bool:
-    """Whether the directory, by the names in it, may be that of a container that is kept, whatever its record says."""
+    """Return whether the files in a directory are those of a kept container.
+
+    Only the names decide, whatever the record says.
+    """
     return (directory / KEPT).exists() or (not (directory / OWN).exists() and _has_files(directory))
 
 
 def is_held(directory: Path) -> bool:
-    """Whether a process has the container in that directory: its owner or monitor, or who is just starting or clearing it."""
+    """Return whether a process holds the container in that directory.
+
+    That is its owner or monitor, or one that is just starting or clearing it.
+    """
     try:
         os.close(locks.try_directory(directory, shared=True))
     except BlockingIOError:
@@ -174,16 +200,20 @@ def is_held(directory: Path) -> bool:
 
 
 def is_leftover(known: Record, directory: Path) -> bool:
-    """Whether a container is what somebody who was killed has left of one: the next sweep clears it, and its name is free."""
+    """Return whether a container was left behind by a killed process.
+
+    The next sweep clears it, and its name is free.
+    """
     if known.kept:
         return known.removing and not is_held(directory)
     return known.removing or not is_held(directory)  # removing: a sweep is at it, and has it
 
 
 def find(text: str, containers: Path) -> Record:
-    """The container of that name, or whose id begins so; what a crash left of one gives way to one that is there.
+    """Return the container of that name, or whose id begins with the text.
 
-    Raises ContainerNotFound; Damaged, NotSupported where that one cannot be read.
+    A container left by a crash yields to one that exists. Raises ContainerNotFound;
+    Damaged, NotSupported if its record cannot be read.
     """
     records = list_readable(containers)
     named = _without_leftovers([found for found in records if text in (found.name, found.id)], containers)
@@ -194,21 +224,24 @@ def find(text: str, containers: Path) -> Record:
     if len(named or begun) == 1 and (named or not broken):
         return (named or begun)[0]
     count = len(named or [*begun, *broken])
-    reason = f"{count} containers have ids that begin so" if count else "there is no such container"
+    reason = f"{count} container ids begin with it" if count else "there is no such container"
     raise ContainerNotFound(
-        f"cannot find container {text[:_SHOWN]!r}: {reason}", hint="cellhold ps -a lists them; in a notebook %container tells the id"
+        f"cannot find container {text[:_SHOWN]!r}: {reason}", hint="cellhold ps -a lists them; in a notebook %container shows the id"
     )
 
 
 def _without_leftovers(matches: list[Record], containers: Path) -> list[Record]:
-    """Without leftovers, if there is more than one."""
+    """Drop leftovers if there is more than one match."""
     if len(matches) < 2:  # noqa: PLR2004  # one of two
         return matches
     return [one for one in matches if not is_leftover(one, containers / one.id)] or matches[:1]
 
 
 def birth(pid: int) -> int | None:
-    """When a process began, in ticks since boot (proc_pid_stat(5), field starttime); None if there is none of that number."""
+    """Return when a process began, in ticks since boot, or None if there is none.
+
+    proc_pid_stat(5), field starttime.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return int(file.read().rpartition(b") ")[2].split()[19])
@@ -218,10 +251,11 @@ def birth(pid: int) -> int | None:
 
 @contextmanager
 def changing(directory: Path, *, anyway: bool = False) -> Iterator[Record]:
-    """Change the record of a container that is kept, while no other process does: it is read, and written when the block is through.
+    """Yield the record of a kept container to change; write it at the end.
 
-    anyway: a disk that is full or read-only is no error.
-    Raises ContainerNotFound where it is gone by now, and what read() and Record.write() do.
+    No other process changes it meanwhile. anyway: a disk that is full or read-only is
+    not an error. Raises ContainerNotFound if it is gone by now, and what read() and
+    Record.write() raise.
     """
     path = directory / _LOCK
     with locks.held(path, lambda: _opened(path)):
@@ -244,7 +278,10 @@ def _opened(path: Path) -> int:
 
 
 def _has_files(directory: Path, depth: int = 1) -> bool:
-    """Whether anything but our own empty directories is in it, and locks and drafts; what cannot be looked at may be anything."""
+    """Return whether anything but our empty directories, locks and drafts is in it.
+
+    What cannot be read may be anything.
+    """
     try:
         with os.scandir(directory) as found:
             for entry in found:
@@ -263,7 +300,10 @@ def _remedy(directory: Path) -> str:
 
 
 def _check(known: Record) -> None:
-    """Raise ValueError for values that would mislead whoever believes them: times that are none, a state, a spec of other types."""
+    """Raise ValueError for misleading values.
+
+    Those are impossible times, an unknown state, a spec of other types.
+    """
     for name in ("created", "started", "finished"):
         table.check_moment(getattr(known, name), name)
     if known.state not in tuple(State):

@@ -1,7 +1,10 @@
-"""What is in an unpacked layer: every name, without looking into a file. The trees are hostile: nothing is followed, all is bounded.
+"""The names in an unpacked layer, without reading any file.
 
-Without root some directories belong to subordinate ids of the user and may be looked into by their owner only; then a small program
-becomes root of a user namespace with the same ids and looks (as delete.py does).
+The trees are hostile: no link is followed, everything is bounded.
+
+Without root some directories belong to subordinate ids of the user and may be read by
+their owner only; then a small program becomes root of a user namespace with the same
+ids and reads them (as delete.py does).
 """
 
 from __future__ import annotations
@@ -25,9 +28,11 @@ _PROGRAM = "import marshal; from cellhold.store.scan import read_entries; marsha
 
 
 class LayerEntry(NamedTuple):
-    """One name of a layer. path: below the layer's root, "" is the root itself; mode: st_mode; link: where a symbolic link points.
+    """One name of a layer.
 
-    size_bytes: 0 for all but regular files, and for the second and later names of one file.
+    path: below the layer's root, "" is the root itself; mode: st_mode; link: the target
+    of a symbolic link. size_bytes: 0 for all but regular files, and for the second and
+    later names of one file.
     """
 
     path: str
@@ -40,12 +45,15 @@ class LayerEntry(NamedTuple):
 
     @property
     def is_directory(self) -> bool:
-        """Whether it is one."""
+        """Return whether the entry is a directory."""
         return stat.S_ISDIR(self.mode)
 
 
 def list_entries(tree: Path) -> list[LayerEntry]:
-    """Everything in the layer, parents before what lies in them, by name. Raises SetupFailed for more than three million entries."""
+    """List everything in the layer, parents before their content, by name.
+
+    Raises SetupFailed for more than three million entries.
+    """
     try:
         return [LayerEntry._make(entry) for entry in read_entries(str(tree))]
     except PermissionError:
@@ -56,7 +64,10 @@ def list_entries(tree: Path) -> list[LayerEntry]:
 
 
 def read_entries(tree: str) -> list[tuple[object, ...]]:
-    """list_entries(), as plain tuples. No path is longer than the kernel takes: unpacking saw to that."""
+    """Return list_entries() as tuples of plain values.
+
+    No path is longer than the kernel permits: unpacking made sure of that.
+    """
     found: list[tuple[object, ...]] = []
     seen: set[int] = set()
     top = os.open(tree, _DIRECTORY)
@@ -80,7 +91,7 @@ def _join(path: str, name: str) -> str:
 
 
 def _entries(path: str, directory: int, seen: set[int], found: list[tuple[object, ...]]) -> list[str]:
-    """Add what is in one directory; the names of the directories in it."""
+    """Add the entries of one directory; return the names of its subdirectories."""
     below = []
     opaque = _is_opaque(directory)
     facts = os.fstat(directory)

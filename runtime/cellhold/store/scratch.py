@@ -1,6 +1,7 @@
-"""A place for things under way: an archive that is being loaded, a layer whose name is not known yet.
+"""A place for work in progress: an archive being loaded, a layer not yet named.
 
-HOME/scratch/XXXXXXXXXXXX/      0700, locked by whoever made it; without a lock it is a dead one's, and cleared by the next
+HOME/scratch/XXXXXXXXXXXX/      0700, locked by its maker; an unlocked one is abandoned,
+                                and cleared by the next process
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ NAME = "scratch"
 
 @contextmanager
 def scratch(root: Path) -> Iterator[Path]:
-    """An empty directory of the store at `root`, removed in the end with all that is in it."""
+    """Yield an empty directory of the store at `root`; remove it in the end."""
     above = root / NAME
     above.mkdir(mode=0o700, exist_ok=True)
     locks.clear_abandoned(above)

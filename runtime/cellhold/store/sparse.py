@@ -1,4 +1,4 @@
-"""Copies of files with holes: the holes stay holes, and the blocks are shared where the file system can."""
+"""Copies of sparse files: holes stay holes, blocks are shared where possible."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _FICLONE = 0x40049409  # ioctl_ficlone(2): btrfs, XFS
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy `source` to the new file `target` (0600), which appears whole or not at all. Raises OSError."""
+    """Copy `source` to the new file `target` (0600), which appears whole.
+
+    On failure it does not appear. Raises OSError.
+    """
     draft = target.with_name(f"{target.name}.{os.getpid()}.new")
     draft.unlink(missing_ok=True)
     try:

@@ -1,4 +1,4 @@
-"""A Spec as JSON has it, in the record of a container that is kept, and back."""
+"""Encode a Spec as JSON for the record of a kept container, and decode it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def to_json(spec: Spec) -> dict[str, Any]:
-    """For JSON: dictionaries, lists, texts and numbers."""
+    """Return a spec as a JSON object: dictionaries, lists, texts and numbers."""
     mappings = {"env": dict(spec.env), "labels": dict(spec.labels)}
     return {
         **{
@@ -33,7 +33,10 @@ def to_json(spec: Spec) -> dict[str, Any]:
 
 
 def _without_descriptors(entry: Mount | Device) -> dict[str, Any]:
-    """Its fields without descriptors: another process opens them anew, and compares what has an identity."""
+    """Return the fields of an entry without descriptors.
+
+    Another process opens them anew, and compares what has an identity.
+    """
     found = {name: value for name, value in vars(entry).items() if name != "opened"}
     if isinstance(entry, Mount):
         found["fixed"] = [{name: value for name, value in vars(one).items() if name != "opened"} for one in entry.fixed]
@@ -41,7 +44,7 @@ def _without_descriptors(entry: Mount | Device) -> dict[str, Any]:
 
 
 def limits_to_json(limits: Limits) -> dict[str, Any]:
-    """The same of the limits alone."""
+    """Return limits as a JSON object."""
     return {
         **vars(limits),
         "io": [asdict(entry) for entry in limits.io],
@@ -50,10 +53,13 @@ def limits_to_json(limits: Limits) -> dict[str, Any]:
 
 
 def from_json(text: dict[str, Any]) -> Spec:
-    """What to_json() was given; what it does not say has a Spec's own defaults. Raises ValueError, also as InvalidSpec."""
+    """Return the spec that to_json() encoded.
+
+    Missing members have a Spec's defaults. Raises ValueError, also as InvalidSpec.
+    """
     return table.build(Spec, text)
 
 
 def limits_from_json(text: dict[str, Any]) -> Limits:
-    """What limits_to_json() was given."""
+    """Return the limits that limits_to_json() encoded."""
     return table.build(Limits, text)

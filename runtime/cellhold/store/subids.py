@@ -1,8 +1,9 @@
-"""The ids of a container: of whom they are on the host, with and without root.
+"""The ids of a container: whose they are on the host, with and without root.
 
-As root each container has a range of its own (ids.py). Without root all containers of a user have the same ids: 0 is the user, and
-1 to 65535 are what subuid(5) and subgid(5) give to the user, written into the maps by newuidmap(1) and newgidmap(1), the programs
-that may. Where there is no such range, or no such programs, 0 is the only id.
+As root each container has a range of its own (ids.py). Without root all containers of a
+user have the same ids: 0 is the user, and 1 to 65535 are those that subuid(5) and
+subgid(5) assign to the user, written into the maps by newuidmap(1) and newgidmap(1),
+the programs that may. Without such a range or such programs, 0 is the only id.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ REMEDY = (
 
 @dataclass(frozen=True, kw_only=True)
 class Ids:
-    """base: the first as the launcher sees it; owner: who the container's root is for the caller; count: how many from 0 on."""
+    """The ids of one container.
+
+    base: the first as the launcher sees it; owner: who the container's root is for the
+    caller; count: how many from 0 on.
+    """
 
     base: int
     owner: int
@@ -44,13 +49,17 @@ class Ids:
     rows: Rows
 
     def describe(self) -> str:
-        """In words: "0-65535 are 1073741824-1073807359 on the host"."""
+        """Format the ids: "0-65535 are 1073741824-1073807359 on the host"."""
         return format_rows(self.rows)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delegation:
-    """What the user may map: rows for uids and gids, and the absolute paths of the programs that write them (None: one id)."""
+    """What the user may map.
+
+    rows for uids and gids, and the absolute paths of the programs that write them
+    (None: one id).
+    """
 
     uids: Rows
     gids: Rows
@@ -58,30 +67,37 @@ class Delegation:
 
     @property
     def ids(self) -> Ids:
-        """The ids of each container."""
+        """Return the ids of each container."""
         return Ids(base=0, owner=os.geteuid(), count=min(_total(self.uids), _total(self.gids)), rows=self.uids)
 
 
 def is_rootless() -> bool:
-    """Whether containers are made without root: by an ordinary user, or by a root who is confined, as inside most containers."""
+    """Return whether containers are made without root.
+
+    True for an ordinary user, and for a root user who is confined, as inside most
+    containers.
+    """
     return os.geteuid() != 0 or is_confined()
 
 
 @cache
 def is_confined() -> bool:
-    """Whether this process lacks CAP_SYS_ADMIN, without which root may make no namespace but a user namespace (capabilities(7))."""
+    """Return whether this process lacks CAP_SYS_ADMIN.
+
+    Without it root may make no namespace but a user namespace (capabilities(7)).
+    """
     status = Path("/proc/self/status").read_bytes()
     effective = next(line.split()[1] for line in status.splitlines() if line.startswith(b"CapEff:"))
     return not int(effective, 16) >> _CAP_SYS_ADMIN & 1
 
 
 def own(base: int) -> Ids:
-    """The range that root has claimed for one container."""
+    """Return the range that root has claimed for one container."""
     return Ids(base=base, owner=base, count=ids.COUNT, rows=((0, base, ids.COUNT),))
 
 
 def delegation() -> Delegation:
-    """What this host gives to this user now."""
+    """Return what this host assigns to this user now."""
     uid, gid = os.geteuid(), os.getegid()
     found = helpers()
     uids, gids = rows(uid, granted(SUBUID, uid)), rows(gid, granted(SUBGID, uid))
@@ -91,13 +107,13 @@ def delegation() -> Delegation:
 
 
 def helpers() -> tuple[str, str] | None:
-    """The absolute paths of newuidmap and newgidmap; None unless both are there."""
+    """Return the absolute paths of newuidmap and newgidmap, or None unless both exist."""
     uid_helper, gid_helper = (shutil.which(name, path=_FIXED_PATH) for name in HELPERS)
     return (uid_helper, gid_helper) if uid_helper and gid_helper else None
 
 
 def user_name(uid: int) -> str:
-    """The name of a user, or the number where passwd(5) has none."""
+    """Return the name of a user, or the number if passwd(5) has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -105,13 +121,16 @@ def user_name(uid: int) -> str:
 
 
 def granted(path: Path, uid: int) -> list[tuple[int, int]]:
-    """The ranges (first, count) of a user in /etc/subuid or /etc/subgid, by name or by number."""
+    """Return the ranges (first, count) of a user in /etc/subuid or /etc/subgid.
+
+    A row names the user by name or by number.
+    """
     names = {user_name(uid), str(uid)}
     return [(first, count) for name, first, count in ids.table(path) if name in names]
 
 
 def rows(own_id: int, ranges: Iterable[tuple[int, int]]) -> Rows:
-    """The map: 0 is `own_id`, the others follow, up to 65536 in all."""
+    """Return the map: 0 is `own_id`, the others follow, up to 65536 in all."""
     made = [(0, own_id, 1)]
     inside = 1
     for first, count in ranges:

@@ -1,8 +1,9 @@
-"""Files of the store that have a layout with a version: one Form is one kind of file, as the values that it holds.
+"""Files of the store with a versioned layout: one Form per kind of file.
 
-A file of an older version is read, by a step for each version in between; one of a newer version is refused. Members that are not
-known are ignored, those that are missing have the defaults of their dataclass. What cannot be read is Damaged: neither absent nor
-litter, so that nobody removes what it stands for but by name and by force.
+A file of an older version is read, with one step per version in between; one of a newer
+version is refused. Unknown members are ignored, missing ones have the defaults of their
+dataclass. What cannot be read is Damaged: neither absent nor litter, so that what it
+stands for is removed only by name and by force.
 """
 
 from __future__ import annotations
@@ -39,10 +40,11 @@ _WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a
 
 @dataclass(frozen=True, kw_only=True)
 class Form(Generic[T]):
-    """One kind of file. kind: the dataclass of its members. version: of the layout that is written.
+    """One kind of file.
 
-    steps: what makes the members of each older version those of the next; a file without a version is of version 0.
-    check: raises ValueError for values that mean nothing.
+    kind: the dataclass of its members. version: of the layout that is written. steps:
+    convert the members of each older version to those of the next; a file without a
+    version is version 0. check: raises ValueError for meaningless values.
     """
 
     kind: type[T]
@@ -51,9 +53,11 @@ class Form(Generic[T]):
     check: Callable[[T], None]
 
     def read(self, path: Path, subject: str, *, hint: str) -> T:
-        """The values in the file. subject: what it stands for, as in "volume data"; hint: what to do where it cannot be read.
+        """Return the values in a file.
 
-        Raises FileNotFoundError where there is none, Damaged, and NotSupported for one that a later version has made.
+        subject: what it stands for, as in "volume data"; hint: what to do if it cannot
+        be read. Raises FileNotFoundError if there is none, Damaged, and NotSupported
+        for a file that a later version has written.
         """
         try:
             found = build(self.kind, self._present(loads(content(path)), subject))
@@ -63,17 +67,20 @@ class Form(Generic[T]):
         return found
 
     def dumps(self, members: Mapping[str, Any]) -> bytes:
-        """The text of a file with these members. Texts that are no Unicode (os.fsdecode) come back as they were."""
+        """Return the text of a file with these members.
+
+        Texts that are not valid Unicode (os.fsdecode) are read back unchanged.
+        """
         return json.dumps({VERSION: self.version, **members}).encode()
 
     def _present(self, members: dict[str, Any], subject: str) -> dict[str, Any]:
-        """The members as the present version has them. Raises ValueError, NotSupported."""
+        """Convert members to the current version. Raises ValueError, NotSupported."""
         found = members.get(VERSION, 0)
         if not isinstance(found, int) or isinstance(found, bool) or found < 0:
-            raise ValueError("its version is no number")
+            raise ValueError("its version is not a number")
         if found > self.version:
             raise NotSupported(
-                f"cannot read {subject}: a later version of Cellhold has made it (layout {found}, this one knows {self.version})",
+                f"cannot read {subject}: a later version of Cellhold has made it (layout {found}; this version reads up to {self.version})",
                 hint="use that version; this one leaves it as it is",
             )
         for number in range(found, self.version):
@@ -83,7 +90,10 @@ class Form(Generic[T]):
 
 @dataclass(frozen=True, kw_only=True)
 class Unreadable:
-    """What stands in a list for a thing whose file cannot be read. name: of its directory; error: Damaged or NotSupported."""
+    """The entry in a list for something whose file cannot be read.
+
+    name: of its directory; error: Damaged or NotSupported.
+    """
 
     name: str
     place: Path
@@ -91,12 +101,16 @@ class Unreadable:
 
     @property
     def is_damaged(self) -> bool:
-        """Whether force removes it; what a later version has made it does not."""
+        """Whether --force removes it; it does not remove what a later version wrote."""
         return isinstance(self.error, Damaged)
 
 
 def content(path: Path) -> bytes:
-    """All of a file of the store. Raises FileNotFoundError, and ValueError for what is no file, too large, or cannot be read."""
+    """Return the content of a file of the store.
+
+    Raises FileNotFoundError, and ValueError if it is not a file, too large, or cannot
+    be read.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -105,7 +119,7 @@ def content(path: Path) -> bytes:
         raise ValueError(error.strerror) from error
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise ValueError("it is no regular file")
+            raise ValueError("it is not a regular file")
         with os.fdopen(fd, "rb", closefd=False) as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:  # a disk that is breaking
@@ -118,7 +132,7 @@ def content(path: Path) -> bytes:
 
 
 def loads(data: bytes) -> dict[str, Any]:
-    """The JSON object in `data`. Raises ValueError, with the reason in words."""
+    """Parse a JSON object. Raises ValueError, with the reason in words."""
     if not data.strip(b"\0 \n"):
         raise ValueError("it is empty")
     try:
@@ -132,9 +146,10 @@ def loads(data: bytes) -> dict[str, Any]:
 
 
 def build(kind: type[T], members: object) -> T:
-    """A dataclass from its members as JSON has them. Raises ValueError for a member of another type, or one that is missing.
+    """Make a dataclass from its members as JSON encodes them.
 
-    Members that are not known go into its field `more`, if it has one, to be written again.
+    Raises ValueError for a member of another type, or a missing one. Unknown members go
+    into its field `more`, if it has one, to be written again.
     """
     given = _typed(kind, members, make=True)
     if isinstance(members, dict) and MORE in _hints(kind):  # type: ignore[arg-type]  # a class can be hashed
@@ -143,7 +158,10 @@ def build(kind: type[T], members: object) -> T:
 
 
 def check(kind: type, members: object) -> None:
-    """Raise ValueError where build() would for the members' types; what the dataclass itself refuses is not asked."""
+    """Raise ValueError if build() would because of the members' types.
+
+    Checks of the dataclass itself are not made.
+    """
     _typed(kind, members, make=False)
 
 
@@ -159,7 +177,10 @@ def _typed(kind: type, members: Any, *, make: bool) -> dict[str, Any]:
 
 
 def _convert(value: Any, hint: Any, name: str, *, make: bool) -> Any:
-    """A value of JSON as its annotation has it: lists become tuples, objects dataclasses. Raises ValueError."""
+    """Convert a JSON value to its annotated type. Raises ValueError.
+
+    Lists become tuples, objects dataclasses.
+    """
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
@@ -189,20 +210,27 @@ def _scalar(value: object, kind: type, name: str) -> object:
 
 
 def _need(true: bool, reason: str) -> None:  # noqa: FBT001  # what is needed
-    """Raise ValueError, with the reason, unless it is so."""
+    """Raise ValueError with the reason unless the condition holds."""
     if not true:
         raise ValueError(reason)
 
 
 def check_moment(seconds: float | None, name: str) -> None:
-    """Raise ValueError for seconds since the epoch that no calendar has (they were read from a file)."""
+    """Raise ValueError if a time read from a file is outside of the calendar.
+
+    seconds: since the epoch.
+    """
     if seconds is not None and not 0 <= seconds < _YEAR_10000:
         raise ValueError(f"{name} is not a time")
 
 
 @cache
 def _hints(kind: type) -> dict[str, Any]:
-    """The annotations of a dataclass's fields; not of those whose types are imported for type checkers alone: no file has these."""
+    """Return the annotations of a dataclass's fields.
+
+    Fields whose types are imported for type checkers alone are left out: no file has
+    these.
+    """
     names = {**vars(sys.modules[kind.__module__]), "Mapping": Mapping, "Identity": Identity}
     found = {}
     for field in fields(kind):

@@ -1,7 +1,11 @@
-"""Directory trees that a hostile program made: remove them, count them. Never by a path, never by recursion, never through a link.
+"""Remove and measure directory trees that a hostile program made.
 
-A tree may be 3000 levels deep (deeper than Python's stack and longer than PATH_MAX), hold any name, and links to anywhere;
-overlayfs leaves directories of mode 000 in its work directory. Nothing may change the tree while it is removed; counting copes.
+Never by a path, never by recursion, never through a link.
+
+A tree may be 3000 levels deep (deeper than Python's stack and longer than PATH_MAX),
+hold any name, and links to anywhere; overlayfs leaves directories of mode 000 in its
+work directory. Nothing may change the tree while it is removed; measuring copes with
+changes.
 """
 
 from __future__ import annotations
@@ -21,7 +25,10 @@ _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own is
 
 
 def remove(path: Path) -> None:
-    """Remove `path` and all below it; nothing there is no error. Raises OSError (EBUSY: something is mounted inside)."""
+    """Remove `path` and all below it; a missing path is not an error.
+
+    Raises OSError (EBUSY: something is mounted inside).
+    """
     try:
         top = os.open(path, _DIRECTORY)
     except FileNotFoundError:
@@ -39,8 +46,9 @@ def remove(path: Path) -> None:
 def empty(top: int) -> None:
     """Remove all that is in the opened directory `top`. Raises OSError.
 
-    Directories are moved up into `top` before they are entered. So there are never more than two levels or descriptors, no ".." has to be
-    trusted, and a mount point, which the kernel refuses to rename, is never entered.
+    Directories are moved up into `top` before they are entered. So there are never more
+    than two levels or descriptors, no ".." has to be trusted, and a mount point, which
+    the kernel refuses to rename, is never entered.
     """
     prefix = f".removing-{os.urandom(8).hex()}-"
     names = (f"{prefix}{number}" for number in count())
@@ -62,7 +70,10 @@ def empty(top: int) -> None:
 
 
 def _clear(directory: int, take_up: Callable[[int, str], str], keep: str | None = None) -> list[str]:
-    """Unlink what is in `directory`, take its directories up; their new names. Reads again until there is nothing to do."""
+    """Unlink the files in `directory` and move its directories up.
+
+    Returns their new names. Reads again until there is nothing left to do.
+    """
     if os.fstat(directory).st_mode & _OWNERS_ALL != _OWNERS_ALL:
         os.fchmod(directory, _OWNERS_ALL)
     moved: list[str] = []
@@ -81,7 +92,10 @@ def _entries(directory: int, keep: str | None = None) -> list[tuple[str, bool]]:
 
 
 def _allowed(act: Callable[[], _Result], parent: int, name: str) -> _Result:
-    """act(); if the directory's own mode forbids it (no root here), once more with a mode that does not."""
+    """Call `act`; if the directory's mode forbids it, fix the mode and try once more.
+
+    Not needed as root.
+    """
     try:
         return act()
     except PermissionError:
@@ -94,7 +108,10 @@ def _allowed(act: Callable[[], _Result], parent: int, name: str) -> _Result:
 
 
 def used_bytes(path: Path) -> int:
-    """Bytes on disk of all below `path`, hard links once. What cannot be read is left out; a tree that changes gives an estimate."""
+    """Return the bytes on disk of all below `path`, hard links counted once.
+
+    What cannot be read is left out; for a tree that changes the result is an estimate.
+    """
     seen: set[tuple[int, int]] = set()
     total = 0
 
@@ -117,7 +134,10 @@ def used_bytes(path: Path) -> int:
 
 
 def _visit(directory: int, look: Callable[[int], list[str]]) -> None:
-    """Call `look` on `directory` and each one below; it gives the names to enter. Two descriptors at most; `directory` is closed."""
+    """Call `look` on `directory` and each one below; it returns the names to enter.
+
+    At most two descriptors are open; `directory` is closed.
+    """
     levels = [(_identity(directory), look(directory))]
     try:
         while levels:

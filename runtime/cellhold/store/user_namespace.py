@@ -1,4 +1,7 @@
-"""A small program of ours as root of a user namespace with all ids of the user: what only the owners of files may do, without root."""
+"""Run a small program as root of a user namespace with all ids of the user.
+
+For what only the owners of files may do, without root.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ _LONGEST_REASON = 300
 
 
 def run(code: str) -> bytes:
-    """Run Python `code`, which finds this package and nothing else; what it writes to standard output. Raises PermissionError."""
+    """Run Python `code`, which finds only this package; return its standard output.
+
+    Raises PermissionError.
+    """
     given = subids.delegation()
     if given.helpers is None:
         raise PermissionError(1, "there are no subordinate ids")
