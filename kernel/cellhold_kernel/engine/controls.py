@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cellhold.spec.outcome import Outcome
-    from cellhold_kernel.engine.session import Session
+    from cellhold_kernel.engine.holder import Holder
     from cellhold_kernel.gate.granted import GrantedAction
     from cellhold_kernel.jobs.commit import Commit
     from cellhold_kernel.protocol.messages import Message
@@ -56,7 +56,7 @@ class Order:
     until: float
 
 
-def state_of(session: Session) -> State:
+def state_of(session: Holder) -> State:
     """What the notebook's container is now; created: it comes up."""
     if session.current is not None:
         return session.current.box.state
@@ -74,7 +74,7 @@ def reason(action: str, state: State) -> str | None:
 class Controls:
     """The actions on a session's container that are done at once, and those that end it."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Holder) -> None:
         """Nothing is ordered."""
         self._session = session
         self._order: Order | None = None

@@ -18,9 +18,9 @@ from cellhold_kernel.widgets.inspection_job import Look
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cellhold_kernel.engine.local.cell_kernel import CellKernel
+    from cellhold_kernel.engine.holder import Held
     from cellhold_kernel.jobs.job import Job
-    from cellhold_kernel.transport.loop import Loop
+    from cellhold_kernel.widgets.host import Watcher
 
 _JOBS_MOST = 4
 COMPARE = "compare"
@@ -30,11 +30,11 @@ ASKED = {"which": ("path",), "browse": ("layer", "path"), COMPARE: ("other",)}  
 class Looks:
     """Those of one panel, and what they have found of the present container."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Watcher) -> None:
         """Nothing is known."""
         self._loop = loop
         self._jobs: list[Job] = []
-        self._kernel: CellKernel | None = None
+        self._kernel: Held | None = None
         self._stack: list[layer_stack.Layer] = []
         self._looked: dict[str, Any] = {}
         self.written: dict[str, Any] = {}  # looking.written()
@@ -62,7 +62,7 @@ class Looks:
         self._jobs.remove(job)
         then(failure)
 
-    def ask(self, kernel: CellKernel | None, what: str, words: list[str], tell: Callable[[dict[str, Any]], None]) -> None:
+    def ask(self, kernel: Held | None, what: str, words: list[str], tell: Callable[[dict[str, Any]], None]) -> None:
         """Find out what a view asks for (ASKED); `tell` gets what was found, or its text why nothing was."""
         try:
             if kernel is None or not image.is_oci(kernel.box.spec.image):
@@ -74,7 +74,7 @@ class Looks:
             return
         self.wait(look, lambda error: tell({"text": str(error or ""), **look.found}))
 
-    def follow(self, kernel: CellKernel | None, tell: Callable[[], None]) -> None:
+    def follow(self, kernel: Held | None, tell: Callable[[], None]) -> None:
         """The container is this one from now on: find out what the layers of its image change; `tell` is called when that is known."""
         if kernel is self._kernel:
             return
@@ -83,11 +83,11 @@ class Looks:
         if kernel is not None and image.is_oci(kernel.box.spec.image):
             self._look(kernel, "layers", kernel.box.spec.image, self._take_layers, tell)
 
-    def look_at_written(self, kernel: CellKernel, tell: Callable[[], None]) -> None:
+    def look_at_written(self, kernel: Held, tell: Callable[[], None]) -> None:
         """Find out what the container has written; `tell` is called when that is known."""
         self._look(kernel, "written", kernel.box.id, self._take_written, tell)
 
-    def _look(self, kernel: CellKernel, what: str, word: str, take: Callable[[dict[str, Any]], None], tell: Callable[[], None]) -> None:
+    def _look(self, kernel: Held, what: str, word: str, take: Callable[[dict[str, Any]], None], tell: Callable[[], None]) -> None:
         if len(self._jobs) >= _JOBS_MOST:
             return
         look = Look(what, word)

@@ -12,7 +12,7 @@ from cellhold_kernel.protocol.text import escape
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cellhold_kernel.engine.local.cell_kernel import CellKernel
+    from cellhold_kernel.engine.holder import Held
 
 _LONGEST = 200
 
@@ -26,7 +26,7 @@ class Layer(NamedTuple):
     shared: str
 
 
-def layers(kernel: CellKernel) -> list[Layer]:
+def layers(kernel: Held) -> list[Layer]:
     """The read-only ones, the topmost first."""
     name = kernel.box.spec.image
     if not image.is_oci(name):
@@ -37,7 +37,7 @@ def layers(kernel: CellKernel) -> list[Layer]:
         return []
 
 
-def _describe_lowest(kernel: CellKernel) -> str:
+def _describe_lowest(kernel: Held) -> str:
     if kernel.box.spec.image != "host":
         return escape(kernel.box.spec.image, most=_LONGEST)
     return "this machine's own programs and libraries"
@@ -59,7 +59,7 @@ def _of_image(name: str) -> Iterator[Layer]:
         )
 
 
-def text(kernel: CellKernel) -> str:
+def text(kernel: Held) -> str:
     """The stack in lines, the writable layer first."""
     limit = kernel.spec.limits.disk_bytes
     try:

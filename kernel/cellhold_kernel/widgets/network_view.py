@@ -15,7 +15,7 @@ from cellhold_kernel.settings.visiting import proxied, straight
 if TYPE_CHECKING:
     from cellhold.network import Connection
     from cellhold.network.egress import Refused
-    from cellhold_kernel.engine.local.cell_kernel import CellKernel
+    from cellhold_kernel.engine.holder import Held
 
 _SECONDS, _ROOTLESS_SECONDS = 2.0, 10.0  # between two looks at what was refused, which without root take a process of their own
 _SHOWN = 8  # places
@@ -26,11 +26,11 @@ class Wiring:
 
     def __init__(self) -> None:
         """Nothing was asked yet."""
-        self._kernel: CellKernel | None = None
+        self._kernel: Held | None = None
         self._due = 0.0
         self._known: list[dict[str, Any]] = []
 
-    def describe(self, kernel: CellKernel | None) -> list[dict[str, Any]]:
+    def describe(self, kernel: Held | None) -> list[dict[str, Any]]:
         """Each of its networks, as JSON has it; none where it has none."""
         if kernel is None or kernel.spec.network == NONE:
             return []
@@ -45,7 +45,7 @@ class Wiring:
         return self._known
 
 
-def refused_by(kernel: CellKernel) -> list[Refused]:
+def refused_by(kernel: Held) -> list[Refused]:
     """What was refused, as far as it can be told."""
     with suppress(CellholdError):  # it is on no network, or just going away
         return kernel.box.refused()

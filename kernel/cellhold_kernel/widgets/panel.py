@@ -30,11 +30,8 @@ if TYPE_CHECKING:
     from cellhold.spec.limits import Limits
     from cellhold.spec.outcome import Outcome
     from cellhold_kernel.engine.controls import Controls
-    from cellhold_kernel.engine.local.cell_kernel import CellKernel
-    from cellhold_kernel.engine.session import Session
-    from cellhold_kernel.transport.frontend import Frontend
-    from cellhold_kernel.transport.loop import Loop
-    from cellhold_kernel.widgets.comms import Comms
+    from cellhold_kernel.engine.holder import Held, Holder
+    from cellhold_kernel.widgets.host import Publisher, ViewSender, Watcher
     from cellhold_kernel.widgets.sampler import CellUse
 
 SEEN_SECONDS, UNSEEN_SECONDS = 0.25, 1.0  # between two samples
@@ -50,7 +47,7 @@ class Panel:
 
     picture = "cellhold-panel-picture"
 
-    def __init__(self, comms: Comms, frontend: Frontend, session: Session, controls: Controls, loop: Loop) -> None:
+    def __init__(self, comms: ViewSender, frontend: Publisher, session: Holder, controls: Controls, loop: Watcher) -> None:
         """Begin to sample; whoever wants to see it says hello."""
         self.sampler = Sampler()
         self.widgets = {name: PanelView(name, self) for name in KINDS}
@@ -176,7 +173,7 @@ class Panel:
         return controls.reason(action, state)
 
     @property
-    def _kernel(self) -> CellKernel | None:
+    def _kernel(self) -> Held | None:
         return self._session.current or self._session.stopped
 
     def _below(self) -> dict[str, Any]:
@@ -284,7 +281,7 @@ class Panel:
         self._looks.close()
 
 
-def _about(kernel: CellKernel | None) -> str:
+def _about(kernel: Held | None) -> str:
     if kernel is None:
         return "none runs"
     limits = kernel.spec.limits

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cellhold.spec.outcome import Outcome
-    from cellhold_kernel.engine.local.cell_kernel import CellKernel
+    from cellhold_kernel.engine.holder import Held
 
 Number = TypeVar("Number", int, float)
 
@@ -96,13 +96,13 @@ class Sampler:
         self.marks: deque[Mark] = deque(maxlen=_MARKS)
         self.cells: deque[CellUse] = deque(maxlen=_CELLS)
         self._count = 0
-        self._kernel: CellKernel | None = None
+        self._kernel: Held | None = None
         self._last = _NOTHING
         self._files = Kept()
         self._oom_kills = self._refused = 0
         self._written: int | None = None  # bytes of the writable layer, by the last look at all of it
 
-    def take(self, kernel: CellKernel | None) -> Sample:
+    def take(self, kernel: Held | None) -> Sample:
         """Take a sample now. kernel: the present container's, None where there is none."""
         now = time.time()
         if kernel is not self._kernel:
@@ -134,7 +134,7 @@ class Sampler:
         self._keep(sample)
         return sample
 
-    def _follow(self, kernel: CellKernel | None, now: float) -> None:
+    def _follow(self, kernel: Held | None, now: float) -> None:
         self._kernel, self._last, self._written = kernel, _NOTHING, None
         self._files.close()
         usage = self._usage()
@@ -231,7 +231,7 @@ class Sampler:
         self.cell_ended("✖ OOM kill" if outcome.why is Why.MEMORY else f"✖ {outcome.sentence()}")
 
 
-def _traffic(kernel: CellKernel | None) -> tuple[int | None, int | None]:
+def _traffic(kernel: Held | None) -> tuple[int | None, int | None]:
     """Bytes received and sent over all its networks; known where it has one."""
     if kernel is not None and kernel.spec.network != NONE:
         with suppress(CellholdError, OSError):
@@ -240,7 +240,7 @@ def _traffic(kernel: CellKernel | None) -> tuple[int | None, int | None]:
     return None, None
 
 
-def _disk(kernel: CellKernel | None) -> int | None:
+def _disk(kernel: Held | None) -> int | None:
     """What the writable layer takes; known where it has a file system of its own."""
     if kernel is not None and kernel.spec.limits.disk_bytes:
         with suppress(CellholdError, OSError):

@@ -35,10 +35,10 @@ from cellhold_kernel.widgets.views import KINDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from cellhold.container.container import Container
-    from cellhold.container.detached import Detached
+    from cellhold.container.handle import Handle
     from cellhold.errors import CellholdError
     from cellhold.spec.spec import Spec
+    from cellhold_kernel.widgets.comms import Widget
 
 _GRACE_SECONDS = 2.0  # of a restart: the event loop stands still meanwhile
 
@@ -53,13 +53,11 @@ class ContainerPanel(anywidget.AnyWidget):
     _css = bundle.style()
     parts = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
-    def __init__(self, container: Container | Detached, kind: str = "panel") -> None:
+    def __init__(self, container: Handle, kind: str = "panel") -> None:
         """Begin to sample."""
-        self._held = _Held(container)  # as much of a Session as panel and controls ask for
-        held: Any = self._held
-        self._controls = Controls(held)
-        mine: Any = self, _Front(), held, self._controls, _Loop()
-        self._panel = Panel(*mine)
+        self._held = _Held(container)  # what panel and controls ask of
+        self._controls = Controls(self._held)
+        self._panel = Panel(_Views(self), _Front(), self._held, self._controls, _Loop())
         self._panel.picture += f"-{uuid.uuid4()}"  # of several panels each has its own
         self._kind, self._widget = kind, self._panel.widgets[kind]
         super().__init__(parts=list(KINDS[kind].parts))
@@ -67,11 +65,6 @@ class ContainerPanel(anywidget.AnyWidget):
         self._next: asyncio.TimerHandle | None = None
         self._was_alive = self._is_shown = False
         self._tick()
-
-    def send(self, *said: Any) -> None:
-        """To the views: as Comms.send, for the panel, and as ipywidgets has it."""
-        *_widget, content = said
-        super().send(content)
 
     def _tick(self) -> None:
         if self._was_alive and (ended := self._held.container.poll()):
@@ -84,8 +77,7 @@ class ContainerPanel(anywidget.AnyWidget):
 
     def records(self) -> list[dict[str, Any]]:
         """What was measured, the oldest first: dictionaries of sampler.Sample's fields; None is "not measured"."""
-        current: Any = self._held.current
-        self._panel.sampler.take(current)
+        self._panel.sampler.take(self._held.current)
         return [sample._asdict() for sample in self._panel.sampler.samples()]
 
     def df(self) -> Any:
@@ -133,17 +125,17 @@ def _shell() -> Any:
 
 
 class _Held:
-    """A container in the place of a notebook's session."""
+    """A container in the place of a notebook's session: engine.holder.Holder, and Held."""
 
     is_coming = False
     owner = ""
     failure: CellholdError | None = None
 
-    def __init__(self, container: Container | Detached) -> None:
+    def __init__(self, container: Handle) -> None:
         self.container = container
 
     @property
-    def box(self) -> Container | Detached:
+    def box(self) -> Handle:
         return self.container
 
     @property
@@ -174,6 +166,17 @@ class _Held:
 
     def remove_stopped(self) -> None:
         self.container.remove()
+
+
+class _Views:
+    """The views of the one widget that is shown here, whichever the panel means."""
+
+    def __init__(self, model: ContainerPanel) -> None:
+        self._model = model
+
+    def send(self, widget: Widget, content: Mapping[str, Any]) -> None:
+        del widget
+        self._model.send(content)
 
 
 class _Front:
