@@ -34,7 +34,10 @@ _LONG_PATIENCE_SECONDS = 60.0  # longer than any start takes, so that removing b
 
 
 class DetachedView:
-    """A container by its id. Every call finds the truth on disk; nothing of it is kept here."""
+    """A container by its id.
+
+    Every call finds the truth on disk; nothing of it is kept here.
+    """
 
     def __init__(self, container_id: str, home: Home | None = None) -> None:
         """The one of that id; find() looks for names."""
@@ -76,7 +79,10 @@ class DetachedView:
         return self.outcome
 
     def usage(self, read: Read = files.read) -> Usage:
-        """Return what its group has used in this run. read: as of Container.usage(). Raises NotAllowed unless it runs."""
+        """Return what its group has used in this run.
+
+        read: as of Container.usage(). Raises NotAllowed unless it runs.
+        """
         return inventory.usage(self.record, read)
 
     def connections(self) -> list[Connection]:
@@ -119,7 +125,10 @@ class DetachedView:
         return f"<div>{title}</div>{display.lifecycle_html(self.state)}"
 
     def _acquire(self, verb: str, *, kill: bool = False) -> int:
-        """The lock on its directory, as lock.acquire(). kill: what runs meanwhile is killed, and longer than any start is waited."""
+        """The lock on its directory, as lock.acquire().
+
+        kill: what runs meanwhile is killed, and longer than any start is waited.
+        """
 
         def look() -> str:
             record = read(self._directory)

@@ -78,13 +78,19 @@ def outcome(  # noqa: PLR0913  # all that is known of an end
 
 
 def of_run(used: Usage, before: Usage) -> Usage:
-    """Return what one run has used. before: what earlier ones had, since the group goes on counting."""
+    """Return what one run has used.
+
+    before: what earlier ones had, since the group goes on counting.
+    """
     cpu_seconds = (used.cpu_seconds or 0.0) - (before.cpu_seconds or 0.0)
     return replace(used, oom_kills=used.oom_kills - before.oom_kills, cpu_seconds=cpu_seconds)
 
 
 def not_started(status: int, *, seconds: float) -> Outcome:
-    """Return the outcome of a start that failed. status: 125, or that of a command that cannot be run (126, 127)."""
+    """Return the outcome of a start that failed.
+
+    status: 125, or that of a command that cannot be run (126, 127).
+    """
     return Outcome(status=status, signal=None, why=Why.EXITED, seconds=seconds)
 
 
@@ -95,7 +101,10 @@ def write(record: Record, ended: Outcome) -> None:
 
 
 def read(record: Record) -> Outcome | None:
-    """Return how the last run ended, as its record has it; None before the first end. Victims' names are not recorded."""
+    """Return how the last run ended, as its record has it; None before the first end.
+
+    Victims' names are not recorded.
+    """
     if record.status is None or record.why is None:
         return None
     return Outcome(
@@ -117,7 +126,10 @@ def attributes(ended: Outcome) -> dict[str, object]:
 
 
 def parse_attributes(attributes: Mapping[str, str], limits: Mapping[str, float | None]) -> Outcome:
-    """Return the outcome that an event tells, where the record went with the container. Raises KeyError, ValueError."""
+    """Return the outcome that an event tells, where the record went with the container.
+
+    Raises KeyError, ValueError.
+    """
     number = attributes.get("signal")
     return Outcome(
         status=int(attributes["exitCode"]),

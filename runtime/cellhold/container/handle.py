@@ -45,7 +45,10 @@ class Handle(Protocol):
 
     @property
     def state(self) -> State:
-        """The present state. Of a Container: as of the last call of one of these methods; poll() brings it up to date."""
+        """The present state.
+
+        Of a Container: as of the last call of one of these methods; poll() brings it up to date.
+        """
 
     @property
     def spec(self) -> Spec:
@@ -57,7 +60,10 @@ class Handle(Protocol):
 
     @property
     def outcome(self) -> Outcome | None:
-        """How the last run ended; None while it runs and before the first. Of a Container: as of the last poll() or wait()."""
+        """How the last run ended; None while it runs and before the first.
+
+        Of a Container: as of the last poll() or wait().
+        """
 
     def start(self) -> object:
         """Run its program; return once that is exec'd.
@@ -79,13 +85,18 @@ class Handle(Protocol):
         """
 
     def stop(self, grace_seconds: float | None = None) -> Outcome:
-        """Send the stop signal, and SIGKILL after the grace period; return how it ended. One that has ended is left as it is.
+        """Send the stop signal, and SIGKILL after the grace period; return how it ended.
+
+        One that has ended is left as it is.
 
         grace_seconds: None = the spec's stop_seconds, else 10. Blocks so long at most, and for the end.
         """
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send its program a signal; SIGKILL ends every process of it. Does not wait for the end."""
+        """Send its program a signal; SIGKILL ends every process of it.
+
+        Does not wait for the end.
+        """
 
     def pause(self) -> None:
         """Freeze every process where it is."""
@@ -118,7 +129,9 @@ class Handle(Protocol):
         """
 
     def usage(self, read: Read = ...) -> Usage:
-        """Return what this run has used. read: cgroups.Kept().read for whoever asks over and over (the panel's sampler).
+        """Return what this run has used.
+
+        read: cgroups.Kept().read for whoever asks over and over (the panel's sampler).
 
         Of a Container after its end: what it had used then. Raises NotAllowed where its group is gone.
         """
@@ -127,19 +140,30 @@ class Handle(Protocol):
         """Return how it is connected while it runs, and what has gone over its networks; the first network's first."""
 
     def refused(self) -> list[Refused]:
-        """Return what its egress policy did not let through, the most frequent first. Raises NotAllowed on no network."""
+        """Return what its egress policy did not let through, the most frequent first.
+
+        Raises NotAllowed on no network.
+        """
 
     def restrict(self, policy: str) -> None:
-        """Set the egress policy of this run; connections that there are go on. Raises InvalidSpec, NotAllowed on no network."""
+        """Set the egress policy of this run; connections that there are go on.
+
+        Raises InvalidSpec, NotAllowed on no network.
+        """
 
     def writable_layer(self) -> tuple[int, int]:
-        """Return the bytes that are free in its writable layer, and in all. Raises NotAllowed unless it runs, and without root."""
+        """Return the bytes that are free in its writable layer, and in all.
+
+        Raises NotAllowed unless it runs, and without root.
+        """
 
     def calls(self) -> dict[str, tuple[str, ...]]:
         """Return the system calls of its last start, by step; none where another process started it."""
 
     def remove(self, *, force: bool = False) -> None:
-        """Remove it and all that it has. force: kill it first if it runs, and wait for its end.
+        """Remove it and all that it has.
+
+        force: kill it first if it runs, and wait for its end.
 
         Raises NotAllowed if it runs. Removing twice is not an error.
         """

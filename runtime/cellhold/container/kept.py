@@ -40,7 +40,9 @@ class KeptContainer(Container):
 
     @classmethod
     def reopen(cls, record: Record, lock: int, home: Home) -> Self:
-        """Take a container that is kept and does not run. lock: on its directory; this object's from now on.
+        """Take a container that is kept and does not run.
+
+        lock: on its directory; this object's from now on.
 
         Raises SetupFailed, NotSupported (a limit that this host cannot enforce any more).
         """

@@ -22,7 +22,9 @@ _SWEEP_SECONDS = 0.5  # between a sweep's taking a leftover and its saying so in
 
 @contextmanager
 def reserve(name: str | None, home: Home, *, owner: str = "") -> Iterator[None]:
-    """Keep others from taking the name meanwhile. owner: the id of the container that may have it.
+    """Keep others from taking the name meanwhile.
+
+    owner: the id of the container that may have it.
 
     Raises InvalidSpec where another one has it.
     """

@@ -22,22 +22,26 @@ _ORDERS = (signal.SIGKILL, signal.SIGTERM)  # that make it "killed by user"; an 
 
 
 class Run:
-    """What a container has while its program runs. Made by container.py when the program is exec'd; closed at its end.
+    """What a container has while its program runs.
 
-    channel: its life as messages. plan: what it was started by. began, executed: moments of CLOCK_MONOTONIC, of the order
+    Made by container.py when the program is exec'd; closed at its end.
+
+    channel: its life as messages. began, executed: moments of CLOCK_MONOTONIC, of the order
     and of the exec. before: what earlier runs in the same group had used. is_ordered: whether somebody ordered its end.
     """
 
     def __init__(self, started: Started, *, name: str, began: float, before: Usage) -> None:
         """name: the container's, for errors."""
-        self.channel, self.plan, self.before, self.began = started.channel, started.plan, before, began
+        self.channel, self.before, self.began = started.channel, before, began
         self.executed = time.monotonic()
         self.is_ordered = False
         self._is_late = False
         self._name = name
 
     def await_end(self, until: float | None, *, on_timeout: Callable[[], None]) -> End | None:
-        """Return how it ended; None where its launcher is gone. Called by one thread at a time.
+        """Return how it ended; None where its launcher is gone.
+
+        Called by one thread at a time.
 
         until: a moment of CLOCK_MONOTONIC. on_timeout: called when its wall time is up, before it is killed.
         Raises TimeoutError.
@@ -58,7 +62,10 @@ class Run:
     def outcome(
         self, end: End | None, usage: Usage, *, limits: Mapping[str, float | None], oom_victims: Callable[[int], tuple[str, ...]]
     ) -> Outcome:
-        """Return how it ended. end: as await_end() returned it. usage: of the group, now. For the rest see exit_status.outcome()."""
+        """Return how it ended.
+
+        end: as await_end() returned it. usage: of the group, now. For the rest see exit_status.outcome().
+        """
         used = exit_status.of_run(usage, self.before)
         return exit_status.outcome(
             end,
@@ -75,7 +82,10 @@ class Run:
         self.channel.signal(number)
 
     def terminal(self) -> int:
-        """Our end of its terminal; it stays the container's. Raises NotAllowed without one."""
+        """Our end of its terminal; it stays the container's.
+
+        Raises NotAllowed without one.
+        """
         if self.channel.terminal < 0:
             raise NotAllowed(f"cannot look at the terminal of container {self._name}: it does not run, or has none")
         return self.channel.terminal
@@ -87,7 +97,10 @@ class Run:
         return os.dup(self.channel.pidfd)
 
     def exchange(self) -> list[int]:
-        """What PID 1 has handed over, descriptors that are the caller's own. Raises NotAllowed where that is nothing."""
+        """What PID 1 has handed over, descriptors that are the caller's own.
+
+        Raises NotAllowed where that is nothing.
+        """
         if not self.channel.handed:
             raise NotAllowed(f"cannot look at the exchange of container {self._name}: it does not run, or has none")
         return list(map(os.dup, self.channel.handed))

@@ -88,7 +88,10 @@ class OwnLauncher:
 
 
 class StartAttempt:
-    """One start of a container: planned when it is made, performed by run(). Called by container.py and kept.py."""
+    """One start of a container: planned when it is made, performed by run().
+
+    Called by container.py and kept.py.
+    """
 
     def __init__(  # noqa: PLR0913  # what a start consists of
         self,

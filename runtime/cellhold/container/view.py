@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 
 
 class ContainerView:
-    """A container's parts, what they can be asked, and its record. For the attributes see Container."""
+    """A container's parts, what they can be asked, and its record.
+
+    For the attributes see Container.
+    """
 
     def __init__(self, spec: Spec, home: Home, image: Image, acquire: Callable[[Callable[[tracing.Step], None]], Resources]) -> None:
         """Use create(). acquire: makes what the container has, and reports each step."""
@@ -60,11 +63,17 @@ class ContainerView:
         self._receiving = threading.RLock()
 
     def fileno(self) -> int:
-        """A descriptor to poll: readable when poll() may have news. Raises NotAllowed unless it runs."""
+        """A descriptor to poll: readable when poll() may have news.
+
+        Raises NotAllowed unless it runs.
+        """
         return self._running("watch").channel.socket.fileno()
 
     def terminal(self) -> int:
-        """Our end of its terminal, a descriptor that stays the container's. Raises NotAllowed unless it runs and has one."""
+        """Our end of its terminal, a descriptor that stays the container's.
+
+        Raises NotAllowed unless it runs and has one.
+        """
         return self._running("look at the terminal of").terminal()
 
     def signal_fd(self) -> int:
@@ -104,7 +113,10 @@ class ContainerView:
         return {} if self._plan is None else {**list_syscalls(self._plan), **self._network.syscalls()}
 
     def usage(self, read: Read = files.read) -> Usage:
-        """What it has used; after its end, what it had used then. read: cgroups.Kept().read for one who asks over and over."""
+        """What it has used; after its end, what it had used then.
+
+        read: cgroups.Kept().read for one who asks over and over.
+        """
         return self._last_usage or self._resources.cgroup.usage(read)
 
     def connections(self) -> list[Connection]:
@@ -112,11 +124,17 @@ class ContainerView:
         return self._network.connections(self.pid)
 
     def refused(self) -> list[Refused]:
-        """What it wanted and did not get by its egress policy, the most often first. Raises NotAllowed where it is on no network."""
+        """What it wanted and did not get by its egress policy, the most often first.
+
+        Raises NotAllowed where it is on no network.
+        """
         return self._network.refused()
 
     def restrict(self, policy: str) -> None:
-        """Give it another egress policy; connections that there are go on. Raises InvalidSpec, NotAllowed where it is on no network."""
+        """Give it another egress policy; connections that there are go on.
+
+        Raises InvalidSpec, NotAllowed where it is on no network.
+        """
         self._network.restrict(policy)
         self.spec = replace(self.spec, egress=policy)
 
@@ -125,7 +143,9 @@ class ContainerView:
         return tuple(oom_victims(self.id)[-last:]) if last else ()
 
     def writable_layer(self) -> tuple[int, int]:
-        """Bytes that its writable layer still takes, and bytes that it takes in all. Raises NotAllowed unless it runs.
+        """Bytes that its writable layer still takes, and bytes that it takes in all.
+
+        Raises NotAllowed unless it runs.
 
         Without root nobody may look into PID 1, and it raises NotAllowed as well.
         """
@@ -181,7 +201,10 @@ class ContainerView:
             self._run = None
 
     def _try_write_record(self) -> None:
-        """Write down what has been done, for other processes to see. A disk that is full, or read-only, does not undo it."""
+        """Write down what has been done, for other processes to see.
+
+        A disk that is full, or read-only, does not undo it.
+        """
         with suppress(SetupFailed):
             self._write_record()
 
