@@ -24,7 +24,12 @@ LAYOUTS = ("v1", "v2", "hybrid")
 V1_MOUNTS = ("cpu,cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")  # two together, as most distributions had it
 _PSI = "some avg10=1.50 avg60=0.00 avg300=0.00 total=9\nfull avg10=0.50 avg60=0.00 avg300=0.00 total=5"
 V1_FILES = {
-    "cpu": {"cpu.cfs_quota_us": "-1", "cpu.cfs_period_us": "100000", "cpu.stat": "nr_periods 4\nnr_throttled 2\nthrottled_time 2500000000"},
+    "cpu": {
+        "cpu.shares": "1024",
+        "cpu.cfs_quota_us": "-1",
+        "cpu.cfs_period_us": "100000",
+        "cpu.stat": "nr_periods 4\nnr_throttled 2\nthrottled_time 2500000000",
+    },
     "cpuacct": {"cpuacct.usage": "1500000000"},
     "cpuset": {"cpuset.cpus": "", "cpuset.mems": ""},
     "memory": {
@@ -53,7 +58,7 @@ V2_BASE = {
     **{f"{what}.pressure": _PSI for what in ("cpu", "memory", "io")},
 }
 V2_FILES = {
-    "cpu": {"cpu.max": "max 100000"},
+    "cpu": {"cpu.max": "max 100000", "cpu.weight": "100"},
     "cpuset": {"cpuset.cpus": "", "cpuset.cpus.effective": "0-3"},
     "memory": {
         "memory.max": "max",

@@ -30,8 +30,8 @@ def requested(limits: Limits) -> dict[str, str]:
     """Return controller -> the first limit that needs it, as people write it. pids at its default is a courtesy, not a request."""
     wanted: dict[str, str] = {}
     for field in FIELDS:
-        if field.controller and field.is_said(limits):
-            wanted.setdefault(field.controller, field.said(field.value(limits)))
+        if field.controller and field.is_requested(limits):
+            wanted.setdefault(field.controller, field.assignment(field.value(limits)))
     return wanted
 
 

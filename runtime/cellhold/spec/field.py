@@ -119,7 +119,7 @@ class Field(NamedTuple):  # not a dataclass: every command waits for this table,
         """Return the field's value; None = no limit."""
         return getattr(limits, self.name)
 
-    def is_said(self, limits: Limits) -> bool:
+    def is_requested(self, limits: Limits) -> bool:
         """Return whether the limits have another value than that which nobody has to ask for."""
         return self.value(limits) not in (None, self.default)
 
@@ -128,7 +128,7 @@ class Field(NamedTuple):  # not a dataclass: every command waits for this table,
         value = self.value(limits)
         return self.format(value) if value else None
 
-    def said(self, value: Any) -> str:
+    def assignment(self, value: Any) -> str:
         """Format the value with its name, as in "memory=64 MiB"."""
         return (self.phrase or f"{self.word}={{}}").format(self.format(value))
 

@@ -282,7 +282,7 @@ def parse_flags(texts: Mapping[str, Any]) -> dict[str, Any]:
 def format_limits(limits: Limits) -> str:
     """Format the limits that are set for people: "memory 512 MiB, cpus 1.5, pids 64"."""
     values = ((field, field.value(limits)) for field in FIELDS)
-    texts = [field.said(value) if field.phrase else f"{field.word} {field.format(value)}" for field, value in values if value]
+    texts = [field.assignment(value) if field.phrase else f"{field.word} {field.format(value)}" for field, value in values if value]
     return ", ".join(texts) or "none"
 
 
