@@ -15,6 +15,7 @@ import pytest
 
 from cellhold import cgroups
 from cellhold.cgroups import block
+from cellhold.cgroups.absent import Absent
 from cellhold.errors import InvalidSpec, NotAllowed, NotSupported, SetupFailed
 from cellhold.spec.limits import IoLimit, Limits
 from fake_cgroups import LAYOUTS, FakeCgroups
@@ -37,6 +38,7 @@ V2_FILES = {
     "memory": ("memory", "memory.max"),
     "swap": ("memory", "memory.swap.max"),
     "cpu": ("cpu", "cpu.max"),
+    "shares": ("cpu", "cpu.weight"),
     "pids": ("pids", "pids.max"),
     "cpuset": ("cpuset", "cpuset.cpus"),
     "io": ("io", "io.max"),
@@ -45,6 +47,7 @@ V1_FILES = {
     "memory": ("memory", "memory.limit_in_bytes"),
     "swap": ("memory", "memory.memsw.limit_in_bytes"),
     "cpu": ("cpu", "cpu.cfs_quota_us"),
+    "shares": ("cpu", "cpu.shares"),
     "pids": ("pids", "pids.max"),
     "cpuset": ("cpuset", "cpuset.cpus"),
     "io": ("io", "blkio.throttle.write_bps_device"),
@@ -74,6 +77,25 @@ def test_the_limits_of_processors_and_disks_are_in_the_kernels_files(tree: FakeC
     cgroups.create("a", Limits(cpuset="0-1,3", io=(IoLimit(device="/dev/vda", write_bps=MIB),)), **tree.where)
     assert text(tree, "cpuset") == "0-1,3"
     assert text(tree, "io") == ("254:0 rbps=max wbps=1048576 riops=max wiops=max" if tree.layout == "v2" else "254:0 1048576")
+
+
+def test_shares_are_v1s_and_a_weight_in_v2_with_the_same_least_usual_and_most(tree: FakeCgroups) -> None:
+    for number, (shares, weight) in enumerate(((2, "1"), (512, "59"), (1024, "100"), (262144, "10000"))):
+        cgroups.create(f"a{number}", Limits(cpu_shares=shares), **tree.where)
+        assert text(tree, "shares", f"a{number}") == (weight if tree.layout == "v2" else str(shares))
+    group = cgroups.existing("a0", **tree.where)
+    group.update(Limits(cpu_shares=512))
+    assert text(tree, "shares", "a0") == ("59" if tree.layout == "v2" else "512")
+    group.update(Limits())
+    assert text(tree, "shares", "a0") == ("100" if tree.layout == "v2" else "1024")
+
+
+def test_shares_without_a_group_are_refused(tree: FakeCgroups, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups.files, "make", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    with pytest.raises(NotSupported) as refused:
+        cgroups.create("a", Limits(cpu_shares=512), **tree.where)
+    with pytest.raises(NotSupported, match="cannot enforce cpu-shares=512: no control group can be made"):
+        Absent.in_place_of(Limits(cpu_shares=512), refused.value)
 
 
 def test_describe_names_every_file_written(tree: FakeCgroups) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold.cgroups import block, counters, devices, processors, refusals
 from cellhold.cgroups.writes import Write
+from cellhold.spec.limits import SHARES_DEFAULT
 from cellhold.spec.units import size
 
 if TYPE_CHECKING:
@@ -116,6 +117,14 @@ def _cpu(limits: Limits, group: Group) -> list[Write]:
     return [Write("cpu", "cpu.cfs_quota_us", quota, f"cpus={limits.cpus:g}", f"{limits.cpus:g} processors")]
 
 
+def _shares(limits: Limits, group: Group) -> list[Write]:
+    """Plan the weight of its processor time."""
+    if limits.cpu_shares is None and not group.is_living:
+        return []
+    shares = str(limits.cpu_shares or SHARES_DEFAULT)
+    return [Write("cpu", "cpu.shares", shares, f"cpu-shares={shares}")]
+
+
 def _pids(limits: Limits, group: Group) -> list[Write]:
     """Plan the number of processes and threads."""
     if limits.pids is None and not group.is_living:
@@ -150,6 +159,7 @@ PARTS: tuple[tuple[str, Callable[[Limits, Group], list[Write]]], ...] = (  # in 
     ("memory", _memory),
     ("memory", _reservation),
     ("cpu", _cpu),
+    ("cpu", _shares),
     ("pids", _pids),
     ("devices", _devices),
     ("io", _io),

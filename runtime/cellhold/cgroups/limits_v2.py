@@ -5,10 +5,12 @@ v2 has no devices controller: which device nodes a container may open is told by
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold.cgroups import block, processors, refusals
 from cellhold.cgroups.writes import Write
+from cellhold.spec.limits import SHARES_DEFAULT
 from cellhold.spec.units import size
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from cellhold.spec.limits import IoLimit, Limits
 
+WEIGHT_MINIMUM, WEIGHT_MAXIMUM = 1, 10_000  # of cpu.weight
 PERIOD = 100_000  # microseconds, the kernel's default
 _RATES = {"read_bps": "rbps", "write_bps": "wbps", "read_iops": "riops", "write_iops": "wiops"}
 
@@ -87,6 +90,26 @@ def _cpu(limits: Limits, group: Group) -> list[Write]:
     return [Write("cpu", "cpu.max", quota, f"cpus={limits.cpus:g}", f"{limits.cpus:g} processors")]
 
 
+def _shares(limits: Limits, group: Group) -> list[Write]:
+    """Plan the weight of its processor time; v1's shares as runc converts them."""
+    if limits.cpu_shares is None and not group.is_living:
+        return []
+    shares = limits.cpu_shares or SHARES_DEFAULT
+    weight = str(weight_of_shares(shares))
+    return [Write("cpu", "cpu.weight", weight, f"cpu-shares={shares}", f"{shares} shares")]
+
+
+def weight_of_shares(shares: int) -> int:
+    """Return cpu.weight (1 to 10000) for cpu.shares (2 to 262144).
+
+    A quadratic curve through both ends and through the defaults, 1024 and 100, in logarithms
+    (opencontainers/cgroups: ConvertCPUSharesToCgroupV2Value).
+    """
+    power = math.log2(shares)
+    exponent = (power * power + 125 * power) / 612 - 7 / 34
+    return min(max(math.ceil(10**exponent), WEIGHT_MINIMUM), WEIGHT_MAXIMUM)
+
+
 def _pids(limits: Limits, group: Group) -> list[Write]:
     """Plan the number of processes and threads."""
     if limits.pids is None and not group.is_living:
@@ -117,6 +140,7 @@ PARTS: tuple[tuple[str, Callable[[Limits, Group], list[Write]]], ...] = (  # in 
     ("memory", _memory),
     ("memory", _reservation),
     ("cpu", _cpu),
+    ("cpu", _shares),
     ("pids", _pids),
     ("io", _io),
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import InvalidSpec
 from cellhold.spec.field import Change, Field, Flag, Gauge
-from cellhold.spec.limits import PIDS_DEFAULT, IoLimit
+from cellhold.spec.limits import PIDS_DEFAULT, SHARES_DEFAULT, IoLimit
 from cellhold.spec.units import duration, parse_count, parse_cpus, parse_rate, parse_seconds, parse_size, rate, size
 
 if TYPE_CHECKING:
@@ -137,6 +137,19 @@ FIELDS: tuple[Field, ...] = (
         gauge=Gauge(1, "cpus", "cpu", "CPU", "{:.2f} cores".format, chart=("cores", 1)),
         is_summed=True,
         controller="cpu",
+    ),
+    Field(
+        name="cpu_shares",
+        help="weight of its processor time against others'",
+        examples=("512",),
+        flags=(Flag("--cpu-shares", "-c"),),
+        default=SHARES_DEFAULT,
+        default_help=str(SHARES_DEFAULT),
+        key="cpu-shares",
+        parse=parse_count,
+        above_default="it takes processors from everybody else on this machine",
+        controller="cpu",
+        oci=("cpu", "shares"),
     ),
     Field(
         name="cpuset",

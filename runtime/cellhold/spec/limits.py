@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 BYTES_MAXIMUM = 1 << 60
 MEMORY_MINIMUM = 6 << 20  # docker's: below it a container cannot start
 BITS_MINIMUM = 8000  # a full-sized packet takes 1.5 s
+SHARES_MINIMUM, SHARES_DEFAULT, SHARES_MAXIMUM = 2, 1024, 262144  # docker's, of cgroup v1
 CPUS_MINIMUM = 0.01  # the kernel's smallest quota, 1 ms of 100 ms
 PIDS_DEFAULT = 2048  # podman's: a fork bomb ends there
 _CPUSET = re.compile(r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*", re.ASCII)
@@ -41,8 +42,9 @@ class Limits:
 
     memory_bytes: memory with page cache; memory_swap_bytes: memory plus swap (docker's meaning), None = no swap beyond the
     memory limit, -1 = as much as the host has. reservation_bytes: memory that is taken back last when the host's runs out. cpus:
-    processors' worth of time per second. cpuset: the processors it may run on ("0-1,4"). pids: processes and threads. disk_bytes: what it
-    may write to its own layer. seconds: wall time of one run. ingress_bits, egress_bits: per second, over its network.
+    processors' worth of time per second. cpu_shares: weight of its processor time against others', 1024 being theirs. cpuset: the
+    processors it may run on ("0-1,4"). pids: processes and threads. disk_bytes: what it may write to its own layer. seconds: wall
+    time of one run. ingress_bits, egress_bits: per second, over its network.
     rlimits: name without RLIMIT_ ("nofile") -> (soft, hard); clamped to what the host allows.
     """
 
@@ -50,6 +52,7 @@ class Limits:
     memory_swap_bytes: int | None = None
     reservation_bytes: int | None = None
     cpus: float | None = None
+    cpu_shares: int | None = None
     cpuset: str | None = None
     pids: int | None = PIDS_DEFAULT
     disk_bytes: int | None = None
@@ -87,6 +90,11 @@ class Limits:
     def _check_processors(self) -> None:
         if self.cpus is not None and not CPUS_MINIMUM <= self.cpus < math.inf:
             raise InvalidSpec(f"cannot use cpus={self.cpus:g}: the smallest share is 0.01 of a processor", hint="cpus=0.5, for example")
+        if self.cpu_shares is not None and not SHARES_MINIMUM <= self.cpu_shares <= SHARES_MAXIMUM:
+            raise InvalidSpec(
+                f"cannot use cpu-shares={self.cpu_shares}: a weight is from {SHARES_MINIMUM} to {SHARES_MAXIMUM}",
+                hint=f"{SHARES_DEFAULT} is what others have",
+            )
         if self.cpuset is not None and not _CPUSET.fullmatch(self.cpuset):
             raise InvalidSpec(f"cannot use cpuset={self.cpuset}: not a list of processors", hint="write 0, 0-3 or 0,2")
 
