@@ -1,8 +1,9 @@
-"""Control groups: what a container may use, what it has used, and a handle on all of its processes.
+"""Control groups: a container's limits, its usage, and a handle on its processes.
 
-create() is the one place that knows of cgroup versions; the rest of Cellhold has a `Cgroup` (base.py). Groups lie in
-`cellhold/<name>` (places.py); the `cellhold` directory itself stays, it saves the next container making it.
-Entering a group is not done here: `join()` hands out what the new process needs for it.
+create() is the one place that knows of cgroup versions; the rest of Cellhold has a
+`Cgroup` (base.py). Groups lie in `cellhold/<name>` (places.py); the `cellhold`
+directory itself stays, which saves the next container making it. Entering a group is
+not done here: `join()` hands out what the new process needs for it.
 """
 
 from __future__ import annotations
@@ -40,11 +41,14 @@ def create(  # noqa: PLR0913  # where the groups lie is given by tests alone
     parent: str | None = None,
     mountinfo: Path = MOUNTINFO,
 ) -> Cgroup:
-    """Make the group `parent/name`, in whatever cgroup version(s) this host has, with the limits set and nobody in it.
+    """Make the group `parent/name` with its limits set and no process in it.
 
-    devices: that it may use beside the harmless ones. parent: below the mounts; None: where this user's groups lie.
-    Raises NotSupported (no cgroups, not allowed to make any, or a limit that this host cannot enforce), InvalidSpec (a value that it
-    cannot) and SetupFailed (the name is taken); nothing is left then.
+    It is made in whatever cgroup versions this host has.
+
+    devices: that it may use beside the harmless ones. parent: below the mounts; None:
+    where this user's groups lie. Raises NotSupported (no cgroups, no permission to make
+    any, or a limit that this host cannot enforce), InvalidSpec (a value that it cannot
+    enforce) and SetupFailed (the name is taken); nothing is left then.
     """
     path = _path(name, parent)
     found = detect(root, mountinfo)
@@ -58,9 +62,9 @@ def create(  # noqa: PLR0913  # where the groups lie is given by tests alone
 
 
 def existing(name: str, *, root: Path = ROOT, parent: str | None = None, mountinfo: Path = MOUNTINFO) -> Cgroup:
-    """The group that another process made: for a command that pauses, updates, kills or removes a running container.
+    """Open the group that another process made. Raises NotAllowed if there is none.
 
-    Raises NotAllowed when there is none.
+    For a command that pauses, updates, kills or removes a running container.
     """
     path = _path(name, parent)
     if name not in leftovers(root=root, parent=parent, mountinfo=mountinfo):
@@ -72,15 +76,19 @@ def existing(name: str, *, root: Path = ROOT, parent: str | None = None, mountin
 
 
 def leftovers(*, root: Path = ROOT, parent: str | None = None, mountinfo: Path = MOUNTINFO) -> tuple[str, ...]:
-    """Names of all groups in `parent`, in any hierarchy; which of them are alive is for the caller to know."""
+    """Return the names of all groups in `parent`, in any hierarchy.
+
+    Which of them are alive is for the caller to know.
+    """
     parent = places.parent() if parent is None else parent
     return tuple(sorted({name for mount in _mounts(detect(root, mountinfo)) for name in files.children(f"{mount}/{parent}")}))
 
 
 def remove_leftover(name: str, *, root: Path = ROOT, parent: str | None = None, mountinfo: Path = MOUNTINFO) -> None:
-    """Kill what is in the group, frozen or not, and remove it; no error when it is gone already.
+    """Kill all processes in a group, frozen or not, and remove it.
 
-    Raises NotAllowed when a process survives SIGKILL for some seconds (it waits for a disk, say).
+    A group that is gone already is not an error. Raises NotAllowed if a process
+    survives SIGKILL for some seconds (it waits for a disk, for example).
     """
     try:
         group = existing(name, root=root, parent=parent, mountinfo=mountinfo)
@@ -92,10 +100,11 @@ def remove_leftover(name: str, *, root: Path = ROOT, parent: str | None = None, 
 
 
 def available(*, root: Path = ROOT, mountinfo: Path = MOUNTINFO) -> dict[str, str]:
-    """Controller -> "v1" or "v2", for doctor and the tests. v1's blkio is "io"; "freezer" is part of v2 itself (Linux 5.2).
+    """Return controller -> "v1" or "v2", for doctor and the tests.
 
-    In the hybrid layout only those v2 controllers count that the root passes on already: Cellhold does not change that there. An
-    ordinary user has those of the group that was delegated.
+    v1's blkio is "io"; "freezer" is part of v2 itself (Linux 5.2). In the hybrid layout
+    only those v2 controllers count that the root passes on already: Cellhold does not
+    change that there. An ordinary user has the controllers of the delegated group.
     """
     found = detect(root, mountinfo)
     offered = ""
@@ -107,12 +116,15 @@ def available(*, root: Path = ROOT, mountinfo: Path = MOUNTINFO) -> dict[str, st
 
 
 def _path(name: str, parent: str | None) -> str:
-    """The group's path below a mount; the name is checked, for it may come from a user."""
+    """Return the group's path below a mount.
+
+    The name is checked, because it may come from a user.
+    """
     if not _NAME.fullmatch(name):
         raise InvalidSpec(f"cannot use cgroup name {name!r}: letters, digits, '_', '.' and '-', beginning with a letter or digit")
     return f"{(places.parent() if parent is None else parent).strip('/')}/{name}".lstrip("/")
 
 
 def _mounts(found: Hierarchies) -> set[str]:
-    """Every cgroup mount."""
+    """Return every cgroup mount."""
     return {hierarchy.mount for hierarchy in found.v1.values()} | ({found.unified} if found.unified else set())

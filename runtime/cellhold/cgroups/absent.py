@@ -1,6 +1,8 @@
-"""No group at all: what a user gets to whom no cgroup was delegated. Only for containers that asked for no limit of one.
+"""A stand-in for users without a delegated cgroup.
 
-The default of pids= is a courtesy to the host and is let go; whatever was asked for is refused, never dropped.
+Only for containers that asked for no limit that needs one. The default of pids= is a
+courtesy to the host and is dropped; a limit that was asked for is refused, never
+dropped.
 """
 
 from __future__ import annotations
@@ -21,14 +23,17 @@ _DELEGATE = (
 
 
 class Absent:
-    """Stands where a group would be; `reason` is why there is none."""
+    """A stand-in for a group; `reason` is why there is none."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
     @classmethod
     def in_place_of(cls, limits: Limits, error: NotSupported) -> Absent:
-        """In place of a group that could not be made because of `error`; raises NotSupported if one of `limits` needs it."""
+        """Return a stand-in for a group that could not be made because of `error`.
+
+        Raises NotSupported if one of `limits` needs a group.
+        """
         reason = str(error)
         for limit in refusals.requested(limits).values():
             if reason.startswith("cannot enforce"):
@@ -39,19 +44,19 @@ class Absent:
         return cls(reason)
 
     def join(self) -> Join:
-        """Nothing to join."""
+        """Return an empty Join."""
         return Join()
 
     def views(self) -> tuple[View, ...]:
-        """Nothing to show."""
+        """Return no views."""
         return ()
 
     def update(self, limits: Limits) -> None:
-        """Raise NotSupported for each limit of a group."""
+        """Raise NotSupported for each limit that needs a group."""
         self.in_place_of(limits, NotSupported(self._reason))
 
     def usage(self, _read: files.Read = files.read) -> Usage:
-        """Nobody counts."""
+        """Return no figures: nothing is counted."""
         return Usage()
 
     def freeze(self) -> None:
@@ -59,18 +64,18 @@ class Absent:
         raise NotSupported("cannot pause: that takes a control group, and none can be made", hint=_DELEGATE.partition("; or ")[2])
 
     def thaw(self) -> None:
-        """Nothing is frozen."""
+        """Do nothing: no process is frozen."""
 
     def is_frozen(self) -> bool:
-        """Nothing is."""
+        """Return False."""
         return False
 
     def kill(self) -> None:
-        """The processes end with PID 1 of their namespace, and that one with its launcher."""
+        """Do nothing: the processes end with PID 1, and PID 1 with its launcher."""
 
     def remove(self) -> None:
-        """There is nothing."""
+        """Do nothing."""
 
     def describe(self) -> tuple[str, ...]:
-        """What is not limited, and why."""
+        """Say what is not limited, and why."""
         return (f"none ({self._reason}): processes are not counted or limited",)

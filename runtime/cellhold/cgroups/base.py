@@ -1,7 +1,10 @@
-"""What every kind of cgroup offers. `create()` in the package picks one; nothing else asks which it is.
+"""The interface of every kind of cgroup.
 
-Called by container.py: create() before the program starts, `join` while it does, usage() and freeze() as long as it lives,
-remove() when every process is gone. The out-of-memory count is read from usage() before remove(): it goes with the group.
+`create()` in the package chooses one; nothing else asks which it is.
+
+Called by container.py: create() before the program starts, `join` while it starts,
+usage() and freeze() as long as it lives, remove() when every process is gone. The
+out-of-memory count is read from usage() before remove(): it goes with the group.
 """
 
 from __future__ import annotations
@@ -17,12 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What a group has used so far. Bytes and seconds; None = this host does not count it.
+    """What a group has used so far, in bytes and seconds; None = not counted here.
 
-    memory_bytes: all that counts against the limit; memory_cache_bytes: the page cache's part of it, which the kernel can take
-    back. memory_peak_bytes: the most memory_bytes ever was. throttled_seconds: time its runnable threads were held back by the
-    cpu limit. oom_kills: processes that the kernel killed at the memory limit. pids_refused: forks refused at the pids limit.
-    pressure: share of the last 10 s in which some task waited ("cpu", "memory", "io"), 0..1.
+    memory_bytes: all that counts against the limit; memory_cache_bytes: the page
+    cache's part of it, which the kernel can take back. memory_peak_bytes: the maximum
+    of memory_bytes so far. throttled_seconds: time its runnable threads were held back
+    by the cpu limit. oom_kills: processes that the kernel killed at the memory limit.
+    pids_refused: forks refused at the pids limit. pressure: share of the last 10 s in
+    which some task waited ("cpu", "memory", "io"), 0..1.
     """
 
     cpu_seconds: float | None = None
@@ -40,10 +45,13 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True)
 class Join:
-    """How a new process gets in without waiting for an RCU grace period (writing a pid to cgroup.procs takes 4-16 ms).
+    """How a new process enters a group without waiting for an RCU grace period.
 
-    tasks: v1 `tasks` files, open for writing: the process itself writes "0" to each (the opener's credentials count).
-    into: a v2 directory's descriptor for clone3(CLONE_INTO_CGROUP), or -1. The receiver closes none of them: `close()` does.
+    Writing a pid to cgroup.procs would take 4-16 ms.
+
+    tasks: v1 `tasks` files, open for writing: the process itself writes "0" to each
+    (the opener's credentials count). into: a v2 directory's descriptor for
+    clone3(CLONE_INTO_CGROUP), or -1. The receiver closes none of them: `close()` does.
     """
 
     tasks: tuple[int, ...] = ()
@@ -52,7 +60,10 @@ class Join:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A cgroup file system to mount, read-only, below the container's /sys/fs/cgroup: `directory` "" means right there."""
+    """A cgroup file system to mount read-only below the container's /sys/fs/cgroup.
+
+    directory: where below it; "" = at /sys/fs/cgroup itself.
+    """
 
     fstype: str  # "cgroup" or "cgroup2"
     option: str  # v1: the controllers' mount option ("memory", "cpu,cpuacct"); v2: ""
@@ -60,34 +71,46 @@ class View:
 
 
 class Cgroup(Protocol):
-    """A group with limits set, and nobody in it yet."""
+    """A group with its limits set and no process in it yet."""
 
     def join(self) -> Join:
-        """Open what a process needs to get in; the caller closes the descriptors."""
+        """Open what a process needs to enter; the caller closes the descriptors."""
 
     def views(self) -> tuple[View, ...]:
-        """The file systems that show the container its own limits."""
+        """Return the file systems that show the container its own limits."""
 
     def update(self, limits: Limits) -> None:
-        """Set new limits on the living group. Raises NotSupported (no controller) or InvalidSpec (memory below present use)."""
+        """Set new limits on the living group.
+
+        Raises NotSupported (no controller) or InvalidSpec (memory below present use).
+        """
 
     def usage(self, read: files.Read = files.read) -> Usage:
-        """Read the counters. read: Kept().read for one who does so over and over."""
+        """Read the counters.
+
+        read: Kept().read for a caller that reads them repeatedly.
+        """
 
     def freeze(self) -> None:
-        """Stop every process of the group where it is; returns when all are."""
+        """Stop every process of the group; return when all are stopped."""
 
     def thaw(self) -> None:
-        """Let them go on."""
+        """Let the processes continue."""
 
     def is_frozen(self) -> bool:
-        """Whether all of them are stopped where they are."""
+        """Return whether all processes are frozen."""
 
     def kill(self) -> None:
-        """Send SIGKILL to every process of the group, frozen ones too."""
+        """Send SIGKILL to every process of the group, including frozen ones."""
 
     def remove(self) -> None:
-        """Remove the group; no process may be left in it. Removing twice is no error."""
+        """Remove the group; no process may be left in it.
+
+        Removing it twice is not an error.
+        """
 
     def describe(self) -> tuple[str, ...]:
-        """The writes that made it, for `--trace`: "memory/cellhold/ab12/memory.limit_in_bytes = 67108864 (64 MiB)"."""
+        """Return the writes that made it, for `--trace`.
+
+        For example "memory/cellhold/ab12/memory.limit_in_bytes = 67108864 (64 MiB)".
+        """

@@ -1,4 +1,7 @@
-"""Block devices of I/O limits: a node's path to the kernel's "major:minor", and why some are refused."""
+"""Block devices of I/O limits: from a device node's path to "major:minor".
+
+Also why some devices are refused.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ RATES = ("read_bps", "write_bps", "read_iops", "write_iops")
 
 
 def resolve(limits: Iterable[IoLimit]) -> dict[str, IoLimit]:
-    """Each device's number ("254:0") with its limits; two on one device are one. Raises InvalidSpec for what is no disk."""
+    """Return each device's number ("254:0") with its limits, merged per device.
+
+    Raises InvalidSpec for anything that is not a disk.
+    """
     found: dict[str, IoLimit] = {}
     for limit in limits:
         rates = {rate: getattr(limit, rate) for rate in RATES if getattr(limit, rate) is not None}
@@ -34,7 +40,10 @@ def resolve(limits: Iterable[IoLimit]) -> dict[str, IoLimit]:
 
 
 def device_number(device: str) -> str:
-    """The "major:minor" of a block device's node; raises InvalidSpec for anything else."""
+    """Return the "major:minor" of a block device's node.
+
+    Raises InvalidSpec for anything else.
+    """
     try:
         node = Path(device).stat()
     except OSError as error:
@@ -45,14 +54,16 @@ def device_number(device: str) -> str:
 
 
 def whole_disk(number: str, device: str, *, sys_block: Path = SYS_BLOCK) -> str:
-    """`number` itself. Raises InvalidSpec for a partition (both versions throttle whole disks only: ENODEV) and for a node without a disk.
+    """Return `number` if it is a whole disk.
 
-    Not mapped to its disk: a limit on /dev/sda would hold on every other partition as well, which nobody asked for.
+    Raises InvalidSpec for a partition (both versions throttle whole disks only: ENODEV)
+    and for a node without a disk. A partition is not mapped to its disk: a limit on
+    /dev/sda would apply to every other partition as well, which nobody asked for.
     """
     entry = sys_block / number
     if not entry.exists():
         raise InvalidSpec(f"cannot limit io on {device}: this host has no block device {number}")
     if (entry / "partition").exists():
         disk = entry.resolve().parent.name
-        raise InvalidSpec(f"cannot limit io on {device}: it is a partition, the kernel limits whole disks", hint=f"limit /dev/{disk}")
+        raise InvalidSpec(f"cannot limit io on {device}: it is a partition; the kernel limits whole disks only", hint=f"limit /dev/{disk}")
     return number

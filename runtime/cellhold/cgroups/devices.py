@@ -1,11 +1,16 @@
-"""Which device nodes a container may open: docker's rule, to make any node and to use none but the harmless ones.
+"""Which device nodes a container may open: Docker's rule.
 
-v1 has a controller that takes this as text (limits_v1.py). v2 has none: there it is a BPF program on the container's group
-(BPF_PROG_TYPE_CGROUP_DEVICE), which the kernel asks at each open and each mknod of a device; 0 denies (EPERM). Programs of the
-groups above are asked as well. The program is written here, instruction by instruction; no compiler is needed.
+Any node may be made, and only the harmless ones opened.
 
-Where no program can be loaded (an ordinary user has not the right to) the container's user namespace, which cannot make nodes, and
-its nodev mounts hold; `cellhold doctor` says so.
+v1 has a controller that takes this as text (limits_v1.py). v2 has none: there it is a
+BPF program on the container's group (BPF_PROG_TYPE_CGROUP_DEVICE), which the kernel
+runs at each open and each mknod of a device; 0 denies (EPERM). Programs of the groups
+above run as well. The program is written here, instruction by instruction; no compiler
+is needed.
+
+If no program can be loaded (an ordinary user may not load one) the container's user
+namespace, which cannot make nodes, and its nodev mounts hold; `cellhold doctor` says
+so.
 """
 
 from __future__ import annotations
@@ -22,7 +27,11 @@ from cellhold.linux.hostpath import HostPath
 
 
 class Device(NamedTuple):
-    """A device that may be used; minor None: all of that major number. kind: c (character) or b (block); access: of r and w."""
+    """A device that may be used.
+
+    minor None: all of that major number. kind: c (character) or b (block); access: of r
+    and w.
+    """
 
     major: int
     minor: int | None
@@ -32,7 +41,7 @@ class Device(NamedTuple):
 
     @classmethod
     def node(cls, node: str | HostPath, access: str) -> Self:
-        """The one that a node of the host stands for. Raises InvalidSpec for what is none."""
+        """Return the device of a node on the host. Raises InvalidSpec for other files."""
         path = node.name if isinstance(node, HostPath) else node
         try:
             found = os.stat(node)
@@ -69,7 +78,10 @@ _DENY = ((_MOVE_K, _RESULT, 0, 0, 0), (_EXIT, 0, 0, 0, 0))
 
 
 def program(allowed: tuple[Device, ...] = ALLOWED) -> bytes:
-    """The filter as an array of struct bpf_insn {u8 code; u8 destination:4, source:4; s16 offset; s32 operand}."""
+    """Return the filter as an array of struct bpf_insn.
+
+    {u8 code; u8 destination:4, source:4; s16 offset; s32 operand}
+    """
     instructions = [
         (_LOAD_WORD, _ACCESS, _CONTEXT, _AT_ACCESS, 0),
         (_LOAD_WORD, _MAJOR, _CONTEXT, _AT_MAJOR, 0),
@@ -96,12 +108,19 @@ def program(allowed: tuple[Device, ...] = ALLOWED) -> bytes:
 
 
 def load(allowed: tuple[Device, ...] = ALLOWED) -> int:
-    """A descriptor of the program. Raises OSError: EPERM without CAP_BPF and CAP_NET_ADMIN, EINVAL or ENOSYS without CONFIG_CGROUP_BPF."""
+    """Load the program and return its descriptor.
+
+    Raises OSError: EPERM without CAP_BPF and CAP_NET_ADMIN, EINVAL or ENOSYS without
+    CONFIG_CGROUP_BPF.
+    """
     return bpf.load(bpf.BPF_PROG_TYPE_CGROUP_DEVICE, program(allowed), name="cellhold_dev")
 
 
 def confine(directory: str, more: tuple[Device, ...] = ()) -> str:
-    """Attach the filter to a group of cgroup v2; what came of it, for `--trace`. more: devices that may be used as well."""
+    """Attach the filter to a cgroup v2 group; return the outcome for `--trace`.
+
+    more: further devices that may be used.
+    """
     try:
         _attach(directory, (*ALLOWED, *more))
     except OSError as error:

@@ -1,6 +1,7 @@
-"""A cgroup's pseudo files and directories, with as few system calls as they need: making a group is on every container's way.
+"""A cgroup's pseudo files and directories, with as few system calls as possible.
 
-pathlib and text streams cost more than the kernel does here. Which file means what is for the versions' own modules.
+Making a group is on every container's way; pathlib and text streams cost more than the
+kernel does here. Which file means what is the business of each version's own modules.
 """
 
 from __future__ import annotations
@@ -27,14 +28,18 @@ def mkdir(directory: str) -> None:
 
 
 def rmdir(directory: str) -> None:
-    """Remove one directory with its pseudo files; EBUSY while a process or a child group is in it."""
+    """Remove one directory with its pseudo files.
+
+    Raises EBUSY while a process or a child group is in it.
+    """
     os.rmdir(directory)
 
 
 def make(mount: str, path: str) -> str:
-    """Make the group `path` below `mount`, and its parents where missing; returns its directory.
+    """Make the group `path` below `mount` with missing parents; return its directory.
 
-    Raises FileExistsError when the group itself is there already: it is somebody else's.
+    Raises FileExistsError if the group itself exists already: it belongs to somebody
+    else.
     """
     directory = f"{mount}/{path}"
     try:
@@ -60,7 +65,10 @@ def ensure(mount: str, path: str) -> None:
 
 
 def read(path: str) -> str | None:
-    """The whole text without the trailing newline; None where this kernel has no such file or the group is gone."""
+    """Return the text of a file without the trailing newline.
+
+    None if this kernel has no such file or the group is gone.
+    """
     try:
         descriptor = os.open(path, _READ)
     except OSError as error:
@@ -74,14 +82,17 @@ def read(path: str) -> str | None:
 
 
 class Kept:
-    """Pseudo files for one who reads them over and over: each is opened once, which is most of what reading it costs."""
+    """Pseudo files kept open for a caller that reads them repeatedly.
+
+    Opening is most of what reading one costs.
+    """
 
     def __init__(self) -> None:
-        """Nothing is open."""
+        """Start with no open file."""
         self._open: dict[str, int] = {}
 
     def read(self, path: str) -> str | None:
-        """As files.read."""
+        """Read a file as files.read() does, without opening it again."""
         descriptor = self._open.get(path)
         if descriptor is None:
             try:
@@ -93,7 +104,7 @@ class Kept:
         return _text(descriptor)
 
     def close(self) -> None:
-        """Close them; what is read after it is opened again."""
+        """Close all files; a later read opens them again."""
         while self._open:
             os.close(self._open.popitem()[1])
 
@@ -113,7 +124,10 @@ def _text(descriptor: int) -> str | None:
 
 
 def write(path: str, *values: str) -> None:
-    """Write the values, each by a system call of its own: to the kernel it is one command. Raises OSError as the kernel answers."""
+    """Write the values, each by a system call of its own. Raises OSError.
+
+    To the kernel each write is one command.
+    """
     descriptor = os.open(path, _WRITE)
     try:
         for value in values:
@@ -123,7 +137,7 @@ def write(path: str, *values: str) -> None:
 
 
 def children(directory: str) -> list[str]:
-    """Names of the groups right below; none if the directory is gone."""
+    """Return the names of the groups right below; empty if the directory is gone."""
     try:
         with os.scandir(directory) as entries:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]

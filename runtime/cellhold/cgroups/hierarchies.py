@@ -1,8 +1,12 @@
-"""Where this host has its cgroups, read from /proc/self/mountinfo (proc_pid_mountinfo(5)).
+"""Where this host has its cgroups, read from /proc/self/mountinfo.
 
-    v1       /sys/fs/cgroup/memory  /sys/fs/cgroup/cpu,cpuacct  ...     a tree for each controller, or for a few together
+See proc_pid_mountinfo(5).
+
+    v1       /sys/fs/cgroup/memory  /sys/fs/cgroup/cpu,cpuacct  ...     one tree per
+                                                       controller or group of controllers
     v2       /sys/fs/cgroup                                             one tree
-    hybrid   /sys/fs/cgroup/memory ...  /sys/fs/cgroup/unified          both; each controller is in one of them only
+    hybrid   /sys/fs/cgroup/memory ...  /sys/fs/cgroup/unified          both; each
+                                                       controller is in one of them only
 
 Controllers go by their v2 names: v1's blkio is "io".
 """
@@ -28,7 +32,10 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True, kw_only=True)
 class Hierarchy:
-    """One v1 mount: its directory, that directory's name below the root, and its controllers as a mount option ("cpu,cpuacct")."""
+    """One v1 mount: its directory, that directory's name, and its controllers.
+
+    The name is below the root; the controllers are a mount option ("cpu,cpuacct").
+    """
 
     mount: str
     name: str
@@ -37,7 +44,11 @@ class Hierarchy:
 
 @dataclass(frozen=True, kw_only=True)
 class Hierarchies:
-    """v1: controller -> its mount. unified: the v2 mount, and its name below the root ("" at the root itself); None = no v2."""
+    """All cgroup mounts of this host.
+
+    v1: controller -> its mount. unified: the v2 mount, and its name below the root (""
+    at the root itself); None = no v2.
+    """
 
     v1: Mapping[str, Hierarchy] = field(default_factory=dict)
     unified: str | None = None
@@ -45,7 +56,10 @@ class Hierarchies:
 
     @property
     def layout(self) -> str:
-        """One of "v1", "v2", "hybrid", "" (none). Hybrid is also where the v2 tree has no controller: systemd alone may use it."""
+        """One of "v1", "v2", "hybrid", "" (none).
+
+        It is hybrid also if the v2 tree has no controller: systemd alone may use it.
+        """
         if self.v1 and self.unified is not None:
             return "hybrid"
         return "v1" if self.v1 else "v2" if self.unified is not None else ""
@@ -53,12 +67,18 @@ class Hierarchies:
 
 @lru_cache(maxsize=8)
 def detect(root: Path, mountinfo: Path) -> Hierarchies:
-    """What is mounted below `root`. Remembered: nobody remounts cgroups under a running system, and mountinfo can be long."""
+    """Return what is mounted below `root`; cached.
+
+    Nobody remounts cgroups under a running system, and mountinfo can be long.
+    """
     return parse(mountinfo.read_text(), root=str(root))
 
 
 def parse(text: str, *, root: str) -> Hierarchies:
-    """The hierarchies below `root` in the text of a mountinfo file; where two lie on one directory, the later hides the earlier."""
+    """Return the hierarchies below `root` in the text of a mountinfo file.
+
+    If two lie on one directory, the later hides the earlier.
+    """
     found: dict[str, tuple[str, str]] = {}
     for line in text.splitlines():
         place, _, kind = line.partition(" - ")

@@ -1,7 +1,9 @@
-"""A group in both versions at once: limits where their controllers are, and v2 for what v1 does badly or not at all.
+"""A group in both versions at once.
 
-v2 kills in one write, freezes what forks, counts processor time without a controller and knows pressure; so v1's freezer and
-cpuacct hierarchies are left out when it can, which saves every container two groups.
+Limits are set where their controllers are, and v2 does what v1 does badly or not at
+all: v2 kills in one write, freezes what forks, counts processor time without a
+controller and knows pressure; so v1's freezer and cpuacct hierarchies are left out when
+it can, which saves every container two groups.
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ class Hybrid:
 
     @classmethod
     def create(cls, path: str, limits: Limits, hierarchies: Hierarchies, devices: tuple[Device, ...] = ()) -> Hybrid:
-        """Make both; devices: that it may use beside the harmless ones; what one made is removed when the other cannot be."""
+        """Make both; if one cannot be made, remove the other.
+
+        devices: that it may use beside the harmless ones.
+        """
         v2 = V2(path, hierarchies.unified or "", name=hierarchies.unified_name, may_change_root=False)
         v2.make(limits)
         try:
@@ -50,7 +55,7 @@ class Hybrid:
 
     @classmethod
     def open(cls, path: str, hierarchies: Hierarchies) -> Hybrid:
-        """Groups that are there already, one or both."""
+        """Open existing groups, one or both."""
         v2 = V2.open(path, hierarchies.unified or "", name=hierarchies.unified_name, may_change_root=False)
         return cls(V1.open(path, hierarchies.v1), v2)
 
@@ -60,7 +65,7 @@ class Hybrid:
         return (*self._v1.directories, self._v2.directory)
 
     def join(self) -> Join:
-        """v1's files and v2's directory: a process needs all of them."""
+        """Open v1's files and v2's directory: a process needs all of them."""
         into = self._v2.join().into
         try:
             return Join(tasks=self._v1.join().tasks, into=into)
@@ -69,46 +74,46 @@ class Hybrid:
             raise
 
     def views(self) -> tuple[View, ...]:
-        """v1's trees and v2's beside them."""
+        """Return v1's trees, and v2's beside them."""
         return (*self._v1.views(), *self._v2.views())
 
     def update(self, limits: Limits) -> None:
-        """Each limit in the version that has its controller."""
+        """Set each limit in the version that has its controller."""
         refusals.require(limits, self._v1.controllers | self._v2.controllers)
         self._v1.change(limits)
         self._v2.change(limits)
 
     def usage(self, read: files.Read = files.read) -> Usage:
-        """v1's counters, and v2's where v1 has none."""
+        """Return v1's counters, and v2's for what v1 does not count."""
         first, second = self._v1.usage(read), self._v2.usage(read)
         gaps = {field.name: getattr(second, field.name) for field in fields(Usage) if getattr(first, field.name) is None}
         return replace(first, **{**gaps, "oom_kills": first.oom_kills + second.oom_kills})
 
     def freeze(self) -> None:
-        """By v2 where the kernel can."""
+        """Freeze by v2 if the kernel can, else by v1."""
         (self._v2 if self._v2.can_freeze else self._v1).freeze()
 
     def thaw(self) -> None:
-        """In both: after a crash nobody knows which froze it."""
+        """Thaw in both versions: after a crash nobody knows which one froze it."""
         self._v2.thaw()
         self._v1.thaw()
 
     def is_frozen(self) -> bool:
-        """In one of them."""
+        """Return whether it is frozen in either version."""
         return self._v2.is_frozen() or self._v1.is_frozen()
 
     def kill(self) -> None:
-        """By v2; and in v1, for a process that had joined only that when something went wrong."""
+        """Kill by v2, and in v1 any process that joined only that after a failure."""
         self._v2.kill()
         self._v1.kill()
 
     def remove(self) -> None:
-        """Both, the second also when the first is stuck."""
+        """Remove both, the second also if the first cannot be removed."""
         try:
             self._v1.remove()
         finally:
             self._v2.remove()
 
     def describe(self) -> tuple[str, ...]:
-        """A line a file written."""
+        """Return one line per file written."""
         return (*self._v2.describe(), *self._v1.describe())

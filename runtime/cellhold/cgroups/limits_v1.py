@@ -42,9 +42,9 @@ DEVICES = (
 class Group(NamedTuple):
     """What a part of the plan may look at.
 
-    read(controller, file): what the group's file says now. is_living: whether it had limits before; a
-    new group has none, so None needs no write there. more: devices of a new group beside those that
-    all have.
+    read(controller, file): what the group's file says now. is_living: whether it had
+    limits before; a new group has none, so None needs no write there. more: devices of
+    a new group beside those that all have.
     """
 
     read: Callable[[str, str], str | None]
@@ -53,7 +53,9 @@ class Group(NamedTuple):
 
 
 def plan(limits: Limits, controllers: Collection[str], group: Group) -> list[Write]:
-    """Plan every write, for the limits whose controller is in `controllers`; a table of devices comes last.
+    """Plan every write, for the limits whose controller is in `controllers`.
+
+    A table of devices comes last.
 
     Raises InvalidSpec and NotSupported for what the kernel would refuse or ignore.
     """
@@ -61,7 +63,7 @@ def plan(limits: Limits, controllers: Collection[str], group: Group) -> list[Wri
 
 
 def _cpuset(limits: Limits, group: Group) -> list[Write]:
-    """Plan the processors; None = all that the parent group has, for v1 takes no empty list."""
+    """Plan the processors; None = all that the parent has: v1 takes no empty list."""
     allowed = group.read("cpuset", "../cpuset.cpus") or ""
     if limits.cpuset is None:
         return [Write("cpuset", "cpuset.cpus", allowed, "cpuset=unlimited", "no limit")]
@@ -70,7 +72,7 @@ def _cpuset(limits: Limits, group: Group) -> list[Write]:
 
 
 def memory_and_swap(limits: Limits) -> int:
-    """memory.memsw.limit_in_bytes: bytes of memory plus swap; -1 = no limit."""
+    """Return memory.memsw.limit_in_bytes: memory plus swap in bytes; -1 = no limit."""
     if limits.memory_bytes is None:
         return -1
     return limits.memory_bytes if limits.memory_swap_bytes is None else limits.memory_swap_bytes
@@ -91,10 +93,13 @@ def _reservation(limits: Limits, _group: Group) -> list[Write]:
 
 
 def memory(limits: Limits, *, swap: bool, present_swap: int | None = None) -> list[Write]:
-    """The two memory limits in an order the kernel takes: memory may at no time be above memory plus swap (EINVAL).
+    """Plan the two memory limits in an order that the kernel accepts.
 
-    swap: whether memory.memsw.* exists. present_swap: its bytes now; None for a new group, which has no limit.
-    Raises NotSupported for an explicit memory-swap where swap is not counted.
+    Memory may at no time be above memory plus swap (EINVAL).
+
+    swap: whether memory.memsw.* exists. present_swap: its bytes now; None for a new
+    group, which has no limit. Raises NotSupported for an explicit memory-swap if swap
+    is not counted.
     """
     total = memory_and_swap(limits)
     bound = -1 if limits.memory_bytes is None else limits.memory_bytes
@@ -110,7 +115,7 @@ def memory(limits: Limits, *, swap: bool, present_swap: int | None = None) -> li
 
 
 def _cpu(limits: Limits, group: Group) -> list[Write]:
-    """Plan the quota of PERIOD that it may run; -1 = no limit."""
+    """Plan the quota per PERIOD that the group may run; -1 = no limit."""
     if limits.cpus is None:
         return [Write("cpu", "cpu.cfs_quota_us", "-1", "cpus=unlimited", "no limit")] if group.is_living else []
     quota = str(round(limits.cpus * PERIOD))
@@ -143,7 +148,11 @@ def _io(limits: Limits, group: Group) -> list[Write]:
 
 
 def io(devices: Mapping[str, IoLimit], *, present: Collection[str] = ()) -> list[Write]:
-    """A line a device and rate. present: devices that have limits now, taken off where the new limits do not name them (0 = none)."""
+    """Plan one write per device and rate.
+
+    present: devices that have limits now, removed if the new limits do not name them (0
+    = none).
+    """
     writes = []
     for number in sorted({*devices, *present}):
         limit = devices.get(number)

@@ -1,6 +1,7 @@
 """Limits as writes to cgroup v2 files (Documentation/admin-guide/cgroup-v2.rst).
 
-v2 has no devices controller: which device nodes a container may open is told by a BPF program (devices.py).
+v2 has no devices controller: a BPF program decides which device nodes a container may
+open (devices.py).
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ _RATES = {"read_bps": "rbps", "write_bps": "wbps", "read_iops": "riops", "write_
 class Group(NamedTuple):
     """What a part of the plan may look at.
 
-    read(file): what the group's file says now. is_living: whether it had limits before; a new group has
-    none, so None needs no write there.
+    read(file): what the group's file says now. is_living: whether it had limits before;
+    a new group has none, so None needs no write there.
     """
 
     read: Callable[[str], str | None]
@@ -35,7 +36,9 @@ class Group(NamedTuple):
 
 
 def plan(limits: Limits, controllers: Collection[str], group: Group) -> list[Write]:
-    """Plan every write, for the limits whose controller is in `controllers`; a table of devices comes last.
+    """Plan every write, for the limits whose controller is in `controllers`.
+
+    A table of devices comes last.
 
     Raises InvalidSpec and NotSupported for what the kernel would refuse or ignore.
     """
@@ -64,9 +67,10 @@ def _reservation(limits: Limits, _group: Group) -> list[Write]:
 
 
 def memory(limits: Limits, *, swap: bool) -> list[Write]:
-    """memory.max, and memory.swap.max where it exists (`swap`): v2 counts swap apart from memory, docker's value is their sum.
+    """Plan memory.max, and memory.swap.max if it exists (`swap`).
 
-    Raises NotSupported for an explicit memory-swap where swap is not counted.
+    v2 counts swap apart from memory, Docker's value is their sum. Raises NotSupported
+    for an explicit memory-swap if swap is not counted.
     """
     if limits.memory_bytes is None:
         writes = [Write("memory", "memory.max", "max", "memory=unlimited")]
@@ -126,7 +130,11 @@ def _io(limits: Limits, group: Group) -> list[Write]:
 
 
 def io(devices: Mapping[str, IoLimit], *, present: Collection[str] = ()) -> list[Write]:
-    """A line a device. present: devices that have limits now; what the new limits do not name is taken off."""
+    """Plan one write per device.
+
+    present: devices that have limits now; those that the new limits do not name are
+    removed.
+    """
     writes = []
     for number in sorted({*devices, *present}):
         limit = devices.get(number)

@@ -1,4 +1,7 @@
-"""The processes in groups, and waiting for them: they stop, die and leave after the call that asked for it."""
+"""The processes in groups, and waiting until they stop, die or leave.
+
+They do so some time after the call that asked for it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ _ROUNDS = 1000
 
 
 def wait_until(done: Callable[[], bool], *, seconds: float) -> bool:
-    """Ask again and again, every 0.1 ms at first and 20 ms in the end; False when `seconds` have gone by."""
+    """Poll a condition; return False when `seconds` have gone by.
+
+    Every 0.1 ms at first and every 20 ms in the end.
+    """
     deadline = time.monotonic() + seconds
     pause = 0.0001
     while not done():
@@ -33,22 +39,23 @@ def wait_until(done: Callable[[], bool], *, seconds: float) -> bool:
 
 
 def subtree(directory: str) -> list[str]:
-    """The directories of a group and of all groups below it, leaves first."""
+    """Return the directories of a group and of all groups below it, leaves first."""
     found = [inner for name in files.children(directory) for inner in subtree(f"{directory}/{name}")]
     return [*found, directory]
 
 
 def members(directories: Iterable[str]) -> set[int]:
-    """Ids of all processes in groups and the groups below them.
+    """Return the ids of all processes in groups and the groups below them.
 
-    A process outside the reader's pid namespace is listed as 0. It is left out: kill(0) would signal the caller's own group.
+    A process outside the reader's pid namespace is listed as 0. It is left out: kill(0)
+    would signal the caller's own group.
     """
     texts = (files.read(f"{inner}/cgroup.procs") for directory in directories for inner in subtree(directory))
     return {int(pid) for text in texts if text for pid in text.split()} - {0}
 
 
 def signal_all(directories: Iterable[str]) -> bool:
-    """SIGKILL every member; whether there was any."""
+    """Send SIGKILL to every member; return whether there was any."""
     found = members(directories)
     for pid in found:
         with suppress(ProcessLookupError):
@@ -57,17 +64,18 @@ def signal_all(directories: Iterable[str]) -> bool:
 
 
 def kill_all(directories: Iterable[str]) -> None:
-    """SIGKILL members until there are none, for up to PATIENCE seconds.
+    """Send SIGKILL to members until there are none, for up to PATIENCE seconds.
 
-    One round is not enough for a group that runs: a child is listed only some time after its parent's last look for signals, so a
-    fork bomb can have one that nobody has seen yet.
+    One round is not enough for a group that runs: a child is listed only some time
+    after its parent's last check for signals, so a fork bomb can have one that nobody
+    has seen yet.
     """
     directories = tuple(directories)
     wait_until(lambda: not signal_all(directories), seconds=PATIENCE)
 
 
 def move_all(sources: Iterable[str], target: str) -> None:
-    """Move every member of `sources` into the group `target`, and what they fork meanwhile."""
+    """Move every member of `sources`, and what they fork meanwhile, into `target`."""
     sources, gone = tuple(sources), set[int]()
     for _ in range(_ROUNDS):
         left = members(sources) - members((target,)) - gone
@@ -81,7 +89,10 @@ def move_all(sources: Iterable[str], target: str) -> None:
 
 
 def vacate(directory: str, leaf: str) -> None:
-    """Move every process right in a group, not those of the groups below it, into the group `leaf`, which is made if need be."""
+    """Move every process directly in a group into `leaf`, made if it is missing.
+
+    Processes of the groups below it stay.
+    """
     with suppress(FileExistsError):
         files.mkdir(leaf)
     for _ in range(_ROUNDS):
@@ -94,9 +105,10 @@ def vacate(directory: str, leaf: str) -> None:
 
 
 def remove_all(directories: Iterable[str], *, patience: float | None = None) -> None:
-    """Remove groups and what is below them; those that are gone already are no error.
+    """Remove groups and those below them; missing ones are not an error.
 
-    Raises NotAllowed, after removing what it can, when a process is still in one after `patience` seconds (None: PATIENCE).
+    Raises NotAllowed, after removing what it can, if a process is still in one after
+    `patience` seconds (None: PATIENCE).
     """
     deadline = time.monotonic() + (PATIENCE if patience is None else patience)
     stuck = [at for at in directories if not wait_until(partial(_removed, at), seconds=deadline - time.monotonic())]
@@ -106,7 +118,10 @@ def remove_all(directories: Iterable[str], *, patience: float | None = None) -> 
 
 
 def undo(remove: Callable[[], None], error: BaseException) -> None:
-    """Remove what could not be finished because of `error`; a failure of that is added to it, and does not replace it."""
+    """Remove what could not be completed because of `error`.
+
+    If that fails too, its failure is added to `error` and does not replace it.
+    """
     try:
         remove()
     except (OSError, CellholdError) as second:
@@ -114,7 +129,7 @@ def undo(remove: Callable[[], None], error: BaseException) -> None:
 
 
 def _removed(directory: str) -> bool:
-    """Whether it is gone now."""
+    """Try to remove a group; return whether it is gone."""
     try:
         files.rmdir(directory)
     except FileNotFoundError:

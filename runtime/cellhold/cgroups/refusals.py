@@ -1,4 +1,4 @@
-"""Why a limit is refused: the sentence, with the refused value in it, and what to try."""
+"""Why a limit is refused: a sentence with the refused value, and what to try."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ _NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 def requested(limits: Limits) -> dict[str, str]:
-    """Return controller -> the first limit that needs it, as people write it. pids at its default is a courtesy, not a request."""
+    """Return controller -> the first limit that needs it, as people write it.
+
+    pids at its default is a courtesy, not a request.
+    """
     wanted: dict[str, str] = {}
     for field in FIELDS:
         if field.controller and field.is_requested(limits):
@@ -36,7 +39,7 @@ def requested(limits: Limits) -> dict[str, str]:
 
 
 def require(limits: Limits, have: Collection[str]) -> None:
-    """Raise NotSupported for the first limit whose controller this host does not have for us."""
+    """Raise NotSupported for the first limit without a controller that we may use."""
     for controller, limit in requested(limits).items():
         if controller not in have:
             raise NotSupported(
@@ -47,7 +50,10 @@ def require(limits: Limits, have: Collection[str]) -> None:
 
 
 def check_processors(limits: Limits) -> None:
-    """Raise InvalidSpec for more processors than the host has, as Docker does: no kernel could give them."""
+    """Raise InvalidSpec for more processors than the host has, as Docker does.
+
+    No kernel could provide them.
+    """
     have = os.cpu_count()
     if limits.cpus is not None and have is not None and limits.cpus > have:
         there = "there is only 1 processor" if have == 1 else f"there are only {have} processors"
@@ -55,7 +61,7 @@ def check_processors(limits: Limits) -> None:
 
 
 def no_swap_accounting(limits: Limits) -> NotSupported:
-    """An explicit memory-swap on a kernel that does not count swap by group."""
+    """Return the error for memory-swap on a kernel that does not count swap."""
     return NotSupported(
         f"cannot enforce memory-swap={size(limits.memory_swap_bytes or 0)}: this kernel does not count swap by cgroup",
         hint="leave memory-swap out, or boot the host with swapaccount=1",
@@ -63,7 +69,7 @@ def no_swap_accounting(limits: Limits) -> NotSupported:
 
 
 def below_use(limit_bytes: int, used_bytes: int) -> InvalidSpec:
-    """A new memory limit under what the container holds and the kernel cannot take back."""
+    """Return the error for a memory limit below what the kernel cannot take back."""
     return InvalidSpec(
         f"cannot use memory={size(limit_bytes)}: the container holds {size(used_bytes)} now, page cache not counted",
         hint=f"ask for more than {size(used_bytes)}, or free memory in the container first",
@@ -71,14 +77,14 @@ def below_use(limit_bytes: int, used_bytes: int) -> InvalidSpec:
 
 
 def by_kernel(limit: str, file: str, value: str, error: OSError) -> CellholdError:
-    """What a refused write to a limit's file means."""
+    """Return the error for a refused write to a limit's file."""
     if error.errno in _NOT_OURS:
         return not_ours(f"set {file} = {value}", error)
     return InvalidSpec(f"cannot use {limit}: the kernel refuses {file} = {value} ({os.strerror(error.errno or 0)})")
 
 
 def not_made(path: str, error: OSError) -> CellholdError:
-    """What a failed mkdir of a group means."""
+    """Return the error for a failed mkdir of a group."""
     if error.errno == errno.EEXIST:
         return SetupFailed(
             f"cannot make cgroup {path}: it is there already",
@@ -92,7 +98,7 @@ def not_made(path: str, error: OSError) -> CellholdError:
 
 
 def not_ours(what: str, error: OSError) -> NotSupported:
-    """The cgroup tree is not this user's, or is mounted read-only."""
+    """Return the error for a cgroup tree that is not ours, or read-only."""
     return NotSupported(
         f"cannot {what}: {error.strerror}",
         hint="run as root, or on cgroup v2 in a group delegated to you (systemd-run --user --scope -p Delegate=yes ...)",

@@ -1,4 +1,7 @@
-"""Which file of which version holds which figure. `read` gives a file's text, None where the group has no such file."""
+"""Which file of which version holds which figure.
+
+`read` returns a file's text, None if the group has no such file.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def v1(read: Callable[[str, str], str | None]) -> Usage:
-    """From the hierarchies of v1: read(controller, file). Bytes moved are counted only where the group is in blkio."""
+    """Read the usage from the hierarchies of v1: read(controller, file).
+
+    Bytes of I/O are counted only if the group is in blkio.
+    """
     memory = read("memory", "memory.stat")
     moved = counters.io_v1(read("io", "blkio.throttle.io_service_bytes_recursive"))
     return Usage(
@@ -30,7 +36,10 @@ def v1(read: Callable[[str, str], str | None]) -> Usage:
 
 
 def v2(read: Callable[[str], str | None], waits: Mapping[str, float]) -> Usage:
-    """From the one directory of v2: read(file). Processor time is there without any controller. waits: what pressure() gives."""
+    """Read the usage from the one directory of v2: read(file).
+
+    Processor time needs no controller. waits: the result of pressure().
+    """
     cpu, memory = read("cpu.stat"), read("memory.stat")
     moved = counters.io_v2(read("io.stat"))
     return Usage(
@@ -49,7 +58,10 @@ def v2(read: Callable[[str], str | None], waits: Mapping[str, float]) -> Usage:
 
 
 def pressure(read: Callable[[str], str | None]) -> dict[str, float]:
-    """The shares of the last 10 s in which some task waited, as far as this kernel knows them; no controller is needed."""
+    """Read the shares of the last 10 s in which some task waited.
+
+    As far as this kernel counts them; no controller is needed.
+    """
     shares = {what: counters.pressure(read(f"{what}.pressure")) for what in ("cpu", "memory", "io")}
     return {what: share for what, share in shares.items() if share is not None}
 
@@ -60,5 +72,5 @@ def _sum(text: str | None, *keys: str) -> int | None:
 
 
 def held_bytes(usage: Usage) -> int:
-    """Memory that the kernel cannot simply take back."""
+    """Return the memory that the kernel cannot simply take back."""
     return (usage.memory_bytes or 0) - (usage.memory_cache_bytes or 0)

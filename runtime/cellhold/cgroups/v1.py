@@ -1,4 +1,4 @@
-"""A group in cgroup v1: a directory of the same name in the hierarchy of each controller."""
+"""A group in cgroup v1: one directory in the hierarchy of each controller."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ _FREEZING_TO_KILL = 0.5  # without it, killing takes more than one round
 
 
 class V1:
-    """A group below cgroup v1 mounts; `path` is "cellhold/ab12", `mounts` controller -> hierarchy."""
+    """A group below cgroup v1 mounts.
+
+    path: "cellhold/ab12"; mounts: controller -> hierarchy.
+    """
 
     def __init__(self, path: str, mounts: Mapping[str, Hierarchy]) -> None:
         self.path = path
@@ -37,9 +40,10 @@ class V1:
 
     @classmethod
     def create(cls, path: str, limits: Limits, mounts: Mapping[str, Hierarchy], devices: tuple[Device, ...] = ()) -> V1:
-        """Make it with its limits; devices: that it may use beside the harmless ones.
+        """Make the group with its limits.
 
-        Raises NotSupported for a limit whose controller is not mounted.
+        devices: that it may use beside the harmless ones. Raises NotSupported for a
+        limit whose controller is not mounted.
         """
         refusals.require(limits, mounts.keys())
         return cls.make(path, limits, mounts, devices=devices)
@@ -54,7 +58,7 @@ class V1:
         controllers: tuple[str, ...] = ALWAYS,
         devices: tuple[Device, ...] = (),
     ) -> V1:
-        """Make it in `controllers` and those that the limits need, as far as they are mounted."""
+        """Make it in `controllers` and those that the limits need, as far as mounted."""
         group = cls(path, mounts)
         try:
             for controller in (*controllers, *_on_request(limits)):
@@ -68,7 +72,7 @@ class V1:
 
     @classmethod
     def open(cls, path: str, mounts: Mapping[str, Hierarchy]) -> V1:
-        """A group that is there already, in whichever hierarchies it is."""
+        """Open an existing group, in whichever hierarchies it exists."""
         group = cls(path, mounts)
         places = {controller: f"{hierarchy.mount}/{path}" for controller, hierarchy in mounts.items()}
         group._at = {controller: place for controller, place in places.items() if os.path.isdir(place)}
@@ -85,7 +89,7 @@ class V1:
         return tuple(dict.fromkeys(self._at.values()))
 
     def join(self) -> Join:
-        """A `tasks` file of each hierarchy."""
+        """Open a `tasks` file in each hierarchy."""
         opened: list[int] = []
         try:
             opened.extend(os.open(f"{directory}/tasks", os.O_WRONLY | os.O_CLOEXEC) for directory in self.directories)
@@ -96,7 +100,10 @@ class V1:
         return Join(tasks=tuple(opened))
 
     def views(self) -> tuple[View, ...]:
-        """One mount a hierarchy, and only of those with a group: in the others a container would see the whole host's."""
+        """Return one mount per hierarchy that has the group.
+
+        In the others a container would see the whole host's.
+        """
         used = dict.fromkeys(self._mounts[controller] for controller in self._at)
         return tuple(View(fstype="cgroup", option=hierarchy.option, directory=hierarchy.name) for hierarchy in used)
 
@@ -106,7 +113,7 @@ class V1:
         self.change(limits)
 
     def change(self, limits: Limits) -> None:
-        """As update(), for those of the limits whose controller is in v1."""
+        """Set those of the limits whose controller is in v1, all or none."""
         before = dict(self._at)
         self._refuse_below_use(limits)
         try:
@@ -126,7 +133,10 @@ class V1:
         return usage.v1(lambda controller, file: read(f"{self._at[controller]}/{file}") if controller in self._at else None)
 
     def freeze(self) -> None:
-        """Freeze, and ask again until the whole group is: a fork under way makes the kernel stop half-way (FREEZING)."""
+        """Freeze, and repeat until the whole group is frozen.
+
+        A fork under way makes the kernel stop half-way (FREEZING).
+        """
         if "freezer" not in self._at:
             raise NotSupported(f"cannot pause {self.path}: this host has no freezer controller for it")
         if not processes.wait_until(self._frozen, seconds=_FREEZING):
@@ -134,17 +144,20 @@ class V1:
             raise CellholdError(f"cannot pause {self.path}: a process of it did not stop within {_FREEZING:g} s", hint="try again")
 
     def thaw(self) -> None:
-        """Let them go on; nothing to do without a freezer."""
+        """Let the processes continue; do nothing without a freezer."""
         if "freezer" in self._at:
             with suppress(FileNotFoundError):
                 files.write(f"{self._at['freezer']}/freezer.state", "THAWED")
 
     def is_frozen(self) -> bool:
-        """As the freezer says; never without one."""
+        """Return what the freezer says; False without one."""
         return self._read("freezer", "freezer.state") == "FROZEN"
 
     def kill(self) -> None:
-        """SIGKILL while frozen, so that nobody forks away; then thaw, because a v1-frozen process does not die."""
+        """Send SIGKILL while frozen, so that nothing forks away, then thaw.
+
+        A v1-frozen process does not die before it is thawed.
+        """
         frozen = False
         with suppress(FileNotFoundError):
             frozen = "freezer" in self._at and processes.wait_until(self._frozen, seconds=_FREEZING_TO_KILL)
@@ -156,11 +169,11 @@ class V1:
             processes.kill_all(self.directories)
 
     def remove(self) -> None:
-        """Remove the directories; waits a little for dead processes to leave."""
+        """Remove the directories; wait a little for dead processes to leave."""
         processes.remove_all(self.directories)
 
     def describe(self) -> tuple[str, ...]:
-        """A line a file written."""
+        """Return one line per file written."""
         return lines(self._made, {controller: f"{self._mounts[controller].name}/{self.path}" for controller in self._at})
 
     def _read(self, controller: str, file: str) -> str | None:
@@ -181,7 +194,10 @@ class V1:
             _inherit(hierarchy.mount, self.path)
 
     def _refuse_below_use(self, limits: Limits) -> None:
-        """Before the kernel does (EBUSY): it would first push the container's memory out to swap."""
+        """Refuse a memory limit below present use before the kernel does (EBUSY).
+
+        The kernel would first push the container's memory out to swap.
+        """
         held = usage.held_bytes(self.usage())
         if limits.memory_bytes is not None and held > limits.memory_bytes:
             raise refusals.below_use(limits.memory_bytes, held)
@@ -196,7 +212,10 @@ def _on_request(limits: Limits) -> list[str]:
 
 
 def _inherit(mount: str, path: str) -> None:
-    """A new v1 cpuset has no memory nodes and no processors, and takes no process until it has: copy its parent's, from the top."""
+    """Copy memory nodes and processors of a new v1 cpuset's parent, from the top.
+
+    A new v1 cpuset has neither, and takes no process until it has.
+    """
     at = mount
     for part in path.split("/"):
         parent, at = at, f"{at}/{part}"

@@ -1,4 +1,4 @@
-"""A group in cgroup v2: one directory, with the controllers that its parents pass on."""
+"""A group in cgroup v2: one directory, with the controllers its parents pass on."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 _ALWAYS = frozenset({"memory", "pids", "cpu"})  # for the counters, with or without limits
 _ON_REQUEST = frozenset({"cpuset", "io"})
 _FREEZING = 10.0  # seconds; a process in an uninterruptible sleep stops only after it
-_PRESSURE_SECONDS = 2.0  # the kernel works out its averages no oftener (PSI_FREQ), and reading them is the dearest of all
+_PRESSURE_SECONDS = 2.0  # the kernel updates its averages no more often (PSI_FREQ), and reading them is the slowest
 
 
 class V2:
-    """A group below a cgroup v2 mount; `path` is "cellhold/ab12", `name` the mount's directory below the root ("" = the root).
+    """A group below a cgroup v2 mount.
 
-    may_change_root: whether controllers may be switched on in the mount's own cgroup.subtree_control. Not in the hybrid layout:
-    which controllers live there was somebody else's decision.
+    path: "cellhold/ab12"; name: the mount's directory below the root ("" = the root).
+    may_change_root: whether controllers may be enabled in the mount's own
+    cgroup.subtree_control. Not in the hybrid layout: somebody else decided which
+    controllers live there.
     """
 
     def __init__(self, path: str, mount: str, *, name: str = "", may_change_root: bool = True) -> None:
@@ -47,9 +49,10 @@ class V2:
 
     @classmethod
     def create(cls, path: str, limits: Limits, mount: str, *, name: str = "", more: tuple[devices.Device, ...] = ()) -> V2:
-        """Make it with its limits; more: devices that it may use beside the harmless ones.
+        """Make the group with its limits.
 
-        Raises NotSupported for a limit whose controller the parents do not pass on.
+        more: devices that it may use beside the harmless ones. Raises NotSupported for
+        a limit whose controller the parents do not pass on.
         """
         group = cls(path, mount, name=name)
         group.make(limits)
@@ -64,13 +67,13 @@ class V2:
 
     @classmethod
     def open(cls, path: str, mount: str, *, name: str = "", may_change_root: bool = True) -> V2:
-        """A group that is there already."""
+        """Open an existing group."""
         group = cls(path, mount, name=name, may_change_root=may_change_root)
         group.controllers = group._present()
         return group
 
     def make(self, limits: Limits) -> None:
-        """Make the directory and get it the controllers that can be had; limits are not set yet."""
+        """Make the directory and enable the available controllers; set no limits yet."""
         try:
             files.make(self._mount, self.path)
         except OSError as error:
@@ -78,20 +81,23 @@ class V2:
         self._enable(limits)
 
     def set(self, limits: Limits) -> None:
-        """Write the limits of a new group, as far as its controllers go."""
+        """Write the limits of a new group, as far as its controllers permit."""
         self._made = tuple(limits_v2.plan(limits, self.controllers, limits_v2.Group(self._read)))
         perform(self._made, self._at())
 
     def confine(self, more: tuple[devices.Device, ...] = ()) -> None:
-        """Have the kernel refuse devices, where v1 does not: by a BPF program, as far as we may load one."""
+        """Let a BPF program refuse devices, if we may load one; v1 does it otherwise."""
         self._devices = devices.confine(self.directory, more)
 
     def join(self) -> Join:
-        """The directory, for clone3(CLONE_INTO_CGROUP); with openat() also for its cgroup.procs."""
+        """Open the directory, for clone3(CLONE_INTO_CGROUP).
+
+        With openat() also for its cgroup.procs.
+        """
         return Join(into=os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
 
     def views(self) -> tuple[View, ...]:
-        """The one tree."""
+        """Return the one tree."""
         return (View(fstype="cgroup2", option="", directory=self._name),)
 
     def update(self, limits: Limits) -> None:
@@ -101,7 +107,7 @@ class V2:
         self.change(limits)
 
     def change(self, limits: Limits) -> None:
-        """As update(), for those of the limits whose controller is here."""
+        """Set those of the limits whose controller is here, all or none."""
         self._enable(limits)
         writes = limits_v2.plan(limits, self.controllers, limits_v2.Group(self._read, is_living=True))
         self._make_room(limits)
@@ -121,7 +127,7 @@ class V2:
     @property
     def can_freeze(self) -> bool:
         """Whether this kernel has cgroup.freeze (5.2)."""
-        return os.path.exists(f"{self.directory}/cgroup.freeze")  # on the way of every start
+        return os.path.exists(f"{self.directory}/cgroup.freeze")  # os, not pathlib: part of every start
 
     def freeze(self) -> None:
         """Freeze, and wait until cgroup.events says that the whole group is."""
@@ -134,27 +140,30 @@ class V2:
             raise CellholdError(f"cannot pause {self.path}: a process of it did not stop within {_FREEZING:g} s", hint="try again")
 
     def thaw(self) -> None:
-        """Let them go on."""
+        """Let the processes continue."""
         with suppress(FileNotFoundError):
             files.write(f"{self.directory}/cgroup.freeze", "0")
 
     def is_frozen(self) -> bool:
-        """As cgroup.events says."""
+        """Return what cgroup.events says."""
         return counters.keyed(self._read("cgroup.events"), "frozen") == 1
 
     def kill(self) -> None:
-        """One write since Linux 5.14; before it, SIGKILL for each (a v2-frozen process dies of it)."""
+        """Kill with one write since Linux 5.14; before, send SIGKILL to each process.
+
+        A v2-frozen process dies of it.
+        """
         try:
             files.write(f"{self.directory}/cgroup.kill", "1")
         except FileNotFoundError:
             processes.kill_all((self.directory,))
 
     def remove(self) -> None:
-        """Remove the directory; waits a little for dead processes to leave."""
+        """Remove the directory; wait a little for dead processes to leave."""
         processes.remove_all((self.directory,))
 
     def describe(self) -> tuple[str, ...]:
-        """A line a file written."""
+        """Return one line per file written."""
         place = f"{self._name}/{self.path}".lstrip("/")
         confined = (f"{place}, devices = {self._devices}",) if self._devices else ()
         return (*lines(self._made, dict.fromkeys(self.controllers, place)), *confined)
@@ -166,7 +175,11 @@ class V2:
         return files.read(f"{self.directory}/{file}")
 
     def _counted(self, read: files.Read, file: str) -> str | None:
-        """A file of counters: the processor's are always there, others with their controller, and are not tried for in vain."""
+        """Read a file of counters.
+
+        The processor's are always there, others only with their controller: these are
+        not tried in vain.
+        """
         controller = file.partition(".")[0]
         return read(f"{self.directory}/{file}") if controller == "cpu" or controller in self.controllers else None
 
@@ -174,10 +187,12 @@ class V2:
         return frozenset((self._read("cgroup.controllers") or "").split())
 
     def _enable(self, limits: Limits) -> None:
-        """Have the parents pass on what is wanted; what one of them refuses is missing from `controllers` afterwards.
+        """Enable the wanted controllers in the parents.
 
-        One write a controller: the kernel takes all of a write or nothing. Levels that pass it on already are left alone, so a
-        tree delegated to an ordinary user needs no rights above its own top.
+        A controller that one of them refuses is missing from `controllers` afterwards.
+        One write per controller: the kernel accepts all of a write or nothing. Levels
+        that pass it on already are left alone, so a tree delegated to an ordinary user
+        needs no rights above its own top.
         """
         wanted = _ALWAYS | (_ON_REQUEST & refusals.requested(limits).keys())
         if self.controllers >= wanted:
@@ -198,7 +213,11 @@ class V2:
         self.controllers = self._present()
 
     def _make_room(self, limits: Limits) -> None:
-        """Refuse memory below present use. A write to memory.max would kill; memory.high makes the kernel take back what it can."""
+        """Refuse memory below present use.
+
+        A write to memory.max would kill; memory.high makes the kernel take back what it
+        can.
+        """
         if "memory" not in self.controllers or limits.memory_bytes is None:
             return
         files.write(f"{self.directory}/memory.high", str(limits.memory_bytes))
@@ -209,11 +228,13 @@ class V2:
 
 
 def _pass_on(level: str, controllers: list[str]) -> None:
-    """Give the groups below `level` controllers; one that the kernel refuses (EACCES: not ours) `require` tells the user.
+    """Enable controllers for the groups below `level`.
 
-    Processes right in that group go into a leaf first, for beside groups with controllers the kernel wants none (cgroups(7), "no
-    internal processes"): it refuses memory and io, and takes cpu and pids, but then the groups below are good for threads only. The
-    root of all groups, the one without a cgroup.type, is exempt.
+    One that the kernel refuses (EACCES: not ours) is reported to the user by `require`.
+    Processes directly in that group move into a leaf first, because the kernel wants
+    none beside groups with controllers (cgroups(7), "no internal processes"): it
+    refuses memory and io, and accepts cpu and pids, but then the groups below are good
+    for threads only. The root of all groups, the one without a cgroup.type, is exempt.
     """
     if os.path.exists(f"{level}/cgroup.type") and files.read(f"{level}/cgroup.procs"):
         with suppress(OSError):

@@ -1,4 +1,7 @@
-"""A limit as the writes that set it: planned as values, performed by a few lines, printed by `--trace`."""
+"""A limit as the writes that set it: planned as values, performed, traced.
+
+`--trace` prints them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Write(NamedTuple):
-    """One value for one file of a group. limit: what the user asked for ("memory=64 MiB"); note: the value, for people."""
+    """One value for one file of a group.
+
+    limit: what the user asked for ("memory=64 MiB"); note: the value, for people.
+    """
 
     controller: str
     file: str
@@ -23,7 +29,10 @@ class Write(NamedTuple):
 
 
 def perform(writes: Iterable[Write], directories: Mapping[str, str]) -> None:
-    """Write them all, in order; `directories`: controller -> the group's directory. Raises InvalidSpec for what the kernel refuses."""
+    """Write all values, in order. Raises InvalidSpec if the kernel refuses one.
+
+    directories: controller -> the group's directory.
+    """
     for (controller, file), group in groupby(writes, lambda write: write[:2]):
         batch = tuple(group)
         try:
@@ -33,7 +42,10 @@ def perform(writes: Iterable[Write], directories: Mapping[str, str]) -> None:
 
 
 def change(writes: Iterable[Write], directories: Mapping[str, str]) -> None:
-    """Perform them on a living group; after a failure the files written before it get their old values back."""
+    """Perform the writes on a living group, all or none.
+
+    After a failure the files written before it get their old values back.
+    """
     done: list[tuple[str, str]] = []
     try:
         for write in writes:
@@ -50,7 +62,10 @@ def change(writes: Iterable[Write], directories: Mapping[str, str]) -> None:
 
 
 def lines(writes: Iterable[Write], places: Mapping[str, str]) -> tuple[str, ...]:
-    """A line a file; `places`: controller -> how to show the directory ("memory/cellhold/ab12")."""
+    """Format one line per file.
+
+    places: controller -> how to show the directory ("memory/cellhold/ab12").
+    """
     shown = []
     for (controller, file), group in groupby(writes, lambda write: write[:2]):
         values = "; ".join(f"{write.value} ({write.note})" if write.note else write.value for write in group)
