@@ -84,7 +84,7 @@ def python_of(image: StoredImage, home: Home) -> Python:
 
 def derived(image: StoredImage, home: Home) -> StoredImage:
     """What kernel_layer.py makes, without a container: the image with one more setting, under the key of the kernel layer."""
-    state = State.of(image, Platform.host())
+    state = State.from_base(image, Platform.host())
     state = state.after(state.next_key("KERNEL"), state.taken(None, 1.0), created_by="cellhold kernel layer")
     with ingest.making(home):
         return state.arrived(home, names=[], derived=(kernel_layer.key(image, python_of(image, home)), image.digest))

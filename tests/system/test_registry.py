@@ -22,7 +22,7 @@ from cellhold.image.config import History
 from cellhold.image.descriptor import Descriptor
 from cellhold.image.platform import Platform
 from cellhold.image.registry import Logins, Registry, Settings
-from cellhold.image.registry.settings import Place
+from cellhold.image.registry.settings import Section
 from cellhold.spec.digest import Digest
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ def descriptor(content: bytes, media_type: str = mediatypes.LAYER_GZIP) -> Descr
     return Descriptor(media_type=media_type, digest=Digest.of(content), size_bytes=len(content))
 
 
-def client(served: Any, tmp_path: Path, *, place: Place | None = None, login: str | None = None) -> Registry:
+def client(served: Any, tmp_path: Path, *, place: Section | None = None, login: str | None = None) -> Registry:
     config = tmp_path / "config.json"
     if login:
         config.write_text(json.dumps({"auths": {served.host: {"auth": base64.b64encode(login.encode()).decode()}}}))
-    return Registry(served.host, credentials=Logins(config), settings=Settings(places={served.host: place} if place else {}))
+    return Registry(served.host, credentials=Logins(config), settings=Settings(sections={served.host: place} if place else {}))
 
 
 def push(to: Registry, repository: str, tag: str) -> manifest.Manifest:
@@ -93,7 +93,7 @@ def test_a_blob_is_taken_from_another_repository_and_sent_only_once(registry: An
 def test_a_blob_is_pushed_in_chunks(registry: Any, tmp_path: Path) -> None:
     one = descriptor(RANDOM)
     sent: list[int] = []
-    with client(registry, tmp_path, place=Place(push_chunk_bytes=1 << 20)) as ours:
+    with client(registry, tmp_path, place=Section(push_chunk_bytes=1 << 20)) as ours:
         ours.push_blob("chunks", one, lambda: io.BytesIO(RANDOM), tell=sent.append)
         assert pulled(ours, "chunks", one) == RANDOM
     assert sent == sorted(sent)
@@ -141,11 +141,11 @@ def test_a_registry_with_passwords_takes_the_right_one(registry_with_password: A
 
 
 def test_a_certificate_is_trusted_where_that_is_said_and_else_nothing_is_sent(registry_with_tls: Any, tmp_path: Path) -> None:
-    with client(registry_with_tls, tmp_path, place=Place(ca=str(registry_with_tls.ca))) as ours:
+    with client(registry_with_tls, tmp_path, place=Section(ca=str(registry_with_tls.ca))) as ours:
         made = push(ours, "safe", "1")
         assert ours.manifest("safe", "1").raw == made.raw
         assert Digest.of(pulled(ours, "safe", made.layers[0])) == made.layers[0].digest
-    with client(registry_with_tls, tmp_path, place=Place(insecure=False)) as ours:
+    with client(registry_with_tls, tmp_path, place=Section(insecure=False)) as ours:
         with pytest.raises(RegistryFailed, match="there is no safe connection to it") as raised:
             ours.manifest("safe", "1")
         assert "ca = FILE" in (raised.value.hint or "")

@@ -123,9 +123,9 @@ def test_upper_case_comes_with_the_name_to_write() -> None:
 
 def test_a_digest_is_asked_for_before_a_tag() -> None:
     reference = Reference.parse("python:3.12")
-    assert reference.asked == "3.12"
+    assert reference.selector == "3.12"
     pinned = reference.with_digest(Digest.parse(DIGEST))
-    assert (pinned.asked, str(pinned)) == (DIGEST, f"docker.io/library/python:3.12@{DIGEST}")
+    assert (pinned.selector, str(pinned)) == (DIGEST, f"docker.io/library/python:3.12@{DIGEST}")
 
 
 @pytest.mark.parametrize(

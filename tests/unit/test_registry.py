@@ -16,7 +16,7 @@ from cellhold.image import mediatypes
 from cellhold.image.descriptor import Descriptor
 from cellhold.image.registry import Logins, Registry, Settings, Way
 from cellhold.image.registry.patience import Patience
-from cellhold.image.registry.settings import Place
+from cellhold.image.registry.settings import Section
 from cellhold.spec.digest import Digest
 from liar import Answer, Liar
 
@@ -175,7 +175,7 @@ def test_a_registry_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_registry_that_speaks_no_tls_says_which_setting_allows_that(liar: Liar, tmp_path: Path) -> None:
-    settings = Settings(patience=QUICK, places={liar.host: Place(insecure=False)})
+    settings = Settings(patience=QUICK, sections={liar.host: Section(insecure=False)})
     with (
         Registry(liar.host, credentials=Logins(tmp_path / "none"), settings=settings) as registry,
         pytest.raises(RegistryFailed, match="no safe connection") as caught,
@@ -315,7 +315,7 @@ def test_a_slow_reader_is_no_slow_registry(liar: Liar, registry: Registry) -> No
 def mirrored(liar: Liar, tmp_path: Path) -> Iterator[tuple[Liar, Registry]]:
     """A mirror, and the client of a registry that has it."""
     with Liar() as mirror:
-        settings = Settings(patience=QUICK, places={liar.host: Place(mirrors=(mirror.url,))})
+        settings = Settings(patience=QUICK, sections={liar.host: Section(mirrors=(mirror.url,))})
         with Registry(liar.host, credentials=Logins(tmp_path / "none"), settings=settings) as registry:
             yield mirror, registry
 
@@ -375,7 +375,7 @@ def test_a_blob_is_pushed_in_one_request_and_anew_after_a_failure(liar: Liar, re
 
 
 def test_a_blob_is_pushed_in_chunks_where_that_is_configured(liar: Liar, tmp_path: Path) -> None:
-    settings = Settings(patience=QUICK, places={liar.host: Place(push_chunk_bytes=1_500_000)})
+    settings = Settings(patience=QUICK, sections={liar.host: Section(push_chunk_bytes=1_500_000)})
     liar.says("POST", "/v2/x/blobs/uploads/", Answer(status=202, headers={"Location": "/upload/1"}))
     liar.says("PATCH", "/upload/1", Answer(status=202, headers={"Location": "/upload/2"}))
     liar.says("PUT", "/upload/2", Answer(status=201))

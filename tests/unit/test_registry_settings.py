@@ -44,7 +44,7 @@ def test_the_users_file_is_over_the_machines_key_by_key(tmp_path: Path) -> None:
     read = settings(tmp_path, machine, '[registry."r:1"]\nca = "/b"\npush-chunk = "1m"')
     assert read.endpoint("r:1") == Endpoint(name="r:1", url="http://r:1", login="r:1", ca="/b")
     assert read.endpoint("localhost:2").url == "https://localhost:2"
-    assert read.place("r:1").push_chunk_bytes == 1 << 20
+    assert read.section("r:1").push_chunk_bytes == 1 << 20
 
 
 def test_mirrors_are_addresses_in_their_order(tmp_path: Path) -> None:

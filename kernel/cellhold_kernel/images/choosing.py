@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from cellhold.errors import CellholdError, InvalidSpec, NotSupported
-from cellhold.image.fields import told
+from cellhold.image.fields import quote
 from cellhold_kernel.images.found import KernelSpec
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _wanted(found: Found, wanted: str) -> Choice:
     reason = next((left.reason for left in found.left_out if left.name == wanted), None)
     if reason is not None:
         raise CellholdError(reason, hint=_others(found))
-    raise InvalidSpec(f"cannot use kernel={told(wanted)[1:-1]}: the image has no such kernel", hint=_others(found))
+    raise InvalidSpec(f"cannot use kernel={quote(wanted)[1:-1]}: the image has no such kernel", hint=_others(found))
 
 
 def _others(found: Found) -> str | None:

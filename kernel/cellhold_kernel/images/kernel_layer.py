@@ -82,7 +82,7 @@ def _source(given: str) -> tuple[str | None, Path | None]:
 
 
 def _layered(image: StoredImage, python: Python, directory: Path, home: Home, *, wanted: str, around: Options) -> StoredImage:  # noqa: PLR0913
-    state = State.of(image, Platform.host())
+    state = State.from_base(image, Platform.host())
     program = Program(
         args=unpacking.install_command(python, wheels=_WHEELS),
         env={},

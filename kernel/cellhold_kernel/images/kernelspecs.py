@@ -90,7 +90,7 @@ def _prefers_own(tree: Tree, around: Around, pythons: Sequence[Python]) -> bool:
 def _kernelspec(tree: Tree, around: Around, name: str, directory: str, prefix: str) -> KernelSpec | LeftOut:
     try:
         if not _NAME.fullmatch(name):
-            raise ImageRefused(f"cannot use the kernelspec {fields.told(name)}: letters, digits, '.', '_' and '-' make a name")
+            raise ImageRefused(f"cannot use the kernelspec {fields.quote(name)}: letters, digits, '.', '_' and '-' make a name")
         content = tree.read(f"{directory}/kernel.json", most_bytes=_LARGEST)
         if content is None:
             raise ImageRefused(f"cannot use the kernelspec {name}: its kernel.json is no regular file")
@@ -107,7 +107,7 @@ def _read(name: str, content: bytes, directory: str, prefix: str) -> KernelSpec:
     if not argv or not argv[0] or len(argv) > _MOST_WORDS or len(env) > _MOST_WORDS:
         raise said["argv"].refused(f"{len(argv)} words, with {len(env)} environment variables, are no command")
     if mode not in _MODES:
-        raise said["interrupt_mode"].refused(f"{fields.told(mode)} is neither signal nor message")
+        raise said["interrupt_mode"].refused(f"{fields.quote(mode)} is neither signal nor message")
     if any("=" in variable or not variable for variable in env):
         raise said["env"].refused("it has a name that no environment variable can have")
     if not any("{connection_file}" in word for word in argv):
@@ -132,7 +132,7 @@ def _usable(tree: Tree, around: Around, spec: KernelSpec) -> KernelSpec:
     program = next((path for candidate in candidates if (path := around.program(tree, candidate)) is not None), None)
     if program is None:
         where = "in the image" if "/" in words[0] else "on the image's PATH"
-        raise ImageRefused(f"cannot use the kernelspec {spec.name}: its program {fields.told(words[0])} is not {where}")
+        raise ImageRefused(f"cannot use the kernelspec {spec.name}: its program {fields.quote(words[0])} is not {where}")
     if len(candidates) == 1:
         return spec
     return replace(spec, argv=(program, *spec.argv[1:]))

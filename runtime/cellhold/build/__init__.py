@@ -1,4 +1,6 @@
-"""An image out of a Dockerfile: read (dockerfile), planned (stages), each stage's variables (scope) and settings, step by step.
+"""Build an image from a Dockerfile, step by step.
 
-BuildKit's meaning of a Dockerfile is the one that holds, in what its reference says and in what its source does.
+It is read (dockerfile) and planned (stages); each stage has its variables (scope) and
+settings. BuildKit's meaning of a Dockerfile is the one that holds, in what its
+reference says and in what its source does.
 """

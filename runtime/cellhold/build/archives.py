@@ -1,4 +1,4 @@
-"""ADD of a local archive: whether a file of the context is a tar, and what is in it as a tree to copy from."""
+"""ADD of a local archive: recognize a tar, and unpack it as a tree to copy from."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ _COMPRESSIONS: dict[bytes, Callable[[BinaryIO], object]] = {
 
 
 def is_tar(root: Path, name: bytes) -> bool:
-    """Whether a regular file of the context is a tar, compressed or not: by what is in it, not by its name."""
+    """Return whether a regular file of the context is a tar, compressed or not.
+
+    It is recognized by its content, not by its name.
+    """
     try:
         with _opened(root, name) as file, _reader(file) as content:
             tarfile.TarInfo.frombuf(content.read(_HEADER_BYTES), "utf-8", "surrogateescape")  # no more is read: it may be a bomb
@@ -52,7 +55,10 @@ def is_tar(root: Path, name: bytes) -> bool:
 
 
 class Archive:
-    """What is in an archive, to be copied (layer.copy.Source); unpacked into the new directory `tree` once something of it is asked for."""
+    """The content of an archive, to be copied (layer.copy.Source).
+
+    It is unpacked into the new directory `tree` once something of it is needed.
+    """
 
     def __init__(self, root: Path, name: bytes, tree: Path, *, seccomp: bytes) -> None:
         """root: of the context; name: below it, no link on the way to it. Raises OSError."""
@@ -91,7 +97,11 @@ class Archive:
 
 
 def _opened(root: Path, name: bytes) -> BufferedReader:
-    """A regular file of the context; whoever changes the context meanwhile cannot make it one outside of it. Raises OSError."""
+    """Open a regular file of the context.
+
+    Whoever changes the context meanwhile cannot make it one outside of it. Raises
+    OSError.
+    """
     directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fd = openat2(directory, os.fsdecode(name), os.O_RDONLY | os.O_NONBLOCK, resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
@@ -105,7 +115,7 @@ def _opened(root: Path, name: bytes) -> BufferedReader:
 
 
 def _bytes(raw: BinaryIO) -> Iterator[bytes]:
-    """The file, without a compression that Unpacking does not know."""
+    """Yield the file, without a compression that Unpacking does not support."""
     head = _head(raw)
     with _reader(raw) if head.startswith((_BZIP2, _XZ)) else nullcontext(raw) as file:
         while chunk := file.read(_CHUNK_BYTES):
@@ -113,7 +123,7 @@ def _bytes(raw: BinaryIO) -> Iterator[bytes]:
 
 
 def _reader(raw: BinaryIO) -> AbstractContextManager[BinaryIO]:
-    """What is in the file, without the compression that it begins with the mark of."""
+    """Return the content of the file, decompressed by its first bytes."""
     head = _head(raw)
     for mark, opened in _COMPRESSIONS.items():
         if head.startswith(mark):

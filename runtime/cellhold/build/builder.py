@@ -1,7 +1,8 @@
-"""build(): a Dockerfile and its context become an image. Stage by stage, step by step; what was done before is not done again.
+"""build(): make an image from a Dockerfile and its context.
 
-A step that fails leaves nothing but the steps before it, in the cache. Reading the Dockerfile is dockerfile.py's and stages.py's business,
-showing how far it is that of whoever gets the events.
+It goes stage by stage, step by step; what was done before is not repeated. A step that
+fails leaves only the steps before it, in the cache. The Dockerfile is read by
+dockerfile.py and stages.py, and the progress is shown by whoever receives the events.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from cellhold.build.state import State
 from cellhold.build.steps import Steps
 from cellhold.errors import BuildFailed, CellholdError, InvalidSpec
 from cellhold.image import ingest, stored
-from cellhold.image.fields import told
+from cellhold.image.fields import quote
 from cellhold.image.progress import nobody as nobody_pulls
 from cellhold.image.reference import new_name
 
@@ -48,9 +49,10 @@ _LATEST = 253402300799  # the end of the year 9999, the last that a config can s
 def build(  # noqa: PLR0913  # what is built, of what, where, how, and who is told
     text: str, name: str, context: Context, home: Home, options: Options, *, tell: Tell = nobody, tell_pull: TellPull = nobody_pulls
 ) -> StoredImage:
-    """The image of the Dockerfile that reads `text`, called `name` in errors.
+    """Build the image of the Dockerfile that reads `text`, called `name` in errors.
 
-    Raises InvalidSpec with the line, BuildFailed with a program's status, ImageNotFound, RegistryFailed, SetupFailed ...
+    Raises InvalidSpec with the line, BuildFailed with a program's status,
+    ImageNotFound, RegistryFailed, SetupFailed ...
     """
     names = [new_name(one, aim=f"build {one}", owner=options.owner) for one in options.names]
     with ingest.making(home):
@@ -83,7 +85,7 @@ class _Build:
         self._total = sum(1 + len(stage.instructions) for stage in plan.stages)
 
     def perform(self) -> State:
-        """All stages; gives the last."""
+        """Perform all stages; return the state of the last one."""
         for stage in self._plan.stages:
             self._states[stage.number] = self._stage(stage)
         for name in self._plan.unused_build_args(self.options.build_args, self._triggers):
@@ -135,7 +137,7 @@ class _Build:
             except BrokenPipeError:
                 raise  # whoever was told how far it is does not listen any more
             except OSError as error:
-                raise source.refused(instruction, _told(error)) from error
+                raise source.refused(instruction, _reason(error)) from error
             self._end(began, cached=cached, layer=taken)
         return state
 
@@ -143,7 +145,7 @@ class _Build:
         if stage.base_stage is not None:
             return self._states[stage.base_stage]
         if stage.base == stages.SCRATCH:
-            return State.of(None, stage.platform or self.options.platform)
+            return State.from_base(None, stage.platform or self.options.platform)
         try:
             if stage.base == _HOST:
                 self.options.resolve(_HOST)
@@ -153,16 +155,16 @@ class _Build:
             raise stage.instruction.refused(str(error), error.hint) from error
 
     def image(self, name: str, platform: Platform | None = None) -> State:
-        """An image to build on, or to copy from; pulled if it is not here."""
+        """Return an image to build on, or to copy from; pull it if it is not here."""
         if not image.is_oci(name):
             raise InvalidSpec(f"cannot build on {name}: it is no OCI image", hint="`cellhold images` lists what is here")
         name = self.options.resolve(name)
         key = f"{name} {platform}"
         if key not in self._images:
-            self._images[key] = State.of(self._found(name, platform or self.options.platform), self.options.platform)
+            self._images[key] = State.from_base(self._find_image(name, platform or self.options.platform), self.options.platform)
         return self._images[key]
 
-    def _found(self, name: str, platform: Platform) -> StoredImage:
+    def _find_image(self, name: str, platform: Platform) -> StoredImage:
         if not self.options.pull and stored.has(name, self.home):
             return stored.find(name, self.home)
         from cellhold.image.pulling import pull  # noqa: PLC0415  # HTTP takes long to load: most builds do without
@@ -180,7 +182,7 @@ class _Build:
         self.tell(Ended(number=number, cached=cached, seconds=time.monotonic() - start, layer_bytes=size))
 
     def origin(self, stage: Stage, name: str | None) -> copying.Origin:
-        """Where COPY takes its sources from; name: of --from."""
+        """Return where COPY takes its sources from; name: of --from."""
         if name is None:
             return copying.of_context(self._context)
         if name in stage.copies_from:
@@ -188,17 +190,20 @@ class _Build:
         return copying.of_image(self.image(name), f"image {name}", self.home)
 
     def wrote(self, data: bytes) -> None:
-        """A program of the step has written something."""
+        """Report the output of a step's program."""
         self.tell(Wrote(number=self._number, data=data))
 
 
-def _told(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
-    return f"{told(name)}: {error.strerror}" if name else error.strerror or str(error)
+    return f"{quote(name)}: {error.strerror}" if name else error.strerror or str(error)
 
 
 def _epoch(build_args: Mapping[str, str]) -> int | None:
-    """SOURCE_DATE_EPOCH, as a build argument (reproducible-builds.org/specs/source-date-epoch)."""
+    """Return SOURCE_DATE_EPOCH, given as a build argument; None if it is not set.
+
+    Source: reproducible-builds.org/specs/source-date-epoch. Raises InvalidSpec.
+    """
     text = build_args.get(EPOCH)
     if text is None or not text:
         return None

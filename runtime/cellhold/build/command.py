@@ -1,6 +1,7 @@
-"""The commands of RUN, CMD and ENTRYPOINT: a list in JSON is what is executed, anything else is given to the stage's shell.
+"""The commands of RUN, CMD and ENTRYPOINT.
 
-Running them is not its business.
+A list in JSON is executed; anything else is passed to the stage's shell. Running them
+is done elsewhere.
 """
 
 from __future__ import annotations
@@ -20,28 +21,35 @@ SCRIPT = "/dev/shm/heredoc"  # noqa: S108  # a container's own tmpfs: nothing of
 
 @dataclass(frozen=True, kw_only=True)
 class RunCommand:
-    """args: the program and its arguments. script: the content of the file SCRIPT, to be shown to it executable; None: there is none."""
+    """A program to run.
+
+    args: the program and its arguments.
+    script: the content of the file SCRIPT, which is shown to the program as an
+        executable; None if there is none.
+    """
 
     args: tuple[str, ...]
     script: bytes | None = None
 
 
 def shell_of(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The shell of a config: SHELL's, or /bin/sh -c."""
+    """Return the shell of a config: SHELL's, or /bin/sh -c."""
     return tuple(config.get("Shell") or DEFAULT_SHELL)
 
 
 def args_of(instruction: Instruction, shell: Sequence[str]) -> tuple[str, ...]:
-    """What CMD or ENTRYPOINT starts; empty for []."""
+    """Return what CMD or ENTRYPOINT starts; empty for []."""
     return instruction.words if instruction.is_json else (*shell, " ".join(instruction.words))
 
 
 def run_command(instruction: Instruction, shell: Sequence[str]) -> RunCommand:
-    """What RUN starts. Three ways to use heredocs, as in BuildKit:
+    """Return what RUN starts.
 
-    RUN <<EOF             the text is the command, and the shell gets it
-    RUN <<EOF             its first line begins with #!: the text is a file that is executed
-    RUN cat <<A; cat <<B  the shell gets all of it and reads the heredocs itself
+    There are three ways to use heredocs, as in BuildKit:
+
+        RUN <<EOF             the text is the command, and the shell gets it
+        RUN <<EOF             its first line begins with #!: the text is a file that is executed
+        RUN cat <<A; cat <<B  the shell gets all of it and reads the heredocs itself
     """
     if not instruction.heredocs:
         return RunCommand(args=args_of(instruction, shell))

@@ -1,4 +1,4 @@
-"""The files that a build may copy: a directory, without what its .dockerignore names."""
+"""The files that a build may copy: a directory, less what its .dockerignore names."""
 
 from __future__ import annotations
 
@@ -20,11 +20,16 @@ _MOST_BYTES = 4 << 20
 
 
 class Context:
-    """What may be copied: a directory without what its .dockerignore keeps out, and without what is hidden; None for nothing.
+    """The directory that a build may copy from; None for no files at all.
 
-    dockerfile: where the Dockerfile is, whose own NAME.dockerignore comes before the context's .dockerignore.
-    hidden: paths below the directory that are not there for the build, whatever any .dockerignore says; nor is what lies there by
-    another way, as where a directory is mounted twice, or small letters and large ones are the same. Raises InvalidSpec.
+    What its .dockerignore excludes, and what is hidden, is left out.
+
+    dockerfile: where the Dockerfile is, whose own NAME.dockerignore comes before the
+        context's .dockerignore.
+    hidden: paths below the directory that the build never sees, whatever any
+        .dockerignore says; nor does it see what lies there by another way, as where a
+        directory is mounted twice, or upper and lower case are the same.
+    Raises InvalidSpec.
     """
 
     def __init__(self, directory: Path | None, dockerfile: Path | None = None, *, hidden: Iterable[str] = ()) -> None:
@@ -49,18 +54,18 @@ class Context:
         return Directory(self.trees[0], is_left_out=self.is_left_out, may_return=self._may_return)
 
     def is_left_out(self, path: bytes) -> bool:
-        """Whether a path below it is kept out of the build."""
+        """Return whether a path below the context is left out of the build."""
         return bool(path) and (self._is_hidden(path) or self._ignore.excludes(os.fsdecode(path)))
 
     def has_nothing_of(self, path: bytes, is_directory: bool) -> bool:  # noqa: FBT001  # what it is about
-        """Whether a path below it cannot be copied: it is left out, and so is all that it may be a directory of."""
+        """Return whether nothing at a path, or below it, can be copied."""
         return self.is_left_out(path) and not (is_directory and self._may_return(path))
 
     def _may_return(self, path: bytes) -> bool:
         return not self._is_hidden(path) and self._ignore.may_reinclude_under(os.fsdecode(path))
 
     def _is_hidden(self, path: bytes) -> bool:
-        """Whether it is one of the hidden paths, or below one."""
+        """Return whether the path is one of the hidden ones, or below one."""
         if not self._hidden:
             return False
         parts = path.split(b"/")
@@ -68,7 +73,7 @@ class Context:
         return not self._hidden.isdisjoint(ways) or not self._hidden_files.isdisjoint(map(self._identity, ways))
 
     def _identity(self, path: bytes) -> tuple[int, int] | None:
-        """What tells it from every other file; None for what is not there."""
+        """Return what tells a file from every other one; None for a missing file."""
         try:
             status = os.lstat(os.path.join(os.fsencode(self.trees[0]), path))
         except OSError:
@@ -77,7 +82,10 @@ class Context:
 
 
 def text(path: Path, *, follow: bool = True) -> str:
-    """A Dockerfile or .dockerignore. follow: it may be a link. Raises InvalidSpec."""
+    """Read a Dockerfile or .dockerignore. follow: it may be a link.
+
+    Raises InvalidSpec.
+    """
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)), "rb") as file:
             return read(file, str(path))
@@ -86,7 +94,10 @@ def text(path: Path, *, follow: bool = True) -> str:
 
 
 def read(file: BinaryIO, name: str) -> str:
-    """The same of an open file. Raises InvalidSpec for one that is too large, OSError."""
+    """Read an open Dockerfile or .dockerignore.
+
+    Raises InvalidSpec for one that is too large, OSError.
+    """
     data = file.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:
         raise InvalidSpec(f"cannot read {name}: it is larger than {_MOST_BYTES >> 20} MiB")

@@ -1,4 +1,7 @@
-"""COPY and ADD: what they copy, as sources to make layers of. Archives and texts of the Dockerfile lie in a scratch directory meanwhile."""
+"""COPY and ADD: what they copy, as sources to make layers of.
+
+Archives and texts of the Dockerfile lie in a scratch directory meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,11 @@ _TEXT = "text"
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where COPY takes its sources from. where: in words; keeps_owners: the copies belong to who owns the sources, not to root."""
+    """Where COPY takes its sources from.
+
+    where: the same in words.
+    keeps_owners: the copies keep the owners of the sources, and do not become root's.
+    """
 
     trees: tuple[Path, ...]
     source: Source
@@ -42,7 +49,7 @@ class Origin:
 
 
 def of_context(context: Context) -> Origin:
-    """The build's context."""
+    """Return the build's context as an origin."""
     source = context.source() if context.trees else Layers((), seccomp=b"")  # nothing is found in it
     return Origin(trees=context.trees, source=source, where=context.where, is_left_out=context.has_nothing_of)
 
@@ -56,7 +63,11 @@ def of_image(state: State, where: str, home: Home) -> Origin:
 
 
 class Copying:
-    """One COPY or ADD, its variables replaced. place: a directory for what has to be on disk meanwhile. All raise InvalidSpec, OSError."""
+    """One COPY or ADD, its variables replaced.
+
+    place: a directory for what has to be on disk meanwhile.
+    All methods raise InvalidSpec, OSError.
+    """
 
     def __init__(self, instruction: Instruction, origin: Origin, state: State, home: Home, *, place: Path, epoch: int | None) -> None:  # noqa: PLR0913
         self._instruction = instruction
@@ -70,7 +81,7 @@ class Copying:
         self._mode = self._chmod()
 
     def parts(self) -> list[tuple[Source, Copies]]:
-        """What makes its layer; more than one where ADD unpacks archives."""
+        """Yield what makes its layer; more than one part if ADD unpacks archives."""
         found: list[sources.Match] = []
         texts: list[sources.Match] = []
         packed: list[sources.Match] = []
@@ -85,7 +96,7 @@ class Copying:
         if found:
             made.append((self._origin.source, self._copies(found, several=several)))
         if texts:
-            made.append((_plain(self._place / "texts"), self._copies(texts, several=several, own=True)))
+            made.append((_whole_directory(self._place / "texts"), self._copies(texts, several=several, own=True)))
         made += [self._unpacked(match, number) for number, match in enumerate(packed)]
         return made
 
@@ -133,5 +144,5 @@ class Copying:
         return int(text, 8)
 
 
-def _plain(directory: Path) -> Source:
+def _whole_directory(directory: Path) -> Source:
     return Directory(directory, is_left_out=lambda _path: False, may_return=lambda _path: False)

@@ -1,6 +1,8 @@
-"""A Dockerfile as a list of instructions; whatever is wrong with it is said with its line, before anything is built.
+"""A Dockerfile as a list of instructions.
 
-The grammar is BuildKit's, read by a port of its parser. Stages, variables and what the instructions do are not its business.
+Any error in it is reported with its line, before anything is built. The grammar is
+BuildKit's, read by a port of its parser. Stages, variables and what the instructions do
+are handled elsewhere.
 """
 
 from __future__ import annotations
@@ -38,7 +40,12 @@ _NO_TRIGGERS = ("FROM", "MAINTAINER", "ONBUILD")
 
 @dataclass(frozen=True, kw_only=True)
 class Dockerfile:
-    """name: of the file, for errors. lines: without their ends. escape: the character that its `# escape=` names, or a backslash."""
+    """A parsed Dockerfile.
+
+    name: of the file, for errors.
+    lines: without their ends.
+    escape: the character that its `# escape=` names, or a backslash.
+    """
 
     name: str
     instructions: tuple[Instruction, ...]
@@ -46,12 +53,12 @@ class Dockerfile:
     escape: str = "\\"
 
     def refused(self, instruction: Instruction, reason: str, hint: str | None = None) -> InvalidSpec:
-        """The error for one of its instructions, with the line quoted."""
+        """Return the error for one of its instructions, with the line quoted."""
         return instruction.refused(reason, hint)
 
 
 def read(text: str, name: str) -> Dockerfile:
-    """The Dockerfile that reads `text`. Raises InvalidSpec."""
+    """Parse the Dockerfile that reads `text`. Raises InvalidSpec."""
     made = _read(text, name)
     if not made.instructions:
         raise InvalidSpec(f"cannot use {name}: there is no instruction in it", hint="a Dockerfile begins with FROM IMAGE")
@@ -63,7 +70,10 @@ def read(text: str, name: str) -> Dockerfile:
 
 
 def triggers(texts: Iterable[str], name: str) -> Dockerfile:
-    """The instructions of an image's OnBuild, for the stage that is built on it; errors call it `name`. Raises InvalidSpec."""
+    """Parse an image's OnBuild into instructions for the stage built on it.
+
+    Errors call the image `name`. Raises InvalidSpec.
+    """
     found = [_read(text, name) for text in texts]
     _check_count(sum(len(each.instructions) for each in found), name)
     made = Dockerfile(
@@ -122,9 +132,11 @@ def _parsed(text: str, lines: tuple[str, ...], name: str) -> DockerfileAst:
 
 
 def _thinned(text: str) -> str:
-    """With one blank for several in the comments at its top: the parser looks for directives in them, and, where there are many blanks,
-    for a time that grows with their square.
-    """  # noqa: D205  # one sentence
+    """Replace several blanks by one in the comments at the top.
+
+    The parser looks for directives in them, and, if there are many blanks, takes a time
+    that grows with their square.
+    """
     end = _COMMENTS.match(text).end()  # type: ignore[union-attr]  # it matches nothing as well
     return _BLANKS.sub(" ", text[:end]) + text[end:]
 
@@ -202,5 +214,8 @@ def _check_trigger(trigger: Instruction, kept_by: Instruction) -> None:
 
 
 def _sound(word: str) -> str:
-    r"""Halves of a surrogate pair, which JSON can write as \ud800, are replaced, as Go does: no system call would take them."""
+    r"""Replace halves of a surrogate pair, which JSON can write as \\ud800.
+
+    Go does the same: no system call would take them.
+    """
     return word.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

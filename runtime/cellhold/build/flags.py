@@ -1,6 +1,6 @@
-"""The --flags of a Dockerfile's instructions: which there are, and which of BuildKit's this version has not.
+"""The --flags of a Dockerfile's instructions, and which are not supported here.
 
-What their values mean is the business of whoever performs the instruction.
+What their values mean is decided by the code that performs the instruction.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ _NETWORKS = ("none", "default")
 
 
 class FlagRefused(ValueError):
-    """A flag is not known, or its value is wrong; `hint` says what would be right."""
+    """A flag that is unknown, or whose value is wrong.
+
+    hint: what would be right.
+    """
 
     def __init__(self, reason: str, hint: str | None = None) -> None:
         super().__init__(reason)
@@ -38,7 +41,10 @@ class FlagRefused(ValueError):
 
 
 def parse(keyword: str, given: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
-    """The flags of an instruction by name; a switch that is on has the value "true". Raises FlagRefused."""
+    """Return the flags of an instruction by name.
+
+    A switch that is on has the value "true". Raises FlagRefused.
+    """
     flags: dict[str, tuple[str, ...]] = {}
     for text in given:
         name, equals, value = text.removeprefix("--").partition("=")

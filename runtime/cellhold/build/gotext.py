@@ -1,5 +1,6 @@
-r"""Values as Go writes them, since Docker's words are Go's: durations ("1m30s"), and texts as its verb %q quotes them ("a\n").
+r"""Values as Go writes them, since Docker's words are Go's.
 
+Durations ("1m30s"), and texts as the verb %q quotes them:
 https://pkg.go.dev/time#ParseDuration, https://pkg.go.dev/strconv#Quote.
 """
 
@@ -20,7 +21,10 @@ _SMALL = ((10**3, "ns", 1), (10**6, "µs", 10**3), (10**9, "ms", 10**6))
 
 
 def nanoseconds(text: str) -> int:
-    """The duration that is written "1h2m3.5s", "500ms" or "0". Raises ValueError."""
+    """Parse a duration that is written "1h2m3.5s", "500ms" or "0".
+
+    Raises ValueError.
+    """
     match = _DURATION.fullmatch(text) if len(text) <= _LONGEST else None
     if match is None:
         raise ValueError(f"{text[:_LONGEST]!r} is no duration")
@@ -31,7 +35,7 @@ def nanoseconds(text: str) -> int:
 
 
 def duration(count: int) -> str:
-    """A duration of 0 or more nanoseconds: "0s", "1.5ms", "1h0m3s"."""
+    """Format a duration of 0 or more nanoseconds: "0s", "1.5ms", "1h0m3s"."""
     if not count:
         return "0s"
     for limit, unit, size in _SMALL:
@@ -44,12 +48,12 @@ def duration(count: int) -> str:
 
 
 def quoted(text: str) -> str:
-    """The text in double quotes, with what cannot be printed as escapes."""
+    """Quote the text in double quotes, with unprintable characters escaped."""
     return '"' + "".join(map(_character, text)) + '"'
 
 
 def quoted_list(texts: list[str] | tuple[str, ...]) -> str:
-    """A list of texts, each quoted: ["a" "b"]."""
+    """Format a list of texts, each quoted: ["a" "b"]."""
     return f"[{' '.join(map(quoted, texts))}]"
 
 
@@ -63,7 +67,10 @@ def _character(character: str) -> str:
 
 
 def _decimal(value: Fraction) -> str:
-    """Exactly, without zeros at the end: all are tenths, hundredths ... of nine digits at most."""
+    """Format a number exactly, without zeros at the end.
+
+    All are tenths, hundredths ... of nine digits at most.
+    """
     whole, rest = divmod(value, 1)
     digits = f"{int(rest * 10**9):09d}".rstrip("0")
     return f"{int(whole)}.{digits}" if digits else str(int(whole))

@@ -1,4 +1,7 @@
-"""What words each instruction of a Dockerfile must have. What they mean, and their variables, are looked at later."""
+"""The words that each instruction of a Dockerfile must have.
+
+What they mean, and their variables, are handled later.
+"""
 
 from __future__ import annotations
 

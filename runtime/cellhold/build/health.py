@@ -1,4 +1,7 @@
-"""HEALTHCHECK as Docker keeps it in an image's config, with durations in nanoseconds. Nothing here checks anybody's health."""
+"""HEALTHCHECK as Docker keeps it in an image's config.
+
+Durations are in nanoseconds. No check is performed here.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,11 @@ _MOST_RETRIES_DIGITS = 9
 
 
 def healthcheck(instruction: Instruction) -> dict[str, Any]:
-    """The object "Healthcheck". What is not said, or is 0, is not in it: Docker's defaults hold. Raises InvalidSpec."""
+    """Return the object "Healthcheck".
+
+    What is not given, or is 0, is not in it: Docker's defaults hold. Raises
+    InvalidSpec.
+    """
     kind, *command = instruction.words
     if kind.upper() == "NONE":
         return {"Test": ["NONE"]}
@@ -25,8 +32,11 @@ def healthcheck(instruction: Instruction) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value}
 
 
-def told(check: dict[str, Any]) -> str:
-    """As BuildKit writes it into an image's history: Go's %+v of the whole structure."""
+def format_healthcheck(check: dict[str, Any]) -> str:
+    """Format a healthcheck as BuildKit writes it into an image's history.
+
+    That is Go's %+v of the whole structure.
+    """
     times = (f"{key}:{gotext.duration(check.get(key, 0))}" for key in _DURATIONS.values())
     return f"{{Test:[{' '.join(check['Test'])}] {' '.join(times)} Retries:{check.get('Retries', 0)}}}"
 

@@ -1,4 +1,7 @@
-"""What an image's history says of an instruction: created_by, word for word as BuildKit writes it, so that tools find what they know."""
+"""The history of an image: created_by, word for word as BuildKit writes it.
+
+So tools find what they know.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,12 @@ _MADE_LAYER = " # buildkit"
 
 
 def history(instruction: Instruction, config: Mapping[str, Any], *, run_key: Sequence[str] = ()) -> str | None:
-    """created_by of an instruction, whose variables have been replaced; None for those that the history leaves out (ONBUILD, FROM).
+    """Return created_by of an instruction, whose variables have been replaced.
 
-    config: the settings after it. run_key: `Scope.run_key`, for RUN.
+    None for instructions that the history leaves out (ONBUILD, FROM).
+
+    config: the settings after it.
+    run_key: `Scope.run_key`, for RUN.
     """
     if instruction.keyword == "RUN":
         words = run_command(instruction, shell_of(config)).args
@@ -63,7 +69,7 @@ _TEXTS: dict[str, Callable[[Instruction, Mapping[str, Any]], str]] = {
     "ENTRYPOINT": _command,
     "ENV": _pairs,
     "EXPOSE": _exposed,
-    "HEALTHCHECK": lambda _instruction, config: health.told(config["Healthcheck"]),
+    "HEALTHCHECK": lambda _instruction, config: health.format_healthcheck(config["Healthcheck"]),
     "LABEL": _pairs,
     "MAINTAINER": _words,
     "SHELL": _in_brackets,

@@ -1,6 +1,7 @@
-"""What .dockerignore keeps out of a build, as moby's patternmatcher understands it: the last pattern that matches decides.
+""".dockerignore: what is left out of a build, as moby's patternmatcher does it.
 
-A pattern that matches a directory matches all below it. Walking, and which file is read, are not its business.
+The last pattern that matches decides. A pattern that matches a directory matches all
+below it. Walking, and choosing the file to read, are done elsewhere.
 """
 
 from __future__ import annotations
@@ -24,14 +25,22 @@ _SPECIAL = re.compile(r"[*?\[\\]")
 
 @dataclass
 class Pattern:
-    """match: with a path. exclusion: it begins with !, and takes back what others leave out. parts: its components."""
+    """One line of a .dockerignore.
+
+    match: called with a path.
+    exclusion: the line begins with !, and includes again what other lines leave out.
+    parts: its components.
+    """
 
     match: Callable[[str], bool]
     exclusion: bool
     parts: tuple[str, ...]
 
     def may_match_under(self, directory: tuple[str, ...]) -> bool:
-        """Whether it may match something below a directory, as far as its components without a star tell."""
+        """Return whether the pattern may match something below a directory.
+
+        This is judged by its components without a star.
+        """
         for part, name in zip(self.parts, directory, strict=False):
             if "**" in part:
                 return True
@@ -41,9 +50,11 @@ class Pattern:
 
 
 class Ignore:
-    """patterns: the lines of the file `name`. Paths are relative to the context and clean, as a/b. Raises InvalidSpec.
+    """The patterns of a .dockerignore.
 
-    The answer for a directory is kept, pattern by pattern, for what lies in it.
+    patterns: the lines of the file `name`.
+    Paths are relative to the context and clean, as a/b. The answer for a directory is
+    kept, pattern by pattern, for what lies in it. Raises InvalidSpec.
     """
 
     def __init__(self, patterns: Iterable[str] = (), *, name: str = ".dockerignore") -> None:
@@ -60,20 +71,23 @@ class Ignore:
 
     @classmethod
     def read(cls, text: str, *, name: str = ".dockerignore") -> Self:
-        """The file that reads `text`."""
+        """Parse the .dockerignore that reads `text`."""
         return cls((line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")), name=name)
 
     def excludes(self, path: str) -> bool:
-        """Whether it is left out."""
+        """Return whether a path is left out."""
         directory, slash, _ = path.rpartition("/")
-        return self._answer(path, self._kept(directory)[1] if slash else ())[0]
+        return self._answer(path, self._answer_for_directory(directory)[1] if slash else ())[0]
 
     def may_reinclude_under(self, path: str) -> bool:
-        """Whether a directory that is left out has to be walked all the same, since a pattern with ! may match below it."""
+        """Return whether an excluded directory has to be walked all the same.
+
+        It has if a pattern with ! may match below it.
+        """
         directory = tuple(path.split("/"))
         return any(pattern.exclusion and pattern.may_match_under(directory) for pattern in self._patterns)
 
-    def _kept(self, directory: str) -> tuple[bool, tuple[bool, ...]]:
+    def _answer_for_directory(self, directory: str) -> tuple[bool, tuple[bool, ...]]:
         missing = []
         while directory and directory not in self._known:
             missing.append(directory)
@@ -86,9 +100,11 @@ class Ignore:
         return answer
 
     def _answer(self, path: str, above: tuple[bool, ...]) -> tuple[bool, tuple[bool, ...]]:
-        """Whether it is left out, and for each pattern whether it has matched here or above; `above`: the same of its directory.
+        """Return whether a path is left out, and which patterns have matched.
 
-        A pattern that would change nothing is not tried and has not matched, which matters below: so it is in moby's.
+        For each pattern, it says whether it has matched here or above; `above`: the
+        same for its directory. A pattern that would change nothing is not tried and has
+        not matched, which matters below: so it is in moby's.
         """
         excluded, matched = False, []
         for number, pattern in enumerate(self._patterns):
@@ -101,7 +117,7 @@ class Ignore:
 
 
 def _pattern(line: str) -> Pattern | None:
-    """A line of the file; None for an empty one or a comment. Raises ValueError."""
+    """Parse a line; None for an empty one or a comment. Raises ValueError."""
     text = "" if line.startswith("#") else line.strip()
     if not text:
         return None
@@ -117,9 +133,11 @@ def _pattern(line: str) -> Pattern | None:
 
 
 def _matcher(text: str) -> Callable[[str], bool]:
-    """What a clean pattern matches: as written where nothing in it is special; "a/**" by how it begins, "**/a" by how it ends.
+    """Return a function that tells whether a path matches a clean pattern.
 
-    The exceptions are moby's: "**a" matches "xa", which it would not if it were read as all others.
+    A pattern without special characters is compared as written; "a/**" by how a path
+    begins, "**/a" by how it ends. The exceptions are moby's: "**a" matches "xa", which
+    it would not if it were read as all others.
     """
     whole = _glob(text)
     rest = text.replace("**", "", 1)

@@ -1,6 +1,6 @@
-"""One instruction of a Dockerfile, as a value, and the sentence that refuses it with its line quoted.
+"""One instruction of a Dockerfile, and the error that quotes its line.
 
-What it does, and whether it makes sense, is not its business.
+What it does, and whether it makes sense, is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from e2b_dockerfile_utils import parse_heredoc
 
 from cellhold.errors import InvalidSpec
-from cellhold.image.fields import told
+from cellhold.image.fields import quote
 from cellhold.spec import words
 
 if TYPE_CHECKING:
@@ -23,7 +23,11 @@ _TRIPLE = 3  # the parser's form of ENV and LABEL: name, value, and "=" or, in t
 
 @dataclass(frozen=True, kw_only=True)
 class Heredoc:
-    """A text in the Dockerfile itself. content: without the tabs that <<- takes away. expand: COPY and ADD replace variables in it."""
+    """A text in the Dockerfile itself.
+
+    content: without the tabs that <<- removes.
+    expand: COPY and ADD replace variables in it.
+    """
 
     name: str
     content: str
@@ -32,9 +36,15 @@ class Heredoc:
 
 @dataclass(frozen=True, kw_only=True)
 class Instruction:
-    """keyword: in upper case. words: as the parser gives them. flags: without --, each with its values in order. text: as in the file.
+    """One instruction.
 
-    line, end_line: the first is 1. origin: the file's name, for errors. The words of ONBUILD are one: the instruction that it keeps.
+    keyword: in upper case.
+    words: as the parser returns them. The words of ONBUILD are one: the instruction
+        that it keeps.
+    flags: without --, each with its values in order.
+    text: as in the file.
+    line, end_line: the first is 1.
+    origin: the file's name, for errors.
     """
 
     keyword: str
@@ -48,7 +58,7 @@ class Instruction:
     origin: str = "Dockerfile"
 
     def flag(self, name: str) -> str | None:
-        """The value of --name=VALUE; None where it is not there."""
+        """Return the value of --name=VALUE; None if the flag is missing."""
         return self.flags[name][-1] if name in self.flags else None
 
     @property
@@ -67,20 +77,23 @@ class Instruction:
         return self.words[-1]
 
     def heredoc(self, word: str) -> Heredoc | None:
-        """The text that the word <<NAME stands for; None: it is an ordinary word."""
+        """Return the text that the word <<NAME stands for; None for an ordinary word."""
         marker = parse_heredoc(word) if self.heredocs and "<<" in word else None
         return next((one for one in self.heredocs if marker and one.name == marker.name), None)
 
     def refused(self, reason: str, hint: str | None = None) -> InvalidSpec:
-        """The error that quotes its line."""
+        """Return the error that quotes the instruction's line."""
         return refused(self.origin, (self.line, self.end_line), self.text, reason, hint)
 
 
 def refused(origin: str, lines: tuple[int, int], text: str, reason: str, hint: str | None = None) -> InvalidSpec:
-    """The error for these lines (first and last) of a file, the first of which reads `text`."""
+    """Return the error for these lines of a file.
+
+    lines: the first and the last; the first one reads `text`.
+    """
     first, last = lines
     where = f"line {first}" if first == last else f"lines {first} to {last}"
-    quoted = told(text.partition("\n")[0].strip())
+    quoted = quote(text.partition("\n")[0].strip())
     return InvalidSpec(f"cannot use {where} of {_printable(origin)}, {quoted}: {_printable(reason)}", hint=hint)
 
 

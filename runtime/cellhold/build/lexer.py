@@ -1,7 +1,9 @@
-"""Words of a Dockerfile with their variables replaced and their quotes and escapes taken away, by a port of BuildKit's lexer.
+"""Words of a Dockerfile, their variables replaced and their quotes removed.
 
-Which words, and which variables there are, is scope.py's and stages.py's business. The port's own way with patterns takes a time that
-grows with any power of a value's length, so that `${...}` is read here (wildcards.py).
+Escapes are removed too; a port of BuildKit's lexer does it. Which words, and which
+variables there are, is decided in scope.py and stages.py. The port's own way with
+patterns takes a time that grows with any power of a value's length, so that `${...}` is
+read here (wildcards.py).
 """
 
 from __future__ import annotations
@@ -26,12 +28,14 @@ _TOO_MANY = f"with its variables replaced it may have more than {MOST_CHARACTERS
 
 
 class Budget:
-    """How much of variables may still be put into the lines of one Dockerfile: together, since a line with twice the value of the line
-    before it doubles what all of them take.
-    """  # noqa: D205  # one sentence
+    """How many characters of variables may still be inserted in one Dockerfile.
+
+    All lines share it, since a line with twice the value of the line before it doubles
+    what all of them take.
+    """
 
     def __init__(self) -> None:
-        """All of it."""
+        """Start with the whole budget."""
         self.left = MOST_CHARACTERS
 
     def spend(self, count: int) -> None:
@@ -43,7 +47,11 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Lexer:
-    """variables: those there are; others are empty. escape: the Dockerfile's escape character."""
+    """Expands words.
+
+    variables: the defined ones; others are empty.
+    escape: the Dockerfile's escape character.
+    """
 
     variables: Mapping[str, str]
     escape: str = "\\"
@@ -58,7 +66,11 @@ class Lexer:
         return self._read(text, instruction, lambda word: word.process_stop_on(None, False)[1])
 
     def body(self, text: str, instruction: Instruction) -> str:
-        """A heredoc's content: quotes mean nothing in it, and a backslash is its escape whatever the Dockerfile's is."""
+        """Expand a heredoc's content.
+
+        Quotes mean nothing in it, and a backslash is its escape whatever the
+        Dockerfile's is.
+        """
         return self._read(text, instruction, lambda word: word.process_stop_on(None, False)[0], is_body=True)
 
     def _read(self, text: str, instruction: Instruction, process: Callable[[_Word], _T], *, is_body: bool = False) -> _T:
@@ -77,7 +89,7 @@ class _Word(_ShellWord):
         self._depth = 0
 
     def process_stop_on(self, stop_char: str | None, raw_escapes: bool) -> tuple[str, list[str]]:  # noqa: FBT001  # the port's
-        """As the port's, but not endlessly deep."""
+        """Process a word as the port does, with a bounded depth of nesting."""
         self._depth += 1
         if self._depth > _DEEPEST:
             raise ValueError(f"its substitutions are nested more than {_DEEPEST - 1} deep")

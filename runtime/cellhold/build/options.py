@@ -1,4 +1,4 @@
-"""How to build: what the command line of `docker build` says beside the Dockerfile and its context."""
+"""The options of a build: what `docker build` takes beside Dockerfile and context."""
 
 from __future__ import annotations
 
@@ -19,12 +19,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """names: of the image. target: a stage, None: the last. cache: whether steps that were taken before are taken over.
+    """How to build.
 
-    pull: have each base image asked for at its registry, also if it is here. limits: of each step's container. labels: added to the image.
-    resolve: asked with each image that the Dockerfile, or an ONBUILD of a base, names, and "host"; gives the image's name here,
-    and raises NotAllowed for one that is not to be had. owner: the notebook that builds, "" = none (reference.new_name).
-    admit: entered with the spec of each step's container, which is made within it, of the spec that it gives; may raise NotAllowed.
+    names: of the image.
+    target: a stage; None: the last.
+    cache: whether steps that were performed before are reused.
+    pull: request each base image from its registry, even if it is here.
+    limits: of each step's container.
+    labels: added to the image.
+    resolve: called with each image that the Dockerfile, or an ONBUILD of a base, names,
+        and "host"; returns the image's name here, and raises NotAllowed for one that
+        may not be used.
+    owner: the notebook that builds, "" = none (reference.new_name).
+    admit: entered with the spec of each step's container, which is made within it, from
+        the spec that it yields; may raise NotAllowed.
     """
 
     names: tuple[str, ...] = ()

@@ -1,4 +1,8 @@
-"""Names of users and groups of an image as numbers: --chown, and the owner of a WORKDIR. /etc/passwd and /etc/group are the image's."""
+"""Names of users and groups of an image as numbers.
+
+They are needed for --chown, and for the owner of a WORKDIR. /etc/passwd and /etc/group
+are the image's.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +21,10 @@ _LONGEST = 1000  # digits: int() refuses thousands of them
 
 
 def owner(text: str, trees: Sequence[Path]) -> tuple[int, int]:
-    """uid and gid of "user", "user:group", "1000" or "1000:1000"; without a group a name's own, a number's same number.
+    """Return uid and gid of "user", "user:group", "1000" or "1000:1000".
 
-    Raises InvalidSpec for a name that the image does not have.
+    Without a group, a name has its own group, and a number the group of the same
+    number. Raises InvalidSpec for a name that the image does not have.
     """
     user, colon, group = text.partition(":")
     uid, own = _user(user, trees)

@@ -14,9 +14,10 @@ _LAST = 65535
 
 
 def exposed(instruction: Instruction) -> tuple[str, ...]:
-    """Each port of EXPOSE as "80/tcp", the words in alphabetical order, as BuildKit has them. Raises InvalidSpec.
+    """Return each port of EXPOSE as "80/tcp".
 
-    Of IP:HOST:CONTAINER only the container's port counts.
+    The words are in alphabetical order, as in BuildKit. Of IP:HOST:CONTAINER only the
+    container's port counts. Raises InvalidSpec.
     """
     return tuple(dict.fromkeys(port for word in sorted(instruction.words) for port in _ports(word, instruction)))
 

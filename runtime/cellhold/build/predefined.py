@@ -1,4 +1,7 @@
-"""The build arguments that nobody has to declare, or to give: proxies, and what is built for and on (Dockerfile reference, ARG)."""
+"""The build arguments that need no declaration (Dockerfile reference, ARG).
+
+They are the proxies, and what is built for and on.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,11 @@ _ARM_VARIANT = "v7"  # what linux/arm means, and what BuildKit writes for it
 
 
 def platforms(target: Platform, build_args: Mapping[str, str]) -> Mapping[str, str]:
-    """TARGETPLATFORM, TARGETARCH ... of the image; BUILDPLATFORM, BUILDARCH ... of this machine; --build-arg may say something else."""
+    """Return the build arguments that describe platforms.
+
+    TARGETPLATFORM, TARGETARCH ... are the image's; BUILDPLATFORM, BUILDARCH ... are
+    this machine's; --build-arg may override them.
+    """
     known = {**_named("TARGET", target), **_named("BUILD", Platform.host())}
     return {name: build_args.get(name, value) for name, value in known.items()}
 

@@ -1,4 +1,4 @@
-"""What a build says while it goes on: shown in a terminal (cli/) and in a cell (cellhold_kernel)."""
+"""The progress of a build, shown in a terminal (cli/) and in a cell of a notebook."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Began:
-    """A step begins. number: from 1; text: the instruction; stage: its name or number where there are several."""
+    """A step begins.
+
+    number: from 1.
+    text: the instruction.
+    stage: its name, or its number if there are several.
+    """
 
     number: int
     total: int
@@ -26,7 +31,11 @@ class Wrote:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """A step has ended well. cached: nothing had to be done. layer_bytes: of its layer, compressed; None: it has none."""
+    """A step has succeeded.
+
+    cached: nothing had to be done.
+    layer_bytes: of its layer, compressed; None if it has none.
+    """
 
     number: int
     cached: bool

@@ -1,4 +1,7 @@
-"""RUN: a program in a container of the image as far as it is built; what it has written is a layer. Nothing of the container is kept."""
+"""RUN: run a program in a container of the unfinished image.
+
+What it has written becomes a layer; nothing of the container is kept.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,11 @@ _FULL = os.strerror(ENOSPC)  # what programs say, also where some blocks are fre
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What to run. files: (path in the container below /dev/shm, content, mode): shown to it, never part of the layer."""
+    """What to run.
+
+    files: (path in the container below /dev/shm, content, mode): shown to the program,
+        never part of the layer.
+    """
 
     args: tuple[str, ...]
     env: Mapping[str, str]
@@ -60,15 +67,17 @@ def run(  # noqa: PLR0913  # a step, where it happens, and who is told
     tell: Callable[[bytes], object],
     mtime_limit_seconds: int | None = None,
 ) -> MadeLayer | None:
-    """The layer that the program makes; None if it changes nothing. name: of the image, for messages; tell: gets its output.
+    """Return the layer that the program makes; None if it changes nothing.
 
+    name: of the image, for messages.
+    tell: called with its output.
     options: limits, owner and admit hold for the container.
-
-    Raises BuildFailed with its status, CommandNotRun, and what making a container raises.
+    Raises BuildFailed with its status, CommandNotRun, and what making a container
+    raises.
     """
     with ExitStack() as closing:
         output = closing.enter_context(_Output(tell))  # ends when the container has: the last to be closed
-        mounts = _shown(program.files, closing.enter_context(scratch(home.root))) if program.files else ()
+        mounts = _bind_mounts(program.files, closing.enter_context(scratch(home.root))) if program.files else ()
         asked = Spec(
             image=name,
             args=program.args,
@@ -92,7 +101,7 @@ def run(  # noqa: PLR0913  # a step, where it happens, and who is told
     return layer if layer.entries > _ROOT_ONLY else None
 
 
-def _shown(files: Sequence[tuple[str, bytes, int]], place: Path) -> tuple[Mount, ...]:
+def _bind_mounts(files: Sequence[tuple[str, bytes, int]], place: Path) -> tuple[Mount, ...]:
     mounts = []
     for number, (target, content, mode) in enumerate(files):
         source = place / str(number)
@@ -120,7 +129,10 @@ def _is_full(upper: Path) -> bool:
 
 
 class _Output:
-    """What a program writes, passed on by a thread as it comes; the last of it is kept."""
+    """The output of a program, passed on by a thread as it comes.
+
+    The last of it is kept.
+    """
 
     def __init__(self, tell: Callable[[bytes], object]) -> None:
         self._reader, self.writer = os.pipe2(os.O_CLOEXEC)
@@ -147,7 +159,7 @@ class _Output:
             raise self._failed[0]
 
     def last(self) -> tuple[str, ...]:
-        """The last lines."""
+        """Return the last lines."""
         text = b"".join(self._kept).decode(errors="replace")
         return tuple(line for line in text.splitlines() if line.strip())[-_LAST_LINES:]
 

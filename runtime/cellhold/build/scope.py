@@ -1,7 +1,8 @@
-"""The variables of a stage while it is built: the image's environment (ENV) and the build's arguments (ARG), and what they are put into.
+"""The variables of a stage: environment (ENV) and build arguments (ARG).
 
-ENV sees them as they were before it: in `ENV a=1 b=$a`, b has the a of before. ENV beats ARG wherever it stands, as the reference says;
-BuildKit itself lets an ARG that follows win.
+ENV sees them as they were before it: in `ENV a=1 b=$a`, b has the a of before. ENV
+beats ARG wherever it stands, as the reference says; BuildKit itself lets an ARG that
+follows win.
 """
 
 from __future__ import annotations
@@ -29,10 +30,16 @@ _TRIPLE = 3
 
 @dataclass(kw_only=True)
 class Scope:
-    """base_env: of the image that the stage begins with. build_args: of --build-arg. platform: what is built for.
+    """The variables of one stage.
 
-    inherited_args: the `args` of the stage that this one is built on. escape: the Dockerfile's. budget: that of the whole build.
-    env: the image's environment so far. args: the declared arguments, in order; None: declared, and without a value.
+    base_env: of the image that the stage begins with.
+    build_args: of --build-arg.
+    platform: what is built for.
+    inherited_args: the `args` of the stage that this one is built on.
+    escape: the Dockerfile's.
+    budget: that of the whole build.
+    env: the image's environment so far.
+    args: the declared arguments, in order; None: declared, and without a value.
     """
 
     stage: Stage
@@ -54,14 +61,18 @@ class Scope:
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """All that can be named by an instruction, as it is then: a Dockerfile may have thousands of both."""
+        """All variables that an instruction can name now.
+
+        A Dockerfile may have thousands of both kinds.
+        """
         return ChainMap(self.env, self._given)
 
     def expand(self, instruction: Instruction) -> Instruction:
-        """It with variables replaced where its kind has them replaced, and with quotes taken away there. Raises InvalidSpec.
+        """Replace the variables of an instruction, and remove its quotes.
 
-        RUN, CMD, ENTRYPOINT, SHELL, HEALTHCHECK and ONBUILD stay as they are. The words of ARG become NAME=VALUE,
-        or NAME where it has none.
+        This is done for the instructions where Docker does: RUN, CMD, ENTRYPOINT,
+        SHELL, HEALTHCHECK and ONBUILD are unchanged. The words of ARG become
+        NAME=VALUE, or NAME if it has no value. Raises InvalidSpec.
         """
         if instruction.keyword == "ARG":
             return replace(instruction, words=self._arguments(instruction))
@@ -97,11 +108,17 @@ class Scope:
 
     @property
     def run_key(self) -> tuple[str, ...]:
-        """NAME=VALUE of each declared argument: what RUN depends on beside the image, and what its history begins with."""
+        """NAME=VALUE of each declared argument.
+
+        RUN depends on them beside the image, and its history begins with them.
+        """
         return tuple(f"{name}={self.env.get(name, value or '')}" for name, value in self.args.items())
 
     def _arguments(self, instruction: Instruction) -> tuple[str, ...]:
-        """One after the other: in `ARG a=1 b=$a`, b is 1. A default that is not used is not looked into."""
+        """Declare arguments, one after the other.
+
+        In `ARG a=1 b=$a`, b is 1. A default that is not used is not expanded.
+        """
         new: dict[str, str] = {}
         lexer = Lexer(variables=ChainMap(self.env, new, self._given), escape=self.escape, budget=self.budget)
         words = []

@@ -1,7 +1,10 @@
-"""What an instruction changes in an image's settings: the object "config" of its config, in Docker's words (Env, Cmd, WorkingDir ...).
+"""What an instruction changes in an image's settings.
 
-Pure functions: a mapping in, another one out. What OCI has no word for (Healthcheck, OnBuild, Shell) is kept where Docker keeps it.
-The texts of the history are history.py's, commands are command.py's; both are here under the names `history` and `run_command`.
+They are the object "config" of its config, in Docker's words (Env, Cmd, WorkingDir
+...). The functions are pure: a mapping in, another one out. What OCI has no word for
+(Healthcheck, OnBuild, Shell) is kept where Docker keeps it. The texts of the history
+are made by history.py, commands by command.py; both are here under the names `history`
+and `run_command`.
 """
 
 from __future__ import annotations
@@ -35,9 +38,11 @@ _SIGNALS = {one.name.removeprefix("SIG") for one in signal.Signals} - {"RTMIN", 
 
 
 def applied(config: Mapping[str, Any], instruction: Instruction, *, stage_has_cmd: bool) -> Mapping[str, Any]:
-    """The settings after an instruction, whose variables have been replaced. stage_has_cmd: CMD stood in this stage before it.
+    """Return the settings after an instruction, whose variables have been replaced.
 
-    Instructions that change no settings (RUN, COPY, ADD, ARG, FROM, MAINTAINER) give what they got. Raises InvalidSpec.
+    stage_has_cmd: this stage had a CMD before it.
+    Instructions that change no settings (RUN, COPY, ADD, ARG, FROM, MAINTAINER) return
+    the settings unchanged. Raises InvalidSpec.
     """
     if instruction.keyword == "ENTRYPOINT":
         return _changed(config, {"Entrypoint": _args(config, instruction)} | ({} if stage_has_cmd else {"Cmd": None}))
@@ -52,7 +57,10 @@ def applied(config: Mapping[str, Any], instruction: Instruction, *, stage_has_cm
 
 
 def inherited(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The settings that a stage begins with FROM an image of these: its triggers are run, and are not passed on."""
+    """Return the settings of a stage that begins FROM an image with these.
+
+    Its triggers are run, and are not passed on.
+    """
     return _changed(config, {"OnBuild": None})
 
 
@@ -77,7 +85,7 @@ def _env(config: Mapping[str, Any], instruction: Instruction) -> dict[str, Any]:
     for name, value in instruction.pairs:
         if len(f"{name}={value}".encode()) > _MOST_VARIABLE:
             raise instruction.refused(f"the variable {name[:100]} is longer than any program can have it: {_MOST_VARIABLE} bytes")
-    return {"Env": Variables.of(config.get("Env")).changed(instruction.pairs)}
+    return {"Env": Variables.from_config(config.get("Env")).changed(instruction.pairs)}
 
 
 def _label(config: Mapping[str, Any], instruction: Instruction) -> dict[str, Any]:

@@ -22,7 +22,12 @@ _SPECIAL = re.compile(r"[*?\[\\]")
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """A source that is there. called: as it was found; path: with links followed; both below the root."""
+    """A source that exists.
+
+    called: as it was found.
+    path: with links followed.
+    Both are below the root.
+    """
 
     called: bytes
     path: bytes
@@ -30,7 +35,10 @@ class Match:
 
 
 def matches(pattern: str, trees: Sequence[Path], *, is_left_out: Callable[[bytes, bool], bool], where: str) -> list[Match]:
-    """What a source means in a tree (the build context, or an image's). Raises InvalidSpec where that is nothing, or lies outside of it."""
+    """Return what a source means in a tree (the build context, or an image's).
+
+    Raises InvalidSpec if nothing matches, or if it lies outside of the tree.
+    """
     if len(pattern) > LONGEST:
         raise InvalidSpec(f"cannot copy {pattern[:_SHOWN]!r}...: its {len(pattern)} characters are more than {LONGEST}")
     parts = []
@@ -54,7 +62,10 @@ def matches(pattern: str, trees: Sequence[Path], *, is_left_out: Callable[[bytes
 
 
 def _checked(part: str, pattern: str) -> bytes:
-    """A component with stars, as layer/worker/glob.py reads it. Raises InvalidSpec."""
+    """Check a component with stars, as layer/worker/glob.py reads it.
+
+    Raises InvalidSpec.
+    """
     try:
         name_pattern(part)
     except ValueError as error:
@@ -65,9 +76,11 @@ def _checked(part: str, pattern: str) -> bytes:
 def pairs(
     found: Sequence[Match], destination: str, *, working_dir: str, trees: Sequence[Path], several: bool = False
 ) -> list[tuple[bytes, bytes]]:
-    """Where each of them goes: (source, destination), below their roots. trees: of the image; several: others go there as well.
+    """Return where each source goes: (source, destination), below their roots.
 
-    Raises InvalidSpec for several files that would all be called the same.
+    trees: of the image.
+    several: others go there as well.
+    Raises InvalidSpec for several files that would all have the same name.
     """
     path = os.fsencode(posixpath.join("/", working_dir, destination).lstrip("/"))
     place, missing, is_directory = layer_queries.spot(trees, path)

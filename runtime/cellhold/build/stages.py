@@ -1,6 +1,8 @@
-"""The stages of a Dockerfile that an image needs, in order. Performing them is not its business: what is wrong is said before that.
+"""The stages of a Dockerfile that an image needs, in order.
 
-As in BuildKit, FROM names an earlier stage or an image, never a later stage: an image may have the name that a later stage takes.
+Performing them is done elsewhere: what is wrong is reported before that. As in
+BuildKit, FROM names an earlier stage or an image, never a later stage: an image may
+have the name that a later stage takes.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING
 from cellhold.build import predefined
 from cellhold.build.lexer import Lexer
 from cellhold.errors import InvalidSpec
-from cellhold.image.fields import told
+from cellhold.image.fields import quote
 from cellhold.image.platform import Platform
 
 if TYPE_CHECKING:
@@ -34,9 +36,12 @@ _WITH_AS = 3
 class Stage:
     """From one FROM (`instruction`) to the next.
 
-    base: an image's name, or "scratch", with variables replaced; base_stage: the number of the earlier stage that `base` names.
-    platform: of --platform. global_args: what is declared before the first FROM. copies_from: for each --from= that names a stage, as it
-    is written, the stage's number; others name images.
+    base: an image's name, or "scratch", with variables replaced.
+    base_stage: the number of the earlier stage that `base` names.
+    platform: of --platform.
+    global_args: what is declared before the first FROM.
+    copies_from: for each --from= that names a stage, as it is written, the stage's
+        number; others name images.
     """
 
     number: int
@@ -58,7 +63,11 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """stages: those that the target needs, in order; the last one is the target. declared: the names of all ARGs in the file."""
+    """What to build.
+
+    stages: those that the target needs, in order; the last one is the target.
+    declared: the names of all ARGs in the file.
+    """
 
     dockerfile: Dockerfile
     stages: tuple[Stage, ...]
@@ -70,13 +79,19 @@ class Plan:
         return self.stages[-1]
 
     def unused_build_args(self, given: Iterable[str], triggers: Iterable[Instruction] = ()) -> tuple[str, ...]:
-        """The names of build arguments that no ARG declares; triggers: ONBUILD instructions of base images, which may, too."""
+        """Return the names of build arguments that no ARG declares.
+
+        triggers: ONBUILD instructions of base images, which may declare some, too.
+        """
         known = self.declared | _declared(triggers) | predefined.EXPECTED
         return tuple(name for name in given if name not in known)
 
 
 def plan(dockerfile: Dockerfile, build_args: Mapping[str, str], platform: Platform, target: str | None) -> Plan:
-    """What to build for `target` (a stage's name or number; None: the last one). Raises InvalidSpec."""
+    """Return what to build for `target`.
+
+    target: a stage's name or number; None: the last one. Raises InvalidSpec.
+    """
     starts = [index for index, one in enumerate(dockerfile.instructions) if one.keyword == "FROM"]
     parts = [dockerfile.instructions[start:end] for start, end in pairwise([*starts, len(dockerfile.instructions)])]
     known = predefined.platforms(platform, build_args)
@@ -119,7 +134,7 @@ def _stage(first: Instruction, rest: Iterable[Instruction], number: int, names: 
     """names: of the stages before it."""
     name = first.words[2].lower() if len(first.words) == _WITH_AS else None
     if name is not None and not _NAME.fullmatch(name):
-        raise first.refused(f"{told(name)} is no name of a stage", "it begins with a letter, and has letters, digits, '.', '_' and '-'")
+        raise first.refused(f"{quote(name)} is no name of a stage", "it begins with a letter, and has letters, digits, '.', '_' and '-'")
     if name in names:
         raise first.refused(f"another stage is called {name}")
     base = lexer.word(first.words[0], first)
@@ -172,7 +187,7 @@ def _target(target: str, stages: Sequence[Stage], names: Mapping[str, int], dock
         last = stages[-1]
         known = ", ".join(stage.name or str(stage.number) for stage in stages)
         where = f"{dockerfile.name} (its last stage begins in line {last.instruction.line})"
-        raise InvalidSpec(f"cannot build the target {told(target)}: {where} has no such stage", hint=f"its stages: {known[:1000]}")
+        raise InvalidSpec(f"cannot build the target {quote(target)}: {where} has no such stage", hint=f"its stages: {known[:1000]}")
     return stages[number]
 
 

@@ -1,4 +1,7 @@
-"""An image as far as it is built: layers, config and history; and the key of all that has led to it. A value: each step makes a new one."""
+"""An unfinished image: layers, config and history; and the key of all its steps.
+
+It is a value: each step makes a new one.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +39,14 @@ _FORMAT = "1"  # of the keys: another one when a step comes to mean something el
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """base: None for FROM scratch. settings: the "config" object of the image's config, in Docker's words. history: what was added to the
-    base's. created: of the last layer, seconds since the epoch. key: of all steps so far, with what they depended on.
-    """  # noqa: D205  # a list of fields, not a summary and its details
+    """The image after a step.
+
+    base: None for FROM scratch.
+    settings: the "config" object of the image's config, in Docker's words.
+    history: what was added to the base's.
+    created: of the last layer, seconds since the epoch.
+    key: of all steps so far, with what they depended on.
+    """
 
     base: StoredImage | None
     platform: Platform
@@ -53,18 +61,18 @@ class State:
     key: str = ""
 
     @classmethod
-    def of(cls, base: StoredImage | None, platform: Platform) -> Self:
-        """The beginning: FROM an image, or from nothing."""
+    def from_base(cls, base: StoredImage | None, platform: Platform) -> Self:
+        """Return the state that a stage begins with: FROM an image, or from scratch."""
         if base is None:
             return cls(base=None, platform=platform, settings=SCRATCH, key=digest(_FORMAT, "scratch", str(platform)))
-        known = json.loads(base.config.raw)
+        document = json.loads(base.config.raw)
         return cls(
             base=base,
             platform=base.config.platform,
             on_host=base.on_host,
             layers=base.manifest.layers,
             diff_ids=base.config.diff_ids,
-            settings=_read(known.get("config") or {}),
+            settings=_read(document.get("config") or {}),
             author=base.config.author,
             created=base.config.created.timestamp() if base.config.created else 0.0,
             key=digest(_FORMAT, str(base.id), *(["host"] if base.on_host else [])),
@@ -72,16 +80,16 @@ class State:
 
     @classmethod
     def of_host(cls, home: Home) -> Self:
-        """FROM host: this machine's own files, as they are now."""
-        known = host.image(home)
-        variables = Variables(f"{name}={value}" for name, value in known.env.items())
-        settings = {"Env": variables, "WorkingDir": known.cwd, "Cmd": list(known.args)}
+        """Return the state after FROM host: this machine's own files as they are now."""
+        found = host.image(home)
+        variables = Variables(f"{name}={value}" for name, value in found.env.items())
+        settings = {"Env": variables, "WorkingDir": found.cwd, "Cmd": list(found.args)}
         return cls(
             base=None,
             platform=Platform.host(),
             on_host=True,
             settings=settings,
-            key=digest(_FORMAT, "host", str(known.stacks), _installed()),
+            key=digest(_FORMAT, "host", str(found.stacks), _installed()),
         )
 
     @property
@@ -92,21 +100,25 @@ class State:
     @property
     def env(self) -> dict[str, str]:
         """The environment of what runs in it."""
-        return {**Variables.of(self.settings.get("Env")).by_name}
+        return {**Variables.from_config(self.settings.get("Env")).by_name}
 
     def text(self, name: str) -> str:
-        """A setting that is a text: "User", "WorkingDir"."""
+        """Return a setting that is a text: "User", "WorkingDir"."""
         return str(self.settings.get(name) or "")
 
     def trees(self, home: Home) -> tuple[Path, ...]:
-        """What the root is made of: the directories of its layers, topmost first, and for FROM host what is below them."""
+        """Return what the root is made of.
+
+        These are the directories of its layers, topmost first, and for FROM host what
+        is below them.
+        """
         return (*self._layer_trees(home), *((host.skeleton(home),) if self.on_host else ()))
 
     def _layer_trees(self, home: Home) -> tuple[Path, ...]:
         return tuple(home.layers.tree(chain) for chain in reversed(self.chain_ids))
 
     def next_key(self, *words: str) -> str:
-        """The key of a step on top, which depends on `words`."""
+        """Return the key of a step on top, which depends on `words`."""
         return digest(self.key, *words)
 
     def after(
@@ -137,7 +149,7 @@ class State:
         return replace(grown, layers=(*self.layers, layer), diff_ids=(*self.diff_ids, taken.diff_id))
 
     def taken(self, layer: MadeLayer | None, created: float) -> Taken:
-        """What the cache keeps of a step on top that has made `layer`."""
+        """Return what the cache keeps of a step on top that has made `layer`."""
         if layer is None:
             return Taken(created=created)
         return Taken(
@@ -150,7 +162,7 @@ class State:
         )
 
     def image(self, home: Home, name: str) -> Image:
-        """As a container sees it."""
+        """Return the image as a container sees it."""
         return Image(
             name=name,
             stacks=stored.stacks(self._layer_trees(home), home, on_host=self.on_host),
@@ -161,7 +173,10 @@ class State:
         )
 
     def arrived(self, home: Home, *, names: Iterable[str], derived: tuple[str, Digest] | None = None) -> StoredImage:
-        """The image, in the store, under these names (in full). derived: as of ingest.arrive()."""
+        """Store the image under these full names, and return it.
+
+        derived: as of ingest.arrive().
+        """
         now = datetime.fromtimestamp(self.created, UTC)
         if self.base is not None:
             dropped = dict.fromkeys(json.loads(self.base.config.raw).get("config") or {})
@@ -193,11 +208,14 @@ class State:
 
 
 def _read(settings: dict[str, Any]) -> dict[str, Any]:
-    return {**settings, "Env": Variables.of(settings["Env"])} if settings.get("Env") else settings
+    return {**settings, "Env": Variables.from_config(settings["Env"])} if settings.get("Env") else settings
 
 
 def _installed() -> str:
-    """Changes when packages of this machine do; what else is changed there by hand is not seen."""
+    """Return a text that changes when packages of this machine change.
+
+    What else is changed by hand is not noticed.
+    """
     for path in _PACKAGE_LISTS:
         with suppress(OSError):
             facts = os.stat(path)
@@ -206,5 +224,5 @@ def _installed() -> str:
 
 
 def digest(*words: str) -> str:
-    """The key of these words: no two lists of words have the same."""
+    """Return the key of these words: no two lists of words have the same."""
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()

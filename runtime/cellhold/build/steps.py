@@ -1,4 +1,7 @@
-"""The instructions of a stage, one at a time: each makes the next state of the image, and a layer where it changes files."""
+"""The instructions of a stage, performed one at a time.
+
+Each makes the next state of the image, and a layer if it changes files.
+"""
 
 from __future__ import annotations
 
@@ -38,17 +41,20 @@ _DIRECTORY, _DIRECTORY_MODE = b"5", 0o755
 
 
 class Surroundings(Protocol):
-    """What a step needs of the build that it is a step of; builder.py is one. epoch: SOURCE_DATE_EPOCH, seconds."""
+    """What a step needs of its build; builder.py implements it.
+
+    epoch: SOURCE_DATE_EPOCH, seconds.
+    """
 
     home: Home
     options: Options
     epoch: int | None
 
     def origin(self, stage: Stage, name: str | None) -> Origin:
-        """Where COPY takes its sources from; name: of --from."""
+        """Return where COPY takes its sources from; name: of --from."""
 
     def wrote(self, data: bytes) -> None:
-        """A program of the step has written something."""
+        """Report the output of a step's program."""
 
 
 class Steps:
@@ -61,7 +67,11 @@ class Steps:
         self._has_cmd = False
 
     def perform(self, instruction: Instruction, state: State) -> Done:
-        """One instruction: the image after it, what the cache has of it, and whether it had that before. Raises CellholdError, OSError."""
+        """Perform one instruction.
+
+        Returns the image after it, what the cache has of it, and whether the cache had
+        it before. Raises CellholdError, OSError.
+        """
         instruction = self._scope.expand(instruction)
         self._scope.take(instruction)
         perform = {"RUN": self._run, "COPY": self._copy, "ADD": self._copy, "WORKDIR": self._workdir}.get(instruction.keyword, self._set)
@@ -71,7 +81,7 @@ class Steps:
         return time.time() if self._epoch is None else float(self._epoch)
 
     def _set(self, instruction: Instruction, state: State) -> Done:
-        """What changes no files."""
+        """Perform an instruction that changes no files."""
         changed = settings.applied(state.settings, instruction, stage_has_cmd=self._has_cmd)
         self._has_cmd = self._has_cmd or instruction.keyword == "CMD"
         words = settings.history(instruction, changed)
@@ -123,7 +133,11 @@ class Steps:
         return state, last, all_cached
 
     def _sum(self, source: Source, copies: Copies, state: State) -> str:
-        """What the cache knows a COPY by; for layers and archives it remembers that, and no process has to read them again."""
+        """Return the words by which the cache finds a COPY.
+
+        For layers and archives the sum is remembered, so that no process reads them
+        again.
+        """
         if source.identity is None or state.on_host or not self._options.cache:
             return source.sum(copies)
         key = digest("sum", source.identity, " ".join(map(str, state.chain_ids)), repr((copies.pairs, copies.owner, copies.mode)))
@@ -158,7 +172,7 @@ class Steps:
         yield packed.flush()
 
     def _layered(self, state: State, key: str, words: str, make: Callable[[], MadeLayer | None]) -> Done:
-        """A step that may make a layer: taken over from the cache, or made."""
+        """Perform a step that may make a layer: reuse it from the cache, or make it."""
         known = self._home.builds.get(key) if self._options.cache else None
         cached = known is not None and self._is_whole(known)
         if known is None or not cached:

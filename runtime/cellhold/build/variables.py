@@ -1,4 +1,7 @@
-"""The variables of an image while it is built: "Env" of its config, in which each ENV finds its names without a search."""
+"""The variables of an image while it is built: "Env" of its config.
+
+Each ENV finds its names without a search.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,25 @@ if TYPE_CHECKING:
 
 
 class Variables(list[str]):
-    """NAME=VALUE, each name once, in the order in which they came; by_name: their values. Never changed: changed() makes another."""
+    """NAME=VALUE, each name once, in the order in which they came.
+
+    by_name: their values. It is never changed: changed() returns another one.
+    """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self.by_name: dict[str, str] = dict(text.partition("=")[::2] for text in texts)
         super().__init__(f"{name}={value}" for name, value in self.by_name.items())
 
     @classmethod
-    def of(cls, texts: Iterable[str] | None) -> Self:
-        """Those of a config; of one that is such a list already itself."""
+    def from_config(cls, texts: Iterable[str] | None) -> Self:
+        """Return the variables of a config, or `texts` itself if it is such a list."""
         return texts if isinstance(texts, cls) else cls(texts or ())
 
     def changed(self, pairs: Iterable[tuple[str, str]]) -> Self:
-        """With these names and values; the others are copied, and not looked at one by one."""
+        """Return a copy with these names and values.
+
+        The others are copied, and not looked at one by one.
+        """
         made = type(self)()
         made.extend(self)
         made.by_name = {**self.by_name}

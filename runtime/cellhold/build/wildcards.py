@@ -1,7 +1,9 @@
-"""The patterns of ${name#pattern}, ${name%pattern} and ${name/pattern/text}: * and ?, in the time that it takes to read the value.
+"""The patterns of ${name#pattern}, ${name%pattern} and ${name/pattern/text}.
 
-A pattern is texts of a fixed length with stars between them. The leftmost place of each text leaves most room for the next, so that
-none is looked for twice; a regular expression would try all ways to share the value out among the stars.
+They have * and ?, and are matched in the time that it takes to read the value. A
+pattern is texts of a fixed length with stars between them. The leftmost place of each
+text leaves most room for the next, so that none is looked for twice; a regular
+expression would try all ways to share the value out among the stars.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ _ESCAPED = "*?\\}/"  # the last two are part of ${...}
 
 
 class Wildcard:
-    """One pattern, in BuildKit's syntax: no brackets, and a backslash takes the meaning of *, ? and itself away."""
+    """One pattern, in BuildKit's syntax.
+
+    There are no brackets, and a backslash removes the meaning of *, ? and itself.
+    """
 
     def __init__(self, texts: list[list[str]]) -> None:
         """texts: between the stars, each as regular expressions for its characters."""
@@ -43,11 +48,14 @@ class Wildcard:
         return cls(texts)
 
     def reversed(self) -> Self:
-        """The pattern that fits what this one fits, read from its end."""
+        """Return the pattern that fits what this one fits, read from its end."""
         return type(self)([text[::-1] for text in reversed(self._texts)])
 
     def end(self, value: str, start: int, *, greedy: bool) -> int | None:
-        """Where a match that begins at `start` ends: as late as can be, or as early. None: there is none."""
+        """Return where a match that begins at `start` ends; None if there is none.
+
+        That is the latest possible end, or the earliest.
+        """
         if self._expressions[0].match(value, start) is None:
             return None
         at = start + len(self._texts[0])
@@ -61,14 +69,16 @@ class Wildcard:
         return at
 
     def _last(self, value: str, at: int) -> int | None:
-        """The end of the last place of the last text, not before `at`."""
+        """Return the end of the last place of the last text, not before `at`."""
         found = self._backwards.search(value[at:][::-1])
         return None if found is None else len(value) - found.start()
 
     def replaced(self, value: str, text: str, *, everywhere: bool, spend: Callable[[int], object]) -> str:
-        """The value with `text` in place of the longest match at the first place, or of each.
+        """Return the value with matches replaced by `text`.
 
-        spend: called with the characters that each takes; what it raises ends it.
+        The longest match at the first place is replaced, or that at each place.
+        spend: called with the number of characters that each takes; what it raises ends
+            the replacing.
         """
         made: list[str] = []
         at = 0
@@ -86,7 +96,10 @@ class Wildcard:
 
 
 def trimmed(value: str, pattern: str, *, greedy: bool, at_end: bool) -> str:
-    """The value without what the pattern fits at its beginning, or its end. Raises ValueError."""
+    """Return the value without what the pattern matches at its beginning or end.
+
+    Raises ValueError.
+    """
     wildcard = Wildcard.parse(pattern)
     if at_end:
         wildcard, value = wildcard.reversed(), value[::-1]

@@ -39,7 +39,7 @@ def pull(arguments: argparse.Namespace) -> int:
     platform = Platform.parse(arguments.platform) if arguments.platform else None
     quiet = arguments.quiet or arguments.progress == "json"
     if not quiet:
-        print(f"{name.asked}: Pulling from {name.registry}/{name.repository}", flush=True)
+        print(f"{name.selector}: Pulling from {name.registry}/{name.repository}", flush=True)
     with bars.shown("none" if arguments.quiet else arguments.progress, sys.stdout) as tell:
         try:
             found = pull_image(arguments.image, platform=platform, tell=tell)

@@ -63,7 +63,7 @@ class Container(ContainerView):
         with home.written(), home.used():
             sweep_once(home)
             begin = time.monotonic()
-            chosen = found or image.of(spec, home)
+            chosen = found or image.for_spec(spec, home)
             words = f"{chosen.name}: {', '.join(stack.target for stack in chosen.stacks)}"
             step = tracing.Step("image.find", words, begin, time.monotonic() - begin)
             spec = sources.open_sources(chosen.completed(spec))

@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 
 
 def is_oci(name: str) -> bool:
-    """Whether `name` means an OCI image."""
+    """Return whether `name` means an OCI image."""
     return name != "host" and not name.startswith(("/", "."))
 
 
 def is_here(name: str) -> bool:
-    """Whether `name` needs no pull: all that is no OCI image's name, and the images in the store. Raises InvalidSpec, NotSupported."""
+    """Return whether `name` needs no pull.
+
+    True of everything that is not an OCI image's name, and of the images in the store.
+    Raises InvalidSpec, NotSupported.
+    """
     if not is_oci(name):
         return True
     from cellhold.image import stored  # noqa: PLC0415  # as below
@@ -36,8 +40,10 @@ def is_here(name: str) -> bool:
 
 
 def find(name: str, home: Home) -> Image:
-    """The image called `name`: "host", the path of a directory (it starts with / or .), or what an OCI image in the store is called.
+    """Return the image called `name`.
 
+    name: "host", the path of a directory (it starts with / or .), or any name of an OCI
+        image in the store.
     Raises ImageNotFound, InvalidSpec.
     """
     if name == "host":
@@ -49,22 +55,28 @@ def find(name: str, home: Home) -> Image:
     return stored.prepared(stored.find(name, home), home, name=name)
 
 
-def of(spec: Spec, home: Home) -> Image:
-    """The image of a spec: the directory that it carries, or what find() finds by the name. Raises what find() does."""
+def for_spec(spec: Spec, home: Home) -> Image:
+    """Return the image of a spec.
+
+    It is the directory that the spec carries, or what find() returns for the name.
+    Raises what find() does.
+    """
     return find(spec.image, home) if spec.rootfs is None else directory.image(spec.image, spec.rootfs)
 
 
-def stacks_of(known: Record, home: Home) -> tuple[Stack, ...]:
-    """The layers that a container was made of: those in the store by their names, or what a directory or this machine has now.
+def stacks_of(record: Record, home: Home) -> tuple[Stack, ...]:
+    """Return the layers that a container was made of.
 
+    They are those in the store by their names, or what a directory or this machine has
+    now.
     Raises ImageNotFound.
     """
-    if not known.layers:
-        found = find(known.image, home)
-        if known.rootfs:
-            directory.check(found, tuple(known.rootfs), container=known.name)
+    if not record.layers:
+        found = find(record.image, home)
+        if record.rootfs:
+            directory.check(found, tuple(record.rootfs), container=record.name)
         return found.stacks
     from cellhold.image import stored  # noqa: PLC0415
     from cellhold.spec.digest import Digest  # noqa: PLC0415  # as above
 
-    return stored.stacks(tuple(home.layers.tree(Digest.parse(text)) for text in known.layers), home, on_host=len(known.overlays) > 1)
+    return stored.stacks(tuple(home.layers.tree(Digest.parse(text)) for text in record.layers), home, on_host=len(record.overlays) > 1)

@@ -1,6 +1,7 @@
-"""How to run an image, and what its layers are: the config (OCI image-spec, config.md; Docker's image JSON is the same).
+"""The config of an image: how to run it, and what its layers are.
 
-What a container makes of it is not its business. The bytes are kept: their digest is the image's id.
+OCI image-spec, config.md; Docker's image JSON is the same. What a container makes of it
+is decided elsewhere. The bytes are kept: their digest is the image's id.
 """
 
 from __future__ import annotations
@@ -51,7 +52,11 @@ class History:
 
 @dataclass(frozen=True, kw_only=True)
 class Healthcheck:
-    """Docker's HEALTHCHECK. test: ("CMD", ...), ("CMD-SHELL", "..."), ("NONE",); None: Docker's default."""
+    """Docker's HEALTHCHECK.
+
+    test: ("CMD", ...), ("CMD-SHELL", "..."), ("NONE",).
+    None in the other fields: Docker's default.
+    """
 
     test: tuple[str, ...]
     interval_seconds: float | None = None
@@ -63,11 +68,14 @@ class Healthcheck:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """diff_ids: the digests of the uncompressed layers, lowest first. on_build: instructions for whoever builds on the image.
+    """The config of an image, checked.
 
-    on_host: it says that its layers lie on the files of the machine where it was built (FROM host).
-
-    None: the image does not say. raw: as it was received.
+    diff_ids: the digests of the uncompressed layers, lowest first.
+    on_build: instructions for images that are built on this one.
+    on_host: the config says that its layers lie on the files of the machine where it
+        was built (FROM host).
+    raw: the bytes as they were received.
+    None in a field: the image does not say.
     """
 
     platform: Platform
@@ -96,13 +104,19 @@ class Config:
         return Digest.of(self.raw)
 
     def layer_history(self) -> tuple[History | None, ...]:
-        """For each layer, lowest first, the instruction that made it; None where the history is shorter than the layers."""
+        """Return the instruction that made each layer, lowest first.
+
+        None where the history is shorter than the layers.
+        """
         made: Iterator[History] = (entry for entry in self.history if not entry.empty_layer)
         return tuple(next(made, None) for _ in self.diff_ids)
 
 
 def parse(raw: bytes, *, layers: int | None = None) -> Config:
-    """The config in `raw`, of a manifest with `layers` layers (None: there is no manifest to compare with). Raises ImageRefused."""
+    """Parse a config, of a manifest with `layers` layers.
+
+    layers: None if there is no manifest to compare with. Raises ImageRefused.
+    """
     document = fields.read(raw, "config", most_bytes=MOST_BYTES)
     run = document["config"]
     for name, most in MOST.items():
@@ -131,7 +145,10 @@ def parse(raw: bytes, *, layers: int | None = None) -> Config:
 
 
 def chain_ids(diff_ids: Iterable[Digest]) -> tuple[Digest, ...]:
-    """For each layer, the name of it on top of all below it (config.md, "Layer ChainID"): what an unpacked layer is stored by."""
+    """Return each layer's chain id: its name on top of all layers below it.
+
+    An unpacked layer is stored under it (config.md, "Layer ChainID").
+    """
     chain: list[Digest] = []
     for diff_id in diff_ids:
         chain.append(Digest.of(f"{chain[-1]} {diff_id}".encode()) if chain else diff_id)
@@ -145,7 +162,7 @@ def _platform(document: Field) -> Platform:
 
 def _diff_ids(rootfs: Field, layers: int | None) -> tuple[Digest, ...]:
     if rootfs["type"].text() != "layers":
-        raise rootfs["type"].refused(f"{fields.told(rootfs['type'].value)} is not 'layers'")
+        raise rootfs["type"].refused(f"{fields.quote(rootfs['type'].value)} is not 'layers'")
     diff_ids = tuple(item.digest() for item in rootfs["diff_ids"].items())
     if layers is not None and len(diff_ids) != layers:
         raise rootfs["diff_ids"].refused(f"it has {len(diff_ids)} layers, its manifest has {layers}")

@@ -1,4 +1,4 @@
-"""What is known of an image: as docker's `inspect` and `history` tell it."""
+"""Images described as docker's `inspect` and `history` do."""
 
 from __future__ import annotations
 
@@ -23,9 +23,12 @@ _SHELL = ("/bin/sh -c #(nop) ", "/bin/sh -c ")
 
 @dataclass(frozen=True, kw_only=True)
 class Instruction:
-    """One line of an image's history. text: as in the Dockerfile as far as it can be told; layer: the chain id, None: it made none.
+    """One line of an image's history.
 
-    size_bytes: of the layer's files. created: None where the image does not say.
+    text: as in the Dockerfile, as far as that can be reconstructed.
+    layer: the chain id; None if it made no layer.
+    size_bytes: of the layer's files.
+    created: None if the image does not say.
     """
 
     text: str
@@ -41,7 +44,7 @@ def size_bytes(image: StoredImage, home: Home) -> int:
 
 
 def unreadable_layers(images: Iterable[StoredImage], home: Home) -> list[Unreadable]:
-    """The layers of these images of which nobody knows what they are."""
+    """Return the layers of these images whose metadata cannot be read."""
     found = {}
     for chain in (chain for image in images for chain in image.chain_ids):
         try:
@@ -52,7 +55,10 @@ def unreadable_layers(images: Iterable[StoredImage], home: Home) -> list[Unreada
 
 
 def inspected(image: StoredImage, home: Home) -> dict[str, Any]:
-    """The object that `docker image inspect` prints, with the config's own members as they are in it."""
+    """Return the object that `docker image inspect` prints.
+
+    The config's own members are in it unchanged.
+    """
     document = json.loads(image.config.raw)
     platform = image.config.platform
     return {
@@ -74,7 +80,10 @@ def inspected(image: StoredImage, home: Home) -> dict[str, Any]:
 
 
 def history(image: StoredImage, home: Home) -> list[Instruction]:
-    """The instructions, the last one first. A layer that the history does not tell of is one without a text."""
+    """Return the instructions, the last one first.
+
+    A layer that the history does not mention becomes an instruction without text.
+    """
     told, layers = [], iter(image.chain_ids)
     for entry in image.config.history:
         layer = None if entry.empty_layer else next(layers, None)
@@ -84,12 +93,15 @@ def history(image: StoredImage, home: Home) -> list[Instruction]:
 
 
 def by_layer(image: StoredImage, home: Home) -> list[Instruction]:
-    """The instruction of each layer, the lowest first."""
+    """Return the instruction of each layer, the lowest first."""
     return [entry for entry in history(image, home)[::-1] if entry.layer is not None]
 
 
 def instruction(created_by: str) -> str:
-    """What somebody wrote into the Dockerfile: "/bin/sh -c #(nop)  CMD [...]" is CMD [...], "/bin/sh -c x" is RUN x."""
+    """Return an instruction as it was written in the Dockerfile.
+
+    "/bin/sh -c #(nop)  CMD [...]" becomes CMD [...], "/bin/sh -c x" becomes RUN x.
+    """
     nop, shell = _SHELL
     text = " ".join(created_by.split())
     if text.startswith(nop):

@@ -1,4 +1,7 @@
-"""A descriptor: what content is, which, and how long (OCI image-spec, descriptor.md). What others refer to content by."""
+"""A descriptor: the type, digest and size by which others refer to content.
+
+OCI image-spec, descriptor.md.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,11 @@ def _nothing() -> Mapping[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Descriptor:
-    """urls: other places of the content, never asked; raw: the JSON object it was read from, with the fields that nobody here knows."""
+    """What content is, which, and how long.
+
+    urls: other places of the content, never contacted.
+    raw: the JSON object it was read from, including unknown fields.
+    """
 
     media_type: str
     digest: Digest
@@ -32,7 +39,10 @@ class Descriptor:
     raw: Mapping[str, Any] = field(default_factory=_nothing, compare=False, repr=False)
 
     def json(self) -> dict[str, Any]:
-        """The object to write into a manifest: what it was read from, else made from the fields."""
+        """Return the object to write into a manifest.
+
+        It is the one that the descriptor was read from, or is made from the fields.
+        """
         made: dict[str, Any] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size_bytes}
         if self.annotations:
             made["annotations"] = dict(self.annotations)
@@ -45,7 +55,10 @@ class Descriptor:
 
 
 def parse(document: Field) -> Descriptor:
-    """The descriptor in that field; raises ImageRefused, naming what is wrong in it."""
+    """Parse the descriptor in that field.
+
+    Raises ImageRefused, naming what is wrong in it.
+    """
     return Descriptor(
         media_type=document["mediaType"].text(),
         digest=document["digest"].digest(),

@@ -1,4 +1,7 @@
-"""A directory that holds a root file system, used as an image (`--rootfs DIR`); it is never written to."""
+"""A directory that holds a root file system, used as an image (`--rootfs DIR`).
+
+It is never written to.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,11 @@ if TYPE_CHECKING:
 
 
 def image(path: str, opened: HostPath | None = None) -> Image:
-    """The directory at `path` as an image of one layer; raises ImageNotFound.
+    """Return the directory at `path` as an image of one layer.
 
-    opened: the directory, where it was taken and checked already; `path` is only its name then.
+    opened: the directory, if the caller has opened and checked it already; `path` is
+        only its name then.
+    Raises ImageNotFound.
     """
     opened = opened or look_up(path)
     if not opened.is_directory:
@@ -33,7 +38,7 @@ def image(path: str, opened: HostPath | None = None) -> Image:
 
 
 def check(image: Image, identity: tuple[int, ...], *, container: str) -> None:
-    """Raise ImageNotFound where it is another directory than the one with that device and inode."""
+    """Raise ImageNotFound unless the directory has that device and inode."""
     (layer,) = image.stacks[0].layers
     status = os.stat(layer)
     if (status.st_dev, status.st_ino) != identity:
@@ -44,7 +49,7 @@ def check(image: Image, identity: tuple[int, ...], *, container: str) -> None:
 
 
 def look_up(path: str) -> HostPath:
-    """What is at a path that is its user's own to choose. Raises ImageNotFound."""
+    """Open what is at a path that its user may choose. Raises ImageNotFound."""
     try:
         return hostpath.opened(os.path.abspath(path))
     except OSError as error:

@@ -1,7 +1,9 @@
-"""A JSON document that nobody trusts, read field by field: an error names the field, as in `manifest.layers[3].size`.
+"""Untrusted JSON, read field by field.
 
-What the fields mean is not its business: that is manifest.py's and config.py's. What is refused here is what two readers could
-understand differently: keys that appear twice, numbers that are none, texts that are no Unicode.
+An error names the field, as in `manifest.layers[3].size`. What the fields mean is
+decided by manifest.py and config.py. What is refused here is what two readers could
+understand differently: keys that appear twice, invalid numbers, text that is not valid
+Unicode.
 """
 
 from __future__ import annotations
@@ -19,21 +21,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LARGEST = (1 << 63) - 1  # what OCI calls int64
-_TOLD_MOST = 120
+_QUOTED_MOST = 120
 _SURROGATE = re.compile("[\ud800-\udfff]")  # bytes of a command line or a file name that are no UTF-8 (os.fsdecode)
 
 
-def told(value: object) -> str:
-    """Text from outside, fit for a sentence: quoted, control characters escaped, cut where it gets long."""
+def quote(value: object) -> str:
+    """Format an untrusted value for a sentence.
+
+    Text is quoted, control characters are escaped, and long values are cut.
+    """
     if not isinstance(value, (str, int, float)):
         return {dict: "an object", list: "a list", type(None): "null"}.get(type(value), type(value).__name__)
-    if isinstance(value, int) and value.bit_length() > _TOLD_MOST:
+    if isinstance(value, int) and value.bit_length() > _QUOTED_MOST:
         return "a huge number"  # Python refuses to print one of more than 4300 digits
-    return repr(value[: _TOLD_MOST + 1] if isinstance(value, str) else value)[:_TOLD_MOST]
+    return repr(value[: _QUOTED_MOST + 1] if isinstance(value, str) else value)[:_QUOTED_MOST]
 
 
 def read(raw: bytes, name: str, *, most_bytes: int) -> Field:
-    """The JSON object in `raw`, called `name` in errors. Raises ImageRefused."""
+    """Parse the JSON object in `raw`, called `name` in errors. Raises ImageRefused."""
     if len(raw) > most_bytes:
         raise ImageRefused(f"cannot use the {name}: its {len(raw)} bytes are more than {most_bytes}")
     try:
@@ -41,16 +46,17 @@ def read(raw: bytes, name: str, *, most_bytes: int) -> Field:
     except RecursionError as error:
         raise ImageRefused(f"cannot use the {name}: its JSON is nested too deeply") from error
     except ValueError as error:  # not UTF-8, not JSON, or one of the two below
-        raise ImageRefused(f"cannot use the {name}: it is no sound JSON ({told(str(error))})") from error
+        raise ImageRefused(f"cannot use the {name}: it is no sound JSON ({quote(str(error))})") from error
     if not isinstance(value, dict):
-        raise ImageRefused(f"cannot use the {name}: it is {told(value)}, no JSON object")
+        raise ImageRefused(f"cannot use the {name}: it is {quote(value)}, no JSON object")
     return Field(name, value)
 
 
 def canonical(value: object) -> bytes:
-    """JSON in the form that everybody writes alike: no blanks, keys sorted, UTF-8 (OCI image-spec, considerations.md).
+    """Encode JSON in its canonical form: no blanks, keys sorted, UTF-8.
 
-    What is no Unicode is U+FFFD, as docker has it.
+    OCI image-spec, considerations.md. What is not valid Unicode becomes U+FFFD, as
+    Docker does.
     """
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text).encode()
@@ -61,7 +67,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # add() gives None
-        raise ValueError(f"the key {twice[:_TOLD_MOST]} appears twice")
+        raise ValueError(f"the key {twice[:_QUOTED_MOST]} appears twice")
     return made
 
 
@@ -71,57 +77,63 @@ def _no_number(text: str) -> NoReturn:
 
 @dataclass(frozen=True)
 class Field:
-    """A value and its path. What is missing and what is null are the same, as in every reader written in Go."""
+    """A value and its path.
+
+    A missing value and null are the same, as in every reader written in Go.
+    """
 
     path: str
     value: Any
 
     def __getitem__(self, key: str) -> Field:
-        """A member of the object; an object that is missing has no members."""
+        """Return a member of the object; a missing object has no members."""
         return Field(f"{self.path}.{key}", self.mapping().get(key))
 
     def __bool__(self) -> bool:
-        """Whether it is there."""
+        """Return whether the value is there."""
         return self.value is not None
 
     def refused(self, reason: str) -> ImageRefused:
-        """The error for this field."""
+        """Return the error for this field."""
         return ImageRefused(f"cannot use {self.path}: {reason}")
 
     def required(self) -> Field:
-        """Itself; raises ImageRefused where it is missing."""
+        """Return self. Raises ImageRefused if the value is missing."""
         if self.value is None:
             raise self.refused("it is missing")
         return self
 
     def text(self) -> str:
-        """A text that must be there, and that the kernel can take: no NUL, no half of a surrogate pair."""
+        """Return a required text that the kernel can take.
+
+        It has no NUL and no half of a surrogate pair.
+        """
         value = self.required().value
         if not isinstance(value, str):
-            raise self.refused(f"{told(value)} is no text")
+            raise self.refused(f"{quote(value)} is no text")
         if "\0" in value or not _is_unicode(value):
-            raise self.refused(f"{told(value)} has characters that no text may have")
+            raise self.refused(f"{quote(value)} has characters that no text may have")
         return value
 
     def optional_text(self) -> str | None:
-        """A text, or None where it is missing."""
+        """Return a text, or None if it is missing."""
         return self.text() if self else None
 
     def count(self) -> int:
-        """A whole number of 0 or more that must be there."""
+        """Return a required whole number of 0 or more."""
         value = self.required().value
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST:
-            raise self.refused(f"{told(value)} is no whole number from 0 to 2^63-1")
+            raise self.refused(f"{quote(value)} is no whole number from 0 to 2^63-1")
         return value
 
     def flag(self) -> bool:
         """True or false; false where it is missing."""
         if self and not isinstance(self.value, bool):
-            raise self.refused(f"{told(self.value)} is neither true nor false")
+            raise self.refused(f"{quote(self.value)} is neither true nor false")
         return bool(self.value)
 
     def digest(self) -> Digest:
-        """A digest that must be there."""
+        """Return a required digest."""
         text = self.text()
         try:
             return Digest.parse(text)
@@ -129,7 +141,7 @@ class Field:
             raise self.refused(str(error)) from error
 
     def time(self) -> datetime | None:
-        """A time with its zone (RFC 3339), or None where it is missing."""
+        """Return a time with its zone (RFC 3339), or None if it is missing."""
         text = self.optional_text()
         if not text:
             return None
@@ -138,19 +150,19 @@ class Field:
         except ValueError:
             time = None
         if time is None or time.tzinfo is None:
-            raise self.refused(f"{told(text)} is no time as 2026-01-31T12:00:00Z")
+            raise self.refused(f"{quote(text)} is no time as 2026-01-31T12:00:00Z")
         return time
 
     def mapping(self) -> dict[str, Any]:
-        """The object's members; none where it is missing."""
+        """Return the object's members; none if it is missing."""
         if self and not isinstance(self.value, dict):
-            raise self.refused(f"{told(self.value)} is no object")
+            raise self.refused(f"{quote(self.value)} is no object")
         return self.value or {}
 
     def items(self) -> Iterator[Field]:
-        """The list's values; none where it is missing."""
+        """Yield the list's values; none if it is missing."""
         if self and not isinstance(self.value, list):
-            raise self.refused(f"{told(self.value)} is no list")
+            raise self.refused(f"{quote(self.value)} is no list")
         for number, value in enumerate(self.value or ()):
             yield Field(f"{self.path}[{number}]", value)
 
@@ -160,17 +172,17 @@ class Field:
             raise self.refused(f"its {len(self.value)} entries are more than {most}")
 
     def texts(self) -> tuple[str, ...]:
-        """A list of texts; empty where it is missing."""
+        """Return a list of texts; empty if it is missing."""
         return tuple(item.text() for item in self.items())
 
     def names(self) -> tuple[str, ...]:
-        """The keys of an object that OCI uses as a set: {"80/tcp": {}}."""
-        return tuple(Field(f"{self.path}[{told(key)}]", key).text() for key in self.mapping())
+        """Return the keys of an object that OCI uses as a set: {"80/tcp": {}}."""
+        return tuple(Field(f"{self.path}[{quote(key)}]", key).text() for key in self.mapping())
 
     def text_of(self) -> dict[str, str]:
-        """An object of texts, such as labels and annotations."""
+        """Return an object of texts, such as labels and annotations."""
         return {
-            Field(f"{self.path}[{told(key)}]", key).text(): Field(f"{self.path}[{told(key)}]", value).text()
+            Field(f"{self.path}[{quote(key)}]", key).text(): Field(f"{self.path}[{quote(key)}]", value).text()
             for key, value in self.mapping().items()
         }
 

@@ -1,9 +1,11 @@
-"""The `host` image: this machine's own programs, read-only, as an image. Nothing to download.
+"""The `host` image: this machine's own programs, read-only. No download is needed.
 
-Shown: /usr and /opt, /bin, /sbin and /lib* (links or directories), the running Python's prefixes, and the part of /etc that
-programs need. Everything else is absent because it was never put in: homes, /root, secrets and accounts of /etc, /run and its
-sockets, the data in /var, mounted disks. A skeleton directory holds the copies and the empty mount points; the big trees are
-layers of their own, so that they are writable in the container and stay untouched on the machine.
+Shown: /usr and /opt, /bin, /sbin and /lib* (links or directories), the running Python's
+prefixes, and the part of /etc that programs need. Everything else is absent because it
+was never put in: homes, /root, secrets and accounts of /etc, /run and its sockets, the
+data in /var, mounted disks. A skeleton directory holds the copies and the empty mount
+points; the big trees are layers of their own, so that they are writable in the
+container and stay untouched on the machine.
 """
 
 from __future__ import annotations
@@ -45,7 +47,10 @@ _NOBODY = 65534
 
 
 def image(home: Home) -> Image:
-    """The image as this machine is now; the skeleton is made again when the parts of /etc have changed."""
+    """Return the image as this machine is now.
+
+    The skeleton is made again when the parts of /etc have changed.
+    """
     prefixes = python_prefixes()
     env = {"PATH": f"{sys.prefix}/bin:{DEFAULT_PATH}", "LANG": "C.UTF-8"}
     stacks = [Stack(target="/", layers=(skeleton(home),))]
@@ -54,7 +59,10 @@ def image(home: Home) -> Image:
 
 
 def skeleton(home: Home) -> Path:
-    """What lies below the big trees, as this machine is now; made again when the parts of /etc have changed."""
+    """Return what lies below the big trees, as this machine is now.
+
+    It is made again when the parts of /etc have changed.
+    """
     trees = _trees()
     key = fingerprint(trees)
     made = home.images / f"host-{key}"
@@ -66,12 +74,15 @@ def skeleton(home: Home) -> Path:
 
 
 def _trees() -> list[str]:
-    """What is shown as it is."""
+    """Return the paths that are shown unchanged."""
     return [*(tree for tree in (*_TREES, *_MAYBE_LINKS) if Path(tree).is_dir() and not Path(tree).is_symlink()), *python_prefixes()]
 
 
 def hold_prefixes() -> None:
-    """Open where this Python lives, for as long as it runs: a notebook's cells may be able to write above it. Twice is no matter."""
+    """Open the directories where this Python lives, for as long as it runs.
+
+    A notebook's cells may be able to write above them. Calling it twice is harmless.
+    """
     for prefix in python_prefixes():
         _held(prefix)
 
@@ -82,9 +93,10 @@ def _held(prefix: str) -> HostPath:
 
 
 def python_prefixes() -> list[str]:
-    """Where the running Python lives, as far as the trees do not show it already.
+    """Return where the running Python lives, unless the trees show it already.
 
-    Raises NotSupported when that is a whole home or the whole machine: showing it would show what must not be seen.
+    Raises NotSupported when that is a whole home or the whole machine: showing it would
+    show what must not be seen.
     """
     prefixes: list[str] = []
     for prefix in dict.fromkeys((sys.base_prefix, sys.base_exec_prefix, sys.prefix, sys.exec_prefix)):
@@ -100,13 +112,16 @@ def python_prefixes() -> list[str]:
 
 
 def etc_entries() -> Iterator[Path]:
-    """The allow-listed files and directories of /etc that exist here."""
+    """Yield the allow-listed files and directories of /etc that exist here."""
     for pattern in _ETC:
         yield from sorted(Path("/etc").glob(pattern))
 
 
 def fingerprint(trees: list[str]) -> str:
-    """Changes when an allow-listed file, or a directory below one, changes: about a hundred calls of lstat(2)."""
+    """Return a text that changes when an allow-listed file changes.
+
+    So it does for a directory below one. It takes about a hundred calls of lstat(2).
+    """
     digest = hashlib.sha256(repr(trees).encode())
     accounts = (Path("/etc/passwd"), Path("/etc/group"))
     for entry in (*etc_entries(), *accounts):
@@ -118,7 +133,10 @@ def fingerprint(trees: list[str]) -> str:
 
 
 def build(skeleton: Path, trees: list[str]) -> None:
-    """Make the skeleton beside its place and rename it, so that nobody sees half of one; older ones stay for who uses them."""
+    """Make the skeleton beside its place and rename it.
+
+    So no process sees half of one; older skeletons stay for those who use them.
+    """
     with durable.appearing(skeleton) as new:
         _furnish(new, trees)
         durable.sync_filesystem(new)  # else a power cut would leave a skeleton of empty files, and it would be believed
@@ -146,8 +164,11 @@ def _furnish(new: Path, trees: list[str]) -> None:
 
 
 def copy(source: Path, destination: Path) -> None:
-    """Copy what the machine lets everybody read: a file, a link as a link, a directory. No keys, no sockets."""
-    if not shown(source):
+    """Copy what every user of the machine may read: no keys, no sockets.
+
+    path: a file, a link (copied as a link), or a directory.
+    """
+    if not should_copy(source):
         return
     destination.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     if not source.is_dir() or source.is_symlink():
@@ -159,14 +180,17 @@ def copy(source: Path, destination: Path) -> None:
     shutil.copystat(source, destination)
 
 
-def shown(path: Path) -> bool:
-    """Whether to copy it."""
+def should_copy(path: Path) -> bool:
+    """Return whether to copy that path."""
     mode = path.lstat().st_mode
     return stat.S_ISLNK(mode) or (bool(mode & 0o004) and (stat.S_ISREG(mode) or stat.S_ISDIR(mode)))
 
 
 def write_accounts(etc: Path) -> None:
-    """passwd and group with the machine's system accounts; people and who is in which group stay out."""
+    """Write passwd and group with the machine's system accounts.
+
+    People, and who is in which group, stay out.
+    """
     for name, id_column in (("passwd", 2), ("group", 2)):
         rows = (line.split(":") for line in Path("/etc", name).read_text(encoding="utf-8", errors="replace").splitlines())
         system = [

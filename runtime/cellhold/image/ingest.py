@@ -1,6 +1,8 @@
-"""An image arrives in the store: its config and layers come from somewhere, are verified, kept and unpacked; then it has its names.
+"""The way of an image into the store, from wherever its config and layers come.
 
-Used by pull, load, import, commit, each within `making()`: until the names are there, garbage collection would take it.
+They are verified, kept and unpacked; then the image gets its names. Used by pull, load,
+import, commit, each within `making()`: until the names are there, garbage collection
+would take it.
 """
 
 from __future__ import annotations
@@ -30,10 +32,11 @@ _SERVER_ERROR = 500
 
 @contextmanager
 def making(home: Home) -> Iterator[None]:
-    """Keep garbage collection away while an image is made; if it is not made after all, what there is of it goes.
+    """Keep garbage collection away while an image is made.
 
-    But for what came before a connection broke or a login ended: the next try goes on there. Raises SetupFailed for a disk that cannot
-    be written to.
+    If it is not made after all, its parts are removed, except what came before a
+    connection broke or a login ended: the next try continues there.
+    Raises SetupFailed if the disk cannot be written to.
     """
     try:
         with home.written(), home.used():
@@ -48,7 +51,10 @@ def making(home: Home) -> Iterator[None]:
 
 
 def _goes_on(error: CellholdError) -> bool:
-    """Whether all that was asked for may be there a moment later: the connection broke, the registry has a bad time, or wants a login."""
+    """Return whether the same request may succeed a moment later.
+
+    So it may if the connection broke, the registry is overloaded, or wants a login.
+    """
     return isinstance(error, RegistryFailed) and (error.status in _PASSING or (error.status or 0) >= _SERVER_ERROR)
 
 
@@ -59,7 +65,10 @@ class Source(Protocol):
         """Its bytes from `start_byte` on, in pieces. Raises RegistryFailed, ImageRefused."""
 
     def stop(self) -> None:
-        """Called from another thread: there is no need of any more; whoever waits for a piece is to be woken."""
+        """Stop: no more is needed, and any thread that waits for a piece is woken.
+
+        Called from another thread.
+        """
 
 
 class Nowhere:
@@ -85,10 +94,12 @@ def arrive(  # noqa: PLR0913  # an image, where it comes from, and what is to be
     on_host: bool = False,
     derived: tuple[str, Digest] | None = None,
 ) -> None:
-    """Have it here, under these names (in full), which are nobody else's then.
+    """Store the image under these full names, which any other image loses.
 
-    came_as: NAME@DIGEST, as a registry called it (of several the latest stands last). on_host: it was made here, on the `host` image.
-    derived: the key that it is found by, and the image that it was made of here, as store/names.py has them.
+    came_as: NAME@DIGEST, as a registry called it (of several the latest is last).
+    on_host: it was made here, on the `host` image.
+    derived: the key that it is found by, and the image that it was made of here, as
+        store/names.py has them.
     Raises ImageRefused, RegistryFailed, OSError: then it is not in the table of images.
     """
     home.blobs.put(manifest.raw)

@@ -1,7 +1,7 @@
-"""Look into the layers of an image: what each adds, changes and hides, what it wastes, who shares it, and which one answers for a path.
+"""The layers of an image: what each adds, changes and hides, and who shares it.
 
-Bytes are wasted where an upper layer replaces or removes what a lower one brought: they are stored and sent, and nobody sees them
-(a file that comes N times is counted N-1 times).
+Bytes are wasted where an upper layer replaces or removes what a lower one brought: they
+are stored and sent, and never visible (a file that comes N times is counted N-1 times).
 """
 
 from __future__ import annotations
@@ -35,7 +35,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One path in one layer. path: from the root, "/etc/passwd"; hidden_bytes: of lower layers' files that nobody sees any more for it."""
+    """One path in one layer.
+
+    path: from the root, "/etc/passwd".
+    hidden_bytes: of lower layers' files that the change makes invisible.
+    """
 
     kind: Kind
     path: str
@@ -46,7 +50,12 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One layer of an image. number: 1 is the lowest; changes: by path; images, containers: how many have it."""
+    """One layer of an image.
+
+    number: 1 is the lowest.
+    changes: by path.
+    images, containers: how many have the layer.
+    """
 
     number: int
     chain_id: Digest
@@ -64,17 +73,20 @@ class Layer:
         return sum(change.hidden_bytes for change in self.changes)
 
     def count(self, kind: Kind) -> int:
-        """How many files, and directories that are there for themselves, it changes in that way."""
+        """Return how many files the layer changes in that way.
+
+        Directories that are there for themselves count as well.
+        """
         return sum(change.kind is kind for change in self.changes)
 
 
 def lookup(image: StoredImage, home: Home) -> Lookup:
-    """The layers of an image, to look paths up in."""
+    """Return the layers of an image, to look paths up in."""
     return Lookup([home.layers.tree(chain) for chain in image.chain_ids])
 
 
 def layers(image: StoredImage, home: Home) -> list[Layer]:
-    """All layers of an image, the lowest first."""
+    """Return all layers of an image, the lowest first."""
     stack = lookup(image, home)
     told = {entry.layer: entry for entry in description.by_layer(image, home)}
     images, containers = sharers(home)
@@ -95,7 +107,7 @@ def layers(image: StoredImage, home: Home) -> list[Layer]:
 
 
 def changes(stack: Lookup, number: int) -> Iterator[Change]:
-    """What layer `number` (the lowest is 0) changes in what the ones below it show."""
+    """Yield what layer `number` (0 is the lowest) changes over the ones below it."""
     for path, found in stack.contents[number].items():
         before = stack.seen(path, number)
         if found.is_whiteout:
@@ -111,9 +123,10 @@ def changes(stack: Lookup, number: int) -> Iterator[Change]:
 
 
 def compare(one: Lookup, other: Lookup) -> Iterator[Change]:
-    """What `other` shows that `one` does not show, or shows otherwise, by path; a file is another one if its size, mode, link or time is.
+    """Yield, by path, what `other` shows that `one` lacks or shows otherwise.
 
-    hidden_bytes: of what `one` shows there.
+    A file differs if its size, mode, link or time does. hidden_bytes of a change: of
+    what `one` shows there.
     """
     for path in sorted({path for stack in (one, other) for layer in stack.contents for path in layer if path}):
         before, after = one.seen(path, len(one.trees)), other.seen(path, len(other.trees))
@@ -135,7 +148,10 @@ def _change(kind: Kind, found: LayerEntry, hidden_bytes: int) -> Change:
 
 
 def _hidden(stack: Lookup, path: str, before: LayerEntry, number: int) -> int:
-    """Bytes that were to be seen at `path`, or below it where it is a directory, under layer `number`."""
+    """Return the bytes at `path` that are visible under layer `number`.
+
+    Of a directory, those below it.
+    """
     if not before.is_directory:
         return before.size_bytes
     below = f"{path}/" if path else ""
@@ -144,12 +160,12 @@ def _hidden(stack: Lookup, path: str, before: LayerEntry, number: int) -> int:
 
 
 def wasted(layers: Sequence[Layer]) -> list[Change]:
-    """The changes that hide bytes, the worst first."""
+    """Return the changes that hide bytes, the worst first."""
     hiding = (change for layer in layers for change in layer.changes if change.hidden_bytes)
     return sorted(hiding, key=lambda change: -change.hidden_bytes)
 
 
 def sharers(home: Home) -> tuple[Counter[Digest], Counter[Digest]]:
-    """How many images, and how many containers, have each layer."""
+    """Return how many images, and how many containers, have each layer."""
     images = Counter(chain for image in stored.every(home) for chain in image.chain_ids)
-    return images, Counter(Digest.parse(chain) for known in record.list_readable(home.containers) for chain in known.layers)
+    return images, Counter(Digest.parse(chain) for container in record.list_readable(home.containers) for chain in container.layers)

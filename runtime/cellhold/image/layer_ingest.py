@@ -1,6 +1,8 @@
-"""The layers of an image arrive side by side; each is hashed, kept and unpacked while it is still coming in, and each only once.
+"""The layers of an image, fetched side by side.
 
-Called by ingest.py. Whoever else wants the same layer, in this process or another, waits for the one who has begun.
+Each is hashed, kept and unpacked while it is still coming in, and each only once.
+Called by ingest.py. Whoever else wants the same layer, in this process or another,
+waits for the one that began.
 """
 
 from __future__ import annotations
@@ -41,7 +43,10 @@ _LOOK_SECONDS = 0.1
 def layers(  # noqa: PLR0913  # one value per thing that takes part
     manifest: Manifest, found: Config, source: Source, home: Home, *, bounds: Bounds, tell: Tell
 ) -> None:
-    """Fetch, keep and unpack all layers that are not there. Raises ImageRefused, RegistryFailed, OSError; the first error of any layer."""
+    """Fetch, keep and unpack all layers that are missing.
+
+    Raises ImageRefused, RegistryFailed, OSError: the first error of any layer.
+    """
     arrival = _Arrival(source, home, bounds, tell)
     chains = config.chain_ids(found.diff_ids)
     work = SideBySide(at_once=AT_ONCE, stop=arrival.stop)
@@ -55,12 +60,18 @@ def layers(  # noqa: PLR0913  # one value per thing that takes part
 
 
 def filtered(home: Home) -> bytes:
-    """The system call filter of the processes that unpack: that of a container without capabilities."""
+    """Return the system call filter of the processes that unpack.
+
+    It is that of a container without capabilities.
+    """
     return seccomp.cached_program(frozenset(), home.seccomp)
 
 
 def facts(unpacked: Unpacked, diff_id: Digest, parent: Digest | None) -> LayerFacts:
-    """What the store keeps of an unpacked layer. Raises ImageRefused unless it is the one that the config names."""
+    """Return what the store keeps of an unpacked layer.
+
+    Raises ImageRefused unless it is the layer that the config names.
+    """
     if unpacked.diff_id != diff_id:
         raise ImageRefused(
             f"cannot use layer {diff_id}: what was unpacked is {unpacked.diff_id}",
@@ -76,7 +87,7 @@ def facts(unpacked: Unpacked, diff_id: Digest, parent: Digest | None) -> LayerFa
 
 
 def left_out(unpacked: Unpacked) -> Iterator[str]:
-    """What of a layer is not as its tar has it, in words."""
+    """Yield a sentence for each difference between the layer on disk and its tar."""
     if unpacked.devices_left_out:
         yield f"{unpacked.devices_left_out} device nodes were left out: a container gets its devices from Cellhold"
     if unpacked.owners_changed:
@@ -86,7 +97,10 @@ def left_out(unpacked: Unpacked) -> Iterator[str]:
 
 
 class _Below:
-    """The layers below one: a call waits until they are there and gives their trees, topmost first."""
+    """The layers below one: a call waits until they are there.
+
+    It returns their trees, topmost first.
+    """
 
     def __init__(self, coming: Sequence[Future[None]], trees: Sequence[Path]) -> None:
         self._coming, self._trees = coming, trees
@@ -99,7 +113,7 @@ class _Below:
 
 
 class _Arrival:
-    """What the layers of one image have in common while they come."""
+    """The state that the layers of one image share while they are fetched."""
 
     def __init__(self, source: Source, home: Home, bounds: Bounds, tell: Tell) -> None:
         self._stopped = threading.Event()
@@ -107,7 +121,10 @@ class _Arrival:
         self._source, self._home, self._bounds, self._tell = source, home, bounds, tell
 
     def stop(self) -> None:
-        """Wake whoever waits for more of a layer, or until one is unpacked: there will be no image."""
+        """Wake every thread that waits for a layer: there will be no image.
+
+        A thread waits for more of a layer, or until one is unpacked.
+        """
         self._stopped.set()
         self._source.stop()
         for unpacking in list(self._unpackings):
@@ -122,7 +139,7 @@ class _Arrival:
                 return
             unpacking = None if place is None else self._unpacking(place.directory, closing)
             try:
-                for chunk in self._kept(wanted) if draft is None else self._received(wanted, draft):
+                for chunk in self._read_blob(wanted) if draft is None else self._download(wanted, draft):
                     if unpacking is not None:
                         unpacking.feed(chunk)
                 if draft is not None:
@@ -142,8 +159,8 @@ class _Arrival:
         closing.callback(self._unpackings.discard, made)
         return made
 
-    def _received(self, wanted: Descriptor, draft: Draft) -> Iterator[bytes]:
-        """What is here of it already, then the rest, kept as it comes."""
+    def _download(self, wanted: Descriptor, draft: Draft) -> Iterator[bytes]:
+        """Yield what is here of the layer already, then the rest, kept as it comes."""
         for chunk in draft.content():
             self._pass(wanted, Doing.DOWNLOADING, 0)
             yield chunk
@@ -155,7 +172,7 @@ class _Arrival:
             self._pass(wanted, Doing.DOWNLOADING, draft.done_bytes)
             yield chunk
 
-    def _kept(self, wanted: Descriptor) -> Iterator[bytes]:
+    def _read_blob(self, wanted: Descriptor) -> Iterator[bytes]:
         done = 0
         with self._home.blobs.open(wanted.digest) as file:
             while chunk := file.read(1 << 20):
@@ -172,6 +189,6 @@ class _Arrival:
         self._tell(Progress(digest=wanted.digest, doing=doing, done_bytes=done_bytes, total_bytes=wanted.size_bytes))
 
     def _go_on(self) -> None:
-        """Another process does it: wait a moment, unless all is lost here."""
+        """Wait a moment for the other process that does it, or raise Abandoned."""
         if self._stopped.wait(_LOOK_SECONDS):
             raise Abandoned

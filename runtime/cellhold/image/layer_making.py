@@ -1,5 +1,6 @@
-"""A new layer, made here, for import, commit and build: its tar is kept as a blob and unpacked as it comes; its names are known in the end.
+"""A new layer that is made here, for import, commit and build.
 
+Its tar is kept as a blob and unpacked as it comes; its digests are known at the end.
 Whoever makes one holds `Home.used()` until something refers to it.
 """
 
@@ -31,7 +32,10 @@ _KINDS = {"gzip": mediatypes.LAYER_GZIP, "zstd": mediatypes.LAYER_ZSTD, "none": 
 
 @dataclass(frozen=True, kw_only=True)
 class MadeLayer:
-    """A layer that is in the store now. entries: of its tar, the root directory among them."""
+    """A layer that is in the store now.
+
+    entries: of its tar, the root directory among them.
+    """
 
     descriptor: Descriptor
     diff_id: Digest
@@ -39,27 +43,34 @@ class MadeLayer:
 
 
 def make(tar: Iterable[bytes], home: Home, *, below: Sequence[Digest] = (), bounds: Bounds | None = None) -> MadeLayer:
-    """The layer of a tar, compressed or not, on top of those with the diff ids `below`, lowest first.
+    """Make the layer of a tar, compressed or not, on top of others.
 
-    A `tar` that has a close() is closed, whether all of it was taken or not: a process or a thread may be making it.
-    Raises ImageRefused, OSError (a full disk), and what `tar` raises: then there is none.
+    below: the diff ids of the layers below, lowest first.
+    A `tar` that has a close() is closed, whether all of it was taken or not: a process
+    or a thread may be making it.
+    Raises ImageRefused, OSError (a full disk), and what `tar` raises: then no layer is
+    made.
     """
     chains = config.chain_ids(below)
     with ExitStack() as closing:
         if close := getattr(tar, "close", None):
             closing.callback(close)
         place = closing.enter_context(scratch(home.root))
-        descriptor, unpacked = _taken(tar, place, home, [home.layers.tree(chain) for chain in reversed(chains)], bounds)
+        descriptor, unpacked = _store_and_unpack(tar, place, home, [home.layers.tree(chain) for chain in reversed(chains)], bounds)
         chain_id = config.chain_ids((*below, unpacked.diff_id))[-1]
         with home.layers.draft(chain_id) as draft:
             if draft is not None:
-                _moved(place / "tree", draft.directory)
+                _move_tree(place / "tree", draft.directory)
                 draft.keep(layer_ingest.facts(unpacked, unpacked.diff_id, chains[-1] if chains else None))
     return MadeLayer(descriptor=descriptor, diff_id=unpacked.diff_id, entries=unpacked.entries)
 
 
-def _moved(tree: Path, to: Path) -> None:
-    """Rename a layer's tree. Its root may be a subordinate id's, whose ".." only who is root of those may change (rename(2), EACCES)."""
+def _move_tree(tree: Path, to: Path) -> None:
+    """Rename a layer's tree.
+
+    Its root may belong to a subordinate id, and only root of those ids may change its
+    ".." (rename(2), EACCES).
+    """
     try:
         os.rename(tree, to)
     except PermissionError:
@@ -68,7 +79,9 @@ def _moved(tree: Path, to: Path) -> None:
         user_namespace.run(f"import os; os.rename({str(tree)!r}, {str(to)!r})")
 
 
-def _taken(tar: Iterable[bytes], place: Path, home: Home, below: Sequence[Path], bounds: Bounds | None) -> tuple[Descriptor, Unpacked]:
+def _store_and_unpack(
+    tar: Iterable[bytes], place: Path, home: Home, below: Sequence[Path], bounds: Bounds | None
+) -> tuple[Descriptor, Unpacked]:
     """Keep the tar as a blob and unpack it, both as it comes."""
     (place / "tree").mkdir()
     (place / "tree").chmod(0o755)

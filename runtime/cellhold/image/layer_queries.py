@@ -1,6 +1,8 @@
-"""Questions about a stack of unpacked layers (layer/worker/questions.py), asked here, or where that is not allowed by who owns the files.
+"""Questions about a stack of unpacked layers (layer/worker/questions.py).
 
-Without root some directories belong to subordinate ids of the user and may be looked into by their owner only.
+They are answered here, or, if that is not allowed, by a process that owns the files:
+without root some directories belong to subordinate ids of the user and may be looked
+into by their owner only.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ def _ask(question: Callable[..., Any], layers: Sequence[Path], *arguments: objec
 
 @contextmanager
 def opened(layers: Sequence[Path]) -> Iterator[list[int]]:
-    """The directories, opened."""
+    """Open the directories and return their descriptors."""
     with ExitStack() as closing:
         fds = []
         for path in layers:

@@ -1,7 +1,8 @@
-"""What a registry or an archive calls an image: the manifest of one, or the index of several for different platforms.
+"""The manifest of an image, or the index of several for different platforms.
 
-OCI's and Docker's schema 2 are the same but for media types (OCI image-spec, manifest.md and image-index.md). The bytes are kept
-beside what was read from them: their digest is the image's name, and writing them again would change it.
+OCI's and Docker's schema 2 are the same except for media types (OCI image-spec,
+manifest.md and image-index.md). The bytes are kept beside what was read from them:
+their digest is the image's name, and writing them again would change it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cellhold.errors import ImageNotFound, ImageRefused
 from cellhold.image import descriptor, fields, mediatypes
-from cellhold.image.fields import told
+from cellhold.image.fields import quote
 from cellhold.spec.digest import Digest
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """Images for different platforms (a "manifest list" in Docker's words). raw: as it was received."""
+    """Images for different platforms (a "manifest list" in Docker's words).
+
+    raw: the bytes as they were received.
+    """
 
     media_type: str
     manifests: tuple[Descriptor, ...]
@@ -59,9 +63,10 @@ class Index:
         return Digest.of(self.raw)
 
     def choose(self, platform: Platform) -> Descriptor:
-        """The image that fits best, the first of several that do; one that says no platform only where no other does.
+        """Return the image that fits best, the first of several that do.
 
-        Raises ImageNotFound, with the platforms that there are.
+        One that names no platform is chosen only if no other fits.
+        Raises ImageNotFound, with the available platforms.
         """
         ranked = [(rank, one) for one in self.manifests if one.platform and (rank := platform.rank(one.platform)) is not None]
         if ranked:
@@ -69,7 +74,7 @@ class Index:
         unsaid = [one for one in self.manifests if one.platform is None and one.media_type in mediatypes.MANIFESTS]
         if unsaid:
             return unsaid[0]
-        offered = dict.fromkeys(told(str(one.platform)) for one in self.manifests if one.platform and one.platform.os != "unknown")
+        offered = dict.fromkeys(quote(str(one.platform)) for one in self.manifests if one.platform and one.platform.os != "unknown")
         raise ImageNotFound(
             f"cannot use an image for {platform}: the index has {', '.join(list(offered)[:_MOST_TOLD]) or 'none'}",
             hint="choose another tag, or one of those platforms" if offered else None,
@@ -77,14 +82,16 @@ class Index:
 
 
 def parse(raw: bytes, media_type: str | None = None) -> Manifest | Index:
-    """The manifest or index in `raw`; `media_type` is what it was called by who gave it, None where nobody did.
+    """Parse the manifest or index in `raw`.
 
-    Raises ImageRefused for schema 1, for unknown media types, and for what is no sound manifest.
+    media_type: what the sender called it; None if nobody did.
+    Raises ImageRefused for schema 1, for unknown media types, and for anything that is
+    not a sound manifest.
     """
     document = fields.read(raw, "manifest", most_bytes=MOST_BYTES)
     kind = _kind(document, mediatypes.bare(media_type))
     if document["schemaVersion"].count() != _SCHEMA:
-        raise document["schemaVersion"].refused(f"{told(document['schemaVersion'].value)} is not {_SCHEMA}")
+        raise document["schemaVersion"].refused(f"{quote(document['schemaVersion'].value)} is not {_SCHEMA}")
     annotations = MappingProxyType(document["annotations"].text_of())
     if kind in mediatypes.INDEXES:
         manifests = tuple(map(descriptor.parse, document["manifests"].required().items()))
@@ -93,7 +100,11 @@ def parse(raw: bytes, media_type: str | None = None) -> Manifest | Index:
 
 
 def _kind(document: Field, outer: str | None) -> str:
-    """The media type. One that could be read as both kinds is refused: two readers would see two images (CVE-2021-41190)."""
+    """Return the media type.
+
+    A document that could be read as both kinds is refused: two readers would see two
+    images (CVE-2021-41190).
+    """
     inner = document["mediaType"].optional_text()
     if outer in mediatypes.SCHEMA_1 or inner in mediatypes.SCHEMA_1 or document["schemaVersion"].value == 1:
         raise ImageRefused(
@@ -101,20 +112,20 @@ def _kind(document: Field, outer: str | None) -> str:
             hint="have the image pushed again by a docker of this decade",
         )
     if outer and inner and outer != inner:
-        raise document["mediaType"].refused(f"{told(inner)} is not the {told(outer)} that it was sent as")
+        raise document["mediaType"].refused(f"{quote(inner)} is not the {quote(outer)} that it was sent as")
     is_index, is_manifest = bool(document["manifests"]), bool(document["layers"]) or bool(document["config"])
     if is_index and is_manifest:
         raise document.refused("it has both layers and manifests")
     kind = inner or outer or (mediatypes.INDEX if is_index else mediatypes.MANIFEST)
     if kind not in mediatypes.MANIFESTS | mediatypes.INDEXES:
-        raise document["mediaType"].refused(f"{told(kind)} is no image manifest that Cellhold knows")
+        raise document["mediaType"].refused(f"{quote(kind)} is no image manifest that Cellhold knows")
     return kind
 
 
 def _config(document: Field) -> Descriptor:
     config = descriptor.parse(document["config"])
     if config.media_type not in mediatypes.CONFIGS:
-        raise document["config"]["mediaType"].refused(f"{told(config.media_type)} is no image's config; this is another kind of artifact")
+        raise document["config"]["mediaType"].refused(f"{quote(config.media_type)} is no image's config; this is another kind of artifact")
     return config
 
 
@@ -125,5 +136,5 @@ def _layers(document: Field) -> tuple[Descriptor, ...]:
     layers = tuple(map(descriptor.parse, items))
     for item, layer in zip(items, layers, strict=True):
         if layer.media_type not in mediatypes.LAYERS:
-            raise item["mediaType"].refused(f"{told(layer.media_type)} is no layer that Cellhold can unpack")
+            raise item["mediaType"].refused(f"{quote(layer.media_type)} is no layer that Cellhold can unpack")
     return layers

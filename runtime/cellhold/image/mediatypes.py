@@ -1,6 +1,7 @@
-"""The media types of images: OCI's (image-spec, media-types.md) and Docker's schema 2, which mean the same.
+"""The media types of images: OCI's (image-spec, media-types.md) and Docker's.
 
-An image is of one family: who adds a layer to one of Docker's writes Docker's words.
+Docker's schema 2 means the same. An image is of one family: a layer added to one of
+Docker's gets Docker's words.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ ACCEPTED = (MANIFEST, DOCKER_MANIFEST, INDEX, DOCKER_INDEX)  # what a registry i
 
 
 def bare(media_type: str | None) -> str | None:
-    """As it is without parameters, in lower case; None for what says nothing: absent, application/json, text/plain ..."""
+    """Return the media type without parameters, in lower case.
+
+    None for what says nothing: absent, application/json, text/plain ...
+    """
     word = (media_type or "").partition(";")[0].strip().lower()
     return None if word in ("", "application/json", "application/octet-stream", "text/plain") else word
 

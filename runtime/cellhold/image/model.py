@@ -1,4 +1,7 @@
-"""An image as a container sees it: read-only layers, and how to run what is in them. Where they come from is not its business."""
+"""An image as a container sees it: read-only layers, and how to run them.
+
+Where the layers come from is decided elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  #
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """Directories shown as one overlay at `target`; topmost first: paths of our own store, or directories of the host, opened."""
+    """Directories shown as one overlay at `target`, topmost first.
+
+    layers: paths of our own store, or opened directories of the host.
+    """
 
     target: str
     layers: tuple[Layer, ...]
@@ -31,11 +37,17 @@ class Stack:
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """stacks: the first is the root, the others lie over parts of it. python: the interpreter to run a cell kernel with, if known.
+    """What a container starts from.
 
-    entrypoint, args, cwd, user: as in the config of an OCI image (its Entrypoint, Cmd, WorkingDir and User). volumes: paths that are to be
-    volumes. stop_signal: None where it does not say. labels, health: the image's. chain_ids: of the unpacked
-    layers of the store that it is made of, topmost first. id: its digest (StoredImage.id), of one in the store.
+    stacks: the first is the root, the others lie over parts of it.
+    python: the interpreter to run a cell kernel with, if it is known.
+    entrypoint, args, cwd, user: as in the config of an OCI image (its Entrypoint, Cmd,
+        WorkingDir and User).
+    volumes: paths that are to be volumes.
+    stop_signal: None if the image does not say.
+    labels, health: the image's.
+    chain_ids: of the unpacked layers of the store that it is made of, topmost first.
+    id: the digest (StoredImage.id) of an image in the store.
     """
 
     name: str
@@ -54,7 +66,10 @@ class Image:
     id: Digest | None = None
 
     def completed(self, spec: Spec) -> Spec:
-        """The spec with what it leaves to the image: the command as docker puts it together, the user and the directory."""
+        """Return the spec completed by what it leaves to the image.
+
+        That is the command as docker puts it together, the user and the directory.
+        """
         entrypoint = self.entrypoint if spec.entrypoint is None else spec.entrypoint
         args = spec.args or (self.args if spec.entrypoint is None else ())  # docker: another entrypoint makes the image's Cmd void
         user = self.user or "0:0" if spec.user is None else spec.user  # one that is asked for and empty is refused: a variable was not set

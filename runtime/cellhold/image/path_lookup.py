@@ -1,4 +1,7 @@
-"""What is at a path in a stack of layers: the topmost one that has it answers, unless one above hides it (overlayfs.rst)."""
+"""What is at a path in a stack of layers (overlayfs.rst).
+
+The topmost layer that has the path answers, unless one above hides it.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,12 @@ _MOST_LINKS = 40  # the kernel's, path_resolution(7)
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """Which layer answers for a path. path: after all links; found: None where none has it, or it was removed.
+    """Which layer answers for a path.
 
-    layer: its number, or that of the layer that removed it; shadows: the numbers of lower layers that have it too, the topmost first.
+    path: after all links.
+    found: None if no layer has it, or it was removed.
+    layer: its number, or that of the layer that removed it.
+    shadows: the numbers of lower layers that have it too, the topmost first.
     """
 
     path: str
@@ -32,7 +38,10 @@ class Answer:
 
 
 class Lookup:
-    """Layers to look paths up in, the lowest first; each is read once, when first needed."""
+    """Layers to look paths up in, the lowest first.
+
+    Each is read once, when it is first needed.
+    """
 
     def __init__(self, trees: Sequence[Path]) -> None:
         """trees: the directories of the layers."""
@@ -44,7 +53,10 @@ class Lookup:
         return [{found.path: found for found in list_entries(tree)} for tree in self.trees]
 
     def which(self, path: str) -> Answer:
-        """Which layer answers for `path`, links followed as in a container. Raises InvalidSpec for a path that is none."""
+        """Return which layer answers for `path`, links followed as in a container.
+
+        Raises InvalidSpec for an invalid path.
+        """
         if not path or "\0" in path:
             raise InvalidSpec(f"cannot look for {path!r}: not a path")
         place = self._resolved(path)
@@ -58,20 +70,30 @@ class Lookup:
         return Answer(path=f"/{place}", found=None if gone else found, layer=at + 1, shadows=shadows)
 
     def seen(self, path: str, top: int) -> LayerEntry | None:
-        """What is at `path` (below the root, no links followed) in the lowest `top` layers, as a container of them sees it."""
+        """Return what is at `path` in the lowest `top` layers.
+
+        path: below the root; links are not followed. The answer is what a container of
+            those layers sees.
+        """
         at = self._highest(path, top)
         found = None if at is None else self.contents[at].get(path)
         return None if found is None or found.is_whiteout else found
 
     def _highest(self, path: str, top: int) -> int | None:
-        """The highest layer below `top` that decides about `path`: has it, removes it, or has something above it that hides the rest."""
+        """Return the highest layer below `top` that decides about `path`.
+
+        It has it, removes it, or has something above it that hides the rest.
+        """
         for number in range(top - 1, -1, -1):
             if path in self.contents[number] or self._covers(number, path):
                 return number
         return None
 
     def _covers(self, number: int, path: str) -> bool:
-        """Whether a layer hides what the ones below it have at `path`, by what it has above that."""
+        """Return whether a layer hides what lower ones have at `path`.
+
+        It does so by what it has above the path.
+        """
         layer = self.contents[number]
         for above in _parents(path):
             found = layer.get(above)
@@ -84,7 +106,10 @@ class Lookup:
         return found is not None and not found.is_whiteout
 
     def _resolved(self, path: str) -> str:
-        """The path below the root with every link followed but one at its end (path_resolution(7), in a container's root)."""
+        """Return the path below the root with its links followed.
+
+        A link at its end is not followed (path_resolution(7), in a container's root).
+        """
         left, done, links = [part for part in path.split("/") if part not in ("", ".")][::-1], list[str](), 0
         while left:
             part = left.pop()

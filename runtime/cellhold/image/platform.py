@@ -1,7 +1,9 @@
-"""What an image is built for: linux/amd64, linux/arm64, linux/arm/v7 ...; and which of an index's images fits.
+"""What an image is built for, and which image of an index fits.
 
-The words, their other spellings and the order of variants are containerd's (its `platforms` package), which docker uses. Unlike
-there, an amd64 host takes no 386 image, and an arm64 host no arm image: not every such kernel runs them.
+linux/amd64, linux/arm64, linux/arm/v7 ... The words, their other spellings and the
+order of variants are containerd's (its `platforms` package), which docker uses. Unlike
+there, an amd64 host takes no 386 image, and an arm64 host no arm image: not every such
+kernel runs them.
 """
 
 from __future__ import annotations
@@ -24,7 +26,12 @@ _VARIANT = re.compile(r"v([1-9])")
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
-    """As OCI writes it, in Go's words: os "linux", architecture "amd64", variant "v7" or None."""
+    """A platform in Go's words, as OCI writes it.
+
+    os: "linux".
+    architecture: "amd64".
+    variant: "v7" or None.
+    """
 
     os: str
     architecture: str
@@ -32,7 +39,10 @@ class Platform:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The platform that is written "linux/arm64/v8"; other spellings (x86_64) are understood. Raises InvalidSpec."""
+        """Parse a platform that is written "linux/arm64/v8".
+
+        Other spellings (x86_64) are understood. Raises InvalidSpec.
+        """
         parts = text.split("/")
         if len(parts) not in _PARTS or not all(_WORD.fullmatch(part) for part in parts):
             raise InvalidSpec(
@@ -42,7 +52,10 @@ class Platform:
 
     @classmethod
     def normal(cls, system: str, architecture: str, variant: str | None = None) -> Self:
-        """In the usual spelling, without a variant that says nothing: linux/aarch64/v8 is linux/arm64."""
+        """Return the platform in the usual spelling, without a redundant variant.
+
+        linux/aarch64/v8 becomes linux/arm64.
+        """
         system, architecture, variant = system.lower(), architecture.lower(), (variant or "").lower() or None
         if architecture in _ARM_ALIASES:
             architecture, variant = "arm", variant or _ARM_ALIASES[architecture]
@@ -57,9 +70,10 @@ class Platform:
         return cls.normal("linux", os.uname().machine)
 
     def rank(self, offered: Self) -> int | None:
-        """How well an image for `offered` fits here: 0 is exactly, more is less; None does not run.
+        """Return how well an image for `offered` fits here.
 
-        A processor runs what is built for the lower variants of its architecture: v7 takes v6, not v8.
+        0 is an exact match, more is a worse one; None does not run. A processor runs
+        what is built for the lower variants of its architecture: v7 takes v6, not v8.
         """
         ours, theirs = self.normal(self.os, self.architecture, self.variant), self.normal(offered.os, offered.architecture, offered.variant)
         if ours == theirs:
@@ -71,7 +85,7 @@ class Platform:
         return mine - other if mine and other and lowest <= other < mine else None
 
     def __str__(self) -> str:
-        """As it is written: linux/arm/v6."""
+        """Format the platform as linux/arm/v6."""
         return "/".join(filter(None, (self.os, self.architecture, self.variant)))
 
 

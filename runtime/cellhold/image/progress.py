@@ -1,4 +1,7 @@
-"""How far the layers of an image are on their way: what bars are drawn from, in a terminal (cli/) and in a cell (cellhold_kernel)."""
+"""The progress of an image's layers.
+
+Bars are drawn from it, in a terminal (cli/) and in a cell (cellhold_kernel).
+"""
 
 from __future__ import annotations
 

@@ -26,11 +26,17 @@ if TYPE_CHECKING:
 def pull(
     text: str, *, home: Home | None = None, platform: Platform | None = None, tell: Tell = nobody, bounds: Bounds | None = None
 ) -> StoredImage:
-    """Have the image called `text` here. What is here already is not sent again; of processes that pull the same one does it.
+    """Pull the image called `text` into the store.
 
-    platform: for an image of several, default the host's. tell: called for every layer, from several threads. bounds: on what a layer
-    may unpack to. Raises InvalidSpec (no name of an image), ImageNotFound, RegistryFailed, ImageRefused, SetupFailed (a full disk);
-    then the store is as it was, but for what a cut connection has brought so far.
+    What is here already is not sent again; of processes that pull the same image, one
+    does it.
+
+    platform: for an image of several; default: the host's.
+    tell: called for every layer, from several threads.
+    bounds: on what a layer may unpack to.
+    Raises InvalidSpec (not a valid image name), ImageNotFound, RegistryFailed,
+    ImageRefused, SetupFailed (a full disk); then the store is as it was, except for
+    what a cut connection has brought so far.
     """
     wanted = Reference.parse(text)
     names = [] if wanted.digest else [new_name(text, aim=f"pull {text}")]  # docker: who names a digest moves no tag
@@ -42,8 +48,11 @@ def pull(
 
 
 def resolve(registry: Registry, wanted: Reference, platform: Platform) -> tuple[Manifest, str]:
-    """The manifest of the image for that platform, and as what it came: NAME@DIGEST, of the index where there is one."""
-    raw, media_type, digest = registry.manifest(wanted.repository, wanted.asked)
+    """Return the manifest of the image for that platform, and its NAME@DIGEST.
+
+    The digest is that of the index, if there is one.
+    """
+    raw, media_type, digest = registry.manifest(wanted.repository, wanted.selector)
     came_as = f"{wanted.registry}/{wanted.repository}@{digest}"
     found = manifest.parse(raw, media_type)
     if isinstance(found, manifest.Index):

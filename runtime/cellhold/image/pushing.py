@@ -1,4 +1,7 @@
-"""push(): an image of the store to a registry, byte for byte as it is here, so that its digest stays what it is."""
+"""push(): send an image of the store to a registry.
+
+It is sent byte for byte, so that its digest does not change.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,10 @@ _CAME = {Way.SENT: Doing.PUSHED, Way.MOUNTED: Doing.MOUNTED, Way.WAS_THERE: Doin
 
 
 def push(text: str, *, home: Home | None = None, tell: Tell = nobody) -> Digest:
-    """Send the image called `text` to the registry of that name; the digest that it has there.
+    """Push the image called `text` and return the digest that it has there.
 
-    Blobs that are there already are not sent; those that another repository of the same registry has are mounted from it.
+    It goes to the registry in its name. Blobs that are there already are not sent;
+    those that another repository of the same registry has are mounted from it.
     Raises ImageNotFound, InvalidSpec, RegistryFailed.
     """
     wanted = Reference.parse(text)

@@ -1,10 +1,15 @@
-"""The name of an image in a registry, as Docker reads and completes it: "python:3.12" is docker.io/library/python:3.12.
+"""The name of an image in a registry, as Docker reads and completes it.
+
+"python:3.12" is docker.io/library/python:3.12.
+
+"python:3.12" is docker.io/library/python:3.12.
 
     REFERENCE   [REGISTRY/]REPOSITORY[:TAG][@DIGEST]
     REGISTRY    the first part, if it has a dot, a colon or upper case, or is "localhost"; else docker.io
     REPOSITORY  lower case; a lone name of docker.io is in library/
 
-The grammar is that of the distribution project's `reference` package, which docker, podman and containerd share.
+The grammar is that of the distribution project's `reference` package, which docker,
+podman and containerd share.
 """
 
 from __future__ import annotations
@@ -45,7 +50,12 @@ _RESERVED = {
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """registry: with its port, if one is named; repository: its path there; tag and digest: at least one is there after parse()."""
+    """An image's name in its parts.
+
+    registry: with its port, if one is named.
+    repository: its path there.
+    tag, digest: at least one is there after parse().
+    """
 
     registry: str
     repository: str
@@ -54,7 +64,10 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The image that people call `text`; without tag and digest, its tag is "latest". Raises InvalidSpec."""
+        """Parse the name `text`; without tag and digest, its tag is "latest".
+
+        Raises InvalidSpec.
+        """
         if _ID.fullmatch(text):
             raise _wrong(text, "64 hexadecimal digits are an image's id, no name of a repository")
         if not text or len(text) > _LONGEST:
@@ -69,16 +82,20 @@ class Reference:
         return cls(registry=registry, repository=repository, tag=tag if colon else default, digest=digest)
 
     @property
-    def asked(self) -> str:
-        """What a registry is asked for: the digest, or the tag where there is none."""
+    def selector(self) -> str:
+        """The digest to request from a registry, or the tag if there is no digest."""
         return str(self.digest) if self.digest else self.tag or DEFAULT_TAG
 
     def with_digest(self, digest: Digest) -> Self:
-        """The same, and exactly this content."""
+        """Return the reference to exactly this content."""
         return replace(self, digest=digest)
 
     def familiar(self) -> str:
-        """Short, as docker prints it: without docker.io and library/, except where parse() would take the rest for something else."""
+        """Format the reference in docker's short form.
+
+        It is without docker.io and library/, unless parse() would take the rest for
+        something else.
+        """
         repository = self.repository
         if repository.startswith(_OFFICIAL) and repository.count("/") == 1:
             repository = repository.removeprefix(_OFFICIAL)
@@ -95,10 +112,13 @@ class Reference:
 
 
 def new_name(text: str, *, aim: str, owner: str = "") -> str:
-    """The name `text` in full, as one that is to be given to an image. aim: what for, as in "cannot AIM: ...".
+    """Return `text` in full, checked as a new name of an image.
 
-    No name may read as something else that an image is called by: a digest, an id, the host image. Names below
-    notebook_name() are given for that notebook alone; owner: its id, "" = none. Raises InvalidSpec.
+    aim: what for, as in "cannot AIM: ...". No name may read as something else that an
+        image is called by: a digest, an id, the host image.
+    owner: a notebook's id, "" = none; names below notebook_name() may be given by that
+        notebook alone.
+    Raises InvalidSpec.
     """
     wanted = Reference.parse(text)
     if wanted.digest is not None:
@@ -114,9 +134,11 @@ def new_name(text: str, *, aim: str, owner: str = "") -> str:
 
 
 def notebook_name(owner: str, text: str) -> str:
-    """What the image that a notebook calls `text` is called in the store: nobody else's name, whatever `text` is.
+    """Return the store's name of the image that a notebook calls `text`.
 
-    owner: the notebook's id (cellhold.spec.spec.Spec.owner). Raises InvalidSpec for a name with a registry in it.
+    No other owner has that name, whatever `text` is.
+    owner: the notebook's id (cellhold.spec.spec.Spec.owner). Raises InvalidSpec for a
+        name with a registry in it.
     """
     wanted = Reference.parse(text)
     if wanted.registry != DEFAULT_REGISTRY or text.startswith(_SPELT_OUT):
@@ -127,7 +149,7 @@ def notebook_name(owner: str, text: str) -> str:
 
 
 def notebook_of(name: Reference) -> str | None:
-    """The id of the notebook whose image that is; None for all other names."""
+    """Return the id of the notebook whose image that is; None for all other names."""
     if name.registry != _NOTEBOOKS.partition("/")[0]:
         return None
     below, *rest = name.repository.split("/")
@@ -150,7 +172,7 @@ def _split_registry(text: str) -> tuple[str, str]:
 
 
 def is_registry(first: str) -> bool:
-    """Whether what stands before the first slash of a name says which registry it is."""
+    """Return whether the part before the first slash names a registry."""
     return "." in first or ":" in first or first == "localhost" or first != first.lower()
 
 
@@ -169,7 +191,7 @@ def _check(text: str, registry: str, repository: str, tag: str | None) -> None:
 
 
 def _check_address(text: str, registry: str) -> None:
-    """What the grammar lets through, and no connection can be made to."""
+    """Refuse what the grammar allows but no connection can be made to."""
     host, colon, port = registry.rpartition(":") if not registry.endswith("]") else (registry, "", "")
     if colon and not 1 <= int(port) <= _LARGEST_PORT:
         raise _wrong(text, f"{port[:_TOLD_MOST]} is no port: they go from 1 to {_LARGEST_PORT}")

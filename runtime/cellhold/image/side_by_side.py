@@ -1,7 +1,7 @@
-"""Work that threads do side by side, stopped as soon as one of them fails or whoever waits for it is interrupted.
+"""Work that threads do side by side, stopped at the first failure or interrupt.
 
-concurrent.futures' executors wait for their threads, and so does the interpreter at its end: one that waits for a registry
-would keep an interrupted command for minutes.
+concurrent.futures' executors wait for their threads, and so does the interpreter at its
+end: a thread that waits for a registry would keep an interrupted command for minutes.
 """
 
 from __future__ import annotations
@@ -19,11 +19,18 @@ _STOP_SECONDS = 0.3  # for threads that were stopped to take back what is half d
 
 
 class Abandoned(Exception):
-    """A part ends because the work is stopped: another part has failed, and its error is the one to tell."""
+    """A part ends because the work is stopped.
+
+    Another part has failed, and its error is the one to report.
+    """
 
 
 class SideBySide:
-    """stop: called, from the thread that waits, when something has failed; it makes the others end soon, by whatever error."""
+    """Parts of one piece of work, performed by threads.
+
+    stop: called, from the thread that waits, when something has failed; it makes the
+        other parts end soon, with any error.
+    """
 
     def __init__(self, *, at_once: int, stop: Callable[[], object]) -> None:
         self._at_once, self._stop = at_once, stop
@@ -39,7 +46,10 @@ class SideBySide:
         return future
 
     def perform(self) -> None:
-        """Do it all. Raises the first error of any part; what does not end soon after that is left to itself."""
+        """Perform all parts. Raises the first error of any part.
+
+        A thread that does not end soon after that is abandoned.
+        """
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(self._at_once, len(self._futures)))]
         for thread in threads:
             thread.start()

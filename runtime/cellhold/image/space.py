@@ -1,4 +1,7 @@
-"""What images, the build cache, and things under way take on the disk: each blob and each layer is counted once."""
+"""The disk space of images, the build cache, and work in progress.
+
+Each blob and each layer is counted once.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """Bytes. images: of all images; unused: of those alone that no container is made of; cache: of steps of builds that no image has.
+    """Disk space, in bytes.
 
+    images: of all images.
+    unused: of those alone that no container is made of.
+    cache: of steps of builds that no image has.
     loose: of what nothing refers to, and of drafts.
     """
 
@@ -33,7 +39,7 @@ class Space:
 
 
 def space(images: Sequence[StoredImage], used: Iterable[StoredImage], home: Home) -> Space:
-    """What there is. used: the images that containers are made of. Raises OSError."""
+    """Measure the space. used: the images that containers are made of. Raises OSError."""
     of_images, of_used, of_builds = tags.by_images(images), tags.by_images(used), tags.by_builds(home)
     blobs, layers = set(home.blobs.all()), set(home.layers.all())
 

@@ -1,4 +1,4 @@
-"""The images of the store: found by what people call them, read, and made ready for a container."""
+"""The images of the store: found by name, read, and prepared for a container."""
 
 from __future__ import annotations
 
@@ -35,9 +35,12 @@ _SHORT_ID = 12  # as it is printed: so many digits or more are no name (referenc
 
 @dataclass(frozen=True, kw_only=True)
 class StoredImage:
-    """An image that is here, whole. names: in full, sorted; came_as: NAME@DIGEST, as registries called it.
+    """A complete image in the store.
 
-    arrived: seconds since the epoch. base: what it was derived from here, if that is here (store/names.py).
+    names: in full, sorted.
+    came_as: NAME@DIGEST, as registries called it.
+    arrived: seconds since the epoch.
+    base: what it was derived from here, if that is here (store/names.py).
     """
 
     digest: Digest
@@ -77,9 +80,11 @@ class StoredImage:
 
 
 def find(text: str, home: Home) -> StoredImage:
-    """The image called `text`: a name, a name with a digest, an id or the beginning of one. Raises ImageNotFound, InvalidSpec.
+    """Return the image called `text`.
 
-    What reads as an id means that image, whatever others are called.
+    text: a name, a name with a digest, an id or the beginning of one. What reads as an
+        id means that image, whatever others are called.
+    Raises ImageNotFound, InvalidSpec.
     """
     table = home.names.read()
     digest = digest_of(text, home, table)
@@ -89,12 +94,15 @@ def find(text: str, home: Home) -> StoredImage:
 
 
 def has(text: str, home: Home) -> bool:
-    """Whether find() would find it. Raises InvalidSpec."""
+    """Return whether find() would find it. Raises InvalidSpec."""
     return digest_of(text, home, home.names.read()) is not None
 
 
 def digest_of(text: str, home: Home, table: Table) -> Digest | None:
-    """The manifest of the image called `text`; None: it is not here. Raises InvalidSpec, ImageNotFound where it may mean several."""
+    """Return the digest of the manifest of the image called `text`.
+
+    None if it is not here. Raises InvalidSpec, ImageNotFound if it may mean several.
+    """
     match = _ID.fullmatch(text)
     numbered = _numbered(text, home, table) if match else None
     if match and (match[1] or len(match[2]) >= _SHORT_ID):
@@ -109,19 +117,25 @@ def digest_of(text: str, home: Home, table: Table) -> Digest | None:
 
 
 def derived(key: str, home: Home) -> StoredImage | None:
-    """The image that was derived from another one here, by the hash of all that it was made of; None: it is not here."""
+    """Return the image that was derived from another one here; None if missing.
+
+    It is found by the hash of all that it was made of.
+    """
     table = home.names.read()
     known = table.derived.get(key)
     return None if known is None else read(known.image, home, table)
 
 
 def every(home: Home) -> list[StoredImage]:
-    """All images that can be read, the newest first."""
+    """Return all images that can be read, the newest first."""
     return [one for one in _all(home) if isinstance(one, StoredImage)]
 
 
 def unreadable(home: Home) -> list[Unreadable]:
-    """The others, by the digests of their manifests: they are as they were until somebody removes them by force."""
+    """Return the other images, by the digests of their manifests.
+
+    They stay as they are until they are removed by force.
+    """
     return [one for one in _all(home) if isinstance(one, Unreadable)]
 
 
@@ -135,7 +149,10 @@ def _all(home: Home) -> Iterator[StoredImage | Unreadable]:
 
 
 def read(digest: Digest, home: Home, table: Table) -> StoredImage:
-    """The image of that manifest. Raises Damaged where its manifest or its config is gone, or is something else."""
+    """Return the image of that manifest.
+
+    Raises Damaged if its manifest or its config is gone, or has other content.
+    """
     try:
         return _read(digest, home, table)
     except (Damaged, ImageNotFound, ImageRefused) as error:
@@ -163,13 +180,16 @@ def _read(digest: Digest, home: Home, table: Table) -> StoredImage:
 
 
 def name_as(text: str, image: StoredImage) -> str | None:
-    """That one of its names (in full) which `text` means; None where it means the image by its id or digest."""
+    """Return the full name of the image that `text` means.
+
+    None if `text` means the image by its id or digest.
+    """
     name = full_name(text)
     return name if name in image.names else None
 
 
 def full_name(text: str) -> str | None:
-    """A name as the table has it; None for what is none."""
+    """Return a name as the table has it; None if it is not a valid name."""
     try:
         return str(Reference.parse(text))
     except InvalidSpec:
@@ -185,7 +205,10 @@ def check_whole(image: StoredImage, text: str) -> None:
 
 
 def prepared(stored: StoredImage, home: Home, *, name: str) -> Image:
-    """The image as a container sees it: nothing is copied or unpacked. Raises ImageNotFound for a layer that is gone."""
+    """Return the image as a container sees it: nothing is copied or unpacked.
+
+    Raises ImageNotFound for a layer that is gone.
+    """
     volumes = tuple(path for path in stored.config.volumes if path.startswith("/") and path.strip("/."))
     if len(volumes) > config.MOST_VOLUMES:
         raise ImageRefused(
@@ -213,14 +236,20 @@ def prepared(stored: StoredImage, home: Home, *, name: str) -> Image:
 
 
 def stacks(trees: tuple[Path, ...], home: Home, *, on_host: bool) -> tuple[Stack, ...]:
-    """The layers, topmost first, as the overlays of a container; on_host: on top of this machine's own files."""
+    """Return the layers, topmost first, as the overlays of a container.
+
+    on_host: on top of this machine's own files.
+    """
     if not on_host:
         return (Stack(target="/", layers=trees),)
     return tuple(Stack(target=below.target, layers=(*_parts(trees, below.target), *below.layers)) for below in host.image(home).stacks)
 
 
 def _parts(trees: tuple[Path, ...], target: str) -> Iterator[Path]:
-    """The directories of the layers at a path: without links on the way, which a container could have put there."""
+    """Yield the directories of the layers at a path.
+
+    There is no link on the way, which a container could have put there.
+    """
     names = [os.fsencode(name) for name in target.strip("/").split("/") if name]
     for tree in trees:
         if layer_queries.spot((tree,), b"/".join(names)) == (names, [], True):
@@ -228,7 +257,10 @@ def _parts(trees: tuple[Path, ...], target: str) -> Iterator[Path]:
 
 
 def _named(text: str, table: Table) -> Digest | None:
-    """By a name, or by a digest of a repository: what that repository was never known to have is not found by its name."""
+    """Find an image by a name, or by a digest of a repository.
+
+    A digest that the repository is not known to have had is not found by its name.
+    """
     wanted = Reference.parse(text)
     if wanted.digest is None:
         return table.names.get(str(wanted))
@@ -243,7 +275,10 @@ def _named(text: str, table: Table) -> Digest | None:
 
 
 def _numbered(text: str, home: Home, table: Table) -> Digest | None:
-    """By an id or the digest of a manifest, or how they begin. Raises ImageNotFound where several do."""
+    """Find an image by an id or the digest of a manifest, or a prefix of one.
+
+    Raises ImageNotFound if several match.
+    """
     found: dict[Digest, Digest] = {}  # by id: what several manifests have in common is one image
     for digest in table.images:
         id_ = digest  # of a damaged one, which has no other
@@ -262,7 +297,7 @@ def _variable(text: str) -> tuple[str, str]:
 
 
 def _signal(text: str | None) -> int | None:
-    """The image's stop signal; what is none is as if it said nothing."""
+    """Return the image's stop signal; an invalid one is ignored."""
     try:
         return None if text is None else parse_signal(text)
     except InvalidSpec:
@@ -270,7 +305,7 @@ def _signal(text: str | None) -> int | None:
 
 
 def _health(check: Healthcheck | None) -> Health | None:
-    """The image's healthcheck; what it does not say is Docker's default."""
+    """Return the image's healthcheck; Docker's defaults fill the gaps."""
     if check is None or not check.test:
         return None
     kind, *words = check.test
@@ -285,5 +320,8 @@ def _health(check: Healthcheck | None) -> Health | None:
 
 
 def _directory(path: str) -> str:
-    """The working directory: from the root on, also where the image says it without."""
+    """Return the working directory, from the root on.
+
+    The image may say it without the leading slash.
+    """
     return "/" + path.lstrip("/")

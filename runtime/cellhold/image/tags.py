@@ -1,7 +1,8 @@
-"""What images are called: tag, remove, prune. An image whose last name goes stays if it was moved away, goes if it was removed (docker).
+"""The names of images: tag, remove, prune.
 
-What was derived from an image (store/names.py) has no name, goes with the image that it was derived from, and is no
-dangling image as long as that is there.
+An image whose last name goes stays if it was moved away, and goes if it was removed
+(docker). What was derived from an image (store/names.py) has no name, goes with the
+image that it was derived from, and is not a dangling image as long as that is there.
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Removed:
-    """untagged: names that are gone; deleted: images that are gone; freed: None while others use the store, the space comes free later."""
+    """What a removal has done.
+
+    untagged: names that are gone.
+    deleted: images that are gone.
+    freed: None while other processes use the store; the space is freed later.
+    """
 
     untagged: tuple[str, ...]
     deleted: tuple[Digest, ...]
@@ -36,7 +42,10 @@ class Removed:
 
 
 def tag(source: str, name: str, home: Home) -> None:
-    """Call an image `name` too; another one that had the name loses it. Raises ImageNotFound, InvalidSpec."""
+    """Call an image `name` too; another one that had the name loses it.
+
+    Raises ImageNotFound, InvalidSpec.
+    """
     wanted = new_name(name, aim=f"tag {source} as {name}")
     with home.written(), home.used():  # so that it is not collected between the two lines
         found = stored.find(source, home)
@@ -46,9 +55,11 @@ def tag(source: str, name: str, home: Home) -> None:
 
 
 def remove(text: str, home: Home, *, force: bool = False) -> Removed:
-    """Take a name away, and the image with its last one; an id, or a name with a digest, means the image with its one name.
+    """Remove a name, and the image with its last one.
 
-    force: all names of an image by its id, an image that a container has (which keeps its layers until it ends), and a damaged one.
+    An id, or a name with a digest, means the image with its one name.
+    force: remove all names of an image by its id, an image that a container has (which
+        keeps its layers until it ends), and a damaged one.
     Raises ImageNotFound, NotAllowed, Damaged.
     """
     try:
@@ -69,7 +80,7 @@ def remove(text: str, home: Home, *, force: bool = False) -> Removed:
 
 
 def _remove_damaged(text: str, home: Home) -> Removed:
-    """As remove(), of one of which nothing is known but its digest and its names."""
+    """Remove an image of which only the digest and the names are known."""
     with home.written(), home.names.changed() as table:
         digest = stored.digest_of(text, home, table)
         if digest is None:
@@ -85,7 +96,11 @@ def _remove_damaged(text: str, home: Home) -> Removed:
 
 
 def prune(home: Home, *, everything: bool = False) -> Removed:
-    """Remove the images without a name, everything: with one too; those that containers are made of stay, for `commit`."""
+    """Remove the images without a name.
+
+    everything: those with a name too. Images that containers are made of stay, for
+        `commit`.
+    """
     used = garbage.in_containers(home)
     everything = everything and not record.unreadable(home.containers)  # a damaged one may be made of any
     going = [
@@ -98,7 +113,10 @@ def prune(home: Home, *, everything: bool = False) -> Removed:
 
 
 def _take(going: Sequence[StoredImage], names: Iterable[str], home: Home) -> tuple[Digest, ...]:
-    """Take names away, and those of the images that have none then: another process may have given one a moment ago. Their ids."""
+    """Remove names, and the images that have none then; return the images' ids.
+
+    Another process may have given an image a name a moment ago.
+    """
     with home.written(), home.names.changed() as table:
         for name in names:
             table.names.pop(name, None)
@@ -110,7 +128,10 @@ def _take(going: Sequence[StoredImage], names: Iterable[str], home: Home) -> tup
 
 
 def _derived_from(gone: Sequence[StoredImage], table: Table, home: Home) -> list[StoredImage]:
-    """The images that were derived from these, and that nobody has given a name or made a container of."""
+    """Return the images that were derived from these.
+
+    Those with a name, or with a container made of them, are left out.
+    """
     used = garbage.in_containers(home)
     found = []
     for digest in (digest for image in gone for digest in table.derived_from(image.digest)):
@@ -127,7 +148,10 @@ def forget_builds(home: Home) -> Freed | None:
 
 
 def collect(home: Home) -> Freed | None:
-    """Remove what no image, no container and no step of a build refers to. Raises SetupFailed where the store cannot be written to."""
+    """Remove what no image, no container and no step of a build refers to.
+
+    Raises SetupFailed if the store cannot be written to.
+    """
     with home.written():
         return garbage.collect(home, lambda: _referred(home))
 
@@ -138,7 +162,10 @@ def hindrance(home: Home) -> str:
 
 
 def _unreadable(home: Home) -> list[CellholdError]:
-    """Why nobody knows all that images, and the layers that steps of builds have made, refer to."""
+    """Return why it is not known what all images and build steps refer to.
+
+    The steps of builds are those that have made layers.
+    """
     found = [one.error for one in stored.unreadable(home)]
     for chain in by_builds(home).layers:
         try:
@@ -156,7 +183,7 @@ def _referred(home: Home) -> Referred | None:
 
 
 def by_images(images: Iterable[StoredImage]) -> Referred:
-    """What images refer to."""
+    """Return what images refer to."""
     images = list(images)
     blobs = {
         digest
@@ -167,7 +194,7 @@ def by_images(images: Iterable[StoredImage]) -> Referred:
 
 
 def by_builds(home: Home) -> Referred:
-    """What the steps of builds refer to that can be read."""
+    """Return what the readable steps of builds refer to."""
     blobs: set[Digest] = set()
     layers: set[Digest] = set()
     for taken in home.builds.all():
@@ -178,7 +205,10 @@ def by_builds(home: Home) -> Referred:
 
 
 def _add_with_those_below(chain: Digest | None, found: set[Digest], home: Home) -> None:
-    """Add a layer and those below it, down to one that is there: a build has a chain as long as it has steps."""
+    """Add a layer and those below it, down to one that is there.
+
+    A build has a chain as long as it has steps.
+    """
     while chain is not None and chain not in found and home.layers.has(chain):
         found.add(chain)
         try:
@@ -202,4 +232,4 @@ def _users(found: StoredImage, home: Home) -> list[str]:
     if not found.chain_ids:
         return []
     top = str(found.chain_ids[-1])
-    return [known.name for known in record.list_readable(home.containers) if top in known.layers[:1]]
+    return [container.name for container in record.list_readable(home.containers) if top in container.layers[:1]]

@@ -1,7 +1,9 @@
-"""New manifests and configs: of nothing (import), or of older ones with something changed (commit, squash).
+"""New manifests and configs, made of nothing or of older ones.
 
-What nobody here knows is kept from the older one; what is written is canonical JSON, so that the same image has the same digest
-wherever it is made. Reading it again is how what was written is checked.
+Of nothing: import. Of older ones with something changed: commit, squash. Unknown
+members are kept from the older one; what is written is canonical JSON, so that the same
+image has the same digest wherever it is made. What was written is checked by reading it
+again.
 """
 
 from __future__ import annotations
@@ -34,9 +36,10 @@ def new_config(  # noqa: PLR0913  # what a config says
     author: str | None = None,
     on_host: bool = False,
 ) -> Config:
-    """A config of these layers; `settings` are the members of its "config" object, in Docker's words ("Env", "Cmd").
+    """Return a config of these layers.
 
-    on_host: they lie on this machine's own files.
+    settings: the members of its "config" object, in Docker's words ("Env", "Cmd").
+    on_host: the layers lie on this machine's own files.
     """
     document: dict[str, Any] = {"os": platform.os, "architecture": platform.architecture, "config": {}}
     if on_host:
@@ -58,9 +61,11 @@ def changed_config(  # noqa: PLR0913  # what a config says
     author: str | None = None,
     on_host: bool = False,
 ) -> Config:
-    """`base` with more on top: its layers are now `diff_ids`, `history` follows its own, `settings` replace what they name (None: drop it).
+    """Return `base` with more layers on top.
 
-    The record of the build container that older dockers left in it is dropped, as it would be of another image.
+    Its layers are now `diff_ids`, `history` follows its own, `settings` replace what
+    they name (None: drop it). The record of the build container that older dockers left
+    in it is dropped, as it would be of another image.
     """
     document = json.loads(base.raw)
     for stale in ("id", "parent", "container", "container_config"):
@@ -73,18 +78,24 @@ def changed_config(  # noqa: PLR0913  # what a config says
 
 
 def new_manifest(config_: Descriptor, layers: Sequence[Descriptor], *, annotations: Mapping[str, str] | None = None) -> Manifest:
-    """An OCI manifest. Raises ImageRefused where a descriptor has no media type of an image."""
+    """Return an OCI manifest.
+
+    Raises ImageRefused if a descriptor does not have a media type of an image.
+    """
     return _manifest({"mediaType": mediatypes.MANIFEST}, config_, layers, annotations or {})
 
 
 def changed_manifest(base: Manifest, config_: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
-    """`base` with another config and other layers, of the same family: for a base of Docker's, OCI's media types become Docker's."""
+    """Return `base` with another config and other layers, of the same family.
+
+    For a base of Docker's, OCI's media types become Docker's.
+    """
     document = json.loads(base.raw) | {"mediaType": base.media_type}
     return _manifest(document, config_, layers, base.annotations)
 
 
 def config_descriptor(config_: Config) -> Descriptor:
-    """What a manifest says of this config."""
+    """Return the descriptor by which a manifest refers to this config."""
     return Descriptor(media_type=mediatypes.CONFIG, digest=config_.digest, size_bytes=len(config_.raw))
 
 

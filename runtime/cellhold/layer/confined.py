@@ -1,4 +1,4 @@
-"""The caller's side of a confined child: one fresh process a job, in which whatever looks at hostile content runs (inside/walls.py).
+"""The caller's side of a confined child: one fresh process a job, in which whatever looks at hostile content runs (worker/confinement.py).
 
 Started by unpack.py and pack.py. The child is `python -I -S`, never a fork of this (threaded) process. It ends with this object, and
 with this process, however that ends. As root it runs as ids that belong to nobody and to no container, and sees its directory

@@ -68,7 +68,7 @@ def program_for(spec: Spec, arguments: Sequence[str] = (), *, wanted: str | None
     from cellhold_kernel.images.finding import find  # noqa: PLC0415
 
     home = open_home()
-    seen: Image = image.of(spec, home)
+    seen: Image = image.for_spec(spec, home)
     if len(seen.stacks) > 1:  # built on the host image (FROM host)
         return _of_host(arguments, wanted)
     env = {**seen.env, **spec.env}

@@ -1,4 +1,8 @@
-"""Images as files: what `docker save` and `podman save` write, and OCI image layouts (image-layout.md), as directories and as tars.
+"""Images as files: archives of `docker save` and `podman save`, OCI layouts.
+
+An OCI image layout (image-layout.md) is a directory or a tar.
+
+An OCI image layout (image-layout.md) is a directory or a tar.
 
 folder.py       the files of an archive that nobody trusts, by name
 layout.py       an OCI layout in a folder         docker_save.py  docker's manifest.json in one

@@ -1,7 +1,9 @@
-"""What `docker save` wrote before it wrote OCI layouts: manifest.json names for each image its config and its layers, by file.
+"""The archive that `docker save` wrote before it wrote OCI layouts.
 
-The files' digests stand nowhere, so they are hashed here, once. There is no manifest of the image either: one is made, by the same
-rules every time, so that the same archive has the same digest wherever it is loaded.
+manifest.json names the files of the config and of the layers of each image. The files'
+digests are not recorded, so they are hashed here, once. There is no manifest of the
+image either: one is made, by the same rules every time, so that the same archive has
+the same digest wherever it is loaded.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from cellhold.errors import ImageRefused, InvalidSpec
 from cellhold.image import config, fields, mediatypes, writing
 from cellhold.image.archive.layout import MOST_IMAGES
 from cellhold.image.descriptor import Descriptor
-from cellhold.image.fields import told
+from cellhold.image.fields import quote
 from cellhold.image.manifest import MOST_LAYERS
 from cellhold.image.reference import new_name
 from cellhold.spec.digest import Digest
@@ -34,13 +36,13 @@ class DockerSave:
     """Such an archive in a folder, as a source of blobs."""
 
     def __init__(self, folder: Folder) -> None:
-        """The folder stays the caller's."""
+        """Read from `folder`, which stays the caller's to close."""
         self._folder = folder
         self._files: dict[Digest, str] = {}
         self._layers: dict[str, Descriptor] = {}  # by file: many images may have one, and it is read once
 
     def images(self) -> Iterator[tuple[Manifest, tuple[str, ...]]]:
-        """The images, with their names. Raises ImageRefused."""
+        """Yield the images, with their names. Raises ImageRefused."""
         table = fields.read(b'{"images": ' + self._folder.read(TABLE, _MOST_BYTES) + b"}", TABLE, most_bytes=_MOST_BYTES)
         table["images"].check_count(MOST_IMAGES)
         for entry in table["images"].items():
@@ -54,11 +56,11 @@ class DockerSave:
             yield writing.new_manifest(writing.config_descriptor(found), layers), tuple(_names(entry))
 
     def blob(self, descriptor: Descriptor, *, start_byte: int = 0) -> Iterator[bytes]:
-        """A blob in pieces."""
+        """Return a blob in pieces."""
         return self._folder.chunks(self._files[descriptor.digest], start_byte)
 
     def stop(self) -> None:
-        """A file of the disk keeps nobody waiting."""
+        """Do nothing: reading a file on disk never blocks for long."""
 
     def _layer(self, name: str) -> Descriptor:
         if name not in self._layers:
@@ -82,4 +84,4 @@ def _names(entry: Field) -> Iterator[str]:
         try:
             yield new_name(text, aim=f"load an image as {text}")
         except InvalidSpec as error:
-            raise ImageRefused(f"cannot use the archive: {told(text)} is no name of an image", hint=str(error)) from error
+            raise ImageRefused(f"cannot use the archive: {quote(text)} is no name of an image", hint=str(error)) from error

@@ -1,4 +1,7 @@
-"""The files of an archive, unpacked or a directory of somebody's: opened by name beneath one directory, whatever links are in it."""
+"""The files of an archive, unpacked or a user's directory, opened by name.
+
+They are opened beneath one directory, whatever links are in it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import stat
 from typing import TYPE_CHECKING, Self
 
 from cellhold.errors import ImageRefused
-from cellhold.image.fields import told
+from cellhold.image.fields import quote
 from cellhold.linux.mount import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ class Folder:
         self._top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def has(self, name: str) -> bool:
-        """Whether there is a regular file of that name."""
+        """Return whether there is a regular file of that name."""
         try:
             with self.open(name):
                 return True
@@ -35,24 +38,28 @@ class Folder:
             return False
 
     def open(self, name: str) -> BinaryIO:
-        """A regular file, for reading. Raises ImageRefused where there is none."""
+        """Open a regular file for reading. Raises ImageRefused if there is none."""
         try:
             fd = openat2(self._top, name, _READ, resolve=RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "not a name of a file"
-            raise ImageRefused(f"cannot use the archive: its file {told(name)} cannot be read: {reason}") from error
+            raise ImageRefused(f"cannot use the archive: its file {quote(name)} cannot be read: {reason}") from error
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise ImageRefused(f"cannot use the archive: {told(name)} is no regular file")
+            raise ImageRefused(f"cannot use the archive: {quote(name)} is no regular file")
         return os.fdopen(fd, "rb")
 
     def read(self, name: str, most_bytes: int) -> bytes:
-        """All of a small file; one that is longer is given in part, which its reader refuses. Raises ImageRefused."""
+        """Return the content of a small file.
+
+        Of a longer one, only a part is returned, which its reader refuses. Raises
+        ImageRefused.
+        """
         with self.open(name) as file:
             return file.read(most_bytes + 1)
 
     def chunks(self, name: str, start_byte: int = 0) -> Iterator[bytes]:
-        """A file in pieces. Raises ImageRefused."""
+        """Yield a file in pieces. Raises ImageRefused."""
         with self.open(name) as file:
             file.seek(start_byte)
             while chunk := file.read(_CHUNK_BYTES):

@@ -1,4 +1,7 @@
-"""import_root(): the tar of a root file system as an image of one layer, as `docker import` makes it."""
+"""import_root(): make an image of one layer from the tar of a root file system.
+
+This is what `docker import` does.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ _CHUNK_BYTES = 1 << 20
 def import_root(
     source: BinaryIO, name: str | None, home: Home, *, message: str = "Imported from -", bounds: Bounds | None = None
 ) -> StoredImage:
-    """Make an image of a tar, compressed or not, and call it `name`. Raises ImageRefused, InvalidSpec, SetupFailed (a full disk)."""
+    """Make an image of a tar, compressed or not, and call it `name`.
+
+    Raises ImageRefused, InvalidSpec, SetupFailed (a full disk).
+    """
     names = [] if name is None else [new_name(name, aim=f"import an image as {name}")]
     with ingest.making(home):
         layer = layer_making.make(iter(partial(source.read, _CHUNK_BYTES), b""), home, bounds=bounds)

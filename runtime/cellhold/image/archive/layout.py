@@ -1,4 +1,7 @@
-"""An OCI image layout: index.json names manifests, blobs/ALGORITHM/HEX has everything (OCI image-spec, image-layout.md)."""
+"""An OCI image layout (OCI image-spec, image-layout.md).
+
+index.json names manifests, blobs/ALGORITHM/HEX has everything.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,14 @@ class Layout:
     """A layout in a folder, as a source of blobs."""
 
     def __init__(self, folder: Folder) -> None:
-        """The folder stays the caller's."""
+        """Read from `folder`, which stays the caller's to close."""
         self._folder = folder
 
     def images(self, platform: Platform) -> Iterator[tuple[Manifest, str | None]]:
-        """The images for that platform, each with a name if it has one. Raises ImageRefused, ImageNotFound."""
+        """Yield the images for that platform, each with a name if it has one.
+
+        Raises ImageRefused, ImageNotFound.
+        """
         index = manifest.parse(self._folder.read(INDEX, manifest.MOST_BYTES))
         if not isinstance(index, manifest.Index) or len(index.manifests) > MOST_IMAGES:
             raise ImageRefused(f"cannot use the archive: its {INDEX} is no index of at most {MOST_IMAGES} images")
@@ -39,11 +45,11 @@ class Layout:
             yield self._image(entry, platform, depth=0), _name(entry)
 
     def blob(self, descriptor: Descriptor, *, start_byte: int = 0) -> Iterator[bytes]:
-        """A blob in pieces. Raises ImageRefused where it is not there."""
+        """Yield a blob in pieces. Raises ImageRefused if it is missing."""
         return self._folder.chunks(_path(descriptor), start_byte)
 
     def stop(self) -> None:
-        """A file of the disk keeps nobody waiting."""
+        """Do nothing: reading a file on disk never blocks for long."""
 
     def _image(self, entry: Descriptor, platform: Platform, *, depth: int) -> Manifest:
         raw = self._folder.read(_path(entry), manifest.MOST_BYTES)
@@ -64,7 +70,10 @@ def _path(descriptor: Descriptor) -> str:
 
 
 def _name(entry: Descriptor) -> str | None:
-    """What the image is called: the first annotation that is a whole name; a lone tag ("1.0", "latest") is none."""
+    """Return what the image is called: the first annotation that is a whole name.
+
+    A lone tag ("1.0", "latest") is not a name.
+    """
     for text in (entry.annotations.get(FULL_NAME), entry.annotations.get(REFERENCE)):
         if text and (":" in text or "/" in text):
             try:

@@ -1,6 +1,7 @@
-"""load(): the images of an archive into the store.
+"""load(): read the images of an archive into the store.
 
-A tar is unpacked like a layer, in a confined process, into a scratch directory; from then on tar and directory are one.
+A tar is unpacked like a layer, in a confined process, into a scratch directory; from
+then on a tar and a directory are treated alike.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ _CHUNK_BYTES = 1 << 20
 
 
 def load(source: Path | BinaryIO, *, home: Home | None = None, tell: Tell = nobody, bounds: Bounds | None = None) -> list[StoredImage]:
-    """Have the images of an archive here: a tar (compressed or not; a path or a stream) or a directory.
+    """Load the images of an archive: a tar (path or stream) or a directory.
 
-    The names that it gives them are theirs then. Raises ImageNotFound (no such file), ImageRefused, SetupFailed (a full disk); then the
-    store is as it was.
+    A tar may be compressed. The names in the archive move to its images.
+    Raises ImageNotFound (no such file), ImageRefused, SetupFailed (a full disk); then
+    the store is as it was.
     """
     home, bounds = home or open_home(), bounds or Bounds()
     with ingest.making(home), ExitStack() as closing:
@@ -78,7 +80,10 @@ def _unpacked(file: BinaryIO, home: Home, bounds: Bounds, closing: ExitStack) ->
 
 
 def _images(folder: Folder) -> Iterator[tuple[Manifest, tuple[str, ...], Source]]:
-    """Each image, its names, and where its blobs are. A layout says more than docker's table, where there are both."""
+    """Yield each image, its names, and where its blobs are.
+
+    A layout says more than docker's table, if there are both.
+    """
     if folder.has(layout.INDEX):
         oci = Layout(folder)
         for found, name in oci.images(Platform.host()):

@@ -1,4 +1,8 @@
-"""save(): images of the store as an OCI layout, a directory or a tar that is docker's archive as well, so that every tool can load it.
+"""save(): write images of the store as an OCI layout, a directory or a tar.
+
+The tar is docker's archive as well, so that every tool can load it.
+
+The tar is docker's archive as well, so that every tool can load it.
 
 index.json, oci-layout, blobs/     for skopeo oci:, podman, containerd, docker since 25, umoci
 manifest.json                      for older dockers, skopeo docker-archive:
@@ -27,7 +31,11 @@ if TYPE_CHECKING:
 
 
 def save(images: Sequence[tuple[StoredImage, str | None]], to: BinaryIO, *, home: Home) -> None:
-    """Write a tar of the images, each under one name or all that it has (None), to a stream. The same images make the same bytes."""
+    """Write a tar of the images to a stream.
+
+    Each image is saved under one name, or under all that it has (None). The same images
+    make the same bytes.
+    """
     sink = _Sink(to)
     with tarfile.open(fileobj=cast("BinaryIO", sink), mode="w|", format=tarfile.PAX_FORMAT) as archive, sink:
 
@@ -40,7 +48,10 @@ def save(images: Sequence[tuple[StoredImage, str | None]], to: BinaryIO, *, home
 
 
 class _Sink:
-    """Where a tar goes; nothing goes there any more once something is wrong, since tarfile writes on when it is closed."""
+    """The stream that a tar is written to, which drops everything after an error.
+
+    tarfile goes on writing when it is closed.
+    """
 
     def __init__(self, to: BinaryIO) -> None:
         self._to: BinaryIO | None = to
@@ -57,9 +68,10 @@ class _Sink:
 
 
 def save_layout(images: Sequence[tuple[StoredImage, str | None]], directory: Path, *, home: Home) -> None:
-    """Write an OCI layout to a directory, which is made, and removed again if not all of it can be written.
+    """Write an OCI layout to a directory, which is made.
 
-    Raises FileExistsError where something is.
+    It is removed again if not all of it can be written. Raises FileExistsError if
+    `directory` exists.
     """
     directory.mkdir()
     try:

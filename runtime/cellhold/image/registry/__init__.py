@@ -1,4 +1,8 @@
-"""A client of registries (OCI distribution-spec 1.1), on urllib3. `Registry` is the one door.
+"""A client of registries (OCI distribution-spec 1.1), on urllib3.
+
+`Registry` is the one entry point.
+
+`Registry` is the one entry point.
 
 client.py       Registry: manifests, blobs and tags, of mirrors first
 download.py     a blob as a stream that goes on after a cut         upload.py    a blob the other way

@@ -1,4 +1,7 @@
-"""What a registry wants to be shown: the WWW-Authenticate header (RFC 9110, 11.6.1; distribution's docs/spec/auth)."""
+"""The WWW-Authenticate header: which authentication a registry wants.
+
+RFC 9110, 11.6.1; distribution's docs/spec/auth.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,23 @@ _MOST = 8 << 10
 
 @dataclass(frozen=True, kw_only=True)
 class Challenge:
-    """scheme: "bearer", "basic", ...; parameters: realm, service ..., with lower-case names."""
+    """One challenge.
+
+    scheme: "bearer", "basic", ...
+    parameters: realm, service ..., with lower-case names.
+    """
 
     scheme: str
     parameters: Mapping[str, str]
 
 
 def parse(headers: Iterable[str]) -> tuple[Challenge, ...]:
-    """The challenges in those headers; what cannot be read ends a header."""
+    """Parse the challenges in those headers; a syntax error ends a header."""
     return tuple(challenge for header in headers for challenge in _parse(header[:_MOST]))
 
 
 def choose(challenges: Iterable[Challenge]) -> Challenge | None:
-    """The one to answer: a token shows the password to fewer people."""
+    """Return the challenge to answer: a token exposes the password to fewer parties."""
     known = {challenge.scheme: challenge for challenge in challenges}
     return known.get("bearer") or known.get("basic")
 

@@ -1,4 +1,7 @@
-"""A registry: what it has, what it takes. Names of repositories are those of Reference; nothing is kept on disk."""
+"""A registry: its manifests, blobs and tags.
+
+Names of repositories are those of Reference; nothing is kept on disk.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from cellhold.errors import ImageNotFound, ImageRefused, RegistryFailed
 from cellhold.image import fields, manifest, mediatypes
-from cellhold.image.fields import told
+from cellhold.image.fields import quote
 from cellhold.image.registry import download, reading
 from cellhold.image.registry.logins import Logins
 from cellhold.image.registry.patience import Again, insist
@@ -40,7 +43,10 @@ _NEXT = re.compile(r'\s*<([^>]*)>\s*;\s*rel="?next"?')
 
 
 class Received(NamedTuple):
-    """A manifest as it came: bytes, media type (None: not said) and the digest that was verified."""
+    """A manifest as it came: bytes, media type, and the digest that was verified.
+
+    media_type: None if the registry does not say.
+    """
 
     raw: bytes
     media_type: str | None
@@ -48,9 +54,14 @@ class Received(NamedTuple):
 
 
 class Registry:
-    """The registry `name` ("docker.io", "localhost:5000"), for all threads. A context manager; close() wakes who waits for a next try.
+    """The registry `name` ("docker.io", "localhost:5000"), for all threads.
 
-    Each method raises RegistryFailed where the registry cannot be reached or refuses, with its HTTP status.
+    A context manager; close() wakes any thread that waits for a next try.
+
+    A context manager; close() wakes any thread that waits for a next try.
+
+    Each method raises RegistryFailed where the registry cannot be reached or refuses,
+    with its HTTP status.
     """
 
     def __init__(self, name: str, *, credentials: Logins | None = None, settings: Settings | None = None) -> None:
@@ -62,10 +73,12 @@ class Registry:
         self._pulls = [*map(self._session, self._settings.mirrors(name)), self._own]
 
     def manifest(self, repository: str, reference: str) -> Received:
-        """The manifest or index of a tag or digest, of the first mirror that has it, else of the registry.
+        """Return the manifest or index of a tag or digest.
 
-        A digest is verified against what came, and so is the Docker-Content-Digest header.
-        Raises ImageNotFound where there is none, ImageRefused where it is too long or another one.
+        It comes from the first mirror that has it, or from the registry. A digest is
+        verified against what came, and so is the Docker-Content-Digest header.
+        Raises ImageNotFound if there is none, ImageRefused if it is too long or a
+        different one.
         """
         for session in self._pulls[:-1]:
             try:
@@ -75,14 +88,15 @@ class Registry:
         return _manifest(self._own, repository, reference)
 
     def blob(self, repository: str, descriptor: Descriptor, *, start_byte: int = 0) -> Iterator[bytes]:
-        """The blob from `start_byte` on, in pieces of up to 256 KiB; goes on by itself after cuts. To be verified by the caller.
+        """Yield the blob from `start_byte` on, in pieces of up to 256 KiB.
 
-        Raises ImageRefused where its length is not the descriptor's.
+        It resumes by itself after cuts. The caller verifies the content.
+        Raises ImageRefused if its length is not the descriptor's.
         """
         return download.stream(self._pulls, repository, descriptor, start_byte)
 
     def has_blob(self, repository: str, descriptor: Descriptor) -> bool:
-        """Whether the registry itself has that blob in that repository."""
+        """Return whether the registry itself has that blob in that repository."""
         return has_blob(self._own, repository, descriptor, pull_scopes(repository))
 
     def push_blob(
@@ -94,14 +108,20 @@ class Registry:
         mount_from: str | None = None,
         tell: Callable[[int], None] | None = None,
     ) -> Way:
-        """Have the blob there: nothing is sent if it is there, or in the repository `mount_from` of the same registry.
+        """Send a blob, unless the registry has it.
 
-        open_: its content, seekable, opened anew for each try; tell: called with the bytes sent so far.
+        Nothing is sent if it is there, or in the repository `mount_from` of the same
+        registry.
+        open_: its content, seekable, opened anew for each try.
+        tell: called with the bytes sent so far.
         """
-        return Upload(self._own, repository, descriptor, open_, tell).run(mount_from, self._settings.place(self.name).push_chunk_bytes)
+        return Upload(self._own, repository, descriptor, open_, tell).run(mount_from, self._settings.section(self.name).push_chunk_bytes)
 
     def push_manifest(self, repository: str, reference: str, raw: bytes, media_type: str) -> None:
-        """Give a manifest a tag, or put it there by its digest; what it refers to must be there."""
+        """Store a manifest under a tag, or under its digest.
+
+        What it refers to must be there.
+        """
         aim = f"push the manifest {repository}:{reference}"
         request = Request(
             method="PUT",
@@ -115,10 +135,10 @@ class Registry:
         with self._own.ask(request) as response:
             said = response.headers.get("Docker-Content-Digest")
         if said and said != str(_digest(said, raw)):
-            raise RegistryFailed(f"cannot {aim} at {self.name}: it has understood {told(said)}, not {Digest.of(raw)}")
+            raise RegistryFailed(f"cannot {aim} at {self.name}: it has understood {quote(said)}, not {Digest.of(raw)}")
 
     def tags(self, repository: str) -> tuple[str, ...]:
-        """All tags of a repository, in the registry's order."""
+        """Return all tags of a repository, in the registry's order."""
         found: list[str] = []
         url = self._own.url(repository, "tags/list") + "?n=1000"
         for _ in range(_MOST_PAGES):
@@ -130,7 +150,11 @@ class Registry:
         raise RegistryFailed(f"cannot list the tags of {repository} at {self.name}: there are more than {_MOST_PAGES} pages of them")
 
     def close(self) -> None:
-        """End the connections; who waits at one of them, or for a next try, fails at once. From any thread; twice is no error."""
+        """Close the connections.
+
+        Any thread that waits at one of them, or for a next try, fails at once. May be
+        called from any thread, and twice.
+        """
         self._stopped.set()
         for session in self._pulls:
             session.close()
@@ -179,13 +203,16 @@ def _manifest(session: Session, repository: str, reference: str) -> Received:
     for expected in digests:
         if expected != str(_digest(expected, raw)):
             raise ImageRefused(
-                f"cannot use the manifest {name} of {session.endpoint.name}: it was to be {told(expected)} and is {_digest(expected, raw)}"
+                f"cannot use the manifest {name} of {session.endpoint.name}: it was to be {quote(expected)} and is {_digest(expected, raw)}"
             )
     return Received(raw, headers.get("Content-Type"), _digest(digests[0] if digests else "", raw))
 
 
 def _digest(like: str, raw: bytes) -> Digest:
-    """The digest of `raw`, of the same kind as the text `like`; sha256 where that is none."""
+    """Return the digest of `raw`, of the same kind as the text `like`.
+
+    It is sha256 if `like` is not a digest.
+    """
     try:
         algorithm = Digest.parse(like).algorithm
     except ValueError:
@@ -194,7 +221,10 @@ def _digest(like: str, raw: bytes) -> Digest:
 
 
 def _short(session: Session, request: Request, most_bytes: int) -> tuple[HTTPHeaderDict, bytes]:
-    """The headers and the body of an answer that fits into memory; asked for again where it is cut."""
+    """Return the headers and the body of an answer that fits into memory.
+
+    It is requested again if it is cut.
+    """
 
     def attempt() -> tuple[HTTPHeaderDict, bytes]:
         try:

@@ -1,6 +1,7 @@
-"""A blob as a stream: where the connection is cut, it goes on with the next byte (RFC 9110, 14.2), at the next place if need be.
+"""A blob as a stream that resumes with the next byte after a cut connection.
 
-Whether the bytes are the right ones is for the caller to verify, who may have the first ones from an earlier time: store/blobs.py.
+RFC 9110, 14.2. It resumes from the next endpoint if need be. The caller verifies the
+bytes, as it may have the first ones from an earlier time: store/blobs.py.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from cellhold.errors import ImageRefused, RegistryFailed
-from cellhold.image.fields import told
+from cellhold.image.fields import quote
 from cellhold.image.registry import reading
 from cellhold.image.registry.request import Request
 from cellhold.image.registry.session import pull_scopes
@@ -28,7 +29,10 @@ _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
 
 
 def stream(sessions: Sequence[Session], repository: str, descriptor: Descriptor, start_byte: int = 0) -> Iterator[bytes]:
-    """The blob from `start_byte` on, of the first session that has it. Raises RegistryFailed, and ImageRefused for a wrong length."""
+    """Yield the blob from `start_byte` on, from the first session that has it.
+
+    Raises RegistryFailed, and ImageRefused for a wrong length.
+    """
     at = start_byte
     for session in sessions:
         try:
@@ -43,7 +47,7 @@ def stream(sessions: Sequence[Session], repository: str, descriptor: Descriptor,
 
 
 def _insist(session: Session, repository: str, descriptor: Descriptor, start_byte: int) -> Iterator[bytes]:
-    """As stream(), of one session."""
+    """Yield the blob from `start_byte` on, from one session."""
     at, cuts, patience = start_byte, 0, session.patience
     while at < descriptor.size_bytes:
         begun = at
@@ -88,13 +92,16 @@ def _once(session: Session, repository: str, descriptor: Descriptor, at: int) ->
 
 
 def _has_range(response: BaseHTTPResponse, descriptor: Descriptor, at: int) -> bool:
-    """Whether the body begins at `at`; false for a server that knows no ranges and sends everything."""
+    """Return whether the body begins at `at`.
+
+    False for a server that does not support ranges and sends everything.
+    """
     if response.status != _PARTIAL:
         return at == 0
     said = response.headers.get("Content-Range", "")
     match = _RANGE.fullmatch(said)
     if match is None or int(match[1]) != at:
-        raise RegistryFailed(f"cannot get the blob {descriptor.digest} from byte {at} on: the answer has the range {told(said)}")
+        raise RegistryFailed(f"cannot get the blob {descriptor.digest} from byte {at} on: the answer has the range {quote(said)}")
     return True
 
 
@@ -102,6 +109,6 @@ def _check_length(response: BaseHTTPResponse, descriptor: Descriptor, at: int) -
     length = response.headers.get("Content-Length")
     if length is not None and length != str(descriptor.size_bytes - at):
         raise ImageRefused(
-            f"cannot use the blob {descriptor.digest}: the registry has {told(length)} bytes of it from byte {at} on, "
+            f"cannot use the blob {descriptor.digest}: the registry has {quote(length)} bytes of it from byte {at} on, "
             f"its descriptor says {descriptor.size_bytes - at}"
         )

@@ -1,6 +1,7 @@
-"""docker-credential-NAME: a program that keeps secrets, asked over its standard input and output.
+"""docker-credential-NAME: a program that keeps secrets.
 
-The protocol is that of docker's credential helpers: `get`, the registry's name on stdin, {"Username": ..., "Secret": ...} on stdout.
+The protocol is that of docker's credential helpers: `get`, the registry's name on
+stdin, {"Username": ..., "Secret": ...} on stdout.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 from cellhold import helper
 from cellhold.errors import ImageRefused, RegistryFailed
 from cellhold.image import fields
-from cellhold.image.fields import told
+from cellhold.image.fields import quote
 from cellhold.image.registry.login import Login
 
 SECONDS = 30.0  # it may ask a person to touch a key
@@ -29,9 +30,10 @@ _UNKNOWN = b"credentials not found"
 
 
 def ask(name: str, registry: str, *, seconds: float = SECONDS, stopped: Event | None = None) -> Login | None:
-    """What the helper `name` knows of that registry, None where it knows nothing. Raises RegistryFailed.
+    """Return the login that the helper `name` has for that registry, or None.
 
-    stopped: set by another thread, it is not waited for any more.
+    stopped: once another thread has set it, the helper is not waited for any more.
+    Raises RegistryFailed.
     """
     program = helper.find(f"docker-credential-{name}") if _NAME.fullmatch(name) else None
     if program is None:
@@ -42,7 +44,7 @@ def ask(name: str, registry: str, *, seconds: float = SECONDS, stopped: Event | 
     if status != 0:
         if _UNKNOWN in output:
             return None
-        raise _failed(name, registry, f"it says {told(output.decode(errors='replace').strip())} (exit status {status})")
+        raise _failed(name, registry, f"it says {quote(output.decode(errors='replace').strip())} (exit status {status})")
     return _login(name, registry, output)
 
 
@@ -56,7 +58,10 @@ def _login(name: str, registry: str, output: bytes) -> Login:
 
 
 def _run(argv: list[str], words: bytes, seconds: float, stopped: Event) -> tuple[int | None, bytes]:
-    """Exit status (None: it was ended, for its time or its length) and standard output."""
+    """Run a helper and return its exit status and standard output.
+
+    The status is None if it was killed for its time or its length.
+    """
     # In our session: it may ask a person at the terminal.
     env = helper.environment(*helper.REGISTRIES)
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}

@@ -1,6 +1,8 @@
-"""What to show to one endpoint: nothing until it asks, then a password or a token (distribution's docs/spec/auth/token.md, oauth.md).
+"""The Authorization header for one endpoint: none until it asks for one.
 
-A login goes to its registry, and to the token server that this registry names; a token goes to its registry.
+Then a password or a token (distribution's docs/spec/auth/token.md, oauth.md). A login
+goes to its registry, and to the token server that this registry names; a token goes to
+its registry.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 
 from cellhold.errors import ImageRefused, RegistryFailed
 from cellhold.image import fields
-from cellhold.image.fields import told
+from cellhold.image.fields import quote
 from cellhold.image.registry import challenge, reading, refusals
 from cellhold.image.registry.request import Request
 
@@ -41,7 +43,10 @@ class _Token(NamedTuple):
 
 
 class Keys:
-    """The keys of one endpoint, for all threads. find: the login by the endpoint's name for it; asked at most once."""
+    """The keys of one endpoint, for all threads.
+
+    find: returns the login by the endpoint's name for it; called at most once.
+    """
 
     def __init__(self, endpoint: Endpoint, wire: Wire, find: Callable[[str], Login | None]) -> None:
         self._endpoint = endpoint
@@ -53,13 +58,19 @@ class Keys:
         self._tokens: dict[tuple[str, ...], _Token] = {}
         self._lock = threading.Lock()
 
-    def known(self, scopes: tuple[str, ...]) -> str | None:
-        """The Authorization header for these scopes; None as long as the endpoint has not asked for one."""
+    def header(self, scopes: tuple[str, ...]) -> str | None:
+        """Return the Authorization header for these scopes.
+
+        None as long as the endpoint has not asked for one.
+        """
         with self._lock:
             return self._header(scopes) if self._challenge else None
 
     def answer(self, refused: BaseHTTPResponse, scopes: tuple[str, ...], shown: str | None) -> str | None:
-        """The header to show after a 401 in which `shown` was; None where there is no other. Raises RegistryFailed or Again."""
+        """Return the header to send after a 401 to a request that had `shown`.
+
+        None if there is no other. Raises RegistryFailed or Again.
+        """
         asked = challenge.choose(challenge.parse(refused.headers.getlist("WWW-Authenticate")))
         if asked is None:
             return None
@@ -90,14 +101,14 @@ class Keys:
         aim = f"get a token for {self._endpoint.name}"
         realm = asked.parameters.get("realm", "")
         if urlsplit(realm).scheme != "https" and not self._endpoint.is_plain:
-            raise RegistryFailed(f"cannot {aim}: its token server is {told(realm)}, not at an https address")
+            raise RegistryFailed(f"cannot {aim}: its token server is {quote(realm)}, not at an https address")
         response = self._ask(realm, asked.parameters.get("service", ""), scopes, aim)
         try:
             if response.status != _OK:
-                raise refusals.raised(response, aim, self._wire.settings.patience)
+                raise refusals.status_failure(response, aim, self._wire.settings.patience)
             return _token(reading.whole(response, most_bytes=_MOST_BYTES, patience=self._wire.settings.patience))
         except (reading.Cut, reading.TooLong, ImageRefused) as error:
-            raise RegistryFailed(f"cannot {aim}: the answer of {told(realm)} holds none", status=response.status) from error
+            raise RegistryFailed(f"cannot {aim}: the answer of {quote(realm)} holds none", status=response.status) from error
         finally:
             reading.settle(response, self._wire.settings.patience)
 

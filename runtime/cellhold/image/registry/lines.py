@@ -1,7 +1,8 @@
-"""The sockets of a registry's client: opened so that another thread can cut them, whatever is waited for at them.
+"""The sockets of a registry's client, which another thread can cut.
 
-A thread that waits for an address, a connection, a TLS handshake or an answer sees no event and no signal. It is woken by
-shutdown(2) of its socket; getaddrinfo(3), which nothing wakes, is called by a thread of its own, which is left alone then.
+A thread that waits for an address, a connection, a TLS handshake or an answer sees no
+event and no signal. It is woken by shutdown(2) of its socket; getaddrinfo(3), which
+nothing wakes, is called by a thread of its own, which is then abandoned.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ class Lines:
         self._is_cut = False
 
     def cut(self) -> None:
-        """Wake whoever waits at one of them, with the end of the stream or an error. Twice is no error."""
+        """Wake any thread that waits at a socket, with end of stream or an error.
+
+        May be called twice.
+        """
         with self._lock:
             self._is_cut = True
             sockets = list(self._sockets)
@@ -61,12 +65,15 @@ class Lines:
         }
 
     def context(self, context: ssl.SSLContext) -> ssl.SSLContext:
-        """The context, whose handshakes can be cut."""
+        """Return the TLS context, whose handshakes can be cut."""
         context.sslsocket_class = type("_TlsSocket", (_TlsSocket,), {"lines": self})
         return context
 
     def opened(self, connection: HTTPConnection, host: str) -> socket.socket:
-        """A socket that is connected to the port of `connection` at a host. Raises OSError, socket.gaierror."""
+        """Return a socket that is connected to the port of `connection` at a host.
+
+        Raises OSError, socket.gaierror.
+        """
         error = OSError("there is no address")
         seconds = Timeout.resolve_default_timeout(connection.timeout)
         for family, kind, protocol, _name, address in self._addresses(host, connection.port):
@@ -134,7 +141,7 @@ class _TlsSocket(ssl.SSLSocket):
 
 
 def _connected(connection: HTTPConnection, host: str, lines: Lines) -> socket.socket:
-    """As HTTPConnection._new_conn: the same errors."""
+    """Connect with the same errors as HTTPConnection._new_conn."""
     try:
         return lines.opened(connection, host)
     except socket.gaierror as error:

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Login:
-    """A user's name and password, or the token that a registry gave in their place. Secrets are not in its repr()."""
+    """A user's name and password, or the token that a registry issued instead.
+
+    Secrets are not in its repr().
+    """
 
     username: str = ""
     password: str = field(default="", repr=False)

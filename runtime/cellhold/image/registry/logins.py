@@ -1,4 +1,10 @@
-"""Who the user is at a registry, as docker keeps it: ~/.docker/config.json (or in DOCKER_CONFIG), and the helpers that it names.
+"""The user's logins at registries, as docker keeps them.
+
+They are in ~/.docker/config.json (or in DOCKER_CONFIG), and in the helpers that it
+names.
+
+They are in ~/.docker/config.json (or in DOCKER_CONFIG), and in the helpers that it
+names.
 
 auths        {"localhost:5000": {"auth": base64 of USER:PASSWORD, "identitytoken": ...}}
 credHelpers  {"registry.example": NAME}   docker-credential-NAME knows it
@@ -35,17 +41,19 @@ class Logins:
         self.path = path or Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker", "config.json")
 
     def find(self, registry: str, *, stopped: Event | None = None) -> Login | None:
-        """The login at that registry (docker.io's is called "https://index.docker.io/v1/"); None: nobody logged in.
+        """Return the login at that registry; None if there is none.
 
+        docker.io's name is "https://index.docker.io/v1/".
         stopped: once it is set, a helper is not waited for any more.
-        Raises InvalidSpec for a file that cannot be understood, RegistryFailed where a helper fails.
+        Raises InvalidSpec for a file that cannot be understood, RegistryFailed if a
+        helper fails.
         """
         try:
             document = self._read()
             if document is None:
                 return None
             helper = _helper(document, registry)
-            return (helpers.ask(helper, registry, stopped=stopped) if helper else None) or _kept(document["auths"], registry)
+            return (helpers.ask(helper, registry, stopped=stopped) if helper else None) or _stored_login(document["auths"], registry)
         except ImageRefused as error:  # it is no image, but read as carefully
             raise InvalidSpec(f"cannot use {self.path}: {error}", hint="log in again with docker login, or remove it") from error
 
@@ -59,7 +67,10 @@ class Logins:
 
 
 def host_of(name: str) -> str:
-    """The host and port of a registry's name, which people wrote as an address at times: https://registry.example/v1/."""
+    """Return the host and port of a registry's name.
+
+    The name may be written as an address: https://registry.example/v1/.
+    """
     return urlsplit(name if "://" in name else f"//{name}").netloc
 
 
@@ -70,7 +81,7 @@ def _helper(document: Field, registry: str) -> str | None:
     return document["credsStore"].optional_text()
 
 
-def _kept(auths: Field, registry: str) -> Login | None:
+def _stored_login(auths: Field, registry: str) -> Login | None:
     wanted = host_of(registry)
     names = [registry] if registry in auths.mapping() else [name for name in auths.mapping() if host_of(name) == wanted]
     return _login(auths[names[0]]) if names else None

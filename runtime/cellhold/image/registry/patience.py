@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """tries: of one request, and of one blob without progress; pause_seconds: before the second try, twice as long each time.
+    """How often and how long to try.
 
-    slow_after_seconds: a body that came slower than slowest_bytes_per_second for that long is given up.
+    tries: of one request, and of one blob without progress.
+    pause_seconds: before the second try, twice as long each time.
+    slow_after_seconds: a body that came slower than slowest_bytes_per_second for that
+        long is given up.
     """
 
     tries: int = 4
@@ -34,12 +37,18 @@ class Patience:
     slow_after_seconds: float = 30
 
     def pause(self, number: int) -> float:
-        """Seconds before try `number` (1: the second), somewhat random, so that ten processes do not come back at once."""
+        """Return the seconds before try `number` (1: the second).
+
+        They are somewhat random, so that ten processes do not come back at once.
+        """
         return self.pause_seconds * 2.0 ** (number - 1) * random.uniform(0.75, 1.25)  # noqa: S311  # nothing secret
 
 
 class Again(Exception):
-    """A failure that may pass: asking again makes sense. after_seconds: what the registry asked to wait."""
+    """A failure that may pass: a retry makes sense.
+
+    after_seconds: how long the registry asked to wait.
+    """
 
     def __init__(self, failure: RegistryFailed, *, after_seconds: float | None = None) -> None:
         super().__init__(str(failure))
@@ -48,7 +57,10 @@ class Again(Exception):
 
 
 def insist(attempt: Callable[[], T], patience: Patience, stopped: Event) -> T:
-    """Attempt until there is no Again, the tries are used up, or somebody stops it; then raises the last failure."""
+    """Attempt until there is no Again, the tries are used up, or it is stopped.
+
+    Then the last failure is raised.
+    """
     end = time.monotonic() + patience.total_seconds
     for number in count(1):
         try:
@@ -61,7 +73,10 @@ def insist(attempt: Callable[[], T], patience: Patience, stopped: Event) -> T:
 
 
 def retry_after(header: str | None) -> float | None:
-    """Seconds that a Retry-After header asks for, in either of its forms (RFC 9110, 10.2.3); None where it is no sense."""
+    """Return the seconds that a Retry-After header asks for, in either form.
+
+    RFC 9110, 10.2.3. None if it makes no sense.
+    """
     text = (header or "").strip()
     if text.isascii() and text.isdecimal() and len(text) < 10:  # noqa: PLR2004  # a number of 300 years
         return float(text)

@@ -1,6 +1,7 @@
-"""The body of an answer, read so that it ends: bounded in bytes by the caller, in time by its pace.
+"""The body of an answer, bounded in bytes by the caller and in time by its pace.
 
-A timeout of the socket is not enough: who sends a byte every second never runs into it.
+A timeout of the socket is not enough: a server that sends a byte every second never
+runs into it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class TooLong(Exception):
 
 
 def pieces(response: BaseHTTPResponse, patience: Patience) -> Iterator[bytes]:
-    """The body as it comes, up to PIECE_BYTES at a time. Raises Cut.
+    """Yield the body as it comes, up to PIECE_BYTES at a time. Raises Cut.
 
     Only the time spent here counts: whoever takes the pieces may need long for each.
     """
@@ -51,7 +52,7 @@ def pieces(response: BaseHTTPResponse, patience: Patience) -> Iterator[bytes]:
 
 
 def whole(response: BaseHTTPResponse, *, most_bytes: int, patience: Patience) -> bytes:
-    """The body, at most `most_bytes`. Raises Cut and TooLong."""
+    """Return the body, at most `most_bytes`. Raises Cut and TooLong."""
     body = bytearray()
     for piece in pieces(response, patience):
         body += piece
@@ -62,7 +63,10 @@ def whole(response: BaseHTTPResponse, *, most_bytes: int, patience: Patience) ->
 
 
 def settle(response: BaseHTTPResponse, patience: Patience) -> None:
-    """Give the connection back for the next request: what is left of a short body is read, a long one ends with its connection."""
+    """Return the connection to the pool for the next request.
+
+    What is left of a short body is read; a long one ends with its connection.
+    """
     try:
         whole(response, most_bytes=PIECE_BYTES, patience=patience)
     except (Cut, TooLong):

@@ -1,4 +1,7 @@
-"""What a registry, or the way to it, says against a request: one sentence and a hint. Its own words are quoted and cut."""
+"""Errors of a registry, or of the way to it: one sentence and a hint.
+
+The registry's own words are quoted and cut.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from urllib3.exceptions import (
 
 from cellhold.errors import ImageRefused, RegistryFailed
 from cellhold.image import fields
-from cellhold.image.fields import told
+from cellhold.image.fields import quote
 from cellhold.image.registry import reading
 from cellhold.image.registry.patience import Again, retry_after
 
@@ -41,26 +44,32 @@ _HINTS = {
 }
 
 
-def answered(response: BaseHTTPResponse, aim: str, patience: Patience) -> RegistryFailed:
-    """The error for an answer that is none: "cannot AIM: the registry answers 404 (MANIFEST_UNKNOWN: 'manifest unknown')"."""
-    said = _said(response, patience)
+def status_error(response: BaseHTTPResponse, aim: str, patience: Patience) -> RegistryFailed:
+    """Return the error for an unexpected status.
+
+    "cannot AIM: it answers 404 (MANIFEST_UNKNOWN: 'manifest unknown')".
+    """
+    reasons = _quote_errors(response, patience)
     return RegistryFailed(
-        f"cannot {aim}: it answers {response.status}{f' ({said})' if said else ''}",
+        f"cannot {aim}: it answers {response.status}{f' ({reasons})' if reasons else ''}",
         status=response.status,
         hint=_HINTS.get(response.status),
     )
 
 
-def raised(response: BaseHTTPResponse, aim: str, patience: Patience) -> RegistryFailed | Again:
-    """The same, as what to raise: Again where the status is one that passes."""
-    failure = answered(response, aim, patience)
+def status_failure(response: BaseHTTPResponse, aim: str, patience: Patience) -> RegistryFailed | Again:
+    """Return the exception for an unexpected status: Again if it may pass."""
+    failure = status_error(response, aim, patience)
     if response.status not in _PASSING:
         return failure
     return Again(failure, after_seconds=retry_after(response.headers.get("Retry-After")))
 
 
-def unreached(error: HTTPError, aim: str) -> RegistryFailed | Again:
-    """The error for no answer at all; a certificate does not become right by asking again."""
+def connection_failure(error: HTTPError, aim: str) -> RegistryFailed | Again:
+    """Return the exception for a request without an answer.
+
+    It is Again, except for a bad certificate, which a retry does not make right.
+    """
     failure = RegistryFailed(f"cannot {aim}: {_reason(error)}", hint=_way_out(error))
     return failure if isinstance(error, SSLError) else Again(failure)
 
@@ -69,14 +78,14 @@ def _reason(error: HTTPError) -> str:
     if isinstance(error, NameResolutionError):
         return "there is no host of that name"
     if isinstance(error, NewConnectionError):
-        return f"it cannot be reached ({told(str(error.__cause__ or error))})"
+        return f"it cannot be reached ({quote(str(error.__cause__ or error))})"
     if isinstance(error, (ReadTimeoutError, ConnectTimeoutError)):
         return "it does not answer in time"
     if isinstance(error, ProxyError):
-        return f"the proxy cannot be used ({told(str(error.original_error))})"
+        return f"the proxy cannot be used ({quote(str(error.original_error))})"
     if isinstance(error, SSLError):
-        return f"there is no safe connection to it ({told(str(error))})"
-    return f"the connection broke ({told(str(error))})"
+        return f"there is no safe connection to it ({quote(str(error))})"
+    return f"the connection broke ({quote(str(error))})"
 
 
 def _way_out(error: HTTPError) -> str:
@@ -85,27 +94,33 @@ def _way_out(error: HTTPError) -> str:
     return "is the name of the registry right, and the network up?"
 
 
-def _said(response: BaseHTTPResponse, patience: Patience) -> str:
-    """The errors of the body (distribution-spec, "Error Codes"), else the start of what it is; empty where there is nothing."""
+def _quote_errors(response: BaseHTTPResponse, patience: Patience) -> str:
+    """Return the errors of the body (distribution-spec, "Error Codes"), quoted.
+
+    If it has none, the start of the body; empty if there is no body.
+    """
     try:
         body = reading.whole(response, most_bytes=_MOST_BYTES, patience=patience)
     except (reading.Cut, reading.TooLong):
         return ""
     try:
         document = fields.read(body, "answer", most_bytes=_MOST_BYTES)
-        return ", ".join([_error(entry) for entry in document["errors"].items()][:_MOST_ERRORS]) or _plain(document)
+        return ", ".join([_error(entry) for entry in document["errors"].items()][:_MOST_ERRORS]) or _token_server_message(document)
     except ImageRefused:
         text = body.decode(errors="replace").strip()
-        return told(text) if text and "<html" not in text.lower() else ""
+        return quote(text) if text and "<html" not in text.lower() else ""
 
 
 def _error(entry: Field) -> str:
     message = entry["message"].optional_text()
     code = entry["code"].optional_text() or "error"
-    return f"{code if code.isascii() and code.isidentifier() and len(code) < 64 else told(code)}: {told(message or '')}"  # noqa: PLR2004
+    return f"{code if code.isascii() and code.isidentifier() and len(code) < 64 else quote(code)}: {quote(message or '')}"  # noqa: PLR2004
 
 
-def _plain(document: Field) -> str:
-    """What token servers say: {"details": "incorrect username or password"}, {"error_description": ...}."""
+def _token_server_message(document: Field) -> str:
+    """Return the message of a token server, quoted.
+
+    {"details": "incorrect username or password"}, {"error_description": ...}.
+    """
     texts = (document[key].value for key in ("details", "error_description", "message", "error"))
-    return next((told(text) for text in texts if text and isinstance(text, str)), "")
+    return next((quote(text) for text in texts if text and isinstance(text, str)), "")

@@ -14,10 +14,14 @@ Body = Callable[[], Iterable[bytes]]  # called anew for each sending
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """aim: what for, as in "cannot AIM: ..."; url: absolute, or relative to the endpoint, as a Location header may be.
+    """One request to a registry.
 
-    scopes: what a token is asked for; expected: the statuses that are answers. is_repeatable: false where a second try means something
-    else; then the caller begins anew after an Again.
+    aim: what for, as in "cannot AIM: ...".
+    url: absolute, or relative to the endpoint, as a Location header may be.
+    scopes: what a token is requested for.
+    expected: the statuses that are answers.
+    is_repeatable: false if a second try means something else; then the caller begins
+        anew after an Again.
     """
 
     method: str

@@ -1,4 +1,8 @@
-"""One endpoint, asked until it answers: with a key where it wants one, again where a failure may pass."""
+"""Requests to one endpoint, sent until it answers.
+
+They carry a key if the endpoint wants one, and are repeated after a failure that may
+pass.
+"""
 
 from __future__ import annotations
 
@@ -42,12 +46,15 @@ class Session:
         return self._wire.settings.patience
 
     def url(self, repository: str, rest: str) -> str:
-        """The address of something in a repository: "manifests/latest"."""
+        """Return the address of something in a repository: "manifests/latest"."""
         return f"{self.endpoint.url}/v2/{quote(repository)}/{quote(rest, safe='/:')}"
 
     @contextmanager
     def ask(self, request: Request) -> Iterator[BaseHTTPResponse]:
-        """An answer with an expected status, until the block ends. Raises RegistryFailed: "cannot AIM at NAME: ..."."""
+        """Return an answer with an expected status, open until the block ends.
+
+        Raises RegistryFailed: "cannot AIM at NAME: ...".
+        """
         complete = replace(request, url=joined(self.endpoint.url, request.url), aim=f"{request.aim} at {self.endpoint.name}")
         attempt = partial(self._attempt, complete)
         response = insist(attempt, self.patience, self.stopped) if request.is_repeatable else attempt()
@@ -67,14 +74,14 @@ class Session:
         if response.status in request.expected:
             return response
         try:
-            raise refusals.raised(response, request.aim, self.patience)
+            raise refusals.status_failure(response, request.aim, self.patience)
         finally:
             reading.settle(response, self.patience)
 
     def _with_key(self, request: Request) -> BaseHTTPResponse:
         if origin(request.url) != origin(self.endpoint.url):  # an upload can go to another host, which must not see a key
             return self._wire.exchange(request)
-        shown = self._keys.known(request.scopes)
+        shown = self._keys.header(request.scopes)
         response = self._wire.exchange(request, shown)
         if response.status != _UNAUTHORIZED:
             return response
@@ -90,10 +97,10 @@ class Session:
 
 
 def pull_scopes(repository: str) -> tuple[str, ...]:
-    """What a token for reading a repository is asked for."""
+    """Return the token scopes for reading a repository."""
     return (f"repository:{repository}:pull",)
 
 
 def push_scopes(repository: str) -> tuple[str, ...]:
-    """What a token for writing to it, too, is asked for."""
+    """Return the token scopes for writing to a repository too."""
     return (f"repository:{repository}:pull,push",)

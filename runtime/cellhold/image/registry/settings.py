@@ -1,4 +1,7 @@
-"""registries.toml: how to reach registries. /etc/cellhold/registries.toml, and over it, key by key, ~/.config/cellhold/registries.toml.
+"""registries.toml: how to reach registries.
+
+Read from /etc/cellhold/registries.toml, and over it, key by key, from
+~/.config/cellhold/registries.toml.
 
     [registry."localhost:5000"]
     insecure = true                     # plain http; only loopback has that by itself
@@ -8,7 +11,7 @@
     ca = "/etc/ssl/private-ca.pem"      # trusted besides the machine's
     push-chunk = "32m"                  # for proxies that refuse long requests
 
-Who may log in where is not its business: logins.py.
+Logins are read elsewhere: logins.py.
 """
 
 from __future__ import annotations
@@ -37,7 +40,13 @@ _DOCKER_LOGIN = "https://index.docker.io/v1/"  # under which name docker keeps t
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """A place to ask. name: for people; url: without /v2/; login: the name of its credentials; ca: a file of certificates."""
+    """An address that requests go to.
+
+    name: for people.
+    url: without /v2/.
+    login: the name of its credentials.
+    ca: a file of certificates.
+    """
 
     name: str
     url: str
@@ -51,7 +60,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Section:
     """What the settings say of one registry. None: nothing."""
 
     insecure: bool | None = None
@@ -62,42 +71,54 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """places: by the registry's name, with its port."""
+    """The settings of all registries.
 
-    places: Mapping[str, Place] = field(default_factory=lambda: MappingProxyType({}))
+    sections: by the registry's name, with its port.
+    """
+
+    sections: Mapping[str, Section] = field(default_factory=lambda: MappingProxyType({}))
     patience: Patience = field(default_factory=Patience)
 
     @classmethod
     def read(cls, paths: Iterable[Path] | None = None) -> Settings:
-        """What the files say, the later over the earlier. Raises InvalidSpec for one that cannot be read or understood."""
+        """Read the files, the later over the earlier.
+
+        Raises InvalidSpec for a file that cannot be read or understood.
+        """
         tables: dict[str, dict[str, Any]] = {}
         for path in default_paths() if paths is None else paths:
             for name, table in _tables(path).items():
                 tables[name] = tables.get(name, {}) | _checked(table, name, path)
-        return cls(places=MappingProxyType({name: Place(**table) for name, table in tables.items()}))
+        return cls(sections=MappingProxyType({name: Section(**table) for name, table in tables.items()}))
 
-    def place(self, registry: str) -> Place:
-        """What is said of that registry."""
-        return self.places.get(registry, Place())
+    def section(self, registry: str) -> Section:
+        """Return the settings of that registry."""
+        return self.sections.get(registry, Section())
 
     def endpoint(self, registry: str) -> Endpoint:
-        """The registry itself."""
-        ca = self.place(registry).ca
+        """Return the endpoint of the registry itself."""
+        ca = self.section(registry).ca
         if registry == DEFAULT_REGISTRY:
             return Endpoint(name=registry, url=f"https://{_DOCKER_HOST}", login=_DOCKER_LOGIN, ca=ca)
         scheme = "http" if self.may_be_plain(registry) else "https"
         return Endpoint(name=registry, url=f"{scheme}://{registry}", login=registry, ca=ca)
 
     def mirrors(self, registry: str) -> tuple[Endpoint, ...]:
-        """Its mirrors, in the order to ask them. Raises InvalidSpec for a plain one that is not said to be insecure."""
-        return tuple(map(self._mirror, self.place(registry).mirrors))
+        """Return the registry's mirrors, in the order to try them.
+
+        Raises InvalidSpec for a plain one that is not marked as insecure.
+        """
+        return tuple(map(self._mirror, self.section(registry).mirrors))
 
     def may_be_plain(self, authority: str) -> bool:
-        """Whether HOST[:PORT] may be asked without TLS: where that is configured, and on this machine, unless it has a `ca`."""
-        place = self.place(authority)
-        if place.insecure is not None:
-            return place.insecure
-        return place.ca is None and is_loopback(urlsplit(f"//{authority}").hostname or "")
+        """Return whether HOST[:PORT] may be reached without TLS.
+
+        So it may if that is configured, and on this machine, unless it has a `ca`.
+        """
+        section = self.section(authority)
+        if section.insecure is not None:
+            return section.insecure
+        return section.ca is None and is_loopback(urlsplit(f"//{authority}").hostname or "")
 
     def _mirror(self, url: str) -> Endpoint:
         authority = urlsplit(url).netloc
@@ -106,17 +127,17 @@ class Settings:
                 f"cannot use the mirror {url!r}: plain http is not allowed for it",
                 hint=f'[registry."{authority}"] insecure = true allows it',
             )
-        return Endpoint(name=authority, url=url.rstrip("/"), login=authority, ca=self.place(authority).ca)
+        return Endpoint(name=authority, url=url.rstrip("/"), login=authority, ca=self.section(authority).ca)
 
 
 def default_paths() -> tuple[Path, Path]:
-    """The machine's file and the user's."""
+    """Return the paths of the machine's file and of the user's."""
     user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     return Path("/etc/cellhold/registries.toml"), user / "cellhold/registries.toml"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether that name or address is this machine by its very writing."""
+    """Return whether that name or address is this machine by its very spelling."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -143,24 +164,26 @@ def _tables(path: Path) -> dict[str, Any]:
 
 
 def _checked(table: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
-    """The arguments of a Place."""
-    place = f'[registry."{name}"]'
+    """Return the arguments of a Section."""
+    section = f'[registry."{name}"]'
     kinds: dict[str, type] = {"insecure": bool, "mirrors": list, "ca": str, "push-chunk": str}
     for key, value in table.items():
         if not isinstance(value, kinds.get(key, ())):
-            raise _broken(path, f"{place} {key} = {value!r} is none of: insecure = true, mirrors = [URL ...], ca = FILE, push-chunk = SIZE")
+            raise _broken(
+                path, f"{section} {key} = {value!r} is none of: insecure = true, mirrors = [URL ...], ca = FILE, push-chunk = SIZE"
+            )
     arguments = {key: value for key, value in table.items() if key in ("insecure", "ca")}
     if "push-chunk" in table:
-        arguments["push_chunk_bytes"] = parse_size(table["push-chunk"], key=f"{path}: {place} push-chunk") or None
+        arguments["push_chunk_bytes"] = parse_size(table["push-chunk"], key=f"{path}: {section} push-chunk") or None
     if "mirrors" in table:
-        arguments["mirrors"] = tuple(_url(url, place, path) for url in table["mirrors"])
+        arguments["mirrors"] = tuple(_url(url, section, path) for url in table["mirrors"])
     return arguments
 
 
-def _url(url: Any, place: str, path: Path) -> str:
+def _url(url: Any, section: str, path: Path) -> str:
     parts = urlsplit(url) if isinstance(url, str) else None
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise _broken(path, f"{place} mirrors: {url!r} is no address such as https://mirror.example")
+        raise _broken(path, f"{section} mirrors: {url!r} is no address such as https://mirror.example")
     return str(url)
 
 

@@ -1,4 +1,7 @@
-"""A blob to a registry (distribution-spec, "Pushing blobs"): not sent if it is there, or in another repository of that registry."""
+"""The upload of a blob to a registry (distribution-spec, "Pushing blobs").
+
+It is not sent if it is there, or in another repository of that registry.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,11 @@ class Way(Enum):
 
 
 class Upload:
-    """One blob on its way. open_: the content, opened anew for each try; tell: called with the bytes sent so far, less after a new try."""
+    """One blob on its way.
+
+    open_: the content, opened anew for each try.
+    tell: called with the bytes sent so far; fewer after a new try.
+    """
 
     def __init__(
         self, session: Session, repository: str, descriptor: Descriptor, open_: Callable[[], BinaryIO], tell: Callable[[int], None] | None
@@ -49,7 +56,10 @@ class Upload:
         self._scopes = push_scopes(repository)
 
     def run(self, mount_from: str | None, chunk_bytes: int | None) -> Way:
-        """Push it; the upload is begun anew after a failure that may pass. Raises RegistryFailed."""
+        """Push the blob; begin anew after a failure that may pass.
+
+        Raises RegistryFailed.
+        """
         if has_blob(self._session, self._repository, self._descriptor, self._scopes):
             return Way.WAS_THERE
         return insist(lambda: self._attempt(mount_from, chunk_bytes), self._session.patience, self._session.stopped)
@@ -65,7 +75,10 @@ class Upload:
         return Way.SENT
 
     def _begin(self, mount_from: str | None) -> str | None:
-        """Where to send it; None: the registry has taken it from `mount_from`, another repository of it."""
+        """Return the address to send the blob to.
+
+        None: the registry has taken it from `mount_from`, another repository of it.
+        """
         url, scopes = self._session.url(self._repository, "blobs/uploads/"), self._scopes
         if mount_from:
             url += "?" + urlencode({"mount": str(self._descriptor.digest), "from": mount_from})
@@ -111,7 +124,7 @@ class Upload:
                 self._tell(start)
 
     def _next(self, response: BaseHTTPResponse, url: str) -> str:
-        """Where to go on, in full."""
+        """Return the full address for the next request."""
         location = response.headers.get("Location")
         if not location:
             raise RegistryFailed(f"cannot {self._aim} at {self._session.endpoint.name}: it does not say where to send it")
@@ -119,7 +132,7 @@ class Upload:
 
 
 def has_blob(session: Session, repository: str, descriptor: Descriptor, scopes: tuple[str, ...]) -> bool:
-    """Whether the registry has it. Raises RegistryFailed."""
+    """Return whether the registry has the blob. Raises RegistryFailed."""
     url = session.url(repository, f"blobs/{descriptor.digest}")
     aim = f"look for the blob {descriptor.digest}"
     with session.ask(Request(method="HEAD", url=url, aim=aim, scopes=scopes, expected=(_OK, _NOT_FOUND))) as response:

@@ -1,7 +1,13 @@
-"""One exchange over HTTP: where a request may go, and what it may carry there. Keys and second tries are not its business.
+"""One exchange over HTTP: where a request may go, and what it may carry there.
 
-- Plain http only to hosts that are configured, or on this machine; never from https to http.
-- A redirect loses the key for good as soon as it leaves the registry's own origin (scheme, host, port).
+Keys and retries are handled elsewhere.
+
+Keys and retries are handled elsewhere.
+
+- Plain http only to hosts that are configured, or on this machine; never from https to
+  http.
+- A redirect loses the key for good as soon as it leaves the registry's own origin
+  (scheme, host, port).
 - A registry on another machine cannot send us to services of this one.
 """
 
@@ -19,7 +25,7 @@ from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import parse_url
 
 from cellhold.errors import NotSupported, RegistryFailed
-from cellhold.image.fields import told
+from cellhold.image.fields import quote
 from cellhold.image.registry import reading, refusals
 from cellhold.image.registry.lines import Lines
 from cellhold.image.registry.settings import is_loopback
@@ -39,7 +45,10 @@ _HEADERS = {"User-Agent": "cellhold", "Accept-Encoding": "identity"}  # a digest
 
 
 class Wire:
-    """Connections to one endpoint, and to where it sends us: redirects, its token server, its storage."""
+    """Connections to one endpoint, and to where it sends us.
+
+    These are redirects, its token server, its storage.
+    """
 
     def __init__(self, settings: Settings, endpoint: Endpoint) -> None:
         self.settings = settings
@@ -50,9 +59,10 @@ class Wire:
         self._lock = threading.Lock()
 
     def exchange(self, request: Request, key: str | None = None) -> BaseHTTPResponse:
-        """The answer, its body unread. key: the Authorization header, for the origin of the request's address only.
+        """Send a request and return the answer, its body unread.
 
-        Raises RegistryFailed, or Again, where there is no answer.
+        key: the Authorization header, for the origin of the request's address only.
+        Raises RegistryFailed, or Again, if there is no answer.
         """
         first, url = origin(request.url), request.url
         for _ in range(MOST_REDIRECTS + 1):
@@ -89,20 +99,20 @@ class Wire:
                     decode_content=False,
                 )
         except HTTPError as error:
-            raise refusals.unreached(error, request.aim) from error
+            raise refusals.connection_failure(error, request.aim) from error
 
     def _check(self, url: str, aim: str) -> None:
         """Raise RegistryFailed for an address where nothing is to be sent."""
         parts = _split(url)
         if parts is None or not parts.host or parts.scheme not in ("http", "https"):
-            raise RegistryFailed(f"cannot {aim}: it sends us to {told(url)}, which is no address of http or https")
+            raise RegistryFailed(f"cannot {aim}: it sends us to {quote(url)}, which is no address of http or https")
         if parts.scheme == "http" and (self._home.scheme == "https" or not self.settings.may_be_plain(str(parts.netloc))):
             raise RegistryFailed(
-                f"cannot {aim}: it sends us to plain http at {told(str(parts.netloc))}",
+                f"cannot {aim}: it sends us to plain http at {quote(str(parts.netloc))}",
                 hint="a registry behind a proxy must know its https address; or allow it: insecure = true in registries.toml",
             )
         if _is_inside(parts.host) and not _is_inside(self._home.host or ""):
-            raise RegistryFailed(f"cannot {aim}: it sends us to {told(str(parts.netloc))}, an address inside this machine")
+            raise RegistryFailed(f"cannot {aim}: it sends us to {quote(str(parts.netloc))}, an address inside this machine")
 
     def _pool(self, url: str) -> PoolManager:
         parts = parse_url(url)
@@ -136,13 +146,20 @@ class Wire:
 
 
 def origin(url: str) -> tuple[str | None, str | None, int | None] | None:
-    """Scheme, host and port (RFC 6454): what a key is bound to; None for what is no address."""
+    """Return scheme, host and port (RFC 6454): what a key is bound to.
+
+    None if `url` is not an address.
+    """
     parts = _split(url)
     return (parts.scheme, parts.host, parts.port or {"http": 80, "https": 443}.get(parts.scheme or "")) if parts else None
 
 
 def joined(url: str, location: str) -> str:
-    """Where a Location or Link header leads from `url`; what is no address stays itself, and is refused when it is to be asked."""
+    """Return where a Location or Link header leads from `url`.
+
+    A malformed address is returned unchanged, and is refused when it is to be
+    requested.
+    """
     try:
         return urljoin(url, location)
     except ValueError:
@@ -150,7 +167,10 @@ def joined(url: str, location: str) -> str:
 
 
 def _split(url: str) -> Url | None:
-    """Its parts as urllib3 sees them, who will connect: another reader may see another host in a hostile address."""
+    """Return the parts of an address as urllib3 sees them, which will connect.
+
+    Another parser may see another host in a hostile address.
+    """
     try:
         parts = parse_url(url)
     except LocationParseError:
@@ -159,7 +179,10 @@ def _split(url: str) -> Url | None:
 
 
 def _is_inside(host: str) -> bool:
-    """Whether only this machine, or its own link, has that address; 169.254.169.254 tells clouds' secrets."""
+    """Return whether only this machine, or its own link, has that address.
+
+    169.254.169.254 serves clouds' secrets.
+    """
     try:
         address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
@@ -168,7 +191,10 @@ def _is_inside(host: str) -> bool:
 
 
 def _proxy(parts: Url) -> str | None:
-    """The proxy of the environment (https_proxy, no_proxy ...); none for this machine, as in programs written in Go."""
+    """Return the proxy of the environment (https_proxy, no_proxy ...).
+
+    None for this machine, as in programs written in Go.
+    """
     if is_loopback((parts.host or "").strip("[]")) or urllib.request.proxy_bypass_environment(str(parts.netloc)):  # type: ignore[attr-defined]  # not in typeshed
         return None
     return urllib.request.getproxies_environment().get(parts.scheme or "")
