@@ -60,6 +60,12 @@ def test_any_object_cut_anywhere_yields_its_texts(
     assert texts == {name: whole[name] for name in KEPT if isinstance(whole.get(name), str)}
 
 
+def test_a_text_in_another_member_takes_nothing_from_the_streamed_one() -> None:
+    written = b'{"text":"streamed","data":{"k":"v"}}'
+    for place in range(len(written)):
+        assert scanned(cut(written, [place]))[0] == "streamed"
+
+
 @settings(deadline=None)  # a busy machine
 @given(st.lists(VALUES, max_size=20), st.integers(10, 20))
 def test_nested_values_are_skipped_whatever_is_skipped_at_once(values: list[Any], window: int) -> None:

@@ -130,8 +130,9 @@ class ObjectScan:
             self._pieces.append(piece)
 
     def _skip_text(self) -> None:
+        before = len(self._pieces)  # of the streamed text, which may have ended in the same bytes
         self._stream()
-        self._pieces.clear()
+        del self._pieces[before:]
         if self._depth and self._step == self._after:
             self._step = self._nest
 
