@@ -1,30 +1,40 @@
-"""Every error that Cellhold raises on purpose, named by what the caller can do about it.
+"""Every error that Cellhold raises on purpose, named by what the caller can do.
 
     CellholdError                 one clear sentence; `hint` says what to try
-    ├── InvalidSpec               what was asked for is wrong: change the value        (also a ValueError)
+    ├── InvalidSpec               a value is wrong: change it        (also a ValueError)
     ├── NotSupported              this host cannot do it: `cellhold doctor` says why
     ├── ImageNotFound             no such image, directory or bundle
     ├── ContainerNotFound         no container of that name or id
     ├── VolumeNotFound            no volume of that name
     ├── NetworkNotFound           no network of that name
-    ├── ImageRefused              what a registry or an archive gave is no sound image: nothing of it was kept
-    ├── RegistryFailed            the registry cannot be reached, or refuses; `status` is its HTTP status
+    ├── ImageRefused              a registry or an archive sent an invalid image: nothing
+    │                             of it was kept
+    ├── RegistryFailed            the registry cannot be reached, or refuses; `status` is
+    │                             its HTTP status
     ├── NotAllowed                the container's state does not permit the action
-    ├── Damaged                   a file of the store cannot be read: it stays, with all that it stands for; --force removes it
-    ├── SetupFailed               a step of making the container failed; `step` and `errno` say which and why
-    ├── CommandNotRun             the container was made, its program could not be started; `status` is 126 or 127
+    ├── Damaged                   a file of the store cannot be read: it stays, with all
+    │                             that it stands for; --force removes it
+    ├── SetupFailed               a step of making the container failed; `step` and
+    │                             `errno` say which and why
+    ├── CommandNotRun             the container was made, its program could not be
+    │                             started; `status` is 126 or 127
     ├── CopyFailed                a file could not be copied to or from a container
-    └── BuildFailed               a program of a build (RUN) failed; `status` is its exit status, `last` the last lines that it wrote
+    └── BuildFailed               a program of a build (RUN) failed; `status` is its exit
+                                  status, `last` the last lines that it wrote
 
-The text reads *cannot VERB OBJECT: REASON* and holds the refused value. System calls that fail where nobody expected it stay
-plain OSErrors.
+The text reads *cannot VERB OBJECT: REASON* and holds the refused value. System calls
+that fail where nobody expected it stay plain OSErrors.
 """
 
 from __future__ import annotations
 
 
 class CellholdError(Exception):
-    """Base of all: `str(error)` is one sentence, `hint` what to try (also a PEP 678 note, which tracebacks print)."""
+    """Base of all errors.
+
+    `str(error)` is one sentence, `hint` what to try (also a PEP 678 note, which
+    tracebacks print).
+    """
 
     def __init__(self, sentence: str, *, hint: str | None = None) -> None:
         super().__init__(sentence)
@@ -34,15 +44,21 @@ class CellholdError(Exception):
 
 
 class InvalidSpec(CellholdError, ValueError):
-    """A value in the spec is wrong; the sentence names the key, the value and what would be right."""
+    """A value in the spec is wrong.
+
+    The sentence names the key, the value and what would be right.
+    """
 
 
 class NotSupported(CellholdError):
-    """This host cannot do what was asked; a limit that cannot be enforced is refused, never dropped."""
+    """This host cannot do what was asked.
+
+    A limit that cannot be enforced is refused, never dropped.
+    """
 
 
 class ImageNotFound(CellholdError):
-    """No image of that name, no such directory, no bundle there."""
+    """No image of that name, or no such directory or bundle."""
 
 
 class ContainerNotFound(CellholdError):
@@ -58,11 +74,17 @@ class NetworkNotFound(CellholdError):
 
 
 class ImageRefused(CellholdError):
-    """Content that nobody trusts is not what it claims to be, or more than the bounds allow; the store is as it was."""
+    """Untrusted content is not what it claims to be, or exceeds the bounds.
+
+    The store is as it was.
+    """
 
 
 class RegistryFailed(CellholdError):
-    """A registry did not do what was asked. status: the HTTP status of its last answer, None where there was none."""
+    """A registry did not do what was asked.
+
+    status: the HTTP status of its last answer, None if there was none.
+    """
 
     def __init__(self, sentence: str, *, status: int | None = None, hint: str | None = None) -> None:
         super().__init__(sentence, hint=hint)
@@ -70,17 +92,24 @@ class RegistryFailed(CellholdError):
 
 
 class NotAllowed(CellholdError):
-    """The container's present state has no such action (the lifecycle table in `cellhold.spec.lifecycle`)."""
+    """The container's present state does not permit the action.
+
+    See the lifecycle table in `cellhold.spec.lifecycle`.
+    """
 
 
 class Damaged(CellholdError):
-    """A file of the store cannot be read. Nothing of what it stands for is removed but by its name and by force."""
+    """A file of the store cannot be read.
+
+    What it stands for is removed only by its name and by force.
+    """
 
 
 class SetupFailed(CellholdError):
     """A step of making the container failed.
 
-    step: name of the step, as `--trace` prints it ("rootfs.pivot"); errno: the system call's error number, or 0.
+    step: name of the step, as `--trace` prints it ("rootfs.pivot"); errno: the system
+    call's error number, or 0.
     """
 
     def __init__(self, sentence: str, *, step: str, errno: int = 0, hint: str | None = None) -> None:
@@ -90,7 +119,11 @@ class SetupFailed(CellholdError):
 
 
 class CommandNotRun(CellholdError):
-    """The program could not be started: status 127 (not found) or 126 (found, not executable), as docker and POSIX shells have it."""
+    """The program could not be started.
+
+    status: 127 (not found) or 126 (found, not executable), as in Docker and POSIX
+    shells.
+    """
 
     def __init__(self, sentence: str, *, status: int, hint: str | None = None) -> None:
         super().__init__(sentence, hint=hint)
@@ -98,11 +131,18 @@ class CommandNotRun(CellholdError):
 
 
 class CopyFailed(CellholdError):
-    """Something could not be copied into or out of a container; what was copied before it stays."""
+    """Something could not be copied into or out of a container.
+
+    What was copied before it stays.
+    """
 
 
 class BuildFailed(CellholdError):
-    """A step of a build failed. status: of its program; last: the last lines that it wrote, as hostile as the image is."""
+    """A step of a build failed.
+
+    status: of its program; last: the last lines that it wrote, as hostile as the image
+    is.
+    """
 
     def __init__(self, sentence: str, *, status: int, last: tuple[str, ...] = (), hint: str | None = None) -> None:
         super().__init__(sentence, hint=hint)

@@ -1,12 +1,15 @@
 """Helper processes on the host: the one way to start one.
 
-Whoever starts us may stand in a directory that a notebook writes to (a Jupyter kernel does), and have tokens in its
-environment. So a helper starts in `/`, with an environment of what is named here, in a session of its own, and a Python
-finds modules where this one has them and nowhere else: not where we stand, nor where PYTHON* variables point. It ends with
-us, however we end (lifeline.py). Its memory and its time may be bounded. docs/architecture/processes.md lists them all,
-with those that cannot begin here.
+Whoever starts us may be in a directory that a notebook writes to (a Jupyter kernel is),
+and have tokens in its environment. So a helper starts in `/`, with an environment of
+what is named here, in a session of its own, and a Python finds modules where this one
+has them and nowhere else: not in the working directory, nor where PYTHON* variables
+point. It ends with us, however we end (lifeline.py). Its memory and its time may be
+bounded. docs/architecture/processes.md lists them all, with those that cannot begin
+here.
 
-Not its business: what runs in a container (init/steps/program.py), and what a process of ours does once it runs.
+Not its business: what runs in a container (init/steps/program.py), and what a process
+of ours does once it runs.
 """
 
 from __future__ import annotations
@@ -43,8 +46,9 @@ _PATHS |= {"DOCKER_CONFIG", "GNUPGHOME", "PASSWORD_STORE_DIR", "XAUTHORITY", "PI
 class Bounds(NamedTuple):
     """What a helper that is a Python of ours may use; None: as much as we may.
 
-    memory_bytes: of address space (RLIMIT_AS), a soft limit: its launcher takes it back for containers. seconds: of wall
-    time, after which the kernel ends it (alarm(2)); not of what it has started.
+    memory_bytes: of address space (RLIMIT_AS), a soft limit: its launcher takes it back
+    for containers. seconds: of wall time, after which the kernel ends it (alarm(2));
+    not of what it has started.
     """
 
     memory_bytes: int | None = None
@@ -57,7 +61,10 @@ _PACKAGES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # where
 
 
 def environment(*names: str, **own: str) -> dict[str, str]:
-    """What a helper gets of our environment: BASE and `names`, written as in BASE; `own` on top."""
+    """Return a helper's environment: BASE and `names` of ours, with `own` on top.
+
+    names: written as in BASE.
+    """
     wanted = (*BASE, *names)
     whole = {name for name in wanted if not name.endswith("_")}
     beginnings = tuple(name for name in wanted if name.endswith("_"))
@@ -72,27 +79,34 @@ def environment(*names: str, **own: str) -> dict[str, str]:
 
 
 def search_path() -> str:
-    """Our PATH without entries that depend on the working directory: relative ones, and empty ones, which mean it."""
+    """Return our PATH without entries that depend on the working directory.
+
+    Those are relative ones, and empty ones, which mean it.
+    """
     entries = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return os.pathsep.join(entry for entry in entries if os.path.isabs(entry))
 
 
 def find(program: str) -> str | None:
-    """The absolute path of a program on search_path(); None where there is none."""
+    """Return the absolute path of a program on search_path(), or None."""
     from shutil import which  # noqa: PLC0415  # 5 ms, and not everybody asks
 
     return which(program, path=search_path())
 
 
 def python(module: str, *arguments: str, bounds: Bounds = _UNBOUNDED) -> list[str]:
-    """The command line of a Python that runs main() of a module, of ours or of a package that we have, within bounds."""
+    """Return the command line of a Python that runs main() of a module.
+
+    The module is ours or of an installed package; bounds hold from the start.
+    """
     return [*python_code(f"from {module} import main; sys.exit(main())", bounds=bounds), *arguments]
 
 
 def python_code(code: str, *, bounds: Bounds = _UNBOUNDED, has_site: bool = True) -> list[str]:
-    """The command line of a Python that runs `code`, which finds `sys` imported.
+    """Return the command line of a Python that runs `code` with `sys` imported.
 
-    has_site: it finds what was installed beside us; without, it finds this package alone, and starts sooner.
+    has_site: it finds what was installed beside us; otherwise it finds this package
+    alone, and starts sooner.
     """
     flags = ["-I"] if has_site else ["-I", "-S"]
     beginning = _beginning(bounds, _places() if has_site else [_PACKAGES])
@@ -107,11 +121,13 @@ def start(
     is_tied: bool = True,
     **values: Any,
 ) -> subprocess.Popen[bytes]:
-    """Start a helper; its standard input is empty unless `values`, which are Popen's, say what it is.
+    """Start a helper; its standard input is empty unless `values` (Popen's) name one.
 
-    env: environment() of what it needs; None: of nothing more. has_session: of its own: signals to all of a notebook's
-    or a terminal's processes are not for it; who asks a person at the terminal has none. is_tied: it ends when we do, or
-    nobody refers to what is returned; in a session of its own with all that it has started there. Raises OSError.
+    env: environment() of what it needs; None: of nothing more. has_session: of its own:
+    signals to all of a notebook's or a terminal's processes do not reach it; a helper
+    that asks a person at the terminal has none. is_tied: it ends when we do, or when
+    nobody refers to what is returned; in a session of its own with all that it has
+    started there. Raises OSError.
     """
     import subprocess  # noqa: PLC0415  # the launcher is started without it, before anything else is imported
 
@@ -135,9 +151,10 @@ def start(
 def run(
     words: Sequence[str], *, given: bytes | None = None, seconds: float | None = None, **values: Any
 ) -> subprocess.CompletedProcess[bytes]:
-    """Start a helper, wait for it, and give its exit status and what it wrote. given: its standard input; values: as of start().
+    """Start a helper and wait; return its exit status and its output.
 
-    Raises OSError, and TimeoutError where it did not end within that time: it is killed then.
+    given: its standard input; values: as of start(). Raises OSError, and TimeoutError
+    if it did not end within that time: it is killed then.
     """
     import subprocess  # noqa: PLC0415  # as above
 
@@ -155,10 +172,11 @@ def run(
 
 
 def spawn(code: str, descriptors: Mapping[int, int], *, env: Mapping[str, str], places: Sequence[str] = ()) -> int:
-    """Start a small Python on `code` by posix_spawn(3); its pid. No fork: of threads and gigabytes neither is safe nor quick.
+    """Start a small Python on `code` by posix_spawn(3); return its pid.
 
-    descriptors: what it has, its number -> ours; 0, 1 and 2 are empty unless named.
-    places: where it finds modules, besides this package. Signals that we ignore or block it does not.
+    No fork: with threads and gigabytes it is neither safe nor fast. descriptors: its
+    number -> ours; 0, 1 and 2 are empty unless named. places: where it finds modules,
+    besides this package. It does not inherit signals that we ignore or block.
     """
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     named = {0: null, 1: null, 2: null, **descriptors}
@@ -181,7 +199,10 @@ def spawn(code: str, descriptors: Mapping[int, int], *, env: Mapping[str, str], 
 
 
 def _places() -> list[str]:
-    """Where modules are looked for here: but not where we stand, should PYTHONPATH have an empty entry, which means that."""
+    """Return where modules are looked for, without the working directory.
+
+    PYTHONPATH may have an empty entry, which means that directory.
+    """
     try:
         here = os.getcwd()
     except FileNotFoundError:
@@ -190,7 +211,7 @@ def _places() -> list[str]:
 
 
 def _beginning(bounds: Bounds, places: Sequence[str]) -> str:
-    """What each Python of ours does first."""
+    """Return the code that each Python of ours runs first."""
     code = f"import os, sys; os.chdir({DIRECTORY!r}); sys.path += [at for at in {list(places)!r} if at not in sys.path]; "
     if bounds.memory_bytes is not None:
         code += f"import resource; _soft, hard = resource.getrlimit(resource.RLIMIT_AS); most = {bounds.memory_bytes}; "
@@ -201,7 +222,10 @@ def _beginning(bounds: Bounds, places: Sequence[str]) -> str:
 
 
 def _unbound() -> str:
-    """Where we are bounded, what takes that back: the limit is ours, and not that of what runs in a container."""
+    """Return code that undoes our own memory bound, if we have one.
+
+    The limit is ours, and not that of what runs in a container.
+    """
     import resource  # noqa: PLC0415  # as above
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)

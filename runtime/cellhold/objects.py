@@ -1,11 +1,13 @@
-"""Images and volumes as objects, for Python and for plain notebooks: what `cellhold images` and `cellhold volume` do, and how it looks.
+"""Images and volumes as objects, for Python programs and plain notebooks.
+
+They do what `cellhold images` and `cellhold volume` do, and show themselves.
 
 from cellhold import Detached, Image, Spec, Volume
 
-Image.find("debian:12")                                  # its layers, whose they are, who shares them
+Image.find("debian:12")          # its layers, their owners, who shares them
 box = Detached.create(Spec(image="debian:12", args=("sleep", "100"), name="mine"))
 box.start()
-box                                                      # its states, the present one lit
+box                              # its states, the present one lit
 """
 
 from __future__ import annotations
@@ -31,28 +33,38 @@ _LONGEST = 60
 
 
 class Image:
-    """An image of the store. name: one of its names, else its id; id: of its config; size_bytes: of the files in its layers."""
+    """An image of the store.
+
+    name: one of its names, else its id; id: of its config; size_bytes: of the files in
+    its layers.
+    """
 
     def __init__(self, found: StoredImage, home: Home) -> None:
-        """The one that find() and every() have found."""
+        """Use what find() and every() have found."""
         self._found, self._home = found, home
         self.name, self.id = found.name, str(found.id)
 
     @classmethod
     def find(cls, name: str, home: Home | None = None) -> Self:
-        """The image of that name, or whose id begins so. Raises ImageNotFound, InvalidSpec."""
+        """Return the image of that name, or whose id begins with it.
+
+        Raises ImageNotFound, InvalidSpec.
+        """
         home = home or open_home()
         return cls(stored.find(name, home), home)
 
     @classmethod
     def every(cls, home: Home | None = None) -> list[Self]:
-        """All of them, the newest first."""
+        """Return all images, newest first."""
         home = home or open_home()
         return [cls(found, home) for found in stored.every(home)]
 
     @classmethod
     def pull(cls, name: str, home: Home | None = None) -> Self:
-        """Get it from its registry. Raises RegistryFailed, ImageRefused, ImageNotFound."""
+        """Pull it from its registry.
+
+        Raises RegistryFailed, ImageRefused, ImageNotFound.
+        """
         from cellhold.image.pulling import pull  # noqa: PLC0415  # HTTP takes long to load
 
         home = home or open_home()
@@ -60,11 +72,14 @@ class Image:
 
     @property
     def size_bytes(self) -> int:
-        """See above."""
+        """The size of the files in its layers, in bytes."""
         return description.size_bytes(self._found, self._home)
 
     def layers(self) -> list[tuple[str, int, int]]:
-        """Instruction, bytes, and by how many containers it is used, of each layer, the lowest first."""
+        """Return instruction, bytes and number of using containers of each layer.
+
+        The lowest first.
+        """
         used = [chain for known in record.list_readable(self._home.containers) for chain in known.layers]
         made = description.by_layer(self._found, self._home)
         return [(entry.text, entry.size_bytes, used.count(str(entry.layer))) for entry in made]
@@ -74,7 +89,7 @@ class Image:
         return [("LAYER", "SIZE", "CONTAINERS"), *reversed(rows)]
 
     def __repr__(self) -> str:
-        """Its name and its layers, the topmost first."""
+        """Format its name and its layers, the topmost first."""
         return f"image {self.name}, {size(self.size_bytes)}\n{display.table_text(self._rows())}"
 
     def _repr_html_(self) -> str:
@@ -83,28 +98,31 @@ class Image:
 
 
 class Volume:
-    """A volume, made where it is missing. name; path: of its directory on the host, as root or its user sees it."""
+    """A volume, made if it is missing.
+
+    name; path: of its directory on the host, as root or its user sees it.
+    """
 
     def __init__(self, name: str, home: Home | None = None, *, labels: Mapping[str, str] | None = None) -> None:
-        """Raises InvalidSpec for what is no name."""
+        """Find or make the volume. Raises InvalidSpec for an invalid name."""
         self._home = home or open_home()
         self.name = volumes.create(name, self._home, labels=labels).name
 
     @property
     def path(self) -> Path:
-        """See above. Raises VolumeNotFound."""
+        """The directory on the host. Raises VolumeNotFound."""
         return volumes.find(self.name, self._home).data
 
     def users(self) -> list[str]:
-        """The names of the containers that have it."""
+        """Return the names of the containers that use it."""
         return [known.name for known in volumes.users(self.name, self._home)]
 
     def remove(self) -> None:
-        """Remove it, and what is in it. Raises NotAllowed where a container has it."""
+        """Remove the volume and its content. Raises NotAllowed if a container uses it."""
         volumes.remove(self.name, self._home)
 
     def __repr__(self) -> str:
-        """Its name, what it takes, and who has it."""
+        """Format its name, its size, and who uses it."""
         users = ", ".join(self.users())
         return (
             f"volume {self.name}, {size(volumes.find(self.name, self._home).used_bytes())}, {f'of {users}' if users else 'nobody has it'}"

@@ -1,7 +1,8 @@
 """What this host can and cannot do, in sentences, with the remedy.
 
-FEATURES is the one table of it: `cellhold doctor` prints it, the tests' `requires(...)` skip by it, and errors point to it. Each
-feature is really tried where that is possible, in a child process: unshare(2) has no place in a caller that has threads.
+FEATURES is the one table of it: `cellhold doctor` prints it, the tests' `requires(...)`
+skip by it, and errors point to it. Each feature is really tried where that is possible,
+in a child process: unshare(2) has no place in a caller that has threads.
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ FEATURES: dict[str, Feature] = {
 
 @cache
 def look(name: str) -> Finding:
-    """What was found of one feature; tried once in the life of this process."""
+    """Return what was found about one feature; it is tried once per process."""
     return FEATURES[name].examine()
 
 
 def examine() -> list[Finding]:
-    """Every feature of the table, in its order."""
+    """Examine every feature of the table, in its order."""
     return [look(name) for name in FEATURES]
 
 
 def can_run(findings: Sequence[Finding] | None = None) -> bool:
-    """Whether a container can run here at all."""
+    """Return whether a container can run here at all."""
     return all(finding.ok for finding in findings or examine() if finding.needed)
 
 
 def report(findings: Sequence[Finding] | None = None) -> str:
-    """The text that `cellhold doctor` prints."""
+    """Return the text that `cellhold doctor` prints."""
     findings = findings or examine()
     missing = [finding for finding in findings if finding.needed and not finding.ok]
     host = os.uname()

@@ -1,4 +1,7 @@
-"""What keeps a program from reaching the kernel's less walked paths: seccomp, and the library that compiles its filter."""
+"""Features that keep programs from the kernel's rarely used paths.
+
+seccomp, and the library that compiles its filter.
+"""
 
 from __future__ import annotations
 

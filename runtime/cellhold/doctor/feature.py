@@ -1,4 +1,4 @@
-"""A feature of a host: what it is good for, how to find out, and what to do where it is missing."""
+"""A feature of a host: its use, how to detect it, and what to do if it is missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ class MissingError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What was found: one sentence; `remedy` says what to do where `ok` is false; `needed`: no container runs without it."""
+    """What was found: one sentence.
+
+    `remedy` says what to do if `ok` is false; `needed`: no container runs without it.
+    """
 
     name: str
     ok: bool
@@ -24,7 +27,10 @@ class Finding:
     remedy: str
 
     def advice(self) -> str:
-        """The sentence and, where something is missing, the remedy: what a skipped test gives as its reason."""
+        """The sentence and, if something is missing, the remedy.
+
+        A skipped test has it as its reason.
+        """
         return self.sentence if self.ok or not self.remedy else f"{self.sentence}; {self.remedy}"
 
 
@@ -32,8 +38,8 @@ class Finding:
 class Feature:
     """One row of the table.
 
-    can: what it lets a container do, as the end of "this host can ...". attempt: returns a detail for people ("" = none), or
-    raises MissingError.
+    can: what it lets a container do, as the end of "this host can ...". attempt:
+    returns a detail for people ("" = none), or raises MissingError.
     """
 
     name: str
@@ -43,7 +49,10 @@ class Feature:
     needed: bool = False
 
     def examine(self) -> Finding:
-        """Try it. Never raises: a host that refuses even the question is a host without the feature."""
+        """Try the feature. Never raises.
+
+        A host that refuses even the question is a host without the feature.
+        """
         try:
             detail = self.attempt()
         except (MissingError, OSError) as error:

@@ -1,4 +1,7 @@
-"""Which limits this host can enforce. What it cannot is refused when asked for, never dropped."""
+"""Which limits this host can enforce; a limit that it cannot is refused.
+
+It is refused when asked for, never dropped.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Networks: whether containers can be connected to something, tried in a network namespace that goes with the trial."""
+"""Networks: whether containers can be connected to anything.
+
+Tried in a network namespace that ends with the trial.
+"""
 
 from __future__ import annotations
 

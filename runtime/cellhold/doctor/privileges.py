@@ -1,4 +1,4 @@
-"""Who asks, and of which kernel: root, capabilities, resource limits, subordinate ids."""
+"""The caller and the kernel: root, capabilities, resource limits, subordinate ids."""
 
 from __future__ import annotations
 

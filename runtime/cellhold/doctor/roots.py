@@ -1,4 +1,4 @@
-"""What a root file system is made of: the mount calls, /proc, overlays, shifted ids."""
+"""What a root file system needs: mount calls, /proc, overlays, shifted ids."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _CONFINED = "run as root, and not inside another container (or in one started wi
 
 
 def store() -> Path:
-    """The directory that writable layers are made in, or the nearest one above that exists: what is tried there is removed again."""
+    """Return the directory that writable layers are made in, or its nearest parent.
+
+    What is tried there is removed again.
+    """
     place = default_root().absolute()
     while not place.is_dir():
         place = place.parent

@@ -1,4 +1,4 @@
-"""Run one trial of trials.py in a child of its own, and say what came of it."""
+"""Run one trial of trials.py in a child process, and report its outcome."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _SECONDS = 60  # only a hanging one takes that long; on a busy machine a network
 
 
 def trial(name: str, *arguments: str) -> Callable[[], str]:
-    """An `attempt` that runs the trial `name`; what the child prints is the reason of its failure."""
+    """Return an `attempt` that runs the trial `name`.
+
+    What the child prints is the reason of its failure.
+    """
     return partial(_run, name, arguments)
 
 

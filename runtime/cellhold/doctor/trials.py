@@ -1,7 +1,10 @@
-"""The program that tries things: `python -I -S trials.py NAME ARGUMENT...`, one trial a process, which ends with it.
+"""The program that tries features: one trial per process.
 
-Exit status 0: it works. 1: it does not, and the reason is printed. Nothing outlives the process: whatever it mounts is mounted in
-a mount namespace of its own, by a child, so that directories can be removed when that namespace is gone.
+`python -I -S trials.py NAME ARGUMENT...`
+
+Exit status 0: it works. 1: it does not, and the reason is printed. Nothing outlives the
+process: whatever it mounts is mounted in a mount namespace of its own, by a child, so
+that directories can be removed when that namespace is gone.
 """
 
 from __future__ import annotations
@@ -62,12 +65,18 @@ def main(name: str, *arguments: str) -> None:
 
 
 def namespace(kind: str) -> None:
-    """Make a namespace of `kind`; without root inside a new user namespace, which gives the right to the others."""
+    """Make a namespace of `kind`.
+
+    Without root inside a new user namespace, which grants the right to the others.
+    """
     process.unshare(KINDS[kind] | _as_anybody())
 
 
 def mount_api() -> None:
-    """Make a file system as a descriptor, put it somewhere, make it the root, and take the old root away."""
+    """Make a file system by descriptor, attach it, and pivot into it.
+
+    The old root is detached.
+    """
     with tempfile.TemporaryDirectory() as place:
         _in_child(lambda: _new_root(place))
 
@@ -83,13 +92,19 @@ def _new_root(place: str) -> None:
 
 
 def proc() -> None:
-    """Mount /proc of a new PID namespace: refused in containers whose own /proc has masked parts (user_namespaces(7))."""
+    """Mount /proc of a new PID namespace.
+
+    It is refused in containers whose own /proc has masked parts (user_namespaces(7)).
+    """
     process.unshare(process.CLONE_NEWUSER | process.CLONE_NEWPID | process.CLONE_NEWNS)
     _in_child(lambda: os.close(mount.new_filesystem("proc", {})))
 
 
 def overlay(directory: str) -> None:
-    """Overlay a writable layer in `directory` over a read-only one, with the options that containers use."""
+    """Overlay a writable layer in `directory` over a read-only one.
+
+    With the options that containers use.
+    """
     with tempfile.TemporaryDirectory(dir=directory) as place:
         names = [f"{place}/{name}" for name in ("lower", "upper", "work")]
         for name in names:
@@ -104,7 +119,7 @@ def _overlay(lower: str, upper: str, work: str) -> None:
 
 
 def fuse_overlay(program: str, directory: str) -> None:
-    """The same by fuse-overlayfs."""
+    """Overlay the same by fuse-overlayfs."""
     with tempfile.TemporaryDirectory(dir=directory) as place:
         lower, upper, work = (f"{place}/{name}" for name in ("lower", "upper", "work"))
         for name in (lower, upper, work):
@@ -124,7 +139,7 @@ def _fuse_overlay(program: str, lower: str, upper: str, work: str) -> None:
 
 
 def idmap(directory: str) -> None:
-    """Show `directory` with other owners: an idmapped mount with the ids of a new user namespace."""
+    """Show `directory` with other owners: an idmapped mount of a new user namespace."""
     tree = mount.open_tree(mount.AT_FDCWD, directory)
     ready, go = os.pipe(), os.pipe()
     child = os.fork()
@@ -162,7 +177,10 @@ def loop() -> None:
 
 
 def network() -> None:
-    """Fill a network namespace's packet filter with one of each kind of rule that networks are made of. Takes root."""
+    """Fill a network namespace's packet filter with one rule of each kind. Takes root.
+
+    The kinds are those that networks are made of.
+    """
     if os.geteuid():
         raise PermissionError(errno.EPERM, "it takes root")
     process.unshare(process.CLONE_NEWNET)
@@ -177,7 +195,10 @@ def _as_anybody() -> int:
 
 
 def rootless() -> None:
-    """Make a user namespace as somebody who is not root, with mounts of its own; root becomes nobody for it."""
+    """Make a user namespace with its own mounts as a user who is not root.
+
+    Root becomes nobody for it.
+    """
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(_NOBODY, _NOBODY, _NOBODY)

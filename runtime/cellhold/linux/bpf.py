@@ -1,4 +1,4 @@
-"""bpf(2): load a program of instructions, attach it to a cgroup v2 directory, ask what is attached there."""
+"""bpf(2): load a program, attach it to a v2 cgroup, count those attached."""
 
 from __future__ import annotations
 
@@ -56,19 +56,25 @@ class _Query(ctypes.Structure):
 
 
 def load(kind: int, instructions: bytes, *, name: str) -> int:
-    """BPF_PROG_LOAD of an array of struct bpf_insn: a descriptor of the program, or the verifier's EINVAL or EACCES."""
+    """BPF_PROG_LOAD of an array of struct bpf_insn: return the program's descriptor.
+
+    Raises the verifier's EINVAL or EACCES.
+    """
     attributes = _Load(prog_type=kind, insn_cnt=len(instructions) // _INSTRUCTION, insns=instructions, license=_LICENSE)
     attributes.prog_name = name.encode()
     return _call(_BPF_PROG_LOAD, attributes)
 
 
 def attach(program: int, cgroup: int, kind: int, *, flags: int) -> None:
-    """BPF_PROG_ATTACH to a directory of cgroup v2; it stays for as long as that does, the descriptor may be closed."""
+    """BPF_PROG_ATTACH to a directory of cgroup v2.
+
+    It stays for as long as the directory does; the descriptor may be closed.
+    """
     _call(_BPF_PROG_ATTACH, _Attach(target_fd=cgroup, attach_bpf_fd=program, attach_type=kind, attach_flags=flags))
 
 
 def attached(cgroup: int, kind: int) -> int:
-    """BPF_PROG_QUERY: how many programs of that kind are attached right there."""
+    """BPF_PROG_QUERY: return how many programs of that kind are attached right there."""
     attributes = _Query(target_fd=cgroup, attach_type=kind)
     _call(_BPF_PROG_QUERY, attributes)
     return int(attributes.prog_cnt)

@@ -1,4 +1,7 @@
-"""The capabilities of capabilities(7), by name and number, and the set that a container gets. A table: no system call is made here."""
+"""The capabilities of capabilities(7), and the set that a container gets.
+
+A table of names and numbers: no system call is made here.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ DEFAULT = frozenset(
 
 
 def mask(names: Iterable[str]) -> int:
-    """The bits of `names` as the kernel has them (bit 0 is CAP_CHOWN); raises InvalidSpec for a name that is no capability."""
+    """Return the bits of `names` in the kernel's order (bit 0 is CAP_CHOWN).
+
+    Raises InvalidSpec for an unknown name.
+    """
     bits = 0
     for name in names:
         if name not in NUMBERS:
@@ -40,7 +46,11 @@ def mask(names: Iterable[str]) -> int:
 
 
 def _unknown(name: str) -> Exception:
-    """What to say of a wrong name. The imports are here because the program that becomes the container loads this module."""
+    """Return the error for an unknown name.
+
+    The imports are here because the program that becomes the container loads this
+    module.
+    """
     from difflib import get_close_matches  # noqa: PLC0415
 
     from cellhold.errors import InvalidSpec  # noqa: PLC0415

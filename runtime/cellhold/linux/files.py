@@ -1,4 +1,4 @@
-"""What a file system is asked about its files: write everything out, exchange two names."""
+"""Calls on file systems: write everything out, exchange two names."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ _renameat2 = function("renameat2", c_int, c_char_p, c_int, c_char_p, c_uint)
 
 
 def syncfs(fd: int) -> None:
-    """syncfs(2): write out all of the file system that `fd` is on. Since Linux 5.8 it tells errors."""
+    """syncfs(2): write out the whole file system that `fd` is on.
+
+    Since Linux 5.8 it reports errors.
+    """
     _syncfs(fd)
 
 
 def exchange(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> None:
-    """renameat2(2) with RENAME_EXCHANGE: each gets the other's name, at once. Both exist."""
+    """renameat2(2) with RENAME_EXCHANGE: swap two existing names atomically."""
     _renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)

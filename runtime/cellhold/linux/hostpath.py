@@ -1,10 +1,13 @@
-"""A file or directory of the host, opened once: what was checked and what a container is shown are the same descriptor.
+"""A file or directory of the host, opened once.
 
-A name is looked up here and nowhere after. It may lead elsewhere a moment later: who can write to a directory on the
-way can put a link, or another directory, in the place of what was checked (renameat2(2), RENAME_EXCHANGE).
+What was checked and what a container is shown are the same descriptor. A name is looked
+up here and nowhere after. It may lead elsewhere a moment later: whoever can write to a
+directory on the way can put a link, or another directory, in the place of what was
+checked (renameat2(2), RENAME_EXCHANGE).
 
-Values that carry one (cellhold.spec.spec.Mount, cellhold.image.model.Stack) are frozen and copied freely, so nobody closes
-it: the descriptor goes with the last reference.
+Values that carry one (cellhold.spec.spec.Mount, cellhold.image.model.Stack) are frozen
+and copied freely, so nobody closes it: the descriptor is closed with the last
+reference.
 """
 
 from __future__ import annotations
@@ -37,11 +40,14 @@ class HostPath:
         self.name = name
 
     def fileno(self) -> int:
-        """The descriptor; it stays this object's."""
+        """Return the descriptor; it stays this object's."""
         return self._fd
 
     def __fspath__(self) -> str:
-        """A path by which this process, and no other one, opens the same file again, whatever the name leads to."""
+        """Return a path by which this process alone can open the same file again.
+
+        It does not depend on where the name leads.
+        """
         return f"/proc/self/fd/{self._fd}"
 
     @property
@@ -51,31 +57,35 @@ class HostPath:
 
     @property
     def identity(self) -> Identity:
-        """What tells it from every other file."""
+        """The device and inode, which tell it from every other file."""
         status = self.status
         return status.st_dev, status.st_ino
 
     @property
     def is_directory(self) -> bool:
-        """Whether it is one."""
+        """Whether it is a directory."""
         return stat.S_ISDIR(self.status.st_mode)
 
     @property
     def is_gone(self) -> bool:
         """Whether it was removed: it has no name any more, and a directory stays empty.
 
-        Some file systems (of FUSE) count no links at all, and a name may end so: it takes both.
+        Some file systems (of FUSE) do not count links, and a name may end like that
+        too: so both are checked.
         """
         return self.status.st_nlink == 0 and self.current_path().endswith(" (deleted)")
 
     def current_path(self) -> str:
-        """Where it is now (proc_pid_fd(5)), for messages and for a look at what is mounted there."""
+        """Return where it is now (proc_pid_fd(5)).
+
+        For messages, and to find what is mounted there.
+        """
         return os.readlink(os.fspath(self))
 
     def beneath(self, path: str | bytes) -> HostPath:
-        """What lies at a path below this directory, with no link on the way or at its end (openat2(2)).
+        """Open a path below this directory, following no link (openat2(2)).
 
-        Raises OSError, with words of its own for what leads out of the directory.
+        Raises OSError, with its own text for a path that leads out of the directory.
         """
         text = os.fsdecode(path)
         if "\0" in text:  # a C string would end there
@@ -87,11 +97,14 @@ class HostPath:
         return HostPath(fd, os.path.join(self.name, text))
 
     def parent(self) -> HostPath:
-        """The directory that this directory lies in now; of the root, itself. Raises OSError."""
+        """Return the directory that this one lies in now; the root is its own parent.
+
+        Raises OSError.
+        """
         return HostPath(os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._fd), f"{self.name}/..")
 
     def close(self) -> None:
-        """Close it, where it is known to be nobody else's; twice is no error."""
+        """Close it, if nobody else has it; closing twice is not an error."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -102,15 +115,15 @@ class HostPath:
             self.close()
 
     def __eq__(self, other: object) -> bool:
-        """Whether it is the same file by the same name."""
+        """Return whether it is the same file by the same name."""
         return isinstance(other, HostPath) and (self.name, self.identity) == (other.name, other.identity)
 
     def __hash__(self) -> int:
-        """See above."""
+        """Return a hash that agrees with __eq__()."""
         return hash(self.name)
 
     def __deepcopy__(self, _memo: object) -> Self:
-        """Itself: a second owner of the same descriptor would close it twice."""
+        """Return self: a second owner of the descriptor would close it twice."""
         return self
 
     def __reduce__(self) -> NoReturn:
@@ -118,14 +131,15 @@ class HostPath:
         raise TypeError(f"cannot send {self!r}: a descriptor is this process's own")
 
     def __repr__(self) -> str:
-        """The same for the same name: keys of caches are made of it."""
+        """Return the same text for the same name: it is part of cache keys."""
         return f"HostPath({self.name!r})"
 
 
 def read(path: str | PathLike[str], most_bytes: int) -> bytes:
-    """All of a regular file at a path that is its user's own to choose: links are followed; a FIFO or a device is not opened.
+    """Return the content of a regular file at a path that its user may choose.
 
-    Raises OSError, also for what has more than `most_bytes`.
+    Links are followed; a FIFO or a device is not opened. Raises OSError, also if it has
+    more than `most_bytes`.
     """
     found = opened(path)
     if found.is_directory:
@@ -140,5 +154,8 @@ def read(path: str | PathLike[str], most_bytes: int) -> bytes:
 
 
 def opened(path: str | PathLike[str]) -> HostPath:
-    """What is at a path that is its user's own to choose: links are followed. Raises OSError."""
+    """Open what is at a path that its user may choose; links are followed.
+
+    Raises OSError.
+    """
     return HostPath(os.open(path, os.O_PATH | os.O_CLOEXEC), os.fspath(path))

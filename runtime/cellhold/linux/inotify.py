@@ -1,4 +1,4 @@
-"""inotify(7): to be woken when something in a directory goes."""
+"""inotify(7): wake up when something in a directory is deleted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _add = function("inotify_add_watch", c_int, c_char_p, c_uint)
 
 
 def watch(directory: str) -> int:
-    """A descriptor that is readable once something has been deleted from the directory. Raises OSError."""
+    """Return a descriptor that is readable once a file of the directory was deleted.
+
+    Raises OSError.
+    """
     fd = _init(_IN_CLOEXEC)
     try:
         _add(fd, directory.encode(), IN_DELETE)
@@ -29,7 +32,7 @@ def watch(directory: str) -> int:
 
 
 def deleted(fd: int) -> list[str]:
-    """The names of what has been deleted since; none where there was too much to be told of."""
+    """Return the names deleted since the last call; none if the queue overflowed."""
     events, at, found = os.read(fd, _MOST), 0, []
     while at < len(events):
         _watch, _mask, _cookie, length = _HEAD.unpack_from(events, at)

@@ -1,6 +1,7 @@
-"""The kernel's log (/dev/kmsg), read for one thing: which processes of a group it killed for want of memory.
+"""The kernel's log (/dev/kmsg): which processes of a group the OOM killer ended.
 
-Control groups count such kills and name nobody. Root reads the log; where it may not be read, nobody is named.
+Control groups count such kills and name no process. Root reads the log; where it may
+not be read, no process is named.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ _OOM_KILL = re.compile(rb"oom-kill:.*,task_memcg=([^,]*),task=(.*),pid=\d+,uid=\
 
 
 def oom_victims(group: str) -> list[str]:
-    """The names (comm) of the processes killed in groups that have the part `group`, oldest first; [] where the log is not ours to read.
+    """Return the names (comm) of processes killed for memory, oldest first.
 
-    A name is the process's own choice, up to 15 bytes; what a terminal would obey in it is "?" here.
+    In groups whose path has the part `group`; [] if we may not read the log.
+
+    A name is the process's own choice, up to 15 bytes; characters that a terminal would
+    obey are "?" here.
     """
     return [
         "".join(letter if letter.isprintable() else "?" for letter in match[2].decode(errors="replace"))
@@ -30,7 +34,7 @@ def oom_victims(group: str) -> list[str]:
 
 
 def _records() -> Iterator[bytes]:
-    """The first line of each record, without its prefix."""
+    """Yield the first line of each record, without its prefix."""
     try:
         log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

@@ -1,4 +1,4 @@
-"""loop(4): a file as a block device, let go of by itself when nobody has it open or mounted any more."""
+"""loop(4): a file as a block device, freed when nobody has it open or mounted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ _PAUSE_SECONDS = 0.005
 
 
 def attach(file_fd: int, name: str) -> tuple[int, str]:
-    """Give the opened file `file_fd` a free loop device: its descriptor, which keeps it alive until it is mounted, and its path.
+    """Attach the opened file `file_fd` to a free loop device.
+
+    Returns its descriptor, which keeps it alive until it is mounted, and its path.
 
     name: what losetup(8) shows. Raises OSError.
     """
@@ -43,7 +45,7 @@ def attach(file_fd: int, name: str) -> tuple[int, str]:
 
 
 def device_of(file: Path) -> str | None:
-    """The path of the loop device that has `file` behind it; None if none has."""
+    """Return the path of the loop device backed by `file`, or None."""
     for link in Path("/sys/block").glob("loop*/loop/backing_file"):
         with suppress(OSError):
             if link.read_text(errors="surrogateescape").removesuffix("\n") == os.fspath(file):

@@ -1,7 +1,10 @@
-"""Mounts by file descriptor: open_tree(2), fsopen(2), fsconfig(2), fsmount(2), mount_setattr(2), move_mount(2), pivot_root(2).
+"""Mounts by file descriptor.
 
-A detached mount is a descriptor; it appears somewhere only by move_mount, onto a descriptor that was opened and checked, so that
-no path of an image is ever followed by a mount.
+open_tree(2), fsopen(2), fsconfig(2), fsmount(2), mount_setattr(2), move_mount(2),
+pivot_root(2).
+
+A detached mount is a descriptor; it is attached only by move_mount, onto a descriptor
+that was opened and checked, so that no mount ever follows a path of an image.
 """
 
 from __future__ import annotations
@@ -52,7 +55,10 @@ _openat2 = syscall("openat2", c_int, c_char_p, c_char_p, c_size_t)
 
 
 def mount(source: str | None, target: str, fstype: str | None, flags: int = 0, data: str | None = None) -> None:
-    """mount(2), for what has no newer call: making a tree private, and overlay with more layers than fsconfig's 256 bytes hold."""
+    """mount(2), for what has no newer call.
+
+    Making a tree private, and overlay with more layers than fsconfig's 256 bytes hold.
+    """
     encoded = (None if text is None else os.fsencode(text) for text in (source, target, fstype))
     _mount(*encoded, flags, None if data is None else os.fsencode(data))
 
@@ -80,7 +86,10 @@ def move_mount(mount_fd: int, target_fd: int) -> None:
 def mount_setattr(
     fd: int, *, attr_set: int = 0, attr_clr: int = 0, propagation: int = 0, userns_fd: int = 0, recursive: bool = False
 ) -> None:
-    """mount_setattr(2) on a mount's descriptor; MOUNT_ATTR_IDMAP takes the ids of the user namespace `userns_fd`."""
+    """mount_setattr(2) on a mount's descriptor.
+
+    MOUNT_ATTR_IDMAP takes the ids of the user namespace `userns_fd`.
+    """
     attributes = pack("QQQQ", attr_set, attr_clr, propagation, userns_fd)
     _mount_setattr(fd, b"", AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0), attributes, len(attributes))
 
@@ -111,7 +120,10 @@ def fsmount(fd: int, attributes: int = 0) -> int:
 
 
 def new_filesystem(fstype: str, options: dict[str, str | None], *, attributes: int = 0, source: str | None = None) -> int:
-    """A new file system as a detached mount: fsopen, one fsconfig an option (None = a flag), fsmount."""
+    """Make a new file system as a detached mount.
+
+    fsopen, one fsconfig per option (None = a flag), fsmount.
+    """
     context = fsopen(fstype)
     try:
         if source is not None:

@@ -16,7 +16,7 @@ _pidfd_send_signal = syscall("pidfd_send_signal", c_int, c_int, c_char_p, c_uint
 
 
 def pidfd_send_signal(pidfd: int, number: int) -> None:
-    """Send a signal through a pidfd; a process that has ended already is no error."""
+    """Send a signal through a pidfd; a process that has ended is not an error."""
     try:
         _signal.pidfd_send_signal(pidfd, number)
     except ProcessLookupError:
@@ -24,7 +24,10 @@ def pidfd_send_signal(pidfd: int, number: int) -> None:
 
 
 def pidfd_send_value(pidfd: int, number: int, value: int) -> None:
-    """pidfd_send_signal(2) with a value that goes with the signal, as sigqueue(3) has it; ended already is no error."""
+    """pidfd_send_signal(2) with a value, as sigqueue(3) does.
+
+    A process that has ended is not an error.
+    """
     info = pack("iii4xiii", number, 0, SI_QUEUE, 0, 0, value).ljust(_SIGINFO_SIZE, b"\0")
     try:
         _pidfd_send_signal(pidfd, number, info, 0)

@@ -1,4 +1,8 @@
-"""Processes: clone3(2), unshare(2), prctl(2), capget(2), capset(2), seccomp(2), keyctl(2), signalfd(2), close_range(2)."""
+"""Calls on processes.
+
+clone3(2), unshare(2), prctl(2), capget(2), capset(2), seccomp(2), keyctl(2),
+signalfd(2), close_range(2).
+"""
 
 from __future__ import annotations
 
@@ -79,9 +83,11 @@ for _hook in (_before_fork, _after_fork_child, _after_fork_parent):
 
 
 def clone3(flags: int, *, cgroup_fd: int = -1) -> tuple[int, int]:
-    """clone3(2) as a fork into new namespaces: (pid, pidfd) in the parent, (0, -1) in the child.
+    """clone3(2) as a fork into new namespaces.
 
-    Only for a process with one thread. libc's own at-fork handlers do not run (it does not know of the call), Python's do.
+    Returns (pid, pidfd) in the parent, (0, -1) in the child. Only for a process with
+    one thread. libc's own at-fork handlers do not run (it does not know of the call),
+    Python's do.
     """
     pidfd = c_int(-1)
     arguments = _Arguments(flags=flags | _CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=_SIGCHLD)
@@ -118,7 +124,10 @@ def prctl(option: int, argument: int = 0) -> None:
 
 
 def set_capabilities(*, bounding: int, permitted: int) -> None:
-    """Cut the bounding set to the bits of `bounding`; permitted and effective become `permitted`, the other sets empty."""
+    """Cut the bounding set to the bits of `bounding`.
+
+    Permitted and effective become `permitted`, the other sets empty.
+    """
     for number in range(_LAST_CAPABILITY + 1):
         if not bounding >> number & 1:
             prctl(PR_CAPBSET_DROP, number)
@@ -136,13 +145,19 @@ def capget() -> int:
 
 
 def capset(permitted: int) -> None:
-    """capset(2) of the calling thread: permitted and effective; nothing is inheritable."""
+    """capset(2) of the calling thread: set permitted and effective.
+
+    Nothing is inheritable.
+    """
     low, high = permitted & 0xFFFFFFFF, permitted >> 32
     _capset(pack("Ii", _LINUX_CAPABILITY_VERSION_3, 0), pack("6I", low, low, 0, high, high, 0))
 
 
 def seccomp(program: bytes) -> None:
-    """seccomp(2) SECCOMP_SET_MODE_FILTER with an array of struct sock_filter (8 bytes each)."""
+    """seccomp(2) SECCOMP_SET_MODE_FILTER.
+
+    program: an array of struct sock_filter (8 bytes each).
+    """
     _seccomp(_SECCOMP_SET_MODE_FILTER, 0, byref(_Program(len(program) // 8, program)))
 
 
@@ -152,7 +167,10 @@ def join_session_keyring() -> None:
 
 
 def signalfd(numbers: tuple[int, ...]) -> int:
-    """signalfd(2) of blocked signals; reading gives struct signalfd_siginfo, 128 bytes, the number in the first four."""
+    """signalfd(2) of blocked signals.
+
+    Reading returns struct signalfd_siginfo, 128 bytes, the number in the first four.
+    """
     mask = (c_ulong * (128 // ctypes.sizeof(c_long)))()
     for number in numbers:
         mask[0] |= 1 << (number - 1)

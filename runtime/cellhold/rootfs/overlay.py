@@ -1,7 +1,9 @@
-"""Who overlays the layers of a container without root: the kernel, or fuse-overlayfs(1) where the kernel refuses.
+"""Who overlays a rootless container's layers: the kernel, or fuse-overlayfs(1).
 
-Found out by the first container that is refused, and remembered: asking before each one would cost as much as half a start. The kernel
-refuses an upper directory on an overlay (Cellhold inside a container) or on NFS, and a kernel's owner may leave it to root.
+The latter where the kernel refuses. The first container that is refused finds out, and
+it is remembered: checking before each one would cost as much as half a start. The
+kernel refuses an upper directory on an overlay (Cellhold inside a container) or on NFS,
+and a kernel's owner may reserve it for root.
 """
 
 from __future__ import annotations
@@ -20,12 +22,15 @@ if TYPE_CHECKING:
     from cellhold.init.plan import Writable
 
 _FIXED_PATH = "/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin"  # never the caller's PATH
-_REFUSALS = {EINVAL, EPERM, EACCES, ENODEV, EOPNOTSUPP}  # "not this directory", "not you", "no such thing here"
+_REFUSALS = {EINVAL, EPERM, EACCES, ENODEV, EOPNOTSUPP}  # not on this directory, not for this user, not supported
 _refused: set[int] = set()  # devices on which writable layers lie
 
 
 def mount_program(writable: Writable | None) -> str | None:
-    """Return the program that mounts the layers under a writable one that the launcher opens; None: the kernel does."""
+    """Return the program that mounts the layers; None: the kernel does.
+
+    writable: the layer that the launcher opens.
+    """
     return find() if _device(writable) in _refused else None
 
 
@@ -48,12 +53,15 @@ def fallback(error: SetupFailed, writable: Writable | None) -> str:
 
 
 def _device(writable: Writable | None) -> int | None:
-    """That of a directory: a tmpfs has no path, which the program needs, and no kernel has been seen that refuses one."""
+    """Return the device of a directory; None for a tmpfs.
+
+    That has no path, which the program needs, and no kernel is known to refuse one.
+    """
     return None if writable is None or writable["path"] is None else os.stat(writable["path"]).st_dev
 
 
 def find() -> str | None:
-    """The program's path; None: it is not installed, or may not be used."""
+    """Return the program's path; None if it is not installed, or may not be used."""
     if not os.access(DEVICE, os.R_OK | os.W_OK):
         return None
     return shutil.which(PROGRAM, path=_FIXED_PATH)

@@ -1,6 +1,7 @@
-"""From a spec to the plan of a container's file system and walls: a pure function; the host is not touched.
+"""From a spec to the plan of a container's file system and confinement.
 
-The same plan is performed by init/steps/, printed by `--trace` (trace.py) and compared by the tests.
+A pure function; the host is not touched. The same plan is performed by init/steps/,
+printed by `--trace` (trace.py) and compared by the tests.
 """
 
 from __future__ import annotations
@@ -61,15 +62,17 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     resolver: str | None = None,
     known_hosts: str = "",
 ) -> Plan:
-    """The plan of a container.
+    """Return the plan of a container.
 
-    hostname: also in its /etc/hosts. init_layer: a directory of empty mount points. views: the cgroup file systems to show.
-    seccomp: a compiled filter. namespaces: the ones this kernel has. rlimits: (resource number, soft, hard). maxima: of
-    init/plan.py. writable: a layer that the launcher opens, which then has no device nodes either. mounted: the host's mount
-    points, where they cannot be looked under. volatile: the writable layer is thrown away. overlay_program: fuse-overlayfs,
-    where the kernel's overlay is refused. network: of init/plan.py. resolver: the text of /etc/resolv.conf of one with a
-    network. known_hosts: lines of /etc/hosts that it shares with this host.
-    Raises NotSupported for an image that has one of them inside.
+    hostname: also in its /etc/hosts. init_layer: a directory of empty mount points.
+    views: the cgroup file systems to show. seccomp: a compiled filter. namespaces: the
+    ones this kernel has. rlimits: (resource number, soft, hard). maxima: of
+    init/plan.py. writable: a layer that the launcher opens, which then has no device
+    nodes either. mounted: the host's mount points, where they cannot be looked under.
+    volatile: the writable layer is thrown away. overlay_program: fuse-overlayfs, where
+    the kernel's overlay is refused. network: of init/plan.py. resolver: the text of
+    /etc/resolv.conf of one with a network. known_hosts: lines of /etc/hosts that it
+    shares with this host. Raises NotSupported for an image that has one of them inside.
     """
     trees, overlays, binds = layers(image, init_layer, mounted, read_only=spec.read_only)
     overlays += [throw_away(entry, trees, mounted) for entry in ordered(spec) if entry.kind == "overlay"]
@@ -114,7 +117,10 @@ def confinement(spec: Spec, seccomp: bytes) -> Confinement:
 
 
 def program(spec: Spec, image: Image, hostname: str) -> Program:
-    """Return the part of the plan about the program: as whom, where and with what it runs, and for how long."""
+    """Return the part of the plan about the program.
+
+    As whom, where and with what it runs, and for how long.
+    """
     return {
         "user": "0:0" if spec.user is None else spec.user,
         "groups": list(spec.groups),
@@ -128,9 +134,11 @@ def program(spec: Spec, image: Image, hostname: str) -> Program:
 
 
 def layers(image: Image, init_layer: Path, mounted: tuple[str, ...], *, read_only: bool) -> tuple[list[Tree], list[Overlay], list[Bind]]:
-    """Every layer as a read-only tree with shifted ids, and the overlays that stack them; the root's top layer is the init layer.
+    """Return every layer as a read-only tree with shifted ids, and the overlays.
 
-    A layer with one of the `mounted` below it cannot be a layer of an overlay; over the root it is bound, read-only, with all of it.
+    The root's top layer is the init layer. A layer with one of the `mounted` below it
+    cannot be a layer of an overlay; over the root it is bound, read-only, with all of
+    it.
     """
     trees: list[Tree] = []
     overlays: list[Overlay] = []
@@ -153,21 +161,24 @@ def layers(image: Image, init_layer: Path, mounted: tuple[str, ...], *, read_onl
 
 
 def tree(of: Layer, *, attributes: int, idmap: bool = True, recursive: bool = False) -> Tree:
-    """A tree of the host: by its descriptor, or by the path of what is our own."""
+    """Return a tree of the host: by its descriptor, or by the path if it is our own."""
     held = of.fileno() if isinstance(of, HostPath) else -1
     name = of.name if isinstance(of, HostPath) else str(of)
     return {"path": name, "held": held, "idmap": idmap, "attributes": attributes, "recursive": recursive}
 
 
 def source(entry: Mount | Device) -> HostPath:
-    """What it shows, which sources.py has opened; nothing is looked up by its name any more."""
+    """Return the descriptor that sources.py has opened.
+
+    Nothing is looked up by its name any more.
+    """
     if entry.opened is None:
         raise InvalidSpec(f"cannot mount {entry.source} on {entry.target}: it was not opened")
     return entry.opened
 
 
 def covers(entry: Mount) -> Covers:
-    """What is fixed and hidden in it, what lies above before what lies below."""
+    """Return what is fixed and hidden in a mount, parents before children."""
     fixed = sorted(entry.fixed, key=lambda one: one.path.count("/"))
     return {
         "fixed": [{"path": one.path, "identity": one.identity, "read_only": one.read_only} for one in fixed],
@@ -176,13 +187,16 @@ def covers(entry: Mount) -> Covers:
 
 
 def below(layer: Layer, mounted: tuple[str, ...]) -> list[str]:
-    """Those of the mount points that lie inside a directory."""
+    """Return those of the mount points that lie inside a directory."""
     place = Path(layer.current_path()) if isinstance(layer, HostPath) and mounted else Path(layer)
     return [point for point in mounted if Path(point).is_relative_to(place) and Path(point) != place]
 
 
 def throw_away(entry: Mount, trees: list[Tree], mounted: tuple[str, ...]) -> Overlay:
-    """A directory of the host as the one layer of an overlay; its tree is appended to `trees`. Raises NotSupported as plan() does."""
+    """Return an overlay with a directory of the host as its one layer.
+
+    Its tree is appended to `trees`. Raises NotSupported as plan() does.
+    """
     opened = source(entry)
     if inside := below(opened, mounted):
         raise NotSupported(
@@ -194,7 +208,10 @@ def throw_away(entry: Mount, trees: list[Tree], mounted: tuple[str, ...]) -> Ove
 
 
 def filesystems(spec: Spec, *, has_terminal_group: bool = True) -> list[FileSystem]:
-    """New instances of the kernel's file systems, then the user's tmpfs; a parent comes before what lies in it."""
+    """Return the kernel's new file systems, then the user's tmpfs.
+
+    A parent comes before what lies in it.
+    """
     sizes = tmpfs.sizes(spec)
     terminals: dict[str, str | None] = {"newinstance": None, "ptmxmode": "0666", "mode": "0620", "max": str(_TERMINALS)}
     if has_terminal_group:
@@ -229,7 +246,10 @@ def shm(size_bytes: int) -> FileSystem:
 
 
 def exchanged(exchange: Exchange) -> FileSystem:
-    """The directory that whoever starts the container has as well; nothing runs from it."""
+    """Return the directory that whoever starts the container has as well.
+
+    Nothing runs from it.
+    """
     options = {"mode": "700", **tmpfs.options(exchange.size_bytes, files=exchange.inodes)}
     return {
         "target": exchange.target,
@@ -243,12 +263,15 @@ def exchanged(exchange: Exchange) -> FileSystem:
 
 
 def ordered(spec: Spec) -> list[Mount]:
-    """The user's mounts, the shallow ones first, so that none hides another."""
+    """Return the user's mounts, the shallow ones first, so that none hides another."""
     return sorted(spec.mounts, key=lambda entry: (entry.target.rstrip("/").count("/"), entry.target))
 
 
 def bind(entry: Mount, trees: list[Tree]) -> Bind:
-    """A bind and its tree, appended to `trees`; never with set-user-id or device files of the host."""
+    """Return a bind; its tree is appended to `trees`.
+
+    Never with set-user-id or device files of the host.
+    """
     opened = source(entry)
     trees.append(tree(opened, idmap=entry.as_root, attributes=_NOSUID | _NODEV | (_RDONLY if entry.read_only else 0)))
     return {
@@ -260,21 +283,21 @@ def bind(entry: Mount, trees: list[Tree]) -> Bind:
 
 
 def device(of: Layer, target: str, trees: list[Tree]) -> Bind:
-    """A device node of the host; its tree is appended to `trees`."""
+    """Return a bind of a device node of the host; its tree is appended to `trees`."""
     trees.append(tree(of, idmap=False, attributes=_NOSUID | _NOEXEC))
     return {"target": target, "tree": len(trees) - 1, "directory": False, "populate": False}
 
 
 def node(entry: Device) -> Node:
-    """The same as mknod(2) makes it, for root's own /dev."""
+    """Return a device node as mknod(2) makes it, for root's own /dev."""
     status = source(entry).status
     return {"path": entry.target.removeprefix("/dev/"), "mode": status.st_mode, "device": status.st_rdev}
 
 
 def files(hostname: str, more: tuple[tuple[str, str], ...] = (), resolver: str | None = None, known: str = "") -> dict[str, str]:
-    """The files that docker makes for every container too. more: names and their addresses. resolver: the text of resolv.conf, if any.
+    """Return the files that Docker makes for every container too.
 
-    known: lines of /etc/hosts to begin with; "" = those of a network of its own.
+    more: names and their addresses. resolver: the text of resolv.conf, if any.
     """
     hosts = known or f"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
     hosts += "".join(f"{address}\t{name}\n" for name, address in more)

@@ -1,7 +1,9 @@
-"""What a spec shows of the host, opened: binds, overlays and devices, each looked up once, when the container is made.
+"""Open what a spec shows of the host: binds, overlays and devices.
 
-Whoever checks what is shown (a notebook's folder, a policy) opens it, and gives the descriptor along; that is kept. A
-path without one is the user's own to choose, as with docker: links are followed, and what it leads to now is shown.
+Each is looked up once, when the container is made. Whoever checks what is shown (a
+notebook's folder, a policy) opens it and passes the descriptor along; that one is kept.
+A path without a descriptor is the user's own choice, as in Docker: links are followed,
+and what it leads to now is shown.
 """
 
 from __future__ import annotations
@@ -21,12 +23,15 @@ _MISSING = "no such file or directory on the host"
 
 
 def open_sources(spec: Spec) -> Spec:
-    """The spec with a descriptor for all that it shows of the host. Raises InvalidSpec for what is not there, or is another one now."""
+    """Return the spec with a descriptor for all that it shows of the host.
+
+    Raises InvalidSpec if something is missing, or is another file now.
+    """
     return replace(spec, mounts=tuple(_mount(entry) for entry in spec.mounts), devices=tuple(_device(one) for one in spec.devices))
 
 
 def let_go(spec: Spec) -> Spec:
-    """The spec without descriptors: those that nobody else has are closed."""
+    """Return the spec without descriptors; those that nobody else has are closed."""
     mounts = tuple(_bare(entry) for entry in spec.mounts)
     return replace(spec, mounts=mounts, devices=tuple(replace(one, opened=None) for one in spec.devices), rootfs=None)
 

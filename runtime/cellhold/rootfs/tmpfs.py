@@ -1,8 +1,10 @@
-"""How large a container's file systems in memory are, and how many files they hold: tmpfs(5)'s size and nr_inodes.
+"""The size and number of files of a container's file systems in memory.
 
-Who fills one is to read "No space left on device", and nobody is to be killed at the memory limit for it. So those that nobody
-gave a size to share half of the memory limit, less what others were given; a whole layer in memory may take all of it. An empty
-file has no page, but takes 1 to 2 KiB of the kernel's memory: there are as many files as the size makes sensible.
+tmpfs(5)'s size and nr_inodes. A program that fills one should read "No space left on
+device", and no process should be killed at the memory limit for it. So those without a
+size of their own share half of the memory limit, less what others were given; a whole
+layer in memory may take all of it. An empty file has no page, but takes 1 to 2 KiB of
+the kernel's memory: there are as many files as the size makes sensible.
 """
 
 from __future__ import annotations
@@ -21,7 +23,11 @@ _LEAST_FILES = 256
 
 
 class Sizes(NamedTuple):
-    """Bytes. shm: of /dev/shm; tmpfs: of a mount without a size of its own; layer: of a writable layer in memory."""
+    """Sizes in bytes.
+
+    shm: of /dev/shm; tmpfs: of a mount without a size of its own; layer: of a writable
+    layer in memory.
+    """
 
     shm: int
     tmpfs: int
@@ -29,7 +35,7 @@ class Sizes(NamedTuple):
 
 
 def sizes(spec: Spec) -> Sizes:
-    """Those of a container."""
+    """Return the sizes for a container."""
     limits, half_of_host = spec.limits, host_bytes() // 2
     asked = [entry.size_bytes for entry in spec.mounts if entry.kind == "tmpfs"]
     if not any(is_shm(entry.target) for entry in spec.mounts):
@@ -41,15 +47,15 @@ def sizes(spec: Spec) -> Sizes:
 
 
 def options(size_bytes: int, *, bytes_per_file: int = BYTES_PER_FILE, files: int | None = None) -> dict[str, str | None]:
-    """Of mount(8). files: how many, where that is not for the size to say."""
+    """Return options of mount(8). files: how many, if the size does not decide."""
     return {"size": str(size_bytes), "nr_inodes": str(files or max(size_bytes // bytes_per_file, _LEAST_FILES))}
 
 
 def is_shm(target: str) -> bool:
-    """Whether that path is /dev/shm's."""
+    """Return whether the path is /dev/shm's."""
     return os.path.normpath(target) == SHM
 
 
 def host_bytes() -> int:
-    """The memory of this machine."""
+    """Return the memory of this machine in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

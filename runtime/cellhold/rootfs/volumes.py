@@ -1,13 +1,15 @@
-"""Volumes: directories that outlive containers, by name (docker volume); and what people write after -v, --mount and --tmpfs.
+"""Volumes: named directories that outlive containers (docker volume).
 
 HOME/volumes/NAME/
     volume.json     when it was made, its labels, whether it is anonymous
-    _data/          what containers see; the owners on disk are the containers' ids (0 is root), shifted by each mount
+    _data/          what containers see; the owners on disk are the containers' ids (0 is
+                    root), shifted by each mount
 
-A volume appears whole, and is renamed before it is removed (store/durable.py): one whose volume.json is gone or cannot
-be read is damaged, and stays until it is removed by name and by force. One that a container has is in its record, by
-name, and is not removed. What a container's image has at the place is copied into a volume that is empty, by the
-container's own PID 1 (init/populate.py).
+A volume appears whole, and is renamed before it is removed (store/durable.py): one
+whose volume.json is missing or unreadable is damaged, and stays until it is removed by
+name and by force. A volume that a container uses is in its record, by name, and is not
+removed. What a container's image has at the mount point is copied into an empty volume
+by the container's own PID 1 (init/populate.py).
 """
 
 from __future__ import annotations
@@ -41,7 +43,11 @@ _FLAGS = ("readonly",)
 
 @dataclass(frozen=True, kw_only=True)
 class Volume:
-    """One. created: seconds since the epoch; anonymous: made for one container, and removed with it by `rm -v` and --rm."""
+    """One volume.
+
+    created: seconds since the epoch; anonymous: made for one container, and removed
+    with it by `rm -v` and --rm.
+    """
 
     name: str
     data: Path
@@ -50,7 +56,7 @@ class Volume:
     anonymous: bool = False
 
     def used_bytes(self) -> int:
-        """Bytes on disk; a fraction of a second for 100 000 files."""
+        """Return its bytes on disk; a fraction of a second for 100 000 files."""
         return tree.used_bytes(self.data)
 
 
@@ -65,9 +71,12 @@ _FORM = table.Form(kind=_Facts, version=1, steps=table.BEFORE_VERSIONS, check=la
 
 
 def create(name: str | None, home: Home, *, labels: Mapping[str, str] | None = None) -> Volume:
-    """Make it, or find it where it is there already, as docker does. name: None for an anonymous one.
+    """Make a volume, or return the existing one, as Docker does.
 
-    Raises InvalidSpec, SetupFailed, and Damaged or NotSupported for one that is there and cannot be read.
+    name: None for an anonymous one.
+
+    Raises InvalidSpec, SetupFailed, and Damaged or NotSupported for an existing one
+    that cannot be read.
     """
     anonymous = name is None
     name = name or os.urandom(32).hex()
@@ -85,7 +94,7 @@ def create(name: str | None, home: Home, *, labels: Mapping[str, str] | None = N
 
 
 def find(name: str, home: Home) -> Volume:
-    """The volume of that name. Raises VolumeNotFound, Damaged, NotSupported."""
+    """Return the volume of that name. Raises VolumeNotFound, Damaged, NotSupported."""
     place = home.volumes / name
     if _is_name(name) and place.is_dir():
         return _read(place)
@@ -93,12 +102,12 @@ def find(name: str, home: Home) -> Volume:
 
 
 def list_readable(home: Home) -> list[Volume]:
-    """All that can be read, by name."""
+    """Return the volumes that can be read, by name."""
     return [volume for volume in map(_look, _places(home)) if isinstance(volume, Volume)]
 
 
 def unreadable(home: Home) -> list[Unreadable]:
-    """The others."""
+    """Return the volumes that cannot be read."""
     return [volume for volume in map(_look, _places(home)) if isinstance(volume, Unreadable)]
 
 
@@ -138,7 +147,10 @@ def _read(place: Path) -> Volume:
 
 
 def _clear_empty(place: Path) -> None:
-    """Remove what is left where an earlier version was killed before the volume was there: nothing that anybody could miss."""
+    """Remove an empty directory left where an earlier version was killed.
+
+    It holds nothing that anybody could miss.
+    """
     if (place / _FACTS).exists():
         return
     with suppress(OSError):  # there is nothing, or there is something in it
@@ -149,12 +161,15 @@ def _clear_empty(place: Path) -> None:
 
 
 def users(name: str, home: Home) -> list[Record]:
-    """The containers that have it, whether they run or not."""
+    """Return the containers that use a volume, whether they run or not."""
     return [one for one in record.list_readable(home.containers) if name in one.volumes]
 
 
 def remove(name: str, home: Home, *, force: bool = False) -> None:
-    """Remove it and all that is in it. force: also where it is damaged, or a damaged container may have it; none is no error.
+    """Remove a volume and all that is in it.
+
+    force: also if it is damaged, or a damaged container may use it; a missing volume is
+    then not an error.
 
     Raises VolumeNotFound, NotAllowed where a container has it, Damaged, NotSupported.
     """
@@ -181,7 +196,10 @@ def remove(name: str, home: Home, *, force: bool = False) -> None:
 
 
 def prune(home: Home, *, named: bool = False) -> list[Volume]:
-    """Remove the anonymous ones that no container has; named: the others, too. Gives those that went."""
+    """Remove the anonymous volumes that no container uses; return those removed.
+
+    named: the others, too.
+    """
     gone = []
     for volume in list_readable(home):
         if (volume.anonymous or named) and not users(volume.name, home):
@@ -201,7 +219,7 @@ def clear(home: Home) -> None:
 
 
 def remove_anonymous(known: Record, home: Home) -> None:
-    """Those anonymous volumes that only this container, which is gone, had."""
+    """Remove anonymous volumes that only this container, which is gone, used."""
     for name in known.volumes:
         try:
             if find(name, home).anonymous:
@@ -211,7 +229,10 @@ def remove_anonymous(known: Record, home: Home) -> None:
 
 
 def create_missing(spec: Spec, home: Home) -> Spec:
-    """The spec with its volumes made where they are missing, the anonymous ones by the names that they have now."""
+    """Return the spec with its volumes made where they are missing.
+
+    Anonymous ones have the names that they have now.
+    """
     return replace(spec, mounts=tuple(_claimed(entry, home) for entry in spec.mounts))
 
 
@@ -220,7 +241,10 @@ def _claimed(entry: Mount, home: Home) -> Mount:
 
 
 def open_volumes(spec: Spec, home: Home) -> Spec:
-    """The spec with the volumes opened, to be mounted; what was removed meanwhile is made again, empty. Raises InvalidSpec."""
+    """Return the spec with its volumes opened, to be mounted.
+
+    A volume removed meanwhile is made again, empty. Raises InvalidSpec.
+    """
     return replace(spec, mounts=tuple(_placed(entry, home) for entry in spec.mounts))
 
 
@@ -235,13 +259,16 @@ def _placed(entry: Mount, home: Home) -> Mount:
 
 
 def write_out(spec: Spec, home: Home) -> None:
-    """Have what a container has written into its volumes survive a power cut. Raises OSError."""
+    """Make what a container wrote into its volumes survive a power cut.
+
+    Raises OSError.
+    """
     if any(entry.kind == "volume" and not entry.read_only for entry in spec.mounts):
         durable.sync_filesystem(home.volumes)
 
 
 def names(spec: Spec) -> list[str]:
-    """Of the volumes of a spec that is claimed."""
+    """Return the names of the volumes of a spec that create_missing() returned."""
     return [str(entry.source) for entry in spec.mounts if entry.kind == "volume"]
 
 
@@ -249,10 +276,12 @@ def names(spec: Spec) -> list[str]:
 
 
 def volume(text: str) -> Mount:
-    """[HOST:|NAME:]DIR[:OPTION,...] as a bind or a volume; with O as podman's overlay, whose changes are thrown away.
+    """Parse [HOST:|NAME:]DIR[:OPTION,...] as a bind or a volume.
 
-    HOST is a path, a relative one begins with "."; a name is a volume's, made where it is missing; neither is an anonymous volume.
-    Options: ro, rw, O; z and Z (SELinux labels) do nothing. Raises InvalidSpec.
+    HOST is a path; a relative one begins with "."; a name is a volume's, made if it is
+    missing; without either the volume is anonymous. Options: ro, rw, O (podman's
+    overlay, whose changes are thrown away); z and Z (SELinux labels) do nothing. Raises
+    InvalidSpec.
     """
     parts = text.split(":")
     if "\0" in text or "\n" in text:
@@ -274,7 +303,10 @@ def volume(text: str) -> Mount:
 
 
 def mount(text: str) -> Mount:
-    """docker's --mount: type=volume|bind|tmpfs,source=...,target=...[,readonly][,tmpfs-size=...][,tmpfs-mode=...]. Raises InvalidSpec."""
+    """Parse Docker's --mount. Raises InvalidSpec.
+
+    type=volume|bind|tmpfs,source=...,target=...[,readonly][,tmpfs-size=...][,tmpfs-mode=...]
+    """
     given: dict[str, str] = {}
     for part in text.split(","):
         key, equals, value = part.partition("=")
@@ -304,7 +336,10 @@ def mount(text: str) -> Mount:
 
 
 def tmpfs(text: str) -> Mount:
-    """DIR[:size=SIZE[,nr_inodes=FILES][,mode=MODE][,ro]] as an empty tmpfs; raises InvalidSpec."""
+    """Parse DIR[:size=SIZE[,nr_inodes=FILES][,mode=MODE][,ro]] as an empty tmpfs.
+
+    Raises InvalidSpec.
+    """
     target, _, options = text.partition(":")
     values: dict[str, Any] = {}
     for option in filter(None, options.split(",")):

@@ -1,9 +1,11 @@
-"""cached_program(): compiled filters on disk. Called once a container by whoever starts it.
+"""Compiled filters on disk. cached_program() is called once per container start.
 
     DIRECTORY/                            the caller's, 0700
-        seccomp-<sha256 of plan, libseccomp, machine>     0600: sha256 of the program, then the program
+        seccomp-<sha256 of plan, libseccomp, machine>     0600: sha256 of the program,
+                                                          then the program
 
-A filter from disk decides what a container may do, so a file is believed only if no one else could have written it.
+A filter from disk decides what a container may do, so a file is trusted only if no one
+else could have written it.
 """
 
 from __future__ import annotations
@@ -31,9 +33,10 @@ _OTHERS_MAY_WRITE = 0o022
 
 
 def cached_program(capabilities: frozenset[str], directory: Path, *, set_ids: bool = True) -> bytes:
-    """program(capabilities, set_ids=...) out of `directory`, compiled and put there when it is missing, damaged or not this user's own.
+    """Return program(capabilities, set_ids=...) from the cache in `directory`.
 
-    Raises NotSupported without libseccomp, OSError if `directory` cannot be written.
+    It is compiled and stored if it is missing, damaged or not this user's own. Raises
+    NotSupported without libseccomp, OSError if `directory` cannot be written.
     """
     rules, key = _planned(capabilities, os.uname().machine, _libseccomp_version(), set_ids=set_ids)
     path = directory / f"seccomp-{key}"
@@ -47,13 +50,16 @@ def cached_program(capabilities: frozenset[str], directory: Path, *, set_ids: bo
 
 @cache
 def _planned(capabilities: frozenset[str], machine: str, libseccomp: tuple[int, ...], *, set_ids: bool) -> tuple[Plan, str]:
-    """The plan, and the key of its file. Remembered: to make both takes longer than to read the file."""
+    """Return the plan and the key of its file.
+
+    Cached: making both takes longer than reading the file.
+    """
     rules = plan(capabilities, machine, set_ids=set_ids)
     return rules, sha256(repr((_FORMAT, libseccomp, rules)).encode()).hexdigest()
 
 
 def _libseccomp_version() -> tuple[int, ...]:
-    """seccomp_version(3), asked by soname: pyseccomp would run ldconfig for it."""
+    """Return seccomp_version(3), loaded by soname: pyseccomp would run ldconfig."""
     try:
         library = ctypes.CDLL("libseccomp.so.2")
     except OSError as error:
@@ -63,7 +69,10 @@ def _libseccomp_version() -> tuple[int, ...]:
 
 
 def _trusted(path: Path) -> bytes | None:
-    """The program in `path`; None if there is none that this user alone could have written, whole."""
+    """Return the program in `path`.
+
+    None unless it is whole and this user alone could have written it.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:  # missing, a symlink, a socket ...

@@ -1,8 +1,11 @@
-"""program(): a plan compiled by libseccomp, for seccomp(2). Only a cache miss comes here: loading pyseccomp costs 0.1 s or more.
+"""Compile a plan by libseccomp into a program for seccomp(2).
 
-Two filters are compiled and linked: `refuse` (which lets pass what it does not name), then `allow`. libseccomp cannot say "this call,
-unless its argument is ..." under a default that refuses with the same errno, and comparing two filters' answers is the kernel's
-job only if both are loaded, which every system call would pay for.
+Only a cache miss comes here: loading pyseccomp costs 0.1 s or more.
+
+Two filters are compiled and linked: `refuse` (which passes what it does not name), then
+`allow`. libseccomp cannot say "this call, unless its argument is ..." under a default
+that refuses with the same errno, and comparing two filters' answers is the kernel's job
+only if both are loaded, which every system call would pay for.
 """
 
 from __future__ import annotations
@@ -31,15 +34,19 @@ _SECOND = {"x86_64": ("X86", "X32"), "aarch64": ("ARM",)}  # the other entry poi
 
 
 def program(capabilities: frozenset[str], *, set_ids: bool = True) -> bytes:
-    """The compiled filter (an array of struct sock_filter) for a container with `capabilities` ("CAP_CHOWN"), on this machine.
+    """Return the compiled filter for a container with `capabilities`, on this machine.
 
-    set_ids: see plan(). Raises NotSupported without libseccomp.
+    An array of struct sock_filter. capabilities: such as "CAP_CHOWN". set_ids: see
+    plan(). Raises NotSupported without libseccomp.
     """
     return compiled(plan(capabilities, os.uname().machine, set_ids=set_ids))
 
 
 def compiled(rules: Plan) -> bytes:
-    """Head, `refuse` and `allow` of a plan as one program; raises NotSupported without libseccomp."""
+    """Return head, `refuse` and `allow` of a plan as one program.
+
+    Raises NotSupported without libseccomp.
+    """
     library = _pyseccomp()
     refuse = _filter(library, rules.machine, rules.refuse, default=_RET_ALLOW)
     allow = _filter(library, rules.machine, rules.allow, default=_RET_ERRNO | EPERM)
@@ -57,7 +64,10 @@ def _pyseccomp() -> ModuleType:
 
 
 def _filter(library: Any, machine: str, rules: tuple[Rule, ...], *, default: int) -> bytes:
-    """Compile `rules`; names that this version of it does not know are left out (and so refused)."""
+    """Compile `rules`.
+
+    Names that this version of libseccomp does not know are left out (and so refused).
+    """
     made = library.SyscallFilter(default)
     for name in _SECOND.get(machine, ()):
         made.add_arch(getattr(library.Arch, name))
@@ -81,9 +91,10 @@ def _exported(made: Any) -> bytes:
 
 
 def _head(newest: int) -> bytes:
-    """Calls newer than `newest` get ENOSYS, as the kernel they were not written for would answer; runc does the same.
+    """Return the instructions that answer ENOSYS to calls newer than `newest`.
 
-    glibc falls back on ENOSYS and gives up on EPERM (fchmodat2, 2.39).
+    So would a kernel for which they were not written; runc does the same. glibc falls
+    back on ENOSYS and fails on EPERM (fchmodat2, 2.39).
     """
     return b"".join(
         (
@@ -96,7 +107,10 @@ def _head(newest: int) -> bytes:
 
 
 def _continued(first: bytes) -> bytes:
-    """`first` with every "return ALLOW" made a jump to its end, where the next program begins."""
+    """Replace every "return ALLOW" of `first` by a jump to its end.
+
+    There the next program begins.
+    """
     length = len(first) // INSTRUCTION_BYTES
     linked = []
     for index, (code, if_true, if_false, k) in enumerate(iter_unpack(_INSTRUCTION, first)):

@@ -1,4 +1,7 @@
-"""plan(): the filter as a list of frozen rules; pure, so that tests, the cache's key and the compiler all read the same list."""
+"""plan(): the filter as a list of frozen rules.
+
+It is pure, so that the tests, the cache's key and the compiler all read the same list.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ ALLOW = 0
 
 
 class Rule(NamedTuple):
-    """Calls of these names, if all conditions hold: answer 0 (ALLOW) lets the kernel do it, else it is the errno to fail with."""
+    """What happens to calls of these names if all conditions hold.
+
+    answer: 0 (ALLOW) lets the kernel perform it, else the errno to fail with.
+    """
 
     names: tuple[str, ...]
     answer: int
@@ -31,10 +37,12 @@ class Rule(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """`refuse` is looked at first and may only refuse; `allow` decides the rest, and what it does not name gets EPERM.
+    """Two lists of rules.
 
-    newest: every name that the profile knows, with or without a capability; a call newer than all of them gets ENOSYS, so that
-    libc falls back to an older one.
+    `refuse` is checked first and may only refuse; `allow` decides the rest, and what it
+    does not name gets EPERM. newest: every name that the profile knows, with or without
+    a capability; a call newer than all of them gets ENOSYS, so that libc falls back to
+    an older one.
     """
 
     machine: str
@@ -44,9 +52,11 @@ class Plan(NamedTuple):
 
 
 def plan(capabilities: frozenset[str], machine: str, *, set_ids: bool = True) -> Plan:
-    """The rules for a container with `capabilities` ("CAP_CHOWN") on `machine` (uname -m).
+    """Return the rules for a container.
 
-    set_ids: whether it may make set-user-id and set-group-id files. Where it may not, openat2 is not there: its mode lies in memory.
+    capabilities: such as "CAP_CHOWN"; machine: as of uname -m. set_ids: whether it may
+    make set-user-id and set-group-id files. If not, openat2 does not exist for it: its
+    mode lies in memory.
     """
     always = " ".join((*ALLOWED.values(), BY_MACHINE.get(machine, "")))
     given = " ".join(WITH_CAPABILITY[name] for name in sorted(capabilities & WITH_CAPABILITY.keys()))

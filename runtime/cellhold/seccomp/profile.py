@@ -1,9 +1,11 @@
-"""Which system calls a container may make: names by purpose, and what is refused by argument. Data; compiler.py makes the filter.
+"""Which system calls a container may make. Data; compiler.py makes the filter.
 
-What is not named is refused with EPERM. The reach is that of Docker's default profile, or less: keyrings, io_uring and the older
-interface,userfaultfd, bpf, perf, new namespaces, mounts, modules, kexec, clocks and swap are not named, because they are the usual way to
-kernel bugs and no notebook needs them. Old 32-bit variants (chown32, stat64 ...) stand beside their names: the filter covers the
-i386 and x32 calls of a 64-bit kernel too.
+Names are listed by purpose, and what is refused by argument. What is not named is
+refused with EPERM. The reach is that of Docker's default profile, or less: keyrings,
+io_uring and the older interface, userfaultfd, bpf, perf, new namespaces, mounts,
+modules, kexec, clocks and swap are not named, because they are the usual way to kernel
+bugs and no notebook needs them. Old 32-bit variants (chown32, stat64 ...) stand beside
+their names: the filter covers the i386 and x32 calls of a 64-bit kernel too.
 """
 
 from __future__ import annotations

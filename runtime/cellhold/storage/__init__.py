@@ -1,6 +1,8 @@
-"""The writable layer of a container. create() is the one door: what the host can enforce decides which kind it is.
+"""The writable layer of a container.
 
-No kind uses project quotas: they would be ext4's or XFS' best way to a limit, and wait for a host to be tried on.
+create() is the one door: what the host can enforce decides which kind it is. No kind
+uses project quotas: they would be ext4's or XFS' best way to a limit, and are not
+tested on any host yet.
 """
 
 from __future__ import annotations
@@ -26,12 +28,17 @@ __all__ = ["Storage", "create"]
 def create(  # noqa: PLR0913  # every one is the caller's decision
     directory: Path, *, overlays: int, owner: int, limit_bytes: int | None, kind: str, templates: Path
 ) -> Storage:
-    """Make the writable layer in `directory`, or find the one made there before by the same call.
+    """Make the writable layer in `directory`, or find the one made there before.
 
-    overlays: how many pairs of upper and work directories. owner: their uid and gid. limit_bytes: what may be written, None = no limit
-    (tmpfs: half of the host's memory). kind: "disk" or "tmpfs". templates: a private directory for empty file systems.
+    It is found if the same call made it.
 
-    Raises InvalidSpec (kind, or a limit too small), NotSupported (a limit that this host cannot enforce), OSError.
+    overlays: how many pairs of upper and work directories. owner: their uid and gid.
+    limit_bytes: what may be written, None = no limit (tmpfs: half of the host's
+    memory). kind: "disk" or "tmpfs". templates: a private directory for empty file
+    systems.
+
+    Raises InvalidSpec (kind, or a limit too small), NotSupported (a limit that this
+    host cannot enforce), OSError.
     """
     made: Storage
     if kind in STORAGES and subids.is_rootless():
@@ -49,7 +56,10 @@ def create(  # noqa: PLR0913  # every one is the caller's decision
 
 
 def _delegated(directory: Path, *, overlays: int, owner: int, limit_bytes: int | None, kind: str) -> Storage:
-    """The same for a user who is not root; a limit on disk takes a file system that only root can mount."""
+    """Return the layer for a user who is not root.
+
+    A limit on disk needs a file system that only root can mount.
+    """
     if kind == "tmpfs":
         return DelegatedTmpfs(directory=directory, overlays=overlays, owner=owner, limit_bytes=limit_bytes)
     if limit_bytes is not None:

@@ -1,7 +1,7 @@
-"""What every kind of writable layer is: a place for pairs of directories, one pair an overlay.
+"""The interface of every kind of writable layer: one directory pair per overlay.
 
 0/upper  0/work      the root file system's changes, and overlayfs' scratch space
-1/upper  1/work      those of a second overlay (the `host` image has one a mount)
+1/upper  1/work      those of a second overlay (the `host` image has one per mount)
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(frozen=True, kw_only=True)
 class Storage(ABC):
-    """A container's writable layer: create, then any number of open and close, then remove.
+    """A container's writable layer: create, open and close repeatedly, remove.
 
-    directory: the layer's own, below the container's; made by create(). overlays: how many pairs. owner: uid and gid of their
-    directories, that is what root in the container is outside.
+    directory: the layer's own, below the container's; made by create(). overlays: how
+    many pairs. owner: uid and gid of their directories, which is what root in the
+    container is outside.
     """
 
     directory: Path
@@ -36,40 +37,55 @@ class Storage(ABC):
 
     @abstractmethod
     def create(self) -> None:
-        """Make what is kept on disk; what is there already is kept. Raises NotSupported, InvalidSpec, OSError."""
+        """Make what is kept on disk; keep what exists already.
+
+        Raises NotSupported, InvalidSpec, OSError.
+        """
 
     @abstractmethod
     def open(self) -> int:
-        """The pairs, as a detached mount: its descriptor, close-on-exec. Closing the last one (or the last mount of it) ends it.
+        """Return the pairs as a detached mount: its descriptor, close-on-exec.
 
-        Raises NotSupported, NotAllowed (an image that is open elsewhere), OSError.
+        Closing the last one (or the last mount of it) ends it. Raises NotSupported,
+        NotAllowed (an image that is open elsewhere), OSError.
         """
 
     def request(self) -> Writable | None:
-        """What the launcher has to open in place of open()'s descriptor; None: that one is a mount."""
+        """Return what the launcher has to open in place of open()'s descriptor.
+
+        None: that descriptor is a mount.
+        """
         return None
 
     @abstractmethod
     def describe(self) -> str:
-        """What it is, for people: "a sparse ext4 image of 64 MiB"."""
+        """Describe it for people: "a sparse ext4 image of 64 MiB"."""
 
     @abstractmethod
     def used_bytes(self) -> int | None:
-        """Bytes of the host's disk that it takes; None if only a process that has it open could tell (statvfs(3) there)."""
+        """Return the bytes of the host's disk that it takes.
+
+        None if only a process that has it open can know (statvfs(3) there).
+        """
 
     def settle(self) -> None:
-        """Have what create() has made survive a power cut. Raises OSError."""
+        """Make what create() has made survive a power cut. Raises OSError."""
         durable.sync(self.directory)
 
     def remove(self) -> None:
-        """Remove it and all in it; may be called again, and when create() failed. Raises OSError."""
+        """Remove it and all in it. Raises OSError.
+
+        May be called again, and after create() failed.
+        """
         tree.remove(self.directory)
 
     def prepare_restart(self) -> None:
         """Empty the work directories, between a stop and the next open().
 
-        An overlay mounted `volatile` marks its work directory (incompat/volatile) and will not be mounted on it again: the
-        mark means "data may be missing after a crash of the machine", which a restart without a crash is not (overlayfs.rst).
+        An overlay mounted `volatile` marks its work directory (incompat/volatile) and
+        cannot be mounted on it again: the mark means "data may be missing after a crash
+        of the machine", which does not apply to a restart without a crash
+        (overlayfs.rst).
         """
         mount = self.open()
         try:
@@ -84,7 +100,10 @@ class Storage(ABC):
 
 
 def make_pairs(root: int, *, overlays: int, owner: int) -> None:
-    """Make the pairs below the opened directory `root`, with modes that no umask changes; those that exist are kept."""
+    """Make the pairs below the opened directory `root`; keep those that exist.
+
+    No umask changes their modes.
+    """
     for number in range(overlays):
         for path in (f"{number}", f"{number}/upper", f"{number}/work"):
             with suppress(FileExistsError):

@@ -1,6 +1,7 @@
-"""The writable layers of somebody who can mount nothing: prepared here, mounted by the launcher in its user namespace.
+"""The writable layers of a user who cannot mount: the launcher mounts them.
 
-As `request` it says what the launcher has to open; the descriptor that open() gives is only a directory.
+They are prepared here and mounted in the launcher's user namespace. `request` says what
+the launcher has to open; the descriptor that open() returns is only a directory.
 """
 
 from __future__ import annotations
@@ -24,26 +25,29 @@ class DelegatedDirectory(DirectoryStorage):
     """A plain directory of the user's."""
 
     def request(self) -> Writable:
-        """To be bound."""
+        """Ask for a bind mount."""
         return {"path": os.fspath(self.directory), "options": {}, "pairs": self.overlays}
 
     def open(self) -> int:
-        """The directory itself, so that two things work as with a mount: to hold it, and to empty its work directories."""
+        """Open the directory itself.
+
+        So it can be held, and its work directories emptied, as with a mount.
+        """
         return os.open(self.directory, _DIRECTORY)
 
     def remove(self) -> None:
-        """Remove it, files of subordinate ids as well."""
+        """Remove it, including files of subordinate ids."""
         delete.remove(self.directory)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DelegatedTmpfs(TmpfsStorage):
-    """A tmpfs of the launcher's making."""
+    """A tmpfs that the launcher makes."""
 
     def request(self) -> Writable:
-        """To be made."""
+        """Ask for a new tmpfs."""
         return {"path": None, "options": self.options(), "pairs": self.overlays}
 
     def open(self) -> int:
-        """There is nothing to hold before it is made; the container's own directory stands for it."""
+        """Open the container's own directory, as the tmpfs does not exist yet."""
         return os.open(self.directory.parent, _DIRECTORY)

@@ -1,4 +1,4 @@
-"""A plain directory: the fastest, and without a limit of its own."""
+"""A plain directory: the fastest kind, without a limit of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ class DirectoryStorage(Storage):
     """The pairs lie in `directory` itself."""
 
     def create(self) -> None:
-        """Make the directory and the pairs. 0711: PID 1, nobody on the host, passes through it; nobody else can, its parents are 0700."""
+        """Make the directory (0711) and the pairs.
+
+        PID 1, which is nobody on the host, passes through it; no one else can, as its
+        parents are 0700.
+        """
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         root = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
@@ -27,7 +31,7 @@ class DirectoryStorage(Storage):
             os.close(root)
 
     def open(self) -> int:
-        """A detached bind mount of the directory."""
+        """Return a detached bind mount of the directory."""
         mount = open_tree(AT_FDCWD, os.fspath(self.directory))
         try:
             mount_setattr(mount, attr_set=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
@@ -46,7 +50,7 @@ class DirectoryStorage(Storage):
 
 
 def _filesystem(path: Path) -> str:
-    """The type of the file system that `path` is on: "ext4"."""
+    """Return the type of the file system that `path` is on: "ext4"."""
     try:
         return _type_of(path.stat().st_dev)
     except FileNotFoundError:
@@ -55,7 +59,10 @@ def _filesystem(path: Path) -> str:
 
 @cache
 def _type_of(device: int) -> str:
-    """The type of a mounted device (proc_pid_mountinfo(5)). Remembered: the table can be long."""
+    """Return the type of a mounted device (proc_pid_mountinfo(5)).
+
+    Cached: the table can be long.
+    """
     wanted = f"{os.major(device)}:{os.minor(device)}"
     for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
         left, _, right = line.partition(" - ")

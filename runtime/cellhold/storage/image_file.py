@@ -1,4 +1,6 @@
-"""A sparse ext4 image behind a loop device: a limit on disk that holds on any file system of the host. 12 ms and 400 KiB a container.
+"""A sparse ext4 image behind a loop device: a disk limit on any host file system.
+
+It costs 12 ms and 400 KiB per container.
 
 directory/
     disk.img        0600; locked by flock(2) as long as a loop device has it
@@ -39,7 +41,11 @@ _HINT = "run as root on a host with loop devices (modprobe loop); or storage=tmp
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFileStorage(Storage):
-    """limit_bytes: what the container may write, less ext4's own few percent. templates: where empty file systems are kept."""
+    """A writable layer in a disk image.
+
+    limit_bytes: what the container may write, less ext4's own few percent. templates:
+    where empty file systems are kept.
+    """
 
     limit_bytes: int
     templates: Path
@@ -55,12 +61,12 @@ class ImageFileStorage(Storage):
             sparse.copy(template(self.limit_bytes, self.templates), self._image)
 
     def settle(self) -> None:
-        """The image, and its name."""
+        """Make the image and its name survive a power cut."""
         durable.sync(self._image)
         durable.sync(self.directory)
 
     def open(self) -> int:
-        """Mount the image; the loop device goes with the last mount of it."""
+        """Mount the image; the loop device ends with the last mount of it."""
         with ExitStack() as held:
             image = os.open(self._image, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             held.callback(os.close, image)
@@ -73,7 +79,10 @@ class ImageFileStorage(Storage):
             return os.dup(mount)  # close-on-exec, PEP 446
 
     def _lock(self, image: int) -> None:
-        """Two loop devices on one image would destroy it. The lock is the open file's, which the loop device keeps."""
+        """Lock the image: two loop devices on one image would destroy it.
+
+        The lock belongs to the open file, which the loop device keeps.
+        """
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:
@@ -104,7 +113,11 @@ class ImageFileStorage(Storage):
         return f"a sparse ext4 image of {units.size(self.limit_bytes)}"
 
     def used_bytes(self) -> int:
-        """What the image takes of the host's disk, its empty file system included; lags by what is not written back yet."""
+        """Return what the image takes of the host's disk, in bytes.
+
+        Its empty file system is included; the figure lags by what is not written back
+        yet.
+        """
         try:
             return self._image.stat().st_blocks * _BLOCK_BYTES
         except FileNotFoundError:
@@ -112,10 +125,9 @@ class ImageFileStorage(Storage):
 
 
 def _is_clean(image: int) -> bool:
-    """Whether the file system was unmounted, as its superblock says (linux/fs/ext4/ext4.h, s_state).
+    """Return whether the file system was unmounted, as its superblock says.
 
-    It has no journal: a machine that lost its power while it was mounted may have left half a change.
-    What has no superblock is nothing to repair: mount(2) says so.
+    linux/fs/ext4/ext4.h, s_state.
     """
     if os.pread(image, 2, _MAGIC) != _EXT4:
         return True

@@ -1,6 +1,7 @@
-"""The root's upper directory of somebody else's container, as it is now: for diff, commit and export, from any process.
+"""The root's upper directory of another process's container, as it is now.
 
-A layer in memory (tmpfs) is in its container's mount namespace alone, and cannot be had from outside.
+For diff, commit and export, from any process. A layer in memory (tmpfs) exists only in
+its container's mount namespace, and cannot be reached from outside.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def upper(directory: Path, *, container: str, number: int = 0) -> Iterator[Path]:
-    """The directory with what the container has written. directory: its storage's; number: of the overlay, 0 is the root's.
+    """Return the directory with what the container has written.
+
+    directory: its storage's; number: of the overlay, 0 is the root's.
 
     Raises NotSupported, with the container's name.
     """
@@ -35,7 +38,7 @@ def upper(directory: Path, *, container: str, number: int = 0) -> Iterator[Path]
             f"cannot look at what container {container} has written: its layer is in memory, or it does not run",
             hint="storage=disk (the default) can be looked at while the container runs",
         )
-    mount = new_filesystem("ext4", {}, attributes=MOUNT_ATTR_RDONLY, source=device)  # the file system that is mounted already, once more
+    mount = new_filesystem("ext4", {}, attributes=MOUNT_ATTR_RDONLY, source=device)  # mounted once more
     try:
         yield Path(f"/proc/{os.getpid()}/fd/{mount}/{place}")  # for a process that we start
     finally:

@@ -1,4 +1,4 @@
-"""Empty ext4 file systems, one file a size, made once and copied for each container.
+"""Empty ext4 file systems, one file per size, made once and copied per container.
 
 TEMPLATES/
     ext4-67108864.img        sparse; a few hundred KiB on disk
@@ -52,9 +52,12 @@ _SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
 
 
 def template(limit_bytes: int, templates: Path) -> Path:
-    """The file with an empty ext4 that holds `limit_bytes` of files, less a few percent; made when it is not there.
+    """Return the file with an empty ext4 of this size; make it if it is missing.
 
-    Raises InvalidSpec (too small or large), NotSupported (no mkfs.ext4), SetupFailed (mkfs.ext4 failed), OSError.
+    It holds `limit_bytes` of files, less a few percent.
+
+    Raises InvalidSpec (too small or large), NotSupported (no mkfs.ext4), SetupFailed
+    (mkfs.ext4 failed), OSError.
     """
     if not MINIMUM_BYTES <= limit_bytes <= MAXIMUM_BYTES:
         reach = f"{units.size(MINIMUM_BYTES)} to {units.size(MAXIMUM_BYTES)}"
@@ -69,7 +72,7 @@ def template(limit_bytes: int, templates: Path) -> Path:
 
 
 def clear(templates: Path) -> None:
-    """Remove what somebody was making when he was killed. Raises OSError."""
+    """Remove what a killed process was making. Raises OSError."""
     if drafts := list(templates.glob("*.new")):
         with _locked(templates / "lock"):
             for draft in drafts:
@@ -111,7 +114,10 @@ def _private(path: str, flags: int) -> int:
 
 
 def repair(image: Path) -> None:
-    """Put right what a crash of the machine has left of a file system (e2fsck(8)). Raises SetupFailed."""
+    """Repair a file system after a crash of the machine (e2fsck(8)).
+
+    Raises SetupFailed.
+    """
     program = shutil.which("e2fsck", path=f"{helper.search_path()}:{_SBIN}")
     if program is None:
         raise SetupFailed(
@@ -135,7 +141,10 @@ def _run_mkfs(command: list[str], limit_bytes: int) -> None:
 
 
 def _image_bytes(limit_bytes: int) -> int:
-    """The file's length: what the user may write, and what ext4 keeps for itself: inode tables, a reserve, bitmaps and the like."""
+    """Return the file's length: the user's bytes plus ext4's own.
+
+    ext4 keeps inode tables, a reserve, bitmaps and the like for itself.
+    """
     inodes = limit_bytes // _BYTES_PER_INODE * _INODE_BYTES
     reserve = min(limit_bytes // 50, 4096 * _BLOCK_BYTES)  # ext4's s_resv_clusters: 2 %, up to 4096 blocks
     return -(-(limit_bytes + inodes + reserve) // _BLOCK_BYTES) * _BLOCK_BYTES + _FIXED_BYTES
