@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import zmq
 
 from cellhold_kernel import app
+from cellhold_kernel.engine.local.engine import LocalEngine
 from cellhold_kernel.protocol import messages
 from standin import StandIn
 
@@ -97,4 +98,4 @@ def send_garbage(sockets: dict[str, zmq.Socket[bytes]], signer: messages.Signer,
 if __name__ == "__main__":
     if sys.argv[1] == "inside":
         main(Path(sys.argv[2]))
-    sys.exit(app.serve(app.arguments(sys.argv[1:]), hostile))
+    sys.exit(app.serve(app.arguments(sys.argv[1:]), LocalEngine(hostile)))

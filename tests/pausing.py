@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cellhold.container.container import Container
 from cellhold.spec.lifecycle import State
 from cellhold_kernel import app
+from cellhold_kernel.engine.local.engine import LocalEngine
 
 if TYPE_CHECKING:
     from cellhold.spec.spec import Spec
@@ -22,4 +23,4 @@ def create(spec: Spec) -> Container:
 
 
 if __name__ == "__main__":
-    sys.exit(app.serve(app.arguments(sys.argv[1:]), create))
+    sys.exit(app.serve(app.arguments(sys.argv[1:]), LocalEngine(create)))

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from cellhold_kernel import app
+from cellhold_kernel.engine.local.engine import LocalEngine
 from cellhold_kernel.protocol import messages
 from standin import StandIn
 
@@ -103,4 +104,4 @@ class Puppet:
 if __name__ == "__main__":
     if sys.argv[1] == "inside":
         Puppet(Path(sys.argv[2])).run()
-    sys.exit(app.serve(app.arguments(sys.argv[1:]), puppet))
+    sys.exit(app.serve(app.arguments(sys.argv[1:]), LocalEngine(puppet)))

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from cellhold.container.container import Container
 from cellhold_kernel import app
+from cellhold_kernel.engine.local.engine import LocalEngine
 
 POLICY = "CELLHOLD_TEST_POLICY"
 
 if __name__ == "__main__":
-    sys.exit(app.serve(app.arguments(sys.argv[1:]), Container.create, rules=Path(os.environ[POLICY])))
+    sys.exit(app.serve(app.arguments(sys.argv[1:]), LocalEngine(Container.create), rules=Path(os.environ[POLICY])))

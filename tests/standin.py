@@ -16,11 +16,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from cellhold.cgroups.base import Usage
 from cellhold.errors import ImageNotFound, InvalidSpec, NotAllowed
 from cellhold.spec.lifecycle import State
 from cellhold.spec.outcome import Outcome, Why
+from cellhold.spec.usage import Usage
 from cellhold_kernel import app
+from cellhold_kernel.engine.local.engine import LocalEngine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,4 +155,4 @@ class StandIn:
 
 
 if __name__ == "__main__":
-    sys.exit(app.serve(app.arguments(sys.argv[1:]), StandIn.create))
+    sys.exit(app.serve(app.arguments(sys.argv[1:]), LocalEngine(StandIn.create)))

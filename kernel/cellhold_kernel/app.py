@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from cellhold import helper
 from cellhold.errors import CellholdError
-from cellhold.image import host
 from cellhold.spec import words
 from cellhold_kernel.engine.session import Session
 from cellhold_kernel.protocol import connection
@@ -27,10 +26,9 @@ from cellhold_kernel.settings.workspace import Workspace
 from cellhold_kernel.transport.loop import Loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from cellhold.spec.spec import Spec
-    from cellhold_kernel.engine.local.cell_kernel import Sandbox
+    from cellhold_kernel.engine.base import Engine
 
 _USAGE = "usage: python -m cellhold_kernel -f CONNECTION_FILE [--kernelspec DIRECTORY] [arguments for the kernel in the container]"
 
@@ -59,8 +57,11 @@ def arguments(words: Sequence[str]) -> Arguments:
     return Arguments(Path(found["-f"]), Path(found["--kernelspec"]) if found.get("--kernelspec") else None, tuple(rest))
 
 
-def serve(given: Arguments, create: Callable[[Spec], Sandbox], *, rules: Path = policy.PATH) -> int:
-    """Be the kernel until it ends; gives the exit status. rules: the policy's file. Raises CellholdError where it cannot begin."""
+def serve(given: Arguments, engine: Engine, *, rules: Path = policy.PATH) -> int:
+    """Be the kernel until it ends; return the exit status.
+
+    engine: makes its containers. rules: the policy's file. Raises CellholdError where it cannot begin.
+    """
     asked = connection.read(given.connection_file)
     loop = Loop()
     end_with_parent(loop)
@@ -69,7 +70,7 @@ def serve(given: Arguments, create: Callable[[Spec], Sandbox], *, rules: Path = 
     path = notebook()
     settings, failure = config.collect(given.kernelspec, path, workspace.folder)
     with ExitStack() as closing:
-        session = Session(asked, loop, create=create, arguments=given.rest, sources=config.Sources(settings, workspace, rules, path))
+        session = Session(asked, loop, engine=engine, arguments=given.rest, sources=config.Sources(settings, workspace, rules, path))
         closing.callback(session.close)
         session.open(failure)
         from cellhold_kernel.protocol import messages  # noqa: PLC0415  # these are imported while the cell kernel comes up
@@ -95,8 +96,6 @@ def _workspace(given: Arguments) -> Workspace:
     """The directory that Jupyter has started us in: it is the notebook's from now on, whatever its name leads to later."""
     programs = [Path(entry) for entry in helper.search_path().split(os.pathsep)]  # who looks for a program may find one there
     programs += [] if given.kernelspec is None else [given.kernelspec]
-    with suppress(CellholdError, OSError):  # the first container tells
-        host.hold_prefixes()
     try:
         folder = Folder.of_process()
     except FileNotFoundError:
@@ -151,9 +150,10 @@ def end_on_sigterm(loop: Loop) -> None:
 def main() -> NoReturn:
     """`python -m cellhold_kernel`."""
     from cellhold.container.container import Container  # noqa: PLC0415  # tests serve with a stand-in
+    from cellhold_kernel.engine.local.engine import LocalEngine  # noqa: PLC0415  # and with other engines
 
     try:
-        status = serve(arguments(sys.argv[1:]), Container.create)
+        status = serve(arguments(sys.argv[1:]), LocalEngine(Container.create))
     except (CellholdError, OSError) as error:
         said = f"{error}\n{getattr(error, 'hint', None) or ''}".rstrip()
         print(words.printable(said, keep=words.LINES), file=sys.stderr)  # noqa: T201  # the server's log

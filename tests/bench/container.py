@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 from bench import measure, peers
-from cellhold.cgroups import Join, Usage
+from cellhold.cgroups import Join
 from cellhold.container import launcher
 from cellhold.container.container import Container
 from cellhold.linux import mount, process
 from cellhold.spec.limits import Limits
 from cellhold.spec.spec import Spec
+from cellhold.spec.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

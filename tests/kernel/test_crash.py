@@ -16,7 +16,7 @@ from jupyter_client.manager import KernelManager
 import leaks
 from cellhold.container import launcher
 from cellhold.container.recovery import sweep
-from cellhold_kernel.transport import socket_directory
+from cellhold_kernel.engine.local import socket_directory
 from kernels import PATIENCE, descendants, is_gone, running, until
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import pytest
 import zmq
 
 from cellhold.errors import CellholdError
-from cellhold_kernel.transport.backend import CHANNELS, Backend, open_socket
+from cellhold_kernel.engine.local.unix_sockets import connect, open_socket
+from cellhold_kernel.transport.backend import CHANNELS, Backend
 from cellhold_kernel.transport.zmtp import Arrived
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def test_a_socket_that_is_swapped_for_a_link_later_leads_nowhere_else(tmp_path: 
         inner = {channel: context.socket(zmq.XPUB if channel == "iopub" else zmq.ROUTER) for channel in CHANNELS}
         for channel, sock in inner.items():
             sock.bind(f"ipc://{tmp_path}/{NAMES[channel]}")
-        back = Backend(NAMES, directory=directory)
+        back = Backend(connect(NAMES, directory=directory))
         for name in NAMES.values():
             (tmp_path / name).unlink()
             (tmp_path / name).symlink_to(tmp_path / "docker.sock")
@@ -117,7 +118,7 @@ def test_shell_control_and_stdin_are_one_client_to_the_cell_kernel(tmp_path: Pat
         inner = {channel: context.socket(zmq.XPUB if channel == "iopub" else zmq.ROUTER) for channel in CHANNELS}
         for channel, sock in inner.items():
             sock.bind(f"ipc://{tmp_path}/{NAMES[channel]}")
-        back = Backend(NAMES, directory=directory)
+        back = Backend(connect(NAMES, directory=directory))
         seen = set()
         for channel in ("shell", "control", "stdin"):
             back.send(channel, [b"x"])
@@ -134,5 +135,5 @@ def test_a_missing_socket_leaves_nothing_open(tmp_path: Path) -> None:
     with opened(tmp_path) as directory, listening(tmp_path / NAMES["iopub"]):
         before = os.listdir("/proc/self/fd")
         with pytest.raises(FileNotFoundError):
-            Backend(NAMES, directory=directory)
+            Backend(connect(NAMES, directory=directory))
         assert os.listdir("/proc/self/fd") == before

@@ -18,6 +18,7 @@ from cellhold.cgroups import block
 from cellhold.cgroups.absent import Absent
 from cellhold.errors import InvalidSpec, NotAllowed, NotSupported, SetupFailed
 from cellhold.spec.limits import IoLimit, Limits
+from cellhold.spec.usage import Usage
 from fake_cgroups import LAYOUTS, FakeCgroups
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def test_one_who_asks_over_and_over_gets_what_the_files_say_now(tree: FakeCgroup
 def test_usage_of_a_removed_group_is_empty_and_no_error(tree: FakeCgroups) -> None:
     group = cgroups.create("a", LIMITS, **tree.where)
     group.remove()
-    assert group.usage() == cgroups.Usage()
+    assert group.usage() == Usage()
 
 
 def test_update_changes_limits_and_none_lifts_them(tree: FakeCgroups) -> None:

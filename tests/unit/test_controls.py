@@ -37,6 +37,7 @@ def in_state(state: State) -> Session:
             is_coming=state is C,
             stopped=kernel if state is S else None,
             policy=Policy,
+            missing={},
         ),
     )
 

@@ -32,7 +32,7 @@ def told() -> Told:
 def panel(told: Told) -> Panel:
     """Of a notebook that may run images of lab/ only, and runs none now."""
     session: Any = SimpleNamespace(
-        current=None, stopped=None, is_coming=False, owner="a1", names=Names, policy=lambda: Policy(images=("lab/*",))
+        current=None, stopped=None, is_coming=False, owner="a1", missing={}, names=Names, policy=lambda: Policy(images=("lab/*",))
     )
     unused: Any = None
     comms: Any = told

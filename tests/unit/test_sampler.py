@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from cellhold.cgroups.base import Usage
 from cellhold.spec.lifecycle import State
 from cellhold.spec.outcome import Outcome, Why
+from cellhold.spec.usage import Usage
 from cellhold_kernel.widgets.sampler import RECENT, Sampler
 
 if TYPE_CHECKING:
-    from cellhold_kernel.engine.local.cell_kernel import CellKernel
+    from cellhold_kernel.engine.cell_kernel import CellKernel
 
 MEBIBYTE = 1 << 20
 
@@ -23,7 +23,7 @@ class Counted:
 
     def __init__(self) -> None:
         self.used = Usage(cpu_seconds=1.0, memory_bytes=50 * MEBIBYTE, memory_cache_bytes=10 * MEBIBYTE, pids=3, throttled_seconds=0.0)
-        self.box = SimpleNamespace(id="ab12", state=State.RUNNING, usage=lambda _read=None: self.used)
+        self.box = SimpleNamespace(id="ab12", state=State.RUNNING, usage=lambda **_: self.used)
         self.spec = SimpleNamespace(limits=SimpleNamespace(disk_bytes=None), network="none")
 
     @property

@@ -9,11 +9,13 @@ from __future__ import annotations
 import signal
 import time
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError, InvalidSpec, NotAllowed
 from cellhold.spec.lifecycle import TABLE, Action, State
 from cellhold.spec.units import parse_seconds, parse_signal
+from cellhold_kernel.engine.base import Feature
 from cellhold_kernel.engine.diagnosis import Diagnosis
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import ActionRequest, CommitRequest
@@ -21,7 +23,7 @@ from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.settings import Trust
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cellhold.spec.outcome import Outcome
     from cellhold_kernel.engine.holder import Holder
@@ -45,6 +47,7 @@ MOVES: dict[str, dict[State, State | str]] = {
     COMMIT: {_C: _COMING, _R: _R, _P: _P, _A: _COMING, _S: _S, _X: _GONE},
     "remove": {**TABLE[Action.REMOVE], _C: _COMING, _X: "it was removed"},
 }
+NEEDS = {"pause": Feature.PAUSE, "unpause": Feature.PAUSE, "stop": Feature.RESUME, "kill": Feature.RESUME, COMMIT: Feature.COMMIT}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +68,10 @@ def state_of(session: Holder) -> State:
     return State.REMOVED if session.stopped is None else State.STOPPED
 
 
-def reason(action: str, state: State) -> str | None:
-    """Why it is not possible now; None where it is."""
+def reason(action: str, state: State, missing: Mapping[Feature, str] = MappingProxyType({})) -> str | None:
+    """Return why it is not possible now, None where it is. missing: what the engine lacks."""
+    if (need := NEEDS.get(action)) is not None and need in missing:
+        return missing[need]
     move = MOVES[action][state]
     return None if isinstance(move, State) else move
 
@@ -83,7 +88,7 @@ class Controls:
 
     def check(self, action: str) -> None:
         """Raise NotAllowed with the reason where the table has no such move, and while the container is being stopped."""
-        why = reason(action, state_of(self._session))
+        why = reason(action, state_of(self._session), self._session.missing)
         if self.is_stopping and action != "kill":
             why = "it is being stopped"
         if why is not None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cellhold.spec.outcome import Outcome
-    from cellhold_kernel.engine.local.cell_kernel import CellKernel
+    from cellhold_kernel.engine.cell_kernel import CellKernel
 
 GRACE_SECONDS = 5.0  # between the interrupt of a cell and the end of its container
 _SHOWN_LINES = 6
@@ -90,9 +90,9 @@ def of_stillbirth(kernel: CellKernel, outcome: Outcome) -> CellholdError:
 
 def last_words(kernel: CellKernel) -> str | None:
     """What the cell kernel wrote last, fit to be shown."""
-    while kernel.tail.drain():
+    while kernel.output.drain():
         pass
-    lines = kernel.tail.last(_SHOWN_LINES)
+    lines = kernel.output.last(_SHOWN_LINES)
     return "it wrote: " + "\n  ".join(lines) if lines else None
 
 

@@ -14,29 +14,25 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cellhold import image
 from cellhold.errors import CellholdError
-from cellhold.network import is_own
+from cellhold.network.words import is_own
 from cellhold_kernel.engine import diagnosis
-from cellhold_kernel.engine.local.cell_kernel import CellKernel
-from cellhold_kernel.engine.local.program import LayerMissing, program_for
+from cellhold_kernel.engine.base import Feature, Preparation, Ready, require
+from cellhold_kernel.engine.cell_kernel import CellKernel
 from cellhold_kernel.gate import host_directories
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.images import Names
 from cellhold_kernel.gate.request import ChangeRequest, ContainerRequest, EgressRequest, Held, PullRequest
 from cellhold_kernel.settings import policy
 from cellhold_kernel.settings.settings import CellLimits, Trust
-from cellhold_kernel.transport import socket_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from cellhold.spec.outcome import Outcome
     from cellhold.spec.spec import Spec
-    from cellhold_kernel.engine.local.cell_kernel import Sandbox
-    from cellhold_kernel.engine.local.program import Program
-    from cellhold_kernel.gate.claim import Claim
+    from cellhold_kernel.engine.base import Engine
     from cellhold_kernel.gate.granted import GrantedBuild, GrantedContainer
     from cellhold_kernel.jobs.build import BuildContext
     from cellhold_kernel.jobs.job import Job
@@ -93,11 +89,11 @@ class Session:
         connection: Connection,
         loop: Loop,
         *,
-        create: Callable[[Spec], Sandbox],
+        engine: Engine,
         arguments: Sequence[str],
         sources: Sources,
     ) -> None:
-        """create: Container.create, or a stand-in for it; arguments: for ipykernel; sources: what the first container is made of."""
+        """arguments: for ipykernel; sources: what the first container is made of."""
         self.settings = sources.settings
         identity = connection.text() if sources.notebook is None else f"notebook {sources.notebook}"
         self.owner = hashlib.sha256(os.fsencode(identity)).hexdigest()[:_OWNER_DIGITS]  # a name need not be UTF-8
@@ -112,7 +108,7 @@ class Session:
         self.workspace = sources.workspace
         self._connection = connection
         self._loop = loop
-        self._create = create
+        self.engine = engine
         self._arguments = tuple(arguments)
         self._listener: Listener | None = None
         self._has_cleared = False
@@ -138,6 +134,7 @@ class Session:
         """
         try:
             granted = self._granted(words or {}, trust)
+            self.engine.check(granted.spec)
             self._asked = (granted.settings, granted.cell_limits)
             self._prepare(granted)
         except OSError as error:
@@ -154,22 +151,21 @@ class Session:
 
     def _prepare(self, granted: GrantedContainer, *, done: Job | None = None) -> None:
         """Start it once its image is here and has a kernel; whichever is not so is worked on first. done: the work that has just ended."""
-        spec = granted.spec
-        if not image.is_here(spec.image):
-            from cellhold_kernel.jobs.pull import Pull  # noqa: PLC0415  # imported when an image is missing, not at every start
-
-            fetch = authorize(PullRequest(image=spec.image), granted.image_trust, self.policy())
-            self._begin_job(Pull(fetch), granted)
-            return
-        program = program_for(spec, self._arguments, wanted=granted.kernel)
-        if isinstance(program, LayerMissing):
-            from cellhold_kernel.jobs.kernel_layer import Layering  # noqa: PLC0415  # as above
-
-            if isinstance(done, Layering):
-                raise CellholdError(f"cannot use image={spec.image}: its kernel layer is gone again")
-            self._begin_job(Layering(granted, instead_of=self._own()), granted)
-            return
-        self._start(granted, program)
+        prepared = self.engine.prepare(
+            Preparation(
+                granted=granted,
+                key=self._connection.key,
+                signature_scheme=self._connection.signature_scheme,
+                arguments=self._arguments,
+                instead_of=self._own(),
+                fetch=lambda: authorize(PullRequest(image=granted.spec.image), granted.image_trust, self.policy()),
+                done=done,
+            )
+        )
+        if isinstance(prepared, Ready):
+            self._start(granted, prepared)
+        else:
+            self._begin_job(prepared, granted)
 
     def _begin_job(self, job: Job, granted: GrantedContainer) -> None:
         self._job = job
@@ -196,36 +192,30 @@ class Session:
             self._job.close()
             self._job = None
 
-    def _start(self, granted: GrantedContainer, program: Program) -> None:
+    def _start(self, granted: GrantedContainer, ready: Ready) -> None:
         displaced = self.current is not None and _share_a_port(self.current.spec, granted.spec)
         if self.current is not None and displaced and self._listener is not None:
             self._listener.displaced(self.current)
         try:
-            self._create_beside(granted, program)
+            self._create_beside(granted, ready)
         except CellholdError as error:
             self.failure = error if displaced else self.failure
             raise
 
-    def _create_beside(self, granted: GrantedContainer, program: Program) -> None:
+    def _create_beside(self, granted: GrantedContainer, ready: Ready) -> None:
         try:
-            coming = CellKernel(
-                granted,
-                create=partial(self._admit, granted.claim),
-                key=self._connection.key,
-                signature_scheme=self._connection.signature_scheme,
-                program=program,
-            )
+            coming = CellKernel(granted.spec, ready.create(instead_of=self._own()))
         except OSError as error:
             raise CellholdError(f"cannot start a container of image {granted.spec.image}: {error}") from error
         self._await(coming)
         if not self._has_cleared:
             self._has_cleared = True
-            socket_directory.clear_abandoned()  # there is time now: the cell kernel takes 100 times as long to come up
+            self.engine.clear_abandoned()  # there is time now: the cell kernel takes 100 times as long to come up
 
     def _await(self, coming: CellKernel) -> None:
         self.coming = coming
         self._loop.add(coming.life, partial(self._ended, coming))
-        self._loop.add(coming.tail.fileno(), partial(self._drain_output, coming))
+        self._loop.add(coming.output.fileno(), partial(self._drain_output, coming))
 
     def park(self, kernel: CellKernel) -> None:
         """Keep the present container, which has ended."""
@@ -257,6 +247,7 @@ class Session:
         """Change limits of the present container, and of those that follow it. Raises CellholdError; nothing has changed then."""
         if self.current is None:
             raise CellholdError("cannot change limits: no container runs")
+        require(Feature.UPDATE, self.missing, "change limits")
         rules = self.policy()
         with self._counting():
             asked = ChangeRequest(**self._request(rules), words=texts)
@@ -268,31 +259,33 @@ class Session:
         """Change the egress policy of the present container, and of those that follow it. Raises as update()."""
         if self.current is None:
             raise CellholdError("cannot change egress: no container runs")
+        require(Feature.NETWORK, self.missing, "change egress")
         rules = self.policy()
         asked = EgressRequest(**self._request(rules), egress=policy)
         granted = authorize(asked, Trust.CELL, rules)
         self.current.restrict(granted)
         self.settings = granted.settings
 
+    @property
+    def missing(self) -> Mapping[Feature, str]:
+        """Why, for each feature that the engine lacks."""
+        return self.engine.missing
+
     def names(self) -> Names:
         """What images are called here. Raises SetupFailed."""
-        from cellhold_kernel.gate import inventory  # noqa: PLC0415  # the host image does without, at every start
-
-        return inventory.image_names(self.owner)
+        return self.engine.image_names(self.owner)
 
     def _request(self, rules: Policy, words: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
         """What each request about the notebook's own container says; words: said now. The host image needs no names."""
         named = words.get("image") or self.settings.texts().get("image") or rules.defaults.get("image", _HOST)
-        names = self.names() if image.is_oci(named) else Names()
+        names = self.names() if self.engine.has_names(named) else Names()
         return {"settings": self.settings, "owner": self.owner, "names": names, "beside": self.others()}
 
     def others(self) -> tuple[Held, ...]:
         """The containers that the notebook has beside this kernel's own: they count against the policy's ceilings."""
         if not self._counts():
             return ()
-        from cellhold_kernel.gate import inventory  # noqa: PLC0415  # as above
-
-        found = inventory.containers(self.owner, without=self._own())
+        found = self.engine.containers(self.owner, without=self._own())
         return tuple(held for held in found if not held.is_ending)  # by then, or it is waited for (admission.py)
 
     def beside(self) -> tuple[Held, ...]:
@@ -324,18 +317,7 @@ class Session:
         """While what the notebook has is counted, and changed."""
         if not self._counts():
             return nullcontext()
-        from cellhold_kernel.gate import admission  # noqa: PLC0415  # as above
-
-        return admission.counting(self.owner)
-
-    def _admit(self, claim: Claim | None, spec: Spec) -> Sandbox:
-        """Make a container: what the notebook has is counted once more."""
-        if claim is None:
-            return self._create(spec)
-        from cellhold_kernel.gate import admission  # noqa: PLC0415  # as above
-
-        with admission.admitted(spec, claim, instead_of=self._own()) as counted:
-            return self._create(counted)
+        return self.engine.counting(self.owner)
 
     def build_context(self, granted: GrantedBuild) -> BuildContext:
         """What a build sees of the notebook's folder: what a container is shown of it, and nothing where it is not shown."""
@@ -385,8 +367,8 @@ class Session:
             self._listener.ended(kernel, outcome)  # if it is the coming one: tick() is next, and sees it
 
     def _drain_output(self, kernel: CellKernel) -> None:
-        if not kernel.tail.drain():
-            self._loop.remove(kernel.tail.fileno())
+        if not kernel.output.drain():
+            self._loop.remove(kernel.output.fileno())
 
     def arrive(self) -> CellKernel | None:
         """The coming one speaks: make it the current one. Gives the old one, to be read out and let go."""
@@ -418,7 +400,7 @@ class Session:
 
     def _forget(self, kernel: CellKernel) -> None:
         self._loop.remove(kernel.life)
-        self._loop.remove(kernel.tail.fileno())
+        self._loop.remove(kernel.output.fileno())
         for socket in kernel.backend.sockets.values() if kernel.backend is not None else ():
             self._loop.remove(socket)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cellhold.errors import CellholdError
 
 if TYPE_CHECKING:
-    from cellhold_kernel.engine.local.cell_kernel import CellKernel
+    from cellhold_kernel.engine.cell_kernel import CellKernel
 
 
 class UsageMeter:

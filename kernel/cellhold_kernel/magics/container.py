@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError
-from cellhold.network import NONE
+from cellhold.network.words import NONE
 from cellhold.spec import units
 from cellhold.spec.fields import BY_KEY
 from cellhold_kernel.magics.table import bundle
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cellhold.spec.spec import Mount
-    from cellhold_kernel.engine.local.cell_kernel import CellKernel
+    from cellhold_kernel.engine.cell_kernel import CellKernel
     from cellhold_kernel.engine.session import Session
 
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from cellhold.errors import CellholdError, NotAllowed, NotSupported
 from cellhold.spec import units
 from cellhold.spec.fields import BY_KEY
+from cellhold_kernel.engine.base import Topic
 from cellhold_kernel.magics.table import bundle
 from cellhold_kernel.settings.settings import KEYS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from cellhold_kernel.engine.local.cell_kernel import CellKernel
+    from cellhold_kernel.engine.cell_kernel import CellKernel
     from cellhold_kernel.engine.session import Session
 
 
@@ -75,8 +76,9 @@ def _uses(kernel: CellKernel) -> dict[str, Use]:
             "cpus": Use(None, f"{used.cpu_seconds or 0:.2f} s used, {used.throttled_seconds or 0:.2f} s held back"),
             "pids": Use(None if used.pids is None else str(used.pids), f"{used.pids_refused or 0} refused"),
         }
-    with suppress(NotAllowed):  # without root nobody may look into it
-        free, total = kernel.box.writable_layer()
+    with suppress(NotAllowed, NotSupported):  # without root nobody may look into it, and not every engine can
+        disk = kernel.box.inspect(Topic.DISK)
+        free, total = disk["free"], disk["total"]
         uses["disk"] = Use(_size(total - free) if limits.disk_bytes else None, f"{_size(free)} left")
     return uses
 

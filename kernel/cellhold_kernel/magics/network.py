@@ -6,16 +6,16 @@ import html
 from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError, NotSupported
-from cellhold.network import NONE, egress, ports
+from cellhold.network import egress
+from cellhold.network.words import NONE
 from cellhold.spec.spec import shares_network
+from cellhold_kernel.engine.base import Topic
 from cellhold_kernel.protocol.text import escape
-from cellhold_kernel.settings.visiting import proxied, straight
-from cellhold_kernel.widgets.network_view import refused_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cellhold_kernel.engine.local.cell_kernel import CellKernel
+    from cellhold_kernel.engine.cell_kernel import CellKernel
     from cellhold_kernel.engine.session import Session
 
 
@@ -58,19 +58,19 @@ def _rows(kernel: CellKernel) -> Iterator[tuple[str, str, str]]:
     if shares_network(kernel.spec.network):
         yield "network", f"{kernel.spec.network}: nothing of it is the container's own, and nothing is limited", ""
         return
-    for one in kernel.box.connections():
-        lease, network = one.lease, one.network
-        yield "network", f"{network.name} ({network.subnet})", ""
-        addresses = f"{lease.address} {lease.address6}".rstrip()
-        yield "container", f"{lease.inside} {addresses}, its cable is {lease.device}", ""
-        yield "host", f"{network.bridge} {network.gateway}", ""
-        for port in lease.ports:
-            yield "published", ports.format(port), straight(port)
-            if path := proxied(port):
-                yield "", "through the notebook server (only for cells that you trust)", path
-        yield "egress", lease.policy, ""
-        if one.received_bytes is not None:
-            yield "received", f"{one.received_packets} packets, {one.received_bytes} bytes", ""
-            yield "sent", f"{one.sent_packets} packets, {one.sent_bytes} bytes", ""
-    for place in refused_by(kernel):
-        yield "refused", f"{escape(place.protocol)} {escape(place.where)}, {place.packets} packets", ""
+    connections = kernel.box.inspect(Topic.NETWORK)["connections"]
+    for one in connections:
+        addresses = f"{one['address']} {one['address6']}".rstrip()
+        yield "network", f"{one['name']} ({one['subnet']})", ""
+        yield "container", f"{one['inside']} {addresses}, its cable is {one['device']}", ""
+        yield "host", f"{one['bridge']} {one['gateway']}", ""
+        for port in one["ports"]:
+            yield "published", port["told"], port["straight"]
+            if port["proxied"]:
+                yield "", "through the notebook server (only for cells that you trust)", port["proxied"]
+        yield "egress", one["policy"], ""
+        if one["received_bytes"] is not None:
+            yield "received", f"{one['received']} packets, {one['received_bytes']} bytes", ""
+            yield "sent", f"{one['sent']} packets, {one['sent_bytes']} bytes", ""
+    for row in connections[0]["refused"] if connections else ():
+        yield "refused", f"{escape(row['protocol'])} {escape(row['where'])}, {row['packets']} packets", ""

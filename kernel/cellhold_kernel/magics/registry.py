@@ -10,6 +10,8 @@ from enum import Enum
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cellhold_kernel.engine.base import Feature, require
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -55,7 +57,7 @@ class Action(Enum):
 
 
 LINES = ("container", "limits", "network")  # in the order in which their outputs stand
-CELLS = ("dockerfile", "run")
+CELLS = {"dockerfile": Feature.BUILD, "run": Feature.RUN}  # and what the engine must be able to do
 ACTIONS: dict[str, Action] = {
     **dict.fromkeys(("start", "pause", "unpause", "stop", "kill", "restart", "remove"), Action.CONTROL),
     "commit": Action.COMMIT,
@@ -92,6 +94,7 @@ def begin_job(session: Session, code: str) -> tuple[Job, str] | None:
     name = code.split(maxsplit=1)[0].removeprefix("%%") if code.lstrip().startswith("%%") else ""
     if name not in CELLS:
         return None
+    require(CELLS[name], session.missing, f"do what %%{name} asks")
     module: Any = import_module(f"cellhold_kernel.magics.{name}")
     magic: CellMagic = module
     return magic.begin(session, code)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from cellhold.container import trace
 from cellhold.errors import InvalidSpec, NotAllowed
+from cellhold_kernel.engine.base import Feature, Topic, require
 from cellhold_kernel.magics import limits
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.widgets import layer_stack
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def mime_bundle(session: Session, action: Sequence[str]) -> dict[str, str]:
-    """What the action shows, as a MIME bundle. Raises NotAllowed where there is no container, InvalidSpec for more words."""
+    """What the action shows, as a MIME bundle. Raises NotAllowed, NotSupported, InvalidSpec."""
     word, *more = action
     if more:
         raise InvalidSpec(f"cannot use {escape(more[0], most=40)}: %container {word} takes no more words")
@@ -27,7 +27,10 @@ def mime_bundle(session: Session, action: Sequence[str]) -> dict[str, str]:
     kernel = session.current or session.stopped
     if kernel is None:
         raise NotAllowed(f"cannot show the {word} of the container: there is none")
-    return _text(trace.format_trace(kernel.box.timings) if word == "trace" else layer_stack.text(kernel))
+    if word == "trace":
+        return _text(kernel.box.inspect(Topic.TRACE)["text"])
+    require(Feature.LAYERS, session.missing, "show the layers of the container")
+    return _text(layer_stack.text(kernel))
 
 
 def _text(text: str) -> dict[str, str]:

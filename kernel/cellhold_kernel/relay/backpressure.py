@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cellhold_kernel.engine.local.cell_kernel import CellKernel
+    from cellhold_kernel.engine.cell_kernel import CellKernel
     from cellhold_kernel.engine.session import Session
     from cellhold_kernel.transport.frontend import Frontend
     from cellhold_kernel.transport.loop import Loop

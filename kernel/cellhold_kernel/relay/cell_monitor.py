@@ -17,7 +17,7 @@ from cellhold_kernel.relay.running_cell import Counters, RunningCell
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellhold_kernel.engine.local.cell_kernel import CellKernel
+    from cellhold_kernel.engine.cell_kernel import CellKernel
     from cellhold_kernel.protocol.messages import Message
     from cellhold_kernel.relay.parts import Parts
     from cellhold_kernel.relay.pending import Request

@@ -17,7 +17,7 @@ from cellhold_kernel.widgets import saved
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from cellhold_kernel.engine.local.cell_kernel import CellKernel
+    from cellhold_kernel.engine.cell_kernel import CellKernel
     from cellhold_kernel.protocol.messages import Message
     from cellhold_kernel.relay.backpressure import Flow
     from cellhold_kernel.relay.cell_monitor import CellMonitor
@@ -84,7 +84,7 @@ class Inbound:
             around = Surroundings(
                 signer=self._parts.signer,
                 spools=self._spools,
-                directory=kernel.socket_directory.path,
+                directory=kernel.scratch,
                 most_bytes=lambda: self._parts.session.cell_limits.message_bytes,
             )
             backend.incoming[channel] = Incoming(backend.streams[channel], channel, around)

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from cellhold.errors import CellholdError
 from cellhold.spec import units
 from cellhold.spec.units import doubled
+from cellhold.spec.usage import Usage
+from cellhold_kernel.engine.base import Topic
 from cellhold_kernel.engine.diagnosis import GRACE_SECONDS, Diagnosis, names
 
 if TYPE_CHECKING:
-    from cellhold.cgroups.base import Usage
-    from cellhold_kernel.engine.local.cell_kernel import CellKernel
+    from collections.abc import Sequence
+
+    from cellhold_kernel.engine.cell_kernel import CellKernel
     from cellhold_kernel.settings.settings import CellLimits, Guard
 
 _MORE_SHARE = 0.05  # of the memory limit
@@ -144,7 +147,7 @@ class RunningCell:
         if (killed := now.oom_kills - before.usage.oom_kills) > 0:
             limit = units.size(limits.memory_bytes) if limits.memory_bytes else "the host"
             peak = f" (peak {units.size(now.memory_peak_bytes)})" if now.memory_peak_bytes else ""
-            who = _processes(killed, names(self._kernel.box.oom_victims(killed)))
+            who = _processes(killed, names(_victims(self._kernel, killed)))
             sentence = f"cell {self.number}: {who} killed at the memory limit of {limit}{peak}; the kernel goes on"
             hint = f"%limits memory={doubled(limits.memory_bytes)} raises the limit" if limits.memory_bytes else "use less memory"
             met.append(Diagnosis("MemoryLimitReached", sentence, hint))
@@ -164,8 +167,6 @@ class RunningCell:
 def _usage(kernel: CellKernel) -> Usage:
     with suppress(CellholdError, OSError):  # it is just going away
         return kernel.box.usage()
-    from cellhold.cgroups.base import Usage  # noqa: PLC0415  # needed once in a blue moon
-
     return Usage()
 
 
@@ -174,10 +175,18 @@ def _working(usage: Usage) -> int:
     return (usage.memory_bytes or 0) - (usage.memory_cache_bytes or 0)
 
 
+def _victims(kernel: CellKernel, last: int) -> Sequence[str]:
+    """Return the names of the processes that were last killed at the memory limit, where that is known."""
+    with suppress(CellholdError, OSError):
+        return list(kernel.box.inspect(Topic.OOM_VICTIMS)["names"])[-last:]
+    return ()
+
+
 def _full(kernel: CellKernel) -> str | None:
     """How full the writable layer is, where nothing more goes in; else None."""
     with suppress(CellholdError, OSError):
-        free, total = kernel.box.writable_layer()
+        disk = kernel.box.inspect(Topic.DISK)
+        free, total = disk["free"], disk["total"]
         if free < min(max(total // _FULL_SHARE, _FULL_LEAST), _FULL_MOST):
             return f"{units.size(total - free)} of {units.size(total)}"
     return None

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cellhold.spec.outcome import Outcome
+    from cellhold_kernel.engine.cell_kernel import CellKernel
     from cellhold_kernel.engine.controls import Order
-    from cellhold_kernel.engine.local.cell_kernel import CellKernel
     from cellhold_kernel.jobs.job import Job
     from cellhold_kernel.relay.cell_monitor import CellMonitor
     from cellhold_kernel.relay.cell_queue import CellQueue

@@ -25,7 +25,7 @@ from cellhold_kernel.shell.kernel import ShellKernel
 from cellhold_kernel.shell.output import Output, Pace
 from cellhold_kernel.shell.sockets import Sockets
 from cellhold_kernel.shell.speaker import Speaker
-from cellhold_kernel.transport import socket_directory
+from cellhold_kernel.transport import exchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -48,7 +48,7 @@ class Process:
         self._outputs = [Output("stdout", stdout), Output("stderr", stderr)]
         self._pace = Pace()
         self._asking = Asking(ask, theirs)
-        self._sockets = Sockets(socket_directory.NAMES)
+        self._sockets = Sockets(exchange.NAMES)
         self._speaker = Speaker(self._sockets, signer)
         self._kernel = ShellKernel(argv, self._driver, self._speaker, signer)
         self._has_greeted = False

@@ -8,14 +8,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from cellhold_kernel.transport import socket_directory
+from cellhold_kernel.transport import exchange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _MODULES = ("ipykernel_launcher", "ipykernel")  # what a kernelspec runs with -m
 _LOG = f"""
-path = {socket_directory.PROGRAM!r}
+path = {exchange.PROGRAM!r}
 try:
     with open(path) as file:
         exec(compile(file.read(), path, "exec"), {{"__name__": "__main__", "__file__": path}})

@@ -9,11 +9,9 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cellhold import image
 from cellhold.errors import CellholdError, NotAllowed
 from cellhold.spec import units
 from cellhold_kernel.widgets import layer_stack
-from cellhold_kernel.widgets.inspection_job import Look
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +33,7 @@ class Looks:
         self._loop = loop
         self._jobs: list[Job] = []
         self._kernel: Held | None = None
-        self._stack: list[layer_stack.Layer] = []
+        self._stack: list[dict[str, Any]] = []
         self._looked: dict[str, Any] = {}
         self.written: dict[str, Any] = {}  # looking.written()
         self.times: list[float] = []  # when what there is of the container's files was changed last
@@ -65,10 +63,10 @@ class Looks:
     def ask(self, kernel: Held | None, what: str, words: list[str], tell: Callable[[dict[str, Any]], None]) -> None:
         """Find out what a view asks for (ASKED); `tell` gets what was found, or its text why nothing was."""
         try:
-            if kernel is None or not image.is_oci(kernel.box.spec.image):
+            if kernel is None:
                 raise NotAllowed("only an image has layers to look into")
             self.check_room("too much is being looked for already")
-            look = Look(what, kernel.box.spec.image, *words)
+            look = kernel.box.look(what, *words)
         except CellholdError as error:
             tell({"text": str(error)})
             return
@@ -80,17 +78,20 @@ class Looks:
             return
         self._kernel = kernel
         self._stack, self._looked, self.written = [] if kernel is None else layer_stack.layers(kernel), {}, {}
-        if kernel is not None and image.is_oci(kernel.box.spec.image):
-            self._look(kernel, "layers", kernel.box.spec.image, self._take_layers, tell)
+        if kernel is not None:
+            self._look(kernel, "layers", self._take_layers, tell)
 
     def look_at_written(self, kernel: Held, tell: Callable[[], None]) -> None:
         """Find out what the container has written; `tell` is called when that is known."""
-        self._look(kernel, "written", kernel.box.id, self._take_written, tell)
+        self._look(kernel, "written", self._take_written, tell)
 
-    def _look(self, kernel: Held, what: str, word: str, take: Callable[[dict[str, Any]], None], tell: Callable[[], None]) -> None:
+    def _look(self, kernel: Held, what: str, take: Callable[[dict[str, Any]], None], tell: Callable[[], None]) -> None:
         if len(self._jobs) >= _JOBS_MOST:
             return
-        look = Look(what, word)
+        try:
+            look = kernel.box.look(what)
+        except CellholdError:  # its root is not an image, or the engine has no layers
+            return
 
         def took(error: CellholdError | None) -> None:
             if error is None and self._kernel is kernel:
@@ -109,7 +110,7 @@ class Looks:
     def state(self) -> dict[str, Any]:
         """The layers that the container's root lies on, the topmost first, what they change, and what was written on top of them."""
         changes = self._looked.get("changes") or [""] * len(self._stack)
-        layers = [{**layer._asdict(), "changes": text} for layer, text in zip(self._stack, changes, strict=False)]
+        layers = [{**layer, "changes": text} for layer, text in zip(self._stack, changes, strict=False)]
         waste, paths = self._looked.get("wasted_bytes"), self._looked.get("wasted", [])
         told = f"{units.size(waste)} wasted, replaced or removed by a layer above: {', '.join(paths)}" if waste else ""
         return {"layers": layers, "waste": told, "written": self.written}

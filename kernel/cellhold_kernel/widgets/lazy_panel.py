@@ -14,8 +14,8 @@ from cellhold_kernel.widgets import saved
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cellhold.cgroups.base import Usage
     from cellhold.spec.outcome import Outcome
+    from cellhold.spec.usage import Usage
     from cellhold_kernel.engine.controls import Controls
     from cellhold_kernel.engine.session import Session
     from cellhold_kernel.protocol.messages import Message, Signer

@@ -1,4 +1,9 @@
-"""How the container is connected, for the panel: the host, the bridge, the cable, what is let through and what was refused."""
+"""How the container is connected, for the panel: the host, the bridge, the cable, what is let through and what was refused.
+
+Each connection is a mapping (Topic.NETWORK; made by engine/local/inspection.py): name, bridge,
+gateway, subnet, device, inside, address, address6, ports, policy, internal, received, sent
+(packets), received_bytes, sent_bytes, refused, places_refused.
+"""
 
 from __future__ import annotations
 
@@ -7,70 +12,35 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import CellholdError
-from cellhold.network import NONE, ports
-from cellhold.spec.lifecycle import State
-from cellhold.store import subids
-from cellhold_kernel.settings.visiting import proxied, straight
+from cellhold.network.words import NONE
+from cellhold_kernel.engine.base import Topic
 
 if TYPE_CHECKING:
-    from cellhold.network import Connection
-    from cellhold.network.egress import Refused
     from cellhold_kernel.engine.holder import Held
 
-_SECONDS, _ROOTLESS_SECONDS = 2.0, 10.0  # between two looks at what was refused, which without root take a process of their own
-_SHOWN = 8  # places
+_REFRESH_SECONDS = 2.0  # where the engine does not say
 
 
-class Wiring:
+class NetworkView:
     """What there is to show, asked for now and then."""
 
     def __init__(self) -> None:
         """Nothing was asked yet."""
         self._kernel: Held | None = None
         self._due = 0.0
-        self._known: list[dict[str, Any]] = []
+        self._connections: list[dict[str, Any]] = []
 
     def describe(self, kernel: Held | None) -> list[dict[str, Any]]:
-        """Each of its networks, as JSON has it; none where it has none."""
+        """Return each of its connections; none where it has no network, or the engine does not know."""
         if kernel is None or kernel.spec.network == NONE:
             return []
         now = time.monotonic()
         if kernel is not self._kernel or now >= self._due:
-            self._kernel, self._due = kernel, now + (_ROOTLESS_SECONDS if subids.is_rootless() else _SECONDS)
-            self._known = []
+            self._kernel, self._due, self._connections = kernel, now + _REFRESH_SECONDS, []
             with suppress(CellholdError, OSError):  # it is just going away
-                if kernel.box.state in (State.RUNNING, State.PAUSED):
-                    refused = refused_by(kernel)
-                    self._known = [_describe_one(one, refused if not number else []) for number, one in enumerate(kernel.box.connections())]
-        return self._known
-
-
-def refused_by(kernel: Held) -> list[Refused]:
-    """What was refused, as far as it can be told."""
-    with suppress(CellholdError):  # it is on no network, or just going away
-        return kernel.box.refused()
-    return []
-
-
-def _describe_one(one: Connection, refused: list[Refused]) -> dict[str, Any]:
-    lease, network = one.lease, one.network
-    return {
-        "name": network.name,
-        "bridge": network.bridge,
-        "gateway": network.gateway,
-        "subnet": network.subnet,
-        "device": lease.device,
-        "inside": lease.inside,
-        "address": lease.address,
-        "address6": lease.address6,
-        "ports": [{"told": ports.format(port), "straight": straight(port), "proxied": proxied(port)} for port in lease.ports],
-        "policy": lease.policy,
-        "internal": network.internal,
-        "received": one.received_packets,
-        "sent": one.sent_packets,
-        "refused": [{**place._asdict(), "where": place.where} for place in refused[:_SHOWN]],
-        "places_refused": len(refused),
-    }
+                network = kernel.box.inspect(Topic.NETWORK)
+                self._connections, self._due = network["connections"], now + network["refresh_seconds"]
+        return self._connections
 
 
 def text(connections: list[dict[str, Any]]) -> list[str]:

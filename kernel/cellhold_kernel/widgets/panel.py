@@ -6,18 +6,20 @@ Nothing is sent while nobody looks: views say when they are seen, and again now 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import CellholdError
 from cellhold.spec.fields import FIELDS, GAUGES
 from cellhold_kernel.engine import controls
+from cellhold_kernel.engine.base import Topic
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import LookRequest
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.settings import Trust
 from cellhold_kernel.widgets import layer_stack, report, sampler
 from cellhold_kernel.widgets.inspector import ASKED, COMPARE, Looks
-from cellhold_kernel.widgets.network_view import Wiring
+from cellhold_kernel.widgets.network_view import NetworkView
 from cellhold_kernel.widgets.painter import Painter
 from cellhold_kernel.widgets.sampler import Sampler
 from cellhold_kernel.widgets.views import KINDS, PanelView
@@ -25,10 +27,10 @@ from cellhold_kernel.widgets.views import KINDS, PanelView
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellhold.cgroups.base import Usage
     from cellhold.spec.lifecycle import State
     from cellhold.spec.limits import Limits
     from cellhold.spec.outcome import Outcome
+    from cellhold.spec.usage import Usage
     from cellhold_kernel.engine.controls import Controls
     from cellhold_kernel.engine.holder import Held, Holder
     from cellhold_kernel.widgets.host import Publisher, ViewSender, Watcher
@@ -59,7 +61,7 @@ class Panel:
         self._says = ""
         self._looks = Looks(loop)
         self._painter = Painter()
-        self._wiring = Wiring()
+        self._network = NetworkView()
         self._has_picture = False
 
     # ---------------------------------------------------------------------------------------------------------------- in a notebook
@@ -160,7 +162,7 @@ class Panel:
             "limits": _bounds(limits),
             "stopping": None if (left := self._controls.grace_left) is None else round(left),
             "actions": {action: self._reason(action, state) for action in controls.MOVES},
-            "network": self._wiring.describe(kernel),
+            "network": self._network.describe(kernel),
             "marks": [mark._asdict() for mark in self.sampler.marks],
             "cells": [cell.as_dict() for cell in self.sampler.cells],
             "disk": self.sampler.recent[-1].disk if self.sampler.recent else None,
@@ -170,7 +172,7 @@ class Panel:
         if self._controls.is_stopping and action != "kill":
             left = self._controls.grace_left or 0.0
             return f"it is being stopped, and killed in {left:.0f} s"
-        return controls.reason(action, state)
+        return controls.reason(action, state, self._session.missing)
 
     @property
     def _kernel(self) -> Held | None:
@@ -185,20 +187,10 @@ class Panel:
 
     def _steps(self) -> list[dict[str, Any]]:
         kernel = self._kernel
-        steps = kernel.box.timings if kernel is not None else []
-        begin = min((step.start for step in steps), default=0.0)
-        calls = kernel.box.calls() if kernel is not None else {}
-        return [
-            {
-                "name": step.name,
-                "detail": step.detail[:_WORD_MOST],
-                "calls": calls.get(step.name) or (step.detail.split("; ") if "; " in step.detail else ()),
-                "at": step.start - begin,
-                "took": step.seconds,
-            }
-            for step in steps
-            if step.name != "program.wait"  # which is the container's life, not how it was made
-        ]
+        if kernel is not None:
+            with suppress(CellholdError):  # the engine does not tell
+                return list(kernel.box.inspect(Topic.TRACE)["steps"])
+        return []
 
     # ---------------------------------------------------------------------------------------------------------------- over time
 
@@ -276,7 +268,6 @@ class Panel:
 
     def close(self) -> None:
         """End what works for it."""
-        self.sampler.close()
         self._painter.close()
         self._looks.close()
 

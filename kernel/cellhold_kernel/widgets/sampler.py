@@ -11,11 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from cellhold.cgroups import Kept, Usage
 from cellhold.errors import CellholdError
-from cellhold.network import NONE
+from cellhold.network.words import NONE
 from cellhold.spec.lifecycle import State
 from cellhold.spec.outcome import Why
+from cellhold.spec.usage import Usage
+from cellhold_kernel.engine.base import Topic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +99,6 @@ class Sampler:
         self._count = 0
         self._kernel: Held | None = None
         self._last = _NOTHING
-        self._files = Kept()
         self._oom_kills = self._refused = 0
         self._written: int | None = None  # bytes of the writable layer, by the last look at all of it
 
@@ -136,7 +136,6 @@ class Sampler:
 
     def _follow(self, kernel: Held | None, now: float) -> None:
         self._kernel, self._last, self._written = kernel, _NOTHING, None
-        self._files.close()
         usage = self._usage()
         self._oom_kills, self._refused = usage.oom_kills, usage.pids_refused or 0
         if kernel is not None:
@@ -173,14 +172,10 @@ class Sampler:
         first = self.recent[0].time if self.recent else 0.0
         return [*(sample for sample in self.hour if sample.time < first), *self.recent]
 
-    def close(self) -> None:
-        """Let go of the container's files."""
-        self._files.close()
-
     def _usage(self) -> Usage:
         if self._kernel is not None:
             with suppress(CellholdError, OSError):  # it is just going away
-                return self._kernel.box.usage(self._files.read)
+                return self._kernel.box.usage(is_repeated=True)
         return Usage()
 
     # ------------------------------------------------------------------------------------------------------------------- cells
@@ -235,8 +230,8 @@ def _traffic(kernel: Held | None) -> tuple[int | None, int | None]:
     """Bytes received and sent over all its networks; known where it has one."""
     if kernel is not None and kernel.spec.network != NONE:
         with suppress(CellholdError, OSError):
-            found = [one for one in kernel.box.connections() if one.received_bytes is not None]
-            return (sum(one.received_bytes or 0 for one in found), sum(one.sent_bytes or 0 for one in found)) if found else (None, None)
+            counted = kernel.box.inspect(Topic.TRAFFIC)
+            return counted["received"], counted["sent"]
     return None, None
 
 
@@ -244,8 +239,8 @@ def _disk(kernel: Held | None) -> int | None:
     """What the writable layer takes; known where it has a file system of its own."""
     if kernel is not None and kernel.spec.limits.disk_bytes:
         with suppress(CellholdError, OSError):
-            free, total = kernel.box.writable_layer()
-            return total - free
+            disk = kernel.box.inspect(Topic.DISK)
+            return int(disk["total"] - disk["free"])
     return None
 
 

@@ -17,6 +17,7 @@ import asyncio
 import uuid
 from contextlib import suppress
 from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -26,6 +27,7 @@ from IPython.core.getipython import get_ipython
 from cellhold.spec import words
 from cellhold.spec.lifecycle import State
 from cellhold_kernel.engine.controls import Controls
+from cellhold_kernel.engine.local.inspection import InspectedLocally
 from cellhold_kernel.gate.images import Names
 from cellhold_kernel.settings.policy import Policy
 from cellhold_kernel.widgets import bundle, report
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from cellhold.container.handle import Handle
     from cellhold.errors import CellholdError
     from cellhold.spec.spec import Spec
+    from cellhold_kernel.engine.base import Feature
     from cellhold_kernel.widgets.comms import Widget
 
 _GRACE_SECONDS = 2.0  # of a restart: the event loop stands still meanwhile
@@ -113,6 +116,7 @@ class ContainerPanel(anywidget.AnyWidget):
         if self._next is not None:
             self._next.cancel()
         self._panel.close()
+        self._held.box.release()
         super().close()
 
 
@@ -130,13 +134,11 @@ class _Held:
     is_coming = False
     owner = ""
     failure: CellholdError | None = None
+    missing: Mapping[Feature, str] = MappingProxyType({})
 
     def __init__(self, container: Handle) -> None:
         self.container = container
-
-    @property
-    def box(self) -> Handle:
-        return self.container
+        self.box = InspectedLocally(container)
 
     @property
     def spec(self) -> Spec:

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from cellhold.cgroups import files, places
-from cellhold.cgroups.base import Cgroup, Join, Usage, View
+from cellhold.cgroups.base import Cgroup, Join, View
 from cellhold.cgroups.files import Kept
 from cellhold.cgroups.hierarchies import MOUNTINFO, ROOT, detect
 from cellhold.cgroups.hybrid import Hybrid
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cellhold.cgroups.hierarchies import Hierarchies
     from cellhold.spec.limits import Limits
 
-__all__ = ["Cgroup", "Join", "Kept", "Usage", "View", "available", "create", "existing", "leftovers", "remove_leftover"]
+__all__ = ["Cgroup", "Join", "Kept", "View", "available", "create", "existing", "leftovers", "remove_leftover"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellhold.cgroups import files, refusals
-from cellhold.cgroups.base import Join, Usage
+from cellhold.cgroups.base import Join
 from cellhold.errors import NotSupported
+from cellhold.spec.usage import Usage
 
 if TYPE_CHECKING:
     from cellhold.cgroups.base import View

@@ -13,9 +13,10 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from cellhold.cgroups import files, processes, refusals
-from cellhold.cgroups.base import Join, Usage
+from cellhold.cgroups.base import Join
 from cellhold.cgroups.v1 import ALWAYS, V1
 from cellhold.cgroups.v2 import V2
+from cellhold.spec.usage import Usage
 
 if TYPE_CHECKING:
     from cellhold.cgroups.base import View

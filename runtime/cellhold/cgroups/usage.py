@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellhold.cgroups import counters
-from cellhold.cgroups.base import Usage
+from cellhold.spec.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -14,11 +14,11 @@ from cellhold.errors import CellholdError, NotSupported
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellhold.cgroups.base import Usage
     from cellhold.cgroups.devices import Device
     from cellhold.cgroups.hierarchies import Hierarchy
     from cellhold.cgroups.writes import Write
     from cellhold.spec.limits import Limits
+    from cellhold.spec.usage import Usage
 
 ALWAYS = ("memory", "pids", "cpu", "cpuacct", "devices", "freezer")
 _ON_REQUEST = ("cpuset", "io")  # each costs every container a mkdir, a join and a rmdir

@@ -16,9 +16,9 @@ from cellhold.errors import CellholdError, NotSupported
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellhold.cgroups.base import Usage
     from cellhold.cgroups.writes import Write
     from cellhold.spec.limits import Limits
+    from cellhold.spec.usage import Usage
 
 _ALWAYS = frozenset({"memory", "pids", "cpu"})  # for the counters, with or without limits
 _ON_REQUEST = frozenset({"cpuset", "io"})

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from cellhold.cgroups.base import Usage
+    from cellhold.spec.usage import Usage
     from cellhold.store.record import Record
     from cellhold.store.table import Unreadable
 

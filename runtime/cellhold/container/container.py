@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from cellhold import image, network
-from cellhold.cgroups import Usage
 from cellhold.container import exit_status, start
 from cellhold.container.launcher import deadline
 from cellhold.container.recovery import sweep_once
@@ -26,6 +25,7 @@ from cellhold.rootfs import exposure, sources, volumes
 from cellhold.spec import fields, tracing
 from cellhold.spec.lifecycle import Action, State, after
 from cellhold.spec.outcome import Why
+from cellhold.spec.usage import Usage
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:

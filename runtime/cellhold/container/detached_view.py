@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cellhold.cgroups.base import Usage
     from cellhold.cgroups.files import Read
     from cellhold.network import Connection
     from cellhold.network.egress import Refused
     from cellhold.spec.outcome import Outcome
     from cellhold.spec.spec import Spec
     from cellhold.spec.tracing import Step
+    from cellhold.spec.usage import Usage
     from cellhold.store.home import Home
     from cellhold.store.record import Record
 

@@ -15,7 +15,7 @@ from cellhold.spec.outcome import Outcome, Why
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellhold.cgroups.base import Usage
+    from cellhold.spec.usage import Usage
     from cellhold.store.record import Record
 
 LOST_STATUS = 128 + signal.SIGKILL  # nobody saw it end: it was killed with the process that watched it

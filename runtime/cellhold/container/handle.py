@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellhold.cgroups.base import Usage
     from cellhold.cgroups.files import Read
     from cellhold.container.exec import ExecSession
     from cellhold.network import Connection
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from cellhold.spec.outcome import Outcome
     from cellhold.spec.spec import Spec
     from cellhold.spec.tracing import Step
+    from cellhold.spec.usage import Usage
 
 
 class Handle(Protocol):

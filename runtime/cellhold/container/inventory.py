@@ -27,9 +27,10 @@ from cellhold.store import journal, record
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cellhold.cgroups.base import Cgroup, Usage
+    from cellhold.cgroups.base import Cgroup
     from cellhold.cgroups.files import Read
     from cellhold.spec.outcome import Outcome
+    from cellhold.spec.usage import Usage
     from cellhold.store.home import Home
     from cellhold.store.record import Record
     from cellhold.store.table import Unreadable

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from cellhold import image, network
-from cellhold.cgroups import Usage
 from cellhold.container import monitor
 from cellhold.container.container import Container
 from cellhold.container.monitor import Attached, MonitorProcess
@@ -21,6 +20,7 @@ from cellhold.container.start import OwnLauncher
 from cellhold.image.model import Image
 from cellhold.rootfs import sources
 from cellhold.spec.lifecycle import State
+from cellhold.spec.usage import Usage
 from cellhold.store import spec_codec
 
 if TYPE_CHECKING:

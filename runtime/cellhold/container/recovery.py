@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellhold import cgroups, network
-from cellhold.cgroups.base import Usage
 from cellhold.container import exit_status
 from cellhold.errors import CellholdError, ContainerNotFound, Damaged, NotAllowed
 from cellhold.rootfs import volumes
 from cellhold.spec.lifecycle import State
 from cellhold.spec.outcome import Why
+from cellhold.spec.usage import Usage
 from cellhold.storage import template
 from cellhold.store import delete, durable, ids, journal, locks, record, scratch, subids, tree
 from cellhold.store.home import COUNTING, Home, open_home

@@ -14,9 +14,9 @@ from cellhold.errors import NotAllowed
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from cellhold.cgroups.base import Usage
     from cellhold.container.start import Started
     from cellhold.spec.outcome import Outcome
+    from cellhold.spec.usage import Usage
 
 _ORDERS = (signal.SIGKILL, signal.SIGTERM)  # that make it "killed by user"; an interrupt is for the program to deal with
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator, Sequence
 
-    from cellhold.cgroups.base import Cgroup, Usage
+    from cellhold.cgroups.base import Cgroup
     from cellhold.container.launcher import ContainerChannel
     from cellhold.container.resources import Resources
     from cellhold.errors import CellholdError
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from cellhold.init.plan import Plan
     from cellhold.network import NetworkKind
     from cellhold.spec.spec import Spec
+    from cellhold.spec.usage import Usage
 
 _NOT_FOUND = 127  # as POSIX shells have it; 126: found, not executable
 _ROOT = ("0", "0:0", "root", "root:root", "0:root", "root:0")

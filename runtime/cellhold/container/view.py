@@ -23,7 +23,6 @@ from cellhold.store import journal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cellhold.cgroups import Usage
     from cellhold.cgroups.files import Read
     from cellhold.container.resources import Resources
     from cellhold.container.run import Run
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from cellhold.spec.limits import Limits
     from cellhold.spec.outcome import Outcome
     from cellhold.spec.spec import Spec
+    from cellhold.spec.usage import Usage
     from cellhold.store.home import Home
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cellhold import image
 from cellhold.errors import InvalidSpec, NotSupported
 from cellhold.store.home import open_home
-from cellhold_kernel.transport import socket_directory
+from cellhold_kernel.transport import exchange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,12 +99,12 @@ def _of_host(arguments: Sequence[str], wanted: str | None) -> Program:
         raise InvalidSpec(
             f"cannot use kernel={wanted}: the host image has no such kernel", hint="%container kernel=python3 or kernel=shell"
         )
-    return InsideProgram(argv=(sys.executable, "-m", "ipykernel_launcher", "-f", socket_directory.CONNECTION_FILE, *arguments))
+    return InsideProgram(argv=(sys.executable, "-m", "ipykernel_launcher", "-f", exchange.CONNECTION_FILE, *arguments))
 
 
 def _inside(spec: KernelSpec, arguments: Sequence[str], env: Mapping[str, str], *, derived: str | None = None) -> InsideProgram:
     """A kernelspec's command; only an ipykernel understands the front end's own arguments."""
-    argv = spec.command(socket_directory.CONNECTION_FILE)
+    argv = spec.command(exchange.CONNECTION_FILE)
     is_ipykernel = any(_IPYKERNEL in word for word in argv)
     whole = spec.environment(env)
     return InsideProgram(

@@ -1,6 +1,6 @@
 """The host kernel's side of a shell kernel: its process, the pipes to the shell, and the word that the container has ended.
 
-Used by cell_kernel.py. Everything here ends when it is closed, and the process by itself when the host kernel dies.
+Used by sandbox.py. Everything here ends when it is closed, and the process by itself when the host kernel dies.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from cellhold_kernel.shell import lines
 from cellhold_kernel.transport.backend import Backend
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cellhold.spec.outcome import Outcome
-    from cellhold_kernel.engine.local.cell_kernel import Sandbox
+    from cellhold_kernel.engine.local.container import LocalContainer
 
 
 _BOUNDS = helper.Bounds(memory_bytes=2 << 30)
@@ -68,11 +68,11 @@ class Companion:
         undo.callback(close)
         return pair
 
-    def start(self, box: Sandbox) -> None:
+    def start(self, container: LocalContainer) -> None:
         """Start the shell in the container, and let the process have what it takes to interrupt it."""
         stdin, stdout, stderr = self._stdio
-        box.start(stdin=stdin, stdout=stdout, stderr=stderr, more=self._more)
-        pid1 = box.signal_fd()
+        container.start(stdin=stdin, stdout=stdout, stderr=stderr, more=self._more)
+        pid1 = container.signal_fd()
         try:
             with suppress(OSError):  # it ended at once, which somebody else will see
                 socket.send_fds(self._life, [b"began"], [pid1])
@@ -106,16 +106,16 @@ class Companion:
 class ShellBackend(Backend):
     """The sockets of a shell kernel. Once the container has ended, what it wrote is still on its way through the process."""
 
-    def __init__(self, names: dict[str, str], *, directory: int, box: Sandbox, companion: Companion) -> None:
+    def __init__(self, connected: Mapping[str, socket.socket], *, container: LocalContainer, companion: Companion) -> None:
         """As Backend."""
-        super().__init__(names, directory=directory)
-        self._box = box
+        super().__init__(connected)
+        self._container = container
         self._companion = companion
         self._has_told = False
 
     def wait(self, seconds: float) -> bool:
         """As Backend's, but after the container's end until the process has closed its sockets, which it does when all is said."""
-        outcome = self._box.poll()
+        outcome = self._container.poll()
         if outcome is None:
             return super().wait(seconds)
         if not self._has_told:

@@ -1,6 +1,6 @@
 """A look into layers, for the panel: it reads all of their directories, so a process of its own does it.
 
-    python -m cellhold_kernel.widgets.inspection_job layers IMAGE | which IMAGE PATH | browse IMAGE LAYER PATH | compare IMAGE OTHER
+    python -m cellhold_kernel.jobs.inspection layers IMAGE | which IMAGE PATH | browse IMAGE LAYER PATH | compare IMAGE OTHER
                                               written CONTAINER
 
 says in a line of JSON what each layer of an image changes, which of them answers for a path, what one of them has in a directory, how an
@@ -40,7 +40,7 @@ class Look(Job):
     def __init__(self, what: str, *words: str) -> None:
         """Start it."""
         self.found: dict[str, Any] = {}
-        super().__init__("cellhold_kernel.widgets.inspection_job", [what, *words])
+        super().__init__("cellhold_kernel.jobs.inspection", [what, *words])
 
     def _note(self, said: dict[str, Any]) -> None:
         self.found = said

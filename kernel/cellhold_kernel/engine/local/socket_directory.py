@@ -1,11 +1,8 @@
-"""Where host kernel and cell kernel meet: a directory with the cell kernel's sockets, and its connection file.
+"""Where host kernel and cell kernel meet: a directory with the cell kernel's sockets (transport/exchange.py).
 
-    connection.json             the cell kernel's connection file
-    kernel-1 ...                its sockets, one a channel
-    ipykernel_logged.py         what runs in front of an ipykernel, with two pipes for its output, stdout and stderr
-
-Of a kernel in a container it is a small tmpfs of the container's own, at /run/cellhold, of which we get a descriptor: nothing of the
-host's can be filled there. Of a shell, whose kernel is a process of ours (shell/), it is a directory of the host's. Each has one anyway:
+Of a kernel in a container it is a tmpfs of the container's, of which we get a descriptor. Of a
+shell, whose kernel is a process of ours (shell/), it is a directory of the host's. Each has
+one anyway:
 
     HOME/kernels/XXXXXXXX/      0700, locked (flock) by the host kernel that made it: without a lock it is a dead one's, and cleared;
                                 what else the host kernel keeps for it lies here (spool.py)
@@ -18,40 +15,15 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from cellhold.spec.spec import Exchange
 from cellhold.store import delete, locks
 from cellhold.store.home import open_home
-from cellhold_kernel.protocol.connection import CHANNELS, Connection
-from cellhold_kernel.transport.inside.ipykernel_logged import STREAMS
+from cellhold_kernel.protocol.connection import CHANNELS
+from cellhold_kernel.transport.exchange import FILE, LIKE_TCP, NAMES, connection_text
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-TARGET = "/run/cellhold"
-_FILE = "connection.json"
-CONNECTION_FILE = f"{TARGET}/{_FILE}"
-_PROGRAM = "ipykernel_logged.py"
-PROGRAM = f"{TARGET}/{_PROGRAM}"
-_BYTES, _INODES = 128 << 10, 64  # the files; sockets and pipes take no page
-_PREFIX = "kernel"
-_PORTS = {channel: number for number, channel in enumerate(CHANNELS, start=1)}
-NAMES = {channel: f"{_PREFIX}-{port}" for channel, port in _PORTS.items()}
-_LIKE_TCP = {channel: f"{_PREFIX}:{port}" for channel, port in _PORTS.items()}  # of kernels that know no ipc, such as IRkernel
-
-
-def exchange(*, key: str, signature_scheme: str, is_logged: bool = False) -> Exchange:
-    """What the container is to have for it. key: the same on both sides, so no message is signed twice.
-
-    is_logged: with the program that runs before an ipykernel, and its pipes.
-    """
-    connection = (_FILE, _text(key, signature_scheme))
-    if not is_logged:
-        return Exchange(target=TARGET, size_bytes=_BYTES, inodes=_INODES, files=(connection,))
-    program = (files("cellhold_kernel.transport.inside") / _PROGRAM).read_text("ascii")
-    return Exchange(target=TARGET, size_bytes=_BYTES, inodes=_INODES, files=(connection, (_PROGRAM, program)), pipes=STREAMS)
 
 
 class SocketDirectory:
@@ -71,7 +43,7 @@ class SocketDirectory:
         """What the cell kernel calls its sockets; None until it has bound those that are connected to (the heartbeat's is not one)."""
         if self.directory < 0:
             return None
-        for names in (NAMES, _LIKE_TCP):
+        for names in (NAMES, LIKE_TCP):
             if all(_exists(names[channel], self.directory) for channel in CHANNELS if channel != "hb"):
                 return names
         return None
@@ -104,19 +76,15 @@ class HostSocketDirectory(SocketDirectory):
         inside.mkdir(mode=0o700)
         self.sockets = str(inside)
         self.begin(os.open(inside, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
-        file = os.open(_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self.directory)
+        file = os.open(FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self.directory)
         with os.fdopen(file, "w") as stream:
-            stream.write(_text(key, signature_scheme))
+            stream.write(connection_text(key, signature_scheme))
 
     def clear(self) -> None:
         """Remove the sockets of a cell kernel that has ended: the next one binds its own."""
-        for name in (*NAMES.values(), *_LIKE_TCP.values()):
+        for name in (*NAMES.values(), *LIKE_TCP.values()):
             with suppress(OSError):  # it is not there
                 os.unlink(name, dir_fd=self.directory)
-
-
-def _text(key: str, signature_scheme: str) -> str:
-    return Connection(transport="ipc", ip=f"{TARGET}/{_PREFIX}", ports=_PORTS, key=key, signature_scheme=signature_scheme).text()
 
 
 def _exists(name: str, directory: int) -> bool:

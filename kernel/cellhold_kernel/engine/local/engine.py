@@ -1,0 +1,110 @@
+"""The engine of this host: containers that the runtime makes, images of its store (engine.base.Engine)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from cellhold import image
+from cellhold.errors import CellholdError
+from cellhold.image import host
+from cellhold_kernel.engine.base import Ready
+from cellhold_kernel.engine.local import socket_directory
+from cellhold_kernel.engine.local.program import LayerMissing, program_for
+from cellhold_kernel.engine.local.sandbox import LocalSandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from cellhold.spec.spec import Spec
+    from cellhold_kernel.engine.base import Feature, Preparation
+    from cellhold_kernel.engine.local.container import LocalContainer
+    from cellhold_kernel.engine.local.program import Program
+    from cellhold_kernel.gate.images import Names
+    from cellhold_kernel.gate.request import Held
+    from cellhold_kernel.jobs.job import Job
+
+
+class LocalEngine:
+    """It lacks nothing."""
+
+    name = "local"
+    missing: Mapping[Feature, str] = MappingProxyType({})
+
+    def __init__(self, create: Callable[[Spec], LocalContainer]) -> None:
+        """create: Container.create, or a stand-in for it. Made before anything of the notebook's is looked at."""
+        self._create = create
+        with suppress(CellholdError, OSError):  # the first container says so
+            host.hold_prefixes()
+
+    def check(self, spec: Spec) -> None:
+        """Accept everything: the gate has checked it, and what this host lacks only making it shows."""
+
+    def prepare(self, preparation: Preparation) -> Job | LocalReady:
+        """Pull the image, then give it a kernel layer, each if need be. Raises CellholdError."""
+        granted = preparation.granted
+        if not image.is_here(granted.spec.image):
+            from cellhold_kernel.jobs.pull import Pull  # noqa: PLC0415  # imported when an image is missing, not at every start
+
+            return Pull(preparation.fetch())
+        program = program_for(granted.spec, preparation.arguments, wanted=granted.kernel)
+        if not isinstance(program, LayerMissing):
+            return LocalReady(preparation=preparation, program=program, make=self._create)
+        from cellhold_kernel.jobs.kernel_layer import Layering  # noqa: PLC0415  # as above
+
+        if isinstance(preparation.done, Layering):
+            raise CellholdError(f"cannot use image={granted.spec.image}: its kernel layer is gone again")
+        return Layering(granted, instead_of=preparation.instead_of)
+
+    def clear_abandoned(self) -> None:
+        """Remove the directories that killed host kernels left."""
+        socket_directory.clear_abandoned()
+
+    def image_names(self, owner: str) -> Names:
+        """Return what images are called for a notebook. Raises SetupFailed."""
+        from cellhold_kernel.gate import inventory  # noqa: PLC0415  # the host image does without, at every start
+
+        return inventory.image_names(owner)
+
+    def has_names(self, image_name: str) -> bool:
+        """Return whether it is one of the store's, not the host image or a directory."""
+        return image.is_oci(image_name)
+
+    def containers(self, owner: str, *, without: Sequence[str]) -> tuple[Held, ...]:
+        """Return the containers that a notebook has, but for those ids."""
+        from cellhold_kernel.gate import inventory  # noqa: PLC0415  # as above
+
+        return tuple(inventory.containers(owner, without=without))
+
+    def counting(self, owner: str) -> AbstractContextManager[None]:
+        """Return a lock: while it is held, nobody else changes what the notebook has."""
+        from cellhold_kernel.gate import admission  # noqa: PLC0415  # as above
+
+        return admission.counting(owner)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalReady(Ready):
+    """An image that is here, and what is to run in it. make: Container.create."""
+
+    preparation: Preparation
+    program: Program
+    make: Callable[[Spec], LocalContainer]
+
+    def create(self, *, instead_of: Sequence[str]) -> LocalSandbox:
+        """Make the container. Raises what Container.create raises, NotAllowed at a ceiling of the policy, OSError."""
+        return LocalSandbox(self.preparation, self.program, create=partial(self._admit, tuple(instead_of)))
+
+    def _admit(self, instead_of: tuple[str, ...], spec: Spec) -> LocalContainer:
+        """Make a container: what the notebook has is counted once more."""
+        claim = self.preparation.granted.claim
+        if claim is None:
+            return self.make(spec)
+        from cellhold_kernel.gate import admission  # noqa: PLC0415  # as above
+
+        with admission.admitted(spec, claim, instead_of=instead_of) as counted:
+            return self.make(counted)

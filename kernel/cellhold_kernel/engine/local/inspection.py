@@ -1,0 +1,221 @@
+"""What there is to know of a container of this host, by topic: layers, network, steps, its disk.
+
+Read here from the store, the leases and the kernel's counters; the panel and the magics
+have only what `inspect` returns.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from cellhold import image
+from cellhold.errors import CellholdError, NotAllowed
+from cellhold.spec.lifecycle import State
+from cellhold_kernel.engine.base import Topic
+from cellhold_kernel.protocol.text import escape
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Iterator, Mapping
+
+    from cellhold.cgroups import Kept
+    from cellhold.network import Connection
+    from cellhold.network.egress import Refused
+    from cellhold.spec.spec import Spec
+    from cellhold.spec.usage import Usage
+    from cellhold_kernel.engine.local.container import InspectedContainer
+    from cellhold_kernel.jobs.inspection import Look
+
+_WORDS_MOST = 200  # characters of an instruction
+_DETAIL_MOST = 300
+_REFRESH_SECONDS, _ROOTLESS_REFRESH_SECONDS = 2.0, 10.0  # what was refused takes a process without root
+_REFUSED_MOST = 8
+_VICTIMS_MOST = 100
+WRITTEN = "written"
+
+
+C = TypeVar("C", bound="InspectedContainer")
+
+
+class InspectedLocally(Generic[C]):
+    """A Container or a Detached as the panel, the magics and controls.py have it (engine.base.Inspected)."""
+
+    def __init__(self, container: C) -> None:
+        """container: it belongs to the caller."""
+        self.container = container
+        self._kept: Kept | None = None
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits."""
+        return self.container.id
+
+    @property
+    def state(self) -> State:
+        """What it is now."""
+        return self.container.state
+
+    @property
+    def spec(self) -> Spec:
+        """What it was made of, with the limits that hold."""
+        return self.container.spec
+
+    def usage(self, *, is_repeated: bool = False) -> Usage:
+        """Return what it has used so far. is_repeated: the cgroup's files are kept open."""
+        if not is_repeated:
+            return self.container.usage()
+        if self._kept is None:
+            from cellhold.cgroups import Kept  # noqa: PLC0415  # for the panel alone
+
+            self._kept = Kept()
+        return self.container.usage(self._kept.read)
+
+    def release(self) -> None:
+        """Close what usage() keeps open. Twice is no error."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    def inspect(self, topic: Topic) -> Mapping[str, Any]:
+        """Return what there is to know. Raises CellholdError, OSError where it is just going away."""
+        return _TOPICS[topic](self.container)
+
+    def look(self, what: str, *words: str) -> Look:
+        """Begin to look into its layers, or at what it has written. Raises NotAllowed where its root is not an image."""
+        from cellhold_kernel.jobs.inspection import Look  # noqa: PLC0415  # for the panel alone
+
+        if what == WRITTEN:
+            return Look(what, self.id)
+        if not image.is_oci(self.spec.image):
+            raise NotAllowed("only an image has layers to look into")
+        return Look(what, self.spec.image, *words)
+
+    def pause(self) -> None:
+        """Freeze every process where it is."""
+        self.container.pause()
+
+    def unpause(self) -> None:
+        """Let them go on."""
+        self.container.unpause()
+
+    def kill(self, *number: signal.Signals | int) -> None:
+        """Send its program a signal; SIGKILL, when none is given, ends every process of it."""
+        self.container.kill(*number)
+
+
+def _layers(container: InspectedContainer) -> dict[str, Any]:
+    name = container.spec.image
+    if not image.is_oci(name):
+        words = "this machine's own programs and libraries" if name == "host" else escape(name, most=_WORDS_MOST)
+        only = {"name": "host" if name == "host" else "directory", "size": None, "text": words, "shared": "read-only"}
+        return {"layers": [only]}
+    try:
+        return {"layers": list(_of_image(name))[::-1]}
+    except CellholdError:  # it was removed meanwhile
+        return {"layers": []}
+
+
+def _of_image(name: str) -> Iterator[dict[str, Any]]:
+    from cellhold.image import layer_diff, stored  # noqa: PLC0415  # what the host image does without
+    from cellhold.store.home import open_home  # noqa: PLC0415
+
+    home = open_home()
+    found = stored.find(name, home)
+    images, containers = layer_diff.sharers(home)
+    steps = [entry.created_by or "" for entry in found.config.history if not entry.empty_layer]
+    for number, chain in enumerate(found.chain_ids):
+        others = images[chain] + containers[chain] - 2  # but for this image and this container
+        yield {
+            "name": found.config.diff_ids[number].short,
+            "size": home.layers.facts(chain).size_bytes,
+            "text": escape(steps[number], most=_WORDS_MOST) if number < len(steps) else "",
+            "shared": f"{others} others" if others > 0 else "",
+        }
+
+
+def _network(container: InspectedContainer) -> dict[str, Any]:
+    from cellhold.store import subids  # noqa: PLC0415  # for who looks at a network
+
+    connections: list[dict[str, Any]] = []
+    if container.state in (State.RUNNING, State.PAUSED):
+        refused = _refused(container)
+        connections = [_connection(one, refused if not number else []) for number, one in enumerate(container.connections())]
+    seconds = _ROOTLESS_REFRESH_SECONDS if subids.is_rootless() else _REFRESH_SECONDS
+    return {"connections": connections, "refresh_seconds": seconds}
+
+
+def _refused(container: InspectedContainer) -> list[Refused]:
+    try:
+        return container.refused()
+    except CellholdError:  # it is on no network, or just going away
+        return []
+
+
+def _connection(one: Connection, refused: list[Refused]) -> dict[str, Any]:
+    from cellhold.network import ports  # noqa: PLC0415  # as above
+    from cellhold_kernel.settings.visiting import proxied, straight  # noqa: PLC0415
+
+    lease, network = one.lease, one.network
+    return {
+        "name": network.name,
+        "bridge": network.bridge,
+        "gateway": network.gateway,
+        "subnet": network.subnet,
+        "device": lease.device,
+        "inside": lease.inside,
+        "address": lease.address,
+        "address6": lease.address6,
+        "ports": [{"told": ports.format(port), "straight": straight(port), "proxied": proxied(port)} for port in lease.ports],
+        "policy": lease.policy,
+        "internal": network.internal,
+        "received": one.received_packets,
+        "sent": one.sent_packets,
+        "received_bytes": one.received_bytes,
+        "sent_bytes": one.sent_bytes,
+        "refused": [{**row._asdict(), "where": row.where} for row in refused[:_REFUSED_MOST]],
+        "places_refused": len(refused),
+    }
+
+
+def _traffic(container: InspectedContainer) -> dict[str, Any]:
+    counted = [one for one in container.connections() if one.received_bytes is not None]
+    if not counted:
+        return {"received": None, "sent": None}
+    return {"received": sum(one.received_bytes or 0 for one in counted), "sent": sum(one.sent_bytes or 0 for one in counted)}
+
+
+def _trace(container: InspectedContainer) -> dict[str, Any]:
+    from cellhold.container.trace import format_trace  # noqa: PLC0415  # for who looks at the steps
+
+    begin, calls = min((step.start for step in container.timings), default=0.0), container.calls()
+    steps = [
+        {
+            "name": step.name,
+            "detail": step.detail[:_DETAIL_MOST],
+            "calls": calls.get(step.name) or (step.detail.split("; ") if "; " in step.detail else ()),
+            "at": step.start - begin,
+            "took": step.seconds,
+        }
+        for step in container.timings
+        if step.name != "program.wait"  # which is the container's life, not how it was made
+    ]
+    return {"steps": steps, "text": format_trace(container.timings)}
+
+
+def _disk(container: InspectedContainer) -> dict[str, Any]:
+    free, total = container.writable_layer()
+    return {"free": free, "total": total}
+
+
+def _oom_victims(container: Any) -> dict[str, Any]:
+    return {"names": list(container.oom_victims(_VICTIMS_MOST))}
+
+
+_TOPICS: dict[Topic, Callable[[Any], dict[str, Any]]] = {
+    Topic.LAYERS: _layers,
+    Topic.NETWORK: _network,
+    Topic.TRAFFIC: _traffic,
+    Topic.TRACE: _trace,
+    Topic.DISK: _disk,
+    Topic.OOM_VICTIMS: _oom_victims,
+}

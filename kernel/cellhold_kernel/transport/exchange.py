@@ -1,0 +1,44 @@
+"""What the container has of the host kernel's at /run/cellhold: a connection file, and room for the cell kernel's sockets.
+
+    connection.json             the cell kernel's connection file
+    kernel-1 ...                its sockets, one per channel
+    ipykernel_logged.py         what runs in front of an ipykernel, with two pipes for its output, stdout and stderr
+
+It is a small tmpfs of the container's own: nothing of the host's can be filled there.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from cellhold.spec.spec import Exchange
+from cellhold_kernel.protocol.connection import CHANNELS, Connection
+from cellhold_kernel.transport.inside.ipykernel_logged import STREAMS
+
+TARGET = "/run/cellhold"
+FILE = "connection.json"
+CONNECTION_FILE = f"{TARGET}/{FILE}"
+_PROGRAM = "ipykernel_logged.py"
+PROGRAM = f"{TARGET}/{_PROGRAM}"
+_BYTES, _INODES = 128 << 10, 64  # the files; sockets and pipes take no page
+_PREFIX = "kernel"
+_PORTS = {channel: number for number, channel in enumerate(CHANNELS, start=1)}
+NAMES = {channel: f"{_PREFIX}-{port}" for channel, port in _PORTS.items()}
+LIKE_TCP = {channel: f"{_PREFIX}:{port}" for channel, port in _PORTS.items()}  # of kernels that know no ipc, such as IRkernel
+
+
+def plan(*, key: str, signature_scheme: str, is_logged: bool = False) -> Exchange:
+    """Return what the container is to have for it. key: the same on both sides, so no message is signed twice.
+
+    is_logged: with the program that runs before an ipykernel, and its pipes.
+    """
+    connection = (FILE, connection_text(key, signature_scheme))
+    if not is_logged:
+        return Exchange(target=TARGET, size_bytes=_BYTES, inodes=_INODES, files=(connection,))
+    program = (files("cellhold_kernel.transport.inside") / _PROGRAM).read_text("ascii")
+    return Exchange(target=TARGET, size_bytes=_BYTES, inodes=_INODES, files=(connection, (_PROGRAM, program)), pipes=STREAMS)
+
+
+def connection_text(key: str, signature_scheme: str) -> str:
+    """Return the connection file."""
+    return Connection(transport="ipc", ip=f"{TARGET}/{_PREFIX}", ports=_PORTS, key=key, signature_scheme=signature_scheme).text()
