@@ -6,7 +6,7 @@ have only what `inspect` returns.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from cellhold import image
 from cellhold.errors import CellholdError, NotAllowed
@@ -34,41 +34,38 @@ _VICTIMS_MOST = 100
 WRITTEN = "written"
 
 
-C = TypeVar("C", bound="InspectedContainer")
-
-
-class InspectedLocally(Generic[C]):
+class InspectedLocally:
     """A Container or a Detached as the panel, the magics and controls.py have it (engine.base.Inspected)."""
 
-    def __init__(self, container: C) -> None:
+    def __init__(self, container: InspectedContainer) -> None:
         """container: it belongs to the caller."""
-        self.container = container
+        self._inspected = container
         self._kept: Kept | None = None
 
     @property
     def id(self) -> str:
         """Twelve hexadecimal digits."""
-        return self.container.id
+        return self._inspected.id
 
     @property
     def state(self) -> State:
         """What it is now."""
-        return self.container.state
+        return self._inspected.state
 
     @property
     def spec(self) -> Spec:
         """What it was made of, with the limits that hold."""
-        return self.container.spec
+        return self._inspected.spec
 
     def usage(self, *, is_repeated: bool = False) -> Usage:
         """Return what it has used so far. is_repeated: the cgroup's files are kept open."""
         if not is_repeated:
-            return self.container.usage()
+            return self._inspected.usage()
         if self._kept is None:
             from cellhold.cgroups import Kept  # noqa: PLC0415  # for the panel alone
 
             self._kept = Kept()
-        return self.container.usage(self._kept.read)
+        return self._inspected.usage(self._kept.read)
 
     def release(self) -> None:
         """Close what usage() keeps open. Twice is no error."""
@@ -78,7 +75,7 @@ class InspectedLocally(Generic[C]):
 
     def inspect(self, topic: Topic) -> Mapping[str, Any]:
         """Return what there is to know. Raises CellholdError, OSError where it is just going away."""
-        return _TOPICS[topic](self.container)
+        return _TOPICS[topic](self._inspected)
 
     def look(self, what: str, *words: str) -> Look:
         """Begin to look into its layers, or at what it has written. Raises NotAllowed where its root is not an image."""
@@ -92,15 +89,15 @@ class InspectedLocally(Generic[C]):
 
     def pause(self) -> None:
         """Freeze every process where it is."""
-        self.container.pause()
+        self._inspected.pause()
 
     def unpause(self) -> None:
         """Let them go on."""
-        self.container.unpause()
+        self._inspected.unpause()
 
     def kill(self, *number: signal.Signals | int) -> None:
         """Send its program a signal; SIGKILL, when none is given, ends every process of it."""
-        self.container.kill(*number)
+        self._inspected.kill(*number)
 
 
 def _layers(container: InspectedContainer) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError
 from cellhold_kernel.engine.local import socket_directory, unix_sockets
-from cellhold_kernel.engine.local.container import LocalContainer
 from cellhold_kernel.engine.local.inspection import InspectedLocally
 from cellhold_kernel.engine.local.last_words import LastWords
 from cellhold_kernel.engine.local.program import InsideProgram
@@ -25,13 +24,14 @@ if TYPE_CHECKING:
     from cellhold.spec.outcome import Outcome
     from cellhold.spec.spec import Spec
     from cellhold_kernel.engine.base import Preparation
+    from cellhold_kernel.engine.local.container import LocalContainer
     from cellhold_kernel.engine.local.program import Program
     from cellhold_kernel.engine.local.shell_kernel import Companion
 
 _USER = "0:0"  # whose sockets and folder it can use, whatever user the image names
 
 
-class LocalSandbox(InspectedLocally[LocalContainer]):
+class LocalSandbox(InspectedLocally):
     """A container, and where its kernel and we meet.
 
     last_words: what an ipykernel has said and was not heard to say; None for other kernels.
@@ -63,6 +63,7 @@ class LocalSandbox(InspectedLocally[LocalContainer]):
 
                 made = create(replace(spec, entrypoint=(), args=lines.start(program.argv), user=_USER))
             super().__init__(made)
+            self.container: LocalContainer = made
             undo.callback(made.remove, force=True)
             undo.callback(self.release)
             self._undo = undo.pop_all()
