@@ -1,8 +1,11 @@
-"""What is hidden in a mount of the user's, and what is fixed there (cellhold.spec): done when it is mounted, before anything runs.
+"""Cover what is hidden in a mount of the user's, and pin what is fixed there.
 
-Whoever shares the directory may move names about meanwhile. So nothing here goes by a path from the root: a fixed
-directory is opened beneath the mount, compared with the one that was looked at when the covers were thought out, and
-what is hidden in it is opened beneath that descriptor. A cover is mounted on a directory entry, not on a name.
+See cellhold.spec. It is done when the mount is made, before anything runs.
+
+Whoever shares the directory may rename entries meanwhile. So nothing here goes by a
+path from the root: a fixed directory is opened beneath the mount, compared with the one
+that was examined when the covers were determined, and what is hidden in it is opened
+beneath that descriptor. A cover is mounted on a directory entry, not on a name.
 """
 
 from __future__ import annotations
@@ -25,11 +28,14 @@ class OpenedMount:
     """Descriptors of a mount and of the fixed directories in it, by path."""
 
     def __init__(self, root: int) -> None:
-        """root: of the mount; it stays the caller's."""
+        """Use the mount's descriptor `root`, which stays the caller's."""
         self.opened = {"": root}
 
     def open(self, path: str) -> int:
-        """What lies at the path, a link as a link: beneath the nearest fixed directory above it. Raises OSError."""
+        """Open a path beneath the nearest fixed directory above it.
+
+        A link is opened itself. Raises OSError.
+        """
         above, name = path, ""
         while above not in self.opened:
             above, _, part = above.rpartition("/")
@@ -37,21 +43,24 @@ class OpenedMount:
         return mount.openat2(self.opened[above], name, os.O_PATH | os.O_NOFOLLOW, resolve=_BELOW)
 
     def keep(self, path: str, fd: int) -> None:
-        """Open what is below it beneath this one from now on."""
+        """Use `fd` from now on to open what is below `path`."""
         self.opened[path] = fd
 
     def close(self) -> None:
-        """Let go of the fixed ones."""
+        """Close the fixed directories."""
         for path, fd in self.opened.items():
             if path:
                 os.close(fd)
 
 
 def cover_bind(root: int, wanted: Covers, *, has_other_users: bool) -> None:
-    """Make each fixed directory a mount point of its own, and cover what is hidden. Raises OSError where one is another one now.
+    """Make each fixed directory a mount point, and cover what is hidden.
 
-    has_other_users: somebody in here may look where its root may not: at a directory of a user without an id in here, whose
-    group, or an entry of whose list (acl(5)), has one. What cannot be covered then is refused.
+    Raises OSError if a fixed directory has been replaced.
+
+    has_other_users: another user in the container may have access where its root has
+    none: to a directory of a user without an id in it, whose group, or an entry of
+    whose list (acl(5)), has one. What cannot be covered then is refused.
     """
     opened = OpenedMount(root)
     try:
@@ -71,9 +80,10 @@ def cover_bind(root: int, wanted: Covers, *, has_other_users: bool) -> None:
 
 
 def cover_overlay(root: int, lower: int, wanted: Covers) -> None:
-    """Cover what is hidden in an overlay over the directory `lower`; raises OSError where a fixed directory is another one now.
+    """Cover what is hidden in an overlay over the directory `lower`.
 
-    An overlay shows a directory by a number of its own: what it lies over is looked at before and after.
+    Raises OSError if a fixed directory has been replaced. An overlay shows a directory
+    by an inode number of its own: so the lower one is checked before and after.
     """
     check_all(lower, wanted)
     opened = OpenedMount(root)
@@ -81,14 +91,14 @@ def cover_overlay(root: int, lower: int, wanted: Covers) -> None:
         for fixed in wanted["fixed"]:
             if (fd := open_fixed(opened, fixed["path"])) >= 0:
                 opened.keep(fixed["path"], fd)
-        hide(opened, wanted["hidden"], has_other_users=False)  # an overlay looks at what it lies over as we do, whoever asks
+        hide(opened, wanted["hidden"], has_other_users=False)  # an overlay accesses its lower layer as we do, whoever asks
     finally:
         opened.close()
     check_all(lower, wanted)
 
 
 def check_all(root: int, wanted: Covers) -> None:
-    """Raise OSError unless each fixed directory below `root` is that very one."""
+    """Raise OSError unless each fixed directory below `root` is the expected one."""
     opened = OpenedMount(root)
     try:
         for fixed in wanted["fixed"]:
@@ -100,7 +110,7 @@ def check_all(root: int, wanted: Covers) -> None:
 
 
 def open_fixed(opened: OpenedMount, path: str) -> int:
-    """The fixed directory at a path; -1 where nobody in here may look. Raises OSError."""
+    """Open a fixed directory; return -1 if nobody in here may. Raises OSError."""
     try:
         return opened.open(path)
     except PermissionError:
@@ -116,14 +126,14 @@ def refuse(path: str, *, has_other_users: bool) -> None:
 
 
 def check(fd: int, identity: tuple[int, int], path: str) -> None:
-    """Raise OSError unless it is that very directory."""
+    """Raise OSError unless `fd` is the expected directory."""
     status = os.fstat(fd)
     if (status.st_dev, status.st_ino) != tuple(identity):
         raise OSError(_ESTALE, f"{path} is another directory than it was a moment ago")
 
 
 def pin(fd: int, *, read_only: bool) -> int:
-    """Mount a directory on itself, with all that is mounted in it; the descriptor of that."""
+    """Mount a directory on itself, with all mounts in it; return its descriptor."""
     clone = mount.open_tree(fd, "", mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | mount.AT_RECURSIVE)
     try:
         if read_only:
@@ -136,7 +146,11 @@ def pin(fd: int, *, read_only: bool) -> int:
 
 
 def hide(opened: OpenedMount, paths: list[str], *, has_other_users: bool) -> None:
-    """Cover each; what is not there, or is out of reach, needs no cover, and a link leads nowhere in here."""
+    """Cover each path.
+
+    What does not exist, or is out of reach, needs no cover, and a link leads nowhere in
+    here.
+    """
     for path in paths:
         try:
             fd = opened.open(path)
@@ -154,12 +168,15 @@ def hide(opened: OpenedMount, paths: list[str], *, has_other_users: bool) -> Non
 
 
 def empty_directory() -> int:
-    """A directory that nobody can put anything into, as a detached mount."""
+    """Return an empty read-only directory as a detached mount."""
     return mount.new_filesystem("tmpfs", {"size": "0", "mode": "555"}, attributes=mount.MOUNT_ATTR_RDONLY)
 
 
 def empty_file() -> int:
-    """A file that nobody can write to, as a detached mount; the working directory is the staging tmpfs (steps/root.py)."""
+    """Return an empty read-only file as a detached mount.
+
+    The working directory is the staging tmpfs (steps/root.py).
+    """
     os.close(os.open(_EMPTY, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
     made = mount.open_tree(mount.AT_FDCWD, _EMPTY)
     mount.mount_setattr(made, attr_set=mount.MOUNT_ATTR_RDONLY)

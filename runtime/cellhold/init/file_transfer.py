@@ -1,11 +1,14 @@
-"""Files between a container and its host, as a stream of records: one side sends, the other receives, each with its own eyes.
+"""Files between a container and its host, as a stream of records.
 
-In the container PID 1's child does it, as root of the container and nothing more, so that no path leads out of it; on the host the
-caller (cp.py). What is received is trusted by neither: names are checked, no link is followed, set-user-id bits are for who
-asks for owners to be kept.
+One side sends, the other receives, each with its own view of the files. In the
+container PID 1's child does it, as root of the container and nothing more, so that no
+path leads out of it; on the host the caller (cp.py). Neither side trusts what it
+receives: names are checked, no link is followed, set-user-id bits are kept only for a
+caller that asks for owners to be kept.
 
-A record: kind, mode, uid, gid, time of last change (ns), size, length of the path; then the path, relative and without dots, then the
-bytes of a file or the target of a link. The first has the path "" and is what was asked for itself. The last is of the kind END.
+A record: kind, mode, uid, gid, time of last change (ns), size, length of the path; then
+the path, relative and without dots, then the bytes of a file or the target of a link.
+The first has the path "" and is what was asked for itself. The last is of the kind END.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from typing import NamedTuple
 
     class Record(NamedTuple):
-        """See above."""
+        """One record of the stream, without the bytes that follow."""
 
         kind: int
         mode: int
@@ -45,11 +48,14 @@ _SET_IDS = 0o6000
 
 
 class CannotCopy(Exception):
-    """One sentence's end, for people."""
+    """The end of a sentence for people that says why a copy failed."""
 
 
 def send(out: RawIOBase, path: bytes, *, follow: bool) -> None:
-    """Send what is at the path. follow: where that itself is a link, what it leads to. Raises CannotCopy, OSError."""
+    """Send what is at `path`. Raises CannotCopy, OSError.
+
+    follow: if the path is a link, send what it leads to.
+    """
     plain = path.rstrip(b"/") or b"/"
     leads_on = follow or plain != path or plain.endswith(b"/.")
     try:
@@ -69,7 +75,7 @@ def send(out: RawIOBase, path: bytes, *, follow: bool) -> None:
 
 
 def send_entry(out: RawIOBase, at: int, name: bytes, path: bytes) -> None:
-    """Send one thing and what is in it; sockets, pipes and devices are left out."""
+    """Send one entry and what is in it; skip sockets, pipes and devices."""
     status = os.stat(name, dir_fd=at, follow_symlinks=False)
     if stat.S_ISLNK(status.st_mode):
         target = os.fsencode(os.readlink(name, dir_fd=at))
@@ -92,7 +98,7 @@ def send_entry(out: RawIOBase, at: int, name: bytes, path: bytes) -> None:
 
 
 def send_file(out: RawIOBase, fd: int, path: bytes) -> None:
-    """As many bytes as are promised; of a file that shrinks meanwhile, zeros."""
+    """Send as many bytes as promised; of a file that shrinks meanwhile, zeros."""
     status = os.fstat(fd)
     out.write(pack_status(FILE, status, status.st_size, path))
     left = status.st_size
@@ -103,17 +109,20 @@ def send_file(out: RawIOBase, fd: int, path: bytes) -> None:
 
 
 def pack_status(kind: int, status: os.stat_result, size: int, path: bytes) -> bytes:
-    """A record's beginning, of something that is there."""
+    """Pack the head of a record for an existing file."""
     return pack_head(kind, stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid), status.st_mtime_ns, size, path)
 
 
 def pack_head(kind: int, mode: int, owner: tuple[int, int], changed: int, size: int, path: bytes) -> bytes:  # noqa: PLR0913, PLR0917  # what it holds
-    """A record's beginning."""
+    """Pack the head of a record."""
     return _HEAD.pack(kind, mode, *owner, changed, size, len(path)) + path
 
 
 def read_records(source: RawIOBase) -> Iterator[Record]:
-    """The records, up to the last; who takes one reads its bytes. Raises CannotCopy for what is none."""
+    """Yield the records, up to the last; the consumer reads each one's bytes.
+
+    Raises CannotCopy for an invalid record.
+    """
     while True:
         kind, mode, uid, gid, changed, size, length = _HEAD.unpack(read(source, _HEAD.size))
         if kind == END:
@@ -125,12 +134,12 @@ def read_records(source: RawIOBase) -> Iterator[Record]:
 
 
 def is_sound(path: bytes) -> bool:
-    """Whether a path leads down, and only down."""
+    """Return whether a path leads down, and only down."""
     return b"\0" not in path and not set(path.split(b"/")) & {b"", b".", b".."}
 
 
 def read(source: RawIOBase, size: int) -> bytes:
-    """So many bytes. Raises CannotCopy where they do not come."""
+    """Read exactly `size` bytes. Raises CannotCopy if the stream ends before."""
     data = b""
     while len(data) < size:
         piece = source.read(size - len(data))
@@ -143,10 +152,12 @@ def read(source: RawIOBase, size: int) -> bytes:
 def receive(  # noqa: PLR0913  # docker's rules
     source: RawIOBase, path: bytes, *, base: bytes, contents: bool, owners: bool, root: bool
 ) -> None:
-    """Make what comes at the path, by docker's rules. Raises CannotCopy, OSError.
+    """Create the received files at `path`, by Docker's rules.
 
-    base: what it is called where the path is a directory; contents: only what is in it goes there. owners: keep them; else root's, where
-    root says so, or whoever makes it.
+    Raises CannotCopy, OSError.
+
+    base: what it is called where the path is a directory; contents: only what is in it
+    goes there. owners: keep them; else root's, where root says so, or whoever makes it.
     """
     directories: list[tuple[list[bytes], int, int]] = []
     place = -1
@@ -157,7 +168,7 @@ def receive(  # noqa: PLR0913  # docker's rules
                 place, name = open_destination(path, base, contents=contents, is_directory=kind == DIRECTORY)
             parts = [part for part in (name, *inner.split(b"/")) if part]
             at, last = open_parent(place, parts)
-            fd = -1  # of a link, whose mode means nothing
+            fd = -1  # of a link, whose mode is meaningless
             try:
                 if kind == DIRECTORY:
                     fd = open_or_make_directory(at, last)
@@ -176,19 +187,22 @@ def receive(  # noqa: PLR0913  # docker's rules
                 os.close(at)
                 if fd >= 0:
                     os.close(fd)
-        for parts, _mode, changed in reversed(directories):  # what was made in them has changed their times
+        for parts, _mode, changed in reversed(directories):  # creating files in them has changed their times
             at, last = open_parent(place, [*parts, b"."])
             os.utime(last, ns=(changed, changed), dir_fd=at)
             os.close(at)
         if root and place >= 0:
-            syncfs(place)  # what is told to be in a container that is kept is there after a power cut
+            syncfs(place)  # what a copy to a kept container reports as done survives a power cut
     finally:
         if place >= 0:
             os.close(place)
 
 
 def open_destination(path: bytes, base: bytes, *, contents: bool, is_directory: bool) -> tuple[int, bytes]:
-    """The directory that it is made in, opened, and its name there; "" for the directory itself."""
+    """Open the directory to create the copy in; return it and the name there.
+
+    The name is "" for the directory itself.
+    """
     shown = os.fsdecode(path)
     if os.path.isdir(path):
         if not (contents and is_directory) and (not is_sound(base) or b"/" in base):
@@ -198,7 +212,7 @@ def open_destination(path: bytes, base: bytes, *, contents: bool, is_directory: 
         raise CannotCopy(f"{shown}: a directory cannot take the place of a file")
     if path.endswith(b"/") and not is_directory:
         raise CannotCopy(f"{shown}: no such directory")
-    path = os.path.realpath(path)  # a link there is to what is written
+    path = os.path.realpath(path)  # a link there points to the file to write
     try:
         return os.open(os.path.dirname(path) or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), os.path.basename(path)
     except OSError as error:
@@ -206,7 +220,10 @@ def open_destination(path: bytes, base: bytes, *, contents: bool, is_directory: 
 
 
 def open_parent(place: int, parts: list[bytes]) -> tuple[int, bytes]:
-    """The directory that the last part lies in, and that part; "." where there is none."""
+    """Open the directory that the last part of a path lies in; return it and the part.
+
+    The part is "." if there is none.
+    """
     at = os.dup(place)
     for part in parts[:-1]:
         above = at
@@ -218,7 +235,10 @@ def open_parent(place: int, parts: list[bytes]) -> tuple[int, bytes]:
 
 
 def open_or_make_directory(at: int, name: bytes) -> int:
-    """The directory of that name, made if it is missing. Raises CannotCopy where something else has the name."""
+    """Open a directory, made if it is missing.
+
+    Raises CannotCopy if something else has the name.
+    """
     if not is_there(at, name):
         os.mkdir(name, 0o700, dir_fd=at)
     try:
@@ -230,7 +250,7 @@ def open_or_make_directory(at: int, name: bytes) -> int:
 
 
 def is_there(at: int, name: bytes) -> bool:
-    """Whether something has the name."""
+    """Return whether the name exists."""
     try:
         os.stat(name, dir_fd=at, follow_symlinks=False)
     except FileNotFoundError:
@@ -239,7 +259,7 @@ def is_there(at: int, name: bytes) -> bool:
 
 
 def remove_existing(at: int, name: bytes) -> None:
-    """Remove what has the name. Raises CannotCopy for a directory."""
+    """Remove an existing file of that name. Raises CannotCopy for a directory."""
     try:
         os.unlink(name, dir_fd=at)
     except FileNotFoundError:
@@ -249,7 +269,7 @@ def remove_existing(at: int, name: bytes) -> None:
 
 
 def take(source: RawIOBase, fd: int, size: int) -> None:
-    """Write so many bytes."""
+    """Write `size` bytes of the stream."""
     while size:
         piece = read(source, min(_PIECE, size))
         size -= len(piece)
@@ -258,7 +278,7 @@ def take(source: RawIOBase, fd: int, size: int) -> None:
 
 
 def own(fd: int, at: int, name: bytes, owner: tuple[int, int] | None) -> None:
-    """Give it to whom it is to belong."""
+    """Set the owner."""
     if owner is None:
         return
     if fd >= 0:
@@ -268,10 +288,11 @@ def own(fd: int, at: int, name: bytes, owner: tuple[int, int] | None) -> None:
 
 
 def finish(fd: int, mode: int, changed: int, *, shown: bytes | None) -> None:
-    """Mode and time, once nothing is written any more.
+    """Set mode and times, once nothing is written any more.
 
-    Where the container may make no set-user-id files (exposure.py) it goes without the bits. shown: its name, where the mode is to be
-    kept as it is: then CannotCopy is raised.
+    If the container may make no set-user-id files (exposure.py) the bits are dropped.
+    shown: the file's name, if the mode must be kept as it is: then CannotCopy is
+    raised.
     """
     try:
         os.fchmod(fd, mode)
@@ -286,7 +307,10 @@ def finish(fd: int, mode: int, changed: int, *, shown: bytes | None) -> None:
 
 
 def serve(job: dict[str, object], stdio: list[int]) -> int:
-    """Do one side of a copy, in the container; the status to exit with. What goes wrong is written to its 2."""
+    """Perform one side of a copy in the container; return the exit status.
+
+    Errors are written to standard error.
+    """
     source, out = open(stdio[0], "rb", buffering=0, closefd=False), open(stdio[1], "wb", closefd=False)  # noqa: SIM115  # for the rest of our life
     try:
         path = os.fsencode(str(job["path"]))

@@ -1,7 +1,11 @@
-"""Overlays by fuse-overlayfs(1), for whom the kernel's is refused: an upper directory on an overlay or NFS, a kernel that lets only root.
+"""Overlays by fuse-overlayfs(1), for users to whom the kernel refuses its own.
 
-Called by rootless.py, in the launcher's user namespace. The mount is made here and never attached there: once the container's mount
-namespace is gone, so is the mount, and with it the process that serves it, whoever else was killed before.
+It does for an upper directory on an overlay or NFS, or if it permits overlays to root
+only.
+
+Called by rootless.py, in the launcher's user namespace. The mount is made here and
+never attached here: once the container's mount namespace is gone, so is the mount, and
+with it the process that serves it, whichever other process was killed before.
 """
 
 from __future__ import annotations
@@ -22,7 +26,10 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Served:
-    """A mounted overlay: its detached mount, and the process that serves it with a pidfd, which is readable when that has ended."""
+    """A mounted overlay: its detached mount, and the process that serves it.
+
+    The process has a pidfd, which is readable once it has ended.
+    """
 
     __slots__ = ("mount", "pid", "pidfd")
 
@@ -33,7 +40,7 @@ class Served:
         self.pidfd = os.pidfd_open(pid)
 
     def close(self) -> None:
-        """Close the mount; it lives on where it was attached, or ends."""
+        """Close the mount; it stays where it was attached, or ends."""
         os.close(self.mount)
 
     def reap(self) -> None:
@@ -44,12 +51,14 @@ class Served:
 
 
 def overlay(program: str, *, lowers: Sequence[str | int], upper: str, work: str, volatile: bool) -> Served:
-    """Start `program` for read-only directories, topmost first, and the two of a writable layer. Raises OSError.
+    """Start `program` for read-only directories and a writable layer's two.
 
-    lowers: paths, or descriptors that stay the caller's.
+    lowers: paths, or descriptors that stay the caller's; topmost first.
 
-    Directories are handed over as descriptors, since a path may hold what means something else in an option. volatile: as with the
-    kernel's, nothing is synced. Permissions are the kernel's business, by the modes and owners that the program tells.
+    Directories are passed as descriptors, since a path may contain characters that mean
+    something else in an option. volatile: as with the kernel's overlay, nothing is
+    synced. The kernel checks permissions, by the modes and owners that the program
+    reports. Raises OSError.
     """
     opened = [os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)]
     try:
@@ -65,12 +74,12 @@ def overlay(program: str, *, lowers: Sequence[str | int], upper: str, work: str,
         try:
             for directory in (*lowers, upper, work):
                 opened.append(_open_directory(directory))  # noqa: PERF401  # what is open already is closed when the next one fails
-            first = max(opened) + 1  # of the program's own: no descriptor is written over before it was handed over
+            first = max(opened) + 1  # above all others, so that dup2 overwrites none that is still to be passed
             numbers = [f"/proc/self/fd/{first + place}" for place in range(1, len(opened))]
             words = f"lowerdir={':'.join(numbers[:-2])},upperdir={numbers[-2]},workdir={numbers[-1]}{',volatile' if volatile else ''}"
-            arguments = [program, "-f", "-o", words, f"/dev/fd/{first}"]  # libfuse's way to hand over what is mounted (fuse.h)
+            arguments = [program, "-f", "-o", words, f"/dev/fd/{first}"]  # libfuse's way to pass the mount (fuse.h)
             moves = [(os.POSIX_SPAWN_DUP2, fd, first + place) for place, fd in enumerate(opened)]
-            quiet = [(os.POSIX_SPAWN_DUP2, 0, 2)]  # what it has to say about options is nobody's who runs a container
+            quiet = [(os.POSIX_SPAWN_DUP2, 0, 2)]  # its messages about options are of no use to whoever runs a container
             return Served(made, os.posix_spawn(program, arguments, {}, file_actions=moves + quiet))
         except OSError:
             os.close(made)

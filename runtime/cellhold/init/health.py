@@ -1,6 +1,8 @@
-"""The healthcheck of a container (docker's HEALTHCHECK): a program that the monitor has PID 1 run now and then; what came of it, in a file.
+"""The healthcheck of a container (Docker's HEALTHCHECK).
 
-the file: status ("starting", "healthy", "unhealthy"), failures in a row, when the last one began, its status, and the end of its output
+The monitor has PID 1 run a program now and then, and writes the outcome to a file:
+status ("starting", "healthy", "unhealthy"), failures in a row, when the last one began,
+its status, and the end of its output.
 """
 
 from __future__ import annotations
@@ -16,7 +18,11 @@ if TYPE_CHECKING:
     from typing import TypedDict
 
     class Check(TypedDict):
-        """args: what to run; 0 is healthy. Times in seconds. retries: failures in a row that make it unhealthy."""
+        """What to check, and how often. Times in seconds.
+
+        args: what to run; 0 is healthy. retries: failures in a row that make it
+        unhealthy.
+        """
 
         args: list[str]
         interval: float
@@ -27,14 +33,21 @@ if TYPE_CHECKING:
 
 _MOST_OUTPUT = 4096
 _SIGKILL = b"\x09"
-_TIMED_OUT = -1  # docker's status of a check that took too long
+_TIMED_OUT = -1  # Docker's status of a check that took too long
 
 
 class Health:
-    """One container's. due: when something is to be done next (CLOCK_MONOTONIC)."""
+    """The health of one container.
+
+    due: when something is to be done next (CLOCK_MONOTONIC).
+    """
 
     def __init__(self, check: Check, ask: Callable[[list[int]], None], write: Callable[[str], None]) -> None:
-        """ask: has PID 1 start a process (its descriptors); write: puts the text into the file."""
+        """Start with no check running.
+
+        ask: has PID 1 start a process (its descriptors); write: puts the text into the
+        file.
+        """
         self._check, self._ask, self._write = check, ask, write
         self._begun = time.monotonic()
         self.due = self._begun + check["interval"]
@@ -46,7 +59,10 @@ class Health:
         self._tell(0)
 
     def act(self) -> list[int]:
-        """Begin a check, or end one that takes too long; gives descriptors to poll from now on."""
+        """Begin a check, or end one that takes too long.
+
+        Returns descriptors to poll from now on.
+        """
         if self._channel is not None:
             self._channel.send(_SIGKILL, _socket.MSG_DONTWAIT)
             self._ended(_TIMED_OUT, f"it took more than {self._check['timeout']:g} s".encode())
@@ -62,7 +78,7 @@ class Health:
         return [ours.fileno(), self._output]
 
     def hear(self, fd: int) -> bool:
-        """Take what there is on one of the descriptors; False when it is not to be polled any more."""
+        """Read from one of the descriptors; return whether to keep polling it."""
         if fd == self._output:
             piece = os.read(fd, _MOST_OUTPUT)
             self._said = (self._said + piece)[-_MOST_OUTPUT:]
@@ -75,11 +91,11 @@ class Health:
         return False
 
     def is_mine(self, fd: int) -> bool:
-        """Whether a descriptor is one of the present check's."""
+        """Return whether a descriptor belongs to the present check."""
         return self._channel is not None and fd in {self._channel.fileno(), self._output}
 
     def descriptors(self) -> list[int]:
-        """Those of the present check."""
+        """Return the descriptors of the present check."""
         return [] if self._channel is None else [self._channel.fileno(), self._output]
 
     def _ended(self, status: int, output: bytes) -> None:

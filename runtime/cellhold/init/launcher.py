@@ -1,15 +1,18 @@
-"""The launcher: one small, single-threaded process beside the caller that makes its containers and watches them.
+"""The launcher: a small single-threaded process that makes and watches containers.
 
-Started by `cellhold.container.launcher` as `python -I -S`, because cloning the caller itself would copy its page
-tables (100 ms for 2 GB) and fork its threads. It ends when the caller does, takes its containers with it, and sweeps up after them.
+Started by `cellhold.container.launcher` as `python -I -S`, because cloning the caller
+itself would copy its page tables (100 ms for 2 GB) and fork its threads. It ends when
+the caller does, takes its containers with it, and sweeps up after them.
 
     caller  --(control, SOCK_SEQPACKET: one Request per container, with descriptors)-->  launcher  --clone3-->  PID 1
     caller  <--(channel, one per container: marshalled tuples)--  launcher  <--(report: lines of text)--  PID 1
 
-What a request consists of, and what is done for it, is in steps/launch.py. The channel carries ("handed",) with
-directories for the caller (pid1.py), ("started", pid, timings) with a pidfd and the other end of the program's terminal if it has
-one, ("failed", step, errno, text), ("notrun", status, text), ("timeout",), ("ended", status, signal). What the caller sends on it
-goes on to PID 1, with its descriptors. Closing the channel kills the container.
+What a request consists of, and what is done for it, is in steps/launch.py. The channel
+carries ("handed",) with directories for the caller (pid1.py), ("started", pid, timings)
+with a pidfd and the other end of the program's terminal if it has one, ("failed", step,
+errno, text), ("notrun", status, text), ("timeout",), ("ended", status, signal). What
+the caller sends on it goes on to PID 1, with its descriptors. Closing the channel kills
+the container.
 """
 
 from __future__ import annotations
@@ -39,20 +42,26 @@ if TYPE_CHECKING:
     from cellhold.init.plan import Plan
     from cellhold.init.prepare import Privileged
 
-_PREPARE = "launch.prepare"  # what fails between the clone and its go is one thing for the caller
+_PREPARE = "launch.prepare"  # what fails between the clone and its start message is one step for the caller
 _LONGEST_POLL = 1_000_000_000  # milliseconds; poll(2) counts them in 31 bits
 _SIGKILL = 9
 _SIGNALED = 128
 _INT = 4
 _PF_EXITING = 0x4  # linux/sched.h
-_DYING_SECONDS = 60.0  # a machine that stands still for seconds has been seen
+_DYING_SECONDS = 60.0  # machines that pause for seconds have been seen
 
 
 class Watched:
-    """A container that was cloned: its PID 1, the report socket from it, the channel to the caller, and its deadline."""
+    """A container that was cloned.
+
+    Its PID 1, the report socket from it, the channel to the caller, and its deadline.
+    """
 
     def __init__(self, pid: int, pidfd: int, report: _socket.socket, channel: _socket.socket, lock: int) -> None:
-        """Take over the descriptors; `lock` is only held, so that nobody sweeps the container while it runs."""
+        """Take over the descriptors.
+
+        `lock` is only held, so that nobody sweeps the container while it runs.
+        """
         self.pid = pid
         self.pidfd = pidfd
         self.report = report
@@ -80,18 +89,24 @@ class Launcher:
     """The loop: requests, reports, exits, deadlines."""
 
     def __init__(self, control: _socket.socket, host: Privileged) -> None:
-        """Serve the requests that come on `control`; what they need of the host, `host` prepares."""
+        """Serve the requests that come on `control`, with the help of `host`.
+
+        host: prepares what they need of the host (prepare.py).
+        """
         self.control = control
         self.host = host
         self.poll = select.poll()
         self.poll.register(control, select.POLLIN)
-        self.watched: dict[int, Watched] = {}  # by every descriptor that is polled for it
+        self.watched: dict[int, Watched] = {}  # by each descriptor that is polled for it
         self.serving: dict[int, Served] = {}  # overlays' processes by pidfd
-        self.caller_closed = False  # whether the caller has closed a channel to one that ran, as it does when it dies
+        self.caller_closed = False  # whether the caller closed the channel of a running container, as when it dies
         self.left: bool | None = None  # once there is nothing more to serve: whether there was something to sweep up
 
     def serve(self) -> bool:
-        """Work until the caller closes its end, then kill what is left; True if there was something left to sweep up."""
+        """Work until the caller closes its end, then kill what is left.
+
+        Returns True if there was something left to sweep up.
+        """
         while self.left is None:
             for fd, events in self.poll.poll(self.poll_timeout()):
                 if fd == self.control.fileno():
@@ -109,7 +124,7 @@ class Launcher:
         return self.left
 
     def dispatch_other(self, fd: int, events: int) -> None:
-        """Serve another descriptor that is ready; the launcher polls for none, the monitor does."""
+        """Serve another ready descriptor: the monitor has some, the launcher none."""
 
     def poll_timeout(self) -> float | None:
         """Return the milliseconds until the next deadline; None where there is none."""
@@ -117,7 +132,7 @@ class Launcher:
         return min(max((min(deadlines) - time.monotonic()) * 1000, 0) + 1, _LONGEST_POLL) if deadlines else None
 
     def enforce_deadlines(self) -> None:
-        """Kill what has run for its wall time."""
+        """Kill the containers whose wall time is up."""
         for watched in set(self.watched.values()):
             if watched.deadline is not None and watched.deadline <= time.monotonic():
                 watched.deadline = None
@@ -196,7 +211,7 @@ class Launcher:
             pidfd_send_signal(watched.pidfd, _SIGKILL)
 
     def forward_request(self, watched: Watched, channel: _socket.socket) -> bool:
-        """Forward a request on the channel to PID 1 (pid1.py); return False if it was closed."""
+        """Forward a request to PID 1 (pid1.py); return False if the channel closed."""
         words, fds = receive(channel)
         if fds:
             self.forward(watched, fds)
@@ -206,7 +221,7 @@ class Launcher:
         """Send PID 1 descriptors, which are closed here."""
         try:
             prepare.send_descriptors(watched.report, fds, flags=_socket.MSG_DONTWAIT)  # a frozen PID 1 holds nobody up
-        except OSError:  # it is just ending, or does not keep up: who asked sees that nobody has the other ends
+        except OSError:  # it is ending, or does not keep up: the caller sees that nobody has the other ends
             return
         finally:
             for fd in fds:
@@ -241,12 +256,12 @@ class Launcher:
                 return
 
     def program_started(self, terminal: list[int]) -> None:
-        """Close the other end of its terminal: the program is exec'd, the caller has that end."""
+        """Close our end of its terminal: the program runs, the caller has that end."""
         for fd in terminal:
             os.close(fd)
 
     def reap(self, watched: Watched) -> None:
-        """Reap PID 1 and send the exit: what it reported, or the signal that ended it first."""
+        """Reap PID 1; send the reported exit, or the signal that ended it first."""
         _pid, status = os.waitpid(watched.pid, 0)
         code = os.waitstatus_to_exitcode(status)
         watched.ended = watched.ended or ((_SIGNALED - code, -code) if code < 0 else (code, 0))
@@ -288,7 +303,7 @@ def receive(channel: _socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:
         words, ancillary, flags, _address = channel.recvmsg(
             16384, _socket.CMSG_SPACE(MOST_DESCRIPTORS * _INT), _socket.MSG_CMSG_CLOEXEC | flags
         )
-    except ConnectionResetError:  # it was closed with something of ours unread (unix(7)): an end like others
+    except ConnectionResetError:  # it was closed with a message of ours unread (unix(7)): an end like any other
         return b"", []
     fds = [fd for _level, _kind, data in ancillary for fd in unpack(f"{len(data) // _INT}i", data[: len(data) // _INT * _INT])]
     if flags & _socket.MSG_CTRUNC:
@@ -301,8 +316,8 @@ def receive(channel: _socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:
 def descend(plan: Plan, request: Request, report: _socket.socket) -> NoReturn:
     """Become PID 1: called in the clone, never returns.
 
-    Drops every descriptor that is not its own, and waits until its ids are mapped and its
-    mounts arrive.
+    Drops every descriptor that is not its own, and waits until its ids are mapped and
+    its mounts arrive.
     """
     try:
         os.dup2(0, 2)  # 0 and 1 are /dev/null already; none of the three may be free, or a pipe of PID 1 would get its number
@@ -313,7 +328,7 @@ def descend(plan: Plan, request: Request, report: _socket.socket) -> NoReturn:
                 process.close_range(before + 1, after - 1)
         _word, ancillary, _flags, _address = report.recvmsg(16, _socket.CMSG_SPACE(256 * _INT), _socket.MSG_CMSG_CLOEXEC)
         mounts = [fd for _level, _kind, data in ancillary for fd in unpack(f"{len(data) // _INT}i", data)]
-        if mounts:  # otherwise the launcher is gone, or could not prepare
+        if mounts:  # otherwise the launcher is gone, or its preparation failed
             overlays = len(plan["overlays"]) if plan["overlay_program"] else 0
             sysfs = mounts.pop() if plan["network"] == prepare.SHARED else -1
             dev = mounts.pop()
@@ -333,15 +348,16 @@ def descend(plan: Plan, request: Request, report: _socket.socket) -> NoReturn:
 
 
 def parse_timing(word: str) -> tuple[str, float, float]:
-    """(name, start, seconds) of "name:start:seconds"."""
+    """Parse "name:start:seconds" to (name, start, seconds)."""
     name, start, seconds = word.split(":")
     return name, float(start), float(seconds)
 
 
 def is_dying(pid: int) -> bool:
-    """Whether a process is exiting (proc_pid_stat(5)).
+    """Return whether a process is exiting (proc_pid_stat(5)).
 
-    It closes its descriptors one by one then: first the socket, by which we hear of it, and later the locks of its containers.
+    It closes its descriptors one by one then: first the socket, by which we hear of it,
+    and later the locks of its containers.
     """
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
@@ -357,20 +373,20 @@ def is_dying(pid: int) -> bool:
 
 
 def main() -> None:
-    """The launcher of a caller who is root; anybody else's is rootless.py's."""
+    """Run the launcher of a caller who is root; others start rootless.py."""
     begin()
     serve(prepare.Privileged())
 
 
 def begin() -> None:
-    """Let go of all that is not ours: descriptors, the caller's command line and umask."""
+    """Drop what is not ours: descriptors, the caller's command line and umask."""
     process.close_range(4, 1 << 30)
     prepare.set_title(b"cellhold-init")
     os.umask(0o022)
 
 
 def serve(host: Privileged) -> None:
-    """Serve the caller on descriptor 3; once it is gone, sweep up what its containers left."""
+    """Serve the caller on descriptor 3; in the end sweep up after its containers."""
     caller = os.getppid()
     if not Launcher(_socket.socket(fileno=3), host).serve():
         return

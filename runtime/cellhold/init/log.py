@@ -1,8 +1,12 @@
-"""The log of a container: lines as Kubernetes' CRI has them (and conmon's k8s-file), in a few files of bounded size.
+"""The log of a container: CRI log lines in a few files of bounded size.
 
-    2026-11-29T05:29:23.123456Z stdout F the line      F: a whole one; P: the line goes on in the next of its stream
+As Kubernetes' CRI and conmon's k8s-file have it:
 
-`path` is written to; `path.1` and so on are older. A disk that is full costs lines, never the container.
+    2026-11-29T05:29:23.123456Z stdout F the line
+
+F: a whole line; P: the line continues in the next one of its stream. `path` is written
+to; `path.1` and so on are older. On a full disk lines are lost, but the container goes
+on.
 """
 
 from __future__ import annotations
@@ -16,10 +20,10 @@ _NAMES = {1: b"stdout", 2: b"stderr"}
 
 
 class Log:
-    """The writing side."""
+    """The writing side of a log."""
 
     def __init__(self, path: str) -> None:
-        """Go on with what is there."""
+        """Continue an existing log."""
         self._path = path
         self._fd = -1
         self._size = 0
@@ -33,7 +37,7 @@ class Log:
             self._fd = -1
 
     def write(self, stream: int, piece: bytes) -> None:
-        """Add what the program has written to a stream (1 or 2) just now."""
+        """Append what the program has just written to a stream (1 or 2)."""
         now = time.time()
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
         begin = moment.encode() + b" " + _NAMES[stream]

@@ -1,14 +1,22 @@
-"""The monitor: the launcher of one container that outlives whoever started it. It keeps the log, and serves those who attach.
+"""The monitor: the launcher of one container that outlives its starter.
 
-Two processes. The keeper, a shell, waits for the other one, outside of any user namespace, and then becomes
-`cellhold.container.restart_policy`, a whole Python, which writes down how the container ended and starts it again where its policy says
-so. The monitor proper is the launcher (launcher.py) with one container. The lock on the container's directory is held by both.
+It keeps the log, and serves attached clients.
 
-    starter --(control: what is kept, then one request as to the launcher, then LET_GO)--> monitor
-    client  --(the container's socket: ATTACH, or a request for PID 1 with its descriptors)--> monitor
-    client  <--(GREETING with what its standard input is written to; then pieces of output, the stream's number first)--  monitor
+Two processes. The keeper, a shell, waits for the other one, outside of any user
+namespace, and then becomes `cellhold.container.restart_policy`, a whole Python, which
+records how the container ended and restarts it if its policy says so. The monitor
+proper is the launcher (launcher.py) with one container. Both hold the lock on the
+container's directory.
 
-Until it is let go of, the starter's end is the container's. Output that a client has not taken yet holds up the program, as a pipe would.
+    starter --(control: what is kept, then one request as to the launcher, then LET_GO)-->
+            monitor
+    client  --(the container's socket: ATTACH, or a request for PID 1 with its
+            descriptors)--> monitor
+    client  <--(GREETING with what its standard input is written to; then pieces of
+            output, the stream's number first)-- monitor
+
+Until LET_GO, the container ends with the starter. Output that a client has not read yet
+blocks the program, as a pipe would.
 """
 
 from __future__ import annotations
@@ -36,7 +44,7 @@ if TYPE_CHECKING:
     from cellhold.init.rootless import Rows
 
 LET_GO = b"let go"
-ATTACH, ATTACH_ONCE, GREETING = b"attach", b"attach once", b"\0"  # once: nobody else is to write to its standard input
+ATTACH, ATTACH_ONCE, GREETING = b"attach", b"attach once", b"\0"  # once: no other process may write to its standard input
 STDOUT, STDERR = 1, 2
 _HEALTH = "health"  # the file that init/health.py describes
 _ENDED = "ended"  # the file that says how (recovery.py reads it): status, signal, whether the time was up; blank while it runs
@@ -44,11 +52,11 @@ _ENDED_BYTES = 32
 _PIECE = 32768
 _SIGKILL = 9
 _MOST_CLIENTS = 64
-_LAST_SECONDS = 10.0  # that a client has to take the last piece once the container has ended
+_LAST_SECONDS = 10.0  # for a client to read the last piece once the container has ended
 
 
 class Monitor(launcher.Launcher):
-    """The loop of the launcher, with one container, its output and its clients."""
+    """The launcher's loop, with one container, its output and its clients."""
 
     def __init__(  # noqa: PLR0913  # what it works with
         self,
@@ -61,9 +69,10 @@ class Monitor(launcher.Launcher):
         outputs: dict[int, int],
         check: Check | None,
     ) -> None:
-        """directory: the container's. stdin: what its standard input is written to, -1 for none. outputs: descriptor -> stream.
+        """Serve the one container in `directory`.
 
-        check: its healthcheck.
+        stdin: what its standard input is written to, -1 for none. outputs: descriptor
+        -> stream. check: its healthcheck.
         """
         super().__init__(control, host)
         self.directory = directory
@@ -86,7 +95,10 @@ class Monitor(launcher.Launcher):
             self.poll.register(fd, select.POLLIN)
 
     def request(self) -> bool:
-        """The one request, or that from now on the container is nobody's but ours."""
+        """Take the one request, or the message that the starter lets go.
+
+        From then on the container is ours alone.
+        """
         if self.one is None:
             going_on = super().request()
             self.one = next(iter(self.watched.values()), None)
@@ -100,14 +112,17 @@ class Monitor(launcher.Launcher):
         return True
 
     def dispatch(self, watched: Watched, fd: int) -> None:
-        """As the launcher; but what the starter does with its channel is of no interest once it has let go."""
+        """Dispatch as the launcher does.
+
+        Once the starter has let go, what it does with its channel is ignored.
+        """
         if fd == watched.channel.fileno() and self.is_let_go:
             self.unwatch(fd)
         else:
             super().dispatch(watched, fd)
 
     def program_started(self, terminal: list[int]) -> None:
-        """The program runs: its terminal, if it has one, is read here."""
+        """Start reading the program's terminal, if it has one."""
         self.has_begun = True
         if self.check is not None:
             self.health = Health(self.check, self.forward_to_container, lambda text: write(self.directory, _HEALTH, text))
@@ -117,12 +132,12 @@ class Monitor(launcher.Launcher):
             self.poll.register(fd, select.POLLIN)
 
     def forward_to_container(self, fds: list[int]) -> None:
-        """Hand PID 1 of the one container descriptors, which are closed here."""
+        """Send descriptors to PID 1 of the one container; close them here."""
         if self.one is not None:
             self.forward(self.one, fds)
 
     def reap(self, watched: Watched) -> None:
-        """It has ended: what is left is what it has said."""
+        """Record that the container has ended; its remaining output is still read."""
         late = watched.seconds is not None and watched.deadline is None
         super().reap(watched)
         if self.has_begun:
@@ -135,7 +150,7 @@ class Monitor(launcher.Launcher):
         self.finish()
 
     def poll_timeout(self) -> float | None:
-        """Milliseconds until something has to be done without being told."""
+        """Return the milliseconds until something has to be done unprompted."""
         if self.over is not None:
             return 1000 * _LAST_SECONDS
         others = super().poll_timeout()
@@ -145,7 +160,7 @@ class Monitor(launcher.Launcher):
         return mine if others is None else min(mine, others)
 
     def enforce_deadlines(self) -> None:
-        """As the launcher; and turn away who does not take the last piece."""
+        """Enforce as the launcher does; drop clients that do not read the last piece."""
         super().enforce_deadlines()
         if self.health is not None and self.over is None and time.monotonic() >= self.health.due:
             for fd in self.health.descriptors():
@@ -158,12 +173,12 @@ class Monitor(launcher.Launcher):
             self.finish()
 
     def finish(self) -> None:
-        """End when the program has, and all that it said is written down and taken."""
+        """End when the program has ended and all output is logged and read."""
         if self.over is not None and not (self.has_begun and (self.outputs or self.waiting)):
             self.left = self.has_begun
 
     def dispatch_other(self, fd: int, events: int) -> None:
-        """A client that comes, one that asks, takes or goes, or a piece of output."""
+        """Serve a new client, one that asks, reads or leaves, or a piece of output."""
         if fd == self.listening.fileno():
             self.accept_client()
         elif fd in self.clients:
@@ -182,7 +197,7 @@ class Monitor(launcher.Launcher):
         self.finish()
 
     def accept_client(self) -> None:
-        """A new client; nobody else than our own user gets as far as this socket."""
+        """Accept a client; no other user than our own can reach this socket."""
         fd, _address = self.listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001  # accept() is the other half's, that costs an import of enum
         client = _socket.socket(fileno=fd)
         if len(self.clients) >= _MOST_CLIENTS:
@@ -190,16 +205,16 @@ class Monitor(launcher.Launcher):
             if idle is None:
                 client.close()
                 return
-            self.drop_client(idle)  # who asks something is done at once: this one says nothing
+            self.drop_client(idle)  # a request is served at once: this client sends none
         self.clients[client.fileno()] = client
         self.poll.register(client, select.POLLIN)
 
     def read_client(self, fd: int) -> None:
-        """It wants to see the output, or something from PID 1, or is gone."""
+        """Serve a client's request: attach, pass it to PID 1, or drop the client."""
         client = self.clients[fd]
         try:
             words, fds = launcher.receive(client, _socket.MSG_DONTWAIT)
-        except BlockingIOError:  # the event was of one that had this number before
+        except BlockingIOError:  # the event is of an earlier client with this number
             return
         except OSError:
             words, fds = b"", []
@@ -214,7 +229,10 @@ class Monitor(launcher.Launcher):
             self.forward(self.one, fds)
 
     def attach_client(self, fd: int) -> None:
-        """Answer who attaches; a client that asks on and on without reading is turned away."""
+        """Answer a client that attaches.
+
+        One that asks repeatedly without reading is dropped.
+        """
         try:
             prepare.send_descriptors(self.clients[fd], [self.stdin] if self.stdin >= 0 else [], GREETING, _socket.MSG_DONTWAIT)
         except OSError:
@@ -223,10 +241,10 @@ class Monitor(launcher.Launcher):
             self.attached.add(fd)
 
     def read_output(self, fd: int) -> None:
-        """Take a piece of output, write it down, and pass it on to the clients."""
+        """Read a piece of output, log it, and send it to the clients."""
         try:
             piece = os.read(fd, _PIECE)
-        except OSError:  # of a terminal, that nobody has open any more
+        except OSError:  # of a terminal that nobody has open any more
             piece = b""
         if not piece:  # never while it is held up
             self.poll.unregister(fd)
@@ -240,7 +258,7 @@ class Monitor(launcher.Launcher):
         self.throttle()
 
     def send_output(self, fd: int, message: bytes) -> None:
-        """Send a client a piece; what it has no room for waits."""
+        """Send a piece to a client; what it has no room for waits."""
         try:
             self.clients[fd].send(message, _socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -252,7 +270,7 @@ class Monitor(launcher.Launcher):
             self.poll.modify(fd, select.POLLIN)
 
     def throttle(self) -> None:
-        """Read output only while nobody waits for room."""
+        """Read output only while no client is behind."""
         if self.is_held_up != bool(self.waiting):
             self.is_held_up = bool(self.waiting)
             for fd in self.outputs:
@@ -262,14 +280,14 @@ class Monitor(launcher.Launcher):
                     self.poll.register(fd, select.POLLIN)
 
     def unregister(self, fd: int) -> None:
-        """Poll it no more, if it was."""
+        """Stop polling a descriptor, if it was polled."""
         try:
             self.poll.unregister(fd)
         except KeyError:
             return
 
     def drop_client(self, fd: int) -> None:
-        """A client is gone."""
+        """Forget a client that is gone."""
         self.poll.unregister(fd)
         self.waiting.pop(fd, None)
         self.attached.discard(fd)
@@ -278,7 +296,10 @@ class Monitor(launcher.Launcher):
 
 
 def blank(directory: str, name: str, size: int) -> int:
-    """A file of so many blanks, its descriptor, to be written over when the disk is full; -1 where there is no room for it now."""
+    """Make a file of blanks, to be overwritten when the disk is full.
+
+    Returns its descriptor; -1 if there is no room for it now.
+    """
     try:
         fd = os.open(f"{directory}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         os.write(fd, b" " * size)
@@ -288,7 +309,7 @@ def blank(directory: str, name: str, size: int) -> int:
 
 
 def write(directory: str, name: str, text: str) -> None:
-    """Put a small file there, whole, if there is room for it."""
+    """Write a small file, whole, if there is room for it."""
     try:
         _write(directory, name, text)
     except OSError:
@@ -305,9 +326,12 @@ def _write(directory: str, name: str, text: str) -> None:
 
 
 def main(ids: tuple[Rows, Rows, tuple[str, str] | None] | None) -> NoReturn:
-    """The keeper's and the monitor's program. ids: rootless.enter()'s arguments; None as root."""
+    """Run the keeper and the monitor.
+
+    ids: rootless.enter()'s arguments; None as root.
+    """
     launcher.begin()
-    if os.fork():  # the starter waits for this one; who stays is nobody's child
+    if os.fork():  # the starter waits for this process; its child stays, and is nobody's
         os._exit(0)
     control = _socket.socket(fileno=3)
     words, fds = launcher.receive(control)
@@ -332,7 +356,7 @@ def main(ids: tuple[Rows, Rows, tuple[str, str] | None] | None) -> NoReturn:
 
 
 def _errors(directory: str) -> int:
-    """Where to say what should not have happened; nowhere on a disk that is full."""
+    """Return where to report unexpected errors; nowhere on a full disk."""
     try:
         return os.open(f"{directory}/errors", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:
@@ -340,7 +364,10 @@ def _errors(directory: str) -> int:
 
 
 def _rootless(uids: Rows, gids: Rows, helpers: tuple[str, str] | None) -> Privileged:
-    """Become root of a user namespace; where there is none, the request is answered with the reason."""
+    """Become root of a user namespace.
+
+    Without one, the request is answered with the reason.
+    """
     from cellhold.init import rootless  # noqa: PLC0415  # it stays in memory as long as the container runs
 
     try:
@@ -351,7 +378,10 @@ def _rootless(uids: Rows, gids: Rows, helpers: tuple[str, str] | None) -> Privil
 
 
 def keep(container_id: str, lock: int, waiting: int) -> NoReturn:
-    """Wait until the monitor says whether a program ran, or is gone; where one ran, see to its end. A shell takes a tenth of our memory."""
+    """Wait until the monitor says whether a program ran, or is gone.
+
+    If one ran, see to its end. A shell takes a tenth of our memory.
+    """
     path = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     code = f"import sys; sys.path.append({path!r}); from cellhold.container.restart_policy import main; main({container_id!r}, {lock})"
     process.close_on_exec(3)

@@ -1,7 +1,7 @@
-"""PID 1 of a container: becomes it, starts the program, reaps what ends, forwards signals, and tells the launcher.
+"""PID 1 of a container: becomes it, starts the program, reaps, forwards signals.
 
-A signal goes on to the program; one that was queued with the value TO_GROUP (linux/pidfd.py), to all of the program's process group,
-as a terminal's Ctrl-C does.
+A signal goes on to the program; one that was queued with the value TO_GROUP
+(linux/pidfd.py), to all of the program's process group, as a terminal's Ctrl-C does.
 
 Reports are lines of text, tab-separated, one message each, on a SOCK_SEQPACKET pair whose other end is the launcher's:
     handed                              with the descriptors of the directories that the caller is to have; before the next one
@@ -11,9 +11,11 @@ Reports are lines of text, tab-separated, one message each, on a SOCK_SEQPACKET 
     exited status signal                the program ended
 When that socket closes, the launcher is gone, and PID 1 ends: the kernel then kills every process of the container.
 
-What comes on it asks for one more process in here (`docker exec`), as descriptors: what differs from the program's plan (a memfd),
-a channel of its own for the same reports, and its 0, 1, 2 and so on, none for a terminal. On that channel a signal is a byte.
-With "carry" in the plan the process is one of ours (file_transfer.py). A plan without args has no program: PID 1 waits until it is killed.
+What comes on it asks for one more process in here (`docker exec`), as descriptors: what
+differs from the program's plan (a memfd), a channel of its own for the same reports,
+and its 0, 1, 2 and so on, none for a terminal. On that channel a signal is a byte. With
+"carry" in the plan the process is one of ours (file_transfer.py). A plan without args
+has no program: PID 1 waits until it is killed.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ _SIGINFO_WORDS = "I4xi32xi"  # signalfd(2): the number, ssi_code, ssi_int
 
 
 def main(setup: ContainerSetup, report: _socket.socket, stdio: list[int]) -> NoReturn:
-    """Become the container and stay until the program has ended; never returns."""
+    """Become the container and stay until the program has ended; never return."""
     status = 125
     try:
         _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL_SIGNALS)
@@ -82,7 +84,7 @@ def send_failure(report: _socket.socket, step: str, error: BaseException) -> Non
 
 
 def send_report(report: _socket.socket, words: str, *wanted: int) -> None:
-    """Send a report, and the descriptors, which are closed; -1 is none."""
+    """Send a report with descriptors, which are closed here; -1 is none."""
     fds = [fd for fd in wanted if fd >= 0]
     ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))] if fds else []
     report.sendmsg([words.encode()], ancillary)
@@ -91,9 +93,10 @@ def send_report(report: _socket.socket, words: str, *wanted: int) -> None:
 
 
 def start(plan: Plan, stdio: list[int]) -> tuple[int, bytes, int]:
-    """Fork a process and wait until it is exec'd: the close-on-exec pipe ends without a word, or says why not.
+    """Fork a process and wait until it is exec'd.
 
-    Gives its pid, those words, and the other end of its terminal, -1 without one.
+    The close-on-exec pipe ends without a word then, or says what failed. Returns its
+    pid, those words, and the other end of its terminal, -1 without one.
     """
     master, slave = terminal.open_pair(*plan["terminal"]) if plan["terminal"] else (-1, -1)
     reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -118,11 +121,14 @@ def start(plan: Plan, stdio: list[int]) -> tuple[int, bytes, int]:
 
 
 def run_program(plan: Plan, failure: int, stdio: list[int]) -> NoReturn:
-    """The child: become the program; what fails before or at the exec is written to `failure`."""
+    """Become the program, in the child.
+
+    What fails before or at the exec is written to `failure`.
+    """
     stage = "program.prepare"
     failure, *stdio = (
         fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, len(stdio)) for fd in (failure, *stdio)
-    )  # none has a number that another gets
+    )  # none has a number that another one is moved to
     try:
         for number in (_SIGPIPE, _SIGXFSZ):  # Python ignores these two, and an ignored signal stays so over exec
             _signal.signal(number, _signal.SIG_DFL)
@@ -146,7 +152,10 @@ def run_program(plan: Plan, failure: int, stdio: list[int]) -> NoReturn:
 
 
 def start_file_transfer(plan: Plan, stdio: list[int]) -> int:
-    """Fork a process of ours that copies files; it stays as closed to others as PID 1 is."""
+    """Fork a process of ours that copies files.
+
+    It stays as inaccessible to others as PID 1.
+    """
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -161,7 +170,7 @@ class Watch:
     """What PID 1 does as long as the program runs."""
 
     def __init__(self, plan: Plan, program_pid: int, report: _socket.socket) -> None:
-        """Signals are blocked."""
+        """Start with signals blocked."""
         self.plan, self.program_pid, self.report = plan, program_pid, report
         self.entered: dict[int, _socket.socket] = {}  # the channels of those that came later, by pid
         self.signals = process.signalfd(_ALL_SIGNALS)
@@ -170,7 +179,10 @@ class Watch:
         self.poll.register(report, select.POLLIN)
 
     def run(self) -> int:
-        """Reap and forward until the program ends or the launcher is gone; the status to exit with."""
+        """Reap and forward until the program ends or the launcher is gone.
+
+        Returns the exit status.
+        """
         while True:
             for fd, _events in self.poll.poll():
                 if fd == self.report.fileno():
@@ -184,7 +196,10 @@ class Watch:
                     return status
 
     def read_signal(self) -> int | None:
-        """Take a signal; the program's exit code (negative: a signal) once it has ended."""
+        """Read a signal; return the program's exit code once it has ended.
+
+        Negative: a signal.
+        """
         number, code, value = unpack_from(_SIGINFO_WORDS, os.read(self.signals, _SIGINFO_SIZE))
         if number != _SIGCHLD:
             if self.program_pid != _NOBODY:
@@ -199,7 +214,7 @@ class Watch:
         return ended.get(self.program_pid)
 
     def start_requested(self) -> bool:
-        """Start what the launcher passes on; False once the launcher is gone."""
+        """Start what the launcher asks for; return False once it is gone."""
         words, ancillary, _flags, _address = self.report.recvmsg(16, _socket.CMSG_SPACE(64 * 4), _socket.MSG_CMSG_CLOEXEC)
         fds = [fd for _level, _kind, data in ancillary for fd in unpack(f"{len(data) // 4}i", data)]
         if not fds:
@@ -225,7 +240,10 @@ class Watch:
         return True
 
     def forward_signal(self, fd: int) -> None:
-        """Pass a signal on to the process that the channel is of, unless it has just ended; who asked for it may also be gone."""
+        """Send a signal to the process that the channel belongs to.
+
+        Unless it has just ended; whoever asked for it may also be gone.
+        """
         for pid, channel in self.entered.items():
             if channel.fileno() == fd:
                 try:
@@ -240,7 +258,7 @@ class Watch:
                     self.unregister(fd)
 
     def unregister(self, fd: int) -> None:
-        """Poll it no more."""
+        """Stop polling a channel."""
         try:
             self.poll.unregister(fd)
         except KeyError:
@@ -248,7 +266,7 @@ class Watch:
 
 
 def send_if_open(channel: _socket.socket, words: bytes) -> None:
-    """Send it if somebody is there."""
+    """Send a report if the other end is open."""
     try:
         channel.send(words, _socket.MSG_DONTWAIT)
     except OSError:
@@ -256,7 +274,7 @@ def send_if_open(channel: _socket.socket, words: bytes) -> None:
 
 
 def reap_all() -> dict[int, int]:
-    """Collect every ended child: exit codes (negative: a signal) by pid."""
+    """Reap every ended child: exit codes (negative: a signal) by pid."""
     ended: dict[int, int] = {}
     while True:
         try:

@@ -1,4 +1,7 @@
-"""The plan of one container as the library hands it to the launcher: plain marshal-able values. Imported by type checkers only."""
+"""The plan of one container as the library passes it to the launcher.
+
+Plain marshal-able values. Imported by type checkers only.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ from typing import NotRequired, TypedDict
 
 
 class Tree(TypedDict):
-    """A piece of the host's file system to clone as a detached mount (launcher), numbered by its place in Plan["trees"].
+    """A piece of the host's file system to clone as a detached mount (launcher).
 
-    held: a descriptor of it, in whichever process has the plan: the launcher gets it with its request. -1: it is opened by
-    its path, which then is one of our own store's or this program's. Otherwise the path is its name, for people.
+    Numbered by its position in Plan["trees"]. held: a descriptor of it, in whichever
+    process has the plan: the launcher gets it with its request. -1: it is opened by its
+    path, which then is one of our own store's or this program's. Otherwise the path is
+    its name, for people.
     """
 
     path: str
@@ -20,7 +25,11 @@ class Tree(TypedDict):
 
 
 class Overlay(TypedDict):
-    """An overlay mount at `target`; its writable directories are "N/upper" and "N/work" of the storage, N its place in the list."""
+    """An overlay mount at `target`.
+
+    Its writable directories are "N/upper" and "N/work" of the storage, N its position
+    in the list.
+    """
 
     target: str
     lowers: list[int]  # numbers of trees, topmost first
@@ -49,7 +58,7 @@ class Bind(TypedDict):
 
 
 class Fixed(TypedDict):
-    """See cellhold.spec.spec.Fixed."""
+    """A fixed directory of a mount: see cellhold.spec.spec.Fixed."""
 
     path: str
     identity: tuple[int, int]
@@ -57,7 +66,10 @@ class Fixed(TypedDict):
 
 
 class Covers(TypedDict):
-    """What is fixed and hidden in one of the user's mounts (covers.py), paths below it."""
+    """What is fixed and hidden in one of the user's mounts; paths below it.
+
+    See covers.py.
+    """
 
     fixed: list[Fixed]
     hidden: list[str]
@@ -80,7 +92,10 @@ class View(TypedDict):
 
 
 class Writable(TypedDict):
-    """A writable layer that the launcher opens, because its caller could mount nothing: a directory, or a new tmpfs (path None)."""
+    """A writable layer that the launcher opens, as its caller cannot mount.
+
+    A directory, or a new tmpfs (path None).
+    """
 
     path: str | None
     options: dict[str, str | None]  # of the tmpfs
@@ -88,7 +103,7 @@ class Writable(TypedDict):
 
 
 class Confinement(TypedDict):
-    """What takes rights away."""
+    """The part of the plan that takes rights away."""
 
     masked: list[str]
     read_only_paths: list[str]

@@ -1,8 +1,11 @@
-"""What the image has at the place of a volume is copied into one that is empty, as docker does: owners, modes and times as they are.
+"""Copy the image's content at a volume's mount point into an empty volume.
 
-But for set-user-id and set-group-id bits of files: a volume outlives its containers, which can make none there either (exposure.py).
+Owners, modes and times are kept, as Docker does, but not set-user-id and set-group-id
+bits of files: a volume outlives its containers, which cannot make any there either
+(exposure.py).
 
-By PID 1, as root of the container's user namespace and nothing more, through descriptors: no link of the image leads out of the place.
+By PID 1, as root of the container's user namespace and nothing more, through
+descriptors: no link of the image leads out of the directory.
 """
 
 from __future__ import annotations
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
 
 
 def populate(image: int, volume: int) -> None:
-    """Copy, where the volume is empty. image, volume: descriptors (O_PATH will do) of both directories. Raises OSError."""
+    """Copy, if the volume is empty. Raises OSError.
+
+    image, volume: descriptors (O_PATH suffices) of both directories.
+    """
     here, there = os.open(".", _DIRECTORY, dir_fd=image), os.open(".", _DIRECTORY, dir_fd=volume)
     try:
         if not os.listdir(there):
@@ -33,7 +39,7 @@ def populate(image: int, volume: int) -> None:
 
 
 def copy_directory(here: int, there: int) -> None:
-    """All that is in one into the other, and then what it is itself."""
+    """Copy the content of a directory, then its own attributes."""
     for name in os.listdir(here):
         status = os.stat(name, dir_fd=here, follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode):
@@ -52,7 +58,7 @@ def copy_directory(here: int, there: int) -> None:
 
 
 def copy_opened(name: str, here: int, there: int, flags: tuple[int, int], copy: Callable[[int, int], None]) -> None:
-    """Open both, with these flags, and copy."""
+    """Open both files with these flags, and copy."""
     source = os.open(name, flags[0], dir_fd=here)
     try:
         made = os.open(name, flags[1], 0o600, dir_fd=there)
@@ -65,14 +71,17 @@ def copy_opened(name: str, here: int, there: int, flags: tuple[int, int], copy: 
 
 
 def copy_file(source: int, made: int) -> None:
-    """The bytes, holes as zeros, and what it is itself."""
+    """Copy the bytes, holes as zeros, then the file's attributes."""
     while os.sendfile(made, source, None, _PIECE):
         pass
     take_on(source, made)
 
 
 def take_on(source: int, made: int) -> None:
-    """Owner, mode and times. Of a directory these bits mean whom new files belong to."""
+    """Copy owner, mode and times.
+
+    The set-id bits of a directory say which group new files belong to, and are kept.
+    """
     status = os.fstat(source)
     os.fchown(made, status.st_uid, status.st_gid)
     os.fchmod(made, stat.S_IMODE(status.st_mode) & (~0 if stat.S_ISDIR(status.st_mode) else ~_SET_IDS))

@@ -1,7 +1,9 @@
-"""What the launcher prepares for a clone: its writable layer, its overlays, its ids, its stdio, its trees, its /dev.
+"""What the launcher prepares for a clone.
 
-`Privileged` does it as root of the host. rootless.py has the other way, `Rootless`, with the same methods; which one it is was
-decided by who started the launcher, and nothing else of init/ asks.
+Its writable layer, its overlays, its ids, its stdio, its trees, its /dev.
+
+`Privileged` does it as root of the host. `Rootless` (rootless.py) has the same methods;
+which one it is was decided by who started the launcher, and nothing else of init/ asks.
 """
 
 from __future__ import annotations
@@ -31,38 +33,48 @@ _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/se
 
 
 class Privileged:
-    """As root of the host: the ids that the plan names, idmapped mounts, one /dev with real device nodes for all containers."""
+    """Prepare as root of the host.
+
+    The ids that the plan names, idmapped mounts, one /dev with real device nodes for
+    all containers.
+    """
 
     def __init__(self) -> None:
-        """Nothing is made yet."""
+        """Start with no /dev made."""
         self._dev = -1
 
     def writable(self, _plan: Plan, storage: int) -> int:
-        """The writable layer as a detached mount: the caller, root as well, has sent it as one."""
+        """Return the writable layer as a detached mount: root has sent it as one."""
         if self._dev < 0:
             self._dev = make_dev()
         return storage
 
     def overlays(self, _plan: Plan) -> list[Served]:
-        """None: PID 1 mounts the kernel's."""
+        """Return no overlays: PID 1 mounts the kernel's."""
         return []
 
     def clone(self, plan: Plan, into: int) -> tuple[int, int]:
-        """Clone PID 1 (cloning.clone); its user namespace belongs to the first of the container's own ids."""
+        """Clone PID 1 (cloning.clone).
+
+        Its user namespace belongs to the first of the container's own ids.
+        """
         return cloning.clone(plan["namespaces"], owner=plan["id_base"], into=into)
 
     def ids(self, plan: Plan, pid: int, stdio: list[int]) -> None:
-        """Give the clone its ids, and its root the pipes that it gets as standard streams."""
+        """Map the clone's ids; give its root the pipes that are its standard streams."""
         chown_stdio(stdio, plan["id_base"])
         row = f"0 {plan['id_base']} {plan['id_count']}"
         map_ids(pid, row, row)
 
     def tree(self, wanted: Tree, pid: int) -> int:
-        """A tree of the host as a detached mount."""
+        """Return a tree of the host as a detached mount."""
         return tree(wanted, pid)
 
     def enter_network(self, namespace: int) -> int:
-        """Enter a network namespace for a moment, so that the clone begins there; gives the way back. -1: stay here."""
+        """Enter a network namespace for a moment, so that the clone begins there.
+
+        Returns the descriptor of the way back; -1: stay here.
+        """
         if namespace < 0:
             return -1
         back = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -70,13 +82,16 @@ class Privileged:
         return back
 
     def leave_network(self, back: int) -> None:
-        """Go back."""
+        """Return to our network namespace."""
         if back >= 0:
             process.setns(back, process.CLONE_NEWNET)
             os.close(back)
 
     def sysfs(self, namespace: int) -> int:
-        """What becomes the /sys of a clone that has no rights over its network namespace: one of that namespace, made by us."""
+        """Return the /sys of a clone without rights over its network namespace.
+
+        It shows that namespace, and is made by us.
+        """
         back = self.enter_network(namespace)
         try:
             return mount.new_filesystem("sysfs", {}, attributes=SYSFS_ATTRIBUTES)
@@ -84,7 +99,10 @@ class Privileged:
             self.leave_network(back)
 
     def dev(self, plan: Plan, pid: int) -> int:
-        """What becomes the clone's /dev: everybody's, or one of its own if it has devices of the host."""
+        """Return the clone's /dev.
+
+        The shared one, or one of its own if it has devices of the host.
+        """
         return shift_ids(make_dev(plan["devices"]) if plan["devices"] else clone_dev(self._dev), pid, recursive=False)
 
 
@@ -99,26 +117,32 @@ def map_ids(pid: int, uids: str, gids: str) -> None:
 
 
 def chown_stdio(stdio: list[int], owner: int) -> None:
-    """Give pipes to the container's root, so that /dev/stdout can be opened again inside (as docker does)."""
+    """Give pipes to the container's root, so that /dev/stdout can be reopened inside.
+
+    Docker does this too.
+    """
     for fd in stdio:
         if os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:"):  # a named one belongs to the host
             os.fchown(fd, owner, owner)
 
 
 def list_held(plan: Plan) -> list[int]:
-    """The descriptors of its trees, each once, in the order in which they are handed over."""
+    """Return the descriptors of its trees, each once, in the order they are sent."""
     return sorted({wanted["held"] for wanted in plan["trees"]} - {-1})
 
 
 def adopt_held(plan: Plan, fds: list[int]) -> None:
-    """Let a plan that has come from another process name the descriptors that have come with it."""
+    """Make a plan from another process name the descriptors that came with it."""
     ours = dict(zip(list_held(plan), fds, strict=True))
     for wanted in plan["trees"]:
         wanted["held"] = ours.get(wanted["held"], -1)
 
 
 def tree(wanted: Tree, pid: int) -> int:
-    """A detached mount of a tree of the host; with ids shifted where its file system can do that."""
+    """Return a detached mount of a tree of the host.
+
+    With ids shifted if its file system supports that.
+    """
     flags = mount.OPEN_TREE_CLONE | mount.OPEN_TREE_CLOEXEC | (mount.AT_RECURSIVE if wanted["recursive"] else 0)
     fd = clone(wanted["held"], flags) if wanted["held"] >= 0 else mount.open_tree(mount.AT_FDCWD, wanted["path"], flags)
     try:
@@ -130,7 +154,10 @@ def tree(wanted: Tree, pid: int) -> int:
 
 
 def clone(opened: int, flags: int) -> int:
-    """What was opened, as a detached mount: that very file, whatever its name leads to now. Raises OSError."""
+    """Return what was opened as a detached mount. Raises OSError.
+
+    It is that very file, whatever its name leads to now.
+    """
     if not os.fstat(opened).st_nlink and os.readlink(f"/proc/self/fd/{opened}").endswith(" (deleted)"):  # see hostpath.py, is_gone
         raise FileNotFoundError(_ENOENT, os.strerror(_ENOENT))
     try:
@@ -146,10 +173,11 @@ def clone(opened: int, flags: int) -> int:
 
 
 def reopen(opened: int) -> int:
-    """The same file by a descriptor of our own mount namespace.
+    """Open the same file by a descriptor of our own mount namespace.
 
-    It is looked for where it is now (proc_pid_fd(5)), and what is found is compared: as it is the descriptor that was
-    compared which is mounted, nothing can be put in its place in between. Raises OSError where it is not to be found.
+    It is looked up where it is now (proc_pid_fd(5)), and the result is compared: as the
+    descriptor that was compared is the one that is mounted, nothing can be put in its
+    place in between. Raises OSError if it cannot be found.
     """
     path = os.readlink(f"/proc/self/fd/{opened}")
     try:
@@ -163,9 +191,11 @@ def reopen(opened: int) -> int:
 
 
 def shift_ids(fd: int, pid: int, *, recursive: bool) -> int:
-    """The same mount with the ids of the clone's user namespace: 0 on disk is its root (mount_setattr(2) MOUNT_ATTR_IDMAP).
+    """Return the mount with the ids of the clone's user namespace.
 
-    A file system that cannot do it (9p, older network file systems) is shown as it is: readable where everybody may read.
+    0 on disk is its root (mount_setattr(2) MOUNT_ATTR_IDMAP). A file system that does
+    not support it (9p, older network file systems) is shown as it is: readable where
+    everybody may read.
     """
     userns = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -179,14 +209,15 @@ def shift_ids(fd: int, pid: int, *, recursive: bool) -> int:
 
 
 def send_descriptors(to: _socket.socket, fds: list[int], words: bytes = b"go", flags: int = 0) -> None:
-    """Send all in one message: it is the clone's go as well."""
+    """Send all in one message, which also tells the clone to start."""
     to.sendmsg([words], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))] if fds else [], flags)
 
 
 def make_dev(more: list[Node] | tuple[()] = ()) -> int:
-    """A read-only tmpfs with docker's device nodes, made once by the host's root and shown in every container as /dev.
+    """Make a read-only tmpfs with Docker's device nodes.
 
-    more: nodes of the host's to have as well, with their modes; they belong to the container's root.
+    Made once by the host's root and shown in every container as /dev. more: further
+    nodes of the host, with their modes; they belong to the container's root.
     """
     fd = mount.new_filesystem("tmpfs", {"mode": "755", "size": "64k"}, attributes=mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NOEXEC)
     for name, (major, minor) in DEVICES.items():
@@ -201,7 +232,7 @@ def make_dev(more: list[Node] | tuple[()] = ()) -> int:
 
 
 def make_parents(path: str, dev: int) -> None:
-    """Make the directories that a path below /dev needs."""
+    """Make the parent directories of a path below /dev."""
     above = ""
     for part in path.split("/")[:-1]:
         above += f"{part}/"
@@ -212,7 +243,7 @@ def make_parents(path: str, dev: int) -> None:
 
 
 def furnish_dev(fd: int) -> None:
-    """Add the links and mount points to the tmpfs that becomes /dev, and let nobody write to it any more."""
+    """Add links and mount points to the tmpfs that becomes /dev; make it read-only."""
     for name, points_to in _LINKS.items():
         os.symlink(points_to, name, dir_fd=fd)
     for name in ("pts", "shm", "mqueue"):
@@ -221,7 +252,10 @@ def furnish_dev(fd: int) -> None:
 
 
 def clone_dev(dev: int) -> int:
-    """A mount of its own of the tmpfs of make_dev(); another tmpfs before Linux 6.15, which clones no detached mount (EINVAL)."""
+    """Return another mount of make_dev()'s tmpfs.
+
+    It is a new tmpfs before Linux 6.15, which clones no detached mount (EINVAL).
+    """
     try:
         return mount.open_tree(dev, "")
     except OSError as error:
@@ -231,7 +265,10 @@ def clone_dev(dev: int) -> int:
 
 
 def set_title(title: bytes) -> None:
-    """Write over our command line (proc(5), field arg_start of stat): it would show a path of the host in every container's ps."""
+    """Overwrite our command line, which every container's ps would show.
+
+    It has a path of the host in it (proc(5), field arg_start of stat).
+    """
     with open("/proc/self/cmdline", "rb") as file:
         room = len(file.read())
     with open("/proc/self/stat", "rb") as file:

@@ -1,11 +1,17 @@
-"""The launcher of a caller who is not root: root of a user namespace of its own, where it prepares what root does on the host.
+"""The launcher of a caller who is not root: root of a user namespace of its own.
+
+There it prepares what root prepares on the host.
 
     the host                     caller (uid 1000)
-    user namespace, mounts       launcher: 0 is uid 1000, 1 to 65535 are its subordinate ids (or nothing)
-    user namespace, mounts ...   PID 1 of each container: the same ids, one namespace further in
+    user namespace, mounts       launcher: 0 is uid 1000, 1 to 65535 are its subordinate
+                                 ids (or nothing)
+    user namespace, mounts ...   PID 1 of each container: the same ids, one namespace
+                                 further in
 
-Two levels, so that newuidmap(1) runs once a caller and not once a container, that the ids 1 to 65535 can be given to files and taken
-away again (`enter` is also how the store removes them), and that a container's root has no power over the launcher's mounts.
+Two levels, so that newuidmap(1) runs once per caller and not once per container, that
+the ids 1 to 65535 can be given to files and taken away again (`enter` is also how the
+store removes them), and that a container's root has no power over the launcher's
+mounts.
 """
 
 from __future__ import annotations
@@ -28,17 +34,26 @@ _EINVAL, _EPERM = 22, 1
 
 
 class Rootless(prepare.Privileged):
-    """The same for somebody who is root here and nobody special on the host: nothing is shifted, devices are the host's own, bound."""
+    """Prepare as root of a user namespace, without privilege on the host.
+
+    Nothing is shifted; devices are the host's own, bound.
+    """
 
     def __init__(self, uids: Rows, gids: Rows, refused: OSError | None) -> None:
-        """uids, gids: our own maps. refused: why there is no user namespace; every container is refused for it."""
+        """Use our own maps `uids` and `gids`.
+
+        refused: why there is no user namespace; every container is refused with it.
+        """
         super().__init__()
         self._maps = (same(uids), same(gids))
         self._refused = refused
         self._clones = 0
 
     def writable(self, plan: Plan, storage: int) -> int:
-        """Open the writable layer that the plan names; the caller's descriptor is no mount of ours."""
+        """Open the writable layer that the plan names.
+
+        The caller's descriptor is not a mount of ours.
+        """
         if self._refused is not None:
             raise self._refused
         wanted = plan["writable"]
@@ -57,7 +72,10 @@ class Rootless(prepare.Privileged):
         return fd
 
     def overlays(self, plan: Plan) -> list[Served]:
-        """Those of the plan by the program that it names; where it names none, PID 1 mounts the kernel's."""
+        """Mount the plan's overlays by the program that it names.
+
+        If it names none, PID 1 mounts the kernel's.
+        """
         program, writable = plan["overlay_program"], plan["writable"]
         if program is None or writable is None:
             return []
@@ -75,7 +93,11 @@ class Rootless(prepare.Privileged):
         return made
 
     def clone(self, plan: Plan, into: int) -> tuple[int, int]:
-        """Clone PID 1. With subordinate ids each clone's user namespace has an owner, and so a share, of its own (shares.py)."""
+        """Clone PID 1.
+
+        With subordinate ids each clone's user namespace has an owner, and so a share,
+        of its own (shares.py).
+        """
         if plan["id_count"] == 1:
             return cloning.clone(plan["namespaces"], owner=plan["id_base"], into=into)
         if not self._clones:
@@ -98,13 +120,14 @@ class Rootless(prepare.Privileged):
                     os.close(lower)
 
     def ids(self, _plan: Plan, pid: int, _stdio: list[int]) -> None:
-        """The clone has our ids; its root is the caller, to whom the pipes belong already."""
+        """Map our ids to the clone; its root is the caller, who owns the pipes already."""
         prepare.map_ids(pid, *self._maps)
 
     def tree(self, wanted: Tree, pid: int) -> int:
-        """A tree of the host with the owners that it has: no one but root can shift them.
+        """Return a tree of the host with its own owners: only root can shift them.
 
-        What is mounted below a directory is locked to it here (mount_namespaces(7)): both are shown, or nothing.
+        What is mounted below a directory is locked to it here (mount_namespaces(7)):
+        both are shown, or nothing.
         """
         unshifted: Tree = {**wanted, "idmap": False}
         try:
@@ -115,16 +138,23 @@ class Rootless(prepare.Privileged):
         return prepare.tree({**unshifted, "recursive": True}, pid)
 
     def enter_network(self, _namespace: int) -> int:
-        """Whose it can only be is this host's, and there we are."""
+        """Return -1: the namespace can only be this host's, where we are."""
         return -1
 
     def sysfs(self, _namespace: int) -> int:
-        """The host's own: who has no rights over its network namespace cannot mount another. Its mounts cannot be left out."""
+        """Return the host's own /sys, with its mounts.
+
+        Without rights over its network namespace we cannot mount another, or leave
+        mounts out.
+        """
         sys: Tree = {"path": "/sys", "held": -1, "idmap": False, "attributes": prepare.SYSFS_ATTRIBUTES, "recursive": True}
         return prepare.tree(sys, -1)
 
     def dev(self, plan: Plan, _pid: int) -> int:
-        """A tmpfs with an empty file for each device; the plan binds the host's nodes over them, as nobody but root makes any."""
+        """Return a tmpfs with an empty file for each device.
+
+        The plan binds the host's nodes over them, as only root can make nodes.
+        """
         fd = mount.new_filesystem("tmpfs", {"mode": "755", "size": "64k"}, attributes=mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NOEXEC)
         for name in (*prepare.DEVICES, *(node["path"] for node in plan["devices"])):
             prepare.make_parents(name, fd)
@@ -134,7 +164,10 @@ class Rootless(prepare.Privileged):
 
 
 def main(uids: Rows, gids: Rows, helpers: tuple[str, str] | None) -> None:
-    """The launcher's program; the arguments are enter()'s. Where there is no user namespace, every request is answered with the reason."""
+    """Run the launcher; the arguments are enter()'s.
+
+    Without a user namespace, every request is answered with the reason.
+    """
     launcher.begin()
     refused = None
     try:
@@ -145,15 +178,20 @@ def main(uids: Rows, gids: Rows, helpers: tuple[str, str] | None) -> None:
 
 
 def same(rows: Rows) -> str:
-    """The map of a user namespace below one with these rows, each id as it is there; a row may not reach over two of the parent's."""
+    """Format the map of a user namespace below one with these rows, ids unchanged.
+
+    A row may not span two of the parent's.
+    """
     return "\n".join(f"{inside} {inside} {count}" for inside, _outside, count in rows)
 
 
 def enter(uids: Rows, gids: Rows, helpers: tuple[str, str] | None) -> None:
-    """Become root of a new user namespace with these ids, in a mount namespace of its own; raises OSError.
+    """Become root of a new user namespace with these ids, and new mounts.
 
-    helpers: newuidmap and newgidmap, set-user-id programs that write a map with subordinate ids; None where the only id is our own.
-    The helpers run outside: in the new namespace no set-user-id bit of the host's root counts. So a child is forked first.
+    helpers: newuidmap and newgidmap, set-user-id programs that write a map with
+    subordinate ids; None if the only id is our own. The helpers run outside: in the new
+    namespace set-user-id bits of the host's root have no effect. So a child is forked
+    first. Raises OSError.
     """
     reading, writing = os.pipe()
     ready, go = os.pipe()
@@ -193,7 +231,10 @@ def _map_by_helpers(pid: int, helpers: tuple[str, str], rows: tuple[Rows, Rows],
 
 
 def _map_own(uids: Rows, gids: Rows) -> None:
-    """Map the one id that needs nobody's permission; the price is that setgroups(2) is no more (user_namespaces(7))."""
+    """Map the one id that needs no permission.
+
+    The price: setgroups(2) is denied (user_namespaces(7)).
+    """
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", " ".join(map(str, uids[0]))),

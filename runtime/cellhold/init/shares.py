@@ -1,15 +1,20 @@
-"""What a container without root may have of what the kernel counts for its user, so that it leaves some to the user's other processes.
+"""A rootless container's share of what the kernel counts for its user.
 
-As root a container has a range of users of its own, and takes from nobody (cloning.py). Without root all that it takes is charged
-to the user who started it: a container gets a share. Two places hold that, for the kernel counts in each user namespace for each
-of its users, and then for the owner of the namespace in the one above:
+The rest is left to the user's other processes.
 
-    maxima      user.max_* of the container's namespace, written by PID 1: for each user in it; of the launcher's: for the
-                owner of each container's namespace, with subordinate ids another one each (cloning.py)
-    rlimits     of the container's processes: for each user in it; of the launcher while it clones: for all of them together
+As root a container has a range of users of its own, and takes from nobody (cloning.py).
+Without root all that it takes is charged to the user who started it: a container gets a
+share. Two settings hold it to that, because the kernel counts in each user namespace
+for each of its users, and then for the owner of the namespace in the one above:
 
-What the kernel counts by the user's number alone cannot be shared out: pages in pipes, watches of epoll(7), descriptors in flight,
-locked System V memory.
+    maxima      user.max_* of the container's namespace, written by PID 1: for each user in
+                it; of the launcher's: for the owner of each container's namespace, with
+                subordinate ids another one each (cloning.py)
+    rlimits     of the container's processes: for each user in it; of the launcher while it
+                clones: for all of them together
+
+What the kernel counts by the user's number alone cannot be shared out: pages in pipes,
+watches of epoll(7), descriptors in flight, locked System V memory.
 """
 
 from __future__ import annotations
@@ -34,7 +39,10 @@ COUNTED = (resource.RLIMIT_SIGPENDING, resource.RLIMIT_MSGQUEUE)  # per user, no
 
 
 def maxima() -> dict[str, int]:
-    """Name in /proc/sys/user -> a container's share of what this user has. Raises OSError."""
+    """Return name in /proc/sys/user -> a container's share of this user's.
+
+    Raises OSError.
+    """
     return {name: max(min(_values(name)) // _SHARE, 1) for name in sorted(os.listdir(_MAXIMA))}
 
 
@@ -46,13 +54,19 @@ def _values(name: str) -> Iterator[int]:
 
 
 def rlimits() -> list[tuple[int, int, int]]:
-    """(resource, soft, hard): a container's share of what this user has; nothing for what has no limit."""
+    """Return (resource, soft, hard): a container's share of this user's.
+
+    What has no limit is left out.
+    """
     ours = ((number, resource.getrlimit(number)[1]) for number in COUNTED)
     return [(number, most // _SHARE, most // _SHARE) for number, most in ours if most != resource.RLIM_INFINITY]
 
 
 def hold(values: dict[str, int]) -> None:
-    """Set the maxima of the user namespace that we are in, which takes CAP_SYS_RESOURCE there. Raises OSError."""
+    """Set the maxima of our user namespace, which takes CAP_SYS_RESOURCE there.
+
+    Raises OSError.
+    """
     for name, value in values.items():
         fd = os.open(f"{_MAXIMA}/{name}", os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -62,7 +76,10 @@ def hold(values: dict[str, int]) -> None:
 
 
 def lower(wanted: list[tuple[int, int, int]]) -> None:
-    """Lower our own soft limits of what is counted per user, as far as they are among these: a clone's namespace takes them over."""
+    """Lower our own soft limits of what is counted per user, as far as listed.
+
+    A clone's namespace inherits them.
+    """
     for number, _soft, hard in wanted:
         if number in COUNTED:
             resource.setrlimit(number, (hard, resource.getrlimit(number)[1]))

@@ -1,4 +1,7 @@
-"""A terminal for a program of the container: of the container's own devpts, so that it has a name in there (pty(7), devpts(5))."""
+"""A terminal for a program, from the container's own devpts.
+
+So it has a name inside (pty(7), devpts(5)).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ _TIOCSPTLCK, _TIOCGPTPEER, _TIOCSWINSZ, _TIOCSCTTY = 0x40045431, 0x5441, 0x5414,
 
 
 def open_pair(rows: int, columns: int) -> tuple[int, int]:
-    """Both ends of a new one: what people type into and read from, and what the program gets."""
+    """Open both ends of a new terminal: the user's and the program's."""
     master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         fcntl.ioctl(master, _TIOCSPTLCK, pack("i", 0))
@@ -25,7 +28,7 @@ def open_pair(rows: int, columns: int) -> tuple[int, int]:
 
 
 def control(slave: int, uid: int) -> None:
-    """Make it the calling session's own, and the user's."""
+    """Make it the calling session's controlling terminal, and the user's."""
     fcntl.ioctl(slave, _TIOCSCTTY, 0)
     try:
         os.fchown(slave, uid, -1)

@@ -65,14 +65,14 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     """Return the plan of a container.
 
     hostname: also in its /etc/hosts. init_layer: a directory of empty mount points.
-    views: the cgroup file systems to show. seccomp: a compiled filter. namespaces: the
-    ones this kernel has. rlimits: (resource number, soft, hard). maxima: of
-    init/plan.py. writable: a layer that the launcher opens, which then has no device
-    nodes either. mounted: the host's mount points, where they cannot be looked under.
-    volatile: the writable layer is thrown away. overlay_program: fuse-overlayfs, where
-    the kernel's overlay is refused. network: of init/plan.py. resolver: the text of
-    /etc/resolv.conf of one with a network. known_hosts: lines of /etc/hosts that it
-    shares with this host. Raises NotSupported for an image that has one of them inside.
+    views: the cgroup file systems to show. seccomp: a compiled filter. namespaces:
+    those of this kernel. rlimits: (resource number, soft, hard). maxima: of
+    init/plan.py. writable: a layer that the launcher opens, then without device nodes.
+    mounted: the host's mount points, where they cannot be looked under. volatile: the
+    writable layer is thrown away. overlay_program: fuse-overlayfs, if the kernel's
+    overlay is refused. network: of init/plan.py. resolver: the text of
+    /etc/resolv.conf, with a network. known_hosts: lines of /etc/hosts shared with this
+    host. Raises NotSupported for an image with a mount inside.
     """
     trees, overlays, binds = layers(image, init_layer, mounted, read_only=spec.read_only)
     overlays += [throw_away(entry, trees, mounted) for entry in ordered(spec) if entry.kind == "overlay"]
@@ -241,7 +241,7 @@ def filesystems(spec: Spec, *, has_terminal_group: bool = True) -> list[FileSyst
 
 
 def shm(size_bytes: int) -> FileSystem:
-    """The shared memory that every container has."""
+    """Return the shared memory that every container has."""
     return {"target": tmpfs.SHM, "fstype": "tmpfs", "options": {"mode": "1777", **tmpfs.options(size_bytes)}, "attributes": _ALL}
 
 

@@ -1,4 +1,7 @@
-"""The last metres of the program: its session, user, directory and limits, then exec. Runs in the child that PID 1 forked."""
+"""Exec the program: session, user, working directory, limits, then execve(2).
+
+Runs in the child that PID 1 forked.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,14 @@ _LONGEST_TABLE = 1 << 20  # bytes of /etc/passwd or /etc/group that are read: an
 
 
 class NoSuchUser(Exception):
-    """The image's /etc/passwd or /etc/group does not know the name."""
+    """The image's /etc/passwd or /etc/group does not have the name."""
 
 
 def become(plan: Plan, *, terminal: int = -1) -> None:
-    """Turn this process into the program, up to the exec; raises OSError or NoSuchUser. terminal: what is to control its session."""
+    """Turn this process into the program, up to the exec.
+
+    terminal: the controlling terminal of its session. Raises OSError or NoSuchUser.
+    """
     os.setsid()
     uid, gid, groups, home = resolve(plan["user"])
     groups += [group_id(group) for group in plan["groups"]]
@@ -50,7 +56,10 @@ def become(plan: Plan, *, terminal: int = -1) -> None:
 
 
 def make_directory(path: str) -> None:
-    """Make the working directory if it is missing; as root, to whom it belongs then, as docker does."""
+    """Make the working directory if it is missing.
+
+    As root, who owns it then, as in Docker.
+    """
     try:
         os.makedirs(path, exist_ok=True)
     except FileExistsError:
@@ -58,17 +67,21 @@ def make_directory(path: str) -> None:
 
 
 def enter(path: str) -> None:
-    """Change into the working directory, as the user; it has to lie under the new root (CVE-2024-21626)."""
+    """Change into the working directory, as the user.
+
+    It has to lie under the new root (CVE-2024-21626).
+    """
     os.chdir(path)
     if not os.getcwd().startswith("/"):
         raise PermissionError(1, "the working directory lies outside of the container")
 
 
 def raise_oom_score(adjustment: int) -> None:
-    """Let the kernel prefer the program over PID 1 when memory runs out (proc(5)); raising needs no privilege.
+    """Make the kernel prefer the program over PID 1 when memory runs out.
 
-    The file belongs to root of the host as long as the process is not dumpable, which it is made again for this moment: there is
-    no other process in the container yet, and exec decides anew.
+    Raising the score needs no privilege (proc(5)). The file belongs to root of the host
+    as long as the process is not dumpable, so it is made dumpable for this moment:
+    there is no other process in the container yet, and exec decides anew.
     """
     process.prctl(process.PR_SET_DUMPABLE, 1)
     fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
@@ -79,7 +92,10 @@ def raise_oom_score(adjustment: int) -> None:
 
 
 def execute(plan: Plan) -> None:
-    """exec the program, searched in the PATH of its own environment; raises OSError."""
+    """Exec the program, searched in the PATH of its own environment.
+
+    Raises OSError.
+    """
     args, env = plan["args"], plan["env"]
     if "/" in args[0]:
         os.execve(args[0], args, env)
@@ -111,7 +127,10 @@ EXEC = Step("program.exec", execute, _describe, _list_syscalls)
 
 
 def resolve(user: str) -> tuple[int, int, list[int], str]:
-    """(uid, gid, supplementary groups, home) of "uid[:gid]" or names; raises NoSuchUser."""
+    """Return (uid, gid, supplementary groups, home) of "uid[:gid]" or names.
+
+    Raises NoSuchUser.
+    """
     name, _, group = user.partition(":")
     row = entry("/etc/passwd", 7, name)
     if row is None and not is_number(name):
@@ -125,7 +144,7 @@ def resolve(user: str) -> tuple[int, int, list[int], str]:
 
 
 def group_id(group: str) -> int:
-    """The id of a group by name or number; raises NoSuchUser."""
+    """Return the id of a group by name or number. Raises NoSuchUser."""
     row = entry("/etc/group", 4, group)
     if row is None and not is_number(group):
         raise NoSuchUser(f"no group {group} in the image's /etc/group")
@@ -133,19 +152,29 @@ def group_id(group: str) -> int:
 
 
 def entry(path: str, columns: int, word: str) -> list[str] | None:
-    """The row of a name, or of a number: digits are never a name, or an image could call its root 1000 (docker has it so as well)."""
+    """Return the row of a name, or of a number.
+
+    Digits are never a name, or an image could call its root 1000 (Docker does so as
+    well).
+    """
     if word.isascii() and word.isdecimal():
         return next((row for row in table(path, columns) if is_number(word) and int(row[2]) == int(word)), None)
     return next((row for row in table(path, columns) if row[0] == word), None)
 
 
 def is_number(text: str) -> bool:
-    """Whether it is a number in ASCII digits (int() takes Arabic ones too), and no absurd one."""
+    """Return whether it is a number in ASCII digits, and not an absurd one.
+
+    int() accepts Arabic digits too.
+    """
     return text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER
 
 
 def table(path: str, columns: int) -> list[list[str]]:
-    """The sound rows of passwd(5) or group(5); a table that is no regular file (a FIFO would block) counts as empty."""
+    """Return the sound rows of passwd(5) or group(5).
+
+    A table that is not a regular file (a FIFO would block) counts as empty.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
