@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from cellhold_kernel.engine.base import Feature
     from cellhold_kernel.engine.session import Session
     from cellhold_kernel.protocol.messages import Message
 
@@ -149,6 +150,7 @@ class Containers:
     """As much of a session as the relay asks for; its containers are words."""
 
     def __init__(self) -> None:
+        self.missing: dict[Feature, str] = {}
         self.current: Any = None
         self.coming: Any = None
         self.stopped: Any = None
