@@ -93,7 +93,7 @@ def test_the_good_one_arrives(liar: Liar, home: Home) -> None:
 def test_another_content_of_the_same_length(liar: Liar, home: Home) -> None:
     right = GOOD.content()
     wrong = right.replace(b"#!shell", b"#!wrong")
-    refused(home, Served(liar, wrong, meant=right).reference, ImageRefused, "what came has the digest sha256:")
+    refused(home, Served(liar, wrong, meant=right).reference, ImageRefused, "the received content has the digest sha256:")
 
 
 def test_a_layer_that_is_not_the_one_of_the_config(liar: Liar, home: Home) -> None:

@@ -54,14 +54,14 @@ def test_the_command_takes_docker_s_flag(tmp_path: Path) -> None:
         ("/dev/null:/dev/x:q", "not of r, w and m"),
         ("/dev/null:/dev/../etc/x", "a device lies below /dev"),
         ("null", "not DEVICE[:PATH][:rwm]"),
-        (f"{tmp_path}:/dev/x", "no device node"),
+        (f"{tmp_path}:/dev/x", "not a device node"),
     ):
         refused = command("run", "--rm", "--device", wrong, "host", "true")
         assert (refused.returncode, told in refused.stderr) == (125, True), refused.stderr
 
 
 def test_what_is_no_device_leaves_nothing() -> None:
-    with pytest.raises(InvalidSpec, match="no device node"):
+    with pytest.raises(InvalidSpec, match="not a device node"):
         Container.create(Spec(args=("true",), devices=(Device(source="/etc/passwd", target="/dev/passwd"),)))
 
 

@@ -73,7 +73,7 @@ def test_what_a_cut_connection_left_is_gone_on_with(blobs: Blobs) -> None:
 @pytest.mark.parametrize(
     ("sent", "sentence"),
     [
-        (CONTENT[:-1] + b"!", "what came has the digest sha256:"),
+        (CONTENT[:-1] + b"!", "the received content has the digest sha256:"),
         (CONTENT[:-1], f"it ended after {len(CONTENT) - 1} of {len(CONTENT)} bytes"),
         (CONTENT + b"!", f"it is longer than the {len(CONTENT)} bytes"),
     ],

@@ -37,6 +37,6 @@ def test_a_mask_has_one_bit_a_name() -> None:
     ("wrong", "meant"), [("CAP_SYS_ADMN", "CAP_SYS_ADMIN"), ("sys_admin", "CAP_SYS_ADMIN"), ("NET_RAW", "CAP_NET_RAW")]
 )
 def test_a_wrong_name_is_refused_with_the_one_that_was_meant(wrong: str, meant: str) -> None:
-    with pytest.raises(InvalidSpec, match="Linux has none of that name") as caught:
+    with pytest.raises(InvalidSpec, match="Linux has no such capability") as caught:
         capabilities.mask([wrong])
     assert caught.value.hint == f"did you mean {meant}?"

@@ -83,7 +83,7 @@ def test_a_device_of_the_host_can_be_used_as_far_as_was_asked_for() -> None:
     assert allows(READ | WRITE, CHARACTER, 136, 7, program)
 
 
-@pytest.mark.parametrize(("path", "told"), [("/dev/nosuch", "No such file"), ("/etc/passwd", "no device node")])
+@pytest.mark.parametrize(("path", "told"), [("/dev/nosuch", "No such file"), ("/etc/passwd", "not a device node")])
 def test_what_is_no_device_is_refused(path: str, told: str) -> None:
     with pytest.raises(InvalidSpec, match=told):
         devices.Device.node(path, "rw")

@@ -48,7 +48,7 @@ class Device(NamedTuple):
         except OSError as error:
             raise InvalidSpec(f"cannot use device={path}: {error.strerror}") from error
         if not stat.S_ISCHR(found.st_mode) and not stat.S_ISBLK(found.st_mode):
-            raise InvalidSpec(f"cannot use device={path}: it is no device node", hint="-v shows files and directories of the host")
+            raise InvalidSpec(f"cannot use device={path}: it is not a device node", hint="-v shows files and directories of the host")
         kind = "c" if stat.S_ISCHR(found.st_mode) else "b"
         return cls(os.major(found.st_rdev), os.minor(found.st_rdev), path, kind, "".join(sorted({*access} & {*"rw"})))
 

@@ -182,7 +182,7 @@ def network() -> None:
     The kinds are those that networks are made of.
     """
     if os.geteuid():
-        raise PermissionError(errno.EPERM, "it takes root")
+        raise PermissionError(errno.EPERM, "root is required")
     process.unshare(process.CLONE_NEWNET)
     try:
         nft.apply(_RULES)

@@ -129,7 +129,7 @@ def read_records(source: RawIOBase) -> Iterator[Record]:
             return
         path = read(source, length)
         if kind not in (FILE, DIRECTORY, LINK) or length > _LONGEST or (path and not is_sound(path)) or (kind == LINK and size > _LONGEST):
-            raise CannotCopy("what came is no copy")
+            raise CannotCopy("the stream is not a copy")
         yield (kind, mode & 0o7777, uid, gid, changed, size, path)  # type: ignore[misc]  # the named tuple is for type checkers
 
 

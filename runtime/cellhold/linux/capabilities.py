@@ -58,4 +58,4 @@ def _unknown(name: str) -> Exception:
     wanted = name.upper() if name.upper().startswith("CAP_") else f"CAP_{name.upper()}"
     close = get_close_matches(wanted, NAMES, n=1)
     hint = f"did you mean {close[0]}?" if close else "capabilities(7) lists them: CAP_CHOWN, CAP_KILL ..."
-    return InvalidSpec(f"cannot give capability {name[:40]!r}: Linux has none of that name", hint=hint)
+    return InvalidSpec(f"cannot grant capability {name[:40]!r}: Linux has no such capability", hint=hint)

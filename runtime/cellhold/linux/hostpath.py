@@ -89,7 +89,7 @@ class HostPath:
         """
         text = os.fsdecode(path)
         if "\0" in text:  # a C string would end there
-            raise OSError(errno.EINVAL, "there is a NUL in it")
+            raise OSError(errno.EINVAL, "the path contains a NUL byte")
         try:
             fd = mount.openat2(self._fd, text or ".", os.O_PATH, resolve=_BENEATH)
         except OSError as error:

@@ -46,7 +46,7 @@ def fallback(error: SetupFailed, writable: Writable | None) -> str:
     if found is None:
         raise NotSupported(
             f"cannot overlay layers in {writable['path']}: the kernel refuses ({os.strerror(error.errno)})",
-            hint=f"apt install {PROGRAM}, which does it instead where {DEVICE} may be opened; or set CELLHOLD_HOME to a directory on ext4",
+            hint=f"apt install {PROGRAM}, which mounts them if {DEVICE} may be opened; or set CELLHOLD_HOME to a directory on ext4",
         ) from error
     _refused.add(device)
     return found

@@ -200,7 +200,7 @@ def throw_away(entry: Mount, trees: list[Tree], mounted: tuple[str, ...]) -> Ove
     opened = source(entry)
     if inside := below(opened, mounted):
         raise NotSupported(
-            f"cannot lay {entry.source} under {entry.target} without root: {inside[0]} is mounted inside it",
+            f"cannot use {entry.source} as the lower directory of an overlay without root: {inside[0]} is mounted inside it",
             hint="bind it instead (:ro or :rw; for a notebook's folder mount=rw or mount=none), or run as root",
         )
     trees.append(tree(opened, idmap=entry.as_root, attributes=_RDONLY | _NOSUID | _NODEV))

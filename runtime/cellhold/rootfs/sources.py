@@ -55,7 +55,9 @@ def _mount(entry: Mount) -> Mount:
         entry = replace(entry, identity=entry.opened.identity)
     assert entry.opened is not None  # noqa: S101  # for mypy
     if entry.kind == "overlay" and not entry.opened.is_directory:
-        raise InvalidSpec(f"cannot lay {entry.source} under {entry.target}: not a directory", hint="bind it: :ro or :rw")
+        raise InvalidSpec(
+            f"cannot use {entry.source} as the lower directory of an overlay on {entry.target}: not a directory", hint="bind it: :ro or :rw"
+        )
     return entry
 
 

@@ -35,8 +35,8 @@ def upper(directory: Path, *, container: str, number: int = 0) -> Iterator[Path]
     device = loop.device_of(directory / IMAGE)
     if device is None:
         raise NotSupported(
-            f"cannot look at what container {container} has written: its layer is in memory, or it does not run",
-            hint="storage=disk (the default) can be looked at while the container runs",
+            f"cannot read what container {container} has written: its layer is in memory, or it does not run",
+            hint="storage=disk (the default) can be read while the container runs",
         )
     mount = new_filesystem("ext4", {}, attributes=MOUNT_ATTR_RDONLY, source=device)  # mounted once more
     try:

@@ -211,8 +211,8 @@ class Draft:
         if self._hash.hexdigest() != self.digest.encoded:
             self.discard()
             raise ImageRefused(
-                f"cannot keep {self.digest}: what came has the digest {self.digest.algorithm}:{self._hash.hexdigest()}",
-                hint="it was changed on its way, or the registry is broken: try again, or another registry",
+                f"cannot keep {self.digest}: the received content has the digest {self.digest.algorithm}:{self._hash.hexdigest()}",
+                hint="the content was changed in transit, or the registry is broken: try again, or use another registry",
             )
         os.fchmod(self._fd, 0o400)
         os.fsync(self._fd)

@@ -307,9 +307,9 @@ def _check(known: Record) -> None:
     for name in ("created", "started", "finished"):
         table.check_moment(getattr(known, name), name)
     if known.state not in tuple(State):
-        raise ValueError("state is not one that there is")
+        raise ValueError("state is unknown")
     if known.why is not None and known.why not in tuple(Why):
-        raise ValueError("why is not one that there is")
+        raise ValueError("why is unknown")
     if known.pid is not None and not 0 < known.pid <= _PID_MOST:
         raise ValueError("pid is not the number of a process")
     for text in known.layers:

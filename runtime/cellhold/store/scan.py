@@ -104,7 +104,7 @@ def _entries(path: str, directory: int, seen: set[int], found: list[tuple[object
                 continue
             found.append(_file(_join(path, entry.name), entry.name, directory, facts, seen))
             if len(found) > MOST_ENTRIES:
-                raise SetupFailed(f"cannot look into a layer: it has more than {MOST_ENTRIES} entries", step="store.survey")
+                raise SetupFailed(f"cannot read a layer: it has more than {MOST_ENTRIES} entries", step="store.survey")
     return below
 
 
