@@ -137,7 +137,7 @@ def tree(image: StoredImage, home: Home) -> dict[str, tuple[Any, ...]]:
     layers = [home.layers.tree(chain) for chain in reversed(image.chain_ids)]
     found: dict[str, tuple[Any, ...]] = {}
     inodes: dict[tuple[int, int], list[str]] = {}
-    with layer_queries.opened(layers) as fds, merged.of(fds) as root:
+    with layer_queries.opened(layers) as fds, merged.open_stack(fds) as root:
         _look(root, b"", found, inodes)
     for names in inodes.values():
         for name in names if len(names) > 1 else ():

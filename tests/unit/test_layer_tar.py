@@ -39,7 +39,7 @@ def ours(data: bytes, scratch: Path) -> list[Row]:
     """(path, kind, mode, uid, seconds, target, content) of each entry, as our reader has them."""
     path = scratch / "data.tar"
     path.write_bytes(data)
-    bounds = Bounds().plain()
+    bounds = Bounds().to_job()
     rows: list[Row] = []
     fd = os.open(path, os.O_RDONLY)
     try:

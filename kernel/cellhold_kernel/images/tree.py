@@ -188,7 +188,7 @@ class Tree:
     def _directory(self, names: tuple[bytes, ...]) -> Merged:
         """The directory with these names, none of them a link. Raises OSError where it has gone."""
         if () not in self._open:
-            self._open[()] = merged.of(self._layers)
+            self._open[()] = merged.open_stack(self._layers)
         known = next(count for count in range(len(names), -1, -1) if names[:count] in self._open)
         here = self._open[names[:known]]
         for count in range(known + 1, len(names) + 1):

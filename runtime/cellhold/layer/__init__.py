@@ -1,1 +1,4 @@
-"""A layer: a tree of files on disk, or the tar stream of one (OCI image-spec, layer.md). Content that nobody trusts, both ways."""
+"""A layer: a tree of files on disk, or the tar stream of one.
+
+OCI image-spec, layer.md. The content is untrusted, both ways.
+"""

@@ -1,4 +1,7 @@
-"""Bounds: how much of what a layer may hold. The defaults let every sane image pass; they stop bombs, not big images."""
+"""Bounds on what a layer may hold.
+
+The defaults let every sane image pass; they stop bombs, not big images.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """unpacked_bytes: of the tar stream, holes of sparse files counted as if they were full; entries: directories that the tar only
-    implies among them; ratio: unpacked to compressed bytes, looked at once more than ratio_floor_bytes are unpacked; depth: directories
-    in a path; name_bytes: of a whole path; header_bytes: of one extended header, attributes (xattrs) included; window_bytes: the memory
-    that zstd may ask for.
-    """  # noqa: D205  # a list of fields, not a summary and its details
+    """Bounds on one layer.
+
+    unpacked_bytes: of the tar stream, holes of sparse files counted as if they were
+        full.
+    entries: directories that the tar only implies are counted as well.
+    ratio: unpacked to compressed bytes, checked once more than ratio_floor_bytes are
+        unpacked.
+    depth: directories in a path.
+    name_bytes: of a whole path.
+    header_bytes: of one extended header, attributes (xattrs) included.
+    window_bytes: the memory that zstd may request.
+    """  # a list of fields, not a summary and its details
 
     unpacked_bytes: int = 64 << 30
     entries: int = 2_000_000
@@ -26,6 +36,6 @@ class Bounds:
     header_bytes: int = 1 << 20
     window_bytes: int = 128 << 20
 
-    def plain(self) -> Bounded:
-        """As the child gets them."""
+    def to_job(self) -> Bounded:
+        """Return the bounds as the confined child receives them."""
         return asdict(self)  # type: ignore[return-value]  # the same fields

@@ -1,8 +1,11 @@
-"""The caller's side of a confined child: one fresh process a job, in which whatever looks at hostile content runs (worker/confinement.py).
+"""The caller's side of a confined child: one fresh process per job.
 
-Started by unpack.py and pack.py. The child is `python -I -S`, never a fork of this (threaded) process. It ends with this object, and
-with this process, however that ends. As root it runs as ids that belong to nobody and to no container, and sees its directory
-through an idmapped mount, so that the disk gets the ids 0 to 65535; without root it is root of a user namespace with the user's ids.
+The child runs whatever reads hostile content (worker/confinement.py). Started by
+unpack.py and pack.py. It is `python -I -S`, never a fork of this (threaded) process. It
+ends with this object, and with this process, however that ends. As root it runs as ids
+that belong to nobody and to no container, and sees its directory through an idmapped
+mount, so that the disk gets the ids 0 to 65535; without root it is root of a user
+namespace with the user's ids.
 """
 
 from __future__ import annotations
@@ -39,7 +42,10 @@ _BASE = ids.FIRST + ids.RANGES * ids.COUNT
 
 
 class Confined:
-    """The child: bytes on `data`, words on a control socket. A context manager: leaving it ends the child."""
+    """The child: bytes on `data`, words on a control socket.
+
+    A context manager: leaving it ends the child.
+    """
 
     def __init__(self, job: Job) -> None:
         """Start it on a job; returns at once. Errors come with the first words."""
@@ -59,7 +65,10 @@ class Confined:
             control.close()
 
     def words(self) -> list[str]:
-        """The next message of the child; ["ended", ""] once there will be no more. Its text is as hostile as what it reads."""
+        """Return the next message of the child; ["ended", ""] after the last one.
+
+        Its text is as hostile as what the child reads.
+        """
         try:
             message = self._control.recv(_MESSAGE)
         except ConnectionResetError:
@@ -72,7 +81,10 @@ class Confined:
             self._control.send(marshal.dumps([dict(layer) for layer in layers]), socket.MSG_NOSIGNAL)
 
     def stop(self) -> None:
-        """End the child, from another thread than the one that uses it, and is woken by that."""
+        """End the child, which wakes the thread that uses it.
+
+        Called from another thread.
+        """
         for one in (self._control, self.data):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -96,7 +108,7 @@ class Confined:
 
 
 def _started(data: int, control: int) -> int:
-    """A session of its own: Ctrl-C is not for it."""
+    """Start the child in a session of its own, which Ctrl-C does not reach."""
     return helper.spawn(
         "from cellhold.layer.worker.supervisor import main; main()",
         {0: data, 3: control},
@@ -106,7 +118,7 @@ def _started(data: int, control: int) -> int:
 
 
 def _home_of(package: ModuleType) -> str:
-    """The directory on sys.path that has the package."""
+    """Return the directory on sys.path that has the package."""
     return str(Path(str(package.__file__)).parents[1])
 
 
@@ -116,7 +128,10 @@ def _printable(text: str) -> str:
 
 
 def job(what: str, tree: Path, *, bounds: Bounds, seccomp: bytes, base: int | None = None, **options: Any) -> Job:
-    """A job on the directory `tree`, as root or as whoever we are. base: as root, who owns it on disk, if not the ids 0 to 65535."""
+    """Return a job on the directory `tree`, as root or as the current user.
+
+    base: as root, the owner of the tree on disk, if not the ids 0 to 65535.
+    """
     given = subids.delegation() if subids.is_rootless() else None
     count = given.ids.count if given is not None else ids.COUNT
     return {
@@ -130,16 +145,18 @@ def job(what: str, tree: Path, *, bounds: Bounds, seccomp: bytes, base: int | No
         "seccomp": seccomp,
         "memory_bytes": MEMORY_BYTES,
         "file_bytes": bounds.unpacked_bytes,
-        "bounds": bounds.plain(),
+        "bounds": bounds.to_job(),
         "options": {"ids": count, **options},
         "copies": [],
     }
 
 
 def layer(of: Path | HostPath) -> Layer:
-    """An unpacked layer: on disk its owners are 0 to 65535, or, without root, who they are in the user's own namespace.
+    """Return an unpacked layer as the child receives it.
 
-    A directory of the host is looked for by the child where it is now, and has to be the one that was opened.
+    On disk its owners are 0 to 65535, or, without root, those in the user's own
+    namespace. A directory of the host is looked up by the child where it is now, and
+    has to be the one that was opened.
     """
     shift = not subids.is_rootless()
     if isinstance(of, HostPath):
@@ -148,7 +165,10 @@ def layer(of: Path | HostPath) -> Layer:
 
 
 def failure(words: Sequence[str], what: str) -> Exception:
-    """The error for what the child has said in place of what was expected; `what`: "unpack the layer"."""
+    """Return the error for an unexpected message of the child.
+
+    what: the task, "unpack the layer".
+    """
     kind, text = words[0], words[1] if len(words) > 1 else ""
     if kind in {"refused", "unsupported"}:
         error = ImageRefused if kind == "refused" else NotSupported

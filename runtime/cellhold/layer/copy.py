@@ -1,7 +1,9 @@
-"""Copies of files as a tar that is a layer on top of others: from a stack of layers, or from a directory of the user's (a build's context).
+"""Copies of files as a tar that is a layer on top of others.
 
-Which files, and where to, is decided by whoever builds. Layers are hostile: a confined child reads them. A context is the user's own, has
-a .dockerignore and may lie on any file system: it is read here.
+They come from a stack of layers, or from a directory of the user's (a build's context).
+Which files, and where to, is decided by the build. Layers are hostile: a confined child
+reads them. A context is the user's own, has a .dockerignore and may lie on any file
+system: it is read here.
 """
 
 from __future__ import annotations
@@ -36,10 +38,13 @@ _COMPRESSION = "gzip"
 
 @dataclass(frozen=True, kw_only=True)
 class Copies:
-    """What to copy where. pairs: (source, destination), below their roots, no links on the way to a source.
+    """What to copy where.
 
-    lowers: the destination's layers, topmost first. owner: uid and gid, None: as they are. mode: None: as it is. mtime_limit_seconds: later
-    times become this one (SOURCE_DATE_EPOCH).
+    pairs: (source, destination), below their roots, no links on the way to a source.
+    lowers: the destination's layers, topmost first.
+    owner: uid and gid; None: unchanged.
+    mode: None: unchanged.
+    mtime_limit_seconds: later times become this one (SOURCE_DATE_EPOCH).
     """
 
     pairs: tuple[tuple[bytes, bytes], ...]
@@ -55,24 +60,37 @@ class Copies:
 
 
 class Source(Protocol):
-    """Where copies come from. identity: what all of its files are known by, without a look at them; None: there is no such thing."""
+    """Where copies come from.
+
+    identity: a text that identifies the content of all its files without reading them;
+        None if there is none.
+    """
 
     @property
     def identity(self) -> str | None:
         """See above."""
 
     def sum(self, copies: Copies) -> str:
-        """A digest of all that would be copied, names, owners, modes and attributes among it, times not. Raises ImageRefused, OSError."""
+        """Return a digest of all that would be copied.
+
+        It includes names, owners, modes and attributes, but not times. Raises
+        ImageRefused, OSError.
+        """
 
     def tar(self, copies: Copies, expected: str) -> Generator[bytes]:
-        """The layer, compressed. expected: the sum. Raises ImageRefused, also where it is another one by now; OSError.
+        """Yield the layer, compressed.
 
-        A process or a thread makes it: whoever does not take all of it closes it.
+        expected: the sum. A process or a thread makes the layer: a caller that does not
+            take all of it closes it. Raises ImageRefused, also if the sum is another
+            one by now; OSError.
         """
 
 
 class Layers:
-    """A stack of layers to copy from, topmost first; seccomp: a compiled filter for the child that reads them."""
+    """A stack of layers to copy from, topmost first.
+
+    seccomp: a compiled filter for the child that reads them.
+    """
 
     def __init__(self, layers: Sequence[Path], *, seccomp: bytes, identity: str | None = None) -> None:
         """Nothing is read yet."""
@@ -115,7 +133,7 @@ class Layers:
 
 
 def _last(child: confined.Confined) -> str:
-    """The sum that it tells at its end."""
+    """Return the sum that the child reports at its end."""
     words = child.words()
     if words[0] != "done":
         raise confined.failure(words, _WHAT)

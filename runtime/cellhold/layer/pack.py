@@ -1,6 +1,7 @@
-"""Packing: the tree of a container, or of a layer, as a tar; that of a whole stack; what a layer changes. For commit, export, diff.
+"""Packing: a tree as a tar, a whole stack as a tar, or the changes of a layer.
 
-A tree that a container has written is as hostile as a layer from a registry: a confined child reads it.
+For commit, export, diff. A tree that a container has written is as hostile as a layer
+from a registry: a confined child reads it.
 """
 
 from __future__ import annotations
@@ -29,9 +30,13 @@ CHANGES_MOST = 2_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Packed:
-    """What a tree has become. diff_id, size_bytes: of the tar; digest, compressed_bytes: of what was given out; entries: of the tar.
+    """What a tree has been packed into.
 
-    left_out: sockets, and names beginning with ".wh.", which a layer's tar has no way to say.
+    diff_id, size_bytes: of the tar.
+    digest, compressed_bytes: of the bytes that were returned.
+    entries: of the tar.
+    left_out: sockets, and names beginning with ".wh.", which a layer's tar cannot
+        express.
     """
 
     diff_id: Digest
@@ -43,11 +48,18 @@ class Packed:
 
 
 class Packing:
-    """A tree on its way into a tar: iterate over the (compressed) bytes, all of them, then ask for `packed`. A context manager.
+    """A tree on its way into a tar.
 
-    tree: an upper directory of overlayfs, or an unpacked layer; whiteouts and opaque directories become the tar's ".wh." names.
-    lowers: if given (also empty), the tar is of all that the stack shows, `tree` on top. more: other such directories, and where they
-    belong below the root. ids: whose the files of a container are on disk (`lowers` are always layers); None: `tree` is a layer as well.
+    Iterate over the (compressed) bytes, all of them, then read `packed`. A context
+    manager.
+
+    tree: an upper directory of overlayfs, or an unpacked layer; whiteouts and opaque
+        directories become the tar's ".wh." names.
+    lowers: if given (also empty), the tar is of all that the stack shows, `tree` on
+        top.
+    more: other such directories, and where they belong below the root.
+    ids: whose the files of a container are on disk (`lowers` are always layers); None:
+        `tree` is a layer as well.
     mtime_limit_seconds: later times become this one (SOURCE_DATE_EPOCH).
     """
 
@@ -74,7 +86,11 @@ class Packing:
         self.packed: Packed | None = None
 
     def __iter__(self) -> Iterator[bytes]:
-        """The bytes, as they come. Raises ImageRefused, NotSupported, OSError: what was given out until then is no tar."""
+        """Yield the bytes as they come.
+
+        Raises ImageRefused, NotSupported, OSError: what was yielded until then is not a
+        complete tar.
+        """
         while data := self._child.data.recv(_CHUNK_BYTES):
             self._hash.update(data)
             self._count += len(data)
@@ -110,10 +126,14 @@ class Packing:
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Change:
-    """path: absolute, as the container sees it; kind: "A" added, "C" changed, "D" deleted, as `docker diff` has it.
+    """One path that a tree changes.
 
-    size_bytes: what is at the path itself takes of the disk; a file with several names has its size at the first of them. changed: when it
-    was last (st_ctime), seconds since the epoch; 0.0 of what is deleted.
+    path: absolute, as the container sees it.
+    kind: "A" added, "C" changed, "D" deleted, as in `docker diff`.
+    size_bytes: the disk space at the path itself; a file with several names has its
+        size at the first of them.
+    changed: when it last changed (st_ctime), seconds since the epoch; 0.0 for what is
+        deleted.
     """
 
     path: str
@@ -125,7 +145,12 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What a tree changes. changes: a directory before what is in it; unlisted: how many more; size_bytes: of all of it, as du(1)."""
+    """What a tree changes.
+
+    changes: a directory before what is in it.
+    unlisted: how many more there are.
+    size_bytes: of all of the tree, as du(1) counts.
+    """
 
     changes: tuple[Change, ...]
     unlisted: int
@@ -141,10 +166,13 @@ def compare(  # noqa: PLR0913  # see Packing
     seccomp: bytes = b"",
     most: int = CHANGES_MOST,
 ) -> Comparison:
-    """What `tree` (see Packing) changes over `lowers`, topmost first. most: how many changes to list.
+    """Return what `tree` (see Packing) changes over `lowers`, topmost first.
 
-    Names are as hostile as the tree: bytes that are no UTF-8 are surrogates in them (os.fsencode() gives the bytes), and a terminal wants
-    them escaped. Raises ImageRefused, NotSupported, OSError.
+    most: how many changes to list.
+
+    Names are as hostile as the tree: bytes that are no UTF-8 are surrogates in them
+    (os.fsencode() gives the bytes), and a terminal wants them escaped. Raises
+    ImageRefused, NotSupported, OSError.
     """
     listed, rest = [], b""
     with _reader(tree, lowers, ids, bounds, seccomp, says="changes", compression="none", mtime_limit_seconds=-1, most=most) as child:

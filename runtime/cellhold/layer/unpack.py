@@ -1,7 +1,11 @@
-"""Unpacking: compressed bytes in, the tree of a layer on disk out. Called by whoever pulls or loads an image, one a layer.
+"""Unpacking: compressed bytes in, the tree of a layer on disk out.
 
-The tree is a lower directory of overlayfs as a user namespace sees it (mount option userxattr): a whiteout is a character device 0:0, an
-opaque directory has user.overlay.opaque=y. Who may unpack what where, and what becomes of the directory, is the store's business.
+Called once per layer by whoever pulls or loads an image.
+
+The tree is a lower directory of overlayfs as a user namespace sees it (mount option
+userxattr): a whiteout is a character device 0:0, an opaque directory has
+user.overlay.opaque=y. Who may unpack what where, and what becomes of the directory, is
+the store's business.
 """
 
 from __future__ import annotations
@@ -24,11 +28,16 @@ _WHAT = "unpack the layer"
 
 @dataclass(frozen=True, kw_only=True)
 class Unpacked:
-    """What became of a layer.
+    """The result of unpacking a layer.
 
-    diff_id: the digest of the uncompressed tar (OCI image-spec, config.md), size_bytes its length; entries: of the tar; compression:
-    "gzip", "zstd" or "none". Not as the tar has it: devices_left_out (a container's come from who runs it), owners_changed (files that
-    belong to 0 because there is no other id), xattrs_left_out (another system's labels, or nothing that this file system takes).
+    diff_id, size_bytes: the digest of the uncompressed tar (OCI image-spec, config.md),
+        and its length.
+    entries: of the tar.
+    compression: "gzip", "zstd" or "none".
+    devices_left_out: devices come from whoever runs the container.
+    owners_changed: files that belong to 0 because there is no other id.
+    xattrs_left_out: another system's labels, or attributes that this file system does
+        not take.
     """
 
     diff_id: Digest
@@ -43,22 +52,28 @@ class Unpacked:
 
 
 class Unpacking:
-    """One layer on its way to disk. A context manager: leaving it without finish() ends the child and leaves the directory as it is then.
+    """One layer on its way to disk.
 
-    directory: empty, on a disk, its path private to the caller (as root it gets the owners 0 to 65535 on disk, without root the user's own
-    and subordinate ids). seccomp: a compiled filter (cellhold.seccomp.cache) for the child; none is no reason not to start.
+    A context manager: leaving it without finish() ends the child and leaves the
+    directory as it is then.
+
+    directory: empty, on a disk, its path private to the caller (as root it gets the
+        owners 0 to 65535 on disk, without root the user's own and subordinate ids).
+    seccomp: a compiled filter (cellhold.seccomp.cache) for the child; without one the
+        child starts all the same.
     """
 
     def __init__(self, directory: Path, *, bounds: Bounds | None = None, seccomp: bytes = b"") -> None:
-        """Start the child; it is ready by the time that the first bytes have come over a network."""
+        """Start the child; it is ready before the first bytes arrive over a network."""
         job = confined.job("unpack", directory, bounds=bounds or Bounds(), seccomp=seccomp)
         job["writable"] = True
         self._child = confined.Confined(job)
 
     def feed(self, data: bytes | memoryview) -> None:
-        """The next compressed bytes, however they are split; waits while the child is busy with earlier ones.
+        """Pass on the next compressed bytes, however they are split.
 
-        Raises ImageRefused, OSError (ENOSPC and the like), NotSupported: as soon as the child has given up.
+        Blocks while the child is busy with earlier ones. Raises ImageRefused, OSError
+        (ENOSPC and the like), NotSupported: as soon as the child has given up.
         """
         try:
             self._child.data.sendall(data, socket.MSG_NOSIGNAL)
@@ -66,10 +81,13 @@ class Unpacking:
             raise confined.failure(self._child.words(), _WHAT) from None
 
     def finish(self, parents: Callable[[], Sequence[Path]] = tuple) -> Unpacked:
-        """There are no more bytes; wait until the tree is whole.
+        """End the input, and wait until the tree is complete.
 
-        parents: gives the trees of the layers below, topmost first; called only if this layer cannot be whole without them (a hard link
-        to a file of theirs, a directory that the tar does not name), and may wait until they are unpacked. Raises what feed() raises.
+        parents: returns the trees of the layers below, topmost first; called only if
+            this layer cannot be completed without them (a hard link to a file of
+            theirs, a directory that the tar does not name), and may block until they
+            are unpacked.
+        Raises what feed() raises.
         """
         self._child.data.shutdown(socket.SHUT_WR)
         words = self._child.words()
@@ -82,7 +100,10 @@ class Unpacking:
         return _unpacked(words[1:])
 
     def stop(self) -> None:
-        """Called from another thread: whoever feeds it, or waits for its end, gets an error soon."""
+        """Stop: whoever feeds it, or waits for its end, gets an error soon.
+
+        Called from another thread.
+        """
         self._child.stop()
 
     def close(self) -> None:
@@ -99,7 +120,7 @@ class Unpacking:
 
 
 def _unpacked(words: Sequence[str]) -> Unpacked:
-    """The child's last words: as hostile as the layer, so they are checked."""
+    """Parse the child's last message, which is as hostile as the layer."""
     try:
         encoded, compression, *numbers = words
         size, entries, whiteouts, opaques, devices, owners, xattrs = (int(number) for number in numbers if number.isdecimal())

@@ -1,1 +1,4 @@
-"""What runs behind the walls: it alone looks at hostile content. It loads next to nothing, and all of it before the walls go up."""
+"""The confined process: the only code that reads hostile content.
+
+It loads next to nothing, and all of it before it is confined.
+"""

@@ -1,4 +1,4 @@
-"""Extended attributes (xattr(7)): which of them belong to an image, and setting those."""
+"""Extended attributes (xattr(7)) that belong to an image, and setting them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ _REFUSED_XATTR = {ENOTSUP, EPERM, EINVAL, E2BIG, ERANGE, ENOSPC}  # ENOSPC: ext4
 
 
 def is_kept(name: bytes) -> bool:
-    """Whether an extended attribute belongs to an image."""
+    """Return whether an extended attribute belongs to an image."""
     return name.startswith(_KEPT) and not name.startswith(_NEVER)
 
 
 def set_xattrs(fd: int, xattrs: Mapping[bytes, bytes]) -> int:
-    """Set those that an image may bring along; how many were left out, for that or because the file system does not take them."""
+    """Set the attributes that an image may have; return how many were left out.
+
+    They are left out for that reason, or because the file system does not take them.
+    """
     return sum(not is_kept(name) or not _is_set(fd, name, value) for name, value in xattrs.items())
 
 

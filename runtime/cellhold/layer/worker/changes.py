@@ -1,4 +1,7 @@
-"""What a layer adds, changes and deletes over those below it, as `docker diff` says it: A, C, D, a path; and its bytes on disk."""
+"""What a layer adds, changes and deletes over those below it (`docker diff`).
+
+The result is A, C or D, a path, and its bytes on disk.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import stat
 from cellhold.errors import ImageRefused
 from cellhold.layer.worker import merged
 from cellhold.layer.worker.directory_tree import is_whiteout
-from cellhold.layer.worker.names import shown
+from cellhold.layer.worker.names import quote
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
@@ -23,7 +26,10 @@ _BLOCK_BYTES = 512  # the unit of st_blocks
 
 
 class Disk:
-    """What a tree takes of the disk, as du(1) counts it: blocks, a file with several names once. total: bytes, so far."""
+    """The disk space of a tree, as du(1) counts it.
+
+    It counts blocks, and a file with several names once. total: bytes, so far.
+    """
 
     def __init__(self) -> None:
         """Nothing is counted."""
@@ -31,7 +37,10 @@ class Disk:
         self._seen: set[tuple[int, int]] = set()
 
     def count(self, facts: os.stat_result) -> int:
-        """Count a file or directory; its bytes, 0 where it has been counted under another name."""
+        """Count a file or directory and return its bytes.
+
+        0 if it has been counted under another name.
+        """
         if facts.st_nlink > 1 and not stat.S_ISDIR(facts.st_mode):
             key = (facts.st_dev, facts.st_ino)
             if key in self._seen:
@@ -43,16 +52,20 @@ class Disk:
 
 
 class Level:
-    """A directory of the layer that is being looked at. below: what the layers below show of it; told: whether it is said to be changed."""
+    """A directory of the layer that is being compared.
 
-    __slots__ = ("below", "here", "names", "path", "told")
+    below: what the layers below show of it.
+    reported: whether it has been reported as changed.
+    """
 
-    def __init__(self, path: bytes, here: Merged, below: Merged | None, *, told: bool) -> None:
+    __slots__ = ("below", "here", "names", "path", "reported")
+
+    def __init__(self, path: bytes, here: Merged, below: Merged | None, *, reported: bool) -> None:
         """Read the names of both."""
         self.path = path
         self.here = here
         self.below = below
-        self.told = told
+        self.reported = reported
         names = here.all_names()
         if below is not None and merged.is_opaque(here.fds[0]):
             names = sorted({*names, *below.names()})
@@ -66,13 +79,17 @@ class Level:
 
 
 def changes(layer: int, lowers: list[int], *, depth: int, disk: Disk) -> Iterator[Found]:
-    """(kind, path, bytes, facts) of each, a directory before what is in it; it is changed if it looks different, or anything in it is.
+    """Yield (kind, path, bytes, facts) of each change.
 
-    layer, lowers: opened directories, topmost first; they stay the caller's. disk: counts all of the layer; bytes: what is at that path
-    itself. Raises ImageRefused for a tree that is too deep.
+    A directory comes before what is in it; it is changed if it looks different, or
+    anything in it is.
+
+    layer, lowers: opened directories, topmost first; they stay the caller's.
+    disk: counts all of the layer; bytes: what is at that path itself.
+    Raises ImageRefused for a tree that is too deep.
     """
     disk.count(os.fstat(layer))
-    levels = [Level(b"/", merged.of([layer]), merged.of(lowers) if lowers else None, told=True)]
+    levels = [Level(b"/", merged.open_stack([layer]), merged.open_stack(lowers) if lowers else None, reported=True)]
     while levels:
         level = levels[-1]
         if not level.names:
@@ -88,23 +105,29 @@ def changes(layer: int, lowers: list[int], *, depth: int, disk: Disk) -> Iterato
             yield kind, path, size, None if kind == DELETED else facts
         if facts is not None and stat.S_ISDIR(facts.st_mode):
             if len(levels) > depth:
-                raise ImageRefused(f"{shown(path)} lies more than {depth} directories deep")
+                raise ImageRefused(f"{quote(path)} lies more than {depth} directories deep")
             here = level.here.enter(name)
             if here is not None:
                 below = level.below.enter(name) if level.below is not None else None
-                levels.append(Level(path + b"/", here, below, told=kind is not None))
+                levels.append(Level(path + b"/", here, below, reported=kind is not None))
 
 
 def parents(levels: list[Level]) -> Iterator[Found]:
-    """The directories above a change that have not been told: they are changed by it. What they take themselves is counted, not told."""
+    """Yield the directories above a change that have not been reported.
+
+    They are changed by it. Their own disk space is counted, not reported.
+    """
     for level in levels:
-        if not level.told:
-            level.told = True
+        if not level.reported:
+            level.reported = True
             yield CHANGED, level.path[:-1], 0, os.fstat(level.here.fds[0])
 
 
 def judged(level: Level, name: bytes, facts: os.stat_result | None) -> bytes | None:
-    """What became of a name, or None. facts: of what the layer has there."""
+    """Return what became of a name, or None.
+
+    facts: of what the layer has there.
+    """
     before = level.below.look(name) if level.below is not None else None
     if facts is None or is_whiteout(facts):
         return None if before is None else DELETED
@@ -114,5 +137,8 @@ def judged(level: Level, name: bytes, facts: os.stat_result | None) -> bytes | N
 
 
 def looks_the_same(one: os.stat_result, other: os.stat_result) -> bool:
-    """Of two directories: whether mode, owner and time are the same; what is in them is seen there."""
+    """Compare mode, owner and time of two directories.
+
+    What is in them is compared later.
+    """
     return (one.st_mode, one.st_uid, one.st_gid, one.st_mtime_ns) == (other.st_mode, other.st_uid, other.st_gid, other.st_mtime_ns)

@@ -1,8 +1,10 @@
-"""The walls around whoever looks at hostile content: what a fresh clone does to itself before it reads the first byte.
+"""The confinement of the process that reads hostile content.
 
-What is behind them: a user namespace whose ids are nobody's on the host, no process, network or IPC of anybody else, one directory as
-the whole file system, a handful of capabilities over the files in it, limits on memory and file size, no way to gain privileges, and
-the seccomp filter that a container has. A layer that takes over the unpacker can spoil its own directory.
+It is what a fresh clone does to itself before it reads the first byte: a user namespace
+whose ids are nobody's on the host, no process, network or IPC of anybody else, one
+directory as the whole file system, a handful of capabilities over the files in it,
+limits on memory and file size, no way to gain privileges, and the seccomp filter that a
+container has. A layer that takes over the unpacker can spoil its own directory.
 """
 
 from __future__ import annotations
@@ -34,8 +36,11 @@ _SIGKILL = 9
 _MOST_DESCRIPTORS = 1024
 
 
-def go_up(job: Job, tree: int) -> None:
-    """Raise them around this process; `tree` is the detached mount that becomes its root directory. Raises OSError."""
+def confine(job: Job, tree: int) -> None:
+    """Confine this process. Raises OSError.
+
+    tree: the detached mount that becomes its root directory.
+    """
     become_nobody(single=job["single"])
     change_root(tree)
     limit(job)
@@ -47,7 +52,10 @@ def go_up(job: Job, tree: int) -> None:
 
 
 def become_nobody(*, single: bool) -> None:
-    """Be root of the new user namespace, which is nobody on the host; end with the supervisor (a change of ids forgets that)."""
+    """Become root of the new user namespace, which is nobody on the host.
+
+    End with the supervisor (a change of ids forgets that).
+    """
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
     if not single:  # a namespace of one id has no setgroups(2)
@@ -56,7 +64,10 @@ def become_nobody(*, single: bool) -> None:
 
 
 def change_root(tree: int) -> None:
-    """Let the tree be all that there is of the file system (pivot_root(2), "pivot_root(".", ".")")."""
+    """Make the tree the whole file system.
+
+    pivot_root(2), "pivot_root(".", ".")".
+    """
     place = os.open(_STAGING, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     mount.move_mount(tree, place)
     os.close(place)
@@ -82,5 +93,5 @@ def limit(job: Job) -> None:
 
 
 def no_more_processes() -> None:
-    """From here on neither a process nor a thread can be made: whoever works here has started them."""
+    """Forbid new processes and threads: those that are needed have been started."""
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))

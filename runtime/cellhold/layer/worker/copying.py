@@ -1,8 +1,11 @@
-"""Copy files of one tree into another, as a tar that is a layer on top of the other: COPY of a Dockerfile. Nothing is written to either.
+"""Copy files of one tree into another, as a tar that is a layer on top of it.
 
-The sources are a stack of layers (COPY --from), read in the confined child, or the build's context, read by whoever builds. The
-destination is a stack of layers as well: its directories are kept, and its links to directories followed, so that `COPY rootfs /` does not
-turn /bin from a link into a directory. `sum` tells all that was read but for its times: what a build's cache is looked up by.
+This is COPY of a Dockerfile; nothing is written to either tree. The sources are a stack
+of layers (COPY --from), read in the confined child, or the build's context, read by the
+builder. The destination is a stack of layers as well: its directories are kept, and its
+links to directories followed, so that `COPY rootfs /` does not turn /bin from a link
+into a directory. `sum` is a digest of all that was read except its times: what a
+build's cache is looked up by.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import stat
 
 from cellhold.errors import ImageRefused
 from cellhold.layer.worker import confinement, merged, writer
-from cellhold.layer.worker.names import shown
+from cellhold.layer.worker.names import quote
 from cellhold.layer.worker.output import Output
 from cellhold.layer.worker.packing import Packing
 from cellhold.layer.worker.questions import resolved_spot
@@ -38,8 +41,12 @@ class Nothing:
         """Forget it."""
 
 
-def run(job: Job, trees: list[int], told: Report) -> None:
-    """COPY --from: say "done", the digest of the tar, its length, its entries, what was left out, and the sum."""
+def run(job: Job, trees: list[int], report: Report) -> None:
+    """Perform COPY --from.
+
+    Reports "done", the digest of the tar, its length, its entries, what was left out,
+    and the sum.
+    """
     options = job["options"]
     count = int(options["sources"])
     output = None if options["says"] == "sum" else Output(0, str(options["compression"]))
@@ -56,20 +63,25 @@ def run(job: Job, trees: list[int], told: Report) -> None:
     for source, destination in job["copies"]:
         copying.add(trees[:count], source, destination)
     if output is None:
-        told.say("done", "", "0", str(copying.entries), str(copying.left_out), copying.sum.hexdigest())
+        report.say("done", "", "0", str(copying.entries), str(copying.left_out), copying.sum.hexdigest())
         return
     output.write(writer.END)
     output.close()
-    told.say("done", output.hash.hexdigest(), str(output.count), str(copying.entries), str(copying.left_out), copying.sum.hexdigest())
+    report.say("done", output.hash.hexdigest(), str(output.count), str(copying.entries), str(copying.left_out), copying.sum.hexdigest())
 
 
 class Copying(Packing):
     """Copies on their way into a tar.
 
-    lowers: the destination's layers, topmost first. owner: whose the copies are (None: as they are), and the directories that are made for
-    them (None: root's). mode: instead of theirs, of files and directories alike. newest: no time is later (-1: any); now: that of
-    directories that are made. is_left_out: asked with a path below the source's root, whether that and all below it is no part of it;
-    may_return: whether something below it may be part of it after all.
+    lowers: the destination's layers, topmost first.
+    owner: of the copies (None: unchanged), and of the directories that are made for
+        them (None: root's).
+    mode: instead of theirs, of files and directories alike.
+    newest: no time is later (-1: any).
+    now: the time of directories that are made.
+    is_left_out: called with a path below the source's root; returns whether that and
+        all below it is left out.
+    may_return: whether something below it may be included after all.
     """
 
     def __init__(  # noqa: PLR0913  # what a copy depends on
@@ -97,28 +109,29 @@ class Copying(Packing):
         self._waiting: list[tuple[Merged, bytes]] = []  # directories that are left out, unless something below them is not
 
     def add(self, layers: list[int], source: bytes, destination: bytes) -> None:
-        """Copy what is at `source` (no link on the way to it) to `destination`: a file to a file, of a directory what is in it.
+        """Copy what is at `source` (no link on the way to it) to `destination`.
 
-        Raises ImageRefused where the one is a directory and the other is there, and none.
+        A file becomes a file; of a directory, its content is copied. Raises
+        ImageRefused if one is a directory and the other exists and is not.
         """
         *way, name = source.split(b"/") if source else [b""]
         place, missing, is_directory = resolved_spot(self._lowers, destination)
         with _opened(layers, way, source) as above:
             found = above.look(name) if name else None
             if name and found is None:
-                raise ImageRefused(f"{shown(source)} is not there any more")
+                raise ImageRefused(f"{quote(source)} is not there any more")
             if found is not None and not stat.S_ISDIR(found[0].st_mode):
                 if is_directory and not missing:
-                    raise ImageRefused(f"{shown(destination)} is a directory, and {shown(source)} is none")
+                    raise ImageRefused(f"{quote(destination)} is a directory, and {quote(source)} is none")
                 self._make_parents(place, missing[:-1])
                 self._add(above, b"/".join((*place, *missing)), name)
                 return
-            root = above.enter(name) if name else merged.of(layers)
+            root = above.enter(name) if name else merged.open_stack(layers)
         if root is None:
-            raise ImageRefused(f"{shown(source)} is not there any more")
+            raise ImageRefused(f"{quote(source)} is not there any more")
         with root:
             if not is_directory and not missing:
-                raise ImageRefused(f"{shown(destination)} is not a directory, and {shown(source)} is one")
+                raise ImageRefused(f"{quote(destination)} is not a directory, and {quote(source)} is one")
             self._make_parents(place, missing[:-1])
             names = [*place, *missing]
             if missing:
@@ -134,7 +147,7 @@ class Copying(Packing):
                 self._put(path + b"/", _DIRECTORY, mode=_NEW_MODE, owner=self._owner or (0, 0), mtime=self._now)
 
     def _make(self, source: Merged, path: bytes) -> None:
-        """A directory like the source's; the one that an earlier source has made stays as it is."""
+        """Make a directory like the source's; one that an earlier source made is kept."""
         if path not in self._made:
             self._made.add(path)
             self._add_directory(path + b"/", source)
@@ -145,9 +158,12 @@ class Copying(Packing):
             self._make(source, path)
 
     def _add_contents(self, source: Merged, read: bytes, names: list[bytes], below: Merged | None) -> None:
-        """Copy what is in a directory into the one called `names`; below: what is there already."""
+        """Copy what is in a directory into the one called `names`.
+
+        below: what is there already.
+        """
         if len(names) > self._depth:
-            raise ImageRefused(f"{shown(read)} lies more than {self._depth} directories deep")
+            raise ImageRefused(f"{quote(read)} lies more than {self._depth} directories deep")
         for name in source.all_names():
             path = read + b"/" + name if read else name
             left_out = self._is_left_out(path)
@@ -159,7 +175,7 @@ class Copying(Packing):
                 self._add_below(source, name, path, names, there, below, left_out=left_out)
                 continue
             if there is not None and stat.S_ISDIR(there[0].st_mode):
-                raise ImageRefused(f"{shown(b'/'.join((*names, name)))} is a directory, and {shown(path)} is none")
+                raise ImageRefused(f"{quote(b'/'.join((*names, name)))} is a directory, and {quote(path)} is none")
             self._make_waiting()
             self._add(source, b"/".join((*names, name)), name)
 
@@ -179,10 +195,10 @@ class Copying(Packing):
         if there is not None and stat.S_ISLNK(there[0].st_mode):
             place, missing, is_directory = resolved_spot(self._lowers, b"/".join(target))
             if missing or not is_directory:
-                raise ImageRefused(f"{shown(b'/'.join(target))} is a link, and not to a directory as {shown(path)} is")
+                raise ImageRefused(f"{quote(b'/'.join(target))} is a link, and not to a directory as {quote(path)} is")
             target, follows = place, True
         elif there is not None and not stat.S_ISDIR(there[0].st_mode):
-            raise ImageRefused(f"{shown(b'/'.join(target))} is not a directory, and {shown(path)} is one")
+            raise ImageRefused(f"{quote(b'/'.join(target))} is not a directory, and {quote(path)} is one")
         inner = source.enter(name)
         if inner is None:
             return  # gone since it was looked at
@@ -256,5 +272,5 @@ def _entered(layers: list[int], names: list[bytes]) -> _Optional:
 def _opened(layers: list[int], names: list[bytes], path: bytes) -> Merged:
     found = merged.entered(layers, names)
     if found is None:
-        raise ImageRefused(f"{shown(path)} is not there any more")
+        raise ImageRefused(f"{quote(path)} is not there any more")
     return found

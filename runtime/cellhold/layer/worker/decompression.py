@@ -1,7 +1,9 @@
-"""Compressed bytes in, uncompressed chunks of a bounded size out. What it is, its first bytes say: gzip, zstd, or nothing of that.
+"""Compressed bytes in, uncompressed chunks of a bounded size out.
 
-What media types claim is not looked at: registries and builders get it wrong, and docker does not look either. gzip may have several
-members, zstd several frames and skippable ones. What follows the last is refused, as docker's reader does; so is an end too early.
+The first bytes decide: gzip, zstd, or neither. What media types claim is ignored:
+registries and builders get it wrong, and docker ignores it too. gzip may have several
+members, zstd several frames and skippable ones. Anything after the last is refused, as
+docker's reader does; so is an early end.
 """
 
 from __future__ import annotations
@@ -45,7 +47,10 @@ class Input:
         return data
 
     def head(self) -> bytes:
-        """The first bytes, which are not taken away: four, unless there are fewer in all."""
+        """Return the first bytes without consuming them.
+
+        There are four, unless the whole input has fewer.
+        """
         while len(self._back) < MAGIC_BYTES and (more := os.read(self._fd, _INPUT_BYTES)):
             self._back += more
             self.count += len(more)
@@ -53,26 +58,26 @@ class Input:
 
 
 def chosen(head: bytes) -> str:
-    """The compression of what begins so: "gzip", "zstd" or "none"."""
+    """Return the compression of data that begins so: "gzip", "zstd" or "none"."""
     if head.startswith(GZIP_MAGIC):
         return "gzip"
     return "zstd" if head.startswith(ZSTD_MAGIC) or is_skippable(head) else "none"
 
 
 def is_skippable(head: bytes) -> bool:
-    """Whether a skippable frame of zstd begins so."""
+    """Return whether a skippable frame of zstd begins so."""
     tail, first, last = _SKIPPABLE
     return len(head) >= MAGIC_BYTES and head[1:MAGIC_BYTES] == tail and first <= head[0] <= last
 
 
 def chunks(data: Input, compression: str, window_bytes: int) -> Iterator[bytes]:
-    """The uncompressed bytes; raises ImageRefused where they are damaged."""
+    """Yield the uncompressed bytes. Raises ImageRefused if they are damaged."""
     decoders: dict[str, Callable[[Input, int], Iterator[bytes]]] = {"gzip": gzip_chunks, "zstd": zstd_chunks, "none": plain_chunks}
     return decoders[compression](data, window_bytes)
 
 
 def plain_chunks(data: Input, _window_bytes: int) -> Iterator[bytes]:
-    """As they are."""
+    """Yield uncompressed input unchanged."""
     while chunk := data.read():
         yield chunk
 
@@ -121,7 +126,7 @@ def zstd_chunks(data: Input, window_bytes: int) -> Iterator[bytes]:
 
 
 def cut(gathered: bytearray) -> Iterator[bytes]:
-    """All of it in chunks; it is empty then."""
+    """Yield all of the buffer in chunks; it is empty then."""
     for start in range(0, len(gathered), CHUNK_BYTES):
         yield bytes(memoryview(gathered)[start : start + CHUNK_BYTES])
     gathered.clear()

@@ -1,7 +1,9 @@
-"""The directories of the layer that is being written: found by name without following a link, opened once, never by a path.
+"""The directories of the layer that is being written.
 
-A path of the tar is walked name by name. Where a name is a symbolic link of the layer, the link's text is walked instead, beginning at
-the layer's root if it is absolute: as docker and podman do, which unpack chrooted. The kernel follows none.
+They are found by name without following a link, opened once, never by a path. A path of
+the tar is walked name by name. Where a name is a symbolic link of the layer, the link's
+text is walked instead, beginning at the layer's root if it is absolute: as docker and
+podman do, which unpack chrooted. The kernel follows none.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import os
 import stat
 
 from cellhold.errors import ImageRefused, NotSupported
-from cellhold.layer.worker.names import shown
+from cellhold.layer.worker.names import quote
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
@@ -25,7 +27,11 @@ _MOST_KNOWN = 8192
 
 
 class Node:
-    """A directory of this layer. entry: what the tar says of it, None if it is only implied; opaque: it hides the lower layers'."""
+    """A directory of this layer.
+
+    entry: what the tar says of it; None if it is only implied.
+    opaque: it hides the lower layers' directory.
+    """
 
     __slots__ = ("above", "below", "entry", "fd", "name", "opaque")
 
@@ -49,7 +55,10 @@ class Node:
 
 
 class Nodes:
-    """All of them. `made` counts what was made on disk, and may not be more than `most`."""
+    """All directories of the layer.
+
+    made: how many were made on disk, at most `most`.
+    """
 
     def __init__(self, root: int, most: int) -> None:
         """Begin with an empty directory that is open already."""
@@ -91,7 +100,10 @@ class Nodes:
         node.fd = -1
 
     def directory(self, path: bytes, *, make: bool = True) -> Node | None:
-        """The directory of this path, made if `make` says so; None if it does not exist. Raises ImageRefused for links in a circle."""
+        """Return the directory of this path; None if it does not exist.
+
+        It is made if `make` says so. Raises ImageRefused for links in a circle.
+        """
         known = self._known.get(path)
         if known is not None:
             return known
@@ -106,7 +118,7 @@ class Nodes:
             if below is None and (target := self._link(node, name)) is not None:
                 links += 1
                 if links > _MOST_LINKS:
-                    raise ImageRefused(f"{shown(path)} lies below symbolic links that lead to one another")
+                    raise ImageRefused(f"{quote(path)} lies below symbolic links that lead to one another")
                 node = self.root if target.startswith(b"/") else node
                 todo += target.split(b"/")[::-1]
                 continue
@@ -126,7 +138,7 @@ class Nodes:
         return node.below.get(name) if node.below else None
 
     def _link(self, node: Node, name: bytes) -> bytes | None:
-        """The text of a symbolic link; None if there is none of that name."""
+        """Return the text of a symbolic link; None if there is no link of that name."""
         try:
             return os.readlink(name, dir_fd=self.fd(node))
         except OSError:
@@ -141,7 +153,11 @@ class Nodes:
         return self.make(above, name, 0o755)
 
     def make(self, above: Node, name: bytes, mode: int) -> Node:
-        """Make a directory. What has its name gives way; it then hides what the lower layers have there, as that has."""
+        """Make a directory.
+
+        Anything of that name is replaced; the directory then hides what the lower
+        layers have there, as the replaced entry did.
+        """
         self.count()
         fd = self.fd(above)
         opaque = False
@@ -161,14 +177,20 @@ class Nodes:
         return node
 
     def hide(self, node: Node) -> None:
-        """Let it hide what the lower layers have of the same name. The root's own mark means nothing to overlayfs: that comes later."""
+        """Let the directory hide what the lower layers have of the same name.
+
+        The root's own mark means nothing to overlayfs: the root is handled later.
+        """
         if not node.opaque:
             node.opaque = True
             if node is not self.root:
                 os.setxattr(self.fd(node), OPAQUE, b"y")
 
     def white_out(self, above: Node, name: bytes) -> None:
-        """Hide a name of the lower layers: overlayfs's mark. Raises FileExistsError, and NotSupported on a file system that takes none."""
+        """Hide a name of the lower layers with overlayfs's mark.
+
+        Raises FileExistsError, and NotSupported on a file system that does not take it.
+        """
         try:
             os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=self.fd(above))
         except PermissionError:
@@ -198,5 +220,8 @@ OPAQUE = b"user.overlay.opaque"  # the name that overlayfs has for it in a user 
 
 
 def is_whiteout(facts: os.stat_result) -> bool:
-    """Whether it is overlayfs's mark of what is deleted: a character device 0:0."""
+    """Return whether it is overlayfs's mark of a deleted name.
+
+    The mark is a character device 0:0.
+    """
     return stat.S_ISCHR(facts.st_mode) and facts.st_rdev == 0

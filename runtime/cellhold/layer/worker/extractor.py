@@ -1,4 +1,7 @@
-"""Entries become files below one directory. Names come clean (names.py), directories are found by directory_tree.py."""
+"""Extract the entries of a tar as files below one directory.
+
+Names come clean (names.py), directories are found by directory_tree.py.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from cellhold.errors import ImageRefused
 from cellhold.layer.worker import tar
 from cellhold.layer.worker.attributes import DEFAULT_ACL, set_xattrs
 from cellhold.layer.worker.directory_tree import DIRECTORY, Nodes, is_whiteout
-from cellhold.layer.worker.names import shown
+from cellhold.layer.worker.names import quote
 from cellhold.store import tree
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
@@ -34,11 +37,17 @@ class Counts:
         self.entries = self.whiteouts = self.opaques = self.devices = self.owners = self.xattrs = 0
 
 
-class Place:
-    """The directory where a layer is written. Late: hard links to what this layer does not have (path, target), for the end."""
+class Extractor:
+    """The directory that a layer is written to.
+
+    late: hard links to files that this layer does not have (path, target), for the end.
+    """
 
     def __init__(self, root: int, stream: Stream, *, ids: int, most: int) -> None:
-        """root: the opened, empty directory; ids: how many there are (1: all files belong to 0)."""
+        """Write to `root`, the opened, empty directory.
+
+        ids: how many there are (1: all files belong to 0).
+        """
         self.nodes = Nodes(root, most)
         self.counts = Counts()
         self.late: list[Entry] = []
@@ -76,10 +85,10 @@ class Place:
         try:
             way(entry, self.parent(above), name)
         except FileNotFoundError as error:  # an empty target
-            raise ImageRefused(f"{shown(entry.path)} cannot be made: {error.strerror}") from error
+            raise ImageRefused(f"{quote(entry.path)} cannot be made: {error.strerror}") from error
 
     def parent(self, path: bytes) -> Node:
-        """The directory of this path, made if it is missing."""
+        """Return the directory of this path, made if it is missing."""
         found = self.nodes.directory(path)
         assert found is not None  # noqa: S101  # it was made
         return found
@@ -92,12 +101,15 @@ class Place:
             self.counts.owners += 1
         elif entry.uid >= self._ids or entry.gid >= self._ids:
             raise ImageRefused(
-                f"{shown(entry.path)} belongs to {entry.uid}:{entry.gid}, and containers have the ids 0 to {self._ids - 1} here",
+                f"{quote(entry.path)} belongs to {entry.uid}:{entry.gid}, and containers have the ids 0 to {self._ids - 1} here",
                 hint=None if self._ids == _MOST_IDS else "subordinate ids: /etc/subuid and /etc/subgid can give you 65536",
             )
 
     def _take_root(self, entry: Entry) -> None:
-        """The layer's own directory; anything else of that name ("/" as a link, a file) replaces it nowhere."""
+        """Take the attributes of the layer's own directory.
+
+        Anything else of that name ("/" as a link, a file) is ignored.
+        """
         if entry.kind != tar.DIRECTORY:
             raise ImageRefused(f"the layer's root directory is no directory: an entry of kind {entry.kind.decode()} has its name")
         self._own(entry, self.nodes.root.fd)
@@ -107,7 +119,10 @@ class Place:
     # -------------------------------------------------------------------------------------------------------------- whiteouts
 
     def _is_mark(self, entry: Entry, above: bytes, name: bytes) -> bool:
-        """Perform a whiteout or an opaque mark (OCI image-spec, layer.md); skip what aufs has left in old images."""
+        """Perform a whiteout or an opaque mark (OCI image-spec, layer.md).
+
+        Marks that aufs has left in old images are skipped.
+        """
         if name == b".wh..wh..opq":
             node = self.parent(above)
             self.counts.opaques += not node.opaque
@@ -116,17 +131,20 @@ class Place:
         if any(part.startswith(b".wh..wh.") for part in entry.path.split(b"/")):
             return True
         if b"/.wh." in b"/" + above:
-            raise ImageRefused(f"{shown(entry.path)} lies in a whiteout, which is no directory")
+            raise ImageRefused(f"{quote(entry.path)} lies in a whiteout, which is no directory")
         if not name.startswith(b".wh."):
             return False
         hidden = name[4:]
         if hidden in {b"", b".", b".."}:
-            raise ImageRefused(f"{shown(entry.path)} is a whiteout of nothing that can be deleted")
+            raise ImageRefused(f"{quote(entry.path)} is a whiteout of nothing that can be deleted")
         self._white_out(self.parent(above), hidden)
         return True
 
     def _white_out(self, above: Node, name: bytes) -> None:
-        """Hide a name of the lower layers. What this layer has of that name, before or after it, stays."""
+        """Hide a name of the lower layers.
+
+        What this layer has of that name, before or after it, stays.
+        """
         self.counts.whiteouts += 1
         if above.below is not None and name in above.below:
             self.nodes.hide(above.below[name])
@@ -170,7 +188,11 @@ class Place:
                 write(fd, piece)
 
     def _directory(self, entry: Entry, above: Node, name: bytes) -> None:
-        """Make it, or take the one that is there; times and set-id bits come at the end, as they change, or change what is made below."""
+        """Make a directory, or take the one that is there.
+
+        Times and set-id bits are set at the end, as they change, or change what is made
+        below.
+        """
         node = above.below.get(name) if above.below else None
         if node is None:
             node = self.nodes.make(above, name, entry.mode & _PERMISSIONS)
@@ -185,7 +207,7 @@ class Place:
         self.nodes.count()
         directory = self.nodes.fd(above)
         if len(entry.target) >= 4096 or b"\0" in entry.target:  # noqa: PLR2004  # PATH_MAX
-            raise ImageRefused(f"{shown(entry.path)} is a link to what no path can be: {shown(entry.target)}")
+            raise ImageRefused(f"{quote(entry.path)} is a link to what no path can be: {quote(entry.target)}")
         try:
             os.symlink(entry.target, name, dir_fd=directory)
         except FileExistsError:
@@ -210,9 +232,12 @@ class Place:
         os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=directory, follow_symlinks=False)
 
     def _link(self, entry: Entry, above: Node, name: bytes) -> None:
-        """A hard link, to a file, a symbolic link itself, a FIFO; never to a directory, never out of the layer."""
+        """Make a hard link to a file, a symbolic link itself, or a FIFO.
+
+        Never to a directory, never out of the layer.
+        """
         if entry.target == entry.path:
-            raise ImageRefused(f"{shown(entry.path)} is a hard link to itself")
+            raise ImageRefused(f"{quote(entry.path)} is a hard link to itself")
         self.nodes.count()
         directory, _slash, target = entry.target.rpartition(b"/")
         found = self.nodes.directory(directory, make=False)
@@ -222,9 +247,9 @@ class Place:
             self.late.append(entry)
             return
         if stat.S_ISDIR(facts.st_mode):
-            raise ImageRefused(f"{shown(entry.path)} is a hard link to a directory, {shown(entry.target)}")
+            raise ImageRefused(f"{quote(entry.path)} is a hard link to a directory, {quote(entry.target)}")
         if found is above and target == name:
-            raise ImageRefused(f"{shown(entry.path)} is a hard link to itself")
+            raise ImageRefused(f"{quote(entry.path)} is a hard link to itself")
         self.link(found, target, above, name)
 
     def link(self, found: Node, target: bytes, above: Node, name: bytes) -> None:
@@ -237,7 +262,7 @@ class Place:
             os.close(source)
 
     def facts(self, node: Node, name: bytes) -> os.stat_result | None:
-        """What has the name, not followed if it is a link."""
+        """Return the status of a name; a link is not followed."""
         try:
             return os.stat(name, dir_fd=self.nodes.fd(node), follow_symlinks=False)
         except FileNotFoundError:
@@ -265,7 +290,7 @@ class Place:
         os.fchown(fd, entry.uid, entry.gid)
 
     def finish_directory(self, node: Node) -> None:
-        """What could not be done while something was made below it."""
+        """Set what could not be set while something was made below the directory."""
         entry = node.entry
         if entry is None:
             return
@@ -282,7 +307,7 @@ class Place:
 
 
 def write(fd: int, data: memoryview) -> None:
-    """All of it."""
+    """Write all of the data."""
     done = os.write(fd, data)
     while done < len(data):
         done += os.write(fd, data[done:])

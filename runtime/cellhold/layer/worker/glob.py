@@ -1,7 +1,9 @@
-"""Patterns for names and paths, matched in a time that grows with the pattern times the name, and no faster.
+"""Patterns for names and paths.
 
-A regular expression of Python's tries each way to share a name out among the stars of `*a*a*a*ab`: hours, for one file. A pattern
-here is a row of parts, each a gap and a text of a fixed length that follows it; the places where the texts can end are found one
+They are matched in a time that grows with the pattern times the name, and no faster. A
+regular expression of Python's tries each way to share a name out among the stars of
+`*a*a*a*ab`: hours, for one file. A pattern here is a row of parts, each a gap and a
+text of a fixed length that follows it; the places where the texts can end are found one
 text after the other, each once.
 """
 
@@ -41,20 +43,20 @@ class Glob:
     """gap(), text(): what the pattern has, in its order; then matches()."""
 
     def __init__(self) -> None:
-        """The empty pattern, which matches the empty name."""
+        """Make the empty pattern, which matches the empty name."""
         self._parts = [_Part(NOTHING)]
         self._least = -1
 
     def gap(self, gap: str) -> None:
-        """What may lie there."""
+        """Append a gap."""
         self._parts.append(_Part(gap))
 
     def text(self, one: str) -> None:
-        """A regular expression for one character."""
+        """Append a regular expression for one character."""
         self._parts[-1].characters.append(one)
 
     def matches(self, name: str) -> bool:
-        """Whether all of the name fits."""
+        """Return whether all of the name fits."""
         if self._least < 0:
             for part in self._parts:
                 part.close()
@@ -75,7 +77,7 @@ class Glob:
 
 
 def _widened(gap: str, spans: Spans, name: str) -> Spans:
-    """The places behind a gap that begins at one of `spans`."""
+    """Return the places behind a gap that begins at one of `spans`."""
     first = spans[0][0]
     if gap == NOTHING:
         return spans
@@ -103,9 +105,11 @@ def _merged(spans: Spans) -> Spans:
 
 
 def _places(part: _Part, spans: Spans, name: str, after: str) -> Iterator[int]:
-    """Where the text of a part begins; after: the gap behind it. Where that is a star, the first place in a directory is enough:
-    what is behind the others is behind that one, too.
-    """  # noqa: D205  # one sentence
+    """Yield where the text of a part begins; after: the gap behind it.
+
+    If that is a star, the first place in a directory is enough: what is behind the
+    others is behind that one, too.
+    """  # one sentence
     for start, end in spans:
         place = start
         while (found := part.expression.search(name, place, end + part.length)) is not None:
@@ -121,9 +125,9 @@ def _places(part: _Part, spans: Spans, name: str, after: str) -> Iterator[int]:
 
 
 def name_pattern(pattern: str) -> Glob:
-    """One component of a pattern, in the syntax of Go's filepath.Match: * ? [a-z] [^a] and a backslash before any of them.
+    """Parse one component of a pattern, in the syntax of Go's filepath.Match.
 
-    Raises ValueError.
+    That is * ? [a-z] [^a] and a backslash before any of them. Raises ValueError.
     """
     made, left = Glob(), Letters(pattern)
     for letter in left:
@@ -145,19 +149,19 @@ class Letters:
         self._at = 0
 
     def __iter__(self) -> Iterator[str]:
-        """To its end; what is taken meanwhile is not given again."""
+        """Yield the remaining letters; those that are taken meanwhile are skipped."""
         while self._at < len(self._pattern):
             yield self.take()
 
     def take(self) -> str:
-        """The next one. Raises ValueError where there is none."""
+        """Return the next letter. Raises ValueError at the end."""
         if self._at >= len(self._pattern):
             raise ValueError("it ends too early")
         self._at += 1
         return self._pattern[self._at - 1]
 
     def skip(self, letter: str) -> bool:
-        """Whether this one is next, and taken then."""
+        """Take the letter if it is next; return whether it was."""
         has = self._pattern[self._at : self._at + 1] == letter
         self._at += has
         return has
@@ -169,7 +173,10 @@ class Letters:
 
 
 def one(letter: str, left: Letters) -> str:
-    """The regular expression for one character: of ? a class, or itself; what more belongs to it is taken. Raises ValueError."""
+    """Return the regular expression for one character: of ? a class, or itself.
+
+    What more belongs to it is taken. Raises ValueError.
+    """
     if letter == "?":
         return _ONE
     if letter == "[":
@@ -178,7 +185,10 @@ def one(letter: str, left: Letters) -> str:
 
 
 def _class(left: Letters) -> str:
-    """The rest of a class: [^]RANGE...], a range is LETTER or LETTER-LETTER (filepath.Match)."""
+    """Return the rest of a class: [^]RANGE...].
+
+    A range is LETTER or LETTER-LETTER (filepath.Match).
+    """
     made = "[^" if left.skip("^") else "["
     first = True
     while first or not left.skip("]"):

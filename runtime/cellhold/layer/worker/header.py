@@ -1,4 +1,7 @@
-"""One 512-byte header of a tar: its fields as numbers and bytes (POSIX.1-2001 ustar interchange format, and GNU's own)."""
+"""One 512-byte header of a tar: its fields as numbers and bytes.
+
+POSIX.1-2001 ustar interchange format, and GNU's own.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from struct import Struct
 from zlib import adler32
 
 from cellhold.errors import ImageRefused
-from cellhold.layer.worker.names import shown
+from cellhold.layer.worker.names import quote
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
@@ -22,7 +25,10 @@ ZERO = bytes(512)
 
 
 def number(field: bytes, what: str) -> int:
-    """A number: octal digits, or GNU's base 256. Raises ImageRefused. A negative one is possible, and refused where it makes no sense."""
+    """Parse a number: octal digits, or GNU's base 256. Raises ImageRefused.
+
+    A negative one is possible, and refused where it makes no sense.
+    """
     first = field[0]
     if first & _BASE_256:
         if first in {_BASE_256, _NEGATIVE}:
@@ -37,18 +43,20 @@ def number(field: bytes, what: str) -> int:
 
 def refuse(field: bytes, what: str) -> int:
     """Say which field is no number."""
-    raise ImageRefused(f"a tar header's {what} is no number: {shown(field)}")
+    raise ImageRefused(f"a tar header's {what} is no number: {quote(field)}")
 
 
 def is_sound(block: bytes) -> bool:
-    """Whether the checksum is right: the sum of all bytes, its own field taken as spaces. Some old tars have summed signed bytes.
+    """Return whether the checksum is right.
 
-    The lower half of adler32 is 1 plus the sum of the bytes, modulo 65521, which 256 bytes cannot reach: a sum at C's speed.
+    It is the sum of all bytes, its own field taken as spaces. Some old tars have summed
+    signed bytes. The lower half of adler32 is 1 plus the sum of the bytes, modulo
+    65521, which 256 bytes cannot reach: a sum at C's speed.
     """
-    told = number(block[_CHECKSUM], "checksum")
+    stored = number(block[_CHECKSUM], "checksum")
     field = sum(block[_CHECKSUM])
     found = (adler32(block[:_HALF]) & 0xFFFF) + (adler32(block[_HALF:]) & 0xFFFF) - 2 - field + 8 * ord(" ")
-    return told == found or told == found - _HALF * sum(byte >= 128 for byte in block[:148] + block[156:])  # noqa: PLR2004  # as signed
+    return stored == found or stored == found - _HALF * sum(byte >= 128 for byte in block[:148] + block[156:])  # noqa: PLR2004  # as signed
 
 
 if TYPE_CHECKING:
@@ -67,7 +75,7 @@ if TYPE_CHECKING:
 
 
 def parsed(block: bytes) -> Header:
-    """The header in a block. Raises ImageRefused if it is none."""
+    """Parse the header in a block. Raises ImageRefused if it is invalid."""
     if not is_sound(block):
         raise ImageRefused("its tar data is damaged: a header's checksum is wrong")
     name, mode, uid, gid, size, mtime, _sum, kind, target, magic, _user, _group, _major, _minor, prefix, _rest = _FIELDS.unpack(block)

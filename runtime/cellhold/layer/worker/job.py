@@ -1,4 +1,7 @@
-"""What the caller asks of the confined child: plain marshal-able values. Imported by type checkers only."""
+"""The job that the caller gives to the confined child, as marshal-able values.
+
+Imported by type checkers only.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ Rows = list[tuple[int, int, int]]  # (first id inside, first id outside, how man
 
 
 class Layer(TypedDict):
-    """A directory that the child gets to see; `shift`: the owners on disk are 0 to 65535 and have to be shown as the child's ids.
+    """A directory that the child gets to see.
 
-    identity: the device and inode of one of the host's, which has to be that very one; None: it is our own store's.
+    shift: the owners on disk are 0 to 65535 and have to be shown as the child's ids.
+    identity: the device and inode of a directory of the host, which has to be that very
+        one; None: it is our own store's.
     """
 
     path: str

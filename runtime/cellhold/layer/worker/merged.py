@@ -1,4 +1,7 @@
-"""A stack of layers as overlayfs shows it, read by descriptors: what a directory holds, what lies behind a name. No mount is made."""
+"""A stack of layers as overlayfs shows it, read by descriptors without a mount.
+
+It returns what a directory holds, and what a name refers to.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ _WHITEOUT = os.stat_result((stat.S_IFCHR,) + (0,) * 9, {"st_rdev": 0})
 
 
 class Merged:
-    """One directory: the directories of its path in each layer that shows through, topmost first. A context manager."""
+    """One directory: the directories of its path in each layer that shows through.
+
+    Topmost first. A context manager.
+    """
 
     def __init__(self, fds: list[int]) -> None:
         """Take over the opened directories."""
@@ -44,12 +50,18 @@ class Merged:
             os.close(fd)
 
     def look(self, name: bytes) -> tuple[os.stat_result, int] | None:
-        """What has the name, and the directory that shows it; None if nothing has it, or a whiteout hides it."""
+        """Return what has the name, and the directory that shows it.
+
+        None if nothing has it, or a whiteout hides it.
+        """
         facts, fd = self.topmost(name)
         return None if facts is None or is_whiteout(facts) else (facts, fd)
 
     def topmost(self, name: bytes) -> tuple[os.stat_result | None, int]:
-        """What the topmost layer that has the name has, a whiteout perhaps, and the directory that has it; (None, -1) if none has it."""
+        """Return what the topmost layer with that name has, and its directory.
+
+        It may be a whiteout; (None, -1) if no layer has the name.
+        """
         for fd in self.fds:
             facts = facts_of(fd, name)
             if facts is not None:
@@ -59,7 +71,10 @@ class Merged:
         return None, -1
 
     def marked(self) -> set[bytes]:
-        """The names that a mark of fuse-overlayfs hides, in the topmost layer: it makes writable ones only."""
+        """Return the names that a mark of fuse-overlayfs hides, in the topmost layer.
+
+        fuse-overlayfs makes only writable layers.
+        """
         if self._marked is None:
             found = (os.fsencode(name) for name in os.listdir(self.fds[0]) if name.startswith(".wh."))
             self._marked = {name.removeprefix(_PREFIX) for name in found if name not in _OPAQUE_MARKS and self._is_mark(name)}
@@ -70,7 +85,7 @@ class Merged:
         return facts is not None and (facts.st_mode, facts.st_size) == (_MARK, 0)
 
     def enter(self, name: bytes) -> Merged | None:
-        """The directory of that name; None if what shows through is none."""
+        """Return the directory of that name; None if what shows is not a directory."""
         found: list[int] = []
         for fd in self.fds:
             facts = facts_of(fd, name)
@@ -86,24 +101,24 @@ class Merged:
         return Merged(found) if found else None
 
     def names(self) -> list[bytes]:
-        """All that shows through, sorted."""
+        """Return all names that show through, sorted."""
         return [name for name in self.all_names() if self.look(name) is not None]
 
     def all_names(self) -> list[bytes]:
-        """All names in all layers, sorted; whiteouts among them."""
+        """Return all names in all layers, sorted, including whiteouts."""
         marked = self.marked()
         names = {os.fsencode(name) for fd in self.fds for name in os.listdir(fd)}
         return sorted((names - _OPAQUE_MARKS - {_PREFIX + name for name in marked}) | marked)
 
 
-def of(layers: list[int]) -> Merged:
-    """The root of a stack; the descriptors stay the caller's."""
+def open_stack(layers: list[int]) -> Merged:
+    """Return the root of a stack; the descriptors stay the caller's."""
     return Merged([os.open(".", DIRECTORY, dir_fd=fd) for fd in layers])
 
 
 def entered(layers: list[int], names: list[bytes]) -> Merged | None:
-    """The directory with these names on the way to it, none of them a link."""
-    here = of(layers)
+    """Return the directory with these names on the way to it, none of them a link."""
+    here = open_stack(layers)
     for name in names:
         with here:
             below = here.enter(name)
@@ -114,7 +129,10 @@ def entered(layers: list[int], names: list[bytes]) -> Merged | None:
 
 
 def resolved(layers: list[int], path: bytes) -> list[bytes] | None:
-    """The names on the way to a directory, links walked as text within the stack; None if there is no such directory."""
+    """Return the names on the way to a directory; None if it does not exist.
+
+    Links are walked as text within the stack.
+    """
     names: list[bytes] = []
     todo, links = path.split(b"/")[::-1], 0
     while todo:
@@ -152,7 +170,7 @@ def facts_of(directory: int, name: bytes) -> os.stat_result | None:
 
 
 def is_opaque(directory: int) -> bool:
-    """Whether it hides the lower layers' directory of the same path."""
+    """Return whether it hides the lower layers' directory of the same path."""
     try:
         return any(os.getxattr(directory, name) == b"y" for name in os.listxattr(directory) if name in _OPAQUES)
     except OSError:

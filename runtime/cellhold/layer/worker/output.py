@@ -1,4 +1,7 @@
-"""Bytes out of the confined child: hashed, compressed and sent by a thread, while the next are read from the disk."""
+"""Bytes out of the confined child: hashed, compressed and sent by a thread.
+
+Meanwhile the next are read from the disk.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ class Plain:
     """No compression."""
 
     def compress(self, data: bytes) -> bytes:
-        """The same."""
+        """Return the data unchanged."""
         return data
 
     def flush(self) -> bytes:
@@ -49,7 +52,7 @@ class Plain:
 
 
 def compressor(compression: str) -> Compressor:
-    """For "gzip", "zstd" or "none"."""
+    """Return the compressor for "gzip", "zstd" or "none"."""
     if compression == "gzip":
         made: Compressor = isal_zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP)
         return made
@@ -78,7 +81,10 @@ class Output:
         self._thread.start()
 
     def write(self, data: bytes) -> None:
-        """Some more; waits while the reader of `fd` is busy. Raises OSError when nobody reads any more."""
+        """Write more data; blocks while the reader of `fd` is busy.
+
+        Raises OSError when the reader has gone.
+        """
         self._gathered.append(data)
         self._gathered_bytes += len(data)
         if self._gathered_bytes >= CHUNK_BYTES:
@@ -93,7 +99,7 @@ class Output:
         self._gathered_bytes = 0
 
     def close(self) -> None:
-        """That was all. Raises OSError."""
+        """Write what is left, and end. Raises OSError."""
         if self._gathered:
             self._pass_on()
         self._ready.put(b"")
@@ -102,7 +108,7 @@ class Output:
             raise self._error
 
     def abandon(self) -> None:
-        """There will be no more, and nobody wants to know what came of it: let the thread end."""
+        """End the thread without waiting for its result: no more data will come."""
         self._ready.put(b"")
 
     def _work(self) -> None:

@@ -1,7 +1,9 @@
-"""Read a tree that a container has written, or a stack of layers, and say it as a tar or as a list of changes: the inner half's program.
+"""Pack a tree that a container has written, or a stack of layers.
 
-The tree is hostile: names of any bytes, links to anywhere, FIFOs, files that change while they are read. Directories are opened one name
-at a time and links are never followed; whatever happens to a file, the tar has as many bytes of it as its header says.
+It becomes a tar or a list of changes. This is a program of the inner half. The tree is
+hostile: names of any bytes, links to anywhere, FIFOs, files that change while they are
+read. Directories are opened one name at a time and links are never followed; whatever
+happens to a file, the tar has as many bytes of it as its header says.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from cellhold.layer.worker import confinement, merged, writer
 from cellhold.layer.worker.attributes import is_kept
 from cellhold.layer.worker.changes import Disk, changes
 from cellhold.layer.worker.directory_tree import DIRECTORY, is_whiteout
-from cellhold.layer.worker.names import shown
+from cellhold.layer.worker.names import quote
 from cellhold.layer.worker.output import CHUNK_BYTES, Output
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
@@ -30,7 +32,7 @@ _OPAQUE = b".wh..wh..opq"
 _FILE, _LINK, _SYMLINK, _DIRECTORY, _FIFO = b"0", b"1", b"2", b"5", b"6"
 
 
-def run(job: Job, trees: list[int], told: Report) -> None:
+def run(job: Job, trees: list[int], report: Report) -> None:
     """Do it and say "done"; raises ImageRefused, OSError."""
     options = job["options"]
     layers = [os.open(".", DIRECTORY, dir_fd=fd) for fd in trees]
@@ -43,17 +45,17 @@ def run(job: Job, trees: list[int], told: Report) -> None:
             if listed <= most:
                 output.write(b"%s%d %d %d %s\0" % (kind, size, *((0, 0) if facts is None else described(facts)), path))
         output.close()
-        told.say("done", str(disk.total), str(max(listed - most, 0)))
+        report.say("done", str(disk.total), str(max(listed - most, 0)))
         return
     packing = Packing(output, depth=job["bounds"]["depth"], whole=options["says"] == "whole", newest=int(options["mtime_limit_seconds"]))
-    with merged.of(layers if options["says"] == "whole" else layers[:1]) as root:
+    with merged.open_stack(layers if options["says"] == "whole" else layers[:1]) as root:
         packing.add_tree(root)
     for target, fd in zip(str(options["below"]).split("\0"), layers[1:], strict=True) if options["below"] else ():
-        with merged.of([fd]) as root:
+        with merged.open_stack([fd]) as root:
             packing.add_tree(root, os.fsencode(target) + b"/")
     output.write(writer.END)
     output.close()
-    told.say("done", output.hash.hexdigest(), str(output.count), str(packing.entries), str(packing.left_out))
+    report.say("done", output.hash.hexdigest(), str(output.count), str(packing.entries), str(packing.left_out))
 
 
 def described(facts: os.stat_result) -> tuple[int, int]:
@@ -62,7 +64,11 @@ def described(facts: os.stat_result) -> tuple[int, int]:
 
 
 class Packing:
-    """A tree on its way into a tar. whole: of what a stack shows, nothing is marked as deleted; newest: no time is later (-1: any)."""
+    """A tree on its way into a tar.
+
+    whole: the tar is of what a stack shows, so nothing is marked as deleted.
+    newest: no time is later (-1: any).
+    """
 
     def __init__(self, output: Sink, *, depth: int, whole: bool, newest: int) -> None:
         """Write to `output`."""
@@ -75,9 +81,10 @@ class Packing:
         self._first: dict[tuple[int, int], bytes] = {}  # files with several names: the first of them
 
     def add_tree(self, root: Merged, at: bytes = b"") -> None:
-        """All of it: each directory before what is in it, names in the order of their bytes. at: the path that it has in the tar.
+        """Add the whole tree: each directory before what is in it.
 
-        A tree that is shown below the root, and has nothing, is left out.
+        Names are in the order of their bytes. at: the path that it has in the tar. A
+        tree that is shown below the root, and is empty, is left out.
         """
         names = root.all_names()
         if at and not names:
@@ -95,7 +102,7 @@ class Packing:
             below = self._add(here, path + name, name)
             if below is not None:
                 if len(levels) >= self._depth:
-                    raise ImageRefused(f"{shown(path + name)} lies more than {self._depth} directories deep")
+                    raise ImageRefused(f"{quote(path + name)} lies more than {self._depth} directories deep")
                 self._add_directory(path + name + b"/", below)
                 levels.append((below, path + name + b"/", below.all_names()[::-1]))
 
@@ -128,7 +135,10 @@ class Packing:
             self._mark(path.removeprefix(b"./") + _OPAQUE)
 
     def _mark(self, path: bytes) -> None:
-        """An empty file whose name says it all; when it was made on disk is nobody's business."""
+        """Add an empty file whose name is a mark.
+
+        It does not say when the mark was made on disk.
+        """
         self._output.write(writer.entry(path, _FILE))
         self.entries += 1
 
@@ -196,7 +206,7 @@ class Packing:
 
 
 def xattrs_of(fd: int) -> dict[bytes, bytes]:
-    """The extended attributes of an opened file that belong to an image."""
+    """Return the extended attributes of an opened file that belong to an image."""
     found = {}
     for text in os.listxattr(fd):
         name = os.fsencode(text)

@@ -1,9 +1,12 @@
-"""Extended headers (POSIX.1-2001 pax interchange format): "LENGTH KEYWORD=VALUE" and a newline, again and again."""
+"""Extended headers (POSIX.1-2001 pax interchange format).
+
+They are "LENGTH KEYWORD=VALUE" and a newline, repeated.
+"""
 
 from __future__ import annotations
 
 from cellhold.errors import ImageRefused
-from cellhold.layer.worker.names import shown
+from cellhold.layer.worker.names import quote
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ _SECOND_NS = 1_000_000_000
 
 
 def records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each (keyword, value). Raises ImageRefused at the first that is malformed."""
+    """Yield each (keyword, value). Raises ImageRefused at the first that is malformed."""
     at = 0
     while at < len(data):
         space = data.find(b" ", at, at + _LONGEST_LENGTH + 1)
@@ -27,23 +30,29 @@ def records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         record = data[space + 1 : end - 1]
         keyword, equals, value = record.partition(b"=")
         if length <= space - at or end > len(data) or data[end - 1] != ord("\n") or not equals or not keyword or b"\0" in keyword:
-            raise ImageRefused(f"an extended tar header is malformed: {shown(data[at : at + 60])}")
+            raise ImageRefused(f"an extended tar header is malformed: {quote(data[at : at + 60])}")
         if keyword in _NO_NUL and b"\0" in value:
-            raise ImageRefused(f"an extended tar header's {keyword.decode()} has a NUL in it: {shown(value)}")
+            raise ImageRefused(f"an extended tar header's {keyword.decode()} has a NUL in it: {quote(value)}")
         yield keyword, value
         at = end
 
 
 def decimal(value: bytes, what: str) -> int:
-    """A number of ASCII digits, with a minus perhaps; int() alone would take more."""
+    """Parse a number of ASCII digits, with an optional minus.
+
+    int() alone would take more.
+    """
     digits = value[1:] if value.startswith(b"-") else value
     if not digits.isdigit() or len(digits) > 2 * _NANOSECONDS + 2:
-        raise ImageRefused(f"an extended tar header's {what} is no number: {shown(value)}")
+        raise ImageRefused(f"an extended tar header's {what} is no number: {quote(value)}")
     return int(value)
 
 
 def nanoseconds(value: bytes) -> int:
-    """A time such as "1700000000.25"; what no clock shows is cut to the nearest that one does."""
+    """Parse a time such as "1700000000.25".
+
+    One that no clock shows becomes the nearest that one does.
+    """
     seconds, _dot, fraction = value.partition(b".")
     whole: int = clamped(decimal(seconds or b"0", "time")) * _SECOND_NS
     part = decimal(fraction[:_NANOSECONDS].ljust(_NANOSECONDS, b"0"), "time") if fraction else 0

@@ -1,7 +1,9 @@
-"""What a stack of layers has where: asked by a build before it copies. Names and one small file at a time; no link leads out of the stack.
+"""Queries about a stack of layers, made by a build before it copies.
 
-Each takes the directories of the layers, topmost first, and gives plain values, so that it can be asked in this process or, without root,
-in one that owns the files (cellhold.image.layer_queries).
+They return names, and one small file at a time; no link leads out of the stack. Each
+takes the directories of the layers, topmost first, and returns plain values, so that it
+can be called in this process or, without root, in one that owns the files
+(cellhold.image.layer_queries).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import stat
 from cellhold.errors import ImageRefused
 from cellhold.layer.worker import merged
 from cellhold.layer.worker.glob import name_pattern
-from cellhold.layer.worker.names import shown
+from cellhold.layer.worker.names import quote
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
 if TYPE_CHECKING:
@@ -23,10 +25,13 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def matching(layers: list[int], parts: list[tuple[bytes, bool]]) -> list[tuple[bytes, bytes, bool]]:
-    """The paths that match, sorted: as it is called, as it is once links are followed, and whether it is a directory.
+    """Return the paths that match, sorted.
 
-    parts: the pattern's components: a name, or (True) a pattern for names (glob.py). A directory that several links lead to
-    is looked into once: with a few links to `.` there would be as many ways to it as there are ways to write them down.
+    Each is a path as it is called, the same with links followed, and whether it is a
+    directory.
+    parts: the pattern's components: a name, or (True) a pattern for names (glob.py).
+    A directory that several links lead to is looked into once: with a few links to `.`
+    there would be as many ways to it as there are ways to write them down.
     """
     found: list[tuple[bytes, bytes, bool]] = [(b"", b"", True)]
     for part, is_pattern in parts:
@@ -40,7 +45,7 @@ def matching(layers: list[int], parts: list[tuple[bytes, bool]]) -> list[tuple[b
 
 
 def _once(found: list[tuple[bytes, bytes, bool]]) -> list[tuple[bytes, bytes]]:
-    """Each directory among these, as it is called: without a link, if it is among them so."""
+    """Yield each directory once, by a name without a link if there is one."""
     called_by: dict[bytes, bytes] = {}
     for called, path, is_directory in found:
         if is_directory and (path not in called_by or called == path):
@@ -54,7 +59,10 @@ def spot(layers: list[int], path: bytes) -> tuple[list[bytes], list[bytes], bool
 
 
 def content(layers: list[int], path: bytes, most_bytes: int) -> bytes | None:
-    """What is in a regular file, links to it followed, at most so much of it; None where there is none."""
+    """Return the content of a regular file, links to it followed.
+
+    At most so much of it; None if there is no such file.
+    """
     place, missing, is_directory = resolved_spot(layers, path)
     if missing or is_directory or not place:
         return None
@@ -73,9 +81,11 @@ def content(layers: list[int], path: bytes, most_bytes: int) -> bytes | None:
 
 
 def resolved_spot(layers: list[int], path: bytes) -> tuple[list[bytes], list[bytes], bool]:
-    """The names of the path that are there, those that are not, and whether the last that is there is a directory; links followed.
+    """Return the existing names of the path, and the missing ones.
 
-    Raises ImageRefused for a path through something that is no directory, or in a circle of links.
+    Also whether the last existing one is a directory; links are followed.
+    Raises ImageRefused for a path through something that is not a directory, or in a
+    circle of links.
     """
     names: list[bytes] = []
     missing: list[bytes] = []
@@ -93,19 +103,22 @@ def resolved_spot(layers: list[int], path: bytes) -> tuple[list[bytes], list[byt
         if target is not None:
             links += 1
             if links > _MOST_LINKS:
-                raise ImageRefused(f"the links of {shown(path)} lead in a circle")
+                raise ImageRefused(f"the links of {quote(path)} lead in a circle")
             names = [] if target.startswith(b"/") else names
             todo += [part for part in target.split(b"/") if part not in {b"", b"."}][::-1]
             continue
         names.append(name)
         is_directory = stat.S_ISDIR(facts.st_mode)
         if not is_directory and todo:
-            raise ImageRefused(f"{shown(b'/'.join(names))} is not a directory, and {shown(path)} leads through it")
+            raise ImageRefused(f"{quote(b'/'.join(names))} is not a directory, and {quote(path)} leads through it")
     return names, missing, is_directory
 
 
 def _looked(layers: list[int], names: list[bytes], name: bytes) -> tuple[os.stat_result, bytes | None] | None:
-    """What has the name in a directory without links on its way; and where a link points."""
+    """Return what has the name in a directory, and where a link points.
+
+    There is no link on the way to the directory.
+    """
     here = merged.entered(layers, names)
     if here is None:
         return None

@@ -18,12 +18,18 @@ class Report:
         self._channel = channel
 
     def say(self, *words: str) -> None:
-        """One message to the caller: words without NUL. Raises OSError when nobody listens any more."""
+        """Send one message to the caller: words without NUL.
+
+        Raises OSError when the caller has gone.
+        """
         text = "\0".join(word.replace("\0", "?")[:_LONGEST_WORD] for word in words)
         self._channel.send(text.encode(errors="replace"), _socket.MSG_NOSIGNAL)
 
     def descriptors(self) -> list[int]:
-        """Wait for the supervisor's next message; the directories that came with it, as detached mounts."""
+        """Wait for the supervisor's next message.
+
+        Returns the directories that came with it, as detached mounts.
+        """
         room = _socket.CMSG_SPACE(_MOST * _INT)
         _words, ancillary, _flags, _address = self._channel.recvmsg(16, room, _socket.MSG_CMSG_CLOEXEC)
         return [fd for _level, _kind, data in ancillary for fd in unpack(f"{len(data) // _INT}i", data)]

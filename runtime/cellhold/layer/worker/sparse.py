@@ -1,6 +1,7 @@
-"""Files with holes, as GNU tar writes them in four ways: where the data that follows belongs.
+"""Files with holes, as GNU tar writes them in four ways.
 
-A map is a list of (offset, bytes); the file ends at its real size. Old: in the header and in blocks after it; 0.0 and 0.1: in extended
+A map says where the data that follows belongs: a list of (offset, bytes); the file ends
+at its real size. Old: in the header and in blocks after it; 0.0 and 0.1: in extended
 records; 1.0: in the first blocks of the data.
 """
 
@@ -26,7 +27,10 @@ _LONGEST_NUMBER = 20
 
 
 def old(block: bytes, stream: Stream) -> tuple[Map, int]:
-    """The map and the real size of an entry of kind S: four pieces in the header, 21 in each block after it."""
+    """Return the map and the real size of an entry of kind S.
+
+    There are four pieces in the header, 21 in each block after it.
+    """
     pieces = [*iter_unpack("12s12s", block[386:482])]
     more = block[482]
     while more:
@@ -40,12 +44,12 @@ def old(block: bytes, stream: Stream) -> tuple[Map, int]:
 
 
 def exactly(stream: Stream) -> bytes:
-    """A block that has to be there."""
+    """Return a block; it must be there."""
     return stream.read(_BLOCK)
 
 
 def listed(numbers: Iterable[bytes]) -> Map:
-    """The map of format 0.0 and 0.1: offset, size, offset, size ..."""
+    """Parse the map of format 0.0 and 0.1: offset, size, offset, size ..."""
     flat = [decimal(value, "sparse map") for value in numbers]
     if len(flat) % 2 or len(flat) > 2 * _MOST_PIECES:
         raise ImageRefused(f"a sparse file's map has {len(flat)} numbers")
@@ -53,7 +57,10 @@ def listed(numbers: Iterable[bytes]) -> Map:
 
 
 def leading(stream: Stream) -> tuple[Map, int]:
-    """The map of format 1.0, and how many bytes of the data it took: decimal numbers, one a line, the first says how many pieces."""
+    """Return the map of format 1.0, and how many bytes of the data it took.
+
+    It has decimal numbers, one per line; the first is the number of pieces.
+    """
     numbers: list[bytes] = []
     wanted, taken, rest = 1, 0, b""
     while len(numbers) < wanted:
@@ -68,7 +75,10 @@ def leading(stream: Stream) -> tuple[Map, int]:
 
 
 def checked(pieces: Map, stored: int, real: int) -> Map:
-    """The same map, if its pieces come in order, lie within the file, and are as much as is stored. Raises ImageRefused."""
+    """Return the map after checking it. Raises ImageRefused.
+
+    Its pieces have to come in order, lie within the file, and be as much as is stored.
+    """
     end = 0
     for offset, size in pieces:
         if size < 0 or offset < end:

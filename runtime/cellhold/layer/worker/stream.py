@@ -1,6 +1,7 @@
-"""The tar stream as the parser takes it: blocks, pieces, skips. A thread reads, decompresses and hashes ahead of it.
+"""The tar stream as the parser takes it: blocks, pieces, skips.
 
-Reading, decompressing, hashing and writing files all let go of Python's lock, so two processors are busy with one layer.
+A thread reads, decompresses and hashes ahead of it. Reading, decompressing, hashing and
+writing files all release Python's lock, so two processors are busy with one layer.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ _STACK_BYTES = 1 << 20
 
 
 class Stream:
-    """Uncompressed bytes, in order. Whatever goes wrong in the thread is raised to the reader."""
+    """Uncompressed bytes, in order.
+
+    An error of the thread is raised to the reader.
+    """
 
     def __init__(self, fd: int, bounds: Bounded) -> None:
         """Start to read `fd`."""
@@ -50,7 +54,7 @@ class Stream:
                 self._ready.put(chunk)
                 self.hash.update(chunk)
             self._ready.put(b"")
-        except BaseException as error:  # noqa: BLE001  # told to the reader, who is another thread
+        except BaseException as error:  # noqa: BLE001  # raised again to the reader, in another thread
             self._ready.put(error)
 
     def _stay_within_bounds(self) -> None:
@@ -72,7 +76,10 @@ class Stream:
         return not self._ended
 
     def block(self) -> bytes:
-        """The next 512 bytes; nothing at the end. Raises ImageRefused if there are fewer."""
+        """Return the next 512 bytes; nothing at the end.
+
+        Raises ImageRefused if there are fewer.
+        """
         if len(self._chunk) >= BLOCK:
             data = self._chunk[:BLOCK].tobytes()
             self._chunk = self._chunk[BLOCK:]
@@ -82,11 +89,17 @@ class Stream:
         return self.read(BLOCK)
 
     def read(self, size: int) -> bytes:
-        """Exactly `size` bytes: for headers, which are bounded. Raises ImageRefused if there are fewer."""
+        """Return exactly `size` bytes: for headers, which are bounded.
+
+        Raises ImageRefused if there are fewer.
+        """
         return b"".join(self.pieces(size))
 
     def pieces(self, size: int) -> Iterator[memoryview]:
-        """Exactly `size` bytes, in pieces as they come. Raises ImageRefused if there are fewer."""
+        """Yield exactly `size` bytes, in pieces as they come.
+
+        Raises ImageRefused if there are fewer.
+        """
         while size:
             if not self._chunk and not self._next():
                 raise ImageRefused("its tar data ends too early")

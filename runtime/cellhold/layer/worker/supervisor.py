@@ -1,10 +1,13 @@
-"""The child's outer half: builds the walls, and stands between the caller and the inner half that looks at hostile content.
+"""The child's outer half: confines the inner half and talks to the caller.
+
+The inner half reads the hostile content.
 
     caller --(data, SOCK_STREAM)---------------------------------------------> inner half, or from it
     caller <-(control, SOCK_SEQPACKET)-> supervisor <-(report, SOCK_SEQPACKET)-> inner half
 
-Started by `cellhold.layer.confined` as `python -I -S`, as the caller's user. The first message on control is the Job. Later ones name
-directories that the inner half may read, too. What the inner half reports is passed on as it is, never read here. When the caller
+Started by `cellhold.layer.confined` as `python -I -S`, as the caller's user. The first
+message on control is the Job. Later ones name directories that the inner half may read,
+too. What the inner half reports is passed on as it is, never read here. When the caller
 closes control, or ends, the inner half is killed.
 """
 
@@ -62,7 +65,10 @@ def main() -> None:
 
 
 def supervise(job: Job, control: _socket.socket) -> None:
-    """Build the walls, let the inner half work, pass on what it says until it ends; raises OSError if they cannot be built."""
+    """Confine the inner half, and pass on its reports until it ends.
+
+    Raises OSError if it cannot be confined.
+    """
     if job["rootless"] is not None:
         rootless.enter(*job["rootless"])
     load(job)
@@ -79,7 +85,10 @@ def supervise(job: Job, control: _socket.socket) -> None:
 
 
 class Inner:
-    """The inner half as the supervisor knows it; shift: its directories are shown with other owners than they have on disk."""
+    """The inner half as the supervisor knows it.
+
+    shift: its directories are shown with other owners than they have on disk.
+    """
 
     def __init__(self, pid: int, pidfd: int, report: _socket.socket, *, shift: bool) -> None:
         """Take over the descriptors."""
@@ -105,7 +114,10 @@ class Inner:
 
 
 def load(job: Job) -> None:
-    """Import what the inner half will need: behind the walls there is no Python to import from."""
+    """Import what the inner half will need.
+
+    Once it is confined, there is no Python to import from.
+    """
     import_module(PROGRAMS[job["what"]])
     compression = chosen(first_bytes()) if job["what"] == "unpack" else job["options"]["compression"]
     if compression == "zstd":
@@ -143,7 +155,10 @@ def start(job: Job, *, shift: bool) -> Inner:
 
 
 def maps(job: Job, *, shift: bool) -> tuple[str, str]:
-    """The lines of uid_map and gid_map: a range that is nobody's; without root, what rootless.enter() has mapped."""
+    """Return the lines of uid_map and gid_map: a range that is nobody's.
+
+    Without root, it is what rootless.enter() has mapped.
+    """
     if job["rootless"] is not None:
         uids, gids, _helpers = job["rootless"]
         return rootless.same(uids), rootless.same(gids)
@@ -152,7 +167,10 @@ def maps(job: Job, *, shift: bool) -> tuple[str, str]:
 
 
 def tree(layer: Layer, inner: Inner, *, writable: bool) -> int:
-    """A detached mount of a directory, its links not to be followed by the kernel, its owners shown as the child's ids."""
+    """Return a detached mount of a directory.
+
+    The kernel follows no links in it, and its owners are shown as the child's ids.
+    """
     fd = opened(layer)
     try:
         strict = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV | mount.MOUNT_ATTR_NOEXEC | (0 if writable else mount.MOUNT_ATTR_RDONLY)
@@ -167,7 +185,10 @@ def tree(layer: Layer, inner: Inner, *, writable: bool) -> int:
 
 
 def opened(layer: Layer) -> int:
-    """The same, as it is; raises OSError for one of the host's with another one in its place."""
+    """Return a detached mount of a directory, its owners unchanged.
+
+    Raises OSError for one of the host's with another one in its place.
+    """
     if layer["identity"] is None:
         return mount.open_tree(mount.AT_FDCWD, layer["path"])
     place = os.open(layer["path"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -181,7 +202,11 @@ def opened(layer: Layer) -> int:
 
 
 def idmap(fd: int, pid: int) -> None:
-    """As prepare.shifted(), but a file system that cannot do it is an OSError (EINVAL): writing wrong owners would be no help."""
+    """Map the owners as prepare.shifted() does.
+
+    A file system that cannot do it is an OSError (EINVAL): writing wrong owners would
+    be no help.
+    """
     userns = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     try:
         mount.mount_setattr(fd, attr_set=mount.MOUNT_ATTR_IDMAP, userns_fd=userns)
@@ -190,7 +215,10 @@ def idmap(fd: int, pid: int) -> None:
 
 
 def follow_no_links(fd: int) -> None:
-    """Let the kernel follow no symbolic link on this mount (Linux 5.14); nothing here counts on it."""
+    """Forbid symbolic links on this mount (Linux 5.14).
+
+    The kernel follows none then; nothing here relies on it.
+    """
     try:
         mount.mount_setattr(fd, attr_set=mount.MOUNT_ATTR_NOSYMFOLLOW)
     except OSError as error:
@@ -220,7 +248,10 @@ def watch(inner: Inner, control: _socket.socket) -> None:
 
 
 def answer(inner: Inner, control: _socket.socket) -> bool:
-    """Show the inner half the directories that the caller names; False when the caller is gone."""
+    """Show the inner half the directories that the caller names.
+
+    Returns False when the caller has gone.
+    """
     words = received(control)
     if not words:
         return False
@@ -232,33 +263,36 @@ def answer(inner: Inner, control: _socket.socket) -> bool:
     return True
 
 
-def descend(job: Job, report: _socket.socket) -> NoReturn:
-    """The inner half: wait for ids and directories, raise the walls, do the work, say how it went. Never returns."""
-    told = Report(report)
+def descend(job: Job, channel: _socket.socket) -> NoReturn:
+    """Be the inner half; never returns.
+
+    Wait for ids and directories, confine this process, do the work, report the result.
+    """
+    report = Report(channel)
     try:
         os.dup2(1, CONTROL)  # neither the caller's control socket nor anything else that is not ours
-        process.close_range(CONTROL + 1, report.fileno() - 1)
-        process.close_range(report.fileno() + 1, 1 << 30)
-        trees = told.descriptors()
+        process.close_range(CONTROL + 1, channel.fileno() - 1)
+        process.close_range(channel.fileno() + 1, 1 << 30)
+        trees = report.descriptors()
         if not trees:
             os._exit(125)  # the supervisor is gone, or could not prepare
-        confinement.go_up(job, os.dup(trees[0]))
-        import_module(PROGRAMS[job["what"]]).run(job, trees, told)
+        confinement.confine(job, os.dup(trees[0]))
+        import_module(PROGRAMS[job["what"]]).run(job, trees, report)
     except ImageRefused as error:
-        told.say("refused", str(error), error.hint or "")
+        report.say("refused", str(error), error.hint or "")
     except NotSupported as error:
-        told.say("unsupported", str(error), error.hint or "")
+        report.say("unsupported", str(error), error.hint or "")
     except MemoryError:
-        told.say("refused", f"it needs more than {job['memory_bytes'] >> 20} MiB of memory to be read", "")
+        report.say("refused", f"it needs more than {job['memory_bytes'] >> 20} MiB of memory to be read", "")
     except OSError as error:
-        told.say("failed", str(error.errno or 0), error.strerror or str(error))
-    except BaseException:  # noqa: BLE001  # the border: what is not foreseen is told as well
-        told.say("broken", traceback.format_exc()[-2000:])
+        report.say("failed", str(error.errno or 0), error.strerror or str(error))
+    except BaseException:  # noqa: BLE001  # the border: what is not foreseen is reported as well
+        report.say("broken", traceback.format_exc()[-2000:])
     os._exit(0)
 
 
 def received(channel: _socket.socket) -> bytes:
-    """The next message; nothing if the other end is gone."""
+    """Return the next message; nothing if the other end has gone."""
     try:
         return channel.recv(LONGEST_MESSAGE)
     except OSError:
@@ -274,5 +308,5 @@ def forward(control: _socket.socket, words: bytes) -> None:
 
 
 def tell(control: _socket.socket, *words: str) -> None:
-    """A message of our own."""
+    """Send a message of the supervisor's own."""
     forward(control, "\0".join(words).encode(errors="replace"))

@@ -1,14 +1,16 @@
-"""A tar stream as entries: ustar, GNU long names and numbers, pax records, GNU sparse files. Nothing here touches a disk.
+"""A tar stream as entries. Nothing here touches a disk.
 
-The same entries as GNU tar and Python's tarfile find; where these let something pass that no tool writes (a wrong checksum between
-entries, a lone block of zeros, an unknown kind, text where a number belongs), it is refused, as Go's reader (docker, podman) does.
+It reads ustar, GNU long names and numbers, pax records, GNU sparse files. The entries
+are those that GNU tar and Python's tarfile find; where these let something pass that no
+tool writes (a wrong checksum between entries, a lone block of zeros, an unknown kind,
+text where a number belongs), it is refused, as Go's reader (docker, podman) does.
 """
 
 from __future__ import annotations
 
 from cellhold.errors import ImageRefused
 from cellhold.layer.worker import header, pax, sparse
-from cellhold.layer.worker.names import clean, shown
+from cellhold.layer.worker.names import clean, quote
 from cellhold.layer.worker.stream import BLOCK
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest
@@ -28,7 +30,12 @@ _SIXTEEN_BITS = 0o7777
 
 
 class Entry:
-    """One entry. path: clean, "" for the root; size: bytes that follow in the stream; pieces: of a sparse file, real_size bytes long."""
+    """One entry.
+
+    path: clean, "" for the root.
+    size: bytes that follow in the stream.
+    pieces: of a sparse file, real_size bytes long.
+    """
 
     __slots__ = ("gid", "kind", "mode", "mtime_ns", "path", "pieces", "real_size", "size", "target", "uid", "xattrs")
 
@@ -46,7 +53,11 @@ class Entry:
 
 
 class Reader:
-    """The entries of a stream. Whoever takes an entry with a size reads that many bytes of the stream before the next."""
+    """The entries of a stream.
+
+    Whoever takes an entry with a size reads that many bytes of the stream before the
+    next.
+    """
 
     def __init__(self, stream: Stream, bounds: Bounded) -> None:
         """Read from `stream`, within bounds."""
@@ -56,14 +67,14 @@ class Reader:
         self._forget()
 
     def _forget(self) -> None:
-        """What headers before an entry have said is for that entry only."""
+        """Drop what headers before an entry have said: it is for that entry only."""
         self._records = self._global
         self._map: list[bytes] = []
         self._name: bytes | None = None
         self._target: bytes | None = None
 
     def entries(self) -> Iterator[Entry]:
-        """Each entry. Raises ImageRefused."""
+        """Yield each entry. Raises ImageRefused."""
         stream = self._stream
         while block := stream.block():
             if block == header.ZERO:
@@ -132,7 +143,7 @@ class Reader:
         return clean(name, depth=self._bounds["depth"], longest=self._bounds["name_bytes"])
 
     def _amend(self, entry: Entry, name: bytes) -> bytes:
-        """What extended headers say instead; returns the name."""
+        """Apply the extended headers to an entry; return its name."""
         for keyword, value in self._records.items():
             if keyword.startswith(pax.XATTR):
                 entry.xattrs = {**(entry.xattrs or {}), keyword[len(pax.XATTR) :]: value}
@@ -154,7 +165,7 @@ class Reader:
 
     def _find_pieces(self, entry: Entry, raw_kind: bytes, block: bytes) -> None:
         if entry.kind != FILE:
-            raise ImageRefused(f"{shown(entry.path)} is a sparse file, but no file")
+            raise ImageRefused(f"{quote(entry.path)} is a sparse file, but no file")
         if raw_kind == _SPARSE:
             pieces, entry.real_size = sparse.old(block, self._stream)
         else:
@@ -166,20 +177,20 @@ class Reader:
             else:
                 pieces = sparse.listed(self._map or self._records.get(b"GNU.sparse.map", b"").split(b","))
         if entry.real_size > self._bounds["unpacked_bytes"]:
-            raise ImageRefused(f"{shown(entry.path)} has {entry.real_size} bytes, and {self._bounds['unpacked_bytes']} are allowed")
+            raise ImageRefused(f"{quote(entry.path)} has {entry.real_size} bytes, and {self._bounds['unpacked_bytes']} are allowed")
         entry.pieces = sparse.checked(pieces, entry.size, entry.real_size)
 
 
 def _kind(raw: bytes, name: bytes) -> bytes:
     kind = _KINDS.get(raw)
     if kind is None:
-        raise ImageRefused(f"{shown(name)} is of a kind that no tool knows: {shown(raw)}")
+        raise ImageRefused(f"{quote(name)} is of a kind that no tool knows: {quote(raw)}")
     return DIRECTORY if raw == b"\0" and name.endswith(b"/") else kind  # as in the tar of Unix version 7
 
 
 def _check(entry: Entry) -> None:
     """Refuse numbers that no file has."""
     if not 0 <= entry.size <= _LARGEST_SIZE:
-        raise ImageRefused(f"{shown(entry.path)} has {entry.size} bytes")
+        raise ImageRefused(f"{quote(entry.path)} has {entry.size} bytes")
     if not (0 <= entry.uid <= _LARGEST_ID and 0 <= entry.gid <= _LARGEST_ID):
-        raise ImageRefused(f"{shown(entry.path)} belongs to {entry.uid}:{entry.gid}")
+        raise ImageRefused(f"{quote(entry.path)} belongs to {entry.uid}:{entry.gid}")

@@ -1,4 +1,7 @@
-"""Unpack one layer: the inner half's program. Compressed bytes come on descriptor 0; the directory is the root of the file system."""
+"""Unpack one layer: a program of the inner half.
+
+Compressed bytes come on descriptor 0; the directory is the root of the file system.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import os
 
 from cellhold.layer.worker import confinement, hardlinks
 from cellhold.layer.worker.directory_tree import DIRECTORY
-from cellhold.layer.worker.extractor import Place
+from cellhold.layer.worker.extractor import Extractor
 from cellhold.layer.worker.stream import Stream
 from cellhold.layer.worker.tar import Reader
 
@@ -16,22 +19,22 @@ if TYPE_CHECKING:
     from cellhold.layer.worker.report import Report
 
 
-def run(job: Job, trees: list[int], told: Report) -> None:
+def run(job: Job, trees: list[int], report: Report) -> None:
     """Do it and say "done"; raises ImageRefused, OSError."""
     for fd in trees:
         os.close(fd)
     stream = Stream(0, job["bounds"])
     confinement.no_more_processes()
-    place = Place(os.open("/", DIRECTORY), stream, ids=int(job["options"]["ids"]), most=job["bounds"]["entries"])
+    extractor = Extractor(os.open("/", DIRECTORY), stream, ids=int(job["options"]["ids"]), most=job["bounds"]["entries"])
     for entry in Reader(stream, job["bounds"]).entries():
-        place.add(entry)
-    hardlinks.finish(place, lowers(told) if hardlinks.needs_lowers(place) else [])
-    counts = place.counts
+        extractor.add(entry)
+    hardlinks.finish(extractor, lowers(report) if hardlinks.needs_lowers(extractor) else [])
+    counts = extractor.counts
     numbers = (stream.count, counts.entries, counts.whiteouts, counts.opaques, counts.devices, counts.owners, counts.xattrs)
-    told.say("done", stream.hash.hexdigest(), stream.compression, *map(str, numbers))
+    report.say("done", stream.hash.hexdigest(), stream.compression, *map(str, numbers))
 
 
-def lowers(told: Report) -> list[int]:
+def lowers(report: Report) -> list[int]:
     """Ask for the layers below; this waits until they are there."""
-    told.say("needs")
-    return [os.open(".", DIRECTORY, dir_fd=fd) for fd in told.descriptors()]
+    report.say("needs")
+    return [os.open(".", DIRECTORY, dir_fd=fd) for fd in report.descriptors()]

@@ -1,6 +1,8 @@
-"""Entries into a tar stream: ustar headers, with pax records before them where something does not fit (POSIX.1-2001).
+"""Entries into a tar stream (POSIX.1-2001).
 
-What comes out depends on nothing but what goes in: no user names, no times but the file's own, whole seconds, as docker writes them.
+It writes ustar headers, with pax records before them if something does not fit. The
+output depends on nothing but the input: no user names, no times but the file's own,
+whole seconds, as docker writes them.
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ def entry(  # noqa: PLR0913  # the fields of a header
     target: bytes = b"",
     xattrs: Mapping[bytes, bytes] | None = None,
 ) -> bytes:
-    """The header, or headers, of an entry; `size` bytes and padding() have to follow. mtime: in seconds."""
+    """Return the header, or headers, of an entry. mtime: in seconds.
+
+    `size` bytes and padding() have to follow.
+    """
     records: dict[bytes, bytes] = {}
     if not fits(name):
         records[b"path"] = name
@@ -51,12 +56,15 @@ def entry(  # noqa: PLR0913  # the fields of a header
 
 
 def fits(text: bytes) -> bool:
-    """Whether it can stand in a header: what is not ASCII would need a guess by the reader."""
+    """Return whether the value can stand in a header.
+
+    What is not ASCII would need a guess by the reader.
+    """
     return len(text) <= _LONGEST_TEXT and text.isascii()
 
 
 def extended(records: Mapping[bytes, bytes]) -> bytes:
-    """An extended header with these records; nothing for none."""
+    """Return an extended header with these records; nothing for none."""
     if not records:
         return b""
     data = b"".join(record(keyword, value) for keyword, value in records.items())
@@ -83,5 +91,5 @@ def header(  # noqa: PLR0913, PLR0917  # the fields of a header, in their order
 
 
 def padding(size: int) -> bytes:
-    """What fills the last block of so many bytes."""
+    """Return what fills the last block of so many bytes."""
     return bytes(-size % BLOCK)
