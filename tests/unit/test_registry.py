@@ -204,11 +204,11 @@ def test_a_redirect_loop_ends(liar: Liar, registry: Registry) -> None:
 @pytest.mark.parametrize(
     ("location", "reason"),
     [
-        ("file:///etc/passwd", "'file:///etc/passwd', which is no address of http or https"),
-        ("ftp://127.0.0.1/x", "no address of http"),
-        ("http://user:password@127.0.0.1/", "no address of http"),
-        ("http://[::1/", "no address of http"),
-        ("http://127.0.0.1:x/", "no address of http"),
+        ("file:///etc/passwd", "'file:///etc/passwd', which is not an http or https address"),
+        ("ftp://127.0.0.1/x", "not an http or https address"),
+        ("http://user:password@127.0.0.1/", "not an http or https address"),
+        ("http://[::1/", "not an http or https address"),
+        ("http://127.0.0.1:x/", "not an http or https address"),
         ("http://registry.example/", "plain http at 'registry.example'"),
         ("http://169.254.169.254/latest", "plain http at '169.254.169.254'"),
     ],

@@ -166,9 +166,9 @@ def test_a_token_that_is_no_longer_taken_is_fetched_anew(liar: Liar, logins: Log
     [
         (Answer(status=401, body=b'{"details": "incorrect username or password"}'), "it answers 401 .'incorrect username or password'"),
         (Answer(status=500), "it answers 500"),
-        (Answer(body=b"{}"), "holds none"),
-        (Answer(body=b'{"token": "a\\nX-Evil: b"}'), "holds none"),
-        (Answer(body=b" " * 300_000), "holds none"),
+        (Answer(body=b"{}"), "has no token"),
+        (Answer(body=b'{"token": "a\\nX-Evil: b"}'), "has no token"),
+        (Answer(body=b" " * 300_000), "has no token"),
     ],
 )
 def test_a_token_server_that_gives_none_is_one_sentence(liar: Liar, logins: Logins, answer: Answer, sentence: str) -> None:
@@ -265,10 +265,10 @@ def test_without_a_file_nobody_is_logged_in(logins: Logins) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{", "no sound JSON"),
-        ('{"auths": []}', "config.json.auths: a list is no object"),
-        ('{"auths": {"h": {"auth": "c2VjcmV0"}}}', "config.json.auths.h.auth: it is no base64 of USER:PASSWORD"),
-        ('{"auths": {"h": {"auth": "%"}}}', "it is no base64"),
+        ("{", "not valid JSON"),
+        ('{"auths": []}', "config.json.auths: a list is not an object"),
+        ('{"auths": {"h": {"auth": "c2VjcmV0"}}}', "config.json.auths.h.auth: it is not base64 of USER:PASSWORD"),
+        ('{"auths": {"h": {"auth": "%"}}}', "it is not base64"),
     ],
 )
 def test_a_config_that_cannot_be_understood_is_told_without_its_secrets(logins: Logins, text: str, sentence: str) -> None:

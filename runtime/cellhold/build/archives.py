@@ -61,16 +61,16 @@ class Archive:
     """
 
     def __init__(self, root: Path, name: bytes, tree: Path, *, seccomp: bytes) -> None:
-        """root: of the context; name: below it, no link on the way to it. Raises OSError."""
+        """Open `name` below `root`, the context, without following links. Raises OSError."""
         self._root, self._name, self._tree, self._seccomp = root, name, tree, seccomp
         self.identity = self._digest()
 
     def sum(self, copies: Copies) -> str:
-        """See Source."""
+        """Implement Source."""
         return self._unpacked().sum(copies)
 
     def tar(self, copies: Copies, expected: str) -> Generator[bytes]:
-        """See Source."""
+        """Implement Source."""
         return self._unpacked().tar(copies, expected)
 
     def _unpacked(self) -> Layers:

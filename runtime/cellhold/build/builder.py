@@ -46,7 +46,7 @@ EPOCH = "SOURCE_DATE_EPOCH"
 _LATEST = 253402300799  # the end of the year 9999, the last that a config can say
 
 
-def build(  # noqa: PLR0913  # what is built, of what, where, how, and who is told
+def build(  # noqa: PLR0913  # what is built, of what, where, how, and the receivers of events
     text: str, name: str, context: Context, home: Home, options: Options, *, tell: Tell = nobody, tell_pull: TellPull = nobody_pulls
 ) -> StoredImage:
     """Build the image of the Dockerfile that reads `text`, called `name` in errors.
@@ -135,7 +135,7 @@ class _Build:
                     raise
                 raise source.refused(instruction, str(error), error.hint) from error
             except BrokenPipeError:
-                raise  # whoever was told how far it is does not listen any more
+                raise  # the receiver of events has gone
             except OSError as error:
                 raise source.refused(instruction, _reason(error)) from error
             self._end(began, cached=cached, layer=taken)
@@ -157,7 +157,7 @@ class _Build:
     def image(self, name: str, platform: Platform | None = None) -> State:
         """Return an image to build on, or to copy from; pull it if it is not here."""
         if not image.is_oci(name):
-            raise InvalidSpec(f"cannot build on {name}: it is no OCI image", hint="`cellhold images` lists what is here")
+            raise InvalidSpec(f"cannot build on {name}: it is not an OCI image", hint="`cellhold images` lists what is here")
         name = self.options.resolve(name)
         key = f"{name} {platform}"
         if key not in self._images:

@@ -50,7 +50,7 @@ class Context:
         return WHERE if self.trees else f"{WHERE}, which is empty,"
 
     def source(self) -> Directory:
-        """Its files, to be copied. There has to be a directory."""
+        """Return its files, to be copied. There has to be a directory."""
         return Directory(self.trees[0], is_left_out=self.is_left_out, may_return=self._may_return)
 
     def is_left_out(self, path: bytes) -> bool:

@@ -55,7 +55,7 @@ def of_context(context: Context) -> Origin:
 
 
 def of_image(state: State, where: str, home: Home) -> Origin:
-    """COPY --from: another stage, or an image."""
+    """Return the origin of COPY --from: another stage, or an image."""
     trees = state.trees(home)
     identity = None if state.on_host else " ".join(map(str, state.chain_ids))
     source = Layers(trees, seccomp=layer_ingest.filtered(home), identity=identity)

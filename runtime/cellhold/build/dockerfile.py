@@ -191,7 +191,7 @@ def _with_flags(bare: Instruction, given: list[str]) -> Instruction:
 
 
 def _onbuild(bare: Instruction, original: str, escape: str) -> Instruction:
-    """With the instruction that is kept as its word, after a look at it."""
+    """Check the instruction that ONBUILD keeps, and make it ONBUILD's only word."""
     kept = _ONBUILD.sub("", original, count=1).strip()
     if kept:
         if any("<<" in word for word in parse_words(kept, escape)) and _ONBUILD_HEREDOC.match(original):

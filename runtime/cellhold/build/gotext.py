@@ -27,7 +27,7 @@ def nanoseconds(text: str) -> int:
     """
     match = _DURATION.fullmatch(text) if len(text) <= _LONGEST else None
     if match is None:
-        raise ValueError(f"{text[:_LONGEST]!r} is no duration")
+        raise ValueError(f"{text[:_LONGEST]!r} is not a duration")
     count = int(sum((Fraction(f"0{number}".rstrip(".")) * _UNITS[unit] for number, unit in _PARTS.findall(match[2])), Fraction()))
     if count > _LARGEST:
         raise ValueError(f"{text!r} is longer than 292 years")

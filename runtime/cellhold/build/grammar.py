@@ -38,7 +38,7 @@ _MAY_CLEAR = ("CMD", "ENTRYPOINT")  # with []
 
 
 def check(instruction: Instruction) -> None:
-    """Raises InvalidSpec, with the line quoted and the instruction's usage as a hint."""
+    """Check the words. Raises InvalidSpec with the line, and the usage as a hint."""
     reason = _SPECIAL.get(instruction.keyword, _at_least_one)(instruction)
     if reason is not None:
         raise instruction.refused(reason, f"write {USAGE[instruction.keyword]}")
@@ -65,7 +65,7 @@ def _copy(instruction: Instruction) -> str | None:
     if len(instruction.words) < _COPIED:
         return f"{instruction.keyword} needs a source and a destination"
     if instruction.heredoc(instruction.destination):
-        return "a heredoc is no destination"
+        return "a heredoc cannot be the destination"
     return None
 
 

@@ -57,5 +57,5 @@ def _nanoseconds(instruction: Instruction, name: str) -> int:
 def _retries(instruction: Instruction) -> int:
     text = instruction.flag("retries") or "0"
     if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_RETRIES_DIGITS):
-        raise instruction.refused(f"--retries={text[:100]} is no whole number of 0 or more")
+        raise instruction.refused(f"--retries={text[:100]} is not a whole number of 0 or more")
     return int(text)

@@ -39,7 +39,7 @@ class Budget:
         self.left = MOST_CHARACTERS
 
     def spend(self, count: int) -> None:
-        """Raises ValueError where there is not so much."""
+        """Take from the budget. Raises ValueError if too little is left."""
         self.left -= count
         if self.left < 0:
             raise ValueError(_TOO_MANY)
@@ -58,11 +58,11 @@ class Lexer:
     budget: Budget = field(default_factory=Budget)
 
     def word(self, text: str, instruction: Instruction) -> str:
-        """`text` as one word. Raises InvalidSpec with the instruction's line."""
+        """Expand `text` to one word. Raises InvalidSpec with the instruction's line."""
         return self._read(text, instruction, lambda word: word.process_stop_on(None, False)[0])
 
     def words(self, text: str, instruction: Instruction) -> list[str]:
-        """`text` as the words that it is after its variables have been replaced."""
+        """Expand `text`, and split it into words after its variables are replaced."""
         return self._read(text, instruction, lambda word: word.process_stop_on(None, False)[1])
 
     def body(self, text: str, instruction: Instruction) -> str:

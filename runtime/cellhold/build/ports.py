@@ -28,5 +28,5 @@ def _ports(word: str, instruction: Instruction) -> list[str]:
     first = int(match[1]) if match else 0
     last = int(match[2]) if match and match[2] else first
     if match is None or protocol not in _PROTOCOLS or not first <= last <= _LAST:
-        raise instruction.refused(f"{word[:100]!r} is no port", "write EXPOSE 80, EXPOSE 53/udp or EXPOSE 8000-8010")
+        raise instruction.refused(f"{word[:100]!r} is not a port", "write EXPOSE 80, EXPOSE 53/udp or EXPOSE 8000-8010")
     return [f"{number}/{protocol}" for number in range(first, last + 1)]

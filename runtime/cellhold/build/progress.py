@@ -55,4 +55,4 @@ Tell = Callable[[Event], object]
 
 
 def nobody(_event: Event) -> None:
-    """Tell nobody."""
+    """Discard the progress."""

@@ -57,7 +57,7 @@ class Program:
     user: str | None = None
 
 
-def run(  # noqa: PLR0913  # a step, where it happens, and who is told
+def run(  # noqa: PLR0913  # a step, where it happens, and the receiver of its output
     program: Program,
     state: State,
     home: Home,
@@ -112,7 +112,7 @@ def _bind_mounts(files: Sequence[tuple[str, bytes, int]], place: Path) -> tuple[
 
 
 def _failure(outcome: Outcome, limits: Limits, output: _Output, upper: Path) -> BuildFailed:
-    """Why it is no layer; whoever knows its line says what was run."""
+    """Return why there is no layer; the caller adds the instruction and its line."""
     if outcome.why in {Why.MEMORY, Why.TIME}:
         limit = "memory" if outcome.why is Why.MEMORY else "time"
         hint = f"raise the {limit} limit (--{limit}), or use less"
@@ -165,7 +165,7 @@ class _Output:
 
     def __exit__(self, *_error: object) -> None:
         self.given_away()
-        self._thread.join(_REST_SECONDS)  # who is told may keep it waiting, and be what somebody interrupts
+        self._thread.join(_REST_SECONDS)  # the receiver may block, and be what is interrupted
 
     def _work(self) -> None:
         with os.fdopen(self._reader, "rb", buffering=0) as reader:

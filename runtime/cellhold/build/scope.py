@@ -53,7 +53,7 @@ class Scope:
     args: dict[str, str | None] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begin with what the base has."""
+        """Begin with the variables of the base."""
         self.env = dict(self.base_env)
         self.args = dict(self.inherited_args)
         self._given = {name: value for name, value in self.args.items() if value is not None}
@@ -90,7 +90,7 @@ class Scope:
         return made
 
     def take(self, instruction: Instruction) -> None:
-        """Record an ARG or ENV, expanded; others change nothing."""
+        """Record an expanded ARG or ENV; other instructions change nothing."""
         if instruction.keyword == "ENV":
             self.env.update(instruction.pairs)
         elif instruction.keyword == "ARG":

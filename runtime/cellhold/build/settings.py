@@ -65,7 +65,7 @@ def inherited(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def author(instruction: Instruction) -> str | None:
-    """MAINTAINER's text; None for others."""
+    """Return MAINTAINER's text; None for other instructions."""
     return " ".join(instruction.words) if instruction.keyword == "MAINTAINER" else None
 
 
@@ -123,7 +123,7 @@ def _stopsignal(_config: Mapping[str, Any], instruction: Instruction) -> dict[st
     name = text.upper().removeprefix("SIG")
     numbered = text.isascii() and text.isdecimal() and len(text) <= len(str(_LAST_SIGNAL)) and 1 <= int(text) <= _LAST_SIGNAL
     if not (numbered or name in _SIGNALS or _REAL_TIME.fullmatch(name)):
-        raise instruction.refused(f"{text[:100]!r} is no signal", "write SIGTERM, SIGINT, SIGRTMIN+3, 15 ...")
+        raise instruction.refused(f"{text[:100]!r} is not a signal", "write SIGTERM, SIGINT, SIGRTMIN+3, 15 ...")
     return {"StopSignal": text}
 
 

@@ -88,7 +88,7 @@ def pairs(
     if destination.endswith(("/", "/.")) or destination in {".", ".."}:
         goes_in = True
     if (several or len(found) > 1) and not goes_in:
-        raise InvalidSpec(f"cannot copy several files to {destination!r}: it is no directory", hint="end it with a / to have it made")
+        raise InvalidSpec(f"cannot copy several files to {destination!r}: it is not a directory", hint="end it with a / to have it made")
     below = b"/".join((*place, *missing))
     return [
         (match.path, below if match.is_directory or not goes_in else b"/".join(part for part in (below, _name(match.called)) if part))

@@ -131,10 +131,10 @@ def _global_args(
 
 
 def _stage(first: Instruction, rest: Iterable[Instruction], number: int, names: Mapping[str, int], lexer: Lexer) -> Stage:
-    """names: of the stages before it."""
+    """Return the stage; names: of the stages before it."""
     name = first.words[2].lower() if len(first.words) == _WITH_AS else None
     if name is not None and not _NAME.fullmatch(name):
-        raise first.refused(f"{quote(name)} is no name of a stage", "it begins with a letter, and has letters, digits, '.', '_' and '-'")
+        raise first.refused(f"{quote(name)} is not a stage's name", "it begins with a letter, and has letters, digits, '.', '_' and '-'")
     if name in names:
         raise first.refused(f"another stage is called {name}")
     base = lexer.word(first.words[0], first)

@@ -94,12 +94,12 @@ class State:
 
     @property
     def chain_ids(self) -> tuple[Digest, ...]:
-        """Of its layers, lowest first."""
+        """The chain ids of its layers, lowest first."""
         return config.chain_ids(self.diff_ids)
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of what runs in it."""
+        """The environment of programs that run in it."""
         return {**Variables.from_config(self.settings.get("Env")).by_name}
 
     def text(self, name: str) -> str:
@@ -124,7 +124,7 @@ class State:
     def after(
         self, key: str, taken: Taken, *, created_by: str, settings: Mapping[str, Any] | None = None, author: str | None = None
     ) -> Self:
-        """It with a step on top."""
+        """Return the state with a step on top."""
         entry = History(
             created=datetime.fromtimestamp(taken.created, UTC),
             created_by=created_by,

@@ -61,7 +61,7 @@ class Steps:
     """The steps of one stage."""
 
     def __init__(self, around: Surroundings, stage: Stage, scope: Scope) -> None:
-        """scope: of the stage, at its beginning."""
+        """Begin with the `scope` of the stage."""
         self._around, self._stage, self._scope = around, stage, scope
         self._home, self._options, self._epoch = around.home, around.options, around.epoch
         self._has_cmd = False

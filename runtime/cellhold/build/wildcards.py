@@ -24,14 +24,14 @@ class Wildcard:
     """
 
     def __init__(self, texts: list[list[str]]) -> None:
-        """texts: between the stars, each as regular expressions for its characters."""
+        """Take the texts between the stars, as regular expressions per character."""
         self._texts = texts
         self._expressions = [re.compile("".join(text), re.DOTALL) for text in texts]
         self._backwards = re.compile("".join(reversed(texts[-1])), re.DOTALL)
 
     @classmethod
     def parse(cls, pattern: str) -> Self:
-        """Raises ValueError."""
+        """Parse a pattern. Raises ValueError."""
         texts: list[list[str]] = [[]]
         letters = iter(pattern)
         for letter in letters:

@@ -197,5 +197,5 @@ def _healthcheck(entry: Field) -> Healthcheck | None:
 
 
 def _seconds(entry: Field) -> float | None:
-    """Go's durations are nanoseconds, and 0 is its word for unsaid."""
+    """Return the seconds of one of Go's durations, which are nanoseconds; 0 is unset."""
     return entry.count() / _NANOSECONDS if entry and entry.count() else None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _LARGEST = (1 << 63) - 1  # what OCI calls int64
 _QUOTED_MOST = 120
-_SURROGATE = re.compile("[\ud800-\udfff]")  # bytes of a command line or a file name that are no UTF-8 (os.fsdecode)
+_SURROGATE = re.compile("[\ud800-\udfff]")  # bytes of a command line or a file name that are not UTF-8 (os.fsdecode)
 
 
 def quote(value: object) -> str:
@@ -46,9 +46,9 @@ def read(raw: bytes, name: str, *, most_bytes: int) -> Field:
     except RecursionError as error:
         raise ImageRefused(f"cannot use the {name}: its JSON is nested too deeply") from error
     except ValueError as error:  # not UTF-8, not JSON, or one of the two below
-        raise ImageRefused(f"cannot use the {name}: it is no sound JSON ({quote(str(error))})") from error
+        raise ImageRefused(f"cannot use the {name}: it is not valid JSON ({quote(str(error))})") from error
     if not isinstance(value, dict):
-        raise ImageRefused(f"cannot use the {name}: it is {quote(value)}, no JSON object")
+        raise ImageRefused(f"cannot use the {name}: it is {quote(value)}, not a JSON object")
     return Field(name, value)
 
 
@@ -66,13 +66,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # add() gives None
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]  # add() returns None
         raise ValueError(f"the key {twice[:_QUOTED_MOST]} appears twice")
     return made
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Field:
         """
         value = self.required().value
         if not isinstance(value, str):
-            raise self.refused(f"{quote(value)} is no text")
+            raise self.refused(f"{quote(value)} is not text")
         if "\0" in value or not _is_unicode(value):
             raise self.refused(f"{quote(value)} has characters that no text may have")
         return value
@@ -123,11 +123,11 @@ class Field:
         """Return a required whole number of 0 or more."""
         value = self.required().value
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST:
-            raise self.refused(f"{quote(value)} is no whole number from 0 to 2^63-1")
+            raise self.refused(f"{quote(value)} is not a whole number from 0 to 2^63-1")
         return value
 
     def flag(self) -> bool:
-        """True or false; false where it is missing."""
+        """Return a flag; False if it is missing."""
         if self and not isinstance(self.value, bool):
             raise self.refused(f"{quote(self.value)} is neither true nor false")
         return bool(self.value)
@@ -150,19 +150,19 @@ class Field:
         except ValueError:
             time = None
         if time is None or time.tzinfo is None:
-            raise self.refused(f"{quote(text)} is no time as 2026-01-31T12:00:00Z")
+            raise self.refused(f"{quote(text)} is not a time such as 2026-01-31T12:00:00Z")
         return time
 
     def mapping(self) -> dict[str, Any]:
         """Return the object's members; none if it is missing."""
         if self and not isinstance(self.value, dict):
-            raise self.refused(f"{quote(self.value)} is no object")
+            raise self.refused(f"{quote(self.value)} is not an object")
         return self.value or {}
 
     def items(self) -> Iterator[Field]:
         """Yield the list's values; none if it is missing."""
         if self and not isinstance(self.value, list):
-            raise self.refused(f"{quote(self.value)} is no list")
+            raise self.refused(f"{quote(self.value)} is not a list")
         for number, value in enumerate(self.value or ()):
             yield Field(f"{self.path}[{number}]", value)
 

@@ -62,7 +62,7 @@ class Source(Protocol):
     """Where blobs come from: a registry, an archive."""
 
     def blob(self, descriptor: Descriptor, *, start_byte: int = 0) -> Iterator[bytes]:
-        """Its bytes from `start_byte` on, in pieces. Raises RegistryFailed, ImageRefused."""
+        """Yield its bytes from `start_byte` on. Raises RegistryFailed, ImageRefused."""
 
     def stop(self) -> None:
         """Stop: no more is needed, and any thread that waits for a piece is woken.
@@ -75,11 +75,11 @@ class Nowhere:
     """The source of an image whose blobs are all here already."""
 
     def blob(self, descriptor: Descriptor, *, start_byte: int = 0) -> Iterator[bytes]:
-        """There is none to be had."""
+        """Raise ImageRefused: there is no other source."""
         raise ImageRefused(f"cannot use {descriptor.digest}: the store does not have it from byte {start_byte} on")
 
     def stop(self) -> None:
-        """Nobody waits for nothing."""
+        """Do nothing: nothing blocks here."""
 
 
 def arrive(  # noqa: PLR0913  # an image, where it comes from, and what is to be known of it

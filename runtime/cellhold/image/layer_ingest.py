@@ -91,9 +91,9 @@ def left_out(unpacked: Unpacked) -> Iterator[str]:
     if unpacked.devices_left_out:
         yield f"{unpacked.devices_left_out} device nodes were left out: a container gets its devices from Cellhold"
     if unpacked.owners_changed:
-        yield f"{unpacked.owners_changed} files belong to root, as there are no subordinate ids: `cellhold doctor` says how to get some"
+        yield f"{unpacked.owners_changed} files belong to root, as you have no subordinate ids: `cellhold doctor` says how to get some"
     if unpacked.xattrs_left_out:
-        yield f"{unpacked.xattrs_left_out} extended attributes were left out: another system's labels, or none that this disk takes"
+        yield f"{unpacked.xattrs_left_out} extended attributes were left out: of another system, or not possible on this disk"
 
 
 class _Below:
@@ -146,7 +146,7 @@ class _Arrival:
                     draft.keep()
             except ImageRefused:
                 if draft is not None and not self._stopped.is_set():
-                    draft.discard()  # what came is wrong somewhere: no beginning of the next try
+                    draft.discard()  # something in what came is wrong: the next try must not continue from it
                 raise
             if place is not None and unpacking is not None:
                 self._say(wanted, Doing.UNPACKING, wanted.size_bytes)

@@ -27,19 +27,19 @@ _PROGRAM = (
 
 
 def matching(layers: Sequence[Path], parts: Sequence[tuple[bytes, bool]]) -> list[tuple[bytes, bytes, bool]]:
-    """See questions.matching()."""
+    """Return what questions.matching() does."""
     found: list[tuple[bytes, bytes, bool]] = _ask(questions.matching, layers, list(parts))
     return found
 
 
 def spot(layers: Sequence[Path], path: bytes) -> tuple[list[bytes], list[bytes], bool]:
-    """See questions.resolved_spot()."""
+    """Return what questions.resolved_spot() does."""
     found: tuple[list[bytes], list[bytes], bool] = _ask(questions.spot, layers, path)
     return found
 
 
 def content(layers: Sequence[Path], path: bytes, most_bytes: int) -> bytes | None:
-    """See questions.content()."""
+    """Return what questions.content() does."""
     found: bytes | None = _ask(questions.content, layers, path, most_bytes)
     return found
 

@@ -70,7 +70,7 @@ class Index:
         """
         ranked = [(rank, one) for one in self.manifests if one.platform and (rank := platform.rank(one.platform)) is not None]
         if ranked:
-            return min(ranked, key=lambda pair: pair[0])[1]  # min() gives the first of equals
+            return min(ranked, key=lambda pair: pair[0])[1]  # min() returns the first of equals
         unsaid = [one for one in self.manifests if one.platform is None and one.media_type in mediatypes.MANIFESTS]
         if unsaid:
             return unsaid[0]
@@ -118,14 +118,16 @@ def _kind(document: Field, outer: str | None) -> str:
         raise document.refused("it has both layers and manifests")
     kind = inner or outer or (mediatypes.INDEX if is_index else mediatypes.MANIFEST)
     if kind not in mediatypes.MANIFESTS | mediatypes.INDEXES:
-        raise document["mediaType"].refused(f"{quote(kind)} is no image manifest that Cellhold knows")
+        raise document["mediaType"].refused(f"{quote(kind)} is not an image manifest that Cellhold supports")
     return kind
 
 
 def _config(document: Field) -> Descriptor:
     config = descriptor.parse(document["config"])
     if config.media_type not in mediatypes.CONFIGS:
-        raise document["config"]["mediaType"].refused(f"{quote(config.media_type)} is no image's config; this is another kind of artifact")
+        raise document["config"]["mediaType"].refused(
+            f"{quote(config.media_type)} is not an image's config; this is another kind of artifact"
+        )
     return config
 
 
@@ -136,5 +138,5 @@ def _layers(document: Field) -> tuple[Descriptor, ...]:
     layers = tuple(map(descriptor.parse, items))
     for item, layer in zip(items, layers, strict=True):
         if layer.media_type not in mediatypes.LAYERS:
-            raise item["mediaType"].refused(f"{quote(layer.media_type)} is no layer that Cellhold can unpack")
+            raise item["mediaType"].refused(f"{quote(layer.media_type)} is not a layer that Cellhold can unpack")
     return layers

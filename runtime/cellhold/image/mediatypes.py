@@ -49,7 +49,7 @@ def bare(media_type: str | None) -> str | None:
 
 
 def docker(media_type: str) -> str:
-    """Docker's word for one of OCI's; itself where there is none."""
+    """Return Docker's word for one of OCI's, or the same if there is none."""
     return _DOCKER.get(media_type, media_type)
 
 

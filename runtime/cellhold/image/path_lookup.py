@@ -44,7 +44,7 @@ class Lookup:
     """
 
     def __init__(self, trees: Sequence[Path]) -> None:
-        """trees: the directories of the layers."""
+        """Look paths up in `trees`, the directories of the layers."""
         self.trees = trees
 
     @cached_property
@@ -122,7 +122,7 @@ class Lookup:
                 continue
             links += 1
             if links > _MOST_LINKS:
-                raise ImageNotFound(f"cannot look for {path!r}: its links lead in a circle")
+                raise ImageNotFound(f"cannot look for {path!r}: too many levels of symbolic links")
             if found.link.startswith("/"):
                 done = []
             left += [word for word in found.link.split("/") if word not in ("", ".")][::-1]

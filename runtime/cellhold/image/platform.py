@@ -19,7 +19,7 @@ _PARTS = (2, 3)
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386", "i686": "386", "macos": "darwin"}
 _ARM_ALIASES = {"armhf": "v7", "armel": "v6", "armv5tel": "v5", "armv6l": "v6", "armv7l": "v7", "armv8l": "v8"}
-_PLAIN = {"amd64": "v1", "arm": "v7", "arm64": "v8"}  # the variant that is meant when none is said
+_PLAIN = {"amd64": "v1", "arm": "v7", "arm64": "v8"}  # the variant that is meant when none is given
 _LOWEST = {"amd64": 1, "arm": 5, "arm64": 8}
 _VARIANT = re.compile(r"v([1-9])")
 
@@ -66,7 +66,7 @@ class Platform:
 
     @classmethod
     def host(cls) -> Self:
-        """This machine's."""
+        """Return this machine's platform."""
         return cls.normal("linux", os.uname().machine)
 
     def rank(self, offered: Self) -> int | None:

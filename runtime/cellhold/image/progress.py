@@ -41,4 +41,4 @@ Tell = Callable[[Progress], object]
 
 
 def nobody(_progress: Progress) -> None:
-    """Tell nobody."""
+    """Discard the progress."""

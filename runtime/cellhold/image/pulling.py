@@ -39,7 +39,7 @@ def pull(
     what a cut connection has brought so far.
     """
     wanted = Reference.parse(text)
-    names = [] if wanted.digest else [new_name(text, aim=f"pull {text}")]  # docker: who names a digest moves no tag
+    names = [] if wanted.digest else [new_name(text, aim=f"pull {text}")]  # docker: naming a digest moves no tag
     home = home or open_home()
     with ingest.making(home), Registry(wanted.registry) as registry:
         found, came_as = resolve(registry, wanted, platform or Platform.host())

@@ -71,7 +71,7 @@ class Reference:
         if _ID.fullmatch(text):
             raise _wrong(text, "64 hexadecimal digits are an image's id, no name of a repository")
         if not text or len(text) > _LONGEST:
-            raise _wrong(text, f"{len(text)} characters are no name of an image")
+            raise _wrong(text, f"{len(text)} characters are not a valid image name")
         rest, digest = _split_digest(text)
         registry, rest = _split_registry(rest)
         repository, colon, tag = rest.partition(":")
@@ -107,7 +107,7 @@ class Reference:
         return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
 
     def __str__(self) -> str:
-        """In full: docker.io/library/python:3.12@sha256:..."""
+        """Format in full: docker.io/library/python:3.12@sha256:..."""
         return f"{self.registry}/{self.repository}{self._suffix()}"
 
 
@@ -122,7 +122,7 @@ def new_name(text: str, *, aim: str, owner: str = "") -> str:
     """
     wanted = Reference.parse(text)
     if wanted.digest is not None:
-        raise InvalidSpec(f"cannot {aim}: a digest is no name to give", hint="write REPOSITORY:TAG")
+        raise InvalidSpec(f"cannot {aim}: a digest cannot be given as a name", hint="write REPOSITORY:TAG")
     lone = wanted.repository.removeprefix(_OFFICIAL)
     if wanted.registry == DEFAULT_REGISTRY and (reason := _RESERVED.get(wanted.repository)):
         raise InvalidSpec(f"cannot {aim}: no image can be called {lone}: {reason}", hint=f"write my/{lone}, say")
@@ -178,7 +178,7 @@ def is_registry(first: str) -> bool:
 
 def _check(text: str, registry: str, repository: str, tag: str | None) -> None:
     if not _REGISTRY.fullmatch(registry):
-        raise _wrong(text, f"{registry!r} is no name of a registry")
+        raise _wrong(text, f"{registry!r} is not a registry's name")
     _check_address(text, registry)
     if repository != repository.lower():
         raise _wrong(text, "a repository's name has no upper case", hint=f"write {repository.removeprefix(_OFFICIAL).lower()}")
@@ -187,19 +187,19 @@ def _check(text: str, registry: str, repository: str, tag: str | None) -> None:
     if len(repository) > _LONGEST_REPOSITORY:
         raise _wrong(text, f"a repository's name has {_LONGEST_REPOSITORY} characters at most")
     if tag is not None and not _TAG.fullmatch(tag):
-        raise _wrong(text, f"{tag!r} is no tag: up to 128 of A-Z a-z 0-9 _ . -, not beginning with . or -")
+        raise _wrong(text, f"{tag!r} is not a tag: a tag has up to 128 of A-Z a-z 0-9 _ . -, and does not begin with . or -")
 
 
 def _check_address(text: str, registry: str) -> None:
     """Refuse what the grammar allows but no connection can be made to."""
     host, colon, port = registry.rpartition(":") if not registry.endswith("]") else (registry, "", "")
     if colon and not 1 <= int(port) <= _LARGEST_PORT:
-        raise _wrong(text, f"{port[:_TOLD_MOST]} is no port: they go from 1 to {_LARGEST_PORT}")
+        raise _wrong(text, f"{port[:_TOLD_MOST]} is not a port: ports go from 1 to {_LARGEST_PORT}")
     if (host or registry).startswith("["):
         try:
             socket.inet_pton(socket.AF_INET6, (host or registry)[1:-1])
         except OSError:
-            raise _wrong(text, f"{registry!r} is no name of a registry") from None
+            raise _wrong(text, f"{registry!r} is not a registry's name") from None
 
 
 def _wrong(text: str, reason: str, hint: str = "write [REGISTRY/]REPOSITORY[:TAG][@DIGEST], as in python:3.12-slim") -> InvalidSpec:

@@ -39,7 +39,7 @@ class SideBySide:
         self._first: list[BaseException] = []  # what failed first: what fails after that does so because it was stopped
 
     def add(self, work: Callable[[], None]) -> Future[None]:
-        """More to do, after what was added before it."""
+        """Add a part, to begin after those that were added before it."""
         future: Future[None] = Future()
         self._futures.append(future)
         self._waiting.put((future, work))

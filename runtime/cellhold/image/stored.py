@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cellhold.store.names import Table
 
 _ID = re.compile(r"(sha256:|sha512:)?([0-9a-f]{4,128})")
-_SHORT_ID = 12  # as it is printed: so many digits or more are no name (reference.new_name)
+_SHORT_ID = 12  # as it is printed: so many digits or more are never a name (reference.new_name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -141,7 +141,7 @@ def _derived_from(gone: Sequence[StoredImage], table: Table, home: Home) -> list
 
 
 def forget_builds(home: Home) -> Freed | None:
-    """Empty the build cache. Raises SetupFailed where the store cannot be written to."""
+    """Empty the build cache. Raises SetupFailed if the store cannot be written to."""
     with home.written():
         home.builds.clear()
     return collect(home)
@@ -157,7 +157,7 @@ def collect(home: Home) -> Freed | None:
 
 
 def hindrance(home: Home) -> str:
-    """Why nothing was collected, in a sentence."""
+    """Return why nothing was collected, in a sentence."""
     return garbage.hindrance(home, _unreadable(home))
 
 

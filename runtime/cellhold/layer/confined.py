@@ -76,8 +76,8 @@ class Confined:
         return [_printable(word) for word in message.decode(errors="replace").split("\0")] if message else ["ended", ""]
 
     def show(self, layers: Sequence[Layer]) -> None:
-        """Let the child read these directories."""
-        with suppress(BrokenPipeError):  # its end is told by its words
+        """Allow the child to read these directories."""
+        with suppress(BrokenPipeError):  # its messages report its end
             self._control.send(marshal.dumps([dict(layer) for layer in layers]), socket.MSG_NOSIGNAL)
 
     def stop(self) -> None:
@@ -90,7 +90,7 @@ class Confined:
                 one.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """End the child, whatever it does, and wait for it; twice is no error."""
+        """End the child, whatever it does, and wait for it; may be called twice."""
         self.data.close()
         self._control.close()
         pid, self._pid = self._pid, 0
@@ -99,11 +99,11 @@ class Confined:
                 os.waitpid(pid, 0)
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """Return self."""
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Let go of it."""
+        """End the child."""
         self.close()
 
 
@@ -112,7 +112,7 @@ def _started(data: int, control: int) -> int:
     return helper.spawn(
         "from cellhold.layer.worker.supervisor import main; main()",
         {0: data, 3: control},
-        env={"CELLHOLD_HOME": str(default_root())},  # so that what is left over can be told apart from another store's
+        env={"CELLHOLD_HOME": str(default_root())},  # distinguishes what is left over from another store's
         places=[_home_of(isal), _home_of(zstandard)],
     )
 
@@ -123,7 +123,7 @@ def _home_of(package: ModuleType) -> str:
 
 
 def _printable(text: str) -> str:
-    """Without what moves a cursor, and no longer than a sentence is."""
+    """Remove control characters, and cut the text to a sentence's length."""
     return "".join(letter if letter.isprintable() else "?" for letter in text[:_LONGEST_SENTENCE])
 
 

@@ -93,18 +93,18 @@ class Layers:
     """
 
     def __init__(self, layers: Sequence[Path], *, seccomp: bytes, identity: str | None = None) -> None:
-        """Nothing is read yet."""
+        """Keep the arguments; nothing is read yet."""
         self.identity = identity
         self._layers = layers
         self._seccomp = seccomp
 
     def sum(self, copies: Copies) -> str:
-        """See Source."""
+        """Implement Source."""
         with self._child(copies, says="sum") as child:
             return _last(child)
 
     def tar(self, copies: Copies, expected: str) -> Generator[bytes]:
-        """See Source."""
+        """Implement Source."""
         with self._child(copies, says="tar") as child:
             while data := child.data.recv(_CHUNK_BYTES):
                 yield data
@@ -149,17 +149,17 @@ class Directory:
     """A directory of the user's to copy from. is_left_out, may_return: see Copying."""
 
     def __init__(self, directory: Path, *, is_left_out: Callable[[bytes], bool], may_return: Callable[[bytes], bool]) -> None:
-        """Nothing is read yet."""
+        """Keep the arguments; nothing is read yet."""
         self.identity = None
         self._directory = directory
         self._is_left_out, self._may_return = is_left_out, may_return
 
     def sum(self, copies: Copies) -> str:
-        """See Source."""
+        """Implement Source."""
         return self._copied(copies, Nothing()).sum.hexdigest()
 
     def tar(self, copies: Copies, expected: str) -> Generator[bytes]:
-        """See Source."""
+        """Implement Source."""
         ours, theirs = socket.socketpair()
         told: Future[str] = Future()
 
@@ -175,7 +175,7 @@ class Directory:
                     output.abandon()
                     told.set_exception(error)
 
-        with ours:  # closed before its end: nobody takes any more, and the thread's next write says so
+        with ours:  # closed early: the reader has gone, and the thread's next write fails
             threading.Thread(target=work, daemon=True).start()
             while data := ours.recv(_CHUNK_BYTES):
                 yield data

@@ -112,15 +112,15 @@ class Packing:
         return Packed(diff_id=diff_id, size_bytes=size, digest=digest, compressed_bytes=self._count, entries=entries, left_out=left_out)
 
     def close(self) -> None:
-        """End the child; twice is no error."""
+        """End the child; may be called twice."""
         self._child.close()
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """Return self."""
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Let go of it."""
+        """End the child."""
         self.close()
 
 

@@ -107,15 +107,15 @@ class Unpacking:
         self._child.stop()
 
     def close(self) -> None:
-        """End the child; twice is no error."""
+        """End the child; may be called twice."""
         self._child.close()
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """Return self."""
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Let go of it."""
+        """End the child."""
         self.close()
 
 

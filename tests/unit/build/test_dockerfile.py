@@ -114,7 +114,7 @@ def test_windows_line_ends_and_a_byte_order_mark_are_nothing() -> None:
         ("FROM a is b", "FROM takes one word, or three with AS, not 3", "AS NAME"),
         ("FROM a\nCOPY x", "COPY needs a source and a destination", "COPY SOURCE... DESTINATION"),
         ("FROM a\nADD x", "ADD needs a source and a destination", "ADD SOURCE... DESTINATION"),
-        ("FROM a\nCOPY x <<E\nE", "lines 2 to 3 of Dockerfile, 'COPY x <<E': a heredoc is no destination", "COPY SOURCE"),
+        ("FROM a\nCOPY x <<E\nE", "lines 2 to 3 of Dockerfile, 'COPY x <<E': a heredoc cannot be the destination", "COPY SOURCE"),
         ("FROM a\nRUN", "RUN needs at least one word", "RUN COMMAND"),
         ("FROM a\nRUN []", "RUN needs at least one word", "RUN COMMAND"),
         ("FROM a\nENV A", "ENV must have two arguments", "ENV NAME=VALUE"),

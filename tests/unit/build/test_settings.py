@@ -61,7 +61,7 @@ def test_ports_are_those_of_the_container(line: str, ports: list[str]) -> None:
     "line", ["EXPOSE x", "EXPOSE 65536", "EXPOSE 5-3", "EXPOSE 80/icmp", "EXPOSE -1", "EXPOSE 1-", "EXPOSE /tcp", "EXPOSE \u0663"]
 )
 def test_what_is_no_port_is_refused_with_its_line(line: str) -> None:
-    with pytest.raises(InvalidSpec, match=r"line 2 of Dockerfile, .* is no port"):
+    with pytest.raises(InvalidSpec, match=r"line 2 of Dockerfile, .* is not a port"):
         after(line)
 
 
@@ -117,7 +117,7 @@ def test_signals_keep_their_text(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["SIGNAL", "0", "65", "-9", "SIG9", "RTMIN+16", "RTMAX-15", "TERM KILL", "9" * 5000])
 def test_what_is_no_signal_is_refused_with_its_line(name: str) -> None:
-    with pytest.raises(InvalidSpec, match=r"line 2 of Dockerfile, .* is no signal"):
+    with pytest.raises(InvalidSpec, match=r"line 2 of Dockerfile, .* is not a signal"):
         after(f"STOPSIGNAL {name}")
 
 
@@ -136,13 +136,13 @@ def test_a_health_check_has_its_times_in_nanoseconds() -> None:
 @pytest.mark.parametrize(
     ("flag", "sentence"),
     [
-        ("--interval=5", "--interval: '5' is no duration"),
+        ("--interval=5", "--interval: '5' is not a duration"),
         ("--interval=1us", "--interval=1us is shorter than 1ms"),
         ("--timeout=-5s", "--timeout=-5s is shorter than 1ms"),
         ("--timeout=9999999h", "is longer than 292 years"),
-        ("--retries=-1", "--retries=-1 is no whole number"),
-        ("--retries=1.5", "--retries=1.5 is no whole number"),
-        (f"--retries={'9' * 5000}", "is no whole number"),
+        ("--retries=-1", "--retries=-1 is not a whole number"),
+        ("--retries=1.5", "--retries=1.5 is not a whole number"),
+        (f"--retries={'9' * 5000}", "is not a whole number"),
     ],
 )
 def test_a_health_check_that_makes_no_sense_is_refused(flag: str, sentence: str) -> None:

@@ -81,8 +81,8 @@ def test_the_platform_can_be_named_by_variables_nobody_declared() -> None:
     ("text", "sentence"),
     [
         ("FROM a AS x\nFROM b AS X", "line 2 of Dockerfile, 'FROM b AS X': another stage is called x"),
-        ("FROM a AS 1x", "'1x' is no name of a stage"),
-        ("FROM a AS x/y", "'x/y' is no name of a stage"),
+        ("FROM a AS 1x", "'1x' is not a stage's name"),
+        ("FROM a AS x/y", "'x/y' is not a stage's name"),
         ("FROM $NOTHING", r"the image's name, \$NOTHING, is empty"),
         ("FROM ${A:?say-which}", "line 1 of Dockerfile, .*: A: say-which"),
         ("FROM ${A", "missing '}'"),

@@ -84,4 +84,4 @@ def _names(entry: Field) -> Iterator[str]:
         try:
             yield new_name(text, aim=f"load an image as {text}")
         except InvalidSpec as error:
-            raise ImageRefused(f"cannot use the archive: {quote(text)} is no name of an image", hint=str(error)) from error
+            raise ImageRefused(f"cannot use the archive: {quote(text)} is not an image name", hint=str(error)) from error

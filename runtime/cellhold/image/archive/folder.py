@@ -26,7 +26,7 @@ class Folder:
     """A directory; a context manager."""
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError where it is none."""
+        """Open the directory. Raises OSError if it is not one."""
         self._top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def has(self, name: str) -> bool:
@@ -46,7 +46,7 @@ class Folder:
             raise ImageRefused(f"cannot use the archive: its file {quote(name)} cannot be read: {reason}") from error
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise ImageRefused(f"cannot use the archive: {quote(name)} is no regular file")
+            raise ImageRefused(f"cannot use the archive: {quote(name)} is not a regular file")
         return os.fdopen(fd, "rb")
 
     def read(self, name: str, most_bytes: int) -> bytes:
@@ -66,13 +66,13 @@ class Folder:
                 yield chunk
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the directory."""
         os.close(self._top)
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """Return self."""
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Let go of it."""
+        """Close the directory."""
         self.close()

@@ -40,7 +40,7 @@ class Layout:
         """
         index = manifest.parse(self._folder.read(INDEX, manifest.MOST_BYTES))
         if not isinstance(index, manifest.Index) or len(index.manifests) > MOST_IMAGES:
-            raise ImageRefused(f"cannot use the archive: its {INDEX} is no index of at most {MOST_IMAGES} images")
+            raise ImageRefused(f"cannot use the archive: its {INDEX} is not an index of at most {MOST_IMAGES} images")
         for entry in index.manifests:
             yield self._image(entry, platform, depth=0), _name(entry)
 

@@ -95,5 +95,5 @@ def _images(folder: Folder) -> Iterator[tuple[Manifest, tuple[str, ...], Source]
     else:
         raise CellholdError(
             f"cannot load the archive: it has neither {layout.INDEX} nor {docker_save.TABLE}",
-            hint="a tar of a root file system is no image yet: cellhold import FILE NAME makes one of it",
+            hint="a tar of a root file system is not an image: cellhold import FILE NAME makes one of it",
         )

@@ -160,7 +160,7 @@ class Registry:
             session.close()
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """Return self."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
@@ -172,7 +172,7 @@ class Registry:
         return Session(endpoint, settings=self._settings, find=find, stopped=self._stopped)
 
     def _page(self, repository: str, url: str) -> tuple[tuple[str, ...], str | None]:
-        """Some tags, and where there are more."""
+        """Return some tags, and the address of more."""
         request = Request(method="GET", url=url, aim=f"list the tags of {repository}", scopes=pull_scopes(repository), is_repeatable=False)
         headers, body = _short(self._own, request, _TAGS_BYTES)
         try:

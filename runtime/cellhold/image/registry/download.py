@@ -65,7 +65,7 @@ def _insist(session: Session, repository: str, descriptor: Descriptor, start_byt
 
 
 def _once(session: Session, repository: str, descriptor: Descriptor, at: int) -> Iterator[bytes]:
-    """One request; raises Cut where the body ends before its end."""
+    """Perform one request. Raises Cut if the body ends too early."""
     request = Request(
         method="GET",
         url=session.url(repository, f"blobs/{descriptor.digest}"),

@@ -108,7 +108,7 @@ class Keys:
                 raise refusals.status_failure(response, aim, self._wire.settings.patience)
             return _token(reading.whole(response, most_bytes=_MOST_BYTES, patience=self._wire.settings.patience))
         except (reading.Cut, reading.TooLong, ImageRefused) as error:
-            raise RegistryFailed(f"cannot {aim}: the answer of {quote(realm)} holds none", status=response.status) from error
+            raise RegistryFailed(f"cannot {aim}: the answer of {quote(realm)} has no token", status=response.status) from error
         finally:
             reading.settle(response, self._wire.settings.patience)
 
@@ -134,6 +134,6 @@ def _token(body: bytes) -> _Token:
     document = fields.read(body, "token", most_bytes=_MOST_BYTES)
     text = document["token"].optional_text() or document["access_token"].text()
     if not _TOKEN.fullmatch(text):
-        raise document["token"].refused("it is no text for a header")
+        raise document["token"].refused("it has characters that a header cannot have")
     seconds = document["expires_in"].count() if document["expires_in"] else _SECONDS
     return _Token(text, time.monotonic() + max(_SECONDS, seconds) - _SLACK_SECONDS)

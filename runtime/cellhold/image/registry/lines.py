@@ -48,7 +48,7 @@ class Lines:
             _shut(one)
 
     def add(self, one: socket.socket) -> None:
-        """Have it cut with the others."""
+        """Add a socket, to be cut with the others."""
         with self._lock:
             self._sockets.add(one)
             is_cut = self._is_cut
@@ -56,7 +56,7 @@ class Lines:
             _shut(one)
 
     def serve(self, manager: PoolManager) -> None:
-        """Let a manager's connections be opened here."""
+        """Make a manager open its connections here."""
         plain = type("_Http", (_Plain,), {"lines": self})
         tls = type("_Https", (_Tls,), {"lines": self})
         manager.pool_classes_by_scheme = {

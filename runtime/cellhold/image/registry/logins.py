@@ -54,7 +54,7 @@ class Logins:
                 return None
             helper = _helper(document, registry)
             return (helpers.ask(helper, registry, stopped=stopped) if helper else None) or _stored_login(document["auths"], registry)
-        except ImageRefused as error:  # it is no image, but read as carefully
+        except ImageRefused as error:  # it is not an image, but is read as carefully
             raise InvalidSpec(f"cannot use {self.path}: {error}", hint="log in again with docker login, or remove it") from error
 
     def _read(self) -> Field | None:
@@ -96,7 +96,7 @@ def _login(entry: Field) -> Login | None:
         except (binascii.Error, UnicodeDecodeError):
             colon = ""
         if not colon:
-            raise entry["auth"].refused("it is no base64 of USER:PASSWORD")  # the text itself is a secret
+            raise entry["auth"].refused("it is not base64 of USER:PASSWORD")  # the text itself is a secret
         return Login(username=username, password=password.rstrip("\0"), identity_token=token)
     username, password = entry["username"].optional_text() or "", entry["password"].optional_text() or ""
     return Login(username=username, password=password, identity_token=token) if token or username else None

@@ -76,7 +76,7 @@ def connection_failure(error: HTTPError, aim: str) -> RegistryFailed | Again:
 
 def _reason(error: HTTPError) -> str:
     if isinstance(error, NameResolutionError):
-        return "there is no host of that name"
+        return "no host has that name"
     if isinstance(error, NewConnectionError):
         return f"it cannot be reached ({quote(str(error.__cause__ or error))})"
     if isinstance(error, (ReadTimeoutError, ConnectTimeoutError)):

@@ -32,7 +32,7 @@ _UNAUTHORIZED = 401
 
 
 class Session:
-    """For all threads. stopped: set, nobody waits any more."""
+    """Serve all threads; once `stopped` is set, no thread waits any more."""
 
     def __init__(self, endpoint: Endpoint, *, settings: Settings, find: Callable[[str], Login | None], stopped: Event) -> None:
         self.endpoint = endpoint

@@ -170,7 +170,7 @@ def _checked(table: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
     for key, value in table.items():
         if not isinstance(value, kinds.get(key, ())):
             raise _broken(
-                path, f"{section} {key} = {value!r} is none of: insecure = true, mirrors = [URL ...], ca = FILE, push-chunk = SIZE"
+                path, f"{section} {key} = {value!r} is not one of: insecure = true, mirrors = [URL ...], ca = FILE, push-chunk = SIZE"
             )
     arguments = {key: value for key, value in table.items() if key in ("insecure", "ca")}
     if "push-chunk" in table:
@@ -183,7 +183,7 @@ def _checked(table: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
 def _url(url: Any, section: str, path: Path) -> str:
     parts = urlsplit(url) if isinstance(url, str) else None
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise _broken(path, f"{section} mirrors: {url!r} is no address such as https://mirror.example")
+        raise _broken(path, f"{section} mirrors: {url!r} is not an address such as https://mirror.example")
     return str(url)
 
 

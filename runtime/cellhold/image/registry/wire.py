@@ -76,7 +76,7 @@ class Wire:
         raise RegistryFailed(f"cannot {request.aim}: it redirects more than {MOST_REDIRECTS} times", status=response.status)
 
     def close(self) -> None:
-        """Close the connections that nobody uses, and cut the others; there are no more."""
+        """Close idle connections, and cut the others; no more are opened."""
         self._lines.cut()
         with self._lock:
             managers = list(self._pools.values())
@@ -105,7 +105,7 @@ class Wire:
         """Raise RegistryFailed for an address where nothing is to be sent."""
         parts = _split(url)
         if parts is None or not parts.host or parts.scheme not in ("http", "https"):
-            raise RegistryFailed(f"cannot {aim}: it sends us to {quote(url)}, which is no address of http or https")
+            raise RegistryFailed(f"cannot {aim}: it sends us to {quote(url)}, which is not an http or https address")
         if parts.scheme == "http" and (self._home.scheme == "https" or not self.settings.may_be_plain(str(parts.netloc))):
             raise RegistryFailed(
                 f"cannot {aim}: it sends us to plain http at {quote(str(parts.netloc))}",

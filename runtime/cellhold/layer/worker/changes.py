@@ -32,7 +32,7 @@ class Disk:
     """
 
     def __init__(self) -> None:
-        """Nothing is counted."""
+        """Begin with nothing counted."""
         self.total = 0
         self._seen: set[tuple[int, int]] = set()
 
@@ -72,7 +72,7 @@ class Level:
         self.names = names[::-1]
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the directories."""
         self.here.close()
         if self.below is not None:
             self.below.close()

@@ -79,7 +79,7 @@ def change_root(tree: int) -> None:
 
 
 def limit(job: Job) -> None:
-    """Memory, the size of a file, open files, core dumps."""
+    """Limit memory, the size of a file, open files, core dumps."""
     for kind, value in (
         (resource.RLIMIT_AS, job["memory_bytes"]),
         (resource.RLIMIT_FSIZE, job["file_bytes"]),

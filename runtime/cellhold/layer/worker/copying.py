@@ -35,10 +35,10 @@ _NEW_MODE = 0o755
 
 
 class Nothing:
-    """A tar that nobody wants: only its sum is asked for."""
+    """A discarded tar: only its sum is needed."""
 
     def write(self, data: bytes) -> None:
-        """Forget it."""
+        """Discard the data."""
 
 
 def run(job: Job, trees: list[int], report: Report) -> None:
@@ -122,7 +122,7 @@ class Copying(Packing):
                 raise ImageRefused(f"{quote(source)} is not there any more")
             if found is not None and not stat.S_ISDIR(found[0].st_mode):
                 if is_directory and not missing:
-                    raise ImageRefused(f"{quote(destination)} is a directory, and {quote(source)} is none")
+                    raise ImageRefused(f"{quote(destination)} is a directory, and {quote(source)} is not")
                 self._make_parents(place, missing[:-1])
                 self._add(above, b"/".join((*place, *missing)), name)
                 return
@@ -175,7 +175,7 @@ class Copying(Packing):
                 self._add_below(source, name, path, names, there, below, left_out=left_out)
                 continue
             if there is not None and stat.S_ISDIR(there[0].st_mode):
-                raise ImageRefused(f"{quote(b'/'.join((*names, name)))} is a directory, and {quote(path)} is none")
+                raise ImageRefused(f"{quote(b'/'.join((*names, name)))} is a directory, and {quote(path)} is not")
             self._make_waiting()
             self._add(source, b"/".join((*names, name)), name)
 

@@ -38,7 +38,7 @@ class Input:
         self.count = 0
 
     def read(self, size: int = _INPUT_BYTES) -> bytes:
-        """At most `size` bytes; nothing at the end."""
+        """Return at most `size` bytes; nothing at the end."""
         if self._back:
             data, self._back = self._back[:size], self._back[size:]
             return data
@@ -83,7 +83,7 @@ def plain_chunks(data: Input, _window_bytes: int) -> Iterator[bytes]:
 
 
 def gzip_chunks(data: Input, _window_bytes: int) -> Iterator[bytes]:
-    """Every member of gzip (RFC 1952)."""
+    """Yield every member of gzip (RFC 1952)."""
     rest = data.read()
     while rest:
         member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
@@ -103,7 +103,7 @@ def gzip_chunks(data: Input, _window_bytes: int) -> Iterator[bytes]:
 
 
 def zstd_chunks(data: Input, window_bytes: int) -> Iterator[bytes]:
-    """Every frame of zstd (RFC 8878), skippable ones as well."""
+    """Yield every frame of zstd (RFC 8878), skippable ones as well."""
     import zstandard  # noqa: PLC0415  # the supervisor has imported it if the data looked like it
 
     context = zstandard.ZstdDecompressor(max_window_size=window_bytes)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cellhold.layer.worker.tar import Entry
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_MOST_LINKS = 40  # in one path, as the kernel has it
+_MOST_LINKS = 40  # in one path, as in the kernel
 _MOST_OPEN = 200
 _MOST_KNOWN = 8192
 
@@ -45,7 +45,7 @@ class Node:
         self.opaque = False
 
     def names(self) -> list[bytes]:
-        """From the root down."""
+        """Return the names from the root down."""
         names: list[bytes] = []
         node = self
         while node.above is not None:
@@ -70,13 +70,13 @@ class Nodes:
         self._known: dict[bytes, Node] = {b"": self.root}
 
     def count(self) -> None:
-        """One more thing on disk. Raises ImageRefused when there are too many."""
+        """Count one more entry on disk. Raises ImageRefused if there are too many."""
         self.made += 1
         if self.made > self.most:
             raise ImageRefused(f"it has more than {self.most} entries")
 
     def fd(self, node: Node) -> int:
-        """Its descriptor; opened, with those above it, if it is not."""
+        """Return its descriptor; it and those above it are opened if need be."""
         if node.fd < 0:
             closed = []
             while node.fd < 0 and node.above is not None:
@@ -145,7 +145,7 @@ class Nodes:
             return None
 
     def forget(self) -> None:
-        """After something was taken away: what paths lead to is to be found out anew."""
+        """Forget what paths lead to, after something was removed."""
         self._known = {b"": self.root}
 
     def imply(self, above: Node, name: bytes) -> Node:
@@ -201,7 +201,7 @@ class Nodes:
         self.count()
 
     def all(self) -> Iterator[Node]:
-        """Every directory of the layer, the root first."""
+        """Yield every directory of the layer, the root first."""
         waiting = [self.root]
         while waiting:
             node = waiting.pop()
@@ -210,7 +210,7 @@ class Nodes:
                 waiting += node.below.values()
 
     def drop(self, above: Node, name: bytes) -> None:
-        """Forget a directory that was taken away."""
+        """Forget a directory that was removed."""
         if above.below is not None:
             above.below.pop(name, None)
         self.forget()

@@ -33,7 +33,7 @@ class Counts:
     """What was done and what was left out."""
 
     def __init__(self) -> None:
-        """Nothing yet."""
+        """Begin with nothing counted."""
         self.entries = self.whiteouts = self.opaques = self.devices = self.owners = self.xattrs = 0
 
 
@@ -80,7 +80,7 @@ class Extractor:
             return
         way = self._ways.get(entry.kind)
         if way is None:
-            self.counts.devices += 1  # a container's devices come from who runs it
+            self.counts.devices += 1  # a container's devices come from whoever runs it
             return
         try:
             way(entry, self.parent(above), name)
@@ -111,7 +111,7 @@ class Extractor:
         Anything else of that name ("/" as a link, a file) is ignored.
         """
         if entry.kind != tar.DIRECTORY:
-            raise ImageRefused(f"the layer's root directory is no directory: an entry of kind {entry.kind.decode()} has its name")
+            raise ImageRefused(f"the layer's root is not a directory: an entry of kind {entry.kind.decode()} has its name")
         self._own(entry, self.nodes.root.fd)
         os.fchmod(self.nodes.root.fd, entry.mode & _PERMISSIONS)
         self.nodes.root.entry = entry
@@ -131,7 +131,7 @@ class Extractor:
         if any(part.startswith(b".wh..wh.") for part in entry.path.split(b"/")):
             return True
         if b"/.wh." in b"/" + above:
-            raise ImageRefused(f"{quote(entry.path)} lies in a whiteout, which is no directory")
+            raise ImageRefused(f"{quote(entry.path)} lies in a whiteout, which is not a directory")
         if not name.startswith(b".wh."):
             return False
         hidden = name[4:]
@@ -228,7 +228,7 @@ class Extractor:
         if entry.uid or entry.gid:
             os.chown(name, entry.uid, entry.gid, dir_fd=directory, follow_symlinks=False)
         if entry.xattrs:
-            self.counts.xattrs += len(entry.xattrs)  # none that is kept can be on a link or a FIFO (xattr(7))
+            self.counts.xattrs += len(entry.xattrs)  # a link or a FIFO cannot have those that are kept (xattr(7))
         os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=directory, follow_symlinks=False)
 
     def _link(self, entry: Entry, above: Node, name: bytes) -> None:
@@ -253,7 +253,7 @@ class Extractor:
         self.link(found, target, above, name)
 
     def link(self, found: Node, target: bytes, above: Node, name: bytes) -> None:
-        """Give a file of this layer one more name (link(2))."""
+        """Add a name to a file of this layer (link(2))."""
         self.clear(above, name)
         source = os.dup(self.nodes.fd(found))  # opening the other one may close it
         try:

@@ -27,13 +27,13 @@ class _Part:
     """A gap, and the text behind it. crosses: the text may have a slash in it."""
 
     def __init__(self, gap: str) -> None:
-        """Nothing is behind it so far."""
+        """Begin with an empty text behind the gap."""
         self.gap = gap
         self.characters: list[str] = []
         self.crosses = False
 
     def close(self) -> None:
-        """There is no more of the text."""
+        """Complete the text: nothing is appended to it any more."""
         self.length = len(self.characters)
         self.expression = re.compile("".join(self.characters), re.DOTALL)
         self.crosses = any(re.fullmatch(one, "/", re.DOTALL) for one in self.characters)
@@ -142,7 +142,7 @@ class Letters:
     """The characters of a pattern, one after the other."""
 
     def __init__(self, pattern: str) -> None:
-        """Raises ValueError for one that is too long for any path."""
+        """Take the pattern. Raises ValueError if it is too long for any path."""
         if len(pattern) > LONGEST:
             raise ValueError(f"its {len(pattern)} characters are more than {LONGEST}")
         self._pattern = pattern
@@ -168,7 +168,7 @@ class Letters:
 
     @property
     def is_at_end(self) -> bool:
-        """Whether there is no more."""
+        """Whether no letter is left."""
         return self._at >= len(self._pattern)
 
 

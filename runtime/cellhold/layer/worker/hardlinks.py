@@ -76,8 +76,8 @@ def link(extractor: Extractor, lowers: list[int], entry: Entry) -> None:
 
 
 def missing(entry: Entry) -> ImageRefused:
-    """There is nothing to link to."""
-    return ImageRefused(f"{quote(entry.path)} is a hard link to {quote(entry.target)}, which is no file of it or of the layers below it")
+    """Return the error for a link without a target."""
+    return ImageRefused(f"{quote(entry.path)} is a hard link to {quote(entry.target)}, which is not in it or in the layers below")
 
 
 def copy_up(extractor: Extractor, found: tuple[os.stat_result, int], beside: Node, name: bytes) -> None:
@@ -107,7 +107,7 @@ def copy(source: int, into: int) -> None:
 
 
 def dress(extractor: Extractor, source: int, into: int) -> None:
-    """Owner, mode, extended attributes and times of `source`."""
+    """Copy owner, mode, extended attributes and times of `source`."""
     facts = os.fstat(source)
     os.fchown(into, facts.st_uid, facts.st_gid)
     os.fchmod(into, stat.S_IMODE(facts.st_mode))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _FIELDS = Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s")
 _CHECKSUM = slice(148, 156)
 _HALF = 256
-_BASE_256 = 0x80  # the first bit of a number that is no text (GNU, star)
+_BASE_256 = 0x80  # the first bit of a binary number (GNU, star)
 _NEGATIVE = 0xFF
 _USTAR = b"ustar\x0000"
 ZERO = bytes(512)
@@ -42,8 +42,8 @@ def number(field: bytes, what: str) -> int:
 
 
 def refuse(field: bytes, what: str) -> int:
-    """Say which field is no number."""
-    raise ImageRefused(f"a tar header's {what} is no number: {quote(field)}")
+    """Return the error for a field that is not a number."""
+    raise ImageRefused(f"a tar header's {what} is not a number: {quote(field)}")
 
 
 def is_sound(block: bytes) -> bool:
@@ -95,5 +95,5 @@ def parsed(block: bytes) -> Header:
 
 
 def text(field: bytes) -> bytes:
-    """Up to the first NUL."""
+    """Return the text up to the first NUL."""
     return field.partition(b"\0")[0]

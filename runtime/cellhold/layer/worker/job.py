@@ -41,7 +41,7 @@ class Job(TypedDict):
 
     what: str  # a key of inside.supervisor.PROGRAMS
     rootless: tuple[tuple[tuple[int, int, int], ...], tuple[tuple[int, int, int], ...], tuple[str, str] | None] | None
-    base: int  # who the child's ids are for the supervisor: the first of 65536, as root; without root 0
+    base: int  # the child's ids as the supervisor sees them: the first of 65536, as root; without root 0
     single: bool  # 0 is the only id there is
     tree: Layer  # what becomes the child's root directory
     writable: bool

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _MOST_LINKS = 40
 # fuse-overlayfs marks an opaque directory by an attribute of its own and by files. Where it may make no device node, as on another overlay,
-# a whiteout is an empty file with a prefix and this mode (fuse-overlayfs 1.10, main.c); it lets nobody else make such names.
+# a whiteout is an empty file with a prefix and this mode (fuse-overlayfs 1.10, main.c); it refuses such names to everybody else.
 _OPAQUES = {OPAQUE.decode(), "user.fuseoverlayfs.opaque"}
 _OPAQUE_MARKS = {b".wh..wh..opq", b".wh..opq"}
 _PREFIX = b".wh."
@@ -36,15 +36,15 @@ class Merged:
         self._marked: set[bytes] | None = None
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """Return self."""
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Let go of it."""
+        """Close the directories."""
         self.close()
 
     def close(self) -> None:
-        """Close the directories; twice is no error."""
+        """Close the directories; may be called twice."""
         fds, self.fds = self.fds, []
         for fd in fds:
             os.close(fd)
@@ -162,7 +162,7 @@ def resolved(layers: list[int], path: bytes) -> list[bytes] | None:
 
 
 def facts_of(directory: int, name: bytes) -> os.stat_result | None:
-    """lstat(2), or None."""
+    """Return the result of lstat(2), or None."""
     try:
         return os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
         """What zlib, isal and zstandard have in common."""
 
         def compress(self, data: bytes, /) -> bytes:
-            """Some more."""
+            """Process more data."""
 
         def flush(self) -> bytes:
-            """The end."""
+            """Return what is left at the end."""
 
     class Sink(Protocol):
         """Where a tar goes."""
 
         def write(self, data: bytes) -> None:
-            """Some more."""
+            """Process more data."""
 
 
 CHUNK_BYTES = 1 << 20
@@ -47,7 +47,7 @@ class Plain:
         return data
 
     def flush(self) -> bytes:
-        """Nothing is left."""
+        """Return nothing: no data is kept back."""
         return b""
 
 

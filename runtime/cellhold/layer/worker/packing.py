@@ -59,7 +59,7 @@ def run(job: Job, trees: list[int], report: Report) -> None:
 
 
 def described(facts: os.stat_result) -> tuple[int, int]:
-    """(when it was changed last, in nanoseconds; whether it is a directory)."""
+    """Return its last change, in nanoseconds, and whether it is a directory."""
     return facts.st_ctime_ns, stat.S_ISDIR(facts.st_mode)
 
 
@@ -126,7 +126,7 @@ class Packing:
         elif stat.S_ISFIFO(facts.st_mode):
             self._write(path, _FIFO, facts)
         else:
-            self.left_out += 1  # sockets mean nothing without who listens; devices come from who runs a container
+            self.left_out += 1  # sockets mean nothing without a listener; devices come from whoever runs a container
         return None
 
     def _add_directory(self, path: bytes, here: Merged) -> None:
@@ -156,7 +156,7 @@ class Packing:
             os.close(fd)
 
     def _copy(self, fd: int, size: int) -> None:
-        """Exactly `size` bytes of a file, zeros where it has become shorter."""
+        """Copy exactly `size` bytes of a file, zeros where it has become shorter."""
         left = size
         while left:
             data = os.read(fd, min(left, CHUNK_BYTES)) or bytes(min(left, CHUNK_BYTES))
@@ -214,5 +214,5 @@ def xattrs_of(fd: int) -> dict[bytes, bytes]:
             try:
                 found[name] = os.getxattr(fd, name)
             except OSError:
-                continue  # gone, or of a namespace that is none of ours
+                continue  # gone, or of a foreign namespace
     return found

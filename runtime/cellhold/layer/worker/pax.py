@@ -44,7 +44,7 @@ def decimal(value: bytes, what: str) -> int:
     """
     digits = value[1:] if value.startswith(b"-") else value
     if not digits.isdigit() or len(digits) > 2 * _NANOSECONDS + 2:
-        raise ImageRefused(f"an extended tar header's {what} is no number: {quote(value)}")
+        raise ImageRefused(f"an extended tar header's {what} is not a number: {quote(value)}")
     return int(value)
 
 
@@ -60,5 +60,5 @@ def nanoseconds(value: bytes) -> int:
 
 
 def clamped(seconds: int) -> int:
-    """Within what every kernel interface takes; a file system has its own bounds."""
+    """Limit to what every kernel interface takes; file systems have their own bounds."""
     return max(-_LARGEST_SECONDS, min(seconds, _LARGEST_SECONDS))

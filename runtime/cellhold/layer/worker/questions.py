@@ -54,7 +54,7 @@ def _once(found: list[tuple[bytes, bytes, bool]]) -> list[tuple[bytes, bytes]]:
 
 
 def spot(layers: list[int], path: bytes) -> tuple[list[bytes], list[bytes], bool]:
-    """resolved_spot(), as a question."""
+    """Return what resolved_spot() does, as a query."""
     return resolved_spot(layers, path)
 
 
@@ -103,7 +103,7 @@ def resolved_spot(layers: list[int], path: bytes) -> tuple[list[bytes], list[byt
         if target is not None:
             links += 1
             if links > _MOST_LINKS:
-                raise ImageRefused(f"the links of {quote(path)} lead in a circle")
+                raise ImageRefused(f"{quote(path)} has too many levels of symbolic links")
             names = [] if target.startswith(b"/") else names
             todo += [part for part in target.split(b"/") if part not in {b"", b"."}][::-1]
             continue

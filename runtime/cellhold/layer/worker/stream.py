@@ -64,7 +64,7 @@ class Stream:
             raise ImageRefused(f"{self._input.count} bytes of it unpack to more than {self.count - 1}: a decompression bomb")
 
     def _next(self) -> bool:
-        """Let the next chunk be the current one; False at the end."""
+        """Go to the next chunk; return False at the end."""
         if self._ended:
             return False
         chunk = self._ready.get()
@@ -109,7 +109,7 @@ class Stream:
             yield piece
 
     def skip(self, size: int) -> None:
-        """Let go of `size` bytes."""
+        """Skip `size` bytes."""
         for _piece in self.pieces(size):
             pass
 

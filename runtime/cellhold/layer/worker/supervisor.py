@@ -98,7 +98,7 @@ class Inner:
         self.shift = shift
 
     def kill(self) -> None:
-        """End it; what is dead already is no error."""
+        """Kill the inner half; it may be dead already."""
         pidfd_send_signal(self.pidfd, _SIGKILL)
 
     def show(self, layers: list[Layer], *, writable: bool) -> None:
@@ -134,7 +134,7 @@ def first_bytes() -> bytes:
 
 
 def start(job: Job, *, shift: bool) -> Inner:
-    """Clone the inner half, give it its ids and its directories."""
+    """Clone the inner half, and give it its ids and its directories."""
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
     pid, pidfd = process.clone3(confinement.NAMESPACES)
     if pid == 0:
@@ -237,7 +237,7 @@ def watch(inner: Inner, control: _socket.socket) -> None:
             words = received(inner.report)
             if words:
                 forward(control, words)
-                continue  # all it has said comes before its end
+                continue  # its reports come before its end
             poll.unregister(inner.report)
         if inner.pidfd in ready:
             os.close(inner.pidfd)

@@ -133,7 +133,7 @@ class Reader:
         if entry.kind == LINK:
             entry.target = self._clean(entry.target)
         if entry.kind != FILE:
-            entry.size = 0  # whatever the header says, no data follows: as Go's reader has it
+            entry.size = 0  # whatever the header says, no data follows, as in Go's reader
         _check(entry)
         if raw_kind == _SPARSE or self._map or b"GNU.sparse.map" in self._records or b"GNU.sparse.major" in self._records:
             self._find_pieces(entry, raw_kind, block)

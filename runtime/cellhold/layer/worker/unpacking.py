@@ -35,6 +35,6 @@ def run(job: Job, trees: list[int], report: Report) -> None:
 
 
 def lowers(report: Report) -> list[int]:
-    """Ask for the layers below; this waits until they are there."""
+    """Request the layers below, and wait until they are there."""
     report.say("needs")
     return [os.open(".", DIRECTORY, dir_fd=fd) for fd in report.descriptors()]

@@ -72,7 +72,7 @@ def extended(records: Mapping[bytes, bytes]) -> bytes:
 
 
 def record(keyword: bytes, value: bytes) -> bytes:
-    """One record, which begins with its own length."""
+    """Return one record, which begins with its own length."""
     rest = b" %s=%s\n" % (keyword, value)
     length = len(rest)
     while len(b"%d" % length) + len(rest) != length:
@@ -83,7 +83,7 @@ def record(keyword: bytes, value: bytes) -> bytes:
 def header(  # noqa: PLR0913, PLR0917  # the fields of a header, in their order
     name: bytes, kind: bytes, mode: int, uid: int, gid: int, size: int, mtime: int, target: bytes
 ) -> bytes:
-    """One block."""
+    """Return one header block."""
     numbers = (b"%07o" % mode, b"%07o" % uid, b"%07o" % gid, b"%011o" % size, b"%011o" % mtime)
     texts = (kind, target, b"ustar\0", b"00", b"", b"", b"", b"", b"")
     blank = _HEADER.pack(name, *numbers, b" " * 8, *texts)
