@@ -106,8 +106,8 @@ def _shares(limits: Limits, group: Group) -> list[Write]:
 def weight_of_shares(shares: int) -> int:
     """Return cpu.weight (1 to 10000) for cpu.shares (2 to 262144).
 
-    A quadratic curve through both ends and through the defaults, 1024 and 100, in logarithms
-    (opencontainers/cgroups: ConvertCPUSharesToCgroupV2Value).
+    A quadratic curve through both ends and through the defaults, 1024 and 100, in
+    logarithms (opencontainers/cgroups: ConvertCPUSharesToCgroupV2Value).
     """
     power = math.log2(shares)
     exponent = (power * power + 125 * power) / 612 - 7 / 34

@@ -1,4 +1,4 @@
-"""The programs that make containers and become them: nothing here imports more than it must.
+"""The programs that make containers and become them, with few imports.
 
 launcher.py   one small single-threaded process per caller: clones, watches, reports
 monitor.py    the launcher of a container that outlives its caller

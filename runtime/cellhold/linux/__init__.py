@@ -1,1 +1,4 @@
-"""What the kernel has and Python lacks: thin wrappers that carry the man page's name and decide nothing."""
+"""Thin wrappers of what the kernel has and Python lacks.
+
+They carry the man page's name and decide nothing.
+"""

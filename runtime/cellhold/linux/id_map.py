@@ -8,7 +8,10 @@ if TYPE_CHECKING:
 
 
 def format_rows(rows: Iterable[tuple[int, int, int]]) -> str:
-    """Format (inside, outside, count): "0 is 1000, 1-65535 are 100000-165534 on the host"."""
+    """Format rows: "0 is 1000, 1-65535 are 100000-165534 on the host".
+
+    A row is (inside, outside, count).
+    """
     words = (
         f"{_format_range(inside, count)} {'are' if count > 1 else 'is'} {_format_range(outside, count)}" for inside, outside, count in rows
     )

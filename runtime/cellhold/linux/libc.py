@@ -1,6 +1,8 @@
-"""The one module that loads libc. A wrapper is one line: `unshare = function("unshare", c_int)`.
+"""The one module that loads libc.
 
-Every wrapper raises a plain OSError (Python picks PermissionError and its like from errno by itself), and nothing else.
+A wrapper is one line: `unshare = function("unshare", c_int)`. Every wrapper raises a
+plain OSError (Python picks PermissionError and its like from errno by itself), and
+nothing else.
 """
 
 from __future__ import annotations
@@ -38,12 +40,18 @@ _NUMBERS = {
 
 
 def function(name: str, *argtypes: Any) -> Callable[..., int]:
-    """The libc function `name`: arguments of `argtypes`, an int result, OSError when that is negative."""
+    """Return the libc function `name`.
+
+    It takes `argtypes`, returns an int, and raises OSError if that is negative.
+    """
     return _checked(_libc[name], argtypes)
 
 
 def syscall(name: str, *argtypes: Any, hold_gil: bool = False) -> Callable[..., int]:
-    """The system call `name`, for those that libc has no wrapper for; as function()."""
+    """Return the system call `name`, for those that libc does not wrap.
+
+    It behaves as function()'s result does.
+    """
     raw = (_holding_gil if hold_gil else _libc)["syscall"]
     checked = _checked(raw, (c_long, *argtypes))
     number = _NUMBERS.get(name)

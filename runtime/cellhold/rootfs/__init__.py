@@ -1,1 +1,4 @@
-"""What a container sees as its root: an overlay of layers, the mounts in it, volumes and what the host shows."""
+"""What a container sees as its root.
+
+An overlay of layers, the mounts in it, volumes and what the host shows.
+"""

@@ -1,6 +1,7 @@
-"""The system call filter of a container: profile (data) -> plan (rules) -> compiler (libseccomp) -> cache (disk).
+"""The system call filter of a container.
 
-Loading it into a process is linux/process.py's seccomp().
+profile (data) -> plan (rules) -> compiler (libseccomp) -> cache (disk). Loading it into
+a process is linux/process.py's seccomp().
 """
 
 from __future__ import annotations

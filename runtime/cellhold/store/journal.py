@@ -41,11 +41,11 @@ class _Event:
     attributes: dict[str, str]
 
 
-def append(root: Path, action: str, known: Record, **more: Any) -> None:
+def append(root: Path, action: str, record: Record, **more: Any) -> None:
     """Append an event of a container. On a full disk the event is lost."""
-    labels = known.spec.get("labels") or {}
-    attributes = {**labels, "image": known.image, "name": known.name, **{name: str(value) for name, value in more.items()}}
-    line = json.dumps({"time": time.time(), "type": "container", "action": action, "id": known.id, "attributes": attributes})
+    labels = record.spec.get("labels") or {}
+    attributes = {**labels, "image": record.image, "name": record.name, **{name: str(value) for name, value in more.items()}}
+    line = json.dumps({"time": time.time(), "type": "container", "action": action, "id": record.id, "attributes": attributes})
     with suppress(OSError):
         path = root / NAME
         with open(

@@ -97,8 +97,8 @@ class Layers:
         for _try in range(2):  # layer.boot may become layer.json while we read
             with suppress(FileNotFoundError):
                 return _FORM.read(self.root / chain_id.encoded / _FACTS, f"layer {chain_id}", hint=remedy)
-            if (known := self._new(chain_id)) is not None:
-                return known
+            if (facts := self._new(chain_id)) is not None:
+                return facts
         raise ImageNotFound(f"cannot use layer {chain_id}: the store does not have it", hint="pull or load its image again")
 
     def _new(self, chain_id: Digest) -> LayerFacts | None:

@@ -145,7 +145,7 @@ def peek(directory: Path) -> Record | None:
 
 def list_readable(containers: Path) -> list[Record]:
     """Return the records that can be read."""
-    return [known for known in map(peek, directories(containers)) if known is not None]
+    return [record for record in map(peek, directories(containers)) if record is not None]
 
 
 def unreadable(containers: Path) -> list[Unreadable]:
@@ -199,14 +199,14 @@ def is_held(directory: Path) -> bool:
     return False
 
 
-def is_leftover(known: Record, directory: Path) -> bool:
+def is_leftover(record: Record, directory: Path) -> bool:
     """Return whether a container was left behind by a killed process.
 
     The next sweep clears it, and its name is free.
     """
-    if known.kept:
-        return known.removing and not is_held(directory)
-    return known.removing or not is_held(directory)  # removing: a sweep is at it, and has it
+    if record.kept:
+        return record.removing and not is_held(directory)
+    return record.removing or not is_held(directory)  # removing: a sweep is at it, and has it
 
 
 def find(text: str, containers: Path) -> Record:
@@ -299,23 +299,23 @@ def _remedy(directory: Path) -> str:
     return f"what it has written is in {directory}/storage; `cellhold rm --force {directory.name}` removes all of it"
 
 
-def _check(known: Record) -> None:
+def _check(record: Record) -> None:
     """Raise ValueError for misleading values.
 
     Those are impossible times, an unknown state, a spec of other types.
     """
     for name in ("created", "started", "finished"):
-        table.check_moment(getattr(known, name), name)
-    if known.state not in tuple(State):
+        table.check_moment(getattr(record, name), name)
+    if record.state not in tuple(State):
         raise ValueError("state is unknown")
-    if known.why is not None and known.why not in tuple(Why):
+    if record.why is not None and record.why not in tuple(Why):
         raise ValueError("why is unknown")
-    if known.pid is not None and not 0 < known.pid <= _PID_MOST:
+    if record.pid is not None and not 0 < record.pid <= _PID_MOST:
         raise ValueError("pid is not the number of a process")
-    for text in known.layers:
+    for text in record.layers:
         Digest.parse(text)
-    if known.spec:
-        table.check(Spec, known.spec)
+    if record.spec:
+        table.check(Spec, record.spec)
 
 
 _FORM = table.Form(kind=Record, version=2, steps={**table.BEFORE_VERSIONS, 1: dict}, check=_check)  # 1: an own one was a record.json

@@ -7,9 +7,9 @@ isolation.py  PID 1: groups, ids, namespaces, network, capabilities, the seccomp
 program.py    PID 1's child: session, user, directory, limits, exec
 step.py       what a step is
 
-The steps of PID 1 run in the child of clone3, as root of the new user namespace and with
-no privilege on the host.
-Every module costs each launcher 0.1 to 0.2 ms of its start, so there are few.
+The steps of PID 1 run in the child of clone3, as root of the new user namespace and
+with no privilege on the host. Every module costs each launcher 0.1 to 0.2 ms of its
+start, so there are few.
 """
 
 from __future__ import annotations

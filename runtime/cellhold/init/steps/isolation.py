@@ -31,8 +31,8 @@ _CAP_KILL, _CAP_SETGID, _CAP_SETUID = 5, 6, 7
 def _join_cgroups(setup: ContainerSetup) -> None:
     """Enter the v1 groups.
 
-    PID 1 does it itself: unlike the write of a pid, that of "0" does not wait for an RCU
-    grace period.
+    PID 1 does it itself: unlike the write of a pid, that of "0" does not wait for an
+    RCU grace period.
     """
     for fd in setup.tasks:
         os.write(fd, b"0")
@@ -48,7 +48,10 @@ JOIN_CGROUPS = Step(
 
 
 def _become_root(setup: ContainerSetup) -> None:
-    """Become uid and gid 0 of the new user namespace: the first id of the range on the host."""
+    """Become uid and gid 0 of the new user namespace.
+
+    On the host that is the first id of the range.
+    """
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
     if setup.plan["id_count"] > 1:  # a namespace of one id has no setgroups(2)
@@ -134,8 +137,8 @@ OFFER_NETWORK = Step(
 def _set_up_loopback(setup: ContainerSetup) -> None:
     """Bring lo up: the debugger of a kernel and many tests talk to 127.0.0.1.
 
-    Without a network there is no other device. Any port may be bound by anybody inside, as
-    Docker does: those below 1024 are no privilege of a host's here.
+    Without a network there is no other device. Any port may be bound by anybody inside,
+    as Docker does: those below 1024 are no privilege of a host's here.
     """
     if setup.plan["network"] == SHARED:
         return

@@ -1,4 +1,4 @@
-"""Steps of the launcher: clone PID 1, write its id maps, open what it gets of the host.
+"""Steps of the launcher: clone PID 1, map its ids, open what it gets of the host.
 
 What it is asked for is a Request: descriptors, each by its name. The caller
 (cellhold.container.launcher) encodes it into one message on the control socket, the
@@ -33,10 +33,10 @@ class Request:
 
     plan: a memfd with the marshalled plan. channel: the container's life as messages.
     lock: the container's, held as long as it lives. storage: of the writable layer.
-    network: the gate that PID 1 is connected through, or the namespace that it shares, as
-    plan["network"] says. group: a v2 cgroup to clone into. stdio: what become the
-    program's 0, 1, 2 and so on. trees: what prepare.list_held() lists. tasks: files of v1
-    groups.
+    network: the gate that PID 1 is connected through, or the namespace that it shares,
+    as plan["network"] says. group: a v2 cgroup to clone into. stdio: what become the
+    program's 0, 1, 2 and so on. trees: what prepare.list_held() lists. tasks: files of
+    v1 groups.
     """
 
     __slots__ = _FIELDS
@@ -98,7 +98,7 @@ class Request:
 
 
 class Launch:
-    """One container that the launcher makes: what was asked for, and what it has become."""
+    """A container that the launcher makes: its request, and what it has become."""
 
     def __init__(  # noqa: PLR0913  # what a clone is made of
         self,
@@ -112,8 +112,9 @@ class Launch:
     ) -> None:
         """request: with its descriptors, which stay the launcher's.
 
-        overlays: mounts that a program serves, where the kernel's are refused. report: our
-        end of the clone's report socket. descend: called in the clone, never returns.
+        overlays: mounts that a program serves, where the kernel's are refused. report:
+        our end of the clone's report socket. descend: called in the clone, never
+        returns.
         """
         self.plan = plan
         self.request = request

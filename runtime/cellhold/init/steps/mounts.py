@@ -32,7 +32,7 @@ _CAP_SYS_ADMIN = 21
 
 
 def _is_kernels(target: str) -> bool:
-    """Whether a target is one of the kernel's file systems, which every container has."""
+    """Return whether a target is a kernel file system that every container has."""
     return target.split("/")[1] in ("proc", "sys", "dev")
 
 
@@ -71,7 +71,7 @@ MOUNT_FILESYSTEMS = Step(
 
 
 def _make_filesystem(setup: ContainerSetup, record: FileSystem) -> int:
-    """Make a file system with the files that the plan puts into it; return its descriptor."""
+    """Make a file system with the plan's files; return its descriptor."""
     made = mount.new_filesystem(record["fstype"], record["options"], attributes=record["attributes"], source=record["fstype"])
     for name, text in record.get("files", {}).items():
         fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=made)
@@ -122,7 +122,7 @@ MOUNT_CGROUPS = Step(
 
 
 def _bind_files(setup: ContainerSetup) -> None:
-    """Make directories of the writable layer, then bind small files such as /etc/hosts.
+    """Make directories of the writable layer, then bind files such as /etc/hosts.
 
     The files are made for this container: writable inside, and gone with it.
     """
@@ -150,8 +150,8 @@ BIND_FILES = Step(
 def _mount_volumes(setup: ContainerSetup) -> None:
     """Mount what the user asked for, of the host and in memory.
 
-    Each with what is hidden in it, before the next one can lie over it. The shallow ones
-    come first, so that none hides another.
+    Each with what is hidden in it, before the next one can lie over it. The shallow
+    ones come first, so that none hides another.
     """
     covers = setup.plan["covers"]
     for overlay in setup.plan["overlays"]:
@@ -212,7 +212,7 @@ MOUNT_VOLUMES = Step("rootfs.volumes", _mount_volumes, _describe_volumes, _volum
 
 
 def _hide_paths(setup: ContainerSetup) -> None:
-    """Cover Docker's masked paths and make its read-only paths of /proc and /sys read-only.
+    """Cover Docker's masked paths; make its paths of /proc and /sys read-only.
 
     What this kernel lacks needs no cover.
     """
@@ -253,18 +253,18 @@ HIDE_PATHS = Step(
 
 
 def _may_mount(plan: Plan) -> bool:
-    """Whether the program may mount and unmount."""
+    """Return whether the program may mount and unmount."""
     return bool(plan["bounding"] >> _CAP_SYS_ADMIN & 1)
 
 
 def _lock_mounts(setup: ContainerSetup) -> None:
-    """Where the program may unmount: enter a copy of our mount namespace that is locked.
+    """If the program may unmount: enter a locked copy of our mount namespace.
 
-    What covers /proc and /sys cannot be taken away there. What a lesser mount namespace has
-    got from another is locked together in it: nothing of it can be unmounted, remounted with
-    less, or looked under, and no new proc or sysfs shows more (mount_namespaces(7)). The copy
-    belongs to a user namespace below ours, made for it, which nobody is in. No process stays
-    in the one that is not locked.
+    What covers /proc and /sys cannot be taken away there. What a lesser mount namespace
+    has got from another is locked together in it: nothing of it can be unmounted,
+    remounted with less, or looked under, and no new proc or sysfs shows more
+    (mount_namespaces(7)). The copy belongs to a user namespace below ours, made for it,
+    which nobody is in. No process stays in the one that is not locked.
     """
     if not _may_mount(setup.plan):
         return

@@ -44,9 +44,10 @@ class ContainerSetup:
     ) -> None:
         """Take over the descriptors.
 
-        tasks: files of v1 groups. storage, overlays, trees, dev, sysfs: detached mounts;
-        sysfs is -1 where PID 1 mounts /sys itself, as it may in a network namespace of its
-        own. gate: the socket that its network comes through; -1: it is not connected.
+        tasks: files of v1 groups. storage, overlays, trees, dev, sysfs: detached
+        mounts; sysfs is -1 where PID 1 mounts /sys itself, as it may in a network
+        namespace of its own. gate: the socket that its network comes through; -1: it is
+        not connected.
         """
         self.plan = plan
         self.tasks = tasks
@@ -138,9 +139,9 @@ STAGE = Step(
 def _mount_overlays(setup: ContainerSetup) -> None:
     """Mount the layers with a writable one on top.
 
-    `userxattr`: whiteouts and opaque marks that work in a user namespace. `volatile`: never
-    sync a layer that is thrown away; with it a program's own fsync(2) does nothing, so it
-    is not for a container that is kept.
+    `userxattr`: whiteouts and opaque marks that work in a user namespace. `volatile`:
+    never sync a layer that is thrown away; with it a program's own fsync(2) does
+    nothing, so it is not for a container that is kept.
     """
     if setup.overlays:
         _attach_overlays(setup)
@@ -162,7 +163,10 @@ def _mount_overlays(setup: ContainerSetup) -> None:
 
 
 def _attach_overlays(setup: ContainerSetup) -> None:
-    """Attach the overlays that a program serves where the kernel's are refused (fuse.py)."""
+    """Attach overlays that a program serves as the kernel refuses its own.
+
+    See fuse.py.
+    """
     for overlay, served in zip(setup.plan["overlays"], setup.overlays, strict=True):
         if overlay["target"] == "/":
             attach(served, os.open(_ROOT, _TREE_FLAGS))

@@ -31,10 +31,10 @@ else:
 class Step(_PerformedOn[State]):
     """One row of a table of contents.
 
-    name: "subject.what", told when it fails. perform: does it to the state that the steps
-    of its table share; raises OSError. describe: its words, for people. syscalls: its
-    calls in their order, as strace(1) would print them; descriptors are shown as what
-    they are of. Both are pure functions of the plan.
+    name: "subject.what", told when it fails. perform: does it to the state that the
+    steps of its table share; raises OSError. describe: its words, for people. syscalls:
+    its calls in their order, as strace(1) would print them; descriptors are shown as
+    what they are of. Both are pure functions of the plan.
     """
 
     __slots__ = ("describe", "name", "perform", "syscalls")
