@@ -35,7 +35,8 @@ _TREES = ("/usr", "/opt")
 _MAYBE_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _DIRECTORIES = ("dev", "etc", "home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "usr", "var/cache", "var/lib", "var/log")
 _STICKY = ("tmp", "var/tmp")
-# What programs read to run at all: the loader, names, locale, time, certificates, terminals, fonts, language defaults.
+# What programs read to run at all: the loader, names, locale, time, certificates,
+# terminals, fonts, language defaults.
 _ETC = (
     "alternatives bash.bashrc bindresvport.blacklist ca-certificates ca-certificates.conf debian_version default/locale environment.d "
     "fonts gai.conf host.conf inputrc issue java* ld.so.cache ld.so.conf ld.so.conf.d locale.alias locale.conf locale.gen localtime "

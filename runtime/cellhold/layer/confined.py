@@ -37,7 +37,8 @@ MEMORY_BYTES = 1 << 30
 _MESSAGE = 65536
 _LONGEST_SENTENCE = 500
 _SENDING_BYTES = 1 << 20
-# The ids of all confined children, as root: the range after those of the containers. They cannot meet: each has a PID namespace.
+# The ids of all confined children, as root: the range after those of the containers.
+# They cannot meet: each has a PID namespace.
 _BASE = ids.FIRST + ids.RANGES * ids.COUNT
 
 

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_ACL = b"system.posix_acl_default"
-# What an image may have. Not: marks of overlayfs and fuse-overlayfs (user.overlay.*, trusted.*), labels and signatures of the
-# host's own security modules (security.selinux, security.ima ...).
+# What an image may have. Not: marks of overlayfs and fuse-overlayfs (user.overlay.*,
+# trusted.*), labels and signatures of the host's own security modules
+# (security.selinux, security.ima ...).
 _KEPT = (b"user.", b"security.capability", b"system.posix_acl_access", DEFAULT_ACL)
 _NEVER = (b"user.overlay.", b"user.fuseoverlayfs.")
 _REFUSED_XATTR = {ENOTSUP, EPERM, EINVAL, E2BIG, ERANGE, ENOSPC}  # ENOSPC: ext4 has one block for all of a file

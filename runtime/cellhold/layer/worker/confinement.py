@@ -27,7 +27,8 @@ NAMESPACES = (
     | process.CLONE_NEWUTS
     | process.CLONE_NEWCGROUP
 )
-# capabilities(7), by number: own, reach and change files whatever their mode and owner are, keep set-id bits, set file capabilities.
+# capabilities(7), by number: own, reach and change files whatever their mode and owner
+# are, keep set-id bits, set file capabilities.
 _CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID, _SETFCAP = 0, 1, 2, 3, 4, 31
 _WRITING = (_CHOWN, _DAC_OVERRIDE, _FOWNER, _FSETID, _SETFCAP)
 _READING = (_DAC_READ_SEARCH,)

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from typing import Self
 
 _MOST_LINKS = 40
-# fuse-overlayfs marks an opaque directory by an attribute of its own and by files. Where it may make no device node, as on another overlay,
-# a whiteout is an empty file with a prefix and this mode (fuse-overlayfs 1.10, main.c); it refuses such names to everybody else.
+# fuse-overlayfs marks an opaque directory by an attribute of its own and by files.
+# Where it may make no device node, as on another overlay, a whiteout is an empty file
+# with a prefix and this mode (fuse-overlayfs 1.10, main.c); it refuses such names to
+# everybody else.
 _OPAQUES = {OPAQUE.decode(), "user.fuseoverlayfs.opaque"}
 _OPAQUE_MARKS = {b".wh..wh..opq", b".wh..opq"}
 _PREFIX = b".wh."
