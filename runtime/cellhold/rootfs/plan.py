@@ -67,11 +67,10 @@ def plan(  # noqa: PLR0913  # one value per source of the plan
     hostname: also in its /etc/hosts. init_layer: a directory of empty mount points.
     views: the cgroup file systems to show. seccomp: a compiled filter. namespaces:
     those of this kernel. rlimits: (resource number, soft, hard). maxima, network: of
-    init/plan.py. writable: a layer that the launcher opens, then without device nodes.
-    mounted: the host's mount points, where they cannot be looked under. volatile: the
+    init/plan.py. writable: a layer that the launcher opens, without device nodes.
+    mounted: the host's mount points, if they cannot be looked under. volatile: the
     layer is thrown away. overlay_program: fuse-overlayfs, if the kernel refuses.
-    resolver: the text of /etc/resolv.conf. known_hosts: lines of /etc/hosts shared with
-    this host.
+    resolver: the text of /etc/resolv.conf. known_hosts: the host's lines in /etc/hosts.
     """
     trees, overlays, binds = layers(image, init_layer, mounted, read_only=spec.read_only)
     overlays += [throw_away(entry, trees, mounted) for entry in ordered(spec) if entry.kind == "overlay"]
