@@ -44,10 +44,7 @@ class Extractor:
     """
 
     def __init__(self, root: int, stream: Stream, *, ids: int, most: int) -> None:
-        """Write to `root`, the opened, empty directory.
-
-        ids: how many there are (1: all files belong to 0).
-        """
+        """Write to the opened, empty `root`; ids: how many (1: all files belong to 0)."""
         self.nodes = Nodes(root, most)
         self.counts = Counts()
         self.late: list[Entry] = []
@@ -106,10 +103,7 @@ class Extractor:
             )
 
     def _take_root(self, entry: Entry) -> None:
-        """Take the attributes of the layer's own directory.
-
-        Anything else of that name ("/" as a link, a file) is ignored.
-        """
+        """Set the root's attributes. Raises ImageRefused if it is not a directory."""
         if entry.kind != tar.DIRECTORY:
             raise ImageRefused(f"the layer's root is not a directory: an entry of kind {entry.kind.decode()} has its name")
         self._own(entry, self.nodes.root.fd)
@@ -119,10 +113,7 @@ class Extractor:
     # -------------------------------------------------------------------------------------------------------------- whiteouts
 
     def _is_mark(self, entry: Entry, above: bytes, name: bytes) -> bool:
-        """Perform a whiteout or an opaque mark (OCI image-spec, layer.md).
-
-        Marks that aufs has left in old images are skipped.
-        """
+        """Perform a whiteout or opaque mark (OCI image-spec, layer.md); skip aufs's."""
         if name == b".wh..wh..opq":
             node = self.parent(above)
             self.counts.opaques += not node.opaque
@@ -141,10 +132,7 @@ class Extractor:
         return True
 
     def _white_out(self, above: Node, name: bytes) -> None:
-        """Hide a name of the lower layers.
-
-        What this layer has of that name, before or after it, stays.
-        """
+        """Hide a name of the lower layers; this layer's, before or after it, stays."""
         self.counts.whiteouts += 1
         if above.below is not None and name in above.below:
             self.nodes.hide(above.below[name])
@@ -188,11 +176,8 @@ class Extractor:
                 write(fd, piece)
 
     def _directory(self, entry: Entry, above: Node, name: bytes) -> None:
-        """Make a directory, or take the one that is there.
-
-        Times and set-id bits are set at the end, as they change, or change what is made
-        below.
-        """
+        """Make a directory, or take the one that is there."""
+        # times and set-id bits come at the end: they change, or change what is made below
         node = above.below.get(name) if above.below else None
         if node is None:
             node = self.nodes.make(above, name, entry.mode & _PERMISSIONS)
@@ -232,10 +217,7 @@ class Extractor:
         os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=directory, follow_symlinks=False)
 
     def _link(self, entry: Entry, above: Node, name: bytes) -> None:
-        """Make a hard link to a file, a symbolic link itself, or a FIFO.
-
-        Never to a directory, never out of the layer.
-        """
+        """Link to a file, symbolic link itself or FIFO; never to a directory or outside."""
         if entry.target == entry.path:
             raise ImageRefused(f"{quote(entry.path)} is a hard link to itself")
         self.nodes.count()
