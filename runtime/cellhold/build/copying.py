@@ -81,7 +81,7 @@ class Copying:
         self._mode = self._chmod()
 
     def parts(self) -> list[tuple[Source, Copies]]:
-        """Yield what makes its layer; more than one part if ADD unpacks archives."""
+        """Return what makes its layer; more than one part if ADD unpacks archives."""
         found: list[sources.Match] = []
         texts: list[sources.Match] = []
         packed: list[sources.Match] = []

@@ -133,9 +133,9 @@ class Steps:
         return state, last, all_cached
 
     def _sum(self, source: Source, copies: Copies, state: State) -> str:
-        """Return the words by which the cache finds a COPY.
+        """Return the sum by which the cache finds a COPY.
 
-        For layers and archives the sum is remembered, so that no process reads them
+        For layers and archives it is remembered, so that no process reads them
         again.
         """
         if source.identity is None or state.on_host or not self._options.cache:

@@ -45,7 +45,7 @@ def matching(layers: list[int], parts: list[tuple[bytes, bool]]) -> list[tuple[b
 
 
 def _once(found: list[tuple[bytes, bytes, bool]]) -> list[tuple[bytes, bytes]]:
-    """Yield each directory once, by a name without a link if there is one."""
+    """Return each directory once, by a name without a link if there is one."""
     called_by: dict[bytes, bytes] = {}
     for called, path, is_directory in found:
         if is_directory and (path not in called_by or called == path):
