@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections import Counter
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +24,8 @@ from cellhold.image import host
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from cellhold.doctor.feature import Finding
 
 pytest_plugins = ("images", "peers", "registry", "kernelspecs", "order")  # fixtures: images, who else makes and keeps those; kernels
 
@@ -46,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test of something that this host cannot do; the reason is what `cellhold doctor` says of it."""
     for name in _required(item):
-        finding = doctor.look(name)
+        finding = _finding(name)
         if not finding.ok:
             _skipped[finding.advice()] += 1
             pytest.skip(finding.advice())
@@ -78,6 +81,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("skipped for what this host cannot do")
         for advice, count in _skipped.most_common():
             terminalreporter.write_line(f"{count} test{'s' if count > 1 else ''}: {advice}")
+
+
+@cache
+def _finding(name: str) -> Finding:
+    """What doctor says of this host with this session's store; not doctor.look(), which a test may have asked on a full disk."""
+    return doctor.FEATURES[name].examine()
 
 
 def _required(item: pytest.Item) -> list[str]:

@@ -37,6 +37,8 @@ _STORES = Path("/var/tmp")  # where the stores of sessions lie (conftest.py)
 _ANNOUNCEMENT = ".tests"
 _DEEPEST = 8
 _MOUNTS = "/proc/self/mountinfo"
+# What another process of this session makes in /var/tmp lies below a directory of this name (test_fuse_overlay.py).
+_OF_ANOTHER_WORKER = re.compile(rf"/popen-(?!{os.environ.get('PYTEST_XDIST_WORKER', '/')}/)gw\d+/")
 _NETWORK_DEVICE = re.compile(r"ch[0-9a-f]{4}-[0-9a-f]{8}|cv[0-9a-f]{12}")
 _REAPERS = ("systemd", "init", "tini", "dumb-init")  # who an orphan goes to, besides process 1
 
@@ -140,7 +142,8 @@ def mounts(_table: Processes) -> frozenset[str]:
     """Each mount of this mount namespace: "/mnt (tmpfs, mount 312)"; but for those of the tests that run beside these."""
     others = tuple(f"{place}/" for place in _other_places())
     parts = ((left.split(), right.split()) for left, _, right in (line.partition(" - ") for line in _read(_MOUNTS).splitlines()))
-    return frozenset(f"{left[4]} ({right[0]}, mount {left[0]})" for left, right in parts if not f"{left[4]}/".startswith(others))
+    ours = ((left, right) for left, right in parts if not f"{left[4]}/".startswith(others) and not _OF_ANOTHER_WORKER.search(left[4]))
+    return frozenset(f"{left[4]} ({right[0]}, mount {left[0]})" for left, right in ours)
 
 
 def control_groups(table: Processes) -> frozenset[str]:

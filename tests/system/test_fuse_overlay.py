@@ -130,7 +130,7 @@ def test_where_it_may_not_be_used_the_reason_and_the_remedy_are_told(nested: Per
     assert ran.returncode == 125
     assert "cannot overlay layers in" in ran.stderr
     assert "the kernel refuses (Invalid argument)" in ran.stderr
-    assert "apt install fuse-overlayfs, which does it instead where /dev/fuse may be opened" in ran.stderr
+    assert "apt install fuse-overlayfs, which mounts them if /dev/fuse may be opened" in ran.stderr
 
 
 def test_a_layer_in_memory_needs_none_of_it(nested: Person) -> None:

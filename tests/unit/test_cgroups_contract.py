@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -208,6 +210,19 @@ def test_a_processor_that_is_not_there_is_refused_and_nothing_is_left(tree: Fake
         with pytest.raises(InvalidSpec, match=f"cpuset={wrong}: processors 0-3 can be used"):
             cgroups.create("a", Limits(cpuset=wrong), **tree.where)
     assert tree.groups() == []
+
+
+def test_a_group_that_is_removed_in_this_moment_is_killed_and_thawed(tree: FakeCgroups, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel answers ENODEV for a file that was opened a moment before, ENOENT for one a moment later."""
+    group = cgroups.create("a", LIMITS, **tree.where)
+    for number in (errno.ENODEV, errno.ENOENT):
+        monkeypatch.setattr(cgroups.files, "write", partial(_refuse, number))
+        group.kill()
+        group.thaw()
+
+
+def _refuse(number: int, path: str, *_values: str) -> None:
+    raise OSError(number, os.strerror(number), path)
 
 
 def test_a_limit_that_cannot_be_written_undoes_the_group(tree: FakeCgroups, monkeypatch: pytest.MonkeyPatch) -> None:

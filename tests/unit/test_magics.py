@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -29,7 +30,7 @@ def test_each_cell_magic_begins_with_its_word_and_nothing_longer(name: str) -> N
     assert callable(import_module(f"cellhold_kernel.magics.{name}").begin)
     assert registry.begin_job(NOBODYS, f"%%{name}s x\n1") is None
     with pytest.raises(InvalidSpec):
-        registry.begin_job(NOBODYS, f"%%{name} 'x\n1")
+        registry.begin_job(cast("Session", SimpleNamespace(missing={})), f"%%{name} 'x\n1")
 
 
 @pytest.mark.parametrize("code", ["", "  \n", "1", "%%", "%%time\n1", "x = '%%run'", "# %%run busybox"])

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Read = Callable[[str], str | None]  # what read() is
 
@@ -19,6 +20,7 @@ _WRITE = os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC  # O_TRUNC does nothing to a ps
 _READ = os.O_RDONLY | os.O_CLOEXEC
 _MOST = 1 << 16  # bytes
 _SHORT = 1 << 11  # bytes: the kernel fills a page as far as whole records go, so a part shorter than this is the last one
+REMOVED = frozenset({errno.ENOENT, errno.ENODEV})  # what access to a group answers that is gone, or goes in this moment
 _ABSENT = frozenset({errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP})  # no such file; the group went away; PSI switched off
 
 
@@ -134,6 +136,16 @@ def write(path: str, *values: str) -> None:
             os.write(descriptor, value.encode() + b"\n")
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def unless_removed() -> Iterator[None]:
+    """Suppress what a write to a group raises that is gone (ENOENT), or that is removed in this moment (ENODEV)."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in REMOVED:
+            raise
 
 
 def children(directory: str) -> list[str]:

@@ -146,7 +146,7 @@ class V1:
     def thaw(self) -> None:
         """Let the processes continue; do nothing without a freezer."""
         if "freezer" in self._at:
-            with suppress(FileNotFoundError):
+            with files.unless_removed():
                 files.write(f"{self._at['freezer']}/freezer.state", "THAWED")
 
     def is_frozen(self) -> bool:
@@ -159,7 +159,7 @@ class V1:
         A v1-frozen process does not die before it is thawed.
         """
         frozen = False
-        with suppress(FileNotFoundError):
+        with files.unless_removed():
             frozen = "freezer" in self._at and processes.wait_until(self._frozen, seconds=_FREEZING_TO_KILL)
         try:
             processes.signal_all(self.directories)

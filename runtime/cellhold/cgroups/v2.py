@@ -141,7 +141,7 @@ class V2:
 
     def thaw(self) -> None:
         """Let the processes continue."""
-        with suppress(FileNotFoundError):
+        with files.unless_removed():
             files.write(f"{self.directory}/cgroup.freeze", "0")
 
     def is_frozen(self) -> bool:
@@ -155,7 +155,9 @@ class V2:
         """
         try:
             files.write(f"{self.directory}/cgroup.kill", "1")
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in files.REMOVED:
+                raise
             processes.kill_all((self.directory,))
 
     def remove(self) -> None:
