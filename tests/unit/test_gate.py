@@ -159,7 +159,7 @@ def granted_build(cell: str) -> GrantedBuild:
         "--cidfile /etc/cron.d/x",
         "--volumes-from other",
         "--name python.org",
-        "--network-alias files.pythonhosted.org",
+        "--network-alias packages.python.org",
         "--label cellhold.owner=1",
         "--capad SYS_ADMIN",
         "--restart always",
