@@ -1,15 +1,18 @@
-"""Cellhold: containers from namespaces, cgroups and an overlay of layers, in Python; a library first.
+"""Cellhold: containers from namespaces, cgroups and overlays of layers, in Python.
 
     from cellhold import Container, Limits, Spec
 
-    with Container.create(Spec(image="host", args=("true",), limits=Limits(memory_bytes=64 << 20))) as box:
-        box.start()
-        print(box.wait().sentence())
+    spec = Spec(image="host", args=("true",), limits=Limits(memory_bytes=64 << 20))
+    with Container.create(spec) as container:
+        container.start()
+        print(container.wait().sentence())
 
-A Container ends with the process that made it. `Detached` ones outlive it; `Image` and `Volume` are what they are made of and keep.
+A Container ends with the process that made it. `Detached` ones outlive it; `Image` and
+`Volume` are what they are made of and keep.
 
-This package knows nothing of Jupyter (that is `cellhold_kernel`). It imports nothing by itself: the program that becomes the
-container starts from here too, and its start-up time is every container's.
+It is a library first. This package knows nothing of Jupyter (that is
+`cellhold_kernel`). It imports nothing by itself: the program that becomes the container
+starts from here too, and its start-up time is every container's.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@
     ├── ContainerNotFound         no container of that name or id
     ├── VolumeNotFound            no volume of that name
     ├── NetworkNotFound           no network of that name
-    ├── ImageRefused              a registry or an archive sent an invalid image: nothing
-    │                             of it was kept
-    ├── RegistryFailed            the registry cannot be reached, or refuses; `status` is
-    │                             its HTTP status
+    ├── ImageRefused              a registry or an archive sent an invalid image:
+    │                             nothing of it was kept
+    ├── RegistryFailed            the registry cannot be reached, or refuses; `status`
+    │                             is its HTTP status
     ├── NotAllowed                the container's state does not permit the action
     ├── Damaged                   a file of the store cannot be read: it stays, with all
     │                             that it stands for; --force removes it
@@ -19,8 +19,8 @@
     ├── CommandNotRun             the container was made, its program could not be
     │                             started; `status` is 126 or 127
     ├── CopyFailed                a file could not be copied to or from a container
-    └── BuildFailed               a program of a build (RUN) failed; `status` is its exit
-                                  status, `last` the last lines that it wrote
+    └── BuildFailed               a program of a build (RUN) failed; `status` is its
+                                  exit status, `last` the last lines that it wrote
 
 The text reads *cannot VERB OBJECT: REASON* and holds the refused value. System calls
 that fail where nobody expected it stay plain OSErrors.

@@ -34,11 +34,13 @@ BASE = ("HOME", "USER", "LOGNAME", "PATH", "LANG", "LANGUAGE", "LC_", "TZ", "TMP
 PROXIES = tuple(name for word in ("http", "https", "ftp", "all", "no") for name in (f"{word}_proxy", f"{word}_proxy".upper()))
 NETWORK = (*PROXIES, "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 PIP = (*NETWORK, "PIP_", "NETRC")
-# Logins at registries: docker's configuration, and what the programs that keep secrets for it find theirs by.
+# Logins at registries: docker's configuration, and what the programs that keep secrets
+# for it find theirs by.
 _KEEPERS: tuple[str, ...] = ("DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "GNUPGHOME", "GPG_TTY")
 _KEEPERS += ("PASSWORD_STORE_", "AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_")
 REGISTRIES = (*NETWORK, "DOCKER_CONFIG", *_KEEPERS)
-# A value of these is a path, and a relative one would lead to wherever the helper, or we, happen to be.
+# A value of these is a path, and a relative one would lead to wherever the helper, or
+# we, happen to be.
 _PATHS = {"HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC", *_XDG}
 _PATHS |= {"DOCKER_CONFIG", "GNUPGHOME", "PASSWORD_STORE_DIR", "XAUTHORITY", "PIP_CONFIG_FILE"}
 

@@ -48,7 +48,8 @@ def run_command(instruction: Instruction, shell: Sequence[str]) -> RunCommand:
     There are three ways to use heredocs, as in BuildKit:
 
         RUN <<EOF             the text is the command, and the shell gets it
-        RUN <<EOF             its first line begins with #!: the text is a file that is executed
+        RUN <<EOF             its first line begins with #!: the text is a file, which
+                              is executed
         RUN cat <<A; cat <<B  the shell gets all of it and reads the heredocs itself
     """
     if not instruction.heredocs:

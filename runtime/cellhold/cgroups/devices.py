@@ -65,11 +65,13 @@ ALLOWED = (
 )
 NAMES = " ".join(device.name for device in ALLOWED)
 
-# linux/bpf.h: struct bpf_cgroup_dev_ctx {u32 access_type, major, minor}; access_type is access << 16 | kind.
+# linux/bpf.h: struct bpf_cgroup_dev_ctx {u32 access_type, major, minor}; access_type is
+# access << 16 | kind.
 _KINDS, _MAKE, _READ, _WRITE = {"b": 1, "c": 2}, 1, 2, 4
 _USE = _READ | _WRITE
 _AT_ACCESS, _AT_MAJOR, _AT_MINOR = 0, 4, 8
-# Operation codes (Documentation/bpf/standardization/instruction-set.rst); K: the operand is in the instruction.
+# Operation codes (Documentation/bpf/standardization/instruction-set.rst); K: the
+# operand is in the instruction.
 _LOAD_WORD, _MOVE_K, _MOVE, _AND_K, _SHIFT_RIGHT_K, _EXIT = 0x61, 0xB7, 0xBF, 0x57, 0x77, 0x95
 _JUMP_NOT_EQUAL_K = 0x55
 _RESULT, _CONTEXT, _ACCESS, _KIND, _MAJOR, _MINOR, _MORE = 0, 1, 2, 3, 4, 5, 6  # registers; the kernel fixes the first two

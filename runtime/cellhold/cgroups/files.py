@@ -140,7 +140,10 @@ def write(path: str, *values: str) -> None:
 
 @contextmanager
 def unless_removed() -> Iterator[None]:
-    """Suppress what a write to a group raises that is gone (ENOENT), or that is removed in this moment (ENODEV)."""
+    """Suppress the error of a write to a group that is gone.
+
+    ENOENT: it was removed; ENODEV: it is being removed at this moment.
+    """
     try:
         yield
     except OSError as error:

@@ -31,7 +31,8 @@ def _allowed(device: devices.Device) -> Write:
     return Write("devices", "devices.allow", f"{device.kind} {_number(device)} {device.access}m", "devices", device.name)
 
 
-# devices.py's rule as text (m: make a node). Only for a new group: deny "a" asks for no children.
+# devices.py's rule as text (m: make a node). Only for a new group: deny "a" asks for no
+# children.
 DEVICES = (
     Write("devices", "devices.deny", "a", "devices"),
     *(Write("devices", "devices.allow", f"{kind} *:* m", "devices", "mknod") for kind in "bc"),

@@ -2,10 +2,9 @@
 
 "python:3.12" is docker.io/library/python:3.12.
 
-"python:3.12" is docker.io/library/python:3.12.
-
     REFERENCE   [REGISTRY/]REPOSITORY[:TAG][@DIGEST]
-    REGISTRY    the first part, if it has a dot, a colon or upper case, or is "localhost"; else docker.io
+    REGISTRY    the first part, if it has a dot, a colon or upper case, or is
+                "localhost"; else docker.io
     REPOSITORY  lower case; a lone name of docker.io is in library/
 
 The grammar is that of the distribution project's `reference` package, which docker,

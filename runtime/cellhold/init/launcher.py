@@ -4,8 +4,10 @@ Started by `cellhold.container.launcher` as `python -I -S`, because cloning the 
 itself would copy its page tables (100 ms for 2 GB) and fork its threads. It ends when
 the caller does, takes its containers with it, and sweeps up after them.
 
-    caller  --(control, SOCK_SEQPACKET: one Request per container, with descriptors)-->  launcher  --clone3-->  PID 1
-    caller  <--(channel, one per container: marshalled tuples)--  launcher  <--(report: lines of text)--  PID 1
+    caller    --(control, SOCK_SEQPACKET: a Request with descriptors)-->     launcher
+    launcher  --(clone3)-->                                                  PID 1
+    PID 1     --(report: lines of text)-->                                   launcher
+    launcher  --(channel, one per container: marshalled tuples)-->           caller
 
 What a request consists of, and what is done for it, is in steps/launch.py. The channel
 carries ("handed",) with directories for the caller (pid1.py), ("started", pid, timings)

@@ -3,13 +3,19 @@
 A signal goes on to the program; one that was queued with the value TO_GROUP
 (linux/pidfd.py), to all of the program's process group, as a terminal's Ctrl-C does.
 
-Reports are lines of text, tab-separated, one message each, on a SOCK_SEQPACKET pair whose other end is the launcher's:
-    handed                              with the descriptors of the directories that the caller is to have; before the next one
-    ready  name:start:seconds ...       all steps done, the program is exec'd; with the other end of its terminal if it has one
-    failed step errno text              a step failed; nothing runs
-    notrun status text                  126 or 127: the program could not be started
-    exited status signal                the program ended
-When that socket closes, the launcher is gone, and PID 1 ends: the kernel then kills every process of the container.
+Reports are lines of text, tab-separated, one message each, on a SOCK_SEQPACKET pair
+whose other end is the launcher's:
+
+    handed                         with the descriptors of the directories that the
+                                   caller is to have; before the next one
+    ready  name:start:seconds ...  all steps done, the program is exec'd; with the other
+                                   end of its terminal if it has one
+    failed step errno text         a step failed; nothing runs
+    notrun status text             126 or 127: the program could not be started
+    exited status signal           the program ended
+
+When that socket closes, the launcher is gone, and PID 1 ends: the kernel then kills
+every process of the container.
 
 What comes on it asks for one more process in here (`docker exec`), as descriptors: what
 differs from the program's plan (a memfd), a channel of its own for the same reports,

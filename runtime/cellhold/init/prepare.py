@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 MOST_DESCRIPTORS = 253  # in one message (unix(7), SCM_MAX_FD)
 _ENOENT, _EINVAL, _ESTALE = 2, 22, 116
-# Plan["network"]. Its own, with nothing but loopback; its own, and the last of the descriptors is where its network comes from
-# (steps/isolation.py); somebody else's, whose namespace is the last of the descriptors.
+# Plan["network"]. Its own, with nothing but loopback; its own, and the last of the
+# descriptors is where its network comes from (steps/isolation.py); somebody else's,
+# whose namespace is the last of the descriptors.
 OWN, WIRED, SHARED = "own", "wired", "shared"
 SYSFS_ATTRIBUTES = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV | mount.MOUNT_ATTR_NOEXEC | mount.MOUNT_ATTR_RDONLY
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}

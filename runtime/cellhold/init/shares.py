@@ -7,11 +7,11 @@ Without root all that it takes is charged to the user who started it: a containe
 share. Two settings hold it to that, because the kernel counts in each user namespace
 for each of its users, and then for the owner of the namespace in the one above:
 
-    maxima      user.max_* of the container's namespace, written by PID 1: for each user in
-                it; of the launcher's: for the owner of each container's namespace, with
-                subordinate ids another one each (cloning.py)
-    rlimits     of the container's processes: for each user in it; of the launcher while it
-                clones: for all of them together
+    maxima      user.max_* of the container's namespace, written by PID 1: for each user
+                in it; of the launcher's: for the owner of each container's namespace,
+                with subordinate ids another one each (cloning.py)
+    rlimits     of the container's processes: for each user in it; of the launcher while
+                it clones: for all of them together
 
 What the kernel counts by the user's number alone cannot be shared out: pages in pipes,
 watches of epoll(7), descriptors in flight, locked System V memory.
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 _SHARE = 4  # a quarter: 32 inotify instances where there are 128, two message queues of the usual size
 _MAXIMA = "/proc/sys/user"
-# The host's own maxima of the same, which a user namespace below the initial one does not repeat.
+# The host's own maxima of the same, which a user namespace below the initial one does
+# not repeat.
 _OF_THE_HOST = {
     "max_inotify_instances": "/proc/sys/fs/inotify/max_user_instances",
     "max_inotify_watches": "/proc/sys/fs/inotify/max_user_watches",

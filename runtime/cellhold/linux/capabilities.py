@@ -9,7 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# In the order of their numbers, linux/capability.h: CAP_CHOWN is 0, CAP_CHECKPOINT_RESTORE is 40.
+# In the order of their numbers, linux/capability.h: CAP_CHOWN is 0,
+# CAP_CHECKPOINT_RESTORE is 40.
 NAMES = tuple(
     "CAP_" + word
     for word in (  # a table reads best as words
@@ -21,9 +22,11 @@ NAMES = tuple(
 )
 NUMBERS = {name: number for number, name in enumerate(NAMES)}
 
-# Docker's fourteen without NET_RAW: raw sockets forge addresses of neighbours (ARP, IP), and ping works without them
-# (net.ipv4.ping_group_range). MKNOD and AUDIT_WRITE stay although they reach nothing from inside a user namespace (mknod(2)
-# refuses devices there, the audit socket answers EPERM): package managers and sshd look for them, and being asked costs nothing.
+# Docker's fourteen without NET_RAW: raw sockets forge addresses of neighbours (ARP,
+# IP), and ping works without them (net.ipv4.ping_group_range). MKNOD and AUDIT_WRITE
+# stay although they reach nothing from inside a user namespace (mknod(2) refuses
+# devices there, the audit socket answers EPERM): package managers and sshd look for
+# them, and being asked costs nothing.
 DEFAULT = frozenset(
     "CAP_" + word
     for word in (  # a table reads best as words

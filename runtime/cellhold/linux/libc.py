@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _libc = ctypes.CDLL(None, use_errno=True)
 _holding_gil = ctypes.PyDLL(None, use_errno=True)  # a cloned child must own the GIL that its parent had
 
-# Numbers from 424 on are the same everywhere; the older ones are asm/unistd.h's of each machine.
+# Numbers from 424 on are the same everywhere; the older ones are asm/unistd.h's of each
+# machine.
 _OLD = {
     "x86_64": {"pivot_root": 155, "keyctl": 250, "seccomp": 317, "bpf": 321},
     "aarch64": {"pivot_root": 41, "keyctl": 219, "seccomp": 277, "bpf": 280},

@@ -14,7 +14,8 @@ _CONTROL = "/dev/loop-control"
 _LOOP_CTL_GET_FREE = 0x4C82
 _LOOP_CONFIGURE = 0x4C0A  # Linux 5.8: file and flags in one step, so that autoclear is on from the first moment
 _LO_FLAGS_AUTOCLEAR = 4
-# struct loop_config: fd, block_size, struct loop_info64, 8 reserved; of loop_info64 only the flags and the name (for losetup) are ours
+# struct loop_config: fd, block_size, struct loop_info64, 8 reserved; of loop_info64
+# only the flags and the name (for losetup) are ours
 _CONFIG = "II 52x I 64s 112x 64x"
 _ATTEMPTS = 200
 _PAUSE_SECONDS = 0.005
@@ -35,7 +36,8 @@ def attach(file_fd: int, name: str) -> tuple[int, str]:
             try:
                 return _configured(path, config), path
             except OSError as error:
-                # Between "free" and "mine" another process may take it, and a new device's node may not be there yet.
+                # Between "free" and "mine" another process may take it, and a new
+                # device's node may not be there yet.
                 if error.errno not in (EBUSY, ENOENT, ENXIO) or attempt == _ATTEMPTS - 1:
                     raise
                 time.sleep(_PAUSE_SECONDS)

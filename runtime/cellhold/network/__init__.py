@@ -2,28 +2,39 @@
 
 open() chooses the kind of its network, and imports that alone.
 
-    kinds/           no network, a shared one, a bridge of the host's, a process of the user's
+    kinds/           no network, a shared one, a bridge of the host's, a process of the
+                     user's
     hotplug.py       a running container on one more network
     words.py         what Spec.network can say, beside names of networks
     model.py         networks and leases as values
-    networks.py      networks as people know them: a name, subnets (addressing.py), a bridge device; kept in the store
-    leases.py        who is on a network: addresses, names and published ports, reserved under a lock
-    namespaces.py    descriptors of a container's namespaces: handed out by its PID 1, or opened
-    veth.py          veth pairs, with addresses and routes; bridge_device.py, shaping.py (rates), rtnetlink.py what they share
-    firewall.py      what the host's packet filter does for all of them: one table, written anew from the leases
+    networks.py      networks as people know them: a name, subnets (addressing.py), a
+                     bridge device; kept in the store
+    leases.py        who is on a network: addresses, names and published ports, reserved
+                     under a lock
+    namespaces.py    descriptors of a container's namespaces: handed out by its PID 1,
+                     or opened
+    veth.py          veth pairs, with addresses and routes; bridge_device.py, shaping.py
+                     (rates), rtnetlink.py what they share
+    firewall.py      what the host's packet filter does for all of them: one table,
+                     written anew from the leases
     nft.py           nft(8), here and in a container's network namespace
     netns_exec.py    work done in a container's network namespace
-    egress.py        whom a container may talk to; egress_rules.py: the rules in its own network namespace
+    egress.py        whom a container may talk to; egress_rules.py: the rules in its own
+                     network namespace
     proc_net.py      what /proc/net says: devices, traffic, addresses, routes; sysctl.py
-    dns.py           the process of a network's name server; housekeeping.py: what it clears up after containers
-    nameserver.py    its answers: members.py who is there, questions.py their form, upstream.py what others know, shares.py
+    dns.py           the process of a network's name server; housekeeping.py: what it
+                     clears up after containers
+    nameserver.py    its answers: members.py who is there, questions.py their form,
+                     upstream.py what others know, shares.py
     names.py         which of the containers' names mean them, and to whom
     ports.py         published ports as people write them
-    slirp.py         slirp4netns, one of the programs without root; forwarding.py: published TCP ports beside it
+    slirp.py         slirp4netns, one of the programs without root; forwarding.py:
+                     published TCP ports beside it
     pasta.py         pasta, the other; usermode_process.py: how both are started
 
-The truth is in the store; devices and rules are made from it and can be made again. A container's end of a veth pair, and the rules
-in its namespace, go with the namespace, whoever was killed.
+The truth is in the store; devices and rules are made from it and can be made again. A
+container's end of a veth pair, and the rules in its namespace, go with the namespace,
+whoever was killed.
 """
 
 from __future__ import annotations

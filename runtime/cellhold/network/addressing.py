@@ -2,8 +2,8 @@
 
 They overlap with nothing that this host is connected to.
 
-Each network has a subnet of IPv4, and where the host speaks IPv6 one of that: unique local
-addresses (RFC 4193) made of the network's id.
+Each network has a subnet of IPv4, and where the host speaks IPv6 one of that: unique
+local addresses (RFC 4193) made of the network's id.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class Request:
     def parse(cls, subnets: Sequence[str], gateways: Sequence[str], *, ipv6: bool | None) -> Request:
         """Sort subnets and gateways by family.
 
-        Raises InvalidSpec for two of a family, NotSupported for IPv6 where the host does not speak it.
+        Raises InvalidSpec for two of a family, NotSupported for IPv6 where the host
+        does not speak it.
         """
         subnet, subnet6 = _by_family("subnet", subnets)
         gateway, gateway6 = _by_family("gateway", gateways)
@@ -78,7 +79,8 @@ class Request:
 
         number: the network's id.
 
-        Raises InvalidSpec for a subnet that is not one or is taken and for a gateway outside of it, NotAllowed where all are taken.
+        Raises InvalidSpec for a subnet that is not one or is taken and for a gateway
+        outside of it, NotAllowed where all are taken.
         """
         subnet = _free(taken) if self.subnet is None else _check(self.subnet, taken)
         gateway = _gateway(self.gateway, subnet)

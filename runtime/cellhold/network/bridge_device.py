@@ -20,7 +20,8 @@ def make(host: Any, network: Network) -> int:
     with suppress(OSError):
         return socket.if_nametoindex(network.bridge)
     with suppress_error(EXISTS):  # another container has just made it
-        # With an address of its own: else it has its lowest port's, and with each that comes others forget who it is.
+        # With an address of its own: else it has its lowest port's, and with each that
+        # comes others forget who it is.
         host.link("add", ifname=network.bridge, kind="bridge", br_forward_delay=0, address=hardware_address(network.gateway))
     sysctl.write(f"ipv4/conf/{network.bridge}/route_localnet", "1")  # for ports published on 127.0.0.1; firewall.py keeps others from it
     sysctl.write("ipv4/ip_forward", "1")  # as every engine does; others may need it by the time that we are done

@@ -102,7 +102,8 @@ def settle(left: Iterable[Network], home: Home) -> None:
     """Remove what a container leaves in the rules where a name server was killed.
 
     Else that does it. left: the networks that the container was on. What cannot be done
-    now is done when the next container comes or goes. The caller has the networks' lock.
+    now is done when the next container comes or goes. The caller has the networks'
+    lock.
     """
     with suppress(CellholdError):
         if not all(is_there(network, home) for network in left):

@@ -3,11 +3,14 @@
 egress_rules.py makes rules of them.
 
     all                  anybody: docker's way
-    internet             public addresses only: no private, link-local or shared ones, no metadata service, nothing of this host
+    internet             public addresses only: no private, link-local or shared ones,
+                         no metadata service, nothing of this host
     none                 nobody; who reaches it by a published port is answered
-    allow=WHERE,...      only these: a host's name, an address or a network, each with :PORT or without ("mirror.example:443,10.1.0.0/16")
+    allow=WHERE,...      only these: a host's name, an address or a network, each with
+                         :PORT or without ("mirror.example:443,10.1.0.0/16")
 
-Whatever the policy is, link-local addresses are refused: the metadata service of a cloud is at one (169.254.169.254).
+Whatever the policy is, link-local addresses are refused: the metadata service of a
+cloud is at one (169.254.169.254).
 """
 
 from __future__ import annotations

@@ -2,15 +2,18 @@
 
 The container has no rights to change them, and they go with it.
 
-What a name of the public system is answered with is let in where it is public: who answers for it need not be whom the list means
-(DNS rebinding).
+What a name of the public system is answered with is let in where it is public: who
+answers for it need not be whom the list means (DNS rebinding).
 
-Others on a network of the user's own can always be reached; on the default one only with `all`. What is refused is answered with
-"administratively prohibited", and remembered with where it wanted to go. Names are let in as the name server answers them (dns.py),
-for as long as the answer holds; a connection that was let in goes on until the policy changes: then each is judged anew.
+Others on a network of the user's own can always be reached; on the default one only
+with `all`. What is refused is answered with "administratively prohibited", and
+remembered with where it wanted to go. Names are let in as the name server answers them
+(dns.py), for as long as the answer holds; a connection that was let in goes on until
+the policy changes: then each is judged anew.
 
-With IPv6 there is a rule whatever the policy is: only the container's own address may be spoken from. (With IPv4 the kernel sees to
-that; of IPv6 any program may write another's, with IPV6_FREEBIND.)
+With IPv6 there is a rule whatever the policy is: only the container's own address may
+be spoken from. (With IPv4 the kernel sees to that; of IPv6 any program may write
+another's, with IPV6_FREEBIND.)
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 TABLE = "cellhold"
 _MOST_REFUSED = 1024  # places that are remembered
-# IANA's registry of special-purpose IPv4 addresses (RFC 6890 and after it): what is not globally reachable, multicast, and 240/4.
+# IANA's registry of special-purpose IPv4 addresses (RFC 6890 and after it): what is not
+# globally reachable, multicast, and 240/4.
 _NOT_PUBLIC = (
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -52,12 +56,13 @@ _NOT_PUBLIC = (
     "203.0.113.0/24",
     "224.0.0.0/3",
 )
-# The same of IPv6: only 2000::/3 is given out (RFC 4291); of that, what is not reachable, or is another way to write an address of IPv4.
+# The same of IPv6: only 2000::/3 is given out (RFC 4291); of that, what is not
+# reachable, or is another way to write an address of IPv4.
 _PUBLIC6 = "2000::/3"
 _NOT_PUBLIC6 = ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
 _NEIGHBOURS = "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert }"
-# No name means these: the host itself, neighbours, groups, metadata services, and other ways to write
-# an address of IPv4 (RFC 4291, 3056, 4380, 6052, 8215, 2765).
+# No name means these: the host itself, neighbours, groups, metadata services, and other
+# ways to write an address of IPv4 (RFC 4291, 3056, 4380, 6052, 8215, 2765).
 _NEVER_LEARNED = tuple(
     map(
         ipaddress.ip_network,
@@ -69,9 +74,9 @@ _NEVER_LEARNED = tuple(
     )
 )
 _NOT_PUBLIC_NETWORKS = tuple(map(ipaddress.ip_network, (*_NOT_PUBLIC, *_NOT_PUBLIC6)))
-# Names of these, and those of one label, are nobody's in the public system (RFC 6761, 6762 with its
-# appendix G, 8375, ICANN's "internal"): who answers for them is the site, and private addresses are what
-# they are for.
+# Names of these, and those of one label, are nobody's in the public system (RFC 6761,
+# 6762 with its appendix G, 8375, ICANN's "internal"): who answers for them is the site,
+# and private addresses are what they are for.
 _PRIVATE_NAMES = frozenset({"corp", "example", "home", "home.arpa", "internal", "intranet", "lan", "local", "private", "test"})
 _MOST_LEARNED = 8192  # addresses that are let in at a time
 _KIND_OF_ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}
@@ -85,7 +90,8 @@ class Membership(NamedTuple):
     resolver: who answers for names there. own, link_local: the container's addresses of
     IPv6.
 
-    is_policed: the resolver knows the container's policy; one that does not is closed to who may not ask for any name.
+    is_policed: the resolver knows the container's policy; one that does not is closed
+    to who may not ask for any name.
     """
 
     network: Network
@@ -100,9 +106,11 @@ def script(policy: Policy, on: Sequence[Membership], *, is_new: bool = False) ->
 
     on: its networks.
 
-    is_new: nothing was there; to take away what is not there would take the kernel 10 ms as well.
+    is_new: nothing was there; to take away what is not there would take the kernel 10
+    ms as well.
 
-    Others on a network may be talked to unless it is the default one, where everybody is.
+    Others on a network may be talked to unless it is the default one, where everybody
+    is.
     """
     lines = []
     for family in () if is_new else ("inet", "ip6"):
@@ -206,8 +214,9 @@ def learn(policy: Policy, name: str, addresses: Sequence[str], seconds: int) -> 
 
     "" where the policy does not ask for it.
 
-    A name of the public system lets public addresses in. Loopback, link-local and multicast addresses are never let in that way, and none
-    of IPv4 that is written as one of IPv6.
+    A name of the public system lets public addresses in. Loopback, link-local and
+    multicast addresses are never let in that way, and none of IPv4 that is written as
+    one of IPv6.
     """
     allowed = [one for one in map(ipaddress.ip_address, addresses) if _may_mean(name, one)]
     lines = [

@@ -2,11 +2,14 @@
 
 Two tables of our own, made from the leases; nothing else of the host's is touched.
 
-The rules are the same whoever is there; who is there, is in sets and maps. To add to those takes the kernel no time, to take away a grace
-period of RCU, some 10 ms: so a container that comes is added, and what one that has gone leaves is taken away afterwards, by the network's
-name server, which writes all anew. Only who has the right to make packets by hand is looked at packet by packet, in a table that is there
-for nobody else: all others speak with their own address because the kernel lets them use no other. What an address, a port or a name
-means here has been checked when it was given out.
+The rules are the same whoever is there; who is there, is in sets and maps. To add to
+those takes the kernel no time, to take away a grace period of RCU, some 10 ms: so a
+container that comes is added, and what one that has gone leaves is taken away
+afterwards, by the network's name server, which writes all anew. Only who has the right
+to make packets by hand is looked at packet by packet, in a table that is there for
+nobody else: all others speak with their own address because the kernel lets them use no
+other. What an address, a port or a name means here has been checked when it was given
+out.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
     from cellhold.network.model import Lease, Network
     from cellhold.store.home import Home
 
-# Packets of one container to its name server, answered ones too: all containers' questions wait in one socket of that.
+# Packets of one container to its name server, answered ones too: all containers'
+# questions wait in one socket of that.
 _QUESTIONS = "limit rate over 200/second burst 400 packets"
 _CONNECTIONS = 16384  # of one container at a time through the host: its table of them is everybody's
 _SHARE = 8  # and no more than that part of it

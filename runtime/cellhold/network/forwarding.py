@@ -2,8 +2,10 @@
 
 A process listens where people ask, and connects in the container's network namespace.
 
-What comes is passed on by splice(2), which copies nothing. It is twice as fast as through slirp4netns, whose own stack it goes by; so it
-is not for a container with a rate, which is its device's. It ends as the container's PID 1 does: our end of the gate tells it.
+What comes is passed on by splice(2), which copies nothing. It is twice as fast as
+through slirp4netns, whose own stack it goes by; so it is not for a container with a
+rate, which is its device's. It ends as the container's PID 1 does: our end of the gate
+tells it.
 """
 
 from __future__ import annotations

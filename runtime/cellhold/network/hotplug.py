@@ -76,7 +76,8 @@ def disconnect(container: Record, name: str, home: Home) -> None:
             raise NotAllowed(f"cannot disconnect container {container.name} from {name}: it is not on it")
         veth.unplug(lease.device)
         dns.settle(leases.release(container.id, home, only=network), home)
-        # Its address there is not its own any more; one that is just ending speaks no more anyway.
+        # Its address there is not its own any more; one that is just ending speaks no
+        # more anyway.
         with suppress(NotAllowed), namespaces.running(container.id, home, lease) as at:
             enforce(egress.parse(lease.policy), leases.memberships(container.id, home), at.namespace)
 

@@ -46,7 +46,8 @@ class Housekeeping:
     def run(self, close: Callable[[], None]) -> None:
         """Work until nobody is left, or the store is gone; then the device goes, too.
 
-        close: called last, under the networks' lock: whoever comes next finds nothing of ours.
+        close: called last, under the networks' lock: whoever comes next finds nothing
+        of ours.
         """
         try:
             gone = inotify.watch(str(self._network.leases(self._home)))

@@ -68,9 +68,10 @@ def acquire(  # noqa: PLR0913  # what there is to know about it
     With the address or the next free one, and a free number for each port that asks for
     any.
 
-    The caller has the lock. Whoever may make packets by hand gets none of IPv6: there it could answer in its neighbours' names, and
-    nobody checks that (firewall.py).
-    Raises InvalidSpec for a port that is taken, NotAllowed where there is no address left.
+    The caller has the lock. Whoever may make packets by hand gets none of IPv6: there
+    it could answer in its neighbours' names, and nobody checks that (firewall.py).
+    Raises InvalidSpec for a port that is taken, NotAllowed where there is no address
+    left.
     """
     present = list(every(home))
     taken = {lease.address for other, lease in present if other.name == network.name}

@@ -1,8 +1,10 @@
 """Networks and leases as values, with the names and addresses made from them.
 
-HOME/networks/            locked (flock) while a network, a lease or the rules are changed
+HOME/networks/            locked (flock) while a network, a lease or the rules are
+                          changed
     NAME/network.json     a Network; networks.py reads and writes it
-    NAME/leases/ID        a Lease, the container's whose id that is; leases.py reads and writes it
+    NAME/leases/ID        a Lease, the container's whose id that is; leases.py reads and
+                          writes it
 """
 
 from __future__ import annotations
@@ -33,8 +35,10 @@ class Network:
     "10.87.3.0/24".
 
     gateway: the host's address on it.
-    subnet6, gateway6: the same for IPv6, "fd3c:9a01:77e0:5d::/64"; "" for a network that has none.
-    internal: nothing beyond it can be reached. dns: servers that are asked for the names of others; () = this host's.
+    subnet6, gateway6: the same for IPv6, "fd3c:9a01:77e0:5d::/64"; "" for a network
+    that has none.
+    internal: nothing beyond it can be reached. dns: servers that are asked for the
+    names of others; () = this host's.
     """
 
     name: str

@@ -1,9 +1,9 @@
 """The name server of a network: answers for containers, asks others for the rest.
 
-Who has no lease is not answered. Everybody else has a share of all that there is of
-the server (shares.py), and asks no more often than the packet filter allows (firewall.py):
-who asks too much, or speaks too slowly, keeps only itself waiting. What a container with
-a list of places may talk to is let in before the answer goes out.
+Who has no lease is not answered. Everybody else has a share of all that there is of the
+server (shares.py), and asks no more often than the packet filter allows (firewall.py):
+who asks too much, or speaks too slowly, keeps only itself waiting. What a container
+with a list of places may talk to is let in before the answer goes out.
 
 Called by dns.py, on a thread of the process's own.
 """

@@ -1,7 +1,8 @@
 """Descriptors of a container's network namespace and of the user namespace above.
 
 While a container starts, its PID 1 sends them over the gate: a socket pair, at which it
-then waits until it is connected (init/steps/isolation.py). Later they are opened by its pid.
+then waits until it is connected (init/steps/isolation.py). Later they are opened by its
+pid.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 As root by a thread that moves there, without root by a process that enters the owning
 user namespace first.
 
-No process with threads can enter a user namespace (setns(2)), and whoever is not root has no rights over a network namespace elsewhere.
+No process with threads can enter a user namespace (setns(2)), and whoever is not root
+has no rights over a network namespace elsewhere.
 """
 
 from __future__ import annotations

@@ -96,10 +96,10 @@ def create(  # noqa: PLR0913  # docker's flags
     subnets, gateways: at most one of each family; free ones where they are left out.
     ipv6: whether it has a subnet of that; None = where the host speaks it.
 
-    Raises InvalidSpec for a name that is taken or is not one, for a subnet that is not one
-    or overlaps with what the host is connected to, and for a gateway outside of it;
-    NotAllowed where all subnets are taken; NotSupported for IPv6 where the host does not
-    speak it.
+    Raises InvalidSpec for a name that is taken or is not one, for a subnet that is not
+    one or overlaps with what the host is connected to, and for a gateway outside of it;
+    NotAllowed where all subnets are taken; NotSupported for IPv6 where the host does
+    not speak it.
     """
     check_name(name)
     if name in RESERVED:

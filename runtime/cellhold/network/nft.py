@@ -2,8 +2,8 @@
 
 Each call is one transaction: all or nothing.
 
-The library takes the scripts of nft(8), an eighth of the time that the program takes to start. Its socket belongs to the network
-namespace of the thread that opens it.
+The library takes the scripts of nft(8), an eighth of the time that the program takes to
+start. Its socket belongs to the network namespace of the thread that opens it.
 """
 
 from __future__ import annotations

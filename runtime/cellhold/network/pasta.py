@@ -2,7 +2,8 @@
 
 The shell is at our end of the gate, and sees there that PID 1 has ended.
 
-Both are in the container's user namespace, where it may enter the network namespace, and in nothing else of the container's.
+Both are in the container's user namespace, where it may enter the network namespace,
+and in nothing else of the container's.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 PROGRAM = "pasta"
 FILES = _PID, _LOG = ("pasta.pid", "pasta.log")
 _SECONDS = 30.0
-# Standard input is our end of the gate, standard output is closed when pasta has ended. The namespace is pasta's standard input, as some
-# versions close all other descriptors before they look for it.
+# Standard input is our end of the gate, standard output is closed when pasta has ended.
+# The namespace is pasta's standard input, as some versions close all other descriptors
+# before they look for it.
 _KEEPER = """
 log=$1 namespace=$2; shift 2
 exec 3<&0

@@ -16,7 +16,8 @@ Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # Where the numbers stand in a line of /proc/net/dev, after the device's name.
 _RECEIVED_BYTES, _RECEIVED_PACKETS, _SENT_BYTES, _SENT_PACKETS = 0, 1, 8, 9
-# The words of a line of /proc/net/route, whose addresses are in the machine's byte order, and of ipv6_route.
+# The words of a line of /proc/net/route, whose addresses are in the machine's byte
+# order, and of ipv6_route.
 _DEVICE, _DESTINATION, _FLAGS, _MASK, _ROUTE_WORDS, _UP = 0, 1, 3, 7, 8, 0x1
 _DESTINATION6, _PREFIX6, _DEVICE6 = 0, 1, 9
 _LINK_LOCAL, _MULTICAST = ipaddress.IPv6Network("fe80::/10"), ipaddress.IPv6Network("ff00::/8")

@@ -2,9 +2,9 @@
 
 A thread, its errors, and an address of IPv6.
 
-pyroute2 is imported when the first container with a network starts, not before. Its sockets
-belong to the network namespace of the thread that opens them, and to no event loop that runs;
-so a thread of its own does the work.
+pyroute2 is imported when the first container with a network starts, not before. Its
+sockets belong to the network namespace of the thread that opens them, and to no event
+loop that runs; so a thread of its own does the work.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def add_ipv6(route: Any, device: int, name: str, address: str) -> None:
     address: "" = none at all. The link-local one, by which neighbours are asked for
     (RFC 4861), is added as well.
 
-    It takes no other from whoever calls itself a router, and asks nobody whether it is the only one: it is.
+    It takes no other from whoever calls itself a router, and asks nobody whether it is
+    the only one: it is.
     """
     with suppress(FileNotFoundError):  # a kernel without
         if not address:

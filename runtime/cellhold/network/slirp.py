@@ -2,8 +2,8 @@
 
 That is our end of the gate, which says that PID 1 has ended.
 
-Published TCP ports go by forwarding.py, as podman has its own program for them; those of
-UDP, and those of containers with a rate, by slirp4netns.
+Published TCP ports go by forwarding.py, as podman has its own program for them; those
+of UDP, and those of containers with a rate, by slirp4netns.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ class Endpoint:
     names: the address of its name server. gate: a descriptor of our end.
 
     namespace, user: descriptors of the container's network and user namespaces.
-    has_rates: whether all that it sends or receives has to go by its device. directory: the container's, for the program's files.
+    has_rates: whether all that it sends or receives has to go by its device. directory:
+    the container's, for the program's files.
     """
 
     network: Network

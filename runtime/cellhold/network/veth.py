@@ -2,8 +2,8 @@
 
 By rtnetlink (rtnetlink.py).
 
-The thread that does it ends in the container's network namespace: the container's end is made right
-there, as to move it takes the kernel 25 ms.
+The thread that does it ends in the container's network namespace: the container's end
+is made right there, as to move it takes the kernel 25 ms.
 """
 
 from __future__ import annotations

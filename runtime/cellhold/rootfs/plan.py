@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from cellhold.spec.spec import Device, Exchange, Mount, Spec
     from cellhold.store.subids import Ids
 
-# Docker's lists (moby, oci/defaults.go), as documented: what of /proc and /sys tells about the host, or changes it.
+# Docker's lists (moby, oci/defaults.go), as documented: what of /proc and /sys tells
+# about the host, or changes it.
 MASKED = (
     "/proc/acpi /proc/asound /proc/interrupts /proc/kcore /proc/keys /proc/latency_stats /proc/sched_debug /proc/scsi /proc/timer_list "
     "/proc/timer_stats /sys/devices/virtual/powercap /sys/firmware"

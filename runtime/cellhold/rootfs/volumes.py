@@ -2,8 +2,8 @@
 
 HOME/volumes/NAME/
     volume.json     when it was made, its labels, whether it is anonymous
-    _data/          what containers see; the owners on disk are the containers' ids (0 is
-                    root), shifted by each mount
+    _data/          what containers see; the owners on disk are the containers' ids (0
+                    is root), shifted by each mount
 
 A volume appears whole, and is renamed before it is removed (store/durable.py): one
 whose volume.json is missing or unreadable is damaged, and stays until it is removed by
@@ -272,7 +272,7 @@ def names(spec: Spec) -> list[str]:
     return [str(entry.source) for entry in spec.mounts if entry.kind == "volume"]
 
 
-# ---------------------------------------------------------------------------------------------------------------- as people write them
+# as people write them
 
 
 def volume(text: str) -> Mount:

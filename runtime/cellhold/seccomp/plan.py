@@ -64,7 +64,8 @@ def plan(capabilities: frozenset[str], machine: str, *, set_ids: bool = True) ->
     allow += [Rule(("personality",), ALLOW, (Argument(0, value),)) for value in PERSONALITIES]
     if "CAP_SYS_ADMIN" not in capabilities:
         allow.append(Rule(("clone",), ALLOW, (Argument(0, 0, NEW_NAMESPACES),)))
-        # Its flags lie in memory, where no filter can see them; on ENOSYS libc uses clone.
+        # Its flags lie in memory, where no filter can see them; on ENOSYS libc uses
+        # clone.
         allow.append(Rule(("clone3",), ENOSYS))
     refuse = [Rule(tuple(ABSENT), ENOSYS), *(Rule((name,), EPERM, (condition,)) for name, condition in REFUSED)]
     refuse += [Rule((name,), E2BIG, (condition,)) for name, condition in LARGE_XATTRS]

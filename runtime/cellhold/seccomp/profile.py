@@ -101,8 +101,9 @@ class Argument(NamedTuple):
     mask: int = 0xFFFF_FFFF_FFFF_FFFF
 
 
-# Where the kernel reads an `int`, the comparison must look at 32 bits too: the kernel drops the upper half, a filter that compares
-# all 64 lets `ioctl(fd, TIOCSTI | 1 << 32)` and `socket(AF_VSOCK | 1 << 32)` through (CVE-2019-10063 was that).
+# Where the kernel reads an `int`, the comparison must look at 32 bits too: the kernel
+# drops the upper half, a filter that compares all 64 lets `ioctl(fd, TIOCSTI | 1 <<
+# 32)` and `socket(AF_VSOCK | 1 << 32)` through (CVE-2019-10063 was that).
 _INT = 0xFFFF_FFFF
 REFUSED: tuple[tuple[str, Argument], ...] = (
     ("ioctl", Argument(1, 0x5412, _INT)),  # TIOCSTI: types into the terminal that started the container
@@ -113,14 +114,17 @@ REFUSED: tuple[tuple[str, Argument], ...] = (
     ("socketcall", Argument(0, 14, _INT)),  # i386 SYS_SETSOCKOPT: so does its option (see SOCKET_FILTERS)
 )
 
-# Programs of classic BPF on a socket: SO_ATTACH_FILTER and SO_ATTACH_REUSEPORT_CBPF, socket(7). The kernel compiles each into
-# memory that is counted for the whole machine (net.core.bpf_jit_limit, 504 MiB) and not charged. 10,000 sockets of one container took
-# all of it; then nobody without CAP_BPF on the host loads another (error 524), and that goes for system call filters, too.
+# Programs of classic BPF on a socket: SO_ATTACH_FILTER and SO_ATTACH_REUSEPORT_CBPF,
+# socket(7). The kernel compiles each into memory that is counted for the whole machine
+# (net.core.bpf_jit_limit, 504 MiB) and not charged. 10,000 sockets of one container
+# took all of it; then nobody without CAP_BPF on the host loads another (error 524), and
+# that goes for system call filters, too.
 _SOL_SOCKET = Argument(1, 1, _INT)
 SOCKET_FILTERS = tuple((_SOL_SOCKET, Argument(2, option, _INT)) for option in (26, 51))
 
-# Calls that make a file, or change its mode: where the mode is among their arguments, and which flag makes open(2) look at it.
-# mkdir(2) is not here: the kernel drops both bits from its mode.
+# Calls that make a file, or change its mode: where the mode is among their arguments,
+# and which flag makes open(2) look at it. mkdir(2) is not here: the kernel drops both
+# bits from its mode.
 _O_CREAT, _O_TMPFILE = 0o100, 0o20000000
 _MODES = {"chmod": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2, "creat": 1, "mknod": 1, "mknodat": 2}
 _MODES_OF_NEW = {"open": (1, 2), "openat": (2, 3)}  # its flags, its mode
@@ -135,23 +139,28 @@ WITH_SET_IDS: tuple[tuple[str, tuple[Argument, ...]], ...] = (
     ),
 )
 
-# Calls that set an extended attribute: where its size is among their arguments. A tmpfs keeps an access control list (acl(5)) in
-# memory that no memory cgroup is charged for, 64 KiB for each and two for a directory, and its size does not count them: 4096
-# empty directories in 64 MiB of /dev/shm took half a gigabyte. The name lies in memory, so none may be that large: a list has at most
-# 255 entries. These bits reach up to XATTR_SIZE_MAX, 65536, above which the kernel answers the same.
+# Calls that set an extended attribute: where its size is among their arguments. A tmpfs
+# keeps an access control list (acl(5)) in memory that no memory cgroup is charged for,
+# 64 KiB for each and two for a directory, and its size does not count them: 4096 empty
+# directories in 64 MiB of /dev/shm took half a gigabyte. The name lies in memory, so
+# none may be that large: a list has at most 255 entries. These bits reach up to
+# XATTR_SIZE_MAX, 65536, above which the kernel answers the same.
 _SIZES = {"setxattr": 3, "lsetxattr": 3, "fsetxattr": 3}
 LARGE_XATTRS: tuple[tuple[str, Argument], ...] = tuple(
     (name, Argument(size, 1 << bit, 1 << bit)) for name, size in _SIZES.items() for bit in range(11, 17)
 )
 
-# What does not exist inside (ENOSYS), so that programs go another way. Asynchronous I/O, the old interface: its events are counted
-# for the whole machine (fs.aio-max-nr) and for nobody in particular; one container could take all of them from the host's databases.
-# setxattrat: the size lies in memory.
+# What does not exist inside (ENOSYS), so that programs go another way. Asynchronous
+# I/O, the old interface: its events are counted for the whole machine (fs.aio-max-nr)
+# and for nobody in particular; one container could take all of them from the host's
+# databases. setxattrat: the size lies in memory.
 ABSENT = "io_setup io_destroy io_submit io_cancel io_getevents io_pgetevents io_pgetevents_time64 setxattrat".split()
 
-# The execution domains of personality(2) that change nothing of weight: PER_LINUX, PER_LINUX32, UNAME26, both, and "only tell me".
+# The execution domains of personality(2) that change nothing of weight: PER_LINUX,
+# PER_LINUX32, UNAME26, both, and "only tell me".
 PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFF_FFFF)
 
-# CLONE_NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET: clone(2) without any of them is a thread or a fork.
-# NEWTIME is not a flag of clone(2): its bit belongs to the exit signal there.
+# CLONE_NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET: clone(2)
+# without any of them is a thread or a fork. NEWTIME is not a flag of clone(2): its bit
+# belongs to the exit signal there.
 NEW_NAMESPACES = 0x7E02_0000

@@ -33,8 +33,8 @@ _MAGIC, _STATE_BYTE, _VALID = 1024 + 0x38, 1024 + 0x3A, 1
 _EXT4 = b"\x53\xef"
 _PATIENCE_SECONDS = 2.0  # the kernel takes a mount apart after its last process has been waited for
 _INTERVAL_SECONDS = 0.01
-# noinit_itable: the tables are holes, which read as zeros; a kernel thread would write those zeros, and fill the holes.
-# discard: what is deleted inside becomes a hole again.
+# noinit_itable: the tables are holes, which read as zeros; a kernel thread would write
+# those zeros, and fill the holes. discard: what is deleted inside becomes a hole again.
 _OPTIONS: dict[str, str | None] = {"noinit_itable": None, "discard": None, "errors": "remount-ro"}
 _HINT = "run as root on a host with loop devices (modprobe loop); or storage=tmpfs, which has limits of its own"
 

@@ -29,7 +29,8 @@ _BLOCK_BYTES = 4096
 _BYTES_PER_INODE = 8192  # a tree of installed Python packages has 10 KiB a file; ext4's own default, 16 KiB, runs out of inodes first
 _INODE_BYTES = 256
 _FIXED_BYTES = 12 * _BLOCK_BYTES  # superblock, descriptors, bitmaps, lost+found, the first directories
-# No journal: after a crash of the machine there is no container to continue. No reserved blocks, no space for growing.
+# No journal: after a crash of the machine there is no container to continue. No
+# reserved blocks, no space for growing.
 _FEATURES = "none,ext_attr,dir_index,filetype,extent,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,uninit_bg"
 _OPTIONS = (
     "-q",
@@ -133,7 +134,8 @@ def repair(image: Path) -> None:
 
 
 def _run_mkfs(command: list[str], limit_bytes: int) -> None:
-    # MKE2FS_CONFIG: the features are those above, not those of this machine's mke2fs.conf
+    # MKE2FS_CONFIG: the features are those above, not those of this machine's
+    # mke2fs.conf
     ran = helper.run(command, env={"PATH": _SBIN, "MKE2FS_CONFIG": "/dev/null"})
     if ran.returncode:
         said = ran.stderr.decode(errors="replace").strip() or f"exit status {ran.returncode}"

@@ -4,8 +4,8 @@ They survive it once the call has returned.
 
     write          a draft beside the file (record.new; .ID.new in a directory of many),
                    fsync(2), rename(2), fsync(2) of the directory
-    appearing      a directory made under another name (.new-NAME) and renamed when it is
-                   complete
+    appearing      a directory made under another name (.new-NAME) and renamed when it
+                   is complete
     remove         a directory renamed first (.removing-...): after a crash the name of
                    what is left says what it is
 

@@ -1,9 +1,10 @@
 """Unpacked layers, each stored once however many images and containers use it.
 
 layers/
-    CHAIN/              the hexadecimal digits of the chain id (OCI image-spec, config.md);
-                        locked by whoever makes or removes it
-        tree/           mounted read-only as a lower directory of overlays; never changed
+    CHAIN/              the hexadecimal digits of the chain id (OCI image-spec,
+                        config.md); locked by whoever makes or removes it
+        tree/           mounted read-only as a lower directory of overlays; never
+                        changed
         layer.json      what it is; written last, so that a layer with it is whole
         layer.boot      the same, for a layer that is whole until the machine stops
 

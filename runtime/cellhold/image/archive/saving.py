@@ -2,9 +2,8 @@
 
 The tar is docker's archive as well, so that every tool can load it.
 
-The tar is docker's archive as well, so that every tool can load it.
-
-index.json, oci-layout, blobs/     for skopeo oci:, podman, containerd, docker since 25, umoci
+index.json, oci-layout, blobs/     for skopeo oci:, podman, containerd, docker since 25,
+                                   umoci
 manifest.json                      for older dockers, skopeo docker-archive:
 """
 

@@ -2,15 +2,19 @@
 
 `Registry` is the one entry point.
 
-`Registry` is the one entry point.
-
-client.py       Registry: manifests, blobs and tags, of mirrors first
-download.py     a blob as a stream that goes on after a cut         upload.py    a blob the other way
-session.py      one endpoint: asked with a key, again after failures
-keys.py         what a 401 is answered with                         challenge.py  what it asked for
-wire.py         one exchange: redirects, TLS, proxies               reading.py    bodies, bounded in bytes and time
-refusals.py     what a registry says, as an error                   patience.py   how often, how long
-settings.py     registries.toml                                     login.py, logins.py, helpers.py   Docker's config.json
+    client.py     Registry: manifests, blobs and tags, from mirrors first
+    download.py   a blob as a stream that goes on after a cut
+    upload.py     a blob in the other direction
+    session.py    one endpoint: asked with a key, again after failures
+    keys.py       what a 401 is answered with
+    challenge.py  what the 401 asked for
+    wire.py       one exchange: redirects, TLS, proxies
+    reading.py    bodies, bounded in bytes and time
+    refusals.py   what a registry answers, as an error
+    patience.py   how often, how long
+    settings.py   registries.toml
+    login.py, logins.py, helpers.py
+                  Docker's config.json
 """
 
 from __future__ import annotations

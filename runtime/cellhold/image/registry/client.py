@@ -58,8 +58,6 @@ class Registry:
 
     A context manager; close() wakes any thread that waits for a next try.
 
-    A context manager; close() wakes any thread that waits for a next try.
-
     Each method raises RegistryFailed where the registry cannot be reached or refuses,
     with its HTTP status.
     """

@@ -3,9 +3,6 @@
 They are in ~/.docker/config.json (or in DOCKER_CONFIG), and in the helpers that it
 names.
 
-They are in ~/.docker/config.json (or in DOCKER_CONFIG), and in the helpers that it
-names.
-
 auths        {"localhost:5000": {"auth": base64 of USER:PASSWORD, "identitytoken": ...}}
 credHelpers  {"registry.example": NAME}   docker-credential-NAME knows it
 credsStore   NAME                         it knows all others

@@ -2,8 +2,6 @@
 
 Keys and retries are handled elsewhere.
 
-Keys and retries are handled elsewhere.
-
 - Plain http only to hosts that are configured, or on this machine; never from https to
   http.
 - A redirect loses the key for good as soon as it leaves the registry's own origin

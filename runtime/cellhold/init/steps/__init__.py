@@ -1,4 +1,4 @@
-"""What a container is made of: the tables of contents of the launcher and of PID 1.
+"""What a container is made of: the steps of the launcher and of PID 1, in order.
 
 launch.py     the launcher: clone PID 1, map its ids, open what it gets of the host
 root.py       PID 1: the layers become its root; what all of its steps work on

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _ECONNABORTED = 103
 _FIRST_PORT = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 _HANDED_OUT = ("/proc/self/ns/net", "/proc/self/ns/user")
-# What PID 1 itself needs beyond the program's set: signals to it, and to give the program another user (capabilities(7)).
+# What PID 1 itself needs beyond the program's set: signals to it, and to give the
+# program another user (capabilities(7)).
 _CAP_KILL, _CAP_SETGID, _CAP_SETUID = 5, 6, 7
 
 

@@ -181,7 +181,8 @@ def _mount_bind(setup: ContainerSetup, bind: Bind, target: int) -> None:
         populate(target, tree)
     mount.move_mount(tree, target)
     if bind["target"] in setup.plan["covers"]:
-        # without root no other user in here is anybody on the host: they are the caller's own subordinate ids
+        # without root no other user in here is anybody on the host: they are the
+        # caller's own subordinate ids
         cover_bind(tree, setup.plan["covers"][bind["target"]], has_other_users=setup.plan["writable"] is None)
     os.close(tree)
     os.close(target)

@@ -110,7 +110,7 @@ class Extractor:
         os.fchmod(self.nodes.root.fd, entry.mode & _PERMISSIONS)
         self.nodes.root.entry = entry
 
-    # -------------------------------------------------------------------------------------------------------------- whiteouts
+    # whiteouts
 
     def _is_mark(self, entry: Entry, above: bytes, name: bytes) -> bool:
         """Perform a whiteout or opaque mark (OCI image-spec, layer.md); skip aufs's."""
@@ -142,7 +142,7 @@ class Extractor:
         except FileExistsError:
             return
 
-    # ------------------------------------------------------------------------------------------------------------------ kinds
+    # kinds
 
     def _file(self, entry: Entry, above: Node, name: bytes) -> None:
         self.nodes.count()
@@ -177,7 +177,8 @@ class Extractor:
 
     def _directory(self, entry: Entry, above: Node, name: bytes) -> None:
         """Make a directory, or take the one that is there."""
-        # times and set-id bits come at the end: they change, or change what is made below
+        # times and set-id bits come at the end: they change, or change what is made
+        # below
         node = above.below.get(name) if above.below else None
         if node is None:
             node = self.nodes.make(above, name, entry.mode & _PERMISSIONS)
@@ -266,7 +267,7 @@ class Extractor:
             os.rmdir(name, dir_fd=directory)
         self.nodes.drop(above, name)
 
-    # -------------------------------------------------------------------------------------------------------------- attributes
+    # attributes
 
     def _own(self, entry: Entry, fd: int) -> None:
         os.fchown(fd, entry.uid, entry.gid)

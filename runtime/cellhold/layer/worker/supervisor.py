@@ -2,8 +2,9 @@
 
 The inner half reads the hostile content.
 
-    caller --(data, SOCK_STREAM)---------------------------------------------> inner half, or from it
-    caller <-(control, SOCK_SEQPACKET)-> supervisor <-(report, SOCK_SEQPACKET)-> inner half
+    caller      <-(data, SOCK_STREAM, one way or the other)->  inner half
+    caller      <-(control, SOCK_SEQPACKET)->                  supervisor
+    supervisor  <-(report, SOCK_SEQPACKET)->                   inner half
 
 Started by `cellhold.layer.confined` as `python -I -S`, as the caller's user. The first
 message on control is the Job. Later ones name directories that the inner half may read,

@@ -42,14 +42,16 @@ class NetworkKind(Protocol):
     def __init__(self, word: str, home: Home, *, container: str, name: str, report: Callable[[Step], None]) -> None:
         """Keep what it is asked about later.
 
-        word: Spec.network. container: its id. report: is called with the steps of attach().
+        word: Spec.network. container: its id. report: is called with the steps of
+        attach().
         """
 
     @classmethod
     def check(cls, spec: Spec, home: Home) -> None:
         """Raise what prepare() and attach() would, as far as can be known before.
 
-        Raises NetworkNotFound, ContainerNotFound, NotAllowed, NotSupported, InvalidSpec.
+        Raises NetworkNotFound, ContainerNotFound, NotAllowed, NotSupported,
+        InvalidSpec.
         """
 
     def prepare(self, spec: Spec) -> None:
@@ -92,7 +94,8 @@ class NetworkKind(Protocol):
     def restrict(self, policy: str) -> None:
         """Replace the egress policy of the running container.
 
-        Raises InvalidSpec, NotAllowed where it is on no network, NotSupported, SetupFailed.
+        Raises InvalidSpec, NotAllowed where it is on no network, NotSupported,
+        SetupFailed.
         """
 
     def rename(self, name: str) -> None:

@@ -2,8 +2,8 @@
 
 This host's (network=host), or that of a running container (network=container:NAME).
 
-Nothing is connected and nothing is limited: the program is in the other's namespace, with
-fewer rights over it than the other has.
+Nothing is connected and nothing is limited: the program is in the other's namespace,
+with fewer rights over it than the other has.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 Each container has a TCP/IP stack of its own, in a process of the user's.
 
-Containers are apart from each other, and have no names: each has a host of its own, which is the process. It ends with the container's
-PID 1, whoever was killed: our end of the gate tells it, whose other end PID 1 keeps open.
+Containers are apart from each other, and have no names: each has a host of its own,
+which is the process. It ends with the container's PID 1, whoever was killed: our end of
+the gate tells it, whose other end PID 1 keeps open.
 """
 
 from __future__ import annotations
