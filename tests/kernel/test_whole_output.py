@@ -128,7 +128,7 @@ def test_what_is_larger_than_a_message_may_be_is_told_with_the_key_that_raises_i
     assert notebook.run("%limits message=64m").status == "ok"
     assert notebook.run(SHOW.format(kind="text/html", size=60_000_000)).of("stream") == []
     assert "a message can have 1 MiB" in notebook.run("%limits message=1m\n" + SHOW.format(kind="text/html", size=2_000_000)).text
-    assert "a cell's messages need 1 MiB at least" in notebook.run("%limits message=10k").error
+    assert "a cell's messages need at least 1 MiB" in notebook.run("%limits message=10k").error
 
 
 def test_a_message_that_the_host_has_no_room_for_is_told(notebook: Notebook) -> None:

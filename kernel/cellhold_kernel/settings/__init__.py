@@ -1,1 +1,1 @@
-"""What a notebook may say of its container, the machine's policy, and the notebook's folder."""
+"""What a notebook's container is made of: settings, machine policy, folder."""

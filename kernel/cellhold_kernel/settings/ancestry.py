@@ -1,7 +1,8 @@
-"""How directories lie to one another, by descriptors: who is above, and which names lead down.
+"""How directories contain one another, compared by descriptors, not by names.
 
-Two paths are compared by walking up ".." and looking at device and inode. Texts tell nothing: a directory can be mounted
-twice, and a name may lead elsewhere since it was resolved.
+Two directories are compared by walking up ".." and looking at device and inode. Names
+prove nothing: a directory can be mounted twice, and a name may lead elsewhere since it
+was resolved.
 """
 
 from __future__ import annotations
@@ -15,23 +16,26 @@ if TYPE_CHECKING:
 
     from cellhold.linux.hostpath import HostPath
 
-_DEEPEST = 2048  # a path has 4096 bytes
+_DEEPEST = 2048  # a path has at most 4096 bytes
 _TRIES = 5
 
 
 class Moved(CellholdError):
-    """Directories do not lie where their names say: somebody moves them, or they are mounted in a way that nobody can tell."""
+    """Directories are not where their names say.
+
+    Another process moves them, or they are mounted in a way that cannot be resolved.
+    """
 
 
 class Step(NamedTuple):
-    """A directory on the way down, and its path below where the way began."""
+    """A directory on the way down, and its path below the starting point."""
 
     path: str
     directory: HostPath
 
 
 def upwards(directory: HostPath) -> Iterator[HostPath]:
-    """The directory, the one that it lies in, and so on; the root is the last. Raises OSError."""
+    """Yield the directory, its parent and so on up to the root. Raises OSError."""
     here = directory
     for _ in range(_DEEPEST):
         yield here
@@ -41,9 +45,11 @@ def upwards(directory: HostPath) -> Iterator[HostPath]:
 
 
 def way_down(folder: HostPath, directory: HostPath) -> list[Step] | None:
-    """The directories from a folder down to one in it, which is the last; [] if it is the folder, None if it is not in there.
+    """Return the steps from a folder down to a directory in it; the directory is last.
 
-    Raises Moved where the names that lead there lead to something else. Others may be moving things: it is tried again.
+    Returns [] if the directory is the folder itself, None if it is not in the folder.
+    Raises Moved if the names that lead there lead to something else. Other processes
+    may be moving things meanwhile, so it is tried again.
     """
     for last in (*[False] * (_TRIES - 1), True):
         try:

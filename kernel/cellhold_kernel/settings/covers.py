@@ -1,4 +1,8 @@
-"""What is covered of a directory that is shown, and which directories on the way there have to stay where they are."""
+"""What is hidden in a mounted directory, and which directories must not move.
+
+A hidden name is covered by a mount. The directories on the way to it are fixed: if one
+of them were moved, the cover would no longer be in front of what it hides.
+"""
 
 from __future__ import annotations
 
@@ -16,40 +20,49 @@ if TYPE_CHECKING:
 
 
 class Secret(NamedTuple):
-    """Names in a directory that are not to be seen."""
+    """Names in a directory that the container must not see."""
 
     directory: HostPath
     names: tuple[str, ...]
 
 
 class Covers:
-    """Of one folder. hidden: paths below it."""
+    """The hidden paths and fixed directories of one folder.
+
+    hidden: paths relative to the folder.
+    """
 
     def __init__(self, folder: HostPath, *, with_mounts: bool) -> None:
-        """with_mounts: what is mounted below the folder may be seen with it. Raises OSError, Moved."""
+        """Start with nothing hidden. Raises OSError, Moved.
+
+        with_mounts: whether file systems mounted below the folder are visible with it.
+        """
         self.hidden: set[str] = set()
         self._fixed: dict[str, Fixed] = {}
         self._roots: list[list[Step]] = [[], *(_mounts(folder) if with_mounts else ())]
         self._folder = folder
 
     def hide(self, secret: Secret) -> None:
-        """Cover it, if it is in the folder. Raises OSError, Moved."""
+        """Hide the secret wherever it is in the folder. Raises OSError, Moved."""
         for way in self._ways(secret.directory):
             self._fix(way)
             above = f"{way[-1].path}/" if way else ""
             self.hidden.update(f"{above}{name}" for name in secret.names)
 
     def protect(self, directory: HostPath) -> None:
-        """Let nothing in it be changed, if it is in the folder. Raises OSError, Moved."""
+        """Make a directory read-only, if it is in the folder. Raises OSError, Moved."""
         for way in self._ways(directory):
             self._fix(way, read_only=True)
 
     def paths_of(self, directory: HostPath) -> Iterator[str]:
-        """Where it is seen; "" for the folder itself. Raises OSError, Moved."""
+        """Yield the paths at which a directory is visible in the folder.
+
+        "" is the folder itself. Raises OSError, Moved.
+        """
         yield from (way[-1].path if way else "" for way in self._ways(directory))
 
     def listed(self) -> tuple[Fixed, ...]:
-        """The directories that are fixed, each after those that it lies in."""
+        """Return the fixed directories, each after those that contain it."""
         return tuple(self._fixed[path] for path in sorted(self._fixed))
 
     def _fix(self, way: list[Step], *, read_only: bool = False) -> None:
@@ -60,7 +73,7 @@ class Covers:
             self._fixed[step.path] = Fixed(path=step.path, identity=opened.identity, read_only=closed, opened=opened)
 
     def _ways(self, directory: HostPath) -> Iterator[list[Step]]:
-        """The ways to a directory, one for each mount that shows it."""
+        """Yield the ways to a directory, one for each mount that shows it."""
         for root in self._roots:
             at, above = (root[-1].directory, f"{root[-1].path}/") if root else (self._folder, "")
             steps = way_down(at, directory)
@@ -69,11 +82,15 @@ class Covers:
 
 
 def _mounts(folder: HostPath) -> Iterator[list[Step]]:
-    """The ways to what is mounted below a folder, where that is shown with it: without root (init/rootless.py, Rootless.tree)."""
-    place = f"{folder.current_path().rstrip('/')}/"
+    """Yield the ways to the mount points below a folder.
+
+    They are visible with the folder in containers without root (init/rootless.py,
+    Rootless.tree).
+    """
+    prefix = f"{folder.current_path().rstrip('/')}/"
     for point in start.mount_points():
-        if point.startswith(place):
-            names = point.removeprefix(place).split("/")
+        if point.startswith(prefix):
+            names = point.removeprefix(prefix).split("/")
             paths = ["/".join(names[:count]) for count in range(1, len(names) + 1)]
-            with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # mounted over, or out of reach: nobody sees it
+            with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # mounted over, or out of reach: not visible
                 yield [Step(path, folder.beneath(path)) for path in paths]

@@ -1,8 +1,9 @@
-"""The notebook's folder, held: the directory that the host kernel was started in stays the notebook's for its life.
+"""The notebook's folder, held by a descriptor for the life of the host kernel.
 
-Opened once, when the host kernel starts (app.py). Its name may lead elsewhere later: a cell of another notebook, whose
-folder lies above, can put a link in its place. So nobody asks for `Path.cwd()` after that: mounts (workspace.py), builds
-and whoever reads a file of it go by this descriptor.
+It is the directory that the host kernel was started in, and is opened once (app.py).
+Its name may lead elsewhere later: a cell of another notebook, whose folder contains it,
+can put a link in its place. So nothing uses `Path.cwd()` after start-up: mounts
+(workspace.py), builds and reads of a notebook's files all go through this descriptor.
 """
 
 from __future__ import annotations
@@ -24,22 +25,25 @@ _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Folder:
-    """A directory by its descriptor."""
+    """A directory held by its descriptor."""
 
     def __init__(self, opened: HostPath) -> None:
-        """See opened() and of_process()."""
+        """Take over an open directory; at() and of_process() open one."""
         self.opened = opened
 
     @classmethod
     def at(cls, path: Path) -> Self:
-        """The directory that is at a path now, behind all links. Raises OSError."""
+        """Open the directory that is at a path now, following links. Raises OSError."""
         opened = hostpath.opened(path)
         opened.name = opened.current_path()
         return cls(opened)
 
     @classmethod
     def of_process(cls) -> Self:
-        """The directory that this process works in. Raises FileNotFoundError where that was removed."""
+        """Open the current working directory.
+
+        Raises FileNotFoundError if it was removed.
+        """
         opened = HostPath(os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), ".")
         opened.name = opened.current_path()
         if opened.is_gone:
@@ -48,16 +52,18 @@ class Folder:
 
     @property
     def descriptor(self) -> int:
-        """For openat(2) and its like, and to hand to a process of ours; it stays the folder's."""
+        """The descriptor, for openat(2) and child processes; the folder keeps it."""
         return self.opened.fileno()
 
     def open_file(self, name: str, most_bytes: int) -> int:
-        """Open a regular file below it for reading: a descriptor, the caller's own.
+        """Open a regular file below the folder for reading; return a descriptor.
 
-        No link leads there, neither on the way nor at the end, and nothing else than a regular file is opened: opening a
-        FIFO would wait, and a device may do something. most_bytes: no larger one; it can grow meanwhile (see read_file).
+        The descriptor is the caller's to close. No symbolic link is followed, neither
+        on the way nor at the end, and nothing but a regular file is opened: opening a
+        FIFO would block, and opening a device can have effects. most_bytes: the largest
+        size that is accepted; the file can grow afterwards (see read_file).
 
-        Raises FileNotFoundError, and InvalidSpec for what is there and is not to be read.
+        Raises FileNotFoundError, and InvalidSpec for a file that must not be read.
         """
         try:
             found = self.opened.beneath(name)
@@ -75,7 +81,10 @@ class Folder:
             raise _unreadable(name, error.strerror) from error
 
     def read_file(self, name: str, most_bytes: int) -> bytes:
-        """All of a regular file below it, never more than `most_bytes`. Raises what open_file() does."""
+        """Read all of a regular file below the folder, at most `most_bytes`.
+
+        Raises what open_file() raises.
+        """
         with os.fdopen(self.open_file(name, most_bytes), "rb") as file:
             try:
                 content = file.read(most_bytes + 1)

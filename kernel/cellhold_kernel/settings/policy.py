@@ -1,21 +1,30 @@
-"""The machine's policy, /etc/cellhold/policy.toml: what its notebooks get when they say nothing, and the most they may have.
+"""The policy for notebooks, /etc/cellhold/policy.toml: defaults and ceilings.
 
-    [defaults]                          # the words of %container; kernelspec and notebook override them
+    [defaults]      # keys of %container; kernelspec and notebook override them
     memory = "1g"
 
     [ceilings]
-    memory = "4g"                       # also cpus, pids, disk, time, memory-swap, cell-time, output, message, net-*
-    containers = 4                      # at a time: the notebook's own, and what %%run -d has left running
-    capabilities = ["SYS_PTRACE"]       # that %%run --cap-add may give beside the default set
-    images = ["host", "/srv/images/*"]  # patterns as in fnmatch(3)
-    networks = ["none", "bridge"]       # "host" and "container" (the host's, another container's) only where they stand here
-    egress = "internet"                 # none < internet < all; lists (allow=...) only below all
-    mount = "ro"                        # the notebook's folder: none < ro < rw
+    # also cpus, pids, disk, time, memory-swap, cell-time, output, message, net-*
+    memory = "4g"
+    # at a time: the notebook's own and those that %%run -d left running
+    containers = 4
+    # that %%run --cap-add may add to the default set
+    capabilities = ["SYS_PTRACE"]
+    # patterns as in fnmatch(3)
+    images = ["host", "/srv/images/*"]
+    # "host" and "container" (the host's, another container's) only if listed
+    networks = ["none", "bridge"]
+    # none < internet < all; lists (allow=...) only below all
+    egress = "internet"
+    # the notebook's folder: none < ro < rw
+    mount = "ro"
     volumes = ["/srv/data", "/srv/scratch:rw", "notes"]
 
-Who says nothing gets no more than the ceiling; who asks for more is refused. Amounts hold for the sum of all that a
-notebook has at a time. What the lists of directories name, a cell may ask for by itself; without them only a kernelspec
-may. What the texts mean, and whether something is within them, is the gate's to say (gate/).
+A notebook that asks for nothing gets at most the ceiling; a request for more is
+refused. Amounts are ceilings of the sum over all containers that a notebook has at a
+time. A cell may ask for the directories that a list names; without a list only a
+kernelspec may. What the values mean, and whether a request is within them, is decided
+by the gate (gate/).
 """
 
 from __future__ import annotations
@@ -46,7 +55,10 @@ _LISTS = ("images", "networks", "volumes", "capabilities")
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """A policy as it was written: key -> text; what the texts mean is config.py's. None: nothing is said about that."""
+    """A policy as it was written: key -> text. None: the policy does not limit that.
+
+    What the texts mean is the business of settings.py.
+    """
 
     path: Path = PATH
     defaults: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -61,13 +73,20 @@ class Policy:
     containers: int | None = None
 
     def names_image(self, image: str) -> bool:
-        """Whether the list of images is there and names this one; a directory by its real path."""
+        """Return whether there is a list of images that names this one.
+
+        A directory is compared by its real path.
+        """
         if image.startswith(("/", ".")):
             return any(fnmatchcase(real(image), pattern) for pattern in self.images or ())
         return any(_names(pattern, image) for pattern in self.images or ())
 
     def names_volume(self, mount: Mount) -> bool:
-        """Whether the list of volumes is there and has a directory that this one is, or lies in; writable only where it says so."""
+        """Return whether there is a list of volumes that allows this mount.
+
+        A directory is allowed if it is, or lies in, a listed one; writable only if the
+        entry says so.
+        """
         if mount.kind == "volume":
             named = (entry.partition(":") for entry in self.volumes or ())
             return any(name == mount.source and (way != "ro" or mount.read_only) for name, _, way in named)
@@ -79,25 +98,30 @@ class Policy:
         return False
 
     def above(self, asked: str, key: str, ceiling: str | tuple[str, ...]) -> NotAllowed:
-        """The error for what is asked above a ceiling."""
+        """Return the error for a request above a ceiling."""
         allowed = ceiling if isinstance(ceiling, str) else "[" + ", ".join(ceiling) + "]"
         return NotAllowed(
-            f"cannot use {asked}: above the ceiling {key} = {allowed} of {self.path}", hint="stay within it, or ask who runs this machine"
+            f"cannot use {asked}: above the ceiling {key} = {allowed} of {self.path}",
+            hint="stay within it, or ask the administrator of this machine",
         )
 
 
 def real(path: str) -> str:
-    """The path without links; as it is where somebody changes it meanwhile. Good for a refusal only (host_directories.py opens)."""
+    """Resolve symbolic links; return the path unresolved if they change meanwhile.
+
+    Good enough for a refusal only: what is used is opened by host_directories.py.
+    """
     try:
         return os.path.realpath(path)
-    except OSError:  # what was a link is none any more
+    except OSError:  # what was a link no longer is one
         return os.path.abspath(path)
 
 
 def _names(pattern: str, image: str) -> bool:
-    """Whether an image's name fits a pattern. Which registry it is at, the pattern has to say as well.
+    """Return whether an image's name matches a pattern, which names its registry too.
 
-    "python:*" fits python:3/x by its letters; but that is image x at the host `python`, port 3.
+    "python:*" matches python:3/x by its letters; but that is image x at the host
+    `python`, port 3.
     """
     registry, slash, _ = image.partition("/")
     if slash and is_registry(registry) and not pattern.startswith("*"):
@@ -108,12 +132,15 @@ def _names(pattern: str, image: str) -> bool:
 
 
 def read(path: Path = PATH) -> Policy:
-    """The policy in that file; an empty one where there is no file. Raises InvalidSpec for one that cannot be read or understood."""
+    """Read the policy; an empty one if there is no file.
+
+    Raises InvalidSpec if the file cannot be read or is not a valid policy.
+    """
     try:
         content = hostpath.read(path, _MOST_BYTES)
     except FileNotFoundError as error:
-        if path.is_symlink():  # somebody has written one, which is only out of reach
-            raise _broken(path, "it is a link to what is not there") from error
+        if path.is_symlink():  # a policy was written, and is only out of reach
+            raise _broken(path, "it is a link to a file that does not exist") from error
         return Policy(path=path)
     except OSError as error:
         raise _broken(path, str(error.strerror)) from error
@@ -132,10 +159,10 @@ def _policy(tables: dict[str, Any], path: Path) -> Policy:
     lists = {name: _words(ceilings.pop(name), name, path) for name in _LISTS if name in ceilings}
     mount = ceilings.pop("mount", None)
     if mount is not None and mount not in WAYS:
-        raise _broken(path, f"mount = {mount!r} is none of {', '.join(WAYS)}")
+        raise _broken(path, f"mount = {mount!r} is not one of {', '.join(WAYS)}")
     egress = ceilings.pop("egress", EGRESSES[-1])
     if egress not in EGRESSES:
-        raise _broken(path, f"egress = {egress!r} is none of {', '.join(EGRESSES)}")
+        raise _broken(path, f"egress = {egress!r} is not one of {', '.join(EGRESSES)}")
     detached = ceilings.pop("detached", True)
     if not isinstance(detached, bool):
         raise _broken(path, f"detached = {detached!r} is neither true nor false")
@@ -161,17 +188,17 @@ def _policy(tables: dict[str, Any], path: Path) -> Policy:
 def _table(tables: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
     table = tables.get(name, {})
     if not isinstance(table, dict):
-        raise _broken(path, f"{name} is no table: write [{name}]")
+        raise _broken(path, f"{name} is not a table: write [{name}]")
     return dict(table)
 
 
 def _words(value: Any, name: str, path: Path) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-        raise _broken(path, f"{name} is no list of texts")
+        raise _broken(path, f"{name} is not a list of strings")
     if name == "capabilities":
         return tuple(_capability(word, path) for word in value)
     if name == "volumes" and (wrong := [word for word in value if not _is_volume(word)]):
-        raise _broken(path, f"volumes: {wrong[0]!r} is no absolute directory, with or without :ro or :rw, and no volume's name")
+        raise _broken(path, f"volumes: {wrong[0]!r} is neither an absolute directory nor a volume's name, with or without :ro or :rw")
     return tuple(value)
 
 
@@ -180,23 +207,23 @@ def _capability(word: str, path: Path) -> str:
     try:
         mask(frozenset({name}))
     except InvalidSpec as error:
-        raise _broken(path, f"capabilities: {word!r} is none: {error}") from error
+        raise _broken(path, f"capabilities: {word!r} is not a capability: {error}") from error
     return name
 
 
 def _is_volume(word: str) -> bool:
-    place, _, way = word.partition(":")
-    return way in ("", "ro", "rw") and (os.path.isabs(place) or bool(place and "/" not in place and not place.startswith(".")))
+    source, _, way = word.partition(":")
+    return way in ("", "ro", "rw") and (os.path.isabs(source) or bool(source and "/" not in source and not source.startswith(".")))
 
 
 def _texts(table: dict[str, Any], path: Path) -> Mapping[str, str]:
     texts = {}
     for key, value in table.items():
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            raise _broken(path, f"{key} is neither a text nor a number")
+            raise _broken(path, f"{key} is neither a string nor a number")
         texts[key] = str(value)
     return MappingProxyType(texts)
 
 
 def _broken(path: Path, reason: str) -> InvalidSpec:
-    return InvalidSpec(f"cannot use the policy {path}: {reason}", hint="no container is made as long as it cannot be understood")
+    return InvalidSpec(f"cannot use the policy {path}: {reason}", hint="no container is made until the policy is corrected")

@@ -1,11 +1,14 @@
-"""Where a notebook's spec comes from, and the words it is written in.
+"""The settings of a notebook's container: keys, sources, and how they merge.
 
-Weakest first: built-in < the machine's policy < kernelspec metadata < the notebook's own metadata < a `%container` line. Each source is
-a mapping key -> text, as a person wrote it; `Settings.over` lays one over another and remembers who said what, `Settings.spec` turns the
-result into a Spec, within the policy's ceilings. The same keys are the flags of `cellhold kernel install`.
+Weakest first: built-in < the machine's policy < kernelspec metadata < the notebook's
+own metadata < a `%container` line. Each source is a mapping key -> text, as a person
+wrote it; `Settings.over` lays one over another and remembers the source of each value.
+The gate turns the result into a Spec, within the policy's ceilings
+(gate/containers.py). The same keys are the flags of `cellhold kernel install`.
 
-A notebook may come from a stranger, so what it says about itself is trusted less: it cannot have the host's directories (volume=, a
-directory as image) unless the policy names them, nor have its folder written to unless a cell says so where everybody sees it.
+A notebook may come from a stranger, so its own metadata is trusted less: it cannot use
+directories of the host (volume=, a directory as image) unless the policy names them,
+nor make its folder writable: that takes a cell, where everybody sees it.
 """
 
 from __future__ import annotations
@@ -51,43 +54,46 @@ _LARGEST_NUMBER = 1 << 63  # that any key could take
 
 
 class Trust(IntEnum):
-    """How far a source is trusted: METADATA travels with the notebook, unseen; a CELL is seen and run; HOST is this machine's own."""
+    """How far a source is trusted."""
 
-    METADATA = 0
-    CELL = 1
-    HOST = 2
+    METADATA = 0  # travels with the notebook, unseen
+    CELL = 1  # is seen, and run by a person
+    HOST = 2  # is this machine's own
 
 
 class Kind(IntEnum):
-    """What a key is about."""
+    """What a key sets."""
 
     SPEC = 0  # a field of Spec
     LIMIT = 1  # a field of Limits; "none" lifts it
-    MOUNTS = 2  # more of Spec.mounts; may be said several times in a line
+    MOUNTS = 2  # entries of Spec.mounts; may be repeated in a line
     CELL = 3  # a limit of each cell, which the host kernel keeps (CellLimits); "none" lifts it
     PROGRAM = 4  # what runs in the container
 
 
 class Guard(NamedTuple):
-    """share: of the memory limit, 0 to 1; action: one of GUARDS."""
+    """What happens when a cell comes near the memory limit.
+
+    share: of the memory limit, 0 to 1. action: one of GUARDS.
+    """
 
     share: float
     action: str
 
 
 class Key(NamedTuple):
-    """One word of the configuration: the field it fills, how its text is read, and what it means, for help texts."""
+    """One key of the configuration."""
 
-    field: str
+    field: str  # that it fills
     read: Callable[[str, str], Any]  # text, key -> value; raises InvalidSpec
-    meaning: str
+    meaning: str  # for help texts
     kind: Kind = Kind.LIMIT
 
 
 def _message(text: str, key: str) -> int:
     size = units.parse_size(text, key=key)
     if size < _LEAST_MESSAGE:
-        raise InvalidSpec(f"cannot use {key}={text[:_SHOWN]}: a cell's messages need 1 MiB at least", hint=f"{key}=1m")
+        raise InvalidSpec(f"cannot use {key}={text[:_SHOWN]}: a cell's messages need at least 1 MiB", hint=f"{key}=1m")
     return size
 
 
@@ -110,13 +116,13 @@ def _tmpfs(text: str, _key: str) -> tuple[Mount, ...]:
 
 
 def _ports(text: str, key: str) -> tuple[Port, ...]:
-    found = tuple(port for word in _words(text) for port in ports.parse(word))
-    if beyond := next((port for port in found if port.address != LOOPBACK), None):
+    published = tuple(port for word in _words(text) for port in ports.parse(word))
+    if beyond := next((port for port in published if port.address != LOOPBACK), None):
         raise InvalidSpec(
             f"cannot use {key}={text[:_SHOWN]}: a notebook publishes on {LOOPBACK} only, not on {beyond.address}",
             hint=f"{key}={beyond.host or beyond.container}:{beyond.container}",
         )
-    return found
+    return published
 
 
 def _egress(text: str, _key: str) -> str:
@@ -141,7 +147,7 @@ def _image(text: str, key: str) -> str:
 
 def _kernel(text: str, key: str) -> str:
     if not _KERNEL.fullmatch(text):
-        raise InvalidSpec(f"cannot use {key}={text[:_SHOWN]}: no name of a kernel", hint="kernel=python3, kernel=ir or kernel=shell")
+        raise InvalidSpec(f"cannot use {key}={text[:_SHOWN]}: not the name of a kernel", hint="kernel=python3, kernel=ir or kernel=shell")
     return text.lower()
 
 
@@ -151,19 +157,19 @@ def _guard(text: str, key: str) -> Guard:
     if not (number.isascii() and number.isdecimal() and len(number) < 4 and 1 <= int(number) <= 99):  # noqa: PLR2004  # digits, per cent
         raise InvalidSpec(f"cannot use {key}={text[:_SHOWN]}: not a share of the memory limit", hint=f"{key}=90% or {key}=90%:pause")
     if colon and action not in GUARDS:
-        raise InvalidSpec(f"cannot use {key}={text[:_SHOWN]}: {action[:_SHOWN]!r} is nothing to do", hint=f"one of {', '.join(GUARDS)}")
+        raise InvalidSpec(f"cannot use {key}={text[:_SHOWN]}: {action[:_SHOWN]!r} is not an action", hint=f"one of {', '.join(GUARDS)}")
     return Guard(int(number) / 100, action or GUARDS[0])
 
 
 def _limits(*, of_network: bool) -> dict[str, Key]:
-    """The keys that are a container's limits (cellhold.spec.fields)."""
+    """Return the keys of a container's limits (cellhold.spec.fields)."""
     rows = BY_KEY.values()
     return {field.key: Key(field.name, field.parse, field.key_help) for field in rows if field.needs_network is of_network}
 
 
 KEYS: dict[str, Key] = {
     "image": Key(
-        "image", _image, "what to run in: host (this machine's files, read-only), a directory, or an OCI image: python:3.12-slim", Kind.SPEC
+        "image", _image, "the image: host (this machine's files, read-only), a directory, or an OCI image: python:3.12-slim", Kind.SPEC
     ),
     "kernel": Key("kernel", _kernel, "which kernel of the image: python3, shell, or a kernelspec's name", Kind.PROGRAM),
     **_limits(of_network=False),
@@ -176,23 +182,26 @@ KEYS: dict[str, Key] = {
     "network": Key(
         "network",
         _text,
-        "its network: none, bridge, one of your own; host and container:NAME where the machine's policy names them",
+        "the network: none, bridge, or one of your own; host and container:NAME if the machine's policy lists them",
         Kind.SPEC,
     ),
-    "ports": Key("ports", _ports, "ports of it that this machine answers on: 8888:8888, or 8888 for any number", Kind.SPEC),
-    "egress": Key("egress", _egress, "whom it may talk to: internet (public addresses), all, none, allow=NAME[:PORT],NETWORK", Kind.SPEC),
+    "ports": Key("ports", _ports, "ports to publish on this machine's loopback: 8888:8888, or 8888 for any free port", Kind.SPEC),
+    "egress": Key("egress", _egress, "allowed destinations: internet (public addresses), all, none, allow=NAME[:PORT],NETWORK", Kind.SPEC),
     **_limits(of_network=True),
-    "storage": Key("storage", _text, f"where its own layer is kept: {', '.join(STORAGES)}", Kind.SPEC),
-    "hostname": Key("hostname", _text, "its host name", Kind.SPEC),
+    "storage": Key("storage", _text, f"where the writable layer is kept: {', '.join(STORAGES)}", Kind.SPEC),
+    "hostname": Key("hostname", _text, "the host name", Kind.SPEC),
     "mount": Key("mount", _way, f"the notebook's folder at {TARGET}: ro (changes stay in the container), rw, none", Kind.MOUNTS),
-    "volume": Key("mounts", _volumes, "more of the host: HOST:DIR[:ro|rw|O]", Kind.MOUNTS),
+    "volume": Key("mounts", _volumes, "a directory of the host or a volume: SOURCE:DIR[:ro|rw|O]", Kind.MOUNTS),
     "tmpfs": Key("mounts", _tmpfs, "an empty directory in memory: DIR[:size=SIZE]", Kind.MOUNTS),
 }
-REPEATED = frozenset({"volume", "tmpfs"})  # several in a line, and flags that may be given again
+REPEATED = frozenset({"volume", "tmpfs"})  # several in a line, and flags that may be repeated
 
 
 class Said(NamedTuple):
-    """What somebody wrote for a key, and where. beneath: of the metadata's words, what was said for the key before."""
+    """The text of a key, and its source.
+
+    beneath: of a key of the notebook's metadata, what the key was before.
+    """
 
     text: str
     source: str
@@ -202,7 +211,7 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CellLimits:
-    """What each cell may use; None = no limit. The host kernel keeps them, so they need nothing of the host."""
+    """What each cell may use; None = no limit. The host kernel enforces it."""
 
     seconds: float | None = None
     output_bytes: int | None = None
@@ -212,12 +221,18 @@ class CellLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What was asked for, key by key, not yet understood: a wrong value is told when the spec is made, and can be overridden."""
+    """The texts of all keys, not yet parsed.
+
+    A wrong value is reported when the spec is made, and can be overridden before that.
+    """
 
     said: Mapping[str, Said] = field(default_factory=lambda: MappingProxyType({}))
 
     def over(self, source: str, texts: Mapping[str, str], *, trust: Trust = Trust.HOST) -> Settings:
-        """These settings with `texts` laid over them; raises InvalidSpec for a key that does not exist."""
+        """Return these settings with `texts` laid over them.
+
+        Raises InvalidSpec for a key that does not exist.
+        """
         for key in texts:
             if key not in KEYS:
                 raise unknown(key, source)
@@ -225,34 +240,35 @@ class Settings:
         return replace(self, said=MappingProxyType({**self.said, **new}))
 
     def _beneath(self, key: str, trust: Trust) -> Said | None:
-        """What is remembered below a word of the notebook's metadata: what holds without it."""
+        """Return what holds without the metadata, which a new value of it overrides."""
         word = self.said.get(key) if trust is Trust.METADATA else None
         return word.beneath if word is not None and word.trust is Trust.METADATA else word
 
     def without_metadata(self) -> Settings:
-        """These settings as they would be if the notebook's metadata said nothing."""
+        """Return the settings as they would be without the notebook's metadata."""
         left = {key: word.beneath if word.trust is Trust.METADATA else word for key, word in self.said.items()}
         return replace(self, said=MappingProxyType({key: word for key, word in left.items() if word is not None}))
 
     def trust(self, key: str) -> Trust:
-        """How far whoever said the key is trusted; what nobody said is this machine's own."""
+        """Return how far the source of a key is trusted; HOST if it has no value."""
         return self.said[key].trust if key in self.said else Trust.HOST
 
     @property
     def kernel(self) -> str | None:
-        """Which kernel of the image is wanted; None: whichever fits. Raises InvalidSpec."""
+        """The kernel to start; None: whichever the image has. Raises InvalidSpec."""
         said = self.said.get("kernel")
         return None if said is None else str(understood("kernel", said.text, said.source))
 
     def texts(self) -> dict[str, str]:
-        """Key -> text, as they go into a kernelspec."""
+        """Return key -> text, as in a kernelspec."""
         return {key: said.text for key, said in self.said.items()}
 
 
 class Sources(NamedTuple):
-    """All that a spec is made of: what was asked for, the notebook's folder (None: it is gone), and the file with the machine's policy.
+    """Everything that a spec is made of.
 
-    notebook: its file, where that is known.
+    workspace: the notebook's folder, None if it was removed. policy: the file of the
+    machine's policy. notebook: its file, if that can be determined.
     """
 
     settings: Settings = Settings()
@@ -262,7 +278,11 @@ class Sources(NamedTuple):
 
 
 def understood(key: str, text: str, source: str = "") -> Any:
-    """The value of a text, checked by itself, so that the error can say who wrote it (swap is checked with memory)."""
+    """Parse the text of a key and check the value by itself.
+
+    The error names the source, so it is checked here (but memory-swap, which is checked
+    with memory). Raises InvalidSpec.
+    """
     word = KEYS[key]
     value: Any
     try:
@@ -277,8 +297,8 @@ def understood(key: str, text: str, source: str = "") -> Any:
 
 
 def unknown(key: str, source: str = "") -> InvalidSpec:
-    """The error for a key that does not exist, with the nearest that does."""
-    from difflib import get_close_matches  # noqa: PLC0415  # 5 ms to import, and needed once in a blue moon
+    """Return the error for a key that does not exist, with the nearest that does."""
+    from difflib import get_close_matches  # noqa: PLC0415  # 5 ms to import, and rarely needed
 
     near = get_close_matches(key[:_SHOWN], KEYS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
@@ -287,23 +307,26 @@ def unknown(key: str, source: str = "") -> InvalidSpec:
 
 
 def of_kernelspec(directory: Path) -> Settings:
-    """What the kernelspec in `directory` asks for in `metadata.cellhold`; raises InvalidSpec, or OSError where there is no kernel.json."""
+    """Read the settings in `metadata.cellhold` of the kernelspec in `directory`.
+
+    Raises InvalidSpec, or OSError if there is no kernel.json.
+    """
     path = directory / "kernel.json"
     try:
-        texts = _asked(documents.load(hostpath.read(path, LARGEST_KERNELSPEC)))
+        texts = _metadata_texts(documents.load(hostpath.read(path, LARGEST_KERNELSPEC)))
     except ValueError as error:
         raise InvalidSpec(f"cannot read kernelspec {path}: {error}", hint="write it again with: cellhold kernel install") from None
     return Settings().over(str(path), texts)
 
 
 def of_notebook(path: Path, folder: Folder | None = None) -> dict[str, str]:
-    """What a notebook asks for in its own `metadata.cellhold`; nothing where the file is none yet. Raises InvalidSpec.
+    """Read `metadata.cellhold` of a notebook's own file; {} if there is no file yet.
 
-    folder: the notebook's, as it is held.
+    folder: the notebook's held folder. Raises InvalidSpec.
     """
-    hint = "%container key=value in its first cell says it as well"
+    hint = "%container key=value in its first cell does the same"
     try:
-        return _asked(Notebook(path, folder).document())
+        return _metadata_texts(Notebook(path, folder).document())
     except FileNotFoundError:
         return {}
     except InvalidSpec as error:
@@ -312,31 +335,35 @@ def of_notebook(path: Path, folder: Folder | None = None) -> dict[str, str]:
         raise InvalidSpec(f"cannot read the metadata of notebook {escape(str(path), most=_SHOWN_PATH)}: {error}", hint=hint) from None
 
 
-def _asked(document: Any) -> dict[str, str]:
-    """`metadata.cellhold` of a kernelspec or a notebook: texts, numbers, and lists of texts for what may be said several times."""
+def _metadata_texts(document: Any) -> dict[str, str]:
+    """Return key -> text of `metadata.cellhold` in a kernelspec or a notebook.
+
+    A value is a string, a number, or a list of strings for a key that may be repeated.
+    Raises ValueError.
+    """
     metadata = document.get("metadata", {}) if isinstance(document, dict) else None
-    asked = metadata.get(METADATA, {}) if isinstance(metadata, dict) else None
-    if not isinstance(asked, dict):
+    values = metadata.get(METADATA, {}) if isinstance(metadata, dict) else None
+    if not isinstance(values, dict):
         whose = "the document" if metadata is None else METADATA if isinstance(metadata, dict) else "metadata"
         raise ValueError(f'{whose} is not an object: write "{METADATA}": {{"memory": "512m"}}')  # noqa: TRY004  # as of all texts
-    return {key: _text_of(value, key) for key, value in asked.items()}
+    return {key: _format_value(value, key) for key, value in values.items()}
 
 
-def _text_of(value: Any, key: str) -> str:
-    """Raises ValueError for a value that no key has."""
+def _format_value(value: Any, key: str) -> str:
+    """Return a JSON value as a text. Raises ValueError for a type that no key has."""
     if isinstance(value, str):
         return value
     if isinstance(value, list) and all(isinstance(word, str) for word in value):
         return shlex.join(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_NUMBER:
         return json.dumps(value)
-    raise ValueError(f"the value of {escape(key, most=_SHOWN)} is neither a text nor a number, nor a list of texts")
+    raise ValueError(f"the value of {escape(key, most=_SHOWN)} is neither a string nor a number, nor a list of strings")
 
 
 def collect(kernelspec: Path | None, notebook: Path | None, folder: Folder | None = None) -> tuple[Settings, CellholdError | None]:
-    """What kernelspec and notebook ask for, and the first error on the way: a source that cannot be read asks for nothing.
+    """Return the settings of kernelspec and notebook, and the first error on the way.
 
-    folder: the notebook's, as it is held.
+    A source that cannot be read counts as empty. folder: the notebook's held folder.
     """
     settings, failure = Settings(), None
     if kernelspec is not None:

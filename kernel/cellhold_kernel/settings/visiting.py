@@ -1,7 +1,9 @@
-"""Where a person's browser finds a port that a container publishes: straight, and through the notebook server where that has a proxy.
+"""Addresses at which a browser reaches a port that a container publishes.
 
-Only the second works from another machine; but what is served there is of the notebook server's own origin, so that its scripts may do
-there what the person may. So both are offered, and it is the person who chooses.
+There are two: at the host itself, and through the notebook server if that has a proxy.
+Only the second works from another machine; but what is served there has the notebook
+server's own origin, so that its scripts may do there what the user may. So both are
+offered, and the user chooses.
 """
 
 from __future__ import annotations
@@ -22,19 +24,26 @@ _PROXY = "jupyter_server_proxy"
 
 
 def straight(port: Port) -> str:
-    """The address at the host itself; "" for one that no browser speaks to."""
+    """Return the URL at the host itself; "" for a port that no browser can open."""
     return f"http://{port.address}:{port.host}/" if port.protocol == "tcp" and ":" not in port.address else ""
 
 
 def proxied(port: Port) -> str:
-    """The path at the notebook server; "" where it has no proxy that we know of, or whose server we are not."""
+    """Return the path at the notebook server; "" if that has no jupyter-server-proxy.
+
+    Also "" if this kernel was not started by a notebook server.
+    """
     if port.protocol != "tcp" or find_spec(_PROXY) is None or (base := _base()) is None:
         return ""
     return f"{base}proxy/{port.host}/"
 
 
 def _base() -> str | None:
-    """The path that the notebook server has before its own: it starts us, and writes a file of what it is."""
+    """Return the notebook server's base URL, read from its runtime file.
+
+    None if this process was not started by a notebook server, or the file cannot be
+    read.
+    """
     from jupyter_core.paths import jupyter_runtime_dir  # noqa: PLC0415  # when a port is published
 
     try:

@@ -1,14 +1,16 @@
-"""The notebook's folder in the container: at /workspace, where its cells run.
+"""The notebook's folder in the container: mounted at /workspace, where cells run.
 
-    mount=ro    seen through an overlay: cells can write there, and nothing of it reaches the host (the default)
-    mount=rw    the folder itself; files made belong to the user who runs Jupyter
-    mount=none  not there
+    mount=ro    through an overlay: cells can write there, and nothing of it reaches
+                the host (the default)
+    mount=rw    the folder itself; new files belong to the user who runs Jupyter
+    mount=none  not mounted
 
-The folder is a descriptor (folder.py), and so is all that it is compared with: what is told apart here is what is shown.
-What tells who somebody is stays outside. Where the folder is a home, or lies above one, each name in that home that
-begins with a dot is covered (.ssh, .aws, .config, .local with Jupyter's tokens ...), and so is the kernel's connection
-file wherever it lies. A folder that lies in something that is covered elsewhere is not shown at all.
-With mount=rw, what the host's own Python runs stays as it is.
+The folder is a descriptor (folder.py), and so is everything it is compared with: what
+is checked is what is mounted. Credentials stay outside. If the folder is a home
+directory, or contains one, each name in that home that begins with a dot is hidden
+(.ssh, .aws, .config, .local with Jupyter's tokens ...), and so is the kernel's
+connection file wherever it is. A folder that lies in something that is hidden elsewhere
+is not mounted at all. With mount=rw, what the host's own Python runs is read-only.
 """
 
 from __future__ import annotations
@@ -35,20 +37,22 @@ if TYPE_CHECKING:
     from cellhold.linux.hostpath import HostPath, Identity
 
 TARGET = "/workspace"
-WAYS = ("none", "ro", "rw")  # each allows more than the one before
+WAYS = ("none", "ro", "rw")  # in order: each allows more than the one before
 _MACHINE = "/ /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /run /sbin /srv /sys /usr /var".split()
-_WHOLLY = "/boot /dev /etc /proc /sys".split()  # so is all that lies in them, but for
-_EXCEPT = ("/dev/shm",)  # noqa: S108  # a directory in memory that is everybody's
+_WHOLLY = "/boot /dev /etc /proc /sys".split()  # with everything below them, except
+_EXCEPT = ("/dev/shm",)  # noqa: S108  # a directory in memory that every user can write to
 _SHOWN = 300
 
 
 class Workspace:
-    """A notebook's folder, and the files that must not be seen in it."""
+    """A notebook's folder, and the files that cells must not see in it."""
 
     def __init__(self, folder: Folder | Path | None, *secrets: Path, programs: Iterable[Path] = ()) -> None:
-        """Open all that the folder is compared with, once. folder: a path is opened now; None: it was removed.
+        """Open everything that the folder is compared with, once.
 
-        secrets: files or directories, wherever they lie. programs: directories of what the host runs, beside its Python's.
+        folder: a path is opened now; None: it was removed. secrets: files or
+        directories to hide, wherever they are. programs: directories of what the host
+        runs, besides those of its Python.
         """
         self.folder = _folder(folder)
         self._name = str(folder or "the notebook's folder") if self.folder is None else self.folder.opened.name
@@ -61,15 +65,19 @@ class Workspace:
         self._modules = _opened(filter(os.path.isabs, sys.path))
 
     def descriptor(self) -> int:
-        """The folder's, for a process of ours; it stays the folder's. Raises CellholdError where that was removed."""
+        """Return the folder's descriptor, for a child process; the folder keeps it.
+
+        Raises CellholdError if the folder was removed.
+        """
         if self.folder is None or self.folder.opened.is_gone:
             raise CellholdError(f"cannot use {escape(self._name, most=_SHOWN)}: it is not there any more")
         return self.folder.descriptor
 
     def mounts(self, way: str | None) -> tuple[Mount, ...]:
-        """The mounts that show it in that way; None: nobody said anything, so mount=ro as far as it can be had.
+        """Return the mounts for one of WAYS.
 
-        Raises InvalidSpec for a way that was asked for and cannot be had.
+        way: None if the notebook set none: mount=ro if that is possible, else no mount.
+        Raises InvalidSpec for a way that was requested and is not possible.
         """
         if way == "none":
             return ()
@@ -84,13 +92,13 @@ class Workspace:
             ) from None
 
     def _mount(self, *, is_writable: bool) -> Mount:
-        """Raises _NotShown."""
+        """Return the mount of the folder. Raises _NotShown."""
         if self.folder is None or self.folder.opened.is_gone:
             raise _NotShown("is not there any more")
         opened = self.folder.opened
         self._store = self._store or hostpath.opened(open_home().root)
         try:
-            self._check_place(opened)
+            self._check_location(opened)
             covers = Covers(opened, with_mounts=is_writable)
             for secret in self._hidden():
                 covers.hide(secret)
@@ -98,9 +106,9 @@ class Workspace:
             if is_writable:
                 self._protect(opened, covers)
         except Moved as error:
-            raise _NotShown(f"cannot be told apart from what is in it: {escape(str(error), most=_SHOWN)}") from error
+            raise _NotShown(f"cannot be distinguished from what is in it: {escape(str(error), most=_SHOWN)}") from error
         except OSError as error:
-            raise _NotShown(f"cannot be looked at: {error.strerror}") from error
+            raise _NotShown(f"cannot be examined: {error.strerror}") from error
         return Mount(
             kind="bind" if is_writable else "overlay",
             source=opened.current_path(),
@@ -110,14 +118,14 @@ class Workspace:
             opened=opened,
         )
 
-    def _check_place(self, opened: HostPath) -> None:
-        """Raise _NotShown for a folder that is a part of the machine, lies in one, in what is hidden, or in the store."""
+    def _check_location(self, opened: HostPath) -> None:
+        """Raise _NotShown for a folder of the system, the store or what is hidden."""
         whole, machine, free = map(_identities, (_WHOLLY, _MACHINE, _EXCEPT))
         homes = {home.identity for home in self._homes}
         if opened.identity in machine:
             raise _NotShown("is a part of the machine, not a notebook's folder")
         is_free = False
-        name = ""  # of what was one step below
+        name = ""  # of the directory one step below
         for here in upwards(opened):
             is_free = is_free or here.identity in free
             if here.identity in whole and not is_free:
@@ -125,35 +133,38 @@ class Workspace:
             if self._store is not None and here.identity == self._store.identity:
                 raise _NotShown("lies in Cellhold's own store")
             if here.identity in homes and name.startswith("."):
-                raise _NotShown(f"lies in {escape(name, most=_SHOWN)} of a home, which cells do not get to see")
+                raise _NotShown(f"lies in {escape(name, most=_SHOWN)} of a home directory, which is hidden from cells")
             name = here.current_path().rpartition("/")[2]
 
     def _check_store(self, covers: Covers) -> None:
-        """Raise _NotShown where the store would be seen."""
+        """Raise _NotShown if the store would be visible."""
         assert self._store is not None  # noqa: S101  # for mypy
         for path in covers.paths_of(self._store):
             if not any(f"{path}/".startswith(f"{hidden}/") for hidden in covers.hidden):
                 raise _NotShown("holds Cellhold's own store")
 
     def _protect(self, opened: HostPath, covers: Covers) -> None:
-        """Let what the host runs be seen and not changed: whoever can write there rules the next host kernel. Raises _NotShown."""
+        """Make what the host runs read-only. Raises _NotShown.
+
+        Whoever can write there controls the next host kernel.
+        """
         for program in self._programs:
             if program.identity == opened.identity:
                 raise _NotShown("is where the host's own Python lives: cells could change what runs outside")
             covers.protect(program)
         for directory in self._modules:
-            if directory.identity != opened.identity:  # app.py sees to it that nothing is imported from the folder itself
+            if directory.identity != opened.identity:  # app.py ensures that nothing is imported from the folder itself
                 covers.protect(directory)
 
     def _hidden(self) -> Iterator[Secret]:
         yield from self._secrets
         for home in self._homes:
-            with suppress(PermissionError):  # not ours to read: nor the container's
+            with suppress(PermissionError):  # we cannot read it, so the container cannot either
                 yield Secret(home, tuple(name for name in _names(home) if name.startswith(".")))
 
 
 def _folder(folder: Folder | Path | None) -> Folder | None:
-    """None where it is not there."""
+    """Return the folder, opened if it is a path; None if it does not exist."""
     if isinstance(folder, Path):
         with suppress(FileNotFoundError):
             return Folder.at(folder)
@@ -162,7 +173,7 @@ def _folder(folder: Folder | Path | None) -> Folder | None:
 
 
 class _NotShown(Exception):
-    """Why a folder is not shown, as the end of a sentence."""
+    """Why a folder is not mounted, as the end of a sentence."""
 
 
 def _names(directory: HostPath) -> list[str]:
@@ -174,7 +185,7 @@ def _names(directory: HostPath) -> list[str]:
 
 
 def _secret(path: Path) -> Secret | None:
-    """None for what is not there."""
+    """Return the secret at a path, or None if its directory does not exist."""
     real = path.resolve()
     try:
         return Secret(hostpath.opened(real.parent), (real.name,))
@@ -183,13 +194,19 @@ def _secret(path: Path) -> Secret | None:
 
 
 def _home_of(uid: int) -> Iterator[str]:
-    """That of the folder's owner: root may run a notebook of somebody's."""
+    """Yield the home directory of an account, if there is one.
+
+    It is the folder's owner: root may run another user's notebook.
+    """
     with suppress(KeyError):
         yield pwd.getpwuid(uid).pw_dir
 
 
 def _homes_near(folder: HostPath) -> Iterator[HostPath]:
-    """Those of this machine's accounts that lie in the folder, or that it lies in: root reads them all, and others what is not closed."""
+    """Yield the home directories of accounts that contain the folder or lie in it.
+
+    Root can read all of them, and other users those that are not closed.
+    """
     with suppress(OSError):
         above = {one.identity for one in upwards(folder)}
         for home in map(_opened, ([path] for path in sorted({entry.pw_dir for entry in pwd.getpwall()}) if os.path.isabs(path))):
@@ -199,7 +216,7 @@ def _homes_near(folder: HostPath) -> Iterator[HostPath]:
 
 
 def _is_in(directory: HostPath, folder: HostPath) -> bool:
-    """Whether it lies in the folder, as far as we may look."""
+    """Return whether a directory is in the folder, as far as we may read."""
     try:
         return any(above.identity == folder.identity for above in upwards(directory))
     except OSError:
@@ -207,12 +224,12 @@ def _is_in(directory: HostPath, folder: HostPath) -> bool:
 
 
 def _opened(paths: Iterable[str]) -> list[HostPath]:
-    """Those of the directories that are there, but for the root."""
-    found = []
+    """Open those of the directories that exist, except the root."""
+    directories = []
     for path in sorted(paths):
         with suppress(OSError):
-            found.append(hostpath.opened(path))
-    return [one for one in found if one.is_directory and one.current_path() != "/"]
+            directories.append(hostpath.opened(path))
+    return [one for one in directories if one.is_directory and one.current_path() != "/"]
 
 
 def _identities(paths: Iterable[str]) -> set[Identity]:
