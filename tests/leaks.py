@@ -89,19 +89,21 @@ class Processes:
     """The process table as it is now, read once for all kinds."""
 
     def __init__(self, ignore: Collection[int] = ()) -> None:
-        self.parents = {int(pid): int(stat[1]) for pid in _entries("/proc") if pid.isdigit() and (stat := _stat(int(pid)))}
+        lines = {int(pid): line for pid in _entries("/proc") if pid.isdigit() and (line := _read(f"/proc/{pid}/stat"))}
+        self.parents = {pid: int(_fields(line)[1]) for pid, line in lines.items()}
+        self._reapers = {pid for pid, line in lines.items() if line[line.index("(") + 1 : line.rindex(")")] in _REAPERS}
+        self._ours: dict[int, bool] = {}
         self.ours = [pid for pid in self.parents if pid not in ignore and self._is_ours(pid)]
 
-    def chain(self, pid: int) -> list[int]:
-        """The ancestors of `pid` that are processes of somebody: nearest first, without process 1 and the like."""
-        chain = []
-        while (pid := self.parents.get(pid, 0)) > 1 and _read(f"/proc/{pid}/comm").strip() not in _REAPERS:
-            chain.append(pid)
-        return chain
-
     def _is_ours(self, pid: int) -> bool:
-        chain = self.chain(pid)
-        return os.getpid() in chain or any(map(_has_our_home, (pid, *chain)))
+        """Whether it is below this process, or one of its line has our home; each is looked at once, whoever descends from it."""
+        if (known := self._ours.get(pid)) is not None:
+            return known
+        self._ours[pid] = False  # the table is no single moment's: what seems to be its own ancestor ends here
+        parent = self.parents.get(pid, 0)
+        is_line = parent > 1 and parent not in self._reapers
+        self._ours[pid] = parent == os.getpid() or _has_our_home(pid) or (is_line and self._is_ours(parent))
+        return self._ours[pid]
 
 
 def _entries(directory: str) -> list[str]:
@@ -109,14 +111,14 @@ def _entries(directory: str) -> list[str]:
 
 
 def _read(path: str) -> str:
-    with suppress(OSError):
-        return Path(path).read_bytes().decode(errors="replace")
+    with suppress(OSError), open(path, "rb", buffering=0) as file:
+        return file.read().decode(errors="replace")
     return ""
 
 
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the name: state, parent, ...; empty when the process is gone."""
-    return _read(f"/proc/{pid}/stat").rpartition(") ")[2].split()
+def _fields(line: str) -> list[str]:
+    """The fields of /proc/PID/stat after the name: state, parent, ...; none of a process that is gone."""
+    return line.rpartition(") ")[2].split()
 
 
 def _has_our_home(pid: int) -> bool:
@@ -130,7 +132,7 @@ def processes(table: Processes) -> frozenset[str]:
 
 
 def _named(pid: int) -> str:
-    stat = _stat(pid)
+    stat = _fields(_read(f"/proc/{pid}/stat"))
     words = _read(f"/proc/{pid}/cmdline").replace("\0", " ").strip() or _read(f"/proc/{pid}/comm").strip()
     return f"{pid} ({words[:100]}{', a zombie' if stat[0] == 'Z' else ''}, started at tick {stat[19]})" if stat else ""
 
@@ -214,7 +216,7 @@ def descriptors(_table: Processes) -> frozenset[str]:
 
 def _target(link: str) -> str:
     with suppress(OSError):
-        return str(Path(link).readlink())
+        return os.readlink(link)
     return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import pwd
 import shutil
@@ -119,13 +120,17 @@ def _give_range(name: str) -> int:
 
 
 def _copy_packages(packages: Path) -> None:
-    """This checkout and what the runtime needs for containers, layers and builds: where they lie now others may have no right to look."""
-    ignore = shutil.ignore_patterns("__pycache__")
+    """This checkout and what the runtime needs for containers, layers and builds: where they lie now others may have no right to look.
+
+    Compiled: the user may not write there, and each of its commands would compile all of it again.
+    """
+    ignore = shutil.ignore_patterns("*.pyc.*")  # what another session is compiling just now
     shutil.copytree(CHECKOUT / "runtime/cellhold", packages / "cellhold", ignore=ignore)
     shutil.copytree(CHECKOUT / "kernel/cellhold_kernel", packages / "cellhold_kernel", ignore=ignore)
     shutil.copy(str(pyseccomp.__file__), packages)
     for package in (e2b_dockerfile_utils, isal, pyroute2, urllib3, zstandard):
         shutil.copytree(Path(str(package.__file__)).parent, packages / package.__name__, ignore=ignore)
+    compileall.compile_dir(packages, quiet=2)  # what was not compiled yet
 
 
 def _python(uid: int) -> str:
