@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,11 +24,18 @@ from cellhold.image import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from cellhold.doctor.feature import Finding
 
-pytest_plugins = ("images", "peers", "registry", "kernelspecs", "order")  # fixtures: images, who else makes and keeps those; kernels
+pytest_plugins = (
+    "images",
+    "peers",
+    "registry",
+    "liar",
+    "unpacking",
+    "kernelspecs",
+    "order",
+)  # fixtures: images, who else makes and keeps those; kernels
 
 collect_ignore = [] if os.geteuid() else ["vm"]  # what an ordinary user can do in the guest
 _MADE_SLOWLY = {"debian_image", "debian_python_image"}  # once for all sessions, by whichever test asks first
@@ -165,3 +173,12 @@ def busybox_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/tmp:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\nuser:x:1000:\n")
     return root
+
+
+@pytest.fixture
+def machine_unchanged() -> Iterator[None]:
+    """Whatever a test has tried, the machine's own /usr has not changed under it."""
+    before = Path("/usr/bin/env").stat()
+    yield
+    after = Path("/usr/bin/env").stat()
+    assert (before.st_mtime_ns, before.st_size, before.st_ino) == (after.st_mtime_ns, after.st_size, after.st_ino)

@@ -16,14 +16,14 @@ from cellhold.layer.bounds import Bounds
 from cellhold.linux import mount
 from cellhold.spec.digest import Digest
 from cellhold.store.home import open_home
-from liar import Answer, Liar
+from liar import Answer
 from tars import Tar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from cellhold.store.home import Home
+    from liar import Liar
 
 pytestmark = pytest.mark.requires("user-namespace", "mount-api", "seccomp")
 _REMOUNT, _READ_ONLY = 32, 1  # mount(2)
@@ -54,12 +54,6 @@ class Served:
 
 def descriptor(media_type: str, content: bytes, **changes: Any) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": str(Digest.of(content)), "size": len(content), **changes}
-
-
-@pytest.fixture
-def liar() -> Iterator[Liar]:
-    with Liar() as one:
-        yield one
 
 
 @pytest.fixture

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from boxes import cellhold, environment, eventually
+from boxes import eventually
 from cellhold.cli import main
 from cellhold.container import inventory
 from cellhold.container.detached import Detached
@@ -386,25 +384,3 @@ def test_a_damaged_thing_is_no_other_ones_trouble(home: Home, do: Callable[..., 
     with pytest.raises(Damaged):
         volumes.find("bad", home)
     assert do("volume", "rm", "bad", "good").out == "good\n"
-
-
-def test_removing_by_force_wins_against_whoever_starts_it(home: Home, do: Callable[..., Said], busybox_root: Path) -> None:
-    code = "import sys; from cellhold.container.detached import Detached\nwhile True: Detached(sys.argv[1]).start()"
-    for _round in range(3):
-        made = Detached.create(Spec(image=str(busybox_root), args=("sleep", "1000")), home=home)
-        words = [sys.executable, "-c", code, made.id]
-        starters = [subprocess.Popen(words, env=environment(), stderr=subprocess.DEVNULL) for _ in range(2)]
-        assert eventually(lambda made=made: made.state == "running")  # type: ignore[misc]  # the loop's
-        assert do("rm", "-f", made.id).status == 0
-        assert not home.container(made.id).exists()
-        assert [starter.wait(60) for starter in starters] == [1, 1]  # there is no such container
-
-
-def test_removing_by_force_removes_what_a_killed_run_has_left(home: Home, do: Callable[..., Said], busybox_root: Path) -> None:
-    words = cellhold("run", "--rm", "--name", "x", "--rootfs", str(busybox_root), "sh", "-c", "echo up; exec sleep 1000")
-    with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, text=True) as running:
-        assert running.stdout is not None
-        assert running.stdout.readline() == "up\n"
-        running.kill()
-    assert do("rm", "-f", "x").status == 0
-    assert eventually(lambda: list(home.containers.iterdir()) == [])

@@ -20,7 +20,6 @@ from cellhold.spec.digest import Digest
 from liar import Answer, Liar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from liar import Asked
@@ -30,12 +29,6 @@ RAW = b'{"schemaVersion": 2}'
 MANIFEST = "/v2/x/manifests/1"
 LAYER = Descriptor(media_type=mediatypes.LAYER, digest=Digest.of(RAW), size_bytes=len(RAW))
 BASIC = "Basic " + base64.b64encode(b"ann:secret:word").decode()
-
-
-@pytest.fixture
-def liar() -> Iterator[Liar]:
-    with Liar() as one:
-        yield one
 
 
 @pytest.fixture
