@@ -1,12 +1,8 @@
 """An engine that shares no file system, no descriptors and no pids with the host kernel: all it has is a TCP connection.
 
-    python carried.py far                    the far side: prints its port, and makes a "container" per connection
     python carried.py -f CONNECTION_FILE     the host kernel with an engine that knows the address alone (CELLHOLD_FAR)
 
-A "container" is an ipykernel in a directory of its own, killed above its memory limit. Over its
-connection go frames: a stream's number, a length, and bytes. Stream 0 is what is ordered and
-told, in JSON; then the ZMTP bytes of the four channels, and what the program writes. As all of
-them share one connection, a channel that nobody reads holds up the others.
+What runs is on the far side (far_side.py); what goes over the connection are frames (wire.py).
 """
 
 from __future__ import annotations
@@ -16,12 +12,9 @@ import os
 import shutil
 import signal
 import socket
-import struct
-import subprocess
 import sys
 import tempfile
 import threading
-import time
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,13 +26,12 @@ from cellhold.spec.usage import Usage
 from cellhold_kernel import app
 from cellhold_kernel.engine.base import Feature, Ready
 from cellhold_kernel.gate.images import Names
-from cellhold_kernel.protocol.connection import CHANNELS as PORTS
-from cellhold_kernel.protocol.connection import Connection
 from cellhold_kernel.protocol.text import OutputTail
 from cellhold_kernel.transport.backend import CHANNELS, Backend
+from wire import ORDERS, OUTPUT, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from cellhold.spec.limits import Limits
@@ -49,175 +41,6 @@ if TYPE_CHECKING:
     from cellhold_kernel.jobs.inspection import Look
 
 ADDRESS = "CELLHOLD_FAR"
-_HEAD = struct.Struct("!BI")
-_ORDERS, _OUTPUT = 0, len(CHANNELS) + 1
-_CHUNK = 64 << 10
-_LOOK_SECONDS = 0.02
-
-
-class Wire:
-    """Frames over one connection. Whoever sends may be any thread, whoever reads is one."""
-
-    def __init__(self, connected: socket.socket) -> None:
-        self._socket = connected
-        self._lock = threading.Lock()
-
-    def send(self, stream: int, data: bytes) -> None:
-        with self._lock, suppress(OSError):  # whoever reads sees that it is cut
-            self._socket.sendall(_HEAD.pack(stream, len(data)) + data)
-
-    def order(self, **words: object) -> None:
-        self.send(_ORDERS, json.dumps(words).encode())
-
-    def read(self) -> tuple[int, bytes] | None:
-        """Return the next frame; None where the connection is cut."""
-        head = self._exactly(_HEAD.size)
-        if head is None:
-            return None
-        stream, size = _HEAD.unpack(head)
-        data = self._exactly(size)
-        return None if data is None else (stream, data)
-
-    def _exactly(self, size: int) -> bytes | None:
-        data = b""
-        while len(data) < size:
-            try:
-                piece = self._socket.recv(size - len(data))
-            except OSError:
-                return None
-            if not piece:
-                return None
-            data += piece
-        return data
-
-    def pump(self, stream: int, read: Callable[[int], bytes]) -> threading.Thread:
-        """Send what `read` returns until that is nothing, in a thread."""
-
-        def run() -> None:
-            with suppress(OSError):
-                while data := read(_CHUNK):
-                    self.send(stream, data)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        return thread
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-
-
-# ---------------------------------------------------------------------------------------------------------------- the far side
-
-
-class FarContainer:
-    """One connection's: a directory, and the program that runs in it."""
-
-    def __init__(self, connected: socket.socket) -> None:
-        self._wire = Wire(connected)
-        self._root = Path(tempfile.mkdtemp(prefix="far-", dir="/var/tmp"))
-        self._process: subprocess.Popen[bytes] | None = None
-        self._channels: dict[int, socket.socket] = {}
-        self._watching: threading.Thread | None = None
-
-    def serve(self) -> None:
-        while (frame := self._wire.read()) is not None:
-            stream, data = frame
-            if stream == _ORDERS:
-                self._obey(json.loads(data))
-            elif stream in self._channels:
-                with suppress(OSError):
-                    self._channels[stream].sendall(data)
-        if self._process is not None:
-            self._process.kill()
-        if self._watching is not None:
-            self._watching.join()
-        self._wire.close()
-        shutil.rmtree(self._root)
-
-    def _obey(self, order: dict[str, Any]) -> None:
-        if order["do"] == "signal" and self._process is not None:
-            self._process.send_signal(order["number"])
-        elif order["do"] == "start":
-            self._start(order)
-
-    def _start(self, order: dict[str, Any]) -> None:
-        for old in self._root.glob("kernel-*"):
-            old.unlink()
-        ports = {channel: number for number, channel in enumerate(PORTS, start=1)}
-        info = Connection(
-            transport="ipc", ip=f"{self._root}/kernel", ports=ports, key=order["key"], signature_scheme=order["signature_scheme"]
-        )
-        (self._root / "connection.json").write_text(info.text())
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", f"{self._root}/connection.json", *order["arguments"]]
-        env = {"PATH": os.environ["PATH"], "HOME": str(self._root), **order["env"]}
-        began = time.monotonic()
-        self._process = subprocess.Popen(
-            argv, env=env, cwd=self._root, process_group=0, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        self._watching = threading.Thread(target=self._watch, args=(self._process, ports, order["memory_bytes"], began))
-        self._watching.start()
-
-    def _watch(self, process: subprocess.Popen[bytes], ports: Mapping[str, int], limit: int | None, began: float) -> None:
-        """See it come up, hold its limit, and say how it ended, after all that it has sent."""
-        assert process.stdout is not None
-        pumps = [self._wire.pump(_OUTPUT, process.stdout.read1)]  # type: ignore[attr-defined]
-        paths = {channel: self._root / f"kernel-{ports[channel]}" for channel in CHANNELS}
-        is_bound, is_over_limit = False, False
-        while process.poll() is None:
-            if not is_bound and all(path.exists() for path in paths.values()):
-                is_bound = self._join(paths, pumps)
-            if limit is not None and _resident_bytes(process.pid) > limit:
-                is_over_limit = True
-                process.kill()
-            time.sleep(_LOOK_SECONDS)
-        for pump in pumps:
-            pump.join()
-        process.stdout.close()
-        for one in self._channels.values():
-            one.close()
-        self._channels = {}
-        self._wire.order(tell="ended", status=process.returncode, seconds=time.monotonic() - began, memory=is_over_limit)
-
-    def _join(self, paths: Mapping[str, Path], pumps: list[threading.Thread]) -> bool:
-        connected = {}
-        for number, channel in enumerate(CHANNELS, start=1):
-            connected[number] = socket.socket(socket.AF_UNIX)
-            try:
-                connected[number].connect(str(paths[channel]))
-            except OSError:  # bound, but nobody listens yet
-                for one in connected.values():
-                    one.close()
-                return False
-        self._channels = connected
-        self._wire.order(tell="bound")
-        pumps += [self._wire.pump(number, one.recv) for number, one in connected.items()]
-        return True
-
-
-def _resident_bytes(pid: int) -> int:
-    with suppress(OSError, IndexError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0
-
-
-def far() -> None:
-    """Serve until the standard input is closed."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        sys.stdout.write(f"{listening.getsockname()[1]}\n")
-        sys.stdout.flush()
-
-        def accept() -> None:
-            while True:
-                connected, _address = listening.accept()
-                threading.Thread(target=FarContainer(connected).serve).start()
-
-        threading.Thread(target=accept, daemon=True).start()
-        sys.stdin.read()
-
-
-# ---------------------------------------------------------------------------------------------------------------- the engine
 
 
 class CarriedEngine:
@@ -318,9 +141,9 @@ class CarriedSandbox:
         while (frame := self._wire.read()) is not None:
             stream, data = frame
             with suppress(OSError):  # whoever was to have it has let go of it
-                if stream == _ORDERS:
+                if stream == ORDERS:
                     self._note(json.loads(data))
-                elif stream == _OUTPUT:
+                elif stream == OUTPUT:
                     os.write(self.output.writer, data)
                 elif stream in self._ends:
                     self._ends[stream].sendall(data)
@@ -415,7 +238,4 @@ class CarriedSandbox:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["far"]:
-        far()
-        sys.exit()
     sys.exit(app.serve(app.arguments(sys.argv[1:]), CarriedEngine()))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import carried
+import far_side
 from cellhold_kernel.engine.base import Feature
 from kernels import PATIENCE, beside, real, running, until
 from views import hear, tell
@@ -46,7 +47,7 @@ comm.on_msg(lambda message: heard.append(message["content"]["data"]))
 @pytest.fixture(scope="module")
 def far() -> Iterator[str]:
     """The address of a far side."""
-    command = [sys.executable, carried.__file__, "far"]
+    command = [sys.executable, far_side.__file__]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **_path()}) as process:
         assert process.stdout is not None
         assert process.stdin is not None
