@@ -29,7 +29,7 @@ POSSIBLE = {
 
 def in_state(state: State) -> Session:
     """As much of a session as says that."""
-    kernel = SimpleNamespace(box=SimpleNamespace(state=state, id="ab12"))
+    kernel = SimpleNamespace(sandbox=SimpleNamespace(state=state, id="ab12"))
     return cast(
         "Session",
         SimpleNamespace(

@@ -23,7 +23,7 @@ class Counted:
 
     def __init__(self) -> None:
         self.used = Usage(cpu_seconds=1.0, memory_bytes=50 * MEBIBYTE, memory_cache_bytes=10 * MEBIBYTE, pids=3, throttled_seconds=0.0)
-        self.box = SimpleNamespace(id="ab12", state=State.RUNNING, usage=lambda **_: self.used)
+        self.sandbox = SimpleNamespace(id="ab12", state=State.RUNNING, usage=lambda **_: self.used)
         self.spec = SimpleNamespace(limits=SimpleNamespace(disk_bytes=None), network="none")
 
     @property

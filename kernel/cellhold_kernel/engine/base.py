@@ -8,7 +8,7 @@ at again (`connect`, `poll`).
     Engine.check      before anything is begun
     Engine.prepare    the image: a job that has to end first, or Ready
     Ready.create      a container
-    Sandbox.start     its program; connect() until that answers; poll() once fileno() is readable
+    KernelSandbox.start     its program; connect() until that answers; poll() once fileno() is readable
 
 An engine need not share a file system, descriptors or pids with this host: what crosses this
 seam are values, byte streams (`transport.backend.Backend`), and descriptors of the host
@@ -129,7 +129,7 @@ class Ready(ABC):
     """A container whose image is there, and has a kernel."""
 
     @abstractmethod
-    def create(self, *, instead_of: Sequence[str]) -> Sandbox:
+    def create(self, *, instead_of: Sequence[str]) -> KernelSandbox:
         """Make it; it is not started. instead_of: as of the preparation, as it is by now. Raises CellholdError, OSError."""
 
 
@@ -156,7 +156,7 @@ class LastWords(Protocol):
         """Return what it has said beyond what was heard. header_of: of a request's id; "": of the cell that runs."""
 
 
-class Inspected(Protocol):
+class Sandbox(Protocol):
     """What is read of a container, and done to it without the cell kernel: by the panel, the magics, and controls.py."""
 
     @property
@@ -190,7 +190,7 @@ class Inspected(Protocol):
         """Send its program a signal; SIGKILL, when none is given, ends every process of it."""
 
 
-class Sandbox(Inspected, Protocol):
+class KernelSandbox(Sandbox, Protocol):
     """One container with a kernel in it. output, last_words: of the present run."""
 
     @property

@@ -62,7 +62,7 @@ class Order:
 def state_of(session: Holder) -> State:
     """What the notebook's container is now; created: it comes up."""
     if session.current is not None:
-        return session.current.box.state
+        return session.current.sandbox.state
     if session.is_coming:
         return State.CREATED
     return State.REMOVED if session.stopped is None else State.STOPPED
@@ -139,7 +139,7 @@ class Controls:
         kernel = self._session.current or self._session.stopped
         assert kernel is not None  # noqa: S101  # as above
         session = self._session
-        asked = CommitRequest(owner=session.owner, names=session.names(), container=kernel.box.id, name=arguments[0])
+        asked = CommitRequest(owner=session.owner, names=session.names(), container=kernel.sandbox.id, name=arguments[0])
         return Commit(authorize(asked, Trust.CELL, session.policy()))
 
     def take_removed(self) -> bool:
@@ -152,10 +152,10 @@ class Controls:
         kernel = self._session.current
         assert kernel is not None  # noqa: S101  # for mypy: the table has no such move without one
         if action == "pause":
-            kernel.box.pause()
-            return f"container {kernel.box.id} is paused: cells stand still, and wait"
-        kernel.box.unpause()
-        return f"container {kernel.box.id} goes on"
+            kernel.sandbox.pause()
+            return f"container {kernel.sandbox.id} is paused: cells stand still, and wait"
+        kernel.sandbox.unpause()
+        return f"container {kernel.sandbox.id} goes on"
 
     def _stop(self, arguments: Sequence[str], message: Message | None) -> None:
         grace = parse_seconds(arguments[0], key="stop", or_none=True) if arguments else GRACE_SECONDS
@@ -164,9 +164,9 @@ class Controls:
         assert kernel is not None  # noqa: S101  # as above
         self._kill_at = time.monotonic() + grace
         self._order = Order(action="stop", message=message, until=self._kill_at + GRACE_SECONDS)
-        kernel.box.kill(signal.SIGTERM)
-        if kernel.box.state is State.PAUSED:
-            kernel.box.unpause()
+        kernel.sandbox.kill(signal.SIGTERM)
+        if kernel.sandbox.state is State.PAUSED:
+            kernel.sandbox.unpause()
 
     def _kill(self, arguments: Sequence[str], message: Message | None) -> str | None:
         number = parse_signal(arguments[0]) if arguments else signal.SIGKILL
@@ -176,8 +176,8 @@ class Controls:
         ends = number == signal.SIGKILL
         waiting = self._order.message if self._order is not None and ends else None
         self._order = Order(action="kill", message=message or waiting if ends else None, until=time.monotonic() + _SIGNAL_SECONDS)
-        kernel.box.kill(number)
-        return None if ends else f"{number.name} was sent to container {kernel.box.id}"
+        kernel.sandbox.kill(number)
+        return None if ends else f"{number.name} was sent to container {kernel.sandbox.id}"
 
     @property
     def is_stopping(self) -> bool:
@@ -191,7 +191,7 @@ class Controls:
         left = self._kill_at - time.monotonic()
         if left <= 0:
             self._kill_at = time.monotonic() + GRACE_SECONDS
-            self._session.current.box.kill()
+            self._session.current.sandbox.kill()
         return max(left, 0.01)
 
     @property

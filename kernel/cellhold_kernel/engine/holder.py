@@ -9,16 +9,16 @@ if TYPE_CHECKING:
 
     from cellhold.errors import CellholdError
     from cellhold.spec.spec import Spec
-    from cellhold_kernel.engine.base import Feature, Inspected
+    from cellhold_kernel.engine.base import Feature, Sandbox
     from cellhold_kernel.gate.images import Names
     from cellhold_kernel.settings.policy import Policy
 
 
-class Held(Protocol):
+class HeldSandbox(Protocol):
     """A container with what it was asked to be: a notebook's CellKernel, or a plain notebook's container."""
 
     @property
-    def box(self) -> Inspected:
+    def sandbox(self) -> Sandbox:
         """The container itself."""
 
     @property
@@ -35,11 +35,11 @@ class Holder(Protocol):
     failure: CellholdError | None
 
     @property
-    def current(self) -> Held | None:
+    def current(self) -> HeldSandbox | None:
         """The container that runs, or is paused."""
 
     @property
-    def stopped(self) -> Held | None:
+    def stopped(self) -> HeldSandbox | None:
         """The container that can be started again."""
 
     @property

@@ -295,7 +295,7 @@ class Session:
         if own is None:
             return self.others()
         main = Held(
-            id=own.box.id,
+            id=own.sandbox.id,
             name="the notebook's container" if running is not None else "the notebook's stopped container",
             limits=own.spec.limits,
             is_main=True,
@@ -306,7 +306,7 @@ class Session:
 
     def _own(self) -> tuple[str, ...]:
         """The ids of this kernel's own containers, of which one stays."""
-        return tuple(own.box.id for own in (self.coming, self.current, self.stopped) if own is not None)
+        return tuple(own.sandbox.id for own in (self.coming, self.current, self.stopped) if own is not None)
 
     def _counts(self) -> bool:
         """Whether the policy has ceilings for the sum."""
@@ -344,7 +344,7 @@ class Session:
             return 0
 
     def _look(self, coming: CellKernel, listener: Listener) -> float:
-        if (outcome := coming.box.poll()) is not None:
+        if (outcome := coming.sandbox.poll()) is not None:
             raise diagnosis.of_stillbirth(coming, outcome)
         if time.monotonic() - coming.began > START_SECONDS:
             reason = f"it did not answer within {START_SECONDS:g} s"
@@ -362,7 +362,7 @@ class Session:
         return _NUDGE_SECONDS
 
     def _ended(self, kernel: CellKernel) -> None:
-        outcome = kernel.box.poll()
+        outcome = kernel.sandbox.poll()
         if outcome is not None and kernel is self.current and self._listener is not None:
             self._listener.ended(kernel, outcome)  # if it is the coming one: tick() is next, and sees it
 

@@ -28,14 +28,18 @@ class UsageMeter:
         kernel_cpu: per cent of one processor, since the last reading.
         """
         limits = kernel.spec.limits
-        content: dict[str, Any] = {"hostname": kernel.spec.hostname or kernel.box.id, "pid": 1, "cpu_count": limits.cpus or os.cpu_count()}
+        content: dict[str, Any] = {
+            "hostname": kernel.spec.hostname or kernel.sandbox.id,
+            "pid": 1,
+            "cpu_count": limits.cpus or os.cpu_count(),
+        }
         with suppress(CellholdError, OSError):  # it is just going away
-            usage = kernel.box.usage()
+            usage = kernel.sandbox.usage()
             if usage.memory_bytes is not None:
                 content["kernel_memory"] = usage.memory_bytes - (usage.memory_cache_bytes or 0)
                 content["host_virtual_memory"] = _memory(content["kernel_memory"], limits.memory_bytes)
             if usage.cpu_seconds is not None:
-                content["kernel_cpu"] = content["host_cpu_percent"] = self._per_cent(kernel.box.id, usage.cpu_seconds)
+                content["kernel_cpu"] = content["host_cpu_percent"] = self._per_cent(kernel.sandbox.id, usage.cpu_seconds)
             content["pids"] = usage.pids
         return {**content, "pids_limit": limits.pids, "memory_limit": limits.memory_bytes}
 

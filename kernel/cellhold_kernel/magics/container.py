@@ -27,7 +27,7 @@ def summary(session: Session) -> str:
     asked = {"image": "host"} | session.settings.texts()
     said = ", ".join(f"{key} {escape(text)}" for key, text in asked.items())
     after = f"ready after {kernel.ready_after * 1000:.0f} ms" if kernel.ready_after is not None else "starting"
-    return f"container {kernel.box.id}: {said} ({after})"
+    return f"container {kernel.sandbox.id}: {said} ({after})"
 
 
 def mime_bundle(session: Session) -> dict[str, str]:
@@ -46,7 +46,7 @@ def table(session: Session) -> Iterable[tuple[str, str]]:
         return
     spec, limits = kernel.spec, kernel.spec.limits
     used = _usage(kernel)
-    yield "container", kernel.box.id
+    yield "container", kernel.sandbox.id
     yield "image", escape(spec.image)
     if spec.hostname:
         yield "hostname", escape(spec.hostname)
@@ -87,7 +87,7 @@ def _of(used: str | None, limit: str | None) -> str:
 
 def _usage(kernel: CellKernel) -> dict[str, str]:
     try:
-        usage = kernel.box.usage()
+        usage = kernel.sandbox.usage()
     except (CellholdError, OSError):  # no cgroup on this host, or it is just going away
         return {}
     found = {

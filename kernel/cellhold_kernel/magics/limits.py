@@ -67,7 +67,7 @@ def _rows(session: Session) -> Iterable[tuple[str, str]]:
 
 def _uses(kernel: CellKernel) -> dict[str, Use]:
     """Return key -> what is used, of the limits whose use is known."""
-    limits, used = kernel.spec.limits, kernel.box.usage()
+    limits, used = kernel.spec.limits, kernel.sandbox.usage()
     if used.memory_bytes is None:  # without root, and without a group of its own
         uses = dict.fromkeys(("memory", "cpus", "pids"), Use(None, "not measured"))
     else:
@@ -77,7 +77,7 @@ def _uses(kernel: CellKernel) -> dict[str, Use]:
             "pids": Use(None if used.pids is None else str(used.pids), f"{used.pids_refused or 0} refused"),
         }
     with suppress(NotAllowed, NotSupported):  # without root nobody may look into it, and not every engine can
-        disk = kernel.box.inspect(Topic.DISK)
+        disk = kernel.sandbox.inspect(Topic.DISK)
         free, total = disk["free"], disk["total"]
         uses["disk"] = Use(_size(total - free) if limits.disk_bytes else None, f"{_size(free)} left")
     return uses

@@ -58,7 +58,7 @@ def _rows(kernel: CellKernel) -> Iterator[tuple[str, str, str]]:
     if shares_network(kernel.spec.network):
         yield "network", f"{kernel.spec.network}: nothing of it is the container's own, and nothing is limited", ""
         return
-    connections = kernel.box.inspect(Topic.NETWORK)["connections"]
+    connections = kernel.sandbox.inspect(Topic.NETWORK)["connections"]
     for one in connections:
         addresses = f"{one['address']} {one['address6']}".rstrip()
         yield "network", f"{one['name']} ({one['subnet']})", ""

@@ -28,7 +28,7 @@ def mime_bundle(session: Session, action: Sequence[str]) -> dict[str, str]:
     if kernel is None:
         raise NotAllowed(f"cannot show the {word} of the container: there is none")
     if word == "trace":
-        return _text(kernel.box.inspect(Topic.TRACE)["text"])
+        return _text(kernel.sandbox.inspect(Topic.TRACE)["text"])
     require(Feature.LAYERS, session.missing, "show the layers of the container")
     return _text(layer_stack.text(kernel))
 

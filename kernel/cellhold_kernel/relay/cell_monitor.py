@@ -116,7 +116,7 @@ class CellMonitor:
         if due is None or current is None or current.backend is None:
             return
         if due.what == "kill":
-            current.box.kill()
+            current.sandbox.kill()
             return
         self._parts.frontend.publish(*outputs.warning(due.why), parent=header)
         if due.what == "interrupt" and current.interrupts_by_signal:
@@ -125,4 +125,4 @@ class CellMonitor:
             current.backend.send("control", self._parts.signer.make("interrupt_request", {}))
         elif due.what == "pause":
             with suppress(CellholdError):
-                current.box.pause()
+                current.sandbox.pause()

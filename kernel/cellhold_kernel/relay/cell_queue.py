@@ -76,7 +76,7 @@ class CellQueue:
             is_working=self.working is not None,
             is_stopping=self._controls.is_stopping,
             is_closing=self.closes_at is not None,
-            is_paused=current is not None and current.box.state is State.PAUSED,
+            is_paused=current is not None and current.sandbox.state is State.PAUSED,
             takes_signals=current is not None and current.interrupts_by_signal,
         )
 

@@ -78,7 +78,7 @@ class Outbound:
         Without a container, or in a paused one, our outputs are all.
         """
         current = self._parts.session.current
-        if current is None or current.box.state is State.PAUSED:
+        if current is None or current.sandbox.state is State.PAUSED:
             self._parts.answers.cell(message, said, outputs.OK)
             return
         for output in said:

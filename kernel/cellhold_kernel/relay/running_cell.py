@@ -166,7 +166,7 @@ class RunningCell:
 
 def _usage(kernel: CellKernel) -> Usage:
     with suppress(CellholdError, OSError):  # it is just going away
-        return kernel.box.usage()
+        return kernel.sandbox.usage()
     return Usage()
 
 
@@ -178,14 +178,14 @@ def _working(usage: Usage) -> int:
 def _victims(kernel: CellKernel, last: int) -> Sequence[str]:
     """Return the names of the processes that were last killed at the memory limit, where that is known."""
     with suppress(CellholdError, OSError):
-        return list(kernel.box.inspect(Topic.OOM_VICTIMS)["names"])[-last:]
+        return list(kernel.sandbox.inspect(Topic.OOM_VICTIMS)["names"])[-last:]
     return ()
 
 
 def _full(kernel: CellKernel) -> str | None:
     """How full the writable layer is, where nothing more goes in; else None."""
     with suppress(CellholdError, OSError):
-        disk = kernel.box.inspect(Topic.DISK)
+        disk = kernel.sandbox.inspect(Topic.DISK)
         free, total = disk["free"], disk["total"]
         if free < min(max(total // _FULL_SHARE, _FULL_LEAST), _FULL_MOST):
             return f"{units.size(total - free)} of {units.size(total)}"

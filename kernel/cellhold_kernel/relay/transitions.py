@@ -144,7 +144,7 @@ class Transitions:
         self._parts.session.park(kernel)
         self._parts.session.failure = controls.stopped_error()
         if order.message is not None:
-            text = f"container {kernel.box.id} is stopped: {controls.summary(outcome)}"
+            text = f"container {kernel.sandbox.id} is stopped: {controls.summary(outcome)}"
             self._parts.answers.cell(order.message, [outputs.line(text)], outputs.OK)
         self._queue.pump()
 
@@ -205,11 +205,11 @@ class Transitions:
         """
         self._drain(kernel, is_over=False)
         with suppress(CellholdError):  # it has just ended by itself
-            kernel.box.kill()
+            kernel.sandbox.kill()
         until = time.monotonic() + _KILL_SECONDS
-        while kernel.box.poll() is None and time.monotonic() < until:
+        while kernel.sandbox.poll() is None and time.monotonic() < until:
             time.sleep(_QUIET_SECONDS)
-        self._drain(kernel, is_over=kernel.box.poll() is not None)
+        self._drain(kernel, is_over=kernel.sandbox.poll() is not None)
         self._pass_on_last_words(kernel)
 
     def _pass_on_last_words(self, kernel: CellKernel) -> None:

@@ -16,7 +16,7 @@ from cellhold_kernel.widgets import layer_stack
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cellhold_kernel.engine.holder import Held
+    from cellhold_kernel.engine.holder import HeldSandbox
     from cellhold_kernel.jobs.job import Job
     from cellhold_kernel.widgets.host import Watcher
 
@@ -32,7 +32,7 @@ class Looks:
         """Nothing is known."""
         self._loop = loop
         self._jobs: list[Job] = []
-        self._kernel: Held | None = None
+        self._kernel: HeldSandbox | None = None
         self._stack: list[dict[str, Any]] = []
         self._looked: dict[str, Any] = {}
         self.written: dict[str, Any] = {}  # looking.written()
@@ -60,19 +60,19 @@ class Looks:
         self._jobs.remove(job)
         then(failure)
 
-    def ask(self, kernel: Held | None, what: str, words: list[str], tell: Callable[[dict[str, Any]], None]) -> None:
+    def ask(self, kernel: HeldSandbox | None, what: str, words: list[str], tell: Callable[[dict[str, Any]], None]) -> None:
         """Find out what a view asks for (ASKED); `tell` gets what was found, or its text why nothing was."""
         try:
             if kernel is None:
                 raise NotAllowed("only an image has layers to look into")
             self.check_room("too much is being looked for already")
-            look = kernel.box.look(what, *words)
+            look = kernel.sandbox.look(what, *words)
         except CellholdError as error:
             tell({"text": str(error)})
             return
         self.wait(look, lambda error: tell({"text": str(error or ""), **look.found}))
 
-    def follow(self, kernel: Held | None, tell: Callable[[], None]) -> None:
+    def follow(self, kernel: HeldSandbox | None, tell: Callable[[], None]) -> None:
         """The container is this one from now on: find out what the layers of its image change; `tell` is called when that is known."""
         if kernel is self._kernel:
             return
@@ -81,15 +81,15 @@ class Looks:
         if kernel is not None:
             self._look(kernel, "layers", self._take_layers, tell)
 
-    def look_at_written(self, kernel: Held, tell: Callable[[], None]) -> None:
+    def look_at_written(self, kernel: HeldSandbox, tell: Callable[[], None]) -> None:
         """Find out what the container has written; `tell` is called when that is known."""
         self._look(kernel, "written", self._take_written, tell)
 
-    def _look(self, kernel: Held, what: str, take: Callable[[dict[str, Any]], None], tell: Callable[[], None]) -> None:
+    def _look(self, kernel: HeldSandbox, what: str, take: Callable[[dict[str, Any]], None], tell: Callable[[], None]) -> None:
         if len(self._jobs) >= _JOBS_MOST:
             return
         try:
-            look = kernel.box.look(what)
+            look = kernel.sandbox.look(what)
         except CellholdError:  # its root is not an image, or the engine has no layers
             return
 

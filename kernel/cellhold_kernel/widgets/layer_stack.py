@@ -9,22 +9,22 @@ from cellhold.spec import units
 from cellhold_kernel.engine.base import Topic
 
 if TYPE_CHECKING:
-    from cellhold_kernel.engine.holder import Held
+    from cellhold_kernel.engine.holder import HeldSandbox
 
 
-def layers(kernel: Held) -> list[dict[str, Any]]:
+def layers(kernel: HeldSandbox) -> list[dict[str, Any]]:
     """Return the read-only ones (Topic.LAYERS), the topmost first; none where the engine does not know them."""
     try:
-        return list(kernel.box.inspect(Topic.LAYERS)["layers"])
+        return list(kernel.sandbox.inspect(Topic.LAYERS)["layers"])
     except CellholdError:
         return []
 
 
-def text(kernel: Held) -> str:
+def text(kernel: HeldSandbox) -> str:
     """The stack in lines, the writable layer first."""
     limit = kernel.spec.limits.disk_bytes
     try:
-        disk = kernel.box.inspect(Topic.DISK)
+        disk = kernel.sandbox.inspect(Topic.DISK)
         free, total = disk["free"], disk["total"]
         used = f"{units.size(total - free)} of {units.size(limit)}" if limit else f"{units.size(free)} left on its disk"
     except CellholdError:

@@ -16,7 +16,7 @@ from cellhold.network.words import NONE
 from cellhold_kernel.engine.base import Topic
 
 if TYPE_CHECKING:
-    from cellhold_kernel.engine.holder import Held
+    from cellhold_kernel.engine.holder import HeldSandbox
 
 _REFRESH_SECONDS = 2.0  # where the engine does not say
 
@@ -26,11 +26,11 @@ class NetworkView:
 
     def __init__(self) -> None:
         """Nothing was asked yet."""
-        self._kernel: Held | None = None
+        self._kernel: HeldSandbox | None = None
         self._due = 0.0
         self._connections: list[dict[str, Any]] = []
 
-    def describe(self, kernel: Held | None) -> list[dict[str, Any]]:
+    def describe(self, kernel: HeldSandbox | None) -> list[dict[str, Any]]:
         """Return each of its connections; none where it has no network, or the engine does not know."""
         if kernel is None or kernel.spec.network == NONE:
             return []
@@ -38,7 +38,7 @@ class NetworkView:
         if kernel is not self._kernel or now >= self._due:
             self._kernel, self._due, self._connections = kernel, now + _REFRESH_SECONDS, []
             with suppress(CellholdError, OSError):  # it is just going away
-                network = kernel.box.inspect(Topic.NETWORK)
+                network = kernel.sandbox.inspect(Topic.NETWORK)
                 self._connections, self._due = network["connections"], now + network["refresh_seconds"]
         return self._connections
 

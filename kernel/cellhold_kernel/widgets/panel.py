@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cellhold.spec.outcome import Outcome
     from cellhold.spec.usage import Usage
     from cellhold_kernel.engine.controls import Controls
-    from cellhold_kernel.engine.holder import Held, Holder
+    from cellhold_kernel.engine.holder import HeldSandbox, Holder
     from cellhold_kernel.widgets.host import Publisher, ViewSender, Watcher
     from cellhold_kernel.widgets.sampler import CellUse
 
@@ -155,7 +155,7 @@ class Panel:
         state = controls.state_of(self._session)
         limits = kernel.spec.limits if kernel is not None else None
         return {
-            "id": kernel.box.id if kernel is not None else "",
+            "id": kernel.sandbox.id if kernel is not None else "",
             "state": str(state),
             "about": _about(kernel),
             "says": self._says,
@@ -175,7 +175,7 @@ class Panel:
         return controls.reason(action, state, self._session.missing)
 
     @property
-    def _kernel(self) -> Held | None:
+    def _kernel(self) -> HeldSandbox | None:
         return self._session.current or self._session.stopped
 
     def _below(self) -> dict[str, Any]:
@@ -189,7 +189,7 @@ class Panel:
         kernel = self._kernel
         if kernel is not None:
             with suppress(CellholdError):  # the engine does not tell
-                return list(kernel.box.inspect(Topic.TRACE)["steps"])
+                return list(kernel.sandbox.inspect(Topic.TRACE)["steps"])
         return []
 
     # ---------------------------------------------------------------------------------------------------------------- over time
@@ -272,7 +272,7 @@ class Panel:
         self._looks.close()
 
 
-def _about(kernel: Held | None) -> str:
+def _about(kernel: HeldSandbox | None) -> str:
     if kernel is None:
         return "none runs"
     limits = kernel.spec.limits

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cellhold.spec.outcome import Outcome
-    from cellhold_kernel.engine.holder import Held
+    from cellhold_kernel.engine.holder import HeldSandbox
 
 Number = TypeVar("Number", int, float)
 
@@ -97,12 +97,12 @@ class Sampler:
         self.marks: deque[Mark] = deque(maxlen=_MARKS)
         self.cells: deque[CellUse] = deque(maxlen=_CELLS)
         self._count = 0
-        self._kernel: Held | None = None
+        self._kernel: HeldSandbox | None = None
         self._last = _NOTHING
         self._oom_kills = self._refused = 0
         self._written: int | None = None  # bytes of the writable layer, by the last look at all of it
 
-    def take(self, kernel: Held | None) -> Sample:
+    def take(self, kernel: HeldSandbox | None) -> Sample:
         """Take a sample now. kernel: the present container's, None where there is none."""
         now = time.time()
         if kernel is not self._kernel:
@@ -125,7 +125,7 @@ class Sampler:
             pids=usage.pids,
             disk=_disk(kernel) or self._written,
             throttled=None if throttled is None else int(throttled > _THROTTLED_SHARE),
-            paused=int(kernel is not None and kernel.box.state is State.PAUSED),
+            paused=int(kernel is not None and kernel.sandbox.state is State.PAUSED),
             received=_rounded(_rate(received, last_received, passed), 0),
             sent=_rounded(_rate(sent, last_sent, passed), 0),
             **{f"{what}_wait": _rounded((usage.pressure or {}).get(what), 3) for what in ("cpu", "memory", "io")},
@@ -134,12 +134,12 @@ class Sampler:
         self._keep(sample)
         return sample
 
-    def _follow(self, kernel: Held | None, now: float) -> None:
+    def _follow(self, kernel: HeldSandbox | None, now: float) -> None:
         self._kernel, self._last, self._written = kernel, _NOTHING, None
         usage = self._usage()
         self._oom_kills, self._refused = usage.oom_kills, usage.pids_refused or 0
         if kernel is not None:
-            self.marks.append(Mark(now, "started", f"Container {kernel.box.id} started."))
+            self.marks.append(Mark(now, "started", f"Container {kernel.sandbox.id} started."))
 
     def _keep(self, sample: Sample) -> None:
         self._count += 1
@@ -175,7 +175,7 @@ class Sampler:
     def _usage(self) -> Usage:
         if self._kernel is not None:
             with suppress(CellholdError, OSError):  # it is just going away
-                return self._kernel.box.usage(is_repeated=True)
+                return self._kernel.sandbox.usage(is_repeated=True)
         return Usage()
 
     # ------------------------------------------------------------------------------------------------------------------- cells
@@ -226,20 +226,20 @@ class Sampler:
         self.cell_ended("✖ OOM kill" if outcome.why is Why.MEMORY else f"✖ {outcome.sentence()}")
 
 
-def _traffic(kernel: Held | None) -> tuple[int | None, int | None]:
+def _traffic(kernel: HeldSandbox | None) -> tuple[int | None, int | None]:
     """Bytes received and sent over all its networks; known where it has one."""
     if kernel is not None and kernel.spec.network != NONE:
         with suppress(CellholdError, OSError):
-            counted = kernel.box.inspect(Topic.TRAFFIC)
+            counted = kernel.sandbox.inspect(Topic.TRAFFIC)
             return counted["received"], counted["sent"]
     return None, None
 
 
-def _disk(kernel: Held | None) -> int | None:
+def _disk(kernel: HeldSandbox | None) -> int | None:
     """What the writable layer takes; known where it has a file system of its own."""
     if kernel is not None and kernel.spec.limits.disk_bytes:
         with suppress(CellholdError, OSError):
-            disk = kernel.box.inspect(Topic.DISK)
+            disk = kernel.sandbox.inspect(Topic.DISK)
             return int(disk["total"] - disk["free"])
     return None
 

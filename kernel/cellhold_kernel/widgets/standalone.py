@@ -27,7 +27,7 @@ from IPython.core.getipython import get_ipython
 from cellhold.spec import words
 from cellhold.spec.lifecycle import State
 from cellhold_kernel.engine.controls import Controls
-from cellhold_kernel.engine.local.inspection import InspectedLocally
+from cellhold_kernel.engine.local.sandbox import LocalSandbox
 from cellhold_kernel.gate.images import Names
 from cellhold_kernel.settings.policy import Policy
 from cellhold_kernel.widgets import bundle, report
@@ -116,7 +116,7 @@ class ContainerPanel(anywidget.AnyWidget):
         if self._next is not None:
             self._next.cancel()
         self._panel.close()
-        self._held.box.release()
+        self._held.sandbox.release()
         super().close()
 
 
@@ -138,7 +138,7 @@ class _Held:
 
     def __init__(self, container: Handle) -> None:
         self.container = container
-        self.box = InspectedLocally(container)
+        self.sandbox = LocalSandbox(container)
 
     @property
     def spec(self) -> Spec:

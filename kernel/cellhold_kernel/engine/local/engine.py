@@ -13,8 +13,8 @@ from cellhold.errors import CellholdError
 from cellhold.image import host
 from cellhold_kernel.engine.base import Ready
 from cellhold_kernel.engine.local import socket_directory
+from cellhold_kernel.engine.local.kernel_sandbox import LocalKernelSandbox
 from cellhold_kernel.engine.local.program import LayerMissing, program_for
-from cellhold_kernel.engine.local.sandbox import LocalSandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -95,9 +95,9 @@ class LocalReady(Ready):
     program: Program
     make: Callable[[Spec], LocalContainer]
 
-    def create(self, *, instead_of: Sequence[str]) -> LocalSandbox:
+    def create(self, *, instead_of: Sequence[str]) -> LocalKernelSandbox:
         """Make the container. Raises what Container.create raises, NotAllowed at a ceiling of the policy, OSError."""
-        return LocalSandbox(self.preparation, self.program, create=partial(self._admit, tuple(instead_of)))
+        return LocalKernelSandbox(self.preparation, self.program, create=partial(self._admit, tuple(instead_of)))
 
     def _admit(self, instead_of: tuple[str, ...], spec: Spec) -> LocalContainer:
         """Make a container: what the notebook has is counted once more."""

@@ -1,7 +1,7 @@
 """What there is to know of a container of this host, by topic: layers, network, steps, its disk.
 
 Read here from the store, the leases and the kernel's counters; the panel and the magics
-have only what `inspect` returns.
+have only what `Sandbox.inspect` returns.
 """
 
 from __future__ import annotations
@@ -9,95 +9,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cellhold import image
-from cellhold.errors import CellholdError, NotAllowed
+from cellhold.errors import CellholdError
 from cellhold.spec.lifecycle import State
 from cellhold_kernel.engine.base import Topic
 from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable, Iterator, Mapping
 
-    from cellhold.cgroups import Kept
     from cellhold.network import Connection
     from cellhold.network.egress import Refused
-    from cellhold.spec.spec import Spec
-    from cellhold.spec.usage import Usage
     from cellhold_kernel.engine.local.container import InspectedContainer
-    from cellhold_kernel.jobs.inspection import Look
 
 _WORDS_MOST = 200  # characters of an instruction
 _DETAIL_MOST = 300
 _REFRESH_SECONDS, _ROOTLESS_REFRESH_SECONDS = 2.0, 10.0  # what was refused takes a process without root
 _REFUSED_MOST = 8
 _VICTIMS_MOST = 100
-WRITTEN = "written"
-
-
-class InspectedLocally:
-    """A Container or a Detached as the panel, the magics and controls.py have it (engine.base.Inspected)."""
-
-    def __init__(self, container: InspectedContainer) -> None:
-        """container: it belongs to the caller."""
-        self._inspected = container
-        self._kept: Kept | None = None
-
-    @property
-    def id(self) -> str:
-        """Twelve hexadecimal digits."""
-        return self._inspected.id
-
-    @property
-    def state(self) -> State:
-        """What it is now."""
-        return self._inspected.state
-
-    @property
-    def spec(self) -> Spec:
-        """What it was made of, with the limits that hold."""
-        return self._inspected.spec
-
-    def usage(self, *, is_repeated: bool = False) -> Usage:
-        """Return what it has used so far. is_repeated: the cgroup's files are kept open."""
-        if not is_repeated:
-            return self._inspected.usage()
-        if self._kept is None:
-            from cellhold.cgroups import Kept  # noqa: PLC0415  # for the panel alone
-
-            self._kept = Kept()
-        return self._inspected.usage(self._kept.read)
-
-    def release(self) -> None:
-        """Close what usage() keeps open. Twice is no error."""
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
-
-    def inspect(self, topic: Topic) -> Mapping[str, Any]:
-        """Return what there is to know. Raises CellholdError, OSError where it is just going away."""
-        return _TOPICS[topic](self._inspected)
-
-    def look(self, what: str, *words: str) -> Look:
-        """Begin to look into its layers, or at what it has written. Raises NotAllowed where its root is not an image."""
-        from cellhold_kernel.jobs.inspection import Look  # noqa: PLC0415  # for the panel alone
-
-        if what == WRITTEN:
-            return Look(what, self.id)
-        if not image.is_oci(self.spec.image):
-            raise NotAllowed("only an image has layers to look into")
-        return Look(what, self.spec.image, *words)
-
-    def pause(self) -> None:
-        """Freeze every process where it is."""
-        self._inspected.pause()
-
-    def unpause(self) -> None:
-        """Let them go on."""
-        self._inspected.unpause()
-
-    def kill(self, *number: signal.Signals | int) -> None:
-        """Send its program a signal; SIGKILL, when none is given, ends every process of it."""
-        self._inspected.kill(*number)
 
 
 def _layers(container: InspectedContainer) -> dict[str, Any]:
@@ -206,6 +134,11 @@ def _disk(container: InspectedContainer) -> dict[str, Any]:
 
 def _oom_victims(container: Any) -> dict[str, Any]:
     return {"names": list(container.oom_victims(_VICTIMS_MOST))}
+
+
+def inspect(container: InspectedContainer, topic: Topic) -> Mapping[str, Any]:
+    """Return what there is to know. Raises CellholdError, OSError where it is just going away."""
+    return _TOPICS[topic](container)
 
 
 _TOPICS: dict[Topic, Callable[[Any], dict[str, Any]]] = {

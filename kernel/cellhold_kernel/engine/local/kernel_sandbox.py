@@ -1,0 +1,148 @@
+"""One container of this host with the kernel in it (engine.base.KernelSandbox): its sockets, its pipes, its output."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cellhold.errors import CellholdError
+from cellhold_kernel.engine.local import socket_directory, unix_sockets
+from cellhold_kernel.engine.local.last_words import LastWords
+from cellhold_kernel.engine.local.program import InsideProgram
+from cellhold_kernel.engine.local.sandbox import LocalSandbox
+from cellhold_kernel.protocol.text import OutputTail
+from cellhold_kernel.transport import exchange, logged
+from cellhold_kernel.transport.backend import Backend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from cellhold.spec.limits import Limits
+    from cellhold.spec.outcome import Outcome
+    from cellhold.spec.spec import Spec
+    from cellhold_kernel.engine.base import Preparation
+    from cellhold_kernel.engine.local.container import LocalContainer
+    from cellhold_kernel.engine.local.program import Program
+    from cellhold_kernel.engine.local.shell_kernel import Companion
+
+_USER = "0:0"  # whose sockets and folder it can use, whatever user the image names
+
+
+class LocalKernelSandbox(LocalSandbox):
+    """A container, and where its kernel and we meet.
+
+    last_words: what an ipykernel has said and was not heard to say; None for other kernels.
+    """
+
+    def __init__(self, preparation: Preparation, program: Program, *, create: Callable[[Spec], LocalContainer]) -> None:
+        """Make the container. create: Container.create, or a stand-in for it. Raises what that raises, and OSError."""
+        self.program = program
+        self.last_words: LastWords | None = None
+        self._companion: Companion | None = None  # of a shell
+        self._is_logged = False
+        spec = preparation.granted.spec
+        with ExitStack() as undo:
+            ends = {"key": preparation.key, "signature_scheme": preparation.signature_scheme}
+            is_inside = isinstance(program, InsideProgram)
+            self.socket_directory = socket_directory.SocketDirectory() if is_inside else socket_directory.HostSocketDirectory(**ends)
+            undo.callback(self.socket_directory.close)
+            self._run = undo.enter_context(ExitStack())  # what one run of the program has
+            if isinstance(program, InsideProgram):
+                env = {**spec.env, **program.env}
+                image = program.image or spec.image
+                command = logged.command(program.argv)
+                self._is_logged = command is not None
+                meeting = exchange.plan(**ends, is_logged=self._is_logged)
+                args = command or program.argv
+                made = create(replace(spec, image=image, entrypoint=(), args=args, env=env, user=_USER, exchange=meeting))
+            else:
+                from cellhold_kernel.shell import lines  # noqa: PLC0415  # imported for an image without Python
+
+                made = create(replace(spec, entrypoint=(), args=lines.start(program.argv), user=_USER))
+            super().__init__(made)
+            self.container: LocalContainer = made
+            undo.callback(made.remove, force=True)
+            undo.callback(self.release)
+            self._undo = undo.pop_all()
+
+    @property
+    def scratch(self) -> Path:
+        """A directory for messages too large to be held."""
+        return self.socket_directory.path
+
+    @property
+    def interrupts_by_signal(self) -> bool:
+        """Whether its kernel knows no message for that."""
+        return isinstance(self.program, InsideProgram) and self.program.by_signal
+
+    def start(self) -> None:
+        """Start the program, the first time or again. Raises what Container.start raises, and OSError."""
+        self.output = OutputTail(mirror=2 if os.environ.get("CELLHOLD_DEBUG") else None)
+        self._run.callback(self.output.close)
+        if isinstance(self.program, InsideProgram):
+            if self._is_logged:
+                self.last_words = LastWords()
+                self._run.callback(self.last_words.close)
+            stdin = None if self.last_words is None else self.last_words.memory
+            self.container.start(stdin=stdin, stdout=self.output.writer, stderr=self.output.writer)
+            directory, *pipes = self.container.exchange()
+            self.socket_directory.begin(directory)
+            if self.last_words is not None:
+                self.last_words.begin(pipes)
+        elif isinstance(self.socket_directory, socket_directory.HostSocketDirectory):
+            from cellhold_kernel.engine.local.shell_kernel import Companion  # noqa: PLC0415  # as above
+
+            self._companion = Companion(self.program.argv, directory=self.socket_directory.sockets, errors=self.output.writer)
+            self._run.callback(self._companion.close)
+            self._companion.start(self.container)
+        self.output.close_writer()
+
+    def rest(self) -> None:
+        """Let go of what only a run has; it has ended, and may be started again."""
+        self._run.close()
+        self.socket_directory.clear()
+
+    def connect(self) -> Backend | None:
+        """Connect to the cell kernel's sockets, if they are there by now. Raises CellholdError where they are not sockets."""
+        names = self.socket_directory.names()
+        if names is None:
+            return None
+        try:
+            backend = self._backend(names)
+        except (ConnectionRefusedError, BlockingIOError):
+            return None  # bound, but nobody listens yet
+        except OSError as error:
+            raise CellholdError(f"cannot connect to the cell kernel: {error.strerror}") from error
+        self._run.callback(backend.close)
+        return backend
+
+    def _backend(self, names: dict[str, str]) -> Backend:
+        connected = unix_sockets.connect(names, directory=self.socket_directory.directory)
+        if self._companion is None:
+            return Backend(connected)
+        from cellhold_kernel.engine.local.shell_kernel import ShellBackend  # noqa: PLC0415  # as above
+
+        return ShellBackend(connected, container=self.container, companion=self._companion)
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when this run has ended."""
+        return self.container.fileno()
+
+    def poll(self) -> Outcome | None:
+        """Return how it ended, or None."""
+        return self.container.poll()
+
+    def update(self, limits: Limits) -> None:
+        """Change limits while it runs; raises what Container.update raises."""
+        self.container.update(limits)
+
+    def restrict(self, policy: str) -> None:
+        """Change the egress policy while it runs; raises what Container.restrict raises."""
+        self.container.restrict(policy)
+
+    def remove(self) -> None:
+        """Remove all of it, running or not. Removing twice is no error."""
+        self._undo.close()
