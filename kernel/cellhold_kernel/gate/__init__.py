@@ -1,14 +1,15 @@
-"""The gate: whatever is asked for a notebook is one value and passes one function.
+"""The gate: every request of a notebook is one value, and passes one function.
 
-    request.py     what can be asked for: a frozen value a kind
-    authorize.py   authorize(request, trust, policy): the table of kinds, and the one function
-    granted.py     what it returns; all that acts takes one of these
-    containers.py  a container: words to a spec; ceilings.py, networks.py and mounts.py hold it to the policy
-    metadata.py    what a notebook may say about itself, where nobody sees it
-    runs.py        %%run; run_flags.py lists what a cell has of docker's flags
+    request.py     what can be requested: one frozen class per kind
+    authorize.py   authorize(request, trust, policy): the table of kinds, and the function
+    granted.py     what it returns; everything that acts takes one of these
+    containers.py  a container: from settings to a spec; ceilings.py, networks.py and
+                   mounts.py keep it within the policy
+    metadata.py    what a notebook's own metadata may ask for, where nobody sees it
+    runs.py        %%run; run_flags.py lists which of docker's flags a cell has
     builds.py      %%dockerfile; build_flags.py
     actions.py     pull, commit, look, and what buttons do
 
-What is named in none of these tables does not exist for a notebook. Nothing here asks the host: what
-there is already stands in the request.
+What none of these tables names does not exist for a notebook. authorize() does not look
+at the host: what the notebook has already is part of the request.
 """

@@ -1,4 +1,4 @@
-"""What is done to the notebook's own container, and to images: by a word of a cell, or by a button."""
+"""Actions on the notebook's own container and on images, by a cell or a button."""
 
 from __future__ import annotations
 
@@ -18,29 +18,38 @@ _SHOWN = 40
 
 
 def act(request: ActionRequest, _trust: Trust, _policy: Policy) -> GrantedAction:
-    """One of docker's words; whether it can be done now is controls.py's table."""
+    """Grant one of docker's actions; controls.py knows whether it is possible now.
+
+    Raises InvalidSpec for an action that does not exist.
+    """
     if request.action not in ACTIONS:
         raise InvalidSpec(f"cannot {escape(request.action, most=_SHOWN)} the container: there is no such action")
     return GrantedAction(action=request.action, arguments=request.arguments)
 
 
 def commit(request: CommitRequest, _trust: Trust, policy: Policy) -> GrantedCommit:
-    """Under a name that the policy's list has: the next cell runs on it."""
+    """Grant a commit under a name that the policy's list allows.
+
+    The next cell runs on the image. Raises InvalidSpec, NotAllowed.
+    """
     name = request.images(policy).claim(request.name, aim=f"commit to {escape(request.name, most=_SHOWN)}")
     return GrantedCommit(container=request.container, owner=request.owner, name=name, asked=request.name)
 
 
 def pull(request: PullRequest, trust: Trust, policy: Policy) -> GrantedPull:
-    """Not for who asks where nobody sees it. trust: of whoever named the image."""
+    """Grant a pull, but not to a notebook's metadata, which nobody sees.
+
+    trust: of the source that names the image. Raises NotAllowed.
+    """
     if trust < Trust.CELL:
         shown = escape(request.image, most=200)
         raise NotAllowed(
             f"cannot use image={shown} of the notebook's metadata: it is not here, and a notebook does not fetch images unasked",
-            hint=f"write it where it is seen, in a cell: %container image={shown}; or cellhold pull {shown}",
+            hint=f"write it in a cell, where it is seen: %container image={shown}; or cellhold pull {shown}",
         )
     return GrantedPull(image=request.images(policy).resolve(request.image))
 
 
 def look(request: LookRequest, _trust: Trust, policy: Policy) -> GrantedLook:
-    """Into what the notebook may run, and nothing else."""
+    """Grant an inspection of an image that the notebook may run. Raises NotAllowed."""
     return GrantedLook(image=request.images(policy).resolve(request.image))

@@ -1,9 +1,10 @@
-"""The door that each container of a notebook comes in by: what the notebook has is counted, and one more is made, in one step.
+"""Admission of a container: count what the notebook has and make one more at once.
 
-The gate has let the request pass by what there was when it was asked; another cell or kernel of the notebook may have
-asked meanwhile. So whoever makes a container of it (engine/session.py in the host kernel; jobs/run.py, jobs/build.py and
-jobs/kernel_layer.py in a process of their own) does that within `admitted`, and holds the notebook's lock until the
-container has a record. It is flock(2)'s: a process that is killed in between holds nothing.
+The gate decided by what there was when it was asked; another cell or kernel of the
+notebook may have asked meanwhile. So whatever makes a container (engine/session.py in
+the host kernel; jobs/run.py, jobs/build.py and jobs/kernel_layer.py in a process of
+their own) does it within `admitted`, and holds the notebook's lock until the container
+has a record. The lock is flock(2)'s: a process that is killed in between holds nothing.
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ if TYPE_CHECKING:
     from cellhold_kernel.gate.claim import Claim
 
 _TURN_SECONDS = 60.0  # what making one takes at most, on a busy machine
-_ENDING_SECONDS = 5.0  # that a killed process's container takes to be gone
+_ENDING_SECONDS = 5.0  # until the container of a killed process is gone
 _LOOK_SECONDS = 0.02
 
 
 @contextmanager
 def admitted(spec: Spec, claim: Claim | None, *, instead_of: Collection[str] = ()) -> Iterator[Spec]:
-    """Make the container within this block, of the spec that it gives: with the limits that there is room for now.
+    """Yield the spec with the limits there is room for; make the container inside.
 
-    instead_of: ids of containers that go when this one is there. It may block: for another one that is just made, and where
-    there is no room for those whose process was killed to be gone. Raises NotAllowed with the gate's sentence.
+    instead_of: ids of containers that are removed once this one exists. It may block:
+    while another one is being made, and, if there is no room, until containers whose
+    process was killed are gone. Raises NotAllowed with the gate's message.
     """
     if claim is None:
         yield spec
@@ -50,7 +52,7 @@ def admitted(spec: Spec, claim: Claim | None, *, instead_of: Collection[str] = (
 
 
 def _limits(spec: Spec, claim: Claim, instead_of: Collection[str], *, is_final: bool) -> Limits | None:
-    """What there is room for; None where there may be some in a moment. Raises NotAllowed."""
+    """Return the limits there is room for; None to try again. Raises NotAllowed."""
     beside = inventory.containers(spec.owner, without=instead_of, main=claim.main)
     try:
         return claim.within(spec.limits, beside)
@@ -62,7 +64,10 @@ def _limits(spec: Spec, claim: Claim, instead_of: Collection[str], *, is_final: 
 
 @contextmanager
 def counting(owner: str) -> Iterator[None]:
-    """Hold the lock of one notebook: none of its containers is made meanwhile, and none gets other limits. Raises NotAllowed."""
+    """Hold the lock of a notebook: no container is made, no limit changes meanwhile.
+
+    Raises NotAllowed after a minute of waiting.
+    """
     until = time.monotonic() + _TURN_SECONDS
 
     def patience() -> None:

@@ -1,4 +1,4 @@
-"""authorize(): the one place that says what may be done for a notebook."""
+"""authorize(): the one place that decides what may be done for a notebook."""
 
 from __future__ import annotations
 
@@ -33,19 +33,24 @@ G = TypeVar("G", bound=Granted)
 
 
 class Rule(NamedTuple):
-    """One kind of request. least: how far whoever asks has to be trusted; grant: raises where it is not to be."""
+    """The rule for one kind of request.
+
+    least: how far the source of the request must be trusted. grant: raises if it is
+    refused.
+    """
 
     least: Trust
     grant: Callable[[Any, Trust, Policy], Granted]
 
 
 def authorize(request: Request[G], trust: Trust, policy: Policy) -> G:
-    """What may be done of what is asked, as a value that those who do it take.
+    """Return what may be done, as the value that the code which does it takes.
 
-    Called for every container, build, commit, pull and change that a notebook, a cell, a button or
-    a client asks for; by the host kernel's one thread. It does nothing, and looks at nothing but
-    its arguments. trust: of whoever asks. Raises NotAllowed for what is above a ceiling (named,
-    with its file) or not for him to ask, InvalidSpec for what cannot be understood.
+    Called for every container, build, commit, pull and change that a notebook, a cell,
+    a button or a client asks for; on the host kernel's only thread. It has no effects,
+    and looks at nothing but its arguments. trust: of the source of the request. Raises
+    NotAllowed for a request above a ceiling (which it names, with its file) or not for
+    this source to make, InvalidSpec for one that cannot be parsed.
     """
     rule = RULES.get(type(request))
     if rule is None or trust < rule.least:
@@ -73,7 +78,7 @@ RULES: dict[type[Request[Any]], Rule] = {
     RunRequest: Rule(Trust.CELL, _run),
     BuildRequest: Rule(Trust.CELL, _build),
     CommitRequest: Rule(Trust.CELL, actions.commit),
-    PullRequest: Rule(Trust.METADATA, actions.pull),  # which says why not
+    PullRequest: Rule(Trust.METADATA, actions.pull),  # which refuses with the reason
     LookRequest: Rule(Trust.CELL, actions.look),
     ActionRequest: Rule(Trust.CELL, actions.act),
 }

@@ -1,4 +1,7 @@
-"""The flags of `cellhold build` that a cell has with %%dockerfile, one row each; what has no row is not to be had."""
+"""The flags of `cellhold build` that %%dockerfile has, one row each.
+
+A flag without a row is refused.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ _SHOWN = 64
 
 
 class Flag(NamedTuple):
-    """One flag. why: it can be had; has_value: whether a word follows it."""
+    """One flag. why: a cell may have it; has_value: whether a word follows it."""
 
     why: str
     has_value: bool = True
@@ -25,28 +28,28 @@ FLAGS = {
     "--target": Flag("a stage of the cell's own Dockerfile"),
     "--label": Flag("NAME=VALUE: words for people"),
     "--platform": Flag("an image of the same name"),
-    "--no-cache": Flag("its own work done anew", has_value=False),
-    "--pull": Flag("images that the policy lists, asked for anew", has_value=False),
+    "--no-cache": Flag("its own work, done again", has_value=False),
+    "--pull": Flag("images that the policy lists, checked again", has_value=False),
 }
 _NAMED = ("--build-arg", "--label")
-_REFUSED = {  # of docker's, why not
-    "--secret": "nothing of this machine's gets into a cell",
-    "--ssh": "nothing of this machine's gets into a cell",
-    "--build-context": "a build sees what the notebook's folder shows",
+_REFUSED = {  # flags of docker: why they are refused
+    "--secret": "no secret of this machine gets into a cell",
+    "--ssh": "no secret of this machine gets into a cell",
+    "--build-context": "the context is the notebook's folder",
     "--iidfile": "a cell cannot name files of the host",
     "--metadata-file": "a cell cannot name files of the host",
     "--env-file": "a cell cannot name files of the host",
     "--label-file": "a cell cannot name files of the host",
-    "--memory": "the notebook's limits are those of each step",
+    "--memory": "the notebook's limits hold for each step",
     "--security-opt": "the filter of system calls and no_new_privs are always on",
-    "--allow": "there is no step without walls",
+    "--allow": "every step is isolated",
     "--network": "steps have no network",
-    "--tag": "the name stands behind %%dockerfile",
+    "--tag": "write the name after %%dockerfile",
 }
 
 
 def read(words: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """The words that are no flags, and the flags as "--build-arg=A=1". Raises InvalidSpec."""
+    """Split words into names and flags ("--build-arg=A=1"). Raises InvalidSpec."""
     names: list[str] = []
     given: list[str] = []
     left = list(words)
@@ -68,15 +71,19 @@ def read(words: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
 
 
 def values(given: Sequence[str], flag: str) -> list[str]:
-    """The values that a flag was given. Raises InvalidSpec for a name without one: it would be this machine's own."""
-    found = [value for name, equals, value in (word.partition("=") for word in given) if name == flag and equals]
-    if flag in _NAMED and (bare := next((value for value in found if "=" not in value), None)) is not None:
+    """Return the values of a flag.
+
+    Raises InvalidSpec for NAME without =VALUE: docker takes the value of this machine's
+    environment.
+    """
+    matches = [value for name, equals, value in (word.partition("=") for word in given) if name == flag and equals]
+    if flag in _NAMED and (bare := next((value for value in matches if "=" not in value), None)) is not None:
         shown = escape(bare, most=_SHOWN)
         raise InvalidSpec(
-            f"cannot use {flag} {shown}: without a value it is this machine's own, and nothing of that gets into a build",
+            f"cannot use {flag} {shown}: without a value it means this machine's own, which a build must not see",
             hint=f"{flag} {shown}=VALUE",
         )
-    return found
+    return matches
 
 
 def check(given: Sequence[str]) -> None:

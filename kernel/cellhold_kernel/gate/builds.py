@@ -1,4 +1,4 @@
-"""An image that a cell builds: %%dockerfile. Each image that goes into it is held against the policy."""
+"""An image that a cell builds: %%dockerfile. Each image it uses is checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _SHOWN = 80
 
 
 def grant(request: BuildRequest, _trust: Trust, policy: Policy) -> GrantedBuild:
-    """What the flags ask for; the notebook's limits are those of each step. Raises InvalidSpec for a wrong Dockerfile."""
+    """Grant a build; the notebook's limits hold for each step.
+
+    Raises InvalidSpec for flags or a Dockerfile that cannot be parsed, NotAllowed.
+    """
     build_flags.check(request.flags)
     images = request.images(policy)
     name = images.claim(request.name, aim=f"build {escape(request.name, most=_SHOWN)}")
@@ -54,9 +57,10 @@ def _pairs(request: BuildRequest, flag: str) -> list[tuple[str, str]]:
 
 
 def _check_images(plan: Plan, images: Images) -> None:
-    """Raise NotAllowed for an image that the Dockerfile names and the policy has not.
+    """Raise NotAllowed for an image of the Dockerfile that the policy does not allow.
 
-    Those that ONBUILD triggers of a base name are not known yet: the build asks for each (building.py).
+    Images named by ONBUILD triggers of a base are not known yet: the build checks each
+    (build/building.py).
     """
     for stage in plan.stages:
         if stage.base_stage is None and stage.base != stages.SCRATCH:

@@ -1,7 +1,7 @@
-"""The policy's ceilings of limits, which hold for the sum of all containers that a notebook has.
+"""The policy's ceilings of limits, for the sum over all containers of a notebook.
 
-A limit that nobody has said is what is left below its ceiling; one that was said is had, or is
-refused with the ceiling, its file, and what the notebook has already.
+A limit that was not set is what is left below its ceiling. One that was set is granted,
+or refused with the ceiling, its file, and what the notebook has already.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
     from cellhold_kernel.settings.policy import Policy
     from cellhold_kernel.settings.settings import Said
 
-_GUARD = "memory-guard"  # of which there is no more and no less
+_GUARD = "memory-guard"  # which is not an amount
 
 
 class Ceilings:
-    """Those of one policy, for a notebook that has the containers `beside`."""
+    """The ceilings of one policy, for a notebook that has the containers `beside`."""
 
     def __init__(self, policy: Policy, beside: Sequence[Held] = ()) -> None:
-        """Raises InvalidSpec for a policy that cannot be understood."""
+        """Parse the ceilings. Raises InvalidSpec for a policy that is not valid."""
         self._policy, self._beside = policy, beside
         self._texts = _texts(policy)
         self._values = {key: understood(key, text, str(policy.path)) for key, text in self._texts.items()}
 
     def keys(self) -> set[str]:
-        """Those that have one."""
+        """Return the keys that have a ceiling."""
         return set(self._values)
 
     def check_number(self) -> None:
-        """Raise NotAllowed where the notebook can have no further container."""
+        """Raise NotAllowed if the notebook can have no further container."""
         most = self._policy.containers
         if most is not None and len(self._beside) >= most:
             raise NotAllowed(
-                f"cannot have a container beside {self._names() or 'none'}: above {self._ceiling('containers', most)}",
+                f"cannot have a container besides {self._names() or 'none'}: above {self._ceiling('containers', most)}",
                 hint=self._hint("containers"),
             )
 
@@ -56,16 +56,16 @@ class Ceilings:
         leave_out: Collection[str] = (),
         inherited: Collection[str] = (),
     ) -> None:
-        """Hold the values of one container, by key, below them; fill in those that nobody has said.
+        """Check a container's values against the ceilings; fill in those not set.
 
-        leave_out: keys that mean nothing for it. inherited: those that were said of another container, and hold for
-        this one as far as there is as much left. Raises NotAllowed.
+        leave_out: keys that do not apply to it. inherited: keys that were set for
+        another container, and are lowered here to what is left. Raises NotAllowed.
         """
         for key, ceiling in self._values.items():
             if key in leave_out:
                 continue
             if key not in said:
-                if key != "memory-swap":  # when nobody says it, there is no swap at all
+                if key != "memory-swap":  # if it is not set, there is no swap at all
                     values[key] = self._rest(key, built_in(key))
             elif values[key] is None or values[key] > ceiling:
                 raise self._policy.above(f"{key}={said[key].text}", key, self._texts[key])
@@ -79,7 +79,10 @@ class Ceilings:
             raise self._above_together("memory-swap", said["memory"].text, asked="memory")
 
     def _check_shares(self, values: Mapping[str, Any], said: Mapping[str, Said]) -> None:
-        """Raise NotAllowed for more than the default of what others would have less of, where no ceiling allows it."""
+        """Raise NotAllowed for more than the default of a share that no ceiling allows.
+
+        More of such a limit takes something from everybody else on the machine.
+        """
         for key, field in BY_KEY.items():
             is_the_notebooks = key in said and said[key].trust < Trust.HOST and key not in self._values
             if field.above_default and is_the_notebooks and values[key] is not None and values[key] > field.default:
@@ -89,15 +92,18 @@ class Ceilings:
                 )
 
     def _left(self, key: str) -> Any:
-        """What may be had of it still; less than nothing where a ceiling was lowered."""
+        """Return what is left below a ceiling; negative if the ceiling was lowered."""
         return self._values[key] - (self._used(key) if _is_summed(key) else 0)
 
     def _rest(self, key: str, default: Any) -> Any:
-        """What a container gets for which nobody has said it, at most `default`. Raises NotAllowed where nothing is left."""
+        """Return what a container gets of a limit that was not set, at most `default`.
+
+        Raises NotAllowed if nothing is left.
+        """
         left = self._left(key)
         if key == "memory":
             left = min(left, self._left("memory-swap"))
-        if key == "cpus":  # a ceiling above this host's processors is no request for them
+        if key == "cpus":  # a ceiling above this host's processors is not a request for them
             left = min(left, float(os.cpu_count() or left))
         value = left if default is None else min(default, left)
         if self._beside and _is_summed(key) and not _is_possible(key, value):
@@ -108,8 +114,8 @@ class Ceilings:
         return value
 
     def _used(self, key: str) -> Any:
-        """What the notebook's other containers have of it; infinite where one of them has no limit."""
-        return sum(_of(key, held) for held in self._beside)
+        """Return what the notebook's other containers have; inf if one has no limit."""
+        return sum(_amount(key, held) for held in self._beside)
 
     def _above_together(self, key: str, text: str, *, asked: str = "") -> NotAllowed:
         return NotAllowed(
@@ -130,42 +136,45 @@ class Ceilings:
         return " and ".join(held.name for held in self._beside)
 
     def _hint(self, key: str) -> str:
-        """What makes room."""
+        """Return what the user can do to make room."""
         hints = []
         if any(held.is_stopped for held in self._beside):
-            hints.append("%container remove takes away the notebook's stopped container")
+            hints.append("%container remove removes the notebook's stopped container")
         elif any(held.is_main for held in self._beside) and key != "containers":
             word = "%container" if key == "disk" else "%limits"
-            hints.append(f"{word} {key}=... leaves room beside the notebook's own container")
+            hints.append(f"{word} {key}=... lowers the share of the notebook's own container")
         hints += [f"cellhold rm -f {held.name}" for held in self._beside if held.is_kept][:1]
-        return ", or ".join(hints) or "stay within it, or ask who runs this machine"
+        return ", or ".join(hints) or "stay within it, or ask the administrator of this machine"
 
 
 def built_in(key: str) -> Any:
-    """Return what a limit is when nobody says anything."""
+    """Return the value of a limit that is not set."""
     return BY_KEY[key].default if key in BY_KEY else getattr(CellLimits(), KEYS[key].field)
 
 
 def _is_summed(key: str) -> bool:
-    """Return whether it adds up over a notebook's containers."""
+    """Return whether a limit is added up over a notebook's containers."""
     return key in BY_KEY and BY_KEY[key].is_summed
 
 
 def _has_ceiling(key: str) -> bool:
-    """Return whether there can be more or less of it."""
+    """Return whether a key is an amount, which can have a ceiling."""
     if key in BY_KEY:
         return BY_KEY[key].is_amount
     return key in KEYS and KEYS[key].kind is Kind.CELL and key != _GUARD
 
 
 def _texts(policy: Policy) -> dict[str, str]:
-    """Key -> text. Swap is memory too: where only one of them is said, it is the other's as well."""
+    """Return key -> text of the ceilings. Raises InvalidSpec.
+
+    Swap is memory too: if only one of the two has a ceiling, it is the other's as well.
+    """
     texts = {key: text for key, text in policy.limits.items() if text != UNLIMITED}
     for key in texts:
         if not _has_ceiling(key):
             raise InvalidSpec(
                 f"cannot use the policy {policy.path}: there is no ceiling {key}",
-                hint="no container is made until it is right",
+                hint="no container is made until the policy is corrected",
             )
     for key, other in (("memory-swap", "memory"), ("memory", "memory-swap")):
         if other in texts:
@@ -173,8 +182,8 @@ def _texts(policy: Policy) -> dict[str, str]:
     return texts
 
 
-def _of(key: str, held: Held) -> Any:
-    """What a container has of it."""
+def _amount(key: str, held: Held) -> Any:
+    """Return what a container counts for a key; inf for no limit."""
     if (BY_KEY[key].needs_network and not held.has_network) or not (held.is_alive or key == "disk"):
         return 0
     value = BY_KEY[key].value(held.limits)

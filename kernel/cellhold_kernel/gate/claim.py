@@ -1,4 +1,4 @@
-"""What a container takes of its notebook's sum: all that is needed to count again at the moment when it is made."""
+"""What is needed to check a notebook's ceilings again when its container is made."""
 
 from __future__ import annotations
 
@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """Made by the gate, and kept by whoever makes the container (admission.py), in another process too.
+    """What a container takes of its notebook's sum.
 
-    ceilings: key -> text, of the policy in the file `path`; containers: their number. said: key -> (text, who said it), what holds
-    for the container. leave_out, inherited: see Ceilings.apply(). main: the id of the notebook's own container, "" = none.
+    Made by the gate, and passed to the code that makes the container (admission.py),
+    possibly in another process.
+
+    ceilings: key -> text, of the policy in the file `path`. containers: their largest
+    number. said: key -> (text, source) of what is set for the container. leave_out,
+    inherited: as in Ceilings.apply(). main: the id of the notebook's own container, ""
+    = none.
     """
 
     path: str
@@ -35,7 +40,7 @@ class Claim:
     _policy: Policy = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Raises InvalidSpec for ceilings that cannot be understood."""
+        """Make the policy of these ceilings."""
         policy = Policy(path=Path(self.path), limits=self.ceilings, containers=self.containers)
         object.__setattr__(self, "_policy", policy)
 
@@ -49,7 +54,7 @@ class Claim:
         leave_out: Sequence[str],
         inherited: Sequence[str],
     ) -> Self | None:
-        """That of a container which the policy lets the notebook have; None where there is nothing to count."""
+        """Return a granted container's claim; None if the policy counts nothing."""
         if not (policy.limits or policy.containers):
             return None
         return cls(
@@ -63,7 +68,11 @@ class Claim:
         )
 
     def within(self, limits: Limits, beside: Sequence[Held]) -> Limits:
-        """The limits that the container has beside these others. Raises NotAllowed, as authorize() does, where they leave no room."""
+        """Return the limits that the container gets beside these others.
+
+        Raises NotAllowed, as authorize() does, if they leave no room, InvalidSpec for
+        ceilings that are not valid.
+        """
         ceilings = Ceilings(self._policy, beside)
         ceilings.check_number()
         values = {key: understood(key, text, source) for key, (text, source) in self.said.items()}
@@ -73,5 +82,5 @@ class Claim:
         return replace(limits, **{KEYS[key].field: values[key] for key in names})
 
     def write(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the fields as JSON values, for another process."""
         return {name: value for name, value in vars(self).items() if name != "_policy"}

@@ -1,4 +1,4 @@
-"""A container for a notebook: from words to a spec, within the ceilings, for whoever says them."""
+"""A container for a notebook: from settings to a spec within the policy."""
 
 from __future__ import annotations
 
@@ -27,28 +27,35 @@ _HOST = "host"
 
 
 class Role(Enum):
-    """Which container of a notebook it is: its own, that one as it runs, or another one beside it."""
+    """Which container of a notebook it is."""
 
-    OWN = 0
-    RUNNING = 1
-    GUEST = 2
+    OWN = 0  # a new one for its cells
+    RUNNING = 1  # the one for its cells, which runs already
+    GUEST = 2  # another one beside that: %%run, %%dockerfile
 
 
 def grant(request: ContainerRequest, trust: Trust, policy: Policy) -> GrantedContainer:
-    """The notebook's container. trust: of its words; what the settings say has its own."""
+    """Grant the notebook's container.
+
+    trust: of the request's words; the settings have a trust of their own. Raises
+    InvalidSpec, NotAllowed.
+    """
     settings = request.settings.over(request.source, request.words, trust=trust)
     return grant_settings(request, settings, policy, new=request.words)
 
 
 def change(request: ChangeRequest, trust: Trust, policy: Policy) -> GrantedChange:
-    """Other limits while it runs."""
+    """Grant other limits for the running container. Raises InvalidSpec, NotAllowed."""
     settings = request.settings.over("", request.words, trust=trust)
     granted = grant_settings(request, settings, policy, role=Role.RUNNING)
     return GrantedChange(settings=settings, limits=granted.spec.limits, cell_limits=granted.cell_limits)
 
 
 def restrict(request: EgressRequest, trust: Trust, policy: Policy) -> GrantedEgress:
-    """Another egress policy while it runs."""
+    """Grant another egress policy for the running container.
+
+    Raises InvalidSpec, NotAllowed.
+    """
     settings = request.settings.over("", {"egress": request.egress}, trust=trust)
     granted = grant_settings(request, settings, policy, role=Role.RUNNING)
     return GrantedEgress(settings=settings, egress=str(granted.spec.egress))
@@ -62,9 +69,9 @@ def grant_settings(
     new: Mapping[str, str] | None = None,
     role: Role = Role.OWN,
 ) -> GrantedContainer:
-    """What the settings make within the policy, for whoever makes the request.
+    """Return the container that the settings describe, within the policy.
 
-    new: what was said now, which lets go of what no longer fits.
+    new: the words of this request, which reset settings that no longer apply.
     Raises InvalidSpec with key, value and remedy, or NotAllowed.
     """
     said = _with_defaults(settings, policy)
@@ -79,7 +86,7 @@ def grant_settings(
     leave_out = () if own else networks.ITS_KEYS
     ceilings.apply(values, said, leave_out=leave_out, inherited=inherited)
     networks.complete(values, policy)
-    spec = replace(Spec(), **_of(Kind.SPEC, values)).with_limits(**_of(Kind.LIMIT, values))
+    spec = replace(Spec(), **_fields(Kind.SPEC, values)).with_limits(**_fields(Kind.LIMIT, values))
     way = mounts.folder(values.get("mount"), policy, settings.trust("mount"))
     image = _image(request, spec.image, policy, settings.trust("image"))
     networks.check(values, policy)
@@ -100,7 +107,7 @@ def grant_settings(
             image=image,
             mounts=(*volumes, *tmpfs),
             owner=request.owner,
-            image_volumes=spec.limits.disk_bytes is None,  # or what is written there would not count
+            image_volumes=spec.limits.disk_bytes is None,  # else what is written there would not be counted
         ),
         cell_limits=_cell_limits(values),
         folder=way,
@@ -110,7 +117,7 @@ def grant_settings(
 
 
 def _with_defaults(settings: Settings, policy: Policy) -> Mapping[str, Said]:
-    """All that was said, the policy's defaults below it."""
+    """Return all settings, with the policy's defaults below them."""
     return {**Settings().over(str(policy.path), policy.defaults).said, **settings.said}
 
 
@@ -118,12 +125,15 @@ def _values(said: Mapping[str, Said]) -> dict[str, Any]:
     return {key: understood(key, word.text, word.source) for key, word in said.items()}
 
 
-def _of(kind: Kind, values: Mapping[str, Any]) -> dict[str, Any]:
+def _fields(kind: Kind, values: Mapping[str, Any]) -> dict[str, Any]:
     return {KEYS[key].field: value for key, value in values.items() if KEYS[key].kind is kind}
 
 
 def _forget_network(values: dict[str, Any], settings: Settings, new: Mapping[str, str]) -> None:
-    """A container without a network of its own has no use for what a default, or an earlier line, says of one."""
+    """Drop settings of a network that the container does not have.
+
+    Only those of a default or of an earlier line; what this request sets itself stays.
+    """
     for key in networks.ITS_KEYS:
         is_default = key not in settings.said
         if is_default or ("network" in new and key not in new):
@@ -132,12 +142,16 @@ def _forget_network(values: dict[str, Any], settings: Settings, new: Mapping[str
 
 def _cell_limits(values: Mapping[str, Any]) -> CellLimits:
     if values.get("memory-guard") and values.get("memory") is None:
-        raise InvalidSpec("cannot use memory-guard: there is no memory limit to come near to", hint="memory=512m memory-guard=90%")
-    return CellLimits(**_of(Kind.CELL, values))
+        raise InvalidSpec("cannot use memory-guard: there is no memory limit to guard", hint="memory=512m memory-guard=90%")
+    return CellLimits(**_fields(Kind.CELL, values))
 
 
 def _image(request: Request[Any], text: str, policy: Policy, trust: Trust) -> str:
-    """What the image is called here. Raises NotAllowed for one that is not to be had, and for a directory that is not the notebook's."""
+    """Return the image's name on this machine.
+
+    Raises NotAllowed for an image that the policy does not allow, and for a directory
+    that a notebook cannot take by itself.
+    """
     name = request.images(policy).resolve(text)
     if not is_oci(name) and name != _HOST and trust < Trust.HOST and not policy.names_image(name):
         raise mounts.not_the_notebooks(f"image={text}", f"--image {text}", "images", policy)

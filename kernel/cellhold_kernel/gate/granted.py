@@ -1,7 +1,7 @@
-"""What authorize() returns: values that say what may be done, and that all that acts takes.
+"""What authorize() returns: values that say what may be done.
 
-Nothing else makes one: a test looks (tests/unit/test_gate.py). Doing it is not the business of this
-package.
+Everything that acts takes one of them, and nothing else makes one: a test looks
+(tests/unit/test_gate.py). Acting is not the business of this package.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ class Granted:
 class GrantedContainer(Granted):
     """A notebook's container.
 
-    settings: what it was made of, for the next one. folder: how the notebook's folder is shown, None
-    as far as it can be had. image_trust: how far whoever named the image is trusted. claim: what is
-    counted again when it is made; None where there are no ceilings.
+    settings: what it was made of, for the next one. folder: one of WAYS in which the
+    notebook's folder is mounted, None for mount=ro if possible. image_trust: how far
+    the source that names the image is trusted. claim: what is counted again when it is
+    made; None without ceilings.
     """
 
     settings: Settings
@@ -44,11 +45,11 @@ class GrantedContainer(Granted):
 
     @property
     def kernel(self) -> str | None:
-        """Which kernel of the image is wanted; None for whichever fits."""
+        """The kernel of the image to start; None for whichever the image has."""
         return self.settings.kernel
 
     def with_folder(self, mounts: tuple[Mount, ...]) -> Self:
-        """It with the mounts that show the notebook's folder: Workspace.mounts(self.folder)."""
+        """Return a copy with the mounts of Workspace.mounts(self.folder)."""
         cwd = TARGET if mounts else self.spec.cwd
         return replace(self, spec=replace(self.spec, mounts=(*mounts, *self.spec.mounts), cwd=cwd))
 
@@ -72,9 +73,10 @@ class GrantedEgress(Granted):
 
 @dataclass(frozen=True, kw_only=True)
 class GrantedRun(Granted):
-    """A container of a cell's own. lines: of the cell, below its first. pull: always, missing, never.
+    """A container of a cell's own (%%run).
 
-    removes_itself: whether one that is detached goes with its end. claim: as of a container.
+    lines: of the cell, below its first. pull: always, missing or never. removes_itself:
+    whether a detached one is removed when it exits. claim: as in GrantedContainer.
     """
 
     spec: Spec
@@ -87,9 +89,11 @@ class GrantedRun(Granted):
 
 @dataclass(frozen=True, kw_only=True)
 class GrantedBuild(Granted):
-    """An image to build. name: in the store; asked: as the cell calls it. images: that may go into it.
+    """An image to build (%%dockerfile).
 
-    limits: of each step. claim: as of a container, of each step's. folder: likewise, what of it the build sees.
+    name: in the store. asked: as the cell calls it. images: those that may go into it.
+    limits, claim: of each step's container. folder: as in GrantedContainer; the build
+    sees the same.
     """
 
     name: str
@@ -109,7 +113,10 @@ class GrantedBuild(Granted):
 
 @dataclass(frozen=True, kw_only=True)
 class GrantedCommit(Granted):
-    """An image to make of the notebook's container. container: its id. name, asked: as of a build."""
+    """An image to make of the notebook's container.
+
+    container: its id. name, asked: as in GrantedBuild.
+    """
 
     container: str
     owner: str

@@ -1,9 +1,10 @@
-"""What is granted to a notebook of the host beside its folder, opened: the directories of volume= and image=.
+"""Open the host directories that a notebook was granted by volume= and image=.
 
-Where the machine's policy lists directories, the listed one is opened as who runs this machine wrote it, and what the
-notebook asks for below it by openat2(2), without following a link. That is the check: what comes out of it is mounted, and
-its name is not looked up again. Called by session.py and magics/run.py with what the gate has granted, before a container
-is made of it; it may not block for long, and does nothing but open.
+If the machine's policy lists directories, the listed one is opened as the administrator
+wrote it, and what the notebook asks for below it by openat2(2), without following a
+link. That is the check: the descriptor is what is mounted, and the name is not looked
+up again. Called by session.py and magics/run.py with what the gate has granted, before
+a container is made of it; it may not block for long, and does nothing but open.
 """
 
 from __future__ import annotations
@@ -41,16 +42,20 @@ _GLOB = re.compile(r"[*?[]")
 
 
 def opened(granted: Granting, rules: Policy, workspace: Workspace | None) -> Granting:
-    """The same, with descriptors in its spec. rules: those that it was granted by. Raises what hold() does."""
+    """Return the grant with descriptors in its spec.
+
+    rules: the policy that it was granted by. Raises what hold() raises.
+    """
     folder = None if workspace is None or workspace.folder is None else workspace.folder.opened
     return replace(granted, spec=hold(granted.spec, rules, folder))
 
 
 def hold(spec: Spec, rules: Policy, folder: HostPath | None = None) -> Spec:
-    """The spec with a descriptor for each directory of the host; those that it has already are left alone.
+    """Return the spec with a descriptor for each directory of the host.
 
-    folder: the notebook's, where its cells may put links.
-    Raises NotAllowed for what lies in none of the policy's directories, InvalidSpec for what is not there, ImageNotFound.
+    Descriptors that it has already are kept. folder: the notebook's, where its cells
+    may put links. Raises NotAllowed for a directory outside the policy's, InvalidSpec
+    for one that does not exist, ImageNotFound.
     """
     writable = _writable(rules, folder)
     mounts = tuple(_volume(entry, rules, writable) for entry in spec.mounts)
@@ -60,13 +65,13 @@ def hold(spec: Spec, rules: Policy, folder: HostPath | None = None) -> Spec:
 
 
 def _writable(rules: Policy, folder: HostPath | None) -> set[Identity]:
-    """The directories where notebooks may put a link, as far as is known here."""
-    found = set() if folder is None else {folder.identity}
+    """Return the directories where a notebook may put a link, if known here."""
+    writable = set() if folder is None else {folder.identity}
     for path, _, way in (entry.partition(":") for entry in rules.volumes or ()):
         if way == "rw" and os.path.isabs(path):
-            with suppress(OSError):  # it is not there
-                found.add(hostpath.opened(path).identity)
-    return found
+            with suppress(OSError):  # it does not exist
+                writable.add(hostpath.opened(path).identity)
+    return writable
 
 
 def _volume(entry: Mount, rules: Policy, writable: set[Identity]) -> Mount:
@@ -77,8 +82,8 @@ def _volume(entry: Mount, rules: Policy, writable: set[Identity]) -> Mount:
     directories = [path for path, way in entries if way == "rw" or entry.read_only or entry.kind == "overlay"]
     way = "ro" if entry.read_only else "O" if entry.kind == "overlay" else "rw"
     asked = f"volume={source}:{entry.target}:{way}"
-    places = [place for path in directories for place in _below(source, path)]
-    return replace(entry, opened=_opened(asked, places, writable, rules.above(asked, "volumes", rules.volumes)))
+    candidates = [pair for path in directories for pair in _below(source, path)]
+    return replace(entry, opened=_open_first(asked, candidates, writable, rules.above(asked, "volumes", rules.volumes)))
 
 
 def _rootfs(name: str, rules: Policy, writable: set[Identity]) -> HostPath:
@@ -88,39 +93,49 @@ def _rootfs(name: str, rules: Policy, writable: set[Identity]) -> HostPath:
     refusal = rules.above(asked, "images", rules.images)
     if ".." in name.split("/"):
         raise refusal
-    places = [
-        place
+    candidates = [
+        pair
         for path in _spellings(name)
         for pattern in rules.images
         if fnmatchcase(path, pattern)
-        for place in _below(path, _fixed_part(pattern))
+        for pair in _below(path, _fixed_part(pattern))
     ]
-    return _opened(asked, places, writable, refusal)
+    return _open_first(asked, candidates, writable, refusal)
 
 
 def _fixed_part(pattern: str) -> str:
-    """The directory that a pattern names before its first component with a special letter; the whole of it where it has none."""
+    """Return the directory of a pattern before its first component with a wildcard.
+
+    The whole pattern if it has none.
+    """
     special = _GLOB.search(pattern)
     return pattern if special is None else pattern[: special.start()].rpartition("/")[0] or "/"
 
 
 def _spellings(path: str) -> Iterable[str]:
-    """The path as it was written, and as it is without links: what lies there is opened without following any, either way."""
+    """Return the path as it was written, and with its links resolved.
+
+    Either is opened without following a link.
+    """
     return dict.fromkeys((os.path.abspath(path), real(path)))
 
 
 def _below(path: str, directory: str) -> Iterator[tuple[str, str]]:
-    """(the listed directory, what to open below it), for each way to write both that makes one lie in the other."""
+    """Yield (listed directory, path below it) for each spelling that matches."""
     for above in _spellings(directory):
         for below in _spellings(path):
             if f"{below}/".startswith(f"{above.rstrip('/')}/"):
                 yield directory, below[len(above.rstrip("/")) + 1 :]
 
 
-def _opened(asked: str, places: Iterable[tuple[str, str]], writable: set[Identity], refusal: NotAllowed) -> HostPath:
-    """The first of the places that can be opened. Raises `refusal` where there is none, and another error for one that cannot."""
+def _open_first(asked: str, candidates: Iterable[tuple[str, str]], writable: set[Identity], refusal: NotAllowed) -> HostPath:
+    """Open the first of the candidates that can be opened.
+
+    candidates: (listed directory, path below it). Raises `refusal` if there are none,
+    else the error of the last one.
+    """
     error: CellholdError = refusal
-    for directory, below in dict.fromkeys(places):
+    for directory, below in dict.fromkeys(candidates):
         try:
             return listed.opened(directory, writable).beneath(below)
         except FileNotFoundError as reason:
@@ -128,6 +143,6 @@ def _opened(asked: str, places: Iterable[tuple[str, str]], writable: set[Identit
         except OSError as reason:
             error = NotAllowed(
                 f"cannot use {escape(asked, most=_SHOWN)}: {reason.strerror}",
-                hint=f"below {directory}, which the policy names, and where notebooks write, no link is followed: name what it leads to",
+                hint=f"no link is followed below {directory}, nor where notebooks can write: name the directory that it leads to",
             )
     raise error

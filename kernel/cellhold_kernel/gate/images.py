@@ -1,8 +1,9 @@
-"""Which image a name means to a notebook, and what it may call those that it makes.
+"""Which image a name means to a notebook, and how it may name those that it makes.
 
-A notebook's own images have names that nothing else has (reference.notebook_name), so that a cell
-can take no name from anybody, one that is to be pulled some day included. To the notebook itself a
-name without a registry means its own image first; to all others it means what it always does.
+A notebook's own images have names that nothing else has (reference.notebook_name), so
+that a cell cannot take a name from anybody, not even one that is pulled later. To the
+notebook itself a name without a registry means its own image first; to all others it
+means what it always does.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ _ID = re.compile(r"(?:sha256:|sha512:)?[0-9a-f]+")  # or the beginning of one (i
 
 @dataclass(frozen=True, kw_only=True)
 class Names:
-    """What images are called here, in full. own: those of the notebook's own; others: all that are no notebook's.
+    """The full names of the images on this machine.
 
-    withheld: ids and digests of images that the notebook has by no name: those of another one, and
-    those that were made here and have none, of which nobody can tell whose they are.
+    own: of the notebook's own images. others: of those that belong to no notebook.
+    withheld: ids and digests of images that the notebook has no name for: another
+    notebook's, and images that were made here and have no name, whose owner is unknown.
     """
 
     own: frozenset[str] = frozenset()
@@ -40,10 +42,10 @@ class Names:
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """Those that a notebook may have.
+    """The images that a notebook may use.
 
-    owner: its id, "" for whoever has the command line, whose names are everybody's. allowed: the policy's patterns,
-    None for all; path: the policy's file.
+    owner: its id, "" for the command line, whose names belong to everybody. allowed:
+    the policy's patterns, None for all. path: the policy's file.
     """
 
     owner: str = ""
@@ -52,7 +54,11 @@ class Images:
     path: Path = Path()
 
     def resolve(self, text: str) -> str:
-        """The name that `text` means here. Raises NotAllowed for what the policy's list has not, and for another notebook's."""
+        """Return the name that `text` means here.
+
+        Raises NotAllowed for an image that the policy does not list, or another
+        notebook's.
+        """
         self._check(text)
         if not image.is_oci(text):
             return text
@@ -63,26 +69,27 @@ class Images:
             raise NotAllowed(f"cannot use image={escape(text, most=_SHOWN)}: it is another notebook's")
         if self.owner and self._is_withheld(text):
             raise NotAllowed(
-                f"cannot use image={escape(text, most=_SHOWN)}: that is the id of an image which has no name for this notebook",
-                hint="cellhold tag gives it one",
+                f"cannot use image={escape(text, most=_SHOWN)}: this notebook has no name for the image with that id",
+                hint="cellhold tag adds one",
             )
         return text
 
     def _is_withheld(self, text: str) -> bool:
-        """Whether it reads as the id of such an image, or its digest, or as how one begins."""
+        """Return whether it is the id or digest of a withheld image, or a prefix."""
         return bool(_ID.fullmatch(text)) and any(word.startswith(text) for word in self.names.withheld)
 
     def claim(self, text: str, *, aim: str) -> str:
-        """The name for an image that the notebook makes and calls `text`. aim: what for, as in "cannot AIM: ...".
+        """Return the full name of an image that the notebook makes and calls `text`.
 
-        Raises InvalidSpec for what is no name, NotAllowed for one that an image has which it did not make.
+        aim: for the error, as in "cannot AIM: ...". Raises InvalidSpec for an invalid
+        name, NotAllowed if an image that the notebook did not make has it.
         """
         self._check(text)
         full = new_name(text, aim=aim)
         if not self.owner:
             return full
         if full in self.names.others:
-            raise NotAllowed(f"cannot {aim}: an image of that name is here, and this notebook did not make it", hint="choose another name")
+            raise NotAllowed(f"cannot {aim}: an image of that name exists, and this notebook did not make it", hint="choose another name")
         return notebook_name(self.owner, text)
 
     def _check(self, text: str) -> None:
@@ -93,11 +100,11 @@ class Images:
     def _own(self, text: str) -> str | None:
         try:
             return notebook_name(self.owner, text) if "@" not in text else None
-        except InvalidSpec:  # it says which registry, or it is an id
+        except InvalidSpec:  # it names a registry, or it is an id
             return None
 
     def write(self) -> dict[str, Any]:
-        """As JSON has it, for a process that builds."""
+        """Return the fields as JSON values, for a process that builds."""
         return {
             "owner": self.owner,
             "own": sorted(self.names.own),
@@ -108,7 +115,7 @@ class Images:
 
     @classmethod
     def read(cls, text: Mapping[str, Any]) -> Self:
-        """What write() has written."""
+        """Read what write() returned."""
         allowed = None if text["allowed"] is None else tuple(text["allowed"])
         names = Names(own=frozenset(text["own"]), withheld=frozenset(text["withheld"]))
         return cls(owner=text["owner"], names=names, allowed=allowed, path=Path(text["path"]))

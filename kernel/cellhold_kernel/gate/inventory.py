@@ -1,6 +1,7 @@
-"""What a notebook has in the store: images that it made, containers of its kernels, its cells and its builds.
+"""What a notebook has in the store: its images, and all of its containers.
 
-The gate is told of it with each request (gate/request.py); deciding is not the business of this module.
+The containers are those of its kernels, its cells and its builds. Each request carries
+this (gate/request.py); deciding is not the business of this module.
 """
 
 from __future__ import annotations
@@ -34,24 +35,24 @@ _ALIVE = frozenset({"created", "running", "paused", "restarting"})
 
 
 def image_names(owner: str) -> Names:
-    """What images are called here, for the notebook with that id. Raises SetupFailed."""
+    """Return the names of all images, seen from a notebook. Raises SetupFailed."""
     home = open_home()
     table = home.names.read()
-    of: dict[str | None, set[str]] = {}
-    had = {digest for digest, entry in table.images.items() if entry.came_as}
+    names: dict[str | None, set[str]] = {}  # notebook (None: of no notebook) -> names
+    usable = {digest for digest, entry in table.images.items() if entry.came_as}
     for name, digest in table.names.items():
-        whose = _notebook(name)
-        of.setdefault(whose, set()).add(name)
-        if whose in (None, owner):
-            had.add(digest)
-    withheld = frozenset(word for digest in table.images if digest not in had for word in _words_of(digest, home, table))
-    return Names(own=frozenset(of.get(owner, ())), others=frozenset(of.get(None, ())), withheld=withheld)
+        notebook = _notebook(name)
+        names.setdefault(notebook, set()).add(name)
+        if notebook in (None, owner):
+            usable.add(digest)
+    withheld = frozenset(word for digest in table.images if digest not in usable for word in _identifiers(digest, home, table))
+    return Names(own=frozenset(names.get(owner, ())), others=frozenset(names.get(None, ())), withheld=withheld)
 
 
-def _words_of(digest: Digest, home: Home, table: Table) -> Iterator[str]:
-    """What an image is called without a name: its digest and its id, with and without the algorithm."""
+def _identifiers(digest: Digest, home: Home, table: Table) -> Iterator[str]:
+    """Yield an image's digest and id, each with and without the algorithm."""
     yield from (str(digest), digest.encoded)
-    with suppress(CellholdError):  # a damaged one has no id
+    with suppress(CellholdError):  # a damaged image has no id
         id_ = stored.read(digest, home, table).id
         yield from (str(id_), id_.encoded)
 
@@ -64,38 +65,44 @@ def _notebook(name: str) -> str | None:
 
 
 def containers(owner: str, *, without: Collection[str] = (), main: str = "") -> tuple[Held, ...]:
-    """All of any kernel that the notebook has or had: its own, those of cells and builds, and what %%run -d has left.
+    """Return all containers of the notebook, of any of its kernels.
 
-    without: ids of some that are not counted. main: the id of the one that the cells which ask run in.
+    They are its own, those of cells and builds, and those that %%run -d left running.
+    without: ids that are not counted. main: the id of the container in which the
+    requesting kernel's cells run.
     """
-    places = open_home().containers
+    directory = open_home().containers
     return tuple(
-        _held(known, is_main=known.id == main)
-        for known in record.list_readable(places)
-        if known.spec.get("owner") == owner and known.id not in without and (known.kept or _is_somebodys(places / known.id))
+        _held(one, is_main=one.id == main)
+        for one in record.list_readable(directory)
+        if one.spec.get("owner") == owner and one.id not in without and (one.kept or _is_in_use(directory / one.id))
     )
 
 
-def _held(known: Record, *, is_main: bool) -> Held:
-    """One that ends with its process may be started again by that, whatever it does now."""
-    spec = spec_codec.from_json(known.spec)
-    is_stopped = is_main and known.state not in _ALIVE
-    beside = known.name if known.kept else f"container {known.name}, which another cell or kernel has,"
+def _held(entry: Record, *, is_main: bool) -> Held:
+    """Return the container of a record.
+
+    One that is not kept counts as alive: its process may start it again, whatever its
+    state.
+    """
+    spec = spec_codec.from_json(entry.spec)
+    is_stopped = is_main and entry.state not in _ALIVE
+    beside = entry.name if entry.kept else f"container {entry.name}, which another cell or kernel has,"
     return Held(
-        id=known.id,
+        id=entry.id,
         name=(STOPPED if is_stopped else MAIN) if is_main else beside,
         limits=spec.limits,
         is_main=is_main,
         is_stopped=is_stopped,
-        is_alive=not known.kept or known.state in _ALIVE,
+        is_alive=not entry.kept or entry.state in _ALIVE,
         has_network=is_own(spec.network),
-        is_kept=known.kept,
-        is_ending=not known.kept and len(known.maker) == _PAIR and record.birth(known.maker[0]) != known.maker[1],
+        is_kept=entry.kept,
+        is_ending=not entry.kept and len(entry.maker) == _PAIR and record.birth(entry.maker[0]) != entry.maker[1],
     )
 
 
-def _is_somebodys(directory: Path) -> bool:
-    """Whether a process, or its launcher, has it: else it is litter that a sweep clears."""
+def _is_in_use(directory: Path) -> bool:
+    """Return whether a process or its launcher holds it; else a sweep clears it."""
     path = directory.resolve()
     try:
         with locks.held(path, lambda: os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), shared=True, wait=False):

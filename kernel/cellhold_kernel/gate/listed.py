@@ -1,7 +1,8 @@
-"""The way to a directory that the machine's policy lists, from the root down, name by name.
+"""Open a directory that the policy lists, from the root down, name by name.
 
-A link on the way is the administrator's, and is followed; but not where a notebook can write: in the notebook's own
-folder, and in what the policy lists as writable. There a cell may have put it in the place of what was listed.
+A link on the way is the administrator's, and is followed; but not where a notebook can
+write: in the notebook's own folder, and in what the policy lists as writable. There a
+cell may have put the link in place of what was listed.
 """
 
 from __future__ import annotations
@@ -25,25 +26,28 @@ _ENTRY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def opened(path: str, writable: Collection[Identity]) -> HostPath:
-    """What is at an absolute path; writable: the directories below which no link is followed. Raises OSError."""
+    """Open what is at an absolute path. Raises OSError.
+
+    writable: the directories below which no link is followed.
+    """
     here, left, links = hostpath.opened("/"), _names(path), 0
     while left:
         name = left.pop()
-        found = HostPath(os.open(name, _ENTRY, dir_fd=here.fileno()), path)
-        if not stat.S_ISLNK(found.status.st_mode):
-            here = found
+        entry = HostPath(os.open(name, _ENTRY, dir_fd=here.fileno()), path)
+        if not stat.S_ISLNK(entry.status.st_mode):
+            here = entry
             continue
         links += 1
         if links > _MOST_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if any(above.identity in writable for above in upwards(here)):
             raise OSError(errno.ELOOP, "a symbolic link is on the way")
-        target = os.readlink("", dir_fd=found.fileno())
+        target = os.readlink("", dir_fd=entry.fileno())
         here = hostpath.opened("/") if target.startswith("/") else here
         left += _names(target)
     return here
 
 
 def _names(path: str) -> list[str]:
-    """The last one first."""
+    """Return the components of a path, last first."""
     return [name for name in path.split("/")[::-1] if name]

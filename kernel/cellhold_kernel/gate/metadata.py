@@ -1,8 +1,8 @@
-"""What a notebook's own metadata may ask for: it travels with the notebook, and nobody sees it.
+"""What a notebook's own metadata, which travels with it unseen, may ask for.
 
-It may choose among what is here (an image, a kernel, a host name) and lower what holds without it;
-whatever gives the notebook more is for a cell, where it is seen. A key without a row in the table
-cannot be said there.
+It may choose among what is here (an image, a kernel, a host name) and lower what holds
+without it; whatever allows the notebook more takes a cell, where it is seen. A key
+without a row in the table is refused there.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from cellhold_kernel.settings.settings import Settings
 
 _SHOWN = 64
-_CPUS_MOST = 4096  # of a list of processors that is compared one by one
-_DEFAULTS: Mapping[str, Any] = {"network": NONE, "mount": "ro", "storage": "disk"}  # when nobody says it
+_CPUS_MOST = 4096  # the longest range of processors, which are compared one by one
+_DEFAULTS: Mapping[str, Any] = {"network": NONE, "mount": "ro", "storage": "disk"}  # of keys that are not set
 
 
 def check(settings: Settings, values: Mapping[str, Any], without: Mapping[str, Any]) -> None:
-    """Raise NotAllowed for a word of the metadata that gives more than there would be without it.
+    """Raise NotAllowed for a key of the metadata that allows more than without it.
 
-    values: key -> value as it is to be; without: as it would be if the metadata said nothing.
+    values: key -> value as it will be; without: as it would be without metadata.
     """
     for key, word in settings.said.items():
-        if word.trust is not Trust.METADATA or key not in values:  # what a container without a network has no use for
+        if word.trust is not Trust.METADATA or key not in values:  # a key of the network that the container does not have
             continue
         rule = MAY.get(key)
         may = rule is not None and rule(values[key], _base(key, without))
@@ -45,16 +45,16 @@ def check(settings: Settings, values: Mapping[str, Any], without: Mapping[str, A
             beneath = f", here {key}={escape(word.beneath.text, most=_SHOWN)}" if word.beneath else ""
             text = escape(word.text, most=_SHOWN)
             raise NotAllowed(
-                f"cannot use {key}={text} of the notebook's metadata: nobody sees it there, so that it can only"
-                f" take away from what holds without it{beneath}",
-                hint=f"write it where it is seen, in a cell: %container {key}={text}",
+                f"cannot use {key}={text} of the notebook's metadata: nobody sees it there, so it can only"
+                f" lower what holds without it{beneath}",
+                hint=f"write it in a cell, where it is seen: %container {key}={text}",
             )
 
 
 def _base(key: str, without: Mapping[str, Any]) -> Any:
     if key in without:
         return without[key]
-    if key == "memory-swap":  # when nobody says it, there is no swap at all
+    if key == "memory-swap":  # if it is not set, there is no swap at all
         return without.get("memory")
     if KEYS[key].kind in (Kind.LIMIT, Kind.CELL):
         return built_in(key)
@@ -62,7 +62,7 @@ def _base(key: str, without: Mapping[str, Any]) -> Any:
 
 
 def _swap(values: Mapping[str, Any]) -> float:
-    """Bytes of swap that may be used beside the memory."""
+    """Return the bytes of swap that may be used besides the memory."""
     memory, both = values.get("memory"), values.get("memory-swap")
     if memory is None:
         return math.inf
@@ -78,7 +78,7 @@ def _is_lower(value: Any, base: Any) -> bool:
 
 
 def _are_fewer(value: Any, base: Any) -> bool:
-    """Of ports and mounts: each of them is there without the metadata, too, or one that can do more."""
+    """Return whether each port or mount is in `base`, or a writable form of it is."""
     return all(one in base or _as_writable(one) in base for one in value)
 
 
@@ -87,7 +87,7 @@ def _as_writable(one: Any) -> Any:
 
 
 def _is_part(value: str | None, base: str | None) -> bool:
-    """Of lists of processors."""
+    """Return whether a list of processors is a part of another."""
     if base is None or value is None:
         return base is None
     whole = ranges(base)
@@ -104,15 +104,15 @@ def _guards_more(value: Any, base: Any) -> bool:
 
 
 def _is_narrower(value: str, base: str | None) -> bool:
-    """Of egress policies; what a list (allow=...) lets through nobody can compare."""
+    """Return whether an egress policy allows less; lists cannot be compared."""
     if value == base:
         return True
-    known = value in EGRESSES and base in EGRESSES
-    return value == EGRESSES[0] or (known and EGRESSES.index(value) < EGRESSES.index(str(base)))
+    are_comparable = value in EGRESSES and base in EGRESSES
+    return value == EGRESSES[0] or (are_comparable and EGRESSES.index(value) < EGRESSES.index(str(base)))
 
 
 MAY: dict[str, Callable[[Any, Any], bool]] = {
-    "image": _always,  # one that is here: what has to be fetched is refused by PullRequest
+    "image": _always,  # one that is here: PullRequest refuses one that must be fetched
     "kernel": _always,
     "hostname": _always,
     **{key: _is_lower for key, field in BY_KEY.items() if field.is_amount},
@@ -124,7 +124,7 @@ MAY: dict[str, Callable[[Any, Any], bool]] = {
     "network": lambda value, base: value in (NONE, base),
     "ports": _are_fewer,
     "egress": _is_narrower,
-    "storage": lambda value, base: value in ("tmpfs", base),  # which takes memory, and a limit of that
+    "storage": lambda value, base: value in ("tmpfs", base),  # tmpfs is memory, and limited as such
     "mount": lambda value, base: WAYS.index(value) <= WAYS.index(base),
     "volume": _are_fewer,
     "tmpfs": _always,  # memory too

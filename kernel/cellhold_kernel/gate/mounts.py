@@ -1,7 +1,7 @@
-"""What a notebook's container sees of the host, and where it may write, within the policy.
+"""What a notebook's container sees of the host, and where it may write.
 
-What is written there counts: to the writable layer, whose limit is `disk`; to memory, for a tmpfs;
-or it is a place that the policy names.
+Everything that it writes is bounded: in the writable layer by `disk`, in a tmpfs by
+memory; or it is in a directory that the policy names.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ _SHOWN = 200
 
 
 def folder(way: str | None, policy: Policy, trust: Trust) -> str | None:
-    """The way of showing the notebook's folder; None where nobody said anything and nothing is capped.
+    """Return how the notebook's folder is mounted (WAYS).
 
-    trust: of whoever said it. Raises NotAllowed.
+    None if it is not set and the policy does not forbid it. trust: of the setting's
+    source. Raises NotAllowed.
     """
     if way is None:
         return "none" if policy.mount == "none" else None
@@ -39,9 +40,9 @@ def folder(way: str | None, policy: Policy, trust: Trust) -> str | None:
 
 
 def check_volumes(mounts: Sequence[Mount], policy: Policy, trust: Trust, *, said: str = "") -> None:
-    """Raise NotAllowed for a volume or directory that is not to be had.
+    """Raise NotAllowed for a volume or directory that the notebook must not have.
 
-    trust: of whoever asks; said: what he wrote, for the hint.
+    trust: of the source of the request; said: the text as it was written, for the hint.
     """
     for mount in mounts:
         way = "ro" if mount.read_only else "O" if mount.kind == "overlay" else "rw"
@@ -58,34 +59,41 @@ def check_volumes(mounts: Sequence[Mount], policy: Policy, trust: Trust, *, said
 
 
 def check_tmpfs(mounts: Sequence[Mount], limits: Limits, policy: Policy, trust: Trust) -> None:
-    """Raise NotAllowed for a tmpfs that nothing would bound; where there is a memory limit, one without a size has a part of it.
+    """Raise NotAllowed for a tmpfs that nothing would bound.
 
-    Its pages are memory and count as that, but for whom there is no memory limit.
+    Its pages are charged to the container's memory. With a memory limit, a tmpfs
+    without a size has a part of that; without one, nothing bounds it.
     """
     for mount in (entry for entry in mounts if entry.kind == "tmpfs"):
         check_memory(f"tmpfs={mount.target}", mount.size_bytes, limits, policy, trust)
 
 
 def check_memory(asked: str, size: int | None, limits: Limits, policy: Policy, trust: Trust) -> None:
-    """Raise NotAllowed for a tmpfs of that size (None: as large as may be) that memory does not bound."""
+    """Raise NotAllowed for a tmpfs that the memory limit does not bound.
+
+    size: in bytes, None for a tmpfs without a size.
+    """
     most = limits.memory_bytes
     if size is not None and most is not None and size > most and (trust < Trust.HOST or "memory" in policy.limits):
         raise NotAllowed(
-            f"cannot use {asked} of {units.size(size)}: it is memory, of which the container has {units.size(most)}",
+            f"cannot use {asked} of {units.size(size)}: it takes memory, and the container has {units.size(most)}",
             hint="a smaller size, or more memory",
         )
     if size is None and most is None and trust < Trust.HOST:
-        raise NotAllowed(f"cannot use {asked}: it is memory, and nothing bounds it", hint="say a size, or a memory limit: memory=512m")
+        raise NotAllowed(f"cannot use {asked}: it takes memory, and nothing bounds it", hint="set a size, or a memory limit: memory=512m")
 
 
 def check_storage(storage: str, limits: Limits, policy: Policy, trust: Trust) -> None:
-    """The same of a writable layer in memory, which `disk` bounds as well."""
+    """Raise NotAllowed for a writable layer in memory that nothing would bound.
+
+    `disk` bounds it as well as memory.
+    """
     if storage == "tmpfs" and limits.disk_bytes is None:
         check_memory("storage=tmpfs", None, limits, policy, trust)
 
 
 def not_the_notebooks(asked: str, flag: str, ceiling: str, policy: Policy) -> NotAllowed:
-    """The error for a directory of the host."""
+    """Return the error for a directory of the host."""
     return NotAllowed(
         f"cannot use {escape(asked, most=_SHOWN)}: a notebook cannot take a directory of the host by itself",
         hint=f"make a kernel that has it: cellhold kernel install --name mine {escape(flag, most=_SHOWN)};"
@@ -94,13 +102,13 @@ def not_the_notebooks(asked: str, flag: str, ceiling: str, policy: Policy) -> No
 
 
 def _disk(policy: Policy) -> str | None:
-    """The ceiling of what may be written to disk."""
+    """Return the ceiling of what may be written to disk, None for no ceiling."""
     text = policy.limits.get("disk")
     return None if text == UNLIMITED else text
 
 
 def _unbounded(asked: str, ceiling: str, policy: Policy, *, hint: str) -> NotAllowed:
     return NotAllowed(
-        f"cannot use {asked}: what is written there is not held below the ceiling disk = {ceiling} of {policy.path}",
+        f"cannot use {asked}: what is written there is not counted against the ceiling disk = {ceiling} of {policy.path}",
         hint=hint,
     )

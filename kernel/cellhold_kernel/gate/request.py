@@ -1,7 +1,7 @@
-"""What can be asked for a notebook, by whomever: one frozen value a kind.
+"""What can be requested for a notebook, by any source: one frozen class per kind.
 
-A value holds all that the answer depends on beside trust and policy: authorize() looks at nothing
-else. What is no field here cannot be asked for.
+A request holds everything that the decision depends on besides trust and policy:
+authorize() looks at nothing else. What is not a field here cannot be requested.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ G = TypeVar("G", bound=Granted)
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """A container that the notebook has beside the one it asks for: it counts against the ceilings.
+    """A container that the notebook has already, which counts against the ceilings.
 
-    name: in words. limits: that it was given. is_main: whether cells run in it. is_alive: whether it
-    runs or may run again; one that has ended still has its files. is_stopped: whether it is the notebook's
-    own, which %container start lets go on. has_network: of its own. is_kept: whether it stays until somebody
-    removes it; is_ending: whether its process was killed, and it goes now.
+    name: for messages. limits: of the container. is_main: whether cells run in it.
+    is_alive: whether it runs or may run again; one that has exited still has its files.
+    is_stopped: whether it is the notebook's own and stopped, so that %container start
+    resumes it. has_network: whether it has a network of its own. is_kept: whether it
+    stays until a user removes it. is_ending: whether its process was killed, and it is
+    being removed.
     """
 
     name: str
@@ -56,10 +58,11 @@ class Held:
 
 @dataclass(frozen=True, kw_only=True)
 class Request(Generic[G]):
-    """Something that is asked for. settings: what the notebook's container is made of.
+    """A request of a notebook.
 
-    owner: the notebook (Spec.owner). names: what images are called here. beside: the containers that it has and
-    would keep.
+    settings: of the notebook's container. owner: the notebook (Spec.owner). names: of
+    the images on this machine. beside: the containers that the notebook has and would
+    keep.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -68,7 +71,7 @@ class Request(Generic[G]):
     beside: tuple[Held, ...] = ()
 
     def images(self, policy: Policy) -> Images:
-        """The images that the notebook may have."""
+        """Return the images that the notebook may use."""
         return Images(owner=self.owner, names=self.names, allowed=policy.images, path=policy.path)
 
 
@@ -76,7 +79,8 @@ class Request(Generic[G]):
 class ContainerRequest(Request[GrantedContainer]):
     """A container for the notebook: the first one, or a fresh one in its place.
 
-    words: key -> text, said now, on top of the settings. source: where they stand.
+    words: key -> text of this request, on top of the settings. source: where they are
+    written.
     """
 
     words: Mapping[str, str] = field(default_factory=dict)
@@ -85,14 +89,14 @@ class ContainerRequest(Request[GrantedContainer]):
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeRequest(Request[GrantedChange]):
-    """Other limits for the container that runs (%limits). words: key -> text."""
+    """Other limits for the running container (%limits). words: key -> text."""
 
     words: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EgressRequest(Request[GrantedEgress]):
-    """Another egress policy for the container that runs (%network)."""
+    """Another egress policy for the running container (%network)."""
 
     egress: str
 
@@ -101,8 +105,8 @@ class EgressRequest(Request[GrantedEgress]):
 class RunRequest(Request[GrantedRun]):
     """A container of a cell's own (%%run).
 
-    flags: those of `cellhold run` that were given, by argparse's names, with their values.
-    command: what stands behind the image. lines: of the cell, below its first.
+    flags: the flags of `cellhold run` that were set, by argparse's names, with their
+    values. command: the words after the image. lines: of the cell, below its first.
     """
 
     flags: Mapping[str, Any] = field(default_factory=dict)
@@ -113,7 +117,7 @@ class RunRequest(Request[GrantedRun]):
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest(Request[GrantedBuild]):
-    """An image to build (%%dockerfile). flags: as they were written, "--build-arg=A=1"."""
+    """An image to build (%%dockerfile). flags: as written ("--build-arg=A=1")."""
 
     name: str
     flags: tuple[str, ...] = ()
@@ -144,7 +148,7 @@ class LookRequest(Request[GrantedLook]):
 
 @dataclass(frozen=True, kw_only=True)
 class ActionRequest(Request[GrantedAction]):
-    """Something to do to the notebook's container: a word of controls.MOVES, with its arguments."""
+    """An action on the notebook's container: one of controls.MOVES, with arguments."""
 
     action: str
     arguments: tuple[str, ...] = ()

@@ -1,8 +1,8 @@
-"""The flags of `cellhold run` that a cell has with %%run, one row each; what has no row is not to be had.
+"""The flags of `cellhold run` that %%run has, one row each; others are refused.
 
-A flag that `cellhold run` gets later is refused here until somebody gives it a row. A row says why
-a stranger's cell may have it. A limit's row is in cellhold.spec.fields: a cell has its flag where a
-notebook has a key for it.
+A new flag of `cellhold run` is refused here until it gets a row. A row says why a
+stranger's cell may have it. A limit's row is in cellhold.spec.fields: a cell has its
+flag if a notebook has a key for it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _SHOWN = 64
-_OURS = "cellhold."  # labels that begin so are ours
-# Of setrlimit(2), those whose use is charged to the container's own group, or ends there. Not nice,
-# rtprio and rttime, which take the processors from others, nor sigpending and msgqueue, which are
-# shared by all that a host's user runs.
+_OURS = "cellhold."  # prefix of reserved labels
+# The limits of setrlimit(2) whose resource is charged to the container's own group, or
+# local to it. Not nice, rtprio and rttime, which take processors from others, nor
+# sigpending and msgqueue, which are shared by everything that a user of the host runs.
 _ULIMITS = ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "rss", "stack")
 
 
 class Flag(NamedTuple):
-    """One flag. why: it can be had; key: the notebook's own word for it; check: raises InvalidSpec for a value."""
+    """One flag.
+
+    why: a cell may have it. key: the notebook's key for the same. check: raises
+    InvalidSpec for a refused value.
+    """
 
     why: str
     key: str | None = None
@@ -37,21 +41,21 @@ def _with_values(entries: list[str]) -> None:
         if "=" not in entry:
             name = escape(entry, most=_SHOWN)
             raise InvalidSpec(
-                f"cannot use -e {name}: without a value it is this machine's own, and nothing of that gets into a cell",
+                f"cannot use -e {name}: without a value it means this machine's own, which a cell must not see",
                 hint=f"-e {name}=VALUE",
             )
 
 
 def _not_ours(entries: list[str]) -> None:
     if ours := next((entry for entry in entries if entry.lower().startswith(_OURS)), None):
-        raise InvalidSpec(f"cannot use --label {escape(ours, most=_SHOWN)}: labels that begin with {_OURS} are ours")
+        raise InvalidSpec(f"cannot use --label {escape(ours, most=_SHOWN)}: labels that begin with {_OURS} are reserved")
 
 
 def _without_dot(names: str | list[str]) -> None:
     for name in [names] if isinstance(names, str) else names:
         if "." in name:
             raise InvalidSpec(
-                f"cannot use the name {escape(name, most=_SHOWN)}: with a dot in it it could be somebody's on the internet",
+                f"cannot use the name {escape(name, most=_SHOWN)}: a name with a dot could be a host of the internet",
                 hint=escape(name, most=_SHOWN).replace(".", "-"),
             )
 
@@ -61,7 +65,7 @@ def _listed(limits: list[str]) -> None:
         name = limit.partition("=")[0]
         if name not in _ULIMITS:
             raise InvalidSpec(
-                f"cannot use --ulimit {escape(limit, most=_SHOWN)}: of {escape(name, most=_SHOWN)} others have a share",
+                f"cannot use --ulimit {escape(limit, most=_SHOWN)}: {escape(name, most=_SHOWN)} is shared with others",
                 hint=f"a cell can limit {', '.join(_ULIMITS)}",
             )
 
@@ -72,18 +76,18 @@ FLAGS: dict[str, Flag] = {  # by argparse's names
         for field in BY_KEY.values()
         for flag in field.flags
     },
-    "network": Flag("one of the policy's", "network"),
+    "network": Flag("within the policy's list", "network"),
     "egress": Flag("within its ceiling", "egress"),
-    "storage": Flag("memory, where that is limited", "storage"),
+    "storage": Flag("memory, if that is limited", "storage"),
     "hostname": Flag("its own", "hostname"),
     "ulimit": Flag("what is charged to itself", check=_listed),
-    "shm_size": Flag("memory, where that is limited"),
-    "tmpfs": Flag("memory, where that is limited"),
+    "shm_size": Flag("memory, if that is limited"),
+    "tmpfs": Flag("memory, if that is limited"),
     "volume": Flag("volumes of the user's store, within the policy's list; no directories"),
-    "mount": Flag("the same in other words"),
+    "mount": Flag("as volume and tmpfs"),
     "publish": Flag("on this host's loopback, from 1024 on"),
-    "network_alias": Flag("on a network of one's own, where no public name can be taken", check=_without_dot),
-    "name": Flag("for people, and others on its network", check=_without_dot),
+    "network_alias": Flag("on a user's own network, and never a public name", check=_without_dot),
+    "name": Flag("for people, and for others on its network", check=_without_dot),
     "env": Flag("variables with a value", check=_with_values),
     "label": Flag("words for people", check=_not_ours),
     "workdir": Flag("a path inside"),
@@ -93,13 +97,13 @@ FLAGS: dict[str, Flag] = {  # by argparse's names
     "read_only": Flag("it can write less"),
     "cap_drop": Flag("it can do less"),
     "cap_add": Flag("those of the default set, and of the policy's list"),
-    "init": Flag("it is so anyway"),
-    "rm": Flag("it is so anyway; with -d it goes with its end"),
-    "detach": Flag("counted with the notebook, where the policy has not detached = false"),
+    "init": Flag("always so"),
+    "rm": Flag("always so; with -d it is removed when it exits"),
+    "detach": Flag("counted with the notebook, unless the policy has detached = false"),
     "restart": Flag("with -d: it is counted as long as it may run again"),
     "pull": Flag("an image that the policy lists"),
     "stop_signal": Flag("to itself"),
-    "stop_timeout": Flag("who stops it may kill it at any time"),
+    "stop_timeout": Flag("whoever stops it may kill it at any time"),
     "health_cmd": Flag("a program inside, within its limits"),
     "health_interval": Flag("how often"),
     "health_timeout": Flag("how long"),
@@ -108,7 +112,7 @@ FLAGS: dict[str, Flag] = {  # by argparse's names
     "no_healthcheck": Flag("nothing is run"),
 }
 
-REFUSED = {  # of the flags that docker users know, why not; those of which there is no more to say are not here
+REFUSED = {  # flags that docker users know: why they are refused, if there is more to say than that
     **{flag.name: field.withheld for field in FIELDS if field.withheld for flag in field.flags},
     "--bundle": "a cell cannot name directories of the host",
     "--rootfs": "a cell cannot name directories of the host",
@@ -120,10 +124,10 @@ REFUSED = {  # of the flags that docker users know, why not; those of which ther
     "--cgroupns": "it has one of its own",
     "--device": "a cell cannot use the host's devices",
     "--gpus": "a cell cannot use the host's devices",
-    "--oom-kill-disable": "a memory limit that kills nothing stops everything",
-    "--oom-score-adj": "it has others killed in its place",
+    "--oom-kill-disable": "a memory limit that kills nothing blocks everything",
+    "--oom-score-adj": "others would be killed in its place",
     "--cpu-rt-runtime": "it takes processors from everybody else on this machine",
-    "--privileged": "there is no container without walls",
+    "--privileged": "every container is isolated",
     "--security-opt": "the filter of system calls and no_new_privs are always on",
     "--group-add": "--user UID:GID says the same of one group",
     "--userns": "it has one of its own",
@@ -132,12 +136,12 @@ REFUSED = {  # of the flags that docker users know, why not; those of which ther
     "--uts": "it has one of its own",
     "--sysctl": "kernel parameters are the host's",
     "--interactive": "its input is the cell's lines",
-    "--tty": "its output is the cell's, which is no terminal",
+    "--tty": "its output is the cell's, which is not a terminal",
 }
 
 
 def check(given: Mapping[str, Any]) -> None:
-    """Raise InvalidSpec for a flag without a row, or with a value that its row refuses."""
+    """Raise InvalidSpec for a flag without a row, or a value that its row refuses."""
     if missing := [f"--{name.replace('_', '-')}" for name in given if name not in FLAGS]:
         raise refused(*missing)
     for name, value in given.items():
@@ -146,9 +150,9 @@ def check(given: Mapping[str, Any]) -> None:
 
 
 def refused(*flags: str) -> InvalidSpec:
-    """The error for flags that are not to be had."""
+    """Return the error for flags that are refused."""
     reason = REFUSED.get(flags[0].partition("=")[0], "there is no such flag here")
     return InvalidSpec(
         f"cannot use {', '.join(escape(flag, most=_SHOWN) for flag in flags)} with %%run: {reason}",
-        hint="cellhold run --help lists what there is in a terminal",
+        hint="cellhold run, in a terminal, has more flags: see cellhold run --help",
     )

@@ -28,12 +28,16 @@ _NOT_INHERITED = frozenset({"volume", "tmpfs", "ports"})  # of the notebook's co
 
 
 def grant(request: RunRequest, trust: Trust, policy: Policy) -> GrantedRun:
-    """What the flags ask for. The notebook's limits hold where none is given, the ceilings in any case."""
+    """Grant a container of a cell's own.
+
+    The notebook's limits hold unless a flag sets another, the ceilings in any case.
+    Raises InvalidSpec, NotAllowed.
+    """
     run_flags.check(request.flags)
     if detached := bool(request.flags.get("detach")):
         _check_detached(request.flags, policy)
     elif request.flags.get("restart"):
-        raise InvalidSpec("cannot use --restart without -d: the cell waits for one end", hint="%%run -d --restart ...")
+        raise InvalidSpec("cannot use --restart without -d: the cell waits for one exit", hint="%%run -d --restart ...")
     words = _words(request)
     settings = request.settings.over("", words, trust=trust)
     settings = replace(settings, said={key: said for key, said in settings.said.items() if key not in _NOT_INHERITED})
@@ -76,7 +80,7 @@ def _check_detached(flags: Mapping[str, Any], policy: Policy) -> None:
 
 
 def _words(request: RunRequest) -> dict[str, str]:
-    """The flags that are the notebook's own keys."""
+    """Return key -> text of the flags that a notebook has keys for."""
     rows = ((run_flags.FLAGS[name].key, str(value)) for name, value in request.flags.items())
     words = {key: text for key, text in rows if key is not None}
     for key in words.keys() & BY_KEY.keys():
@@ -86,7 +90,7 @@ def _words(request: RunRequest) -> dict[str, str]:
 
 
 def _spec(request: RunRequest, *, network: str) -> Spec:
-    """What the flags say beside the notebook's keys; those come from `containers`."""
+    """Return the spec of the other flags; those with keys come from `containers`."""
     parser = argparse.ArgumentParser(add_help=False)
     options.add(parser)
     keys = {name for name, flag in run_flags.FLAGS.items() if flag.key is not None}
@@ -107,8 +111,8 @@ def _check_spec(spec: Spec, limits: Limits, trust: Trust, policy: Policy) -> Non
     networks.check_ports(spec.ports, trust)
     if spec.aliases and spec.network == BRIDGE:
         raise NotAllowed(
-            f"cannot use --network-alias {spec.aliases[0]} on {BRIDGE}: that is everybody's network",
-            hint="cellhold network create NAME makes one where names are one's own",
+            f"cannot use --network-alias {spec.aliases[0]} on {BRIDGE}: everybody shares that network",
+            hint="cellhold network create NAME makes a network of your own, where names are yours",
         )
     if spec.shm_bytes is not None:
         mounts.check_memory("--shm-size", spec.shm_bytes, limits, policy, trust)
