@@ -94,7 +94,7 @@ def test_a_policy_out_of_reach_is_no_policy_that_allows_everything(start: Callab
     with start('[ceilings]\nmemory = "128m"') as notebook:
         rules.unlink()
         rules.symlink_to("/proc/nowhere/policy.toml")
-        refused(notebook.run("%container memory=500m"), "policy.toml", "a link to what is not there")
+        refused(notebook.run("%container memory=500m"), "policy.toml", "a link to a file that does not exist")
         rules.unlink()
         os.mkfifo(rules)
         refused(notebook.run("%container memory=500m"), "policy.toml", "not a regular file")

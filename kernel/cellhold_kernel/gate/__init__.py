@@ -1,7 +1,7 @@
 """The gate: every request of a notebook is one value, and passes one function.
 
     request.py     what can be requested: one frozen class per kind
-    authorize.py   authorize(request, trust, policy): the table of kinds, and the function
+    authorize.py   authorize(request, trust, policy): the one function, and its table
     granted.py     what it returns; everything that acts takes one of these
     containers.py  a container: from settings to a spec; ceilings.py, networks.py and
                    mounts.py keep it within the policy

@@ -69,7 +69,7 @@ class Images:
             raise NotAllowed(f"cannot use image={escape(text, most=_SHOWN)}: it is another notebook's")
         if self.owner and self._is_withheld(text):
             raise NotAllowed(
-                f"cannot use image={escape(text, most=_SHOWN)}: this notebook has no name for the image with that id",
+                f"cannot use image={escape(text, most=_SHOWN)}: the image with that id has no name for this notebook",
                 hint="cellhold tag adds one",
             )
         return text
