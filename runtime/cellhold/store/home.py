@@ -26,6 +26,7 @@ HOME/                 CELLHOLD_HOME, else /var/lib/cellhold as root,
     seccomp/          compiled filters
     picture/          matplotlib's files, for the picture of a panel
     kernels/ID/       where a notebook's host kernel and its container meet
+    files/OWNER       the files that a notebook has made in its folder
     scratch/ID/       work in progress (store/scratch.py)
     counting-ID       exists and is held while the containers of a notebook are counted
                       and one more is made
