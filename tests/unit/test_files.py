@@ -271,7 +271,7 @@ def test_while_a_cell_runs_what_stands_still_goes_out(box: Box, monkeypatch: pyt
     (box.upper / "d").mkdir()
     (box.upper / "d/done").write_text("done")
     now = [0.0]
-    monkeypatch.setattr(hand_out.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     with box.handing() as made:
         made.begin(Moment.RUNNING)
         assert box.outside() == {}
