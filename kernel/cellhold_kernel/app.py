@@ -18,8 +18,7 @@ from cellhold.errors import CellholdError
 from cellhold.spec import words
 from cellhold_kernel.engine.session import Session
 from cellhold_kernel.protocol import connection
-from cellhold_kernel.settings import policy
-from cellhold_kernel.settings import settings as config
+from cellhold_kernel.settings import policy, sources
 from cellhold_kernel.settings.folder import Folder
 from cellhold_kernel.settings.notebook import Notebook
 from cellhold_kernel.settings.workspace import Workspace
@@ -68,9 +67,9 @@ def serve(given: Arguments, engine: Engine, *, rules: Path = policy.PATH) -> int
     end_on_sigterm(loop)
     workspace = _workspace(given)
     path = notebook()
-    settings, failure = config.collect(given.kernelspec, path, workspace.folder)
+    settings, failure = sources.collect(given.kernelspec, path, workspace.folder)
     with ExitStack() as closing:
-        session = Session(asked, loop, engine=engine, arguments=given.rest, sources=config.Sources(settings, workspace, rules, path))
+        session = Session(asked, loop, engine=engine, arguments=given.rest, sources=sources.Sources(settings, workspace, rules, path))
         closing.callback(session.close)
         session.open(failure)
         from cellhold_kernel.protocol import messages  # noqa: PLC0415  # these are imported while the cell kernel comes up

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 from importlib import resources
@@ -26,7 +27,7 @@ from cellhold.store.home import open_home
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import ContainerRequest
 from cellhold_kernel.protocol.text import escape
-from cellhold_kernel.settings import settings
+from cellhold_kernel.settings import environment, settings, sources
 from cellhold_kernel.settings.notebook import METADATA
 from cellhold_kernel.settings.policy import Policy
 
@@ -50,6 +51,13 @@ def commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     for key, word in settings.KEYS.items():
         action = "append" if key in settings.REPEATED else "store"
         install.add_argument(f"--{key}", dest=_flag(key), metavar="VALUE", action=action, help=word.meaning.replace("%", "%%"))
+    install.add_argument(
+        "--env-passthrough",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a variable of the Jupyter server's that its containers get; NAME* for several",
+    )
     install.add_argument("--cull-idle-timeout", metavar="TIME", help="let jupyter_server end kernels that were idle for so long: 30m, 8h")
     _where(install)
     install.set_defaults(run=_install)
@@ -74,18 +82,24 @@ def _flag(key: str) -> str:
 def _install(given: argparse.Namespace) -> int:
     texts = {key: _text(value) for key in settings.KEYS if (value := getattr(given, _flag(key))) is not None}
     idle = None if given.cull_idle_timeout is None else parse_seconds(given.cull_idle_timeout, key="cull-idle-timeout")
-    directory = install(data_directory(given), name=given.name, display_name=given.display_name, texts=texts, cull_idle_timeout=idle)
+    directory = install(
+        data_directory(given),
+        name=given.name,
+        display_name=given.display_name,
+        texts=texts,
+        server=Server(idle, tuple(given.env_passthrough)),
+    )
     print(f"installed kernel {given.name} in {directory}")  # noqa: T201  # a command's output
     return 0
 
 
 def _text(value: str | list[str]) -> str:
-    return value if isinstance(value, str) else " ".join(value)
+    return value if isinstance(value, str) else shlex.join(value)
 
 
 def _list(_given: argparse.Namespace) -> int:
     for name, directory in installed().items():
-        texts = settings.of_kernelspec(directory).texts()
+        texts = sources.of_kernelspec(directory).texts()
         print(f"{name}  {' '.join(f'{key}={text}' for key, text in texts.items()) or '(no limits)'}  {directory}")  # noqa: T201
     return 0
 
@@ -110,23 +124,46 @@ def data_directory(given: argparse.Namespace) -> Path:
     return Path(jupyter_data_dir())
 
 
+class Server(NamedTuple):
+    """What a kernelspec says of the Jupyter server.
+
+    cull_idle_timeout: seconds, for jupyter_server, which looks for it in each kernelspec before
+    its own setting. env_passthrough: names of its variables that containers get.
+    """
+
+    cull_idle_timeout: float | None = None
+    env_passthrough: tuple[str, ...] = ()
+
+
+_NOTHING = Server()
+
+
 def install(
-    data: Path, *, name: str = DEFAULT_NAME, display_name: str | None = None, texts: dict[str, str], cull_idle_timeout: float | None = None
+    data: Path,
+    *,
+    name: str = DEFAULT_NAME,
+    display_name: str | None = None,
+    texts: dict[str, str],
+    server: Server = _NOTHING,
 ) -> Path:
     """Write a kernelspec below a Jupyter data directory; gives its directory.
 
-    texts: key -> text as in `%container`; all of it is checked first. cull_idle_timeout: seconds, for jupyter_server, which looks for it
-    in each kernelspec before its own setting. Raises InvalidSpec, or OSError where nothing can be written.
+    texts: key -> text as in `%container`; all of it is checked first. Raises InvalidSpec, or OSError where nothing can be written.
     """
     if not _NAME.fullmatch(name):
         raise InvalidSpec(f"cannot use name={name}: small letters, digits, '_', '.' and '-'", hint="--name cellhold-small, for example")
+    try:
+        environment.patterns(list(server.env_passthrough))
+    except ValueError as error:
+        raise InvalidSpec(f"cannot install kernel {name}: {error}", hint="--env-passthrough 'JUPYTERHUB_*'") from None
     granted = authorize(ContainerRequest(words=texts), settings.Trust.HOST, Policy())  # the machine's holds when it runs
     described = _described(granted.spec, granted.kernel)
     directory = data / "kernels" / name
     directory.mkdir(parents=True, exist_ok=True)
     written = directory / "kernel.json.new"
     name_shown = display_name or title(texts, described.kernel)
-    written.write_text(json.dumps(kernelspec(name_shown, texts, cull_idle_timeout, language=described.language), indent=1) + "\n")
+    content = kernelspec(name_shown, texts, server, language=described.language)
+    written.write_text(json.dumps(content, indent=1) + "\n")
     written.replace(directory / "kernel.json")
     for logo in _LOGOS:
         source = resources.files("cellhold_kernel.images") / "logos" / logo
@@ -170,17 +207,22 @@ def _described(spec: Spec, kernel: str | None) -> Described:
 
 
 def kernelspec(
-    display_name: str, texts: dict[str, str], cull_idle_timeout: float | None = None, *, language: str = "python"
+    display_name: str,
+    texts: dict[str, str],
+    server: Server = _NOTHING,
+    *,
+    language: str = "python",
 ) -> dict[str, Any]:
     """The content of kernel.json."""
-    idle = {} if cull_idle_timeout is None else {"cull_idle_timeout": round(cull_idle_timeout)}
+    idle = {} if server.cull_idle_timeout is None else {"cull_idle_timeout": round(server.cull_idle_timeout)}
+    passed = {environment.PASSTHROUGH: list(server.env_passthrough)} if server.env_passthrough else {}
     return {
         "argv": [*_python(), "-f", "{connection_file}", "--kernelspec", "{resource_dir}"],
         "display_name": display_name,
         "language": language,
         "interrupt_mode": "message",
         "kernel_protocol_version": "5.5",
-        "metadata": {"debugger": True, "supported_encryption": ["curve"], **idle, METADATA: texts},
+        "metadata": {"debugger": True, "supported_encryption": ["curve"], **idle, METADATA: {**texts, **passed}},
     }
 
 
@@ -201,7 +243,7 @@ def _python() -> list[str]:
 
 def title(texts: dict[str, str], kernel: str = "Python") -> str:
     """The name in menus: "Python (container, memory 512m)"."""
-    said = ", ".join(["container", *(f"{key} {text}" for key, text in texts.items())])
+    said = ", ".join(["container", *(f"{key} {text}" for key, text in texts.items() if key != "env")])
     return f"{kernel} ({said})"
 
 
@@ -215,6 +257,6 @@ def installed() -> dict[str, Path]:
 
 def _is_ours(directory: Path) -> bool:
     try:
-        return METADATA in json.loads(hostpath.read(directory / "kernel.json", settings.LARGEST_KERNELSPEC)).get("metadata", {})
+        return METADATA in json.loads(hostpath.read(directory / "kernel.json", sources.LARGEST_KERNELSPEC)).get("metadata", {})
     except (OSError, ValueError, AttributeError, RecursionError, TypeError):
         return False

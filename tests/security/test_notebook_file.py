@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cellhold.errors import InvalidSpec
-from cellhold_kernel.settings import settings
+from cellhold_kernel.settings import sources
 from cellhold_kernel.settings.folder import Folder
 from cellhold_kernel.settings.notebook import MOST_BYTES, Notebook
 from cellhold_kernel.widgets import saved
@@ -29,7 +29,7 @@ def _written(path: Path, **more: Any) -> Path:
 
 
 def _asked(path: Path, folder: Path | None = None) -> dict[str, str]:
-    return settings.of_notebook(path, Folder.at(folder or path.parent))
+    return sources.of_notebook(path, Folder.at(folder or path.parent))
 
 
 def _fifo(path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_notebook_below_the_folder_or_elsewhere_is_found_and_no_link_on_the_wa
     (tmp_path / "elsewhere").mkdir()
     for path in (tmp_path / "nb" / "sub" / "n.ipynb", tmp_path / "elsewhere" / "n.ipynb"):
         assert _asked(_written(path), tmp_path / "nb") == MEMORY
-    assert settings.of_notebook(tmp_path / "elsewhere" / "n.ipynb") == MEMORY  # the folder is gone
+    assert sources.of_notebook(tmp_path / "elsewhere" / "n.ipynb") == MEMORY  # the folder is gone
     (tmp_path / "nb" / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InvalidSpec, match="a symbolic link is on the way"):
         _asked(tmp_path / "nb" / "link" / "n.ipynb", tmp_path / "nb")
@@ -153,7 +153,7 @@ def test_the_folder_is_the_one_that_is_held_whatever_its_name_leads_to(tmp_path:
     folder = Folder.at(tmp_path / "nb")
     (tmp_path / "nb").rename(tmp_path / "moved")
     (tmp_path / "nb").symlink_to(tmp_path / "other")
-    assert settings.of_notebook(path, folder) == MEMORY
+    assert sources.of_notebook(path, folder) == MEMORY
 
 
 def test_faces_are_found_in_a_large_file_wherever_they_stand(tmp_path: Path) -> None:
@@ -172,5 +172,5 @@ def test_the_users_own_files_are_regular_and_bounded_too(tmp_path: Path, name: s
     for make in (_fifo, _zero, _sparse):
         make(path)
         with pytest.raises(OSError, match=r"regular file|more than"):
-            settings.of_kernelspec(tmp_path) if name == "kernel.json" else connection.read(path)
+            sources.of_kernelspec(tmp_path) if name == "kernel.json" else connection.read(path)
         path.unlink()

@@ -17,7 +17,7 @@ from cellhold_kernel.gate import build_flags, ceilings, granted, metadata, reque
 from cellhold_kernel.gate.authorize import RULES, authorize
 from cellhold_kernel.gate.request import BuildRequest, ContainerRequest, PullRequest, Request, RunRequest
 from cellhold_kernel.magics import dockerfile, run
-from cellhold_kernel.settings import settings as config
+from cellhold_kernel.settings import sources
 from cellhold_kernel.settings.policy import Policy
 from cellhold_kernel.settings.settings import KEYS, Settings, Trust
 
@@ -338,7 +338,7 @@ def test_an_image_that_is_not_here_is_fetched_for_a_cell_and_not_for_metadata() 
 )
 def test_garbage_in_metadata_is_a_sentence_and_not_in_pythons_words(tmp_path: Path, asked: Any) -> None:
     (tmp_path / "n.ipynb").write_text(json.dumps({"metadata": {"cellhold": asked}}))
-    settings, failure = config.collect(None, tmp_path / "n.ipynb")
+    settings, failure = sources.collect(None, tmp_path / "n.ipynb")
     if failure is None:
         with pytest.raises((InvalidSpec, NotAllowed)) as caught:
             grants.container(settings, Policy(limits={"memory": "4g"}))

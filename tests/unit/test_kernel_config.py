@@ -12,7 +12,7 @@ import grants
 from cellhold.errors import InvalidSpec
 from cellhold.spec.limits import PIDS_DEFAULT
 from cellhold_kernel import install
-from cellhold_kernel.settings import settings as config
+from cellhold_kernel.settings import sources
 from cellhold_kernel.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def test_a_key_that_does_not_exist_is_told_with_the_nearest_that_does() -> None:
 
 def test_a_kernelspec_says_it_in_its_metadata(tmp_path: Path) -> None:
     (tmp_path / "kernel.json").write_text(json.dumps({"metadata": {"cellhold": {"memory": "512m", "cpus": 2}}}))
-    limits = grants.spec(config.of_kernelspec(tmp_path)).limits
+    limits = grants.spec(sources.of_kernelspec(tmp_path)).limits
     assert (limits.memory_bytes, limits.cpus) == (512 << 20, 2)
 
 
@@ -89,7 +89,7 @@ def test_a_kernelspec_says_it_in_its_metadata(tmp_path: Path) -> None:
 def test_a_broken_kernelspec_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "kernel.json").write_text(text)
     with pytest.raises(InvalidSpec):
-        config.of_kernelspec(tmp_path)
+        sources.of_kernelspec(tmp_path)
 
 
 def test_what_install_writes_is_read_back(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_what_install_writes_is_read_back(tmp_path: Path) -> None:
     written: dict[str, Any] = json.loads((directory / "kernel.json").read_text())
     assert (written["interrupt_mode"], written["metadata"]["debugger"], written["language"]) == ("message", True, "python")
     assert written["display_name"] == "Python (container, memory 512m, network none)"
-    assert config.of_kernelspec(directory).texts() == texts
+    assert sources.of_kernelspec(directory).texts() == texts
     assert (directory / "logo-64x64.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -112,7 +112,7 @@ def test_the_command_writes_what_may_be_said_again_and_the_idle_time(tmp_path: P
     directory = tmp_path / "share/jupyter/kernels/cellhold"
     written: dict[str, Any] = json.loads((directory / "kernel.json").read_text())
     assert written["metadata"]["cull_idle_timeout"] == 1800
-    settings = config.of_kernelspec(directory)
+    settings = sources.of_kernelspec(directory)
     assert [mount.target for mount in grants.spec(settings).mounts] == ["/a", "/b"]
     assert grants.cell_limits(settings).seconds == 60
 
@@ -120,7 +120,7 @@ def test_the_command_writes_what_may_be_said_again_and_the_idle_time(tmp_path: P
 def test_a_notebook_says_it_in_its_metadata(tmp_path: Path) -> None:
     asked: dict[str, Any] = {"memory": "1g", "pids": 64, "tmpfs": ["/a", "/b:size=1m"]}
     (tmp_path / "n.ipynb").write_text(json.dumps({"metadata": {"cellhold": asked}}))
-    settings, failure = config.collect(None, tmp_path / "n.ipynb")
+    settings, failure = sources.collect(None, tmp_path / "n.ipynb")
     assert failure is None
     spec = grants.spec(settings)
     assert (spec.limits.memory_bytes, spec.limits.pids, [mount.target for mount in spec.mounts]) == (1 << 30, 64, ["/a", "/b"])
@@ -130,13 +130,13 @@ def test_a_notebook_says_it_in_its_metadata(tmp_path: Path) -> None:
 def test_a_notebook_that_cannot_be_read_asks_for_nothing_and_that_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "n.ipynb").write_text(text)
     (tmp_path / "kernel.json").write_text('{"metadata": {"cellhold": {"memory": "1g"}}}')
-    settings, failure = config.collect(tmp_path, tmp_path / "n.ipynb")
+    settings, failure = sources.collect(tmp_path, tmp_path / "n.ipynb")
     assert "n.ipynb" in str(failure)
     assert settings.texts() == {"memory": "1g"}
 
 
 def test_a_notebook_that_is_not_saved_yet_says_nothing(tmp_path: Path) -> None:
-    assert config.collect(None, tmp_path / "n.ipynb")[1] is None
+    assert sources.collect(None, tmp_path / "n.ipynb")[1] is None
 
 
 @pytest.mark.parametrize(("name", "texts"), [("small", {"memory": "512mb4"}), ("../small", {}), ("Small", {})])

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.jobs.job import Job
     from cellhold_kernel.protocol.connection import Connection
     from cellhold_kernel.settings.policy import Policy
-    from cellhold_kernel.settings.settings import Sources
+    from cellhold_kernel.settings.sources import Sources
     from cellhold_kernel.transport.loop import Loop
 
 START_SECONDS = 120.0  # a busy machine takes 25

@@ -10,7 +10,7 @@ from cellhold.errors import InvalidSpec
 from cellhold.image import is_oci
 from cellhold.network import NONE, is_own
 from cellhold.spec.spec import Spec
-from cellhold_kernel.gate import metadata, mounts, networks
+from cellhold_kernel.gate import environment, metadata, mounts, networks
 from cellhold_kernel.gate.ceilings import Ceilings
 from cellhold_kernel.gate.claim import Claim
 from cellhold_kernel.gate.granted import GrantedChange, GrantedContainer, GrantedEgress
@@ -95,6 +95,7 @@ def grant_settings(
     if volumes:
         mounts.check_volumes(volumes, policy, settings.trust("volume"), said=said["volume"].text)
     mounts.check_storage(spec.storage, spec.limits, policy, settings.trust("storage"))
+    environment.check(spec.env, policy)
     tmpfs = values.get("tmpfs", ())
     mounts.check_tmpfs(tmpfs, spec.limits, policy, settings.trust("tmpfs"))
     without = _values(_with_defaults(settings.without_metadata(), policy))
@@ -105,12 +106,14 @@ def grant_settings(
         spec=replace(
             spec,
             image=image,
+            env=spec.env if role is Role.GUEST else environment.passed(settings.environment.passed, policy) | dict(spec.env),
             mounts=(*volumes, *tmpfs),
             owner=request.owner,
             image_volumes=spec.limits.disk_bytes is None,  # else what is written there would not be counted
         ),
         cell_limits=_cell_limits(values),
         folder=way,
+        locale=environment.passed(settings.environment.locale, policy),
         image_trust=settings.trust("image"),
         claim=Claim.of(policy, said, request.beside, leave_out=tuple(leave_out), inherited=tuple(inherited)),
     )

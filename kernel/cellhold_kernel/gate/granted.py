@@ -6,7 +6,7 @@ Everything that acts takes one of them, and nothing else makes one: a test looks
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 from cellhold_kernel.settings.workspace import TARGET
@@ -32,8 +32,9 @@ class GrantedContainer(Granted):
 
     settings: what it was made of, for the next one. folder: one of WAYS in which the
     notebook's folder is mounted, None for mount=ro if possible. image_trust: how far
-    the source that names the image is trusted. claim: what is counted again when it is
-    made; None without ceilings.
+    the source that names the image is trusted. locale: variables of this machine that
+    it gets where its image has none of the name. claim: what is counted again when it
+    is made; None without ceilings.
     """
 
     settings: Settings
@@ -41,6 +42,7 @@ class GrantedContainer(Granted):
     cell_limits: CellLimits
     folder: str | None
     image_trust: Trust
+    locale: Mapping[str, str] = field(default_factory=dict)
     claim: Claim | None = None
 
     @property

@@ -115,6 +115,7 @@ MAY: dict[str, Callable[[Any, Any], bool]] = {
     "image": _always,  # one that is here: PullRequest refuses one that must be fetched
     "kernel": _always,
     "hostname": _always,
+    "env": _always,  # of programs inside, where its cells set them as well
     **{key: _is_lower for key, field in BY_KEY.items() if field.is_amount},
     "cpuset": _is_part,
     "cell-time": _is_lower,

@@ -11,7 +11,7 @@ from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.linux.capabilities import DEFAULT
 from cellhold.network.words import BRIDGE
 from cellhold.spec.fields import BY_KEY
-from cellhold_kernel.gate import containers, mounts, networks, run_flags
+from cellhold_kernel.gate import containers, environment, mounts, networks, run_flags
 from cellhold_kernel.gate.granted import GrantedRun
 from cellhold_kernel.settings.settings import UNLIMITED
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.settings.policy import Policy
     from cellhold_kernel.settings.settings import Trust
 
-_NOT_INHERITED = frozenset({"volume", "tmpfs", "ports"})  # of the notebook's container
+_NOT_INHERITED = frozenset({"volume", "tmpfs", "ports", "env"})  # of the notebook's container
 
 
 def grant(request: RunRequest, trust: Trust, policy: Policy) -> GrantedRun:
@@ -109,6 +109,7 @@ def _check_spec(spec: Spec, limits: Limits, trust: Trust, policy: Policy) -> Non
             )
     mounts.check_volumes([entry for entry in spec.mounts if entry.kind == "volume"], policy, trust)
     networks.check_ports(spec.ports, trust)
+    environment.check(spec.env, policy)
     if spec.aliases and spec.network == BRIDGE:
         raise NotAllowed(
             f"cannot use --network-alias {spec.aliases[0]} on {BRIDGE}: everybody shares that network",

@@ -19,6 +19,7 @@
     # the notebook's folder: none < ro < rw
     mount = "ro"
     volumes = ["/srv/data", "/srv/scratch:rw", "notes"]
+    env = ["OMP_*", "!*_TOKEN"]         # names of variables a notebook may set; "!" forbids
 
 A notebook that asks for nothing gets at most the ceiling; a request for more is
 refused. Amounts are ceilings of the sum over all containers that a notebook has at a
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 PATH = Path("/etc/cellhold/policy.toml")
 EGRESSES = ("none", "internet", "all")
 _MOST_BYTES = 1 << 20
-_LISTS = ("images", "networks", "volumes", "capabilities")
+_LISTS = ("images", "networks", "volumes", "capabilities", "env")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,7 @@ class Policy:
     detached: bool = True  # whether a cell may start a container that outlives it (%%run -d)
     capabilities: tuple[str, ...] = ()  # "CAP_SYS_PTRACE"
     containers: int | None = None
+    env: tuple[str, ...] | None = None
 
     def names_image(self, image: str) -> bool:
         """Return whether there is a list of images that names this one.
@@ -96,6 +98,14 @@ class Policy:
             if source.is_relative_to(real(directory)) and (way == "rw" or mount.read_only or mount.kind == "overlay"):
                 return True
         return False
+
+    def allows_variable(self, name: str) -> bool:
+        """Return whether an environment variable may have this name: one that no "!" forbids, and that is listed, if any are."""
+        entries = self.env or ()
+        allowed = [entry for entry in entries if not entry.startswith("!")]
+        forbidden = any(fnmatchcase(name, entry[1:]) for entry in entries if entry.startswith("!"))
+        is_listed = any(fnmatchcase(name, entry) for entry in allowed)
+        return not forbidden and (is_listed or self.env is None or (bool(entries) and not allowed))
 
     def above(self, asked: str, key: str, ceiling: str | tuple[str, ...]) -> NotAllowed:
         """Return the error for a request above a ceiling."""
@@ -182,6 +192,7 @@ def _policy(tables: dict[str, Any], path: Path) -> Policy:
         networks=lists.get("networks"),
         volumes=lists.get("volumes"),
         capabilities=lists.get("capabilities", ()),
+        env=lists.get("env"),
     )
 
 

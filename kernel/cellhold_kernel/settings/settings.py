@@ -13,7 +13,6 @@ nor make its folder writable: that takes a cell, where everybody sees it.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from dataclasses import dataclass, field, replace
@@ -21,36 +20,28 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cellhold.errors import CellholdError, InvalidSpec
-from cellhold.linux import hostpath
+from cellhold.errors import InvalidSpec
 from cellhold.network import egress, ports
 from cellhold.rootfs import volumes
 from cellhold.spec import units
 from cellhold.spec.fields import BY_KEY
 from cellhold.spec.limits import Limits
 from cellhold.spec.spec import LOOPBACK, STORAGES, Spec
-from cellhold_kernel.protocol import documents
 from cellhold_kernel.protocol.text import escape
-from cellhold_kernel.settings.notebook import METADATA, Notebook
-from cellhold_kernel.settings.policy import PATH
+from cellhold_kernel.settings import environment
+from cellhold_kernel.settings.environment import Environment
 from cellhold_kernel.settings.workspace import TARGET, WAYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from cellhold.spec.spec import Mount, Port
-    from cellhold_kernel.settings.folder import Folder
-    from cellhold_kernel.settings.workspace import Workspace
 
 UNLIMITED = "none"
 GUARDS = ("warn", "interrupt", "pause")
 _SHOWN = 64
 _LEAST_MESSAGE = 1 << 20
 _KERNEL = re.compile(r"[A-Za-z0-9._-]{1,128}")
-LARGEST_KERNELSPEC = 1 << 20  # bytes
-_SHOWN_PATH = 300
-_LARGEST_NUMBER = 1 << 63  # that any key could take
 
 
 class Trust(IntEnum):
@@ -190,11 +181,12 @@ KEYS: dict[str, Key] = {
     **_limits(of_network=True),
     "storage": Key("storage", _text, f"where the writable layer is kept: {', '.join(STORAGES)}", Kind.SPEC),
     "hostname": Key("hostname", _text, "the host name", Kind.SPEC),
+    "env": Key("env", environment.parse, "environment variables: NAME=VALUE", Kind.SPEC),
     "mount": Key("mount", _way, f"the notebook's folder at {TARGET}: ro (changes stay in the container), rw, none", Kind.MOUNTS),
     "volume": Key("mounts", _volumes, "a directory of the host or a volume: SOURCE:DIR[:ro|rw|O]", Kind.MOUNTS),
     "tmpfs": Key("mounts", _tmpfs, "an empty directory in memory: DIR[:size=SIZE]", Kind.MOUNTS),
 }
-REPEATED = frozenset({"volume", "tmpfs"})  # several in a line, and flags that may be repeated
+REPEATED = frozenset({"volume", "tmpfs", "env"})  # several in a line, and flags that may be repeated
 
 
 class Said(NamedTuple):
@@ -224,9 +216,11 @@ class Settings:
     """The texts of all keys, not yet parsed.
 
     A wrong value is reported when the spec is made, and can be overridden before that.
+    environment: variables of this machine that the kernelspec passes on.
     """
 
     said: Mapping[str, Said] = field(default_factory=lambda: MappingProxyType({}))
+    environment: Environment = field(default_factory=Environment)
 
     def over(self, source: str, texts: Mapping[str, str], *, trust: Trust = Trust.HOST) -> Settings:
         """Return these settings with `texts` laid over them.
@@ -264,19 +258,6 @@ class Settings:
         return {key: said.text for key, said in self.said.items()}
 
 
-class Sources(NamedTuple):
-    """Everything that a spec is made of.
-
-    workspace: the notebook's folder, None if it was removed. policy: the file of the
-    machine's policy. notebook: its file, if that can be determined.
-    """
-
-    settings: Settings = Settings()
-    workspace: Workspace | None = None
-    policy: Path = PATH
-    notebook: Path | None = None
-
-
 def understood(key: str, text: str, source: str = "") -> Any:
     """Parse the text of a key and check the value by itself.
 
@@ -304,78 +285,3 @@ def unknown(key: str, source: str = "") -> InvalidSpec:
     hint = f"did you mean {near[0]}? " if near else ""
     where = f" (in {source})" if source else ""
     return InvalidSpec(f"cannot use {escape(key, most=_SHOWN)}: there is no such key{where}", hint=f"{hint}The keys are {', '.join(KEYS)}")
-
-
-def of_kernelspec(directory: Path) -> Settings:
-    """Read the settings in `metadata.cellhold` of the kernelspec in `directory`.
-
-    Raises InvalidSpec, or OSError if there is no kernel.json.
-    """
-    path = directory / "kernel.json"
-    try:
-        texts = _metadata_texts(documents.load(hostpath.read(path, LARGEST_KERNELSPEC)))
-    except ValueError as error:
-        raise InvalidSpec(f"cannot read kernelspec {path}: {error}", hint="write it again with: cellhold kernel install") from None
-    return Settings().over(str(path), texts)
-
-
-def of_notebook(path: Path, folder: Folder | None = None) -> dict[str, str]:
-    """Read `metadata.cellhold` of a notebook's own file; {} if there is no file yet.
-
-    folder: the notebook's held folder. Raises InvalidSpec.
-    """
-    hint = "%container key=value in its first cell does the same"
-    try:
-        return _metadata_texts(Notebook(path, folder).document())
-    except FileNotFoundError:
-        return {}
-    except InvalidSpec as error:
-        raise InvalidSpec(str(error), hint=hint) from None
-    except ValueError as error:
-        raise InvalidSpec(f"cannot read the metadata of notebook {escape(str(path), most=_SHOWN_PATH)}: {error}", hint=hint) from None
-
-
-def _metadata_texts(document: Any) -> dict[str, str]:
-    """Return key -> text of `metadata.cellhold` in a kernelspec or a notebook.
-
-    A value is a string, a number, or a list of strings for a key that may be repeated.
-    Raises ValueError.
-    """
-    metadata = document.get("metadata", {}) if isinstance(document, dict) else None
-    values = metadata.get(METADATA, {}) if isinstance(metadata, dict) else None
-    if not isinstance(values, dict):
-        whose = "the document" if metadata is None else METADATA if isinstance(metadata, dict) else "metadata"
-        raise ValueError(f'{whose} is not an object: write "{METADATA}": {{"memory": "512m"}}')  # noqa: TRY004  # as of all texts
-    return {key: _format_value(value, key) for key, value in values.items()}
-
-
-def _format_value(value: Any, key: str) -> str:
-    """Return a JSON value as a text. Raises ValueError for a type that no key has."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and all(isinstance(word, str) for word in value):
-        return shlex.join(value)
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_NUMBER:
-        return json.dumps(value)
-    raise ValueError(f"the value of {escape(key, most=_SHOWN)} is neither a string nor a number, nor a list of strings")
-
-
-def collect(kernelspec: Path | None, notebook: Path | None, folder: Folder | None = None) -> tuple[Settings, CellholdError | None]:
-    """Return the settings of kernelspec and notebook, and the first error on the way.
-
-    A source that cannot be read counts as empty. folder: the notebook's held folder.
-    """
-    settings, failure = Settings(), None
-    if kernelspec is not None:
-        try:
-            settings = of_kernelspec(kernelspec)
-        except OSError as error:
-            failure = CellholdError(f"cannot read the kernelspec {kernelspec / 'kernel.json'}: {error.strerror}")
-        except CellholdError as error:
-            failure = error
-    if notebook is not None:
-        try:
-            settings = settings.over(f"the metadata of {notebook.name}", of_notebook(notebook, folder), trust=Trust.METADATA)
-        except CellholdError as error:
-            failure = failure or error
-    return settings, failure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cellhold import image
 from cellhold.errors import CellholdError
 from cellhold.image import host
+from cellhold.store.home import open_home
 from cellhold_kernel.engine.base import Ready
 from cellhold_kernel.engine.local import socket_directory
 from cellhold_kernel.engine.local.kernel_sandbox import LocalKernelSandbox
@@ -53,7 +54,7 @@ class LocalEngine:
             return Pull(preparation.fetch())
         program = program_for(granted.spec, preparation.arguments, wanted=granted.kernel)
         if not isinstance(program, LayerMissing):
-            return LocalReady(preparation=preparation, program=program, make=self._create)
+            return LocalReady(preparation=_with_locale(preparation), program=program, make=self._create)
         from cellhold_kernel.jobs.kernel_layer import Layering  # noqa: PLC0415  # as above
 
         if isinstance(preparation.done, Layering):
@@ -85,6 +86,14 @@ class LocalEngine:
         from cellhold_kernel.gate import admission  # noqa: PLC0415  # as above
 
         return admission.counting(owner)
+
+
+def _with_locale(preparation: Preparation) -> Preparation:
+    """Return it with this machine's TZ and LANG, where the image has none of its own."""
+    granted = preparation.granted
+    own = granted.spec.env if granted.spec.image == "host" else {**image.for_spec(granted.spec, open_home()).env, **granted.spec.env}
+    more = {name: value for name, value in granted.locale.items() if name not in own}
+    return replace(preparation, granted=replace(granted, spec=replace(granted.spec, env={**more, **granted.spec.env})))
 
 
 @dataclass(frozen=True, kw_only=True)
