@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.requires("root", "overlayfs")
 
 
-def manager(directory: Path, env: dict[str, str], **texts: object) -> KernelManager:
+def manager(directory: Path, own: dict[str, str], **texts: object) -> KernelManager:
     """One of a kernelspec with an environment of its own."""
     argv = [sys.executable, "-E", "-P", "-m", "cellhold_kernel", "-f", "{connection_file}", "--kernelspec", str(directory)]
-    spec = KernelSpec(argv=argv, display_name="x", language="python", interrupt_mode="message", env=env, metadata={"cellhold": texts})
+    spec = KernelSpec(argv=argv, display_name="x", language="python", interrupt_mode="message", env=own, metadata={"cellhold": texts})
     (directory / "kernel.json").write_text(spec.to_json())
     made = KernelManager(kernel_name="python3")
     made._kernel_spec = spec
@@ -31,7 +31,8 @@ def manager(directory: Path, env: dict[str, str], **texts: object) -> KernelMana
 
 def test_cells_have_what_the_kernelspec_names_and_what_a_cell_says(tmp_path: Path, shell_image: str) -> None:
     own = manager(tmp_path, {"OWN": "1"}, env_passthrough=["HUB_*"], env="SAID=2")
-    with running(own, env={**os.environ, "HUB_USER": "ada", "HUB": "x", "SECRET": "s3kr1t", "TZ": "Asia/Tokyo", "LANG": "C.UTF-8"}) as notebook:
+    of_server = {"HUB_USER": "ada", "HUB": "x", "SECRET": "s3kr1t", "TZ": "Asia/Tokyo", "LANG": "C.UTF-8"}
+    with running(own, env={**os.environ, **of_server}) as notebook:
         cell = notebook.run("import json, os, time; print(json.dumps(dict(os.environ))); print(time.tzname[0])")
         *_, text, zone = cell.text.splitlines()
         found = json.loads(text)
