@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellhold.container.detached import Detached
@@ -24,22 +25,22 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
     from contextlib import ExitStack
-    from pathlib import Path
 
     from cellhold.store.home import Home
     from liar import Asked
 
 PATIENCE_SECONDS = 60.0
+_LOOKS, _LOOK_TICKS = 10, 5  # in half a second
 LAYER = os.urandom(1 << 20)  # compressed, as far as anybody gets with it
 IMAGE = "small:1"
 
 
 @dataclass
 class Case:
-    """words: of the command. stands: whether it stands still by now. env, and stdin, stdout as of subprocess.Popen."""
+    """words: of the command. stands: whether it is there by now; None: it sleeps there. env, and stdin, stdout as of subprocess.Popen."""
 
     words: list[str]
-    stands: Callable[[], object]
+    stands: Callable[[], object] | None = None
     env: dict[str, str] = field(default_factory=dict)
     before: list[str] = field(default_factory=list)
     stdin: int = subprocess.DEVNULL
@@ -99,6 +100,11 @@ class At:
         """Whether a step of a build has come so far."""
         return any(self.home.containers.glob("*/own.json"))
 
+    def has_scratch(self) -> bool:
+        """Whether a build has begun to write."""
+        scratch = self.home.root / "scratch"
+        return scratch.exists() and any(scratch.iterdir())
+
     def stalls(self) -> Iterator[bytes]:
         """A body that stops after half of it."""
         yield LAYER[: len(LAYER) // 2]
@@ -121,10 +127,20 @@ class At:
             liar.says("GET", f"/v2/x/blobs/{one.digest}", Answer(pieces=self.stalls))
 
 
-def soon(seconds: float = 1.0) -> Callable[[], bool]:
-    """It has had time enough to get there."""
-    end = time.monotonic() + seconds
-    return lambda: time.monotonic() > end
+def stands_still(pid: int) -> bool:
+    """Whether it is where it waits, however long that took: it sleeps, but for a look now and then."""
+    looks = []
+    for _ in range(_LOOKS):
+        time.sleep(0.05)
+        looks.append(_state(pid))
+    (_, first), (_, last) = looks[0], looks[-1]
+    return sum(state == "S" for state, _ in looks) >= _LOOKS - 2 and last - first <= _LOOK_TICKS
+
+
+def _state(pid: int) -> tuple[str, int]:
+    """Its state as in proc(5), and the processor time that it has had, in ticks of 10 ms."""
+    state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return state, int(fields[10]) + int(fields[11])
 
 
 def asked(liar: Liar, part: str, count: int, method: str = "GET") -> Callable[[], bool]:
@@ -141,7 +157,7 @@ def connecting(at: At) -> Case:
         waiting = at.closing.enter_context(socket.socket())
         waiting.setblocking(False)
         waiting.connect_ex(listening.getsockname())
-    return Case(["pull", "-q", f"127.0.0.1:{listening.getsockname()[1]}/x:1"], soon())
+    return Case(["pull", "-q", f"127.0.0.1:{listening.getsockname()[1]}/x:1"])
 
 
 SILENT_RESOLVER = """
@@ -166,7 +182,7 @@ def resolving(at: At) -> Case:
     mounts = "&& ".join(f"mount --bind {at.place}/{name} /etc/{name} " for name in ("resolv.conf", "nsswitch.conf"))
     script = f'{mounts} && exec {sys.executable} -I {at.place}/run.py "$@"'
     before = ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", script, "sh"]
-    return Case(["pull", "-q", "registry.example/x:1"], soon(2.0), before=before)
+    return Case(["pull", "-q", "registry.example/x:1"], before=before)
 
 
 def shaking_hands(at: At) -> Case:
@@ -290,7 +306,7 @@ def copying_much(at: At) -> Case:
     where = at.context(f"FROM {IMAGE}\nCOPY big /\n")
     with open(f"{where}/big", "wb") as file:
         file.truncate(100 << 30)
-    return Case(["build", where], soon(2.0))
+    return Case(["build", where], at.has_scratch)
 
 
 def unpacking_much(at: At) -> Case:
@@ -299,12 +315,12 @@ def unpacking_much(at: At) -> Case:
     with open(f"{where}/big.tar", "wb") as file:
         file.write(Tar().raw(b"big", size=b"%011o\0" % (8 << 30 - 1)).content()[:512])
         file.truncate(8 << 30)
-    return Case(["build", where], soon(2.0))
+    return Case(["build", where], at.has_scratch)
 
 
 def reading_the_dockerfile(at: At) -> Case:
     """A Dockerfile that somebody is still writing."""
-    return Case(["build", "-f", "-", str(at.place)], soon(), stdin=at.pipe()[0])
+    return Case(["build", "-f", "-", str(at.place)], stdin=at.pipe()[0])
 
 
 # ------------------------------------------------------------------------------------------------------------------ files
@@ -313,14 +329,14 @@ def reading_the_dockerfile(at: At) -> Case:
 def loading_from_a_fifo(at: At) -> Case:
     """A FIFO that nobody writes to."""
     os.mkfifo(at.place / "fifo")
-    return Case(["load", "-i", str(at.place / "fifo")], soon())
+    return Case(["load", "-i", str(at.place / "fifo")])
 
 
 def stopping(at: At, *words: str) -> Case:
     """An archive on standard input that stops half-way."""
     reader, writer = at.pipe()
     os.write(writer, Tar().add("file", bytes(10_000)).content()[:4096])
-    return Case(list(words), soon(), stdin=reader)
+    return Case(list(words), stdin=reader)
 
 
 def loading_from_a_pipe(at: At) -> Case:
@@ -333,38 +349,38 @@ def importing_from_a_pipe(at: At) -> Case:
 
 def saving_to_a_pipe(at: At) -> Case:
     """A pipe that nobody reads."""
-    return Case(["save", IMAGE], soon(), stdout=at.pipe()[1])
+    return Case(["save", IMAGE], stdout=at.pipe()[1])
 
 
 def saving_to_a_fifo(at: At) -> Case:
     """A FIFO that nobody opens."""
     os.mkfifo(at.place / "fifo")
-    return Case(["save", "-o", str(at.place / "fifo"), IMAGE], soon())
+    return Case(["save", "-o", str(at.place / "fifo"), IMAGE])
 
 
 def exporting_to_a_pipe(at: At) -> Case:
     """A pipe that nobody reads."""
-    return Case(["export", at.container().id], soon(), stdout=at.pipe()[1])
+    return Case(["export", at.container().id], stdout=at.pipe()[1])
 
 
 # ------------------------------------------------------------------------------------------------------ what only waits
 
 
 def waiting(at: At) -> Case:
-    return Case(["wait", at.container().id], soon())
+    return Case(["wait", at.container().id])
 
 
 def following_logs(at: At) -> Case:
-    return Case(["logs", "-f", at.container().id], soon())
+    return Case(["logs", "-f", at.container().id])
 
 
 def following_events(at: At) -> Case:
     at.container()
-    return Case(["events"], soon())
+    return Case(["events"])
 
 
 def following_use(at: At) -> Case:
-    return Case(["stats", at.container().id], soon())
+    return Case(["stats", at.container().id])
 
 
 CASES = [

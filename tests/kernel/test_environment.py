@@ -46,7 +46,7 @@ def test_cells_have_what_the_kernelspec_names_and_what_a_cell_says(tmp_path: Pat
         assert zone == "JST"
         assert "HUB" not in found
         assert "s3kr1t" not in text
-        assert notebook.run("%container env=\"SAID='three words' OWN=4\"\nos.environ").error.startswith("NameError")  # a fresh one
+        assert notebook.run("%container env=\"SAID='three words' OWN=4\"\nos.environ").reply["ename"] == "NameError"  # a fresh one
         assert notebook.run("import os; os.environ['SAID'], os.environ['OWN']").text == "('three words', '4')"
         cell = notebook.run("%container env=SAID")
         assert "cannot use env=SAID: not NAME=VALUE" in cell.error

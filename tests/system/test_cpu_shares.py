@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from boxes import run
-from cellhold.cli import options, parser
+from cellhold.cli import options
+from cellhold.cli.command import parser
 from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.spec.limits import Limits
 from cellhold_kernel.gate.authorize import authorize

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from boxes import cellhold, environment, eventually
-from cellhold.cli import MODULES, main, parser
+from cellhold.cli.command import MODULES, main, parser
 from cellhold.container import inventory
 from cellhold.container.detached import Detached
 from cellhold.container.recovery import tidy

@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cellhold.image.archive.importing import import_root
 from cellhold.store.home import open_home
-from interrupt_cases import CASES, IMAGE, PATIENCE_SECONDS, At
+from interrupt_cases import CASES, IMAGE, PATIENCE_SECONDS, At, stands_still
 from tars import Tar
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def test_a_command_that_stands_still_hears_a_signal(
         env = {**os.environ, **made.env}
         process = closing.enter_context(subprocess.Popen(words, stdin=made.stdin, stdout=made.stdout, stderr=subprocess.PIPE, env=env))
         closing.callback(process.kill)
-        wait_for(made.stands, process)
+        wait_for(made.stands or partial(stands_still, process.pid), process)
         time.sleep(SETTLING_SECONDS)
         assert process.poll() is None, process.communicate()
         began = time.monotonic()

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cellhold.cli import options, parser
+from cellhold.cli import options
+from cellhold.cli.command import parser
 from cellhold.errors import InvalidSpec
 from cellhold.linux.capabilities import DEFAULT
 from cellhold.spec.limits import PIDS_DEFAULT, IoLimit

@@ -23,7 +23,7 @@ def completion(arguments: argparse.Namespace) -> int:
     """Print the script."""
     import shtab  # noqa: PLC0415  # what no other command needs
 
-    from cellhold.cli import parser  # noqa: PLC0415  # which imports this
+    from cellhold.cli.command import parser  # noqa: PLC0415  # which imports this
 
     print(shtab.complete(parser(), arguments.shell))
     return 0
