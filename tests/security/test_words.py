@@ -96,7 +96,7 @@ def test_no_command_prints_what_a_terminal_obeys(line: tuple[str, ...], capfd: p
 
 
 def test_a_traceback_of_the_command_is_fit_for_a_terminal_too(tmp_path: Path) -> None:
-    code = f"from cellhold.cli import screen\nwith screen.cleaned(for_good=True):\n    raise RuntimeError({RAW!r})"
+    code = f"from cellhold.cli import screen\nwith screen.escaping(for_good=True):\n    raise RuntimeError({RAW!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, env=environment(), cwd=tmp_path)
     assert b"RuntimeError" in done.stderr
     assert not unfit(done.stderr.decode())

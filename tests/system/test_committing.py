@@ -170,7 +170,10 @@ def test_what_cannot_be_looked_at_is_a_sentence(image: str, home: Home) -> None:
         pytest.raises(NotSupported, match="container memory has written: its layer"),
     ):
         commit.diff("memory", home)
-    with running(hosts), pytest.raises(NotAllowed, match="cannot make an image of container hosts: it is of host, which is no OCI image"):
+    with (
+        running(hosts),
+        pytest.raises(NotAllowed, match="cannot make an image of container hosts: it was made from host, which is not an OCI image"),
+    ):
         commit.commit("hosts", "x:1", home)
     with running(replace(spec, name="fine")), pytest.raises(InvalidSpec, match="no upper case"):
         commit.commit("fine", "Wrong:1", home)

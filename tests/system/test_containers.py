@@ -99,7 +99,7 @@ def test_what_a_crash_left_is_no_container() -> None:
         left = known("gone")
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        assert eventually(lambda: not inventory.listed(open_home()))
+        assert eventually(lambda: not inventory.list_containers(open_home()))
     with pytest.raises(NotAllowed, match="cannot reach container gone: it has just ended"):
         inventory.send(left, signal.SIGTERM)  # whoever has its number now gets no signal
 

@@ -95,8 +95,8 @@ def test_into_it_by_docker_s_rules(box: Detached, tmp_path: Path) -> None:
         ("{here}/nosuch", "box:/", "No such file or directory"),
         ("{here}/file", "box:/nosuch/x", "No such file or directory"),
         ("{here}", "box:/d/f", "a directory cannot take the place of a file"),
-        ("{here}/file", "{here}/other", "one of the two has to be in a container"),
-        ("box:/d", "box:/e", "one of the two has to be in a container"),
+        ("{here}/file", "{here}/other", "exactly one of the two must be in a container"),
+        ("box:/d", "box:/e", "exactly one of the two must be in a container"),
         ("nosuch:/d", "{here}", "there is no such container"),
     ],
 )

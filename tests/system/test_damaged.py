@@ -56,7 +56,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     monkeypatch.setenv("CELLHOLD_HOME", str(tmp_path / "s"))
     found = open_home()
     yield found
-    for one in inventory.listed(found):
+    for one in inventory.list_containers(found):
         Detached(one.id, found).remove(force=True)
     tidy(found)
 

@@ -223,7 +223,7 @@ def test_a_hundred_at_once(busybox_root: Path) -> None:
         made = list(pool.map(lambda _number: Detached.create(spec), range(100)))
         try:
             list(pool.map(Detached.start, made))
-            assert sum(one.is_alive for one in inventory.listed(open_home())) == 100
+            assert sum(one.is_alive for one in inventory.list_containers(open_home())) == 100
             assert len(command("ps", "-q").stdout.split()) == 100
             assert {outcome.status for outcome in pool.map(lambda one: one.stop(0), made)} <= {137, 143}
         finally:

@@ -83,7 +83,7 @@ def test_what_a_killed_command_left_takes_nobodys_name(busybox_root: Path, lefto
         assert leftover.exists()
         assert Detached.find("twin").id == made.id
         assert Detached.find(made.id[:6]).id == made.id
-        assert [one.id for one in inventory.listed(open_home())] == [made.id]
+        assert [one.id for one in inventory.list_containers(open_home())] == [made.id]
 
 
 @pytest.mark.parametrize("says_so", [True, False])

@@ -169,12 +169,12 @@ class Lifecycle(RuleBasedStateMachine):
 
     @invariant()
     def names_are_one_containers(self) -> None:
-        names = [one.name for one in inventory.listed(open_home())]
+        names = [one.name for one in inventory.list_containers(open_home())]
         assert len(names) == len(set(names)), names
 
     @invariant()
     def one_that_runs_does(self) -> None:
-        for one in inventory.listed(open_home()):
+        for one in inventory.list_containers(open_home()):
             if one.state == State.RUNNING and record.is_held(open_home().container(one.id)):
                 with suppress(CellholdError):
                     assert cgroups.existing(one.id) is not None
@@ -183,7 +183,7 @@ class Lifecycle(RuleBasedStateMachine):
         for worker in getattr(self, "workers", ()):
             worker.kill()
         home = open_home()
-        for one in inventory.listed(home):
+        for one in inventory.list_containers(home):
             Detached(one.id, home).remove(force=True)
         assert eventually(lambda: not left(), seconds=10), left()
         volumes.remove("shared", home, force=True)

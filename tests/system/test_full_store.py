@@ -184,12 +184,12 @@ class Place:
 
     def prepare(self, capfd: pytest.CaptureFixture[str]) -> None:
         """Have on the disk an image, a volume, a network and a container that is kept, and nothing else."""
-        for one in inventory.listed(self.home):
+        for one in inventory.list_containers(self.home):
             if one.name != "kept":
                 self.have(f"rm -f {one.id}", capfd)
         if self.do("inspect base:1", capfd).status:
             self.have("import {archive} base:1", capfd)
-        if not inventory.listed(self.home):
+        if not inventory.list_containers(self.home):
             assert self.do("run --name kept -v v:/v base:1 sh -c 'echo mine > /f; echo mine > /v/f; echo said'", capfd).out == "said\n"
         self.have("wait kept", capfd)
         if self.do("network inspect n", capfd).status:
@@ -229,7 +229,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, busybox_root: Path, registry
         ):
             assert main(split(words, names)) == 0, words
         yield made
-        for one in inventory.listed(made.home):
+        for one in inventory.list_containers(made.home):
             Detached(one.id, made.home).remove(force=True)
         assert main(["network", "prune", "-f"]) == 0
         tidy(made.home)
@@ -281,7 +281,7 @@ def test_a_command_says_what_helps_or_does_what_it_says(row: Row, how: str, plac
             assert said.status == wanted, said
         if row.then is not None:
             then = row.then[how == READ_ONLY]
-            assert eventually(lambda: "".join(one.state for one in inventory.listed(place.home) if one.name == "x") == then)
+            assert eventually(lambda: "".join(one.state for one in inventory.list_containers(place.home) if one.name == "x") == then)
     assert (place.home.volumes / "v/_data/f").read_text() == "mine\n"
 
 

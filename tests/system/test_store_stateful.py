@@ -145,7 +145,7 @@ def words_in(directory: Path) -> set[str]:
 def look(home: Home) -> Contents:
     """What there is, by the lists of the library and the files themselves."""
     found = Contents()
-    for one in inventory.listed(home):
+    for one in inventory.list_containers(home):
         found.container[one.name] = words_in(home.container(one.id) / "storage/0/upper")
     for volume in volumes.list_readable(home):
         found.volume[volume.name] = words_in(volume.data)
@@ -215,7 +215,7 @@ class Machine:
 
     def settle(self) -> None:
         """Wait for programs that still run, as whoever started them was killed, and clear what that has left."""
-        assert eventually(lambda: not any(one.is_alive for one in inventory.listed(self.home)), seconds=60)
+        assert eventually(lambda: not any(one.is_alive for one in inventory.list_containers(self.home)), seconds=60)
         sweep(self.home)
 
     def compare(self, asked: tuple[str, ...], answer: dict[str, Any] | None) -> None:
@@ -300,7 +300,7 @@ def home(tmp_path: Path, busybox_root: Path) -> Iterator[Home]:
         made = open_home()
         networks.find(BRIDGE, made)
         yield made
-        for one in inventory.listed(made):
+        for one in inventory.list_containers(made):
             Detached(one.id, made).remove(force=True)
         tidy(made)
 

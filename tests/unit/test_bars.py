@@ -17,7 +17,7 @@ DIGEST = Digest.of(b"layer")
 
 def told(kind: str) -> str:
     to = io.StringIO()
-    with bars.shown(kind, to) as tell:
+    with bars.display(kind, to) as tell:
         for doing, done in ((Doing.WAITING, 0), (Doing.DOWNLOADING, 10), (Doing.DOWNLOADING, 20), (Doing.DONE, 100)):
             tell(Progress(digest=DIGEST, doing=doing, done_bytes=done, total_bytes=100))
     return to.getvalue()

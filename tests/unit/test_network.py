@@ -212,5 +212,5 @@ def test_the_rules_name_who_is_there_and_nothing_that_somebody_wrote(home: Home)
 
 def test_what_takes_a_network_is_refused_without_one() -> None:
     for values in ({"ports": (Port(container=80),)}, {"aliases": ("x",)}, {"egress": "internet"}):
-        with pytest.raises(InvalidSpec, match="with network=none: there is nothing but loopback"):
+        with pytest.raises(InvalidSpec, match="with network=none: it has loopback only"):
             Spec(**values)

@@ -48,13 +48,13 @@ MOUNTS: list[tuple[dict[str, Any], str]] = [
     ({"kind": "tmpfs", "target": "/a/../.."}, "/a/../.."),
     ({"kind": "tmpfs", "target": "/a\0b"}, r"'/a\x00b'"),
     ({"kind": "bind", "target": "/data"}, "/data"),
-    ({"kind": "bind", "target": "/proc", "source": "/x"}, "cannot mount on /proc: /proc tells of the container's own processes"),
-    ({"kind": "bind", "target": "//proc/./sys/", "source": "/x"}, "/proc tells"),
-    ({"kind": "volume", "target": "/proc/meminfo", "source": "v"}, "/proc tells"),
-    ({"kind": "tmpfs", "target": "/proc/1"}, "/proc tells"),
-    ({"kind": "bind", "target": "/dev", "source": "/x"}, "cannot mount on /dev: /dev has the container's own devices"),
-    ({"kind": "bind", "target": "/dev/null", "source": "/x"}, "/dev has"),
-    ({"kind": "tmpfs", "target": "/dev/pts"}, "/dev has"),
+    ({"kind": "bind", "target": "/proc", "source": "/x"}, "cannot mount on /proc: /proc describes the container's own processes"),
+    ({"kind": "bind", "target": "//proc/./sys/", "source": "/x"}, "/proc describes"),
+    ({"kind": "volume", "target": "/proc/meminfo", "source": "v"}, "/proc describes"),
+    ({"kind": "tmpfs", "target": "/proc/1"}, "/proc describes"),
+    ({"kind": "bind", "target": "/dev", "source": "/x"}, "cannot mount on /dev: /dev holds the container's own devices"),
+    ({"kind": "bind", "target": "/dev/null", "source": "/x"}, "/dev holds"),
+    ({"kind": "tmpfs", "target": "/dev/pts"}, "/dev holds"),
     ({"kind": "tmpfs", "target": "/t", "inodes": 0}, "nr_inodes=0"),
     ({"kind": "bind", "target": "/data", "source": "here"}, "'here'"),
     ({"kind": "bind", "target": "/data", "source": "/x\0"}, r"'/x\x00'"),
@@ -108,7 +108,7 @@ def test_two_mounts_at_one_place_are_refused_however_it_is_written() -> None:
 def test_nothing_is_mounted_where_the_starter_and_the_container_meet() -> None:
     exchange = Exchange(target="/run/cellhold", size_bytes=65536, inodes=64)
     for target in ("/run/cellhold", "/run/cellhold/kernel-1"):
-        with pytest.raises(InvalidSpec, match=f"cannot mount on {target}: the cell kernel's sockets lie in /run/cellhold"):
+        with pytest.raises(InvalidSpec, match=f"cannot mount on {target}: the cell kernel's sockets are in /run/cellhold"):
             Spec(exchange=exchange, mounts=(Mount(kind="tmpfs", target=target),))
     assert Spec(exchange=exchange, mounts=(Mount(kind="tmpfs", target="/run"),)).exchange is exchange
 

@@ -185,7 +185,7 @@ def _built(job: dict[str, Any]) -> StoredImage:
         owner=images.owner,
         admit=partial(admission.admitted, claim=claim),
     )
-    with bars.shown("json", sys.stdout) as tell_pull, steps.shown("json", sys.stdout) as tell:
+    with bars.display("json", sys.stdout) as tell_pull, steps.display("json", sys.stdout) as tell:
         return build(
             job["dockerfile"],
             "Dockerfile",

@@ -1,4 +1,4 @@
-"""cellhold load, save: images from and to files."""
+"""cellhold load, save, import: images from files and to files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def add(commands: Any) -> None:
     """Add the commands and their flags."""
     loading = commands.add_parser(
-        "load", help="images from an archive", description="Load images from a tar of docker's or OCI's, or a layout."
+        "load", help="load images from an archive", description="Load images from a tar (docker's or OCI's) or an OCI layout."
     )
     loading.add_argument(
         "-i", "--input", metavar="FILE", help="a tar (compressed or not) or an OCI layout's directory (default: standard input)"
@@ -27,20 +27,20 @@ def add(commands: Any) -> None:
     loading.add_argument("-q", "--quiet", action="store_true", help="print only the names")
     loading.set_defaults(run=load)
     saving = commands.add_parser(
-        "save", help="images to an archive", description="Save images as a tar that docker, podman and skopeo load."
+        "save", help="save images to an archive", description="Save images as a tar that docker, podman and skopeo can load."
     )
     saving.add_argument("image", nargs="+", metavar="IMAGE")
-    saving.add_argument("-o", "--output", metavar="FILE", help="where to (default: standard output, unless that is a terminal)")
+    saving.add_argument("-o", "--output", metavar="FILE", help="the archive (default: standard output, unless that is a terminal)")
     saving.add_argument("--format", choices=("archive", "oci-dir"), default="archive", help="oci-dir: an OCI layout, as a directory")
     saving.set_defaults(run=save)
     add_import(commands)
 
 
 def add_import(commands: Any) -> None:
-    """import, image import."""
+    """Add `import`, also of `image`."""
     command = commands.add_parser(
         "import",
-        help="an image from a tar of a root file system",
+        help="make an image from a tar of a root file system",
         description="Make an image of one layer from a tar of a root file system.",
     )
     command.add_argument("file", metavar="FILE|-")
@@ -49,9 +49,9 @@ def add_import(commands: Any) -> None:
     command.set_defaults(run=import_)
 
 
-@signals.heard()
+@signals.interruptible()
 def import_(arguments: argparse.Namespace) -> int:
-    """Make the image, and print its id."""
+    """Make the image; print its id."""
     from cellhold.image.archive.importing import import_root  # noqa: PLC0415  # what only images need is not loaded for containers
 
     message = arguments.message or f"Imported from {arguments.file}"
@@ -60,34 +60,37 @@ def import_(arguments: argparse.Namespace) -> int:
     return 0
 
 
-@signals.heard()
+@signals.interruptible()
 def load(arguments: argparse.Namespace) -> int:
-    """Load it."""
+    """Load the images; print their names."""
     from cellhold.image.archive.loading import load as load_images  # noqa: PLC0415
 
     with ExitStack() as closing:
         is_directory = os.path.isdir(arguments.input or "")  # not Path's, which raises for a name that is too long
         source = Path(arguments.input) if is_directory else closing.enter_context(files.reading(arguments.input))
-        tell = closing.enter_context(bars.shown("none" if arguments.quiet else "auto", sys.stdout))
+        tell = closing.enter_context(bars.display("none" if arguments.quiet else "auto", sys.stdout))
         for image in load_images(source, tell=tell):
             print(image.name if arguments.quiet else f"Loaded image: {image.name}" if image.names else f"Loaded image ID: {image.id}")
     return 0
 
 
-@signals.heard()
+@signals.interruptible()
 def save(arguments: argparse.Namespace) -> int:
-    """Save them, each under the name that it is asked for by; by an id under all of its names."""
+    """Save the images under the names by which they were requested.
+
+    One that was requested by its id is saved under all of its names.
+    """
     from cellhold.image import stored  # noqa: PLC0415
     from cellhold.image.archive import saving  # noqa: PLC0415
 
     home = open_home()
-    found = [(image := stored.find(name, home), stored.name_as(name, image)) for name in arguments.image]
+    images = [(image := stored.find(name, home), stored.name_as(name, image)) for name in arguments.image]
     if arguments.format == "archive":
-        return files.written(arguments.output, lambda file: saving.save(found, file, home=home))
+        return files.write(arguments.output, lambda file: saving.save(images, file, home=home))
     if arguments.output is None:
         raise InvalidSpec("cannot save a directory to standard output", hint="name it: -o DIRECTORY")
     try:
-        saving.save_layout(found, Path(arguments.output), home=home)
+        saving.save_layout(images, Path(arguments.output), home=home)
     except OSError as error:
         raise CellholdError(f"cannot write {arguments.output}: {os.strerror(error.errno or 0)}") from error
     return 0

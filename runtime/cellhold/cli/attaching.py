@@ -1,4 +1,7 @@
-"""A detached container's output on ours, and our input into it, until it ends or we have had enough of it."""
+"""Attach to a detached container: its output on ours, our input into it.
+
+Until it ends, or the user detaches.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,17 @@ if TYPE_CHECKING:
     from cellhold.spec.outcome import Outcome
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-HINTS = {Why.MEMORY: "raise --memory, or use less", Why.TIME: "raise --time", Why.LOST: "run it again; what it wrote is gone"}
+HINTS = {Why.MEMORY: "raise --memory, or use less", Why.TIME: "raise --time", Why.LOST: "run it again; what it wrote is lost"}
 _MESSAGE = 65537
 
 
 def follow(  # noqa: PLR0913  # docker's flags
     box: Detached, attached: Attached, *, interactive: bool, has_terminal: bool, keys: bytes, proxy: bool = True
 ) -> int:
-    """Copy until it has ended, and give its status; 0 when the person has detached. proxy: signals to us are signals to it."""
+    """Copy until the container has ended; return its status.
+
+    0 if the user has detached. proxy: forward signals to the container.
+    """
     with ExitStack() as closing:
         closing.callback(attached.socket.close)
         feed = None
@@ -44,13 +50,13 @@ def follow(  # noqa: PLR0913  # docker's flags
             for number in FORWARDED:
                 before = signal.signal(number, lambda number, _frame: forward(box, number))
                 closing.callback(signal.signal, number, before)
-        if not _copied(attached, feed):
+        if not _copy(attached, feed):
             return 0
         return box.wait().status
 
 
-def _copied(attached: Attached, feed: Feed | None) -> bool:
-    """Copy to the end; False when the person has detached."""
+def _copy(attached: Attached, feed: Feed | None) -> bool:
+    """Copy to the end; return False if the user has detached."""
     while True:
         poll = select.poll()
         poll.register(attached.socket, select.POLLIN)
@@ -62,30 +68,33 @@ def _copied(attached: Attached, feed: Feed | None) -> bool:
                 feed.go_on()
                 if feed.is_detached:
                     return False
-            elif fd == attached.socket.fileno() and not _took(attached):
+            elif fd == attached.socket.fileno() and not _copy_output(attached):
                 return True
 
 
-def _took(attached: Attached) -> bool:
+def _copy_output(attached: Attached) -> bool:
     try:
         message = attached.socket.recv(_MESSAGE)
     except ConnectionResetError:
         return False
     if not message:
         return False
-    with suppress(OSError):  # whoever read ours has had enough
+    with suppress(OSError):  # nobody reads ours any more
         write_all(message[0], message[1:])
     return True
 
 
 def forward(container: Handle, number: int) -> None:
-    """Pass a signal on, as `docker run` does; one that comes after the end is nobody's."""
+    """Forward a signal, as `docker run` does; one after the end is dropped."""
     with suppress(CellholdError):
         container.kill(number)
 
 
 def tell_end(name: str, outcome: Outcome | None) -> None:
-    """Say why a container ended, where that was not its program's own doing. outcome: None as long as it runs."""
+    """Print why a container ended, unless its program ended by itself.
+
+    outcome: None while it runs.
+    """
     if outcome is not None and outcome.why in HINTS:
         was = "" if outcome.why is Why.LOST else "was "
         say(f"cellhold: container {name} {was}{outcome.sentence()}\nhint: {HINTS[outcome.why]}\n")

@@ -1,4 +1,7 @@
-"""How far layers are: a bar each in a terminal, a line at each change elsewhere (as docker does), or JSON for programs."""
+"""Progress of layers, as bars, lines or JSON.
+
+Bars in a terminal, a line at each change elsewhere (as docker does), JSON for programs.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,11 @@ _MOVING = (Doing.DOWNLOADING, Doing.UNPACKING, Doing.PUSHING)
 
 
 @contextmanager
-def shown(kind: str, to: TextIO) -> Iterator[Tell]:
-    """Show progress there in that way; "auto": bars in a terminal, else lines."""
+def display(kind: str, to: TextIO) -> Iterator[Tell]:
+    """Display progress on a stream; yield the function that reports it.
+
+    kind: one of KINDS; "auto": bars in a terminal, else lines.
+    """
     if kind == "auto":
         kind = "bars" if to.isatty() else "lines"
     if kind != "bars":
@@ -42,7 +48,7 @@ def shown(kind: str, to: TextIO) -> Iterator[Tell]:
 
 
 def _is_news(progress: Progress, last: dict[str, tuple[Doing, float]], *, often: bool) -> bool:
-    """Whether to say it: a layer does something else now, or (often) goes on with it."""
+    """Return whether to print it: a layer is doing something else, or (often) goes on."""
     doing, when = last.get(progress.digest.encoded, (None, 0.0))
     now = time.monotonic()
     if doing is progress.doing and not (often and doing in _MOVING and now - when > _NOT_OFTENER_SECONDS):

@@ -1,4 +1,4 @@
-"""cellhold build: an image out of a Dockerfile; cellhold builder prune: forget what builds have done."""
+"""cellhold build: make an image from a Dockerfile; cellhold builder prune."""
 
 from __future__ import annotations
 
@@ -29,33 +29,35 @@ FAILED = 1  # docker's for a build whose program failed
 def add(commands: Any) -> None:
     """Add the commands and their flags."""
     command = commands.add_parser(
-        "build", help="make an image of a Dockerfile", description="Make an image of a Dockerfile and a directory of files."
+        "build", help="make an image from a Dockerfile", description="Make an image from a Dockerfile and a directory of files."
     )
-    command.add_argument("-t", "--tag", metavar="NAME[:TAG]", action="append", default=[], help="what to call it; can be given again")
+    command.add_argument("-t", "--tag", metavar="NAME[:TAG]", action="append", default=[], help="a name for the image (repeatable)")
     command.add_argument("-f", "--file", metavar="FILE|-", help="the Dockerfile (default: DIR/Dockerfile)")
     command.add_argument(
-        "--build-arg", metavar="NAME[=VALUE]", action="append", default=[], help="a value for an ARG; without one, the caller's"
+        "--build-arg", metavar="NAME[=VALUE]", action="append", default=[], help="a value for an ARG (without =VALUE: the caller's)"
     )
     command.add_argument("--target", metavar="STAGE", help="the stage to build (default: the last)")
-    command.add_argument("--no-cache", action="store_true", help="do every step anew")
-    command.add_argument("--pull", action="store_true", help="ask the registry for each base image, also if it is here")
-    command.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="what to build for (default: this machine)")
+    command.add_argument("--no-cache", action="store_true", help="run every step again")
+    command.add_argument("--pull", action="store_true", help="pull each base image, also if it is in the store")
+    command.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="the platform to build for (default: this machine's)")
     command.add_argument("--label", metavar="NAME=VALUE", action="append", default=[], help="a label for the image")
-    command.add_argument("--iidfile", metavar="FILE", help="write the image's id there")
+    command.add_argument("--iidfile", metavar="FILE", help="write the image's id to this file")
     command.add_argument("-q", "--quiet", action="store_true", help="print only the image's id")
-    command.add_argument("--progress", choices=steps.KINDS, default="auto", help="how to show it (default: tty in a terminal, else plain)")
+    command.add_argument(
+        "--progress", choices=steps.KINDS, default="auto", help="the form of progress (default: tty in a terminal, else plain)"
+    )
     options.add_limits(command)
     command.add_argument("context", metavar="DIR", help="the directory that COPY and ADD take files from")
     command.set_defaults(run=build)
     group = commands.add_parser("builder", help="commands for the build cache", description="Commands for the build cache.")
     below = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    pruning = below.add_parser("prune", help="forget all steps", description="Forget what builds have done, and free its space.")
+    pruning = below.add_parser("prune", help="remove the build cache", description="Remove the build cache, and free its space.")
     pruning.set_defaults(run=prune)
 
 
-@signals.heard()
+@signals.interruptible()
 def build(arguments: argparse.Namespace) -> int:
-    """Build it, and print its id."""
+    """Build the image; print its id."""
     from cellhold.build.builder import build as build_image  # noqa: PLC0415  # what only builds need is not loaded for containers
     from cellhold.build.context import Context  # noqa: PLC0415
 
@@ -65,13 +67,13 @@ def build(arguments: argparse.Namespace) -> int:
         text, name, path = _dockerfile(arguments)
         with ExitStack() as closing:
             pulls = {"tty": "bars", "plain": "lines"}.get(kind, kind)
-            tell_pull = closing.enter_context(bars.shown("lines" if pulls == "auto" else pulls, to))
-            tell = closing.enter_context(steps.shown(kind, to))
+            tell_pull = closing.enter_context(bars.display("lines" if pulls == "auto" else pulls, to))
+            tell = closing.enter_context(steps.display(kind, to))
             image = build_image(
                 text, name, Context(Path(arguments.context), path), open_home(), _options(arguments), tell=tell, tell_pull=tell_pull
             )
     except CellholdError as error:
-        return _told(error, kind)
+        return _report_failure(error, kind)
     if arguments.iidfile:
         with files.writing(arguments.iidfile) as file:
             file.write(str(image.id).encode())
@@ -80,7 +82,7 @@ def build(arguments: argparse.Namespace) -> int:
 
 
 def prune(_arguments: argparse.Namespace) -> int:
-    """Do it, and say what space that has freed."""
+    """Remove the build cache; print the space freed."""
     from cellhold.image import tags  # noqa: PLC0415
 
     home = open_home()
@@ -90,13 +92,16 @@ def prune(_arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _told(error: CellholdError, kind: str) -> int:
-    """Say why there is no image: a program's failure here, with its last lines; the rest where all errors are said."""
+def _report_failure(error: CellholdError, kind: str) -> int:
+    """Report why there is no image; return the status.
+
+    A program's failure is printed here, with its last lines; the rest is raised.
+    """
     last = error.last if isinstance(error, BuildFailed) else ()
     if kind == "json":
         status = error.status if isinstance(error, BuildFailed) else None
-        said = {"error": type(error).__name__, "sentence": str(error), "hint": error.hint, "last": last, "status": status}
-        print(json.dumps({"event": "failed", **said}), flush=True)
+        failure = {"error": type(error).__name__, "sentence": str(error), "hint": error.hint, "last": last, "status": status}
+        print(json.dumps({"event": "failed", **failure}), flush=True)
     if not isinstance(error, BuildFailed):
         raise error
     lines = "".join(f"    {steps.printable(line)}\n" for line in last)
@@ -106,12 +111,13 @@ def _told(error: CellholdError, kind: str) -> int:
 
 
 def _dockerfile(arguments: argparse.Namespace) -> tuple[str, str, Path | None]:
-    """The Dockerfile's text, its name for errors, and where it is."""
+    """Return the Dockerfile's text, its name for errors, and its path."""
     from cellhold.build import context  # noqa: PLC0415
 
     if arguments.context == "-" or "://" in arguments.context:
         raise InvalidSpec(
-            f"cannot build {arguments.context}: the context is a directory in this version", hint="cellhold build -f - DIR < Dockerfile"
+            f"cannot build {arguments.context}: the context must be a directory in this version",
+            hint="cellhold build -f - DIR < Dockerfile",
         )
     if arguments.file == "-":
         return context.read(sys.stdin.buffer, "standard input"), "Dockerfile", None

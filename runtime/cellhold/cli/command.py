@@ -1,10 +1,15 @@
-"""The `cellhold` command: parse, call, print. The only place that exits; docker's grammar and exit codes.
+"""The `cellhold` command: parse, call, print; the only place that exits.
 
-    0..124, 128..255  the program's own status     125  Cellhold could not make the container, or the command line is wrong
-    126  the program cannot be executed            127  there is no such program            137  killed (128 + SIGKILL)
-    1    any other command could not do what it was to do
+The grammar and the exit statuses are Docker's:
 
-Subcommands of other packages come by the entry point group `cellhold.commands` (`cellhold kernel install ...`).
+    0..124, 128..255  the program's own status; 137: killed (128 + SIGKILL)
+    125               the container could not be made, or the command line is wrong
+    126               the program cannot be executed
+    127               the program does not exist
+    1                 any other command failed
+
+Subcommands of other packages are found by the entry point group `cellhold.commands`
+(`cellhold kernel install ...`).
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from typing import TYPE_CHECKING, NoReturn
 from cellhold import __version__
 from cellhold.cli.copying import keep_standard_streams, say
 from cellhold.cli.explaining import explain
-from cellhold.cli.screen import cleaned, sentences
+from cellhold.cli.screen import escaping, sentences
 from cellhold.errors import CellholdError, CommandNotRun
 
 if TYPE_CHECKING:
@@ -51,20 +56,24 @@ class Parser(argparse.ArgumentParser):
     """argparse with docker's exit status for a wrong command line."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, and where to read how it is right."""
+        """Print what is wrong and where the right form is described; exit."""
         self.exit(WRONG_LINE, f"cellhold: {message}\nhint: see '{self.prog} --help'\n")
 
 
 def parser(wanted: str = "") -> Parser:
-    """The command line; the whole of it, unless `wanted` is a command of ours: no other's module is loaded then."""
-    top = Parser(prog="cellhold", description="Containers from namespaces, cgroups and an overlay of layers, in Python.")
+    """Return the parser of the command line.
+
+    wanted: a command of ours, for which the modules of the others are not loaded;
+    anything else: the whole command line.
+    """
+    top = Parser(prog="cellhold", description="Linux containers made in Python, from namespaces, cgroups and an overlay of layers.")
     top.add_argument("--version", action="version", version=f"cellhold {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     own = [module for module, names in MODULES.items() if wanted in names]
     for module in own or MODULES:
         import_module(f"cellhold.cli.{module}").add(commands)
     if not own:
-        from importlib import metadata  # noqa: PLC0415  # 60 modules that our own commands do without
+        from importlib import metadata  # noqa: PLC0415  # 60 modules that our own commands do not need
 
         for entry in metadata.entry_points(group="cellhold.commands"):
             entry.load()(commands)
@@ -72,9 +81,12 @@ def parser(wanted: str = "") -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status. A user's mistake is one sentence and a hint, never a traceback."""
+    """Run one command; return its exit status.
+
+    A user's mistake is one sentence and a hint, never a traceback.
+    """
     keep_standard_streams()
-    with cleaned(for_good=argv is None):
+    with escaping(for_good=argv is None):
         return _run(argv)
 
 
@@ -83,7 +95,7 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         arguments = parser(words[0] if words else "").parse_args(words)
         status: int = arguments.run(arguments)
-    except BrokenPipeError:  # whoever read our output has had enough
+    except BrokenPipeError:  # nobody reads our output any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that nothing is flushed into the pipe at the end
         return 141
     except (CellholdError, OSError) as failure:
@@ -96,7 +108,11 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _sentence(failure: CellholdError | OSError) -> CellholdError:
-    """What a store that cannot be written to says wherever that was noticed. Raises what nobody expected."""
+    """Return the error to print.
+
+    A store that cannot be written to is reported as such, wherever it was noticed.
+    Raises what nobody expected.
+    """
     from cellhold.store.home import open_home  # noqa: PLC0415  # for errors alone
 
     if isinstance(failure, CellholdError):

@@ -1,4 +1,7 @@
-"""cellhold completion: what a shell needs to complete our command line. `eval "$(cellhold completion bash)"`."""
+"""cellhold completion: completion of our command line in a shell.
+
+eval "$(cellhold completion bash)"
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ SHELLS = ("bash", "zsh", "tcsh")
 def add(commands: Any) -> None:
     """Add the command."""
     command = commands.add_parser(
-        "completion", help="completion for a shell", description='For a shell: eval "$(cellhold completion bash)"'
+        "completion", help="print a shell's completion script", description='To use it in a shell: eval "$(cellhold completion bash)"'
     )
     command.add_argument("shell", choices=SHELLS)
     command.set_defaults(run=completion)

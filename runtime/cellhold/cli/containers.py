@@ -1,4 +1,7 @@
-"""cellhold ps, stats, and inspect's words: the containers that there are, whoever made them of this user's processes; notebooks' too."""
+"""cellhold ps, stats, and the object of inspect.
+
+Of all containers of this user, whichever process made them; those of notebooks, too.
+"""
 
 from __future__ import annotations
 
@@ -36,30 +39,30 @@ _UNKNOWN = "--"  # docker's, for what is not known
 
 def add(commands: Any) -> None:
     """Add the commands and their flags."""
-    listing = commands.add_parser("ps", help="list containers", description="List the containers that run; with --all every one.")
-    listing.add_argument("-a", "--all", action="store_true", help="those that do not run, too")
+    listing = commands.add_parser("ps", help="list containers", description="List the containers that run, or with --all every container.")
+    listing.add_argument("-a", "--all", action="store_true", help="also containers that do not run")
     listing.add_argument("-q", "--quiet", action="store_true", help="print only ids")
     filters.add(listing, _KEYS)
     _add_form(listing)
     listing.set_defaults(run=show_list)
-    using = commands.add_parser("stats", help="what containers use", description="Show what containers use, again and again.")
+    using = commands.add_parser("stats", help="show what containers use", description="Show what containers use, every second.")
     using.add_argument("container", nargs="*", metavar="CONTAINER", help="default: all that run")
-    using.add_argument("--no-stream", action="store_true", help="once")
+    using.add_argument("--no-stream", action="store_true", help="print it once")
     _add_form(using)
     using.set_defaults(run=stats)
 
 
 def _add_form(command: Any) -> None:
-    command.add_argument("--format", choices=("table", "json"), default="table", help="json: one object a line")
-    command.add_argument("--no-trunc", action="store_true", help="commands in full")
+    command.add_argument("--format", choices=("table", "json"), default="table", help="json: one object per line")
+    command.add_argument("--no-trunc", action="store_true", help="print commands in full")
 
 
 def show_list(arguments: argparse.Namespace) -> int:
-    """A row for each."""
-    wanted = filters.parsed(arguments.filter, _KEYS)
+    """Print a row for each container."""
+    wanted = filters.parse(arguments.filter, _KEYS)
     is_all = arguments.all or "status" in wanted or "exited" in wanted
     home = open_home()
-    known = [one for one in inventory.listed(home) if (is_all or one.is_alive) and filters.holds(wanted, _fits(one))]
+    known = [one for one in inventory.list_containers(home) if (is_all or one.is_alive) and filters.matches(wanted, _fits(one))]
     broken = [one for one in inventory.unreadable(home) if (is_all or record.is_held(one.place)) and _fits_broken(one, wanted)]
     damage.tell(broken)
     if arguments.quiet:
@@ -72,9 +75,9 @@ def show_list(arguments: argparse.Namespace) -> int:
 
 
 def _fits_broken(broken: Unreadable, wanted: dict[str, list[str]]) -> bool:
-    """Whether one is listed of which only the id is known, and that it is damaged."""
+    """Return whether a damaged container matches; only its id is known."""
     knows: dict[str, Callable[[str], bool]] = {"id": broken.name.startswith, "status": damage.word(broken).lower().__eq__}
-    return wanted.keys() <= knows.keys() and filters.holds(wanted, knows)
+    return wanted.keys() <= knows.keys() and filters.matches(wanted, knows)
 
 
 def _row_broken(broken: Unreadable) -> dict[str, str]:
@@ -84,7 +87,7 @@ def _row_broken(broken: Unreadable) -> dict[str, str]:
 
 def _fits(known: Record) -> dict[str, Callable[[str], bool]]:
     state = "exited" if known.state == "stopped" else known.state
-    told = inventory.health(known, open_home())
+    health = inventory.health(known, open_home())
     return {
         "id": known.id.startswith,
         "name": lambda value: value in known.name,
@@ -93,7 +96,7 @@ def _fits(known: Record) -> dict[str, Callable[[str], bool]]:
         "exited": lambda value: state == "exited" and str(known.status) == value,
         "ancestor": known.image.__eq__,
         "volume": known.volumes.__contains__,
-        "health": ("none" if told is None else told.status).__eq__,
+        "health": ("none" if health is None else health.status).__eq__,
     }
 
 
@@ -113,7 +116,7 @@ def _row(known: Record, *, in_full: bool) -> dict[str, str]:
 
 
 def _short(image: str) -> str:
-    """An id is cut as docker cuts it."""
+    """Cut an id as Docker does."""
     match = _ID.fullmatch(image)
     return match[1] if match else image
 
@@ -123,11 +126,14 @@ def _moment(seconds: float) -> datetime:
 
 
 def status(known: Record) -> str:
-    """As docker says it: "Up 5 minutes (Paused)", "Exited (137) 2 hours ago", "Created"."""
+    """Format the status as Docker does.
+
+    "Up 5 minutes (Paused)", "Exited (137) 2 hours ago", "Created".
+    """
     if known.is_alive:
         since = ago(time.time() - (known.started or known.created)).removesuffix(" ago")
-        told = inventory.health(known, open_home())
-        how = " (Paused)" if known.state == "paused" else "" if told is None else f" ({_HEALTH.get(told.status, told.status)})"
+        health = inventory.health(known, open_home())
+        how = " (Paused)" if known.state == "paused" else "" if health is None else f" ({_HEALTH.get(health.status, health.status)})"
         return f"Up {since}{how}"
     if known.state == "restarting":
         return f"Restarting ({known.status}){_since(known.finished)}"
@@ -139,7 +145,7 @@ def _since(moment: float | None) -> str:
 
 
 def stats(arguments: argparse.Namespace) -> int:
-    """Print what they use; until interrupted, unless --no-stream."""
+    """Print what containers use; until interrupted, unless --no-stream."""
     home = open_home()
     wanted = [inventory.find(text, home) for text in arguments.container]
     before = _measured(wanted or _running())
@@ -158,7 +164,7 @@ def stats(arguments: argparse.Namespace) -> int:
 
 
 def _running() -> list[Record]:
-    return [one for one in inventory.listed(open_home()) if one.is_alive]
+    return [one for one in inventory.list_containers(open_home()) if one.is_alive]
 
 
 def _measured(chosen: list[Record]) -> dict[str, tuple[float, Usage]]:
@@ -197,13 +203,13 @@ def _use(known: Record, before: tuple[float, Usage] | None, now: tuple[float, Us
     }
 
 
-def _health(told: inventory.Health) -> dict[str, Any]:
-    last = {"Start": _moment(told.began).isoformat(), "ExitCode": told.last_status, "Output": told.output}
-    return {"Status": told.status, "FailingStreak": told.failures, "Log": [last] if told.began else []}
+def _health(health: inventory.Health) -> dict[str, Any]:
+    last = {"Start": _moment(health.began).isoformat(), "ExitCode": health.last_status, "Output": health.output}
+    return {"Status": health.status, "FailingStreak": health.failures, "Log": [last] if health.began else []}
 
 
 def inspected(known: Record) -> dict[str, Any]:
-    """The object that `docker container inspect` prints, as far as there is something to say."""
+    """Return the object that `docker container inspect` prints, as far as known."""
     alive = known.is_alive
     return {
         "Id": known.id,
@@ -217,7 +223,7 @@ def inspected(known: Record) -> dict[str, Any]:
             "OOMKilled": known.why == Why.MEMORY,
             "Pid": known.pid or 0,
             "ExitCode": known.status or 0,
-            **({} if (told := inventory.health(known, open_home())) is None else {"Health": _health(told)}),
+            **({} if (health := inventory.health(known, open_home())) is None else {"Health": _health(health)}),
             "StartedAt": "" if known.started is None else _moment(known.started).isoformat(),
         },
         "Image": known.image,

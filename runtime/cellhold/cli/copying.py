@@ -1,4 +1,7 @@
-"""Bytes between our standard streams and the container's: at the pace of the slowest, so that nothing piles up here."""
+"""Copy bytes between our standard streams and the container's.
+
+At the pace of the slowest, so that nothing piles up here.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,10 @@ if TYPE_CHECKING:
         """What can be waited for: a container, or a process in one."""
 
         def fileno(self) -> int:
-            """A descriptor that is readable when poll() may have news."""
+            """Return a descriptor that is readable when poll() may have news."""
 
         def poll(self) -> object:
-            """None as long as it runs."""
+            """Return None while it runs."""
 
 
 _CHUNK = 65536
@@ -28,13 +31,19 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 
 
 class Feed:
-    """Our standard input on its way into the container: one piece at a time, never waiting for a program that does not read it.
+    """Our standard input on its way into the container.
 
-    keys: at these, typed one after the other, `is_detached` is set, and they are not passed on.
+    One piece at a time, never blocking on a program that does not read it.
+
+    keys: when these are typed one after the other, `is_detached` is set; they are not
+    passed on.
     """
 
     def __init__(self, writing: int, *, keys: bytes = b"") -> None:
-        """writing: a descriptor that leads into the container, closed here."""
+        """Feed a descriptor that leads into the container.
+
+        writing: that descriptor, closed here.
+        """
         self._writing = writing
         os.set_blocking(self._writing, False)
         self._piece = b""
@@ -42,13 +51,13 @@ class Feed:
         self.is_detached = False
 
     def awaited(self) -> tuple[int, int] | None:
-        """What to poll for next; None once it is closed."""
+        """Return what to poll for next; None once it is closed."""
         if self._writing < 0:
             return None
         return (self._writing, select.POLLOUT) if self._piece else (STDIN, select.POLLIN)
 
     def go_on(self) -> None:
-        """Read a piece, or write what there is of it; close at the end of either side."""
+        """Read a piece, or write some of it; close at the end of either side."""
         try:
             if self._piece:
                 self._piece = self._piece[os.write(self._writing, self._piece) :]
@@ -62,7 +71,10 @@ class Feed:
             self.close()
 
     def _without_keys(self, piece: bytes) -> bytes:
-        """What is to be passed on; the beginning of the keys waits for what follows."""
+        """Return what to pass on.
+
+        The beginning of the keys waits for what follows.
+        """
         piece, self._typed = self._typed + piece, b""
         before, found, _after = piece.partition(self._keys)
         if found:
@@ -90,7 +102,11 @@ class Output:
         self._to = to
 
     def go_on(self) -> None:
-        """Copy a piece. When nobody reads ours any more (`| head -1`) the program's is closed too, as it would be without a container."""
+        """Copy a piece.
+
+        If nobody reads ours any more (`| head -1`) the program's is closed, too, as it
+        would be without a container.
+        """
         piece = os.read(self.reading, _CHUNK)
         try:
             write_all(self._to, piece)
@@ -109,10 +125,13 @@ class Output:
 
 
 class Streams:
-    """The pipes of one run; the container's ends are closed here as soon as it has them."""
+    """The pipes of one run.
+
+    The container's ends are closed here as soon as it has them.
+    """
 
     def __init__(self, *, interactive: bool) -> None:
-        """Make them."""
+        """Make the pipes."""
         self._stdin: int | None = None
         self.feed: Feed | None = None
         if interactive:
@@ -150,7 +169,7 @@ class Streams:
             ended = ended or process.poll() is not None
 
     def __enter__(self) -> Self:
-        """These."""
+        """Return self."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -163,7 +182,7 @@ class Streams:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """write(2) until all is written, also where somebody has made the descriptor non-blocking."""
+    """Write everything, also if the descriptor is non-blocking (write(2))."""
     while data:
         try:
             data = data[os.write(fd, data) :]
@@ -172,13 +191,17 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def say(text: str) -> None:
-    """Tell the person, if there is somebody to tell."""
+    """Print a text on standard error, if it is open."""
     with suppress(OSError):
         sys.stderr.write(text)
 
 
 def keep_standard_streams() -> None:
-    """Open /dev/null in place of a closed one: the next file opened would get its number, and what is meant for people."""
+    """Open /dev/null in place of a closed standard stream.
+
+    Otherwise the next file that is opened would get its number, and what is meant for
+    people.
+    """
     for fd in (STDIN, STDOUT, STDERR):
         try:
             os.fstat(fd)

@@ -1,4 +1,7 @@
-"""What lists say of things whose files cannot be read: a word in the table, and on standard error a sentence with what to do."""
+"""How lists report things whose files cannot be read.
+
+A word in the table, and on standard error a sentence with what to do.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def word(one: Unreadable) -> str:
-    """For a table."""
+    """Return the word for a table."""
     return "Damaged" if one.is_damaged else "Of a later version"
 
 
 def tell(found: Iterable[Unreadable]) -> None:
-    """A sentence and a hint for each."""
+    """Print a sentence and a hint for each."""
     for one in found:
         say(sentences(one.error))

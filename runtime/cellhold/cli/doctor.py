@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """Add the command."""
-    command = commands.add_parser("doctor", help="what this host can and cannot do, and what to change")
+    command = commands.add_parser("doctor", help="report what this host can and cannot do, and what to change")
     command.set_defaults(run=doctor)
 
 
 def doctor(_arguments: argparse.Namespace) -> int:
-    """Print the findings; 0 if a container can run here, else 1."""
+    """Print the findings; return 0 if a container can run here, else 1."""
     findings = examine()
     sys.stdout.write(report(findings))
     return 0 if can_run(findings) else 1

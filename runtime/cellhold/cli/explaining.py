@@ -1,4 +1,7 @@
-"""What an error of the set-up means on a host where no container can run at all: doctor's sentence instead of a step's errno."""
+"""What an error of the set-up means on a host where no container can run.
+
+The sentence of `cellhold doctor` instead of a step's errno.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,11 @@ _FIRST_STEPS = frozenset({"launch", launch.CLONE.name, isolation.OFFER_NETWORK.n
 
 
 def explain(error: CellholdError) -> CellholdError:
-    """Return `error`, or, where this host lacks what every container needs, NotSupported in the words of `cellhold doctor`."""
+    """Return `error`, or the reason why this host cannot run any container.
+
+    If the host lacks what every container needs, that is NotSupported in the words of
+    `cellhold doctor`.
+    """
     if not isinstance(error, SetupFailed) or error.step not in _FIRST_STEPS:
         return error
     from cellhold import doctor  # noqa: PLC0415  # a second of trials, for a command that has failed

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def reading(name: str | None) -> Iterator[BinaryIO]:
-    """The file of that name; "-" and None: standard input. Raises CellholdError, InvalidSpec (standard input is a terminal)."""
+    """Open a file for reading; "-" and None: standard input.
+
+    Raises CellholdError, InvalidSpec (standard input is a terminal).
+    """
     if name in (None, "-"):
         if sys.stdin.isatty():
-            raise InvalidSpec("cannot read an archive from a terminal", hint="name a file, or give one to standard input: < FILE")
+            raise InvalidSpec("cannot read an archive from a terminal", hint="name a file, or redirect standard input: < FILE")
         yield sys.stdin.buffer
         return
     try:
@@ -38,33 +41,39 @@ FAILED = 1  # docker's, for what it was asked to write and could not
 
 
 class Unwritten(CellholdError):
-    """What was to be written is not there: no file, or, of a pipe or standard output, a part that is no archive."""
+    """What was to be written is not there.
+
+    No file, or, of a pipe or standard output, a part that is not an archive.
+    """
 
 
 @contextmanager
 def writing(name: str | None) -> Iterator[BinaryIO]:
-    """The file of that name, there when the block is through, and as it was before if it is not; None: standard output.
+    """Open a file for writing; None: standard output.
 
-    Raises CellholdError, InvalidSpec (standard output is a terminal), Unwritten once writing has begun.
+    The file appears when the block ends, and is unchanged if the block raises.
+
+    Raises CellholdError, InvalidSpec (standard output is a terminal), Unwritten once
+    writing has begun.
     """
     if name is None:
         if sys.stdout.isatty():
             raise InvalidSpec("cannot write an archive to a terminal", hint="name a file: -o FILE, or > FILE")
-        with _written("standard output"):
+        with _reporting("standard output"):
             yield sys.stdout.buffer
             sys.stdout.buffer.flush()
         return
     target = os.path.realpath(name)  # of a link, where it leads
     is_there = os.path.exists(target)
     if is_there and not (os.path.isfile(target) and os.access(os.path.dirname(target), os.W_OK)):  # a pipe, a device; or nothing beside it
-        with _opened(name, name) as file, _written(name):
+        with _opened(name, name) as file, _reporting(name):
             yield file
             file.flush()
         return
     draft = f"{target}.{os.urandom(4).hex()}.part"
     with _opened(draft, name) as file:
         try:
-            with _written(name):
+            with _reporting(name):
                 yield file
                 file.flush()
                 if is_there:
@@ -83,8 +92,8 @@ def _opened(path: str, name: str) -> BinaryIO:
 
 
 @contextmanager
-def _written(name: str) -> Iterator[None]:
-    """Raise Unwritten in place of what writing raises, unless it is that nobody reads any more."""
+def _reporting(name: str) -> Iterator[None]:
+    """Raise Unwritten for an error of writing, unless nobody reads any more."""
     try:
         yield
     except BrokenPipeError:
@@ -95,8 +104,11 @@ def _written(name: str) -> Iterator[None]:
         raise Unwritten(f"cannot write {name}: {os.strerror(error.errno or 0)}") from error
 
 
-def written(name: str | None, write: Callable[[BinaryIO], object]) -> int:
-    """Call `write` with the file of that name (see writing()); the command's status. What goes wrong with the file is said here."""
+def write(name: str | None, write: Callable[[BinaryIO], object]) -> int:
+    """Call `write` with the file of that name; return the command's status.
+
+    name: as of writing(). An error of the file is printed here.
+    """
     try:
         with writing(name) as file:
             write(file)

@@ -1,4 +1,7 @@
-"""--filter KEY=VALUE, as docker has it: of one key given again any value will do (of label, all), of several keys each has to hold."""
+"""--filter KEY=VALUE, as in Docker.
+
+A key that is repeated matches any of its values (label: all); every key must match.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,11 @@ def add(command: object, keys: Iterable[str]) -> None:
     )
 
 
-def parsed(texts: Iterable[str], keys: Sequence[str]) -> dict[str, list[str]]:
-    """The values of each key. Raises InvalidSpec for a key that is none of these."""
+def parse(texts: Iterable[str], keys: Sequence[str]) -> dict[str, list[str]]:
+    """Parse the filters into the values of each key.
+
+    Raises InvalidSpec for an unknown key.
+    """
     wanted: dict[str, list[str]] = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -28,12 +34,12 @@ def parsed(texts: Iterable[str], keys: Sequence[str]) -> dict[str, list[str]]:
     return wanted
 
 
-def holds(wanted: Mapping[str, list[str]], fits: Mapping[str, Callable[[str], bool]]) -> bool:
-    """Whether something fits: for each key, whether it fits a value."""
+def matches(wanted: Mapping[str, list[str]], fits: Mapping[str, Callable[[str], bool]]) -> bool:
+    """Return whether something matches: for each key, whether a value fits."""
     return all((all if key == "label" else any)(map(fits[key], values)) for key, values in wanted.items())
 
 
 def has_label(labels: Mapping[str, str], text: str) -> bool:
-    """NAME, or NAME=VALUE."""
+    """Return whether the labels match NAME or NAME=VALUE."""
     name, equals, value = text.partition("=")
     return name in labels and (not equals or labels[name] == value)

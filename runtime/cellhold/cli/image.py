@@ -1,4 +1,4 @@
-"""cellhold image ...: docker's long forms of the commands for images."""
+"""cellhold image ...: Docker's long forms of the commands for images."""
 
 from __future__ import annotations
 

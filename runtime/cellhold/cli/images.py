@@ -1,4 +1,4 @@
-"""cellhold images, inspect, history, tag, rmi, image prune: the images of the store."""
+"""cellhold images, inspect, history, tag, rmi, image prune: images of the store."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ _LONGEST_TEXT = 45
 
 
 def add(commands: Any) -> None:
-    """Add the commands as docker's short ones (images, rmi); image.py has them as `image ls` and so on too."""
+    """Add the commands as Docker's short ones (images, rmi).
+
+    image.py adds them as `image ls` and so on.
+    """
     add_list(commands, "images")
     add_inspect(commands, "inspect", containers=True)
     add_history(commands)
@@ -42,64 +45,62 @@ def add(commands: Any) -> None:
 
 
 def add_list(commands: Any, name: str) -> None:
-    """images, image ls."""
-    command = commands.add_parser(name, help="list the images that are here", description="List the images that are here.")
+    """Add `images`, or `image ls`."""
+    command = commands.add_parser(name, help="list images", description="List the images in the store.")
     command.add_argument("-q", "--quiet", action="store_true", help="print only ids")
-    command.add_argument("--digests", action="store_true", help="show the manifests' digests")
+    command.add_argument("--digests", action="store_true", help="print the manifests' digests")
     add_form(command)
     command.set_defaults(run=show_list)
 
 
 def add_inspect(commands: Any, name: str, *, containers: bool = False) -> None:
-    """inspect (of containers, too), image inspect."""
+    """Add `inspect` (of containers, too), or `image inspect`."""
     what = "containers and images" if containers else "images"
-    command = commands.add_parser(
-        name, help=f"all that is known of {what}, as JSON", description=f"Print what is known of {what}, as JSON."
-    )
+    command = commands.add_parser(name, help=f"describe {what}, as JSON", description=f"Print all that is known of {what}, as JSON.")
     command.add_argument("image", nargs="+", metavar="NAME")
     command.set_defaults(run=inspect, containers=containers)
 
 
 def add_history(commands: Any) -> None:
-    """history."""
-    command = commands.add_parser("history", help="the instructions that made an image", description="Print the history of an image.")
+    """Add `history`."""
+    command = commands.add_parser("history", help="list the instructions that made an image", description="Print the history of an image.")
     command.add_argument("image", metavar="IMAGE")
     add_form(command)
     command.set_defaults(run=show_history)
 
 
 def add_tag(commands: Any) -> None:
-    """tag."""
-    command = commands.add_parser("tag", help="give an image another name", description="Give an image another name.")
+    """Add `tag`."""
+    command = commands.add_parser("tag", help="add a name to an image", description="Add a name to an image.")
     command.add_argument("source", metavar="SOURCE")
     command.add_argument("name", metavar="NAME[:TAG]")
     command.set_defaults(run=tag)
 
 
 def add_remove(commands: Any, name: str) -> None:
-    """rmi, image rm."""
-    command = commands.add_parser(name, help="remove images", description="Remove names, and images with their last one.")
+    """Add `rmi`, or `image rm`."""
+    command = commands.add_parser(name, help="remove images", description="Remove names of images, and images that lose their last name.")
     command.add_argument("image", nargs="+", metavar="IMAGE")
-    command.add_argument("-f", "--force", action="store_true", help="all names of an id; also while a container is made of it")
+    command.add_argument("-f", "--force", action="store_true", help="all names of an id; also if a container is made from it")
     command.set_defaults(run=remove)
 
 
 def add_prune(commands: Any) -> None:
-    """image prune."""
-    command = commands.add_parser("prune", help="remove images that nobody uses", description="Remove images without a name.")
-    command.add_argument("-a", "--all", action="store_true", help="all that no container is made of")
-    command.add_argument("-f", "--force", action="store_true", help="do not ask")
+    """Add `image prune`."""
+    command = commands.add_parser("prune", help="remove unused images", description="Remove images without a name.")
+    command.add_argument("-a", "--all", action="store_true", help="all images that no container is made from")
+    command.add_argument("-f", "--force", action="store_true", help="do not ask for confirmation")
     command.set_defaults(run=prune)
 
 
 def add_form(command: Any) -> None:
-    """--format and --no-trunc."""
-    command.add_argument("--format", choices=("table", "json"), default="table", help="json: one object a line")
-    command.add_argument("--no-trunc", action="store_true", help="ids and texts in full")
+    """Add --format and --no-trunc."""
+    command.add_argument("--format", choices=("table", "json"), default="table", help="json: one object per line")
+    command.add_argument("--no-trunc", action="store_true", help="print ids and texts in full")
 
 
 def show_list(arguments: argparse.Namespace) -> int:
-    """List them; an image has a row for each of its names."""
+    """Print the images, a row for each of their names."""
     from cellhold.image import description, stored  # noqa: PLC0415  # what only images need is not loaded for containers
 
     home = open_home()
@@ -118,7 +119,10 @@ def show_list(arguments: argparse.Namespace) -> int:
 
 
 def _rows(image: StoredImage, home: Home, bases: Mapping[Digest, Digest], *, in_full: bool) -> list[dict[str, str]]:
-    """bases: the ids of all images, by their manifests."""
+    """Return the rows of an image.
+
+    bases: the ids of all images, by their manifests.
+    """
     base = bases.get(image.base) if image.base else None
     unnamed = (_DERIVED, base.short) if base else (_NONE, _NONE)
     common = {
@@ -141,7 +145,10 @@ def _size(image: StoredImage, home: Home) -> str:
 
 
 def _damaged_rows(one: Unreadable, home: Home, *, in_full: bool) -> list[dict[str, str]]:
-    """Its id is the digest of its manifest: the other one cannot be read."""
+    """Return the rows of a damaged image.
+
+    Its id is the digest of its manifest: the config's cannot be read.
+    """
     digest, word = Digest.parse(one.name), damage.word(one)
     names = _named(home.names.read().names_of(digest))
     common = {"digest": one.name, "image_id": one.name if in_full else digest.short, "created": word, "size": word, "derived_from": ""}
@@ -156,7 +163,10 @@ def _named(names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _container(name: str, home: Home) -> dict[str, Any] | None:
-    """What is known of the container of that name, as docker looks for those first."""
+    """Inspect the container of that name, which Docker looks for first.
+
+    None if there is no such container.
+    """
     from cellhold.cli.containers import inspected  # noqa: PLC0415
     from cellhold.container import inventory  # noqa: PLC0415  # as below
 
@@ -167,19 +177,22 @@ def _container(name: str, home: Home) -> dict[str, Any] | None:
 
 
 def inspect(arguments: argparse.Namespace) -> int:
-    """Print a list with an object for each that is here; a sentence for each that is not, and status 1."""
+    """Print a list with an object for each name.
+
+    A sentence for each that does not exist, and status 1.
+    """
     from cellhold.image import description, stored  # noqa: PLC0415
 
     home = open_home()
-    found, status = [], 0
+    objects, status = [], 0
     for name in arguments.image:
         try:
-            known = _container(name, home) if arguments.containers else None
-            found.append(known or description.inspected(stored.find(name, home), home))
+            container = _container(name, home) if arguments.containers else None
+            objects.append(container or description.inspected(stored.find(name, home), home))
         except CellholdError as error:
             say(f"cellhold: {words.printable(str(error))}\n")
             status = FAILED
-    print(json.dumps(found, indent=4))
+    print(json.dumps(objects, indent=4))
     return status
 
 
@@ -204,7 +217,7 @@ def show_history(arguments: argparse.Namespace) -> int:
 
 
 def tag(arguments: argparse.Namespace) -> int:
-    """Name it."""
+    """Add a name to the image."""
     from cellhold.image import tags  # noqa: PLC0415
 
     tags.tag(arguments.source, arguments.name, open_home())
@@ -212,7 +225,10 @@ def tag(arguments: argparse.Namespace) -> int:
 
 
 def remove(arguments: argparse.Namespace) -> int:
-    """Remove each; a sentence for each that cannot be removed, and status 1."""
+    """Remove each image.
+
+    A sentence for each that cannot be removed, and status 1.
+    """
     from cellhold.image import tags  # noqa: PLC0415
 
     home, status = open_home(), 0
@@ -230,8 +246,8 @@ def prune(arguments: argparse.Namespace) -> int:
     """Ask, then remove."""
     from cellhold.image import tags  # noqa: PLC0415
 
-    what = "all images that no container is made of" if arguments.all else "all images without a name"
-    if not arguments.force and not agreed(f"This removes {what}. Go on? [y/N] "):
+    what = "all images that no container is made from" if arguments.all else "all images without a name"
+    if not arguments.force and not confirm(f"This removes {what}. Continue? [y/N] "):
         return 0
     home = open_home()
     freed = tidy(home)
@@ -242,8 +258,11 @@ def prune(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def agreed(question: str) -> bool:
-    """Whether somebody says yes; nobody there is no."""
+def confirm(question: str) -> bool:
+    """Ask the user; return whether the answer is yes.
+
+    If nobody is there, it is no.
+    """
     try:
         return input(question).strip().lower() in ("y", "yes")
     except EOFError:
@@ -251,7 +270,7 @@ def agreed(question: str) -> bool:
 
 
 def tell(removed: Removed, home: Home) -> None:
-    """Print what is gone, in docker's words."""
+    """Print what was removed, in Docker's words."""
     from cellhold.image import tags  # noqa: PLC0415
     from cellhold.image.reference import Reference  # noqa: PLC0415
 
@@ -264,10 +283,10 @@ def tell(removed: Removed, home: Home) -> None:
 
 
 def since(when: datetime | None) -> str:
-    """How long ago; "N/A" where nobody says, as docker has it."""
+    """Format how long ago; "N/A" if that is not known, as in Docker."""
     return "N/A" if when is None else ago(max(time.time() - when.timestamp(), 0))
 
 
 def cut(text: str) -> str:
-    """At most 45 characters, as docker cuts it."""
+    """Cut a text to at most 45 characters, as Docker does."""
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"

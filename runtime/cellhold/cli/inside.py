@@ -1,4 +1,4 @@
-"""cellhold exec, attach, top, cp: what goes on in a container that runs."""
+"""cellhold exec, attach, top, cp: processes and files of a container."""
 
 from __future__ import annotations
 
@@ -24,52 +24,69 @@ if TYPE_CHECKING:
 def add(commands: Any) -> None:
     """Add the commands and their flags."""
     entering = commands.add_parser("exec", help="run one more program in a container", description="Run one more program in a container.")
-    entering.add_argument("-d", "--detach", action="store_true", help="do not wait for it")
-    entering.add_argument("-i", "--interactive", action="store_true", help="give it our standard input")
-    entering.add_argument("-t", "--tty", action="store_true", help="its standard streams are a terminal")
-    entering.add_argument("-u", "--user", metavar="USER[:GROUP]", help="default: the container's")
-    entering.add_argument("-w", "--workdir", metavar="DIR", help="default: the container's")
-    entering.add_argument("-e", "--env", metavar="NAME[=VALUE]", action="append", default=[], help="added to the container's")
+    entering.add_argument("-d", "--detach", action="store_true", help="do not wait for the program")
+    entering.add_argument("-i", "--interactive", action="store_true", help="pass on our standard input")
+    entering.add_argument("-t", "--tty", action="store_true", help="connect its standard streams to a terminal")
+    entering.add_argument("-u", "--user", metavar="USER[:GROUP]", help="(default: the container's)")
+    entering.add_argument("-w", "--workdir", metavar="DIR", help="(default: the container's)")
+    entering.add_argument(
+        "-e", "--env", metavar="NAME[=VALUE]", action="append", default=[], help="add a variable to the container's environment"
+    )
     entering.add_argument("container", metavar="CONTAINER")
     entering.add_argument("command", nargs="...", metavar="COMMAND [ARG ...]")
     entering.set_defaults(run=execute)
-    attaching = commands.add_parser("attach", help="see what a container writes", description="See what a container writes, from now on.")
-    attaching.add_argument("--no-stdin", action="store_true", help="keep our standard input")
-    attaching.add_argument("--detach-keys", metavar="KEYS", default=terminal.KEYS, help=f"leave it running (default: {terminal.KEYS})")
-    attaching.add_argument("--sig-proxy", choices=("true", "false"), default="true", help="signals to us are signals to it (default: true)")
+    attaching = commands.add_parser(
+        "attach",
+        help="attach to a container's output and input",
+        description="Print what a container writes from now on, and write to its input.",
+    )
+    attaching.add_argument("--no-stdin", action="store_true", help="do not pass on our standard input")
+    attaching.add_argument(
+        "--detach-keys", metavar="KEYS", default=terminal.KEYS, help=f"keys that leave it running (default: {terminal.KEYS})"
+    )
+    attaching.add_argument(
+        "--sig-proxy", choices=("true", "false"), default="true", help="forward signals to the container (default: true)"
+    )
     attaching.add_argument("container", metavar="CONTAINER")
     attaching.set_defaults(run=attach)
-    looking = commands.add_parser("top", help="the processes of a container", description="List the processes of a container.")
+    looking = commands.add_parser("top", help="list the processes of a container", description="List the processes of a container.")
     looking.add_argument("container", metavar="CONTAINER")
     looking.set_defaults(run=top)
     copies = commands.add_parser(
-        "cp", help="copy files to or from a container", description="Copy files to or from a container; - is a tar."
+        "cp",
+        help="copy files to or from a container",
+        description="Copy files to or from a container; - is a tar on standard input or output.",
     )
-    copies.add_argument("-a", "--archive", action="store_true", help="keep owners, and set-user-id bits")
-    copies.add_argument("-L", "--follow-link", action="store_true", help="where the source is a link, copy what it leads to")
-    copies.add_argument("-q", "--quiet", action="store_true", help="say nothing (we never do)")
+    copies.add_argument("-a", "--archive", action="store_true", help="keep owners and set-user-id bits")
+    copies.add_argument("-L", "--follow-link", action="store_true", help="if the source is a symbolic link, copy its target")
+    copies.add_argument("-q", "--quiet", action="store_true", help="print nothing (always so)")
     copies.add_argument("source", metavar="[CONTAINER:]SOURCE")
     copies.add_argument("target", metavar="[CONTAINER:]TARGET")
     copies.set_defaults(run=copy)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Run it, and return its status."""
+    """Run the program; return its status."""
     if arguments.tty and arguments.interactive and not sys.stdin.isatty():
         raise InvalidSpec("cannot use -it: our standard input is not a terminal", hint="-i alone passes it on as it is")
     box = Detached.find(arguments.container)
-    asked = {"env": options.environment(arguments.env), "cwd": arguments.workdir, "user": arguments.user, "terminal": arguments.tty}
+    options_of_process = {
+        "env": options.environment(arguments.env),
+        "cwd": arguments.workdir,
+        "user": arguments.user,
+        "terminal": arguments.tty,
+    }
     if arguments.detach:
-        box.exec(*arguments.command, **asked).close()
+        box.exec(*arguments.command, **options_of_process).close()
         return 0
     if arguments.tty:
-        with box.exec(*arguments.command, **asked) as process:
+        with box.exec(*arguments.command, **options_of_process) as process:
             terminal.copy(process.terminal, interactive=arguments.interactive)
             return process.wait()
     entered: list[ExecSession] = []
     with ExitStack() as closing:
         streams = closing.enter_context(Streams(interactive=arguments.interactive))
-        streams.start(lambda **stdio: entered.append(closing.enter_context(box.exec(*arguments.command, **asked, **stdio))))
+        streams.start(lambda **stdio: entered.append(closing.enter_context(box.exec(*arguments.command, **options_of_process, **stdio))))
         for number in FORWARDED:
             before = signal.signal(number, lambda number, _frame: entered[0].kill(number))
             closing.callback(signal.signal, number, before)
@@ -78,7 +95,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def attach(arguments: argparse.Namespace) -> int:
-    """Copy until it ends, and return its status."""
+    """Copy until the container ends; return its status."""
     box = Detached.find(arguments.container)
     spec = box.spec
     status = follow(
@@ -94,7 +111,7 @@ def attach(arguments: argparse.Namespace) -> int:
 
 
 def top(arguments: argparse.Namespace) -> int:
-    """A row for each, with the host's numbers."""
+    """Print a row for each process, with the host's numbers."""
     rows = [
         {
             "uid": str(one.uid),
@@ -110,14 +127,15 @@ def top(arguments: argparse.Namespace) -> int:
 
 
 def copy(arguments: argparse.Namespace) -> int:
-    """Copy one way or the other."""
+    """Copy in one direction or the other."""
     from cellhold.container import cp  # noqa: PLC0415  # what other commands do without
 
-    (ours, source), (theirs, target) = _place(arguments.source), _place(arguments.target)
+    (ours, source), (theirs, target) = _parse_path(arguments.source), _parse_path(arguments.target)
     follow, owners = arguments.follow_link, arguments.archive
     if (ours is None) == (theirs is None):
         raise InvalidSpec(
-            "cannot copy: one of the two has to be in a container", hint="cellhold cp CONTAINER:PATH PATH, or the other way round"
+            "cannot copy: exactly one of the two must be in a container",
+            hint="cellhold cp CONTAINER:PATH PATH, or cellhold cp PATH CONTAINER:PATH",
         )
     if theirs is not None:
         box = Detached.find(theirs)
@@ -132,7 +150,10 @@ def copy(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _place(text: str) -> tuple[str | None, str]:
-    """(container, path) of CONTAINER:PATH; (None, path) of what begins like a path, or has no colon."""
+def _parse_path(text: str) -> tuple[str | None, str]:
+    """Parse CONTAINER:PATH as (container, path).
+
+    (None, path) for a text that begins like a path, or has no colon.
+    """
     name, colon, path = text.partition(":")
     return (None, text) if not colon or text.startswith(("/", ".")) else (name, path or "/")

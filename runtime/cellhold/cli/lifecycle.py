@@ -1,4 +1,4 @@
-"""cellhold start, stop, restart, kill, pause, unpause, wait, rm, rename, update: what can be done to containers, from any process."""
+"""cellhold start, stop, rm ...: what can be done to containers, from any process."""
 
 from __future__ import annotations
 
@@ -30,27 +30,35 @@ FAILED = 1  # docker's, where some of several went wrong
 def add(commands: Any) -> None:
     """Add the commands and their flags."""
     starting = _several(commands, "start", "start containers", "Start containers that do not run.", start)
-    starting.add_argument("-a", "--attach", action="store_true", help="show what it writes until it ends, and give its status")
-    starting.add_argument("-i", "--interactive", action="store_true", help="and give it our standard input")
-    starting.add_argument("--detach-keys", metavar="KEYS", default=terminal.KEYS, help=f"default: {terminal.KEYS}")
-    for word, what, act in (("stop", "end containers", stop), ("restart", "stop containers and start them again", restart)):
-        command = _several(commands, word, what, f"{what[0].upper()}{what[1:]}: the stop signal, and SIGKILL after a while.", act)
-        command.add_argument("-t", "--time", "--timeout", metavar="SECONDS", help="how long to wait (default: 10, or its own)")
+    starting.add_argument("-a", "--attach", action="store_true", help="print what it writes until it ends, and return its status")
+    starting.add_argument("-i", "--interactive", action="store_true", help="pass on our standard input, too")
+    starting.add_argument(
+        "--detach-keys", metavar="KEYS", default=terminal.KEYS, help=f"keys that leave it running (default: {terminal.KEYS})"
+    )
+    for word, what, act in (("stop", "stop containers", stop), ("restart", "stop containers and start them again", restart)):
+        command = _several(commands, word, what, f"{what[0].upper()}{what[1:]}: send the stop signal, then SIGKILL.", act)
+        command.add_argument("-t", "--time", "--timeout", metavar="SECONDS", help="time before SIGKILL (default: the container's, else 10)")
     killing = _several(commands, "kill", "send containers a signal", "Send SIGKILL, or another signal.", kill)
     killing.add_argument("-s", "--signal", metavar="SIGNAL", default="KILL", help="name or number (default: KILL)")
-    _several(commands, "pause", "freeze containers", "Freeze every process of a container where it is.", pause)
-    _several(commands, "unpause", "let paused containers go on", "Let paused containers go on.", unpause)
-    _several(commands, "wait", "wait for containers' ends", "Wait until containers have ended, and print their statuses.", wait)
+    _several(commands, "pause", "freeze containers", "Freeze every process of containers.", pause)
+    _several(commands, "unpause", "thaw paused containers", "Thaw paused containers.", unpause)
+    _several(commands, "wait", "wait until containers have ended", "Wait until containers have ended, and print their exit statuses.", wait)
     removing = _several(commands, "rm", "remove containers", "Remove containers that do not run, and what they have written.", remove)
-    removing.add_argument("-f", "--force", action="store_true", help="kill those that run; those that are not there are no error")
-    removing.add_argument("-v", "--volumes", action="store_true", help="their anonymous volumes, too")
-    naming = commands.add_parser("rename", help="call a container something else", description="Call a container something else.")
+    removing.add_argument("-f", "--force", action="store_true", help="kill containers that run; ignore containers that do not exist")
+    removing.add_argument("-v", "--volumes", action="store_true", help="remove their anonymous volumes, too")
+    naming = commands.add_parser("rename", help="rename a container", description="Rename a container.")
     naming.add_argument("container", metavar="CONTAINER")
     naming.add_argument("name", metavar="NAME")
     naming.set_defaults(run=rename)
-    changing = _several(commands, "update", "new limits for containers", "Set new limits, at once, also while they run.", update)
+    changing = _several(
+        commands,
+        "update",
+        "set new limits for containers",
+        "Set new limits for containers; they apply at once, also while the containers run.",
+        update,
+    )
     options.add_limits(changing)
-    changing.add_argument("--restart", metavar="POLICY", help="another restart policy")
+    changing.add_argument("--restart", metavar="POLICY", help="set another restart policy")
 
 
 def _several(commands: Any, word: str, what: str, description: str, act: Callable[[argparse.Namespace], int]) -> Any:
@@ -61,7 +69,7 @@ def _several(commands: Any, word: str, what: str, description: str, act: Callabl
 
 
 def start(arguments: argparse.Namespace) -> int:
-    """Start each; -a: show one's output."""
+    """Start each; -a: attach to it."""
     if not (arguments.attach or arguments.interactive):
         return each(arguments.container, lambda text: Detached.find(text).start())
     if len(arguments.container) > 1:
@@ -83,37 +91,37 @@ def start(arguments: argparse.Namespace) -> int:
 
 
 def stop(arguments: argparse.Namespace) -> int:
-    """End each; those that are a process's own, too."""
+    """Stop each, also those that belong to a process."""
     grace = None if arguments.time is None else parse_seconds(arguments.time, key="time", or_none=True)
     return each(arguments.container, lambda text: _stop(text, grace))
 
 
 def _stop(text: str, grace: float | None) -> None:
-    known = inventory.find(text, open_home())
-    if known.kept:
-        Detached(known.id).stop(grace)
+    record = inventory.find(text, open_home())
+    if record.kept:
+        Detached(record.id).stop(grace)
     else:
-        inventory.stop(known, 10.0 if grace is None else grace)
+        inventory.stop(record, 10.0 if grace is None else grace)
 
 
 def restart(arguments: argparse.Namespace) -> int:
-    """Stop and start each."""
+    """Restart each."""
     grace = None if arguments.time is None else parse_seconds(arguments.time, key="time", or_none=True)
     return each(arguments.container, lambda text: Detached.find(text).restart(grace))
 
 
 def kill(arguments: argparse.Namespace) -> int:
-    """Send each the signal; those that are a process's own, too."""
+    """Send each the signal, also those that belong to a process."""
     number = parse_signal(arguments.signal)
     return each(arguments.container, lambda text: _kill(text, number))
 
 
 def _kill(text: str, number: int) -> None:
-    known = inventory.find(text, open_home())
-    if known.kept:
-        Detached(known.id).kill(number)
+    record = inventory.find(text, open_home())
+    if record.kept:
+        Detached(record.id).kill(number)
     else:
-        inventory.send(known, number)
+        inventory.send(record, number)
 
 
 def pause(arguments: argparse.Namespace) -> int:
@@ -122,12 +130,12 @@ def pause(arguments: argparse.Namespace) -> int:
 
 
 def unpause(arguments: argparse.Namespace) -> int:
-    """Let each go on."""
+    """Thaw each."""
     return each(arguments.container, lambda text: Detached.find(text).unpause())
 
 
 def wait(arguments: argparse.Namespace) -> int:
-    """Print each one's status, in their order."""
+    """Wait for each in turn; print its status."""
     return each(arguments.container, _wait)
 
 
@@ -137,7 +145,7 @@ def _wait(text: str) -> int:
 
 
 def remove(arguments: argparse.Namespace) -> int:
-    """Remove each; what a crash has left goes first."""
+    """Remove each; what a crash has left is removed first."""
     home = open_home()
     sweep(home)
     return each(arguments.container, lambda text: _remove(text, home, force=arguments.force, with_volumes=arguments.volumes))
@@ -145,7 +153,7 @@ def remove(arguments: argparse.Namespace) -> int:
 
 def _remove(text: str, home: Home, *, force: bool, with_volumes: bool) -> None:
     try:
-        known = inventory.find(text, home)
+        record = inventory.find(text, home)
     except ContainerNotFound:
         if not force:
             raise
@@ -156,20 +164,20 @@ def _remove(text: str, home: Home, *, force: bool, with_volumes: bool) -> None:
             raise
         damaged.remove(broken, home)
         return
-    if known.kept or not force:
-        Detached.find(known.id, home).remove(force=force, with_volumes=with_volumes)
+    if record.kept or not force:
+        Detached.find(record.id, home).remove(force=force, with_volumes=with_volumes)
     else:
-        inventory.remove_own(known, home)
+        inventory.remove_own(record, home)
 
 
 def rename(arguments: argparse.Namespace) -> int:
-    """Call it that."""
+    """Rename the container."""
     Detached.find(arguments.container).rename(arguments.name)
     return 0
 
 
 def update(arguments: argparse.Namespace) -> int:
-    """Set those limits that are given; the others stay."""
+    """Set the limits that are named; the others stay."""
     return each(arguments.container, lambda text: _update(Detached.find(text), arguments))
 
 
@@ -179,7 +187,10 @@ def _update(box: Detached, arguments: argparse.Namespace) -> None:
 
 
 def each(texts: list[str], act: Callable[[str], object]) -> int:
-    """Do it to each, and say its name as it was given, or what came of it; what goes wrong with one is told, and the others go on."""
+    """Perform `act` on each; print its name as the user wrote it, or its result.
+
+    An error is printed, and the others go on.
+    """
     failed = 0
     home = open_home()
     for text in texts:

@@ -27,21 +27,25 @@ _KINDS = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "link",
 def add(commands: Any) -> None:
     """Add the commands and their flags."""
     layers = commands.add_parser(
-        "layers", help="the layers of an image: what each adds, changes, removes and wastes", description="Look into an image's layers."
+        "layers",
+        help="list the layers of an image: what each adds, changes, removes and wastes",
+        description="List the layers of an image, the topmost first.",
     )
     layers.add_argument("image", metavar="IMAGE")
-    layers.add_argument("--tree", action="store_true", help=f"with the files of each layer (the first {_TREE_MOST}; --all for all)")
-    layers.add_argument("--all", action="store_true", help="leave nothing out")
-    layers.add_argument("--format", choices=("table", "json"), default="table", help="json: one object a layer")
+    layers.add_argument("--tree", action="store_true", help=f"list the files of each layer, too (the first {_TREE_MOST}; --all: every one)")
+    layers.add_argument("--all", action="store_true", help="do not shorten any list")
+    layers.add_argument("--format", choices=("table", "json"), default="table", help="json: one object per layer")
     layers.set_defaults(run=show_layers)
-    which = commands.add_parser("which", help="which layer of an image answers for a path", description="Look a path up in the layers.")
+    which = commands.add_parser(
+        "which", help="find the layer of an image that a path comes from", description="Find the layer of an image that a path comes from."
+    )
     which.add_argument("image", metavar="IMAGE")
     which.add_argument("path", metavar="PATH")
     which.set_defaults(run=show_which)
 
 
 def show_layers(arguments: argparse.Namespace) -> int:
-    """The stack, the topmost layer first, as it lies."""
+    """Print the layers, the topmost first."""
     from cellhold.image import layer_diff, stored  # noqa: PLC0415  # what only images need is not loaded for containers
 
     home = open_home()
@@ -66,7 +70,7 @@ def show_layers(arguments: argparse.Namespace) -> int:
 
 
 def show_which(arguments: argparse.Namespace) -> int:
-    """Who answers, and what is beneath; status 1 where nobody does."""
+    """Print which layer has the path, and what it hides; status 1 if none has it."""
     from cellhold.image import layer_diff, stored  # noqa: PLC0415
 
     home = open_home()
@@ -74,7 +78,7 @@ def show_which(arguments: argparse.Namespace) -> int:
     answer = layer_diff.lookup(image, home).which(arguments.path)
     place = table.printable(answer.path)
     if answer.layer is None:
-        print(f"{place}: no layer has it")
+        print(f"{place}: not in any layer")
         return NOT_FOUND
     layer = layer_diff.layers(image, home)[answer.layer - 1]
     by = f"layer {layer.number} ({layer.diff_id.short}) {table.printable(_row(layer)['instruction'])}".rstrip()
@@ -118,17 +122,17 @@ def _object(layer: Layer) -> dict[str, object]:
 
 
 def tree(changes: Iterable[Change], most: int | None) -> Iterator[str]:
-    """The changes, indented as deep as they lie, below the directories that lead there; those have no letter."""
+    """Yield the changes as a tree; directories on the way have no letter."""
     ordered = sorted(changes, key=lambda change: change.path.split("/"))
     above: list[str] = []
     for change in ordered[:most]:
         *directories, name = change.path.split("/")[1:]
-        known = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(directories, above, strict=False)))
-        for depth, directory in enumerate(directories[known:], known):
+        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(directories, above, strict=False)))
+        for depth, directory in enumerate(directories[common:], common):
             yield f"    {'  ' * depth}{table.printable(directory)}/"
         above = [*directories, name]
-        shown = size(change.size_bytes) if change.size_bytes else ""
-        yield f"  {change.kind} {'  ' * len(directories)}{table.printable(name)}{'/' if change.is_directory else ''}  {shown}".rstrip()
+        amount = size(change.size_bytes) if change.size_bytes else ""
+        yield f"  {change.kind} {'  ' * len(directories)}{table.printable(name)}{'/' if change.is_directory else ''}  {amount}".rstrip()
     if most is not None and len(ordered) > most:
         yield f"  ... and {len(ordered) - most} more (--all)"
 

@@ -1,4 +1,4 @@
-"""cellhold network: what containers are connected by."""
+"""cellhold network: the networks that connect containers."""
 
 from __future__ import annotations
 
@@ -26,58 +26,60 @@ _SHORT = 12
 
 
 def add(commands: Any) -> None:
-    """Add the command and its own commands."""
+    """Add the command and its subcommands."""
     top = commands.add_parser(
         "network",
-        help="networks: what containers are connected by",
-        description="Bridges of this host, each with a subnet; containers on one find each other by name, and nobody on another.",
+        help="manage networks",
+        description="Manage networks: bridges of this host, each with a subnet. Containers on one network find each other by name.",
     )
     words = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    making = words.add_parser("create", help="make one", description="Make a network, and print its id.")
+    making = words.add_parser("create", help="make a network", description="Make a network, and print its id.")
     making.add_argument(
-        "--subnet", metavar="SUBNET", action="append", default=[], help="10.99.0.0/24, and one of IPv6, fd00:99::/64 (default: free ones)"
+        "--subnet", metavar="SUBNET", action="append", default=[], help="10.99.0.0/24, or for IPv6 fd00:99::/64 (default: free ones)"
     )
-    making.add_argument("--gateway", metavar="IP", action="append", default=[], help="this host's address on a subnet (default: the first)")
-    making.add_argument("--ipv6", action=BooleanOptionalAction, help="with a subnet of IPv6 (default: where this host speaks it)")
-    making.add_argument("--internal", action="store_true", help="nothing beyond it can be reached")
+    making.add_argument("--gateway", metavar="IP", action="append", default=[], help="this host's address in a subnet (default: the first)")
+    making.add_argument("--ipv6", action=BooleanOptionalAction, help="use IPv6, too (default: if this host supports it)")
+    making.add_argument("--internal", action="store_true", help="no connections beyond the network")
     making.add_argument(
-        "--dns", metavar="IP", action="append", default=[], help="a server that is asked for others' names (default: this host's)"
+        "--dns", metavar="IP", action="append", default=[], help="a server for names outside of the network (default: this host's)"
     )
     making.add_argument("-l", "--label", metavar="NAME[=VALUE]", action="append", default=[])
     making.add_argument("name", metavar="NAME")
     making.set_defaults(run=create)
-    listing = words.add_parser("ls", help="list them", description="List networks.")
+    listing = words.add_parser("ls", help="list networks", description="List networks.")
     listing.add_argument("-q", "--quiet", action="store_true", help="print only ids")
-    listing.add_argument("--format", choices=("table", "json"), default="table", help="json: one object a line")
+    listing.add_argument("--format", choices=("table", "json"), default="table", help="json: one object per line")
     listing.set_defaults(run=show_list)
     looking = words.add_parser(
-        "inspect", help="all that is known of them", description="Print what is known of networks, and who is on them."
+        "inspect", help="describe networks, as JSON", description="Print all that is known of networks and of the containers on them."
     )
     looking.add_argument("name", nargs="+", metavar="NAME")
     looking.set_defaults(run=inspect)
-    removing = words.add_parser("rm", help="remove them", description="Remove networks that no container is on.")
-    removing.add_argument("-f", "--force", action="store_true", help="damaged ones, too; those that are not there are no error")
+    removing = words.add_parser("rm", help="remove networks", description="Remove networks that no container is on.")
+    removing.add_argument("-f", "--force", action="store_true", help="damaged networks, too; ignore networks that do not exist")
     removing.add_argument("name", nargs="+", metavar="NAME")
     removing.set_defaults(run=remove)
-    pruning = words.add_parser("prune", help="remove those that no container is on", description="Remove networks that no container is on.")
-    pruning.add_argument("-f", "--force", action="store_true", help="do not ask (we never do)")
+    pruning = words.add_parser("prune", help="remove unused networks", description="Remove networks that no container is on.")
+    pruning.add_argument("-f", "--force", action="store_true", help="do not ask for confirmation (always so)")
     pruning.set_defaults(run=prune)
     connecting = words.add_parser(
         "connect", help="connect a running container", description="Connect a running container to one more network."
     )
-    connecting.add_argument("--alias", metavar="NAME", action="append", default=[], help="one more name that others on it know it by")
+    connecting.add_argument("--alias", metavar="NAME", action="append", default=[], help="one more name of the container on that network")
     connecting.add_argument("network", metavar="NETWORK")
     connecting.add_argument("container", metavar="CONTAINER")
     connecting.set_defaults(run=connect)
-    leaving = words.add_parser("disconnect", help="disconnect a running container", description="Take a running container off a network.")
-    leaving.add_argument("-f", "--force", action="store_true", help="no difference here")
+    leaving = words.add_parser(
+        "disconnect", help="disconnect a running container", description="Disconnect a running container from a network."
+    )
+    leaving.add_argument("-f", "--force", action="store_true", help="has no effect")
     leaving.add_argument("network", metavar="NETWORK")
     leaving.add_argument("container", metavar="CONTAINER")
     leaving.set_defaults(run=disconnect)
 
 
 def create(arguments: argparse.Namespace) -> int:
-    """Make it, and print its id."""
+    """Make the network; print its id."""
     made = networks.create(
         arguments.name,
         open_home(),
@@ -93,9 +95,9 @@ def create(arguments: argparse.Namespace) -> int:
 
 
 def show_list(arguments: argparse.Namespace) -> int:
-    """A row for each."""
+    """Print a row for each network."""
     home = open_home()
-    with suppress(CellholdError):  # it is always there, but where it cannot be made now, or is damaged
+    with suppress(CellholdError):  # it always exists, unless it cannot be made now, or is damaged
         networks.find(BRIDGE, home)
     found, broken = networks.every(home), networks.unreadable(home)
     damage.tell(broken)
@@ -126,7 +128,7 @@ def inspect(arguments: argparse.Namespace) -> int:
 
 
 def inspected(network: Network) -> dict[str, Any]:
-    """The object that `docker network inspect` prints."""
+    """Return the object that `docker network inspect` prints."""
     pools = [{"Subnet": network.subnet, "Gateway": network.gateway}]
     if network.subnet6:
         pools.append({"Subnet": network.subnet6, "Gateway": network.gateway6})
@@ -162,7 +164,7 @@ def remove(arguments: argparse.Namespace) -> int:
 
 
 def prune(_arguments: argparse.Namespace) -> int:
-    """Remove them, and say which."""
+    """Remove unused networks; print their names."""
     home = open_home()
     sweep(home)
     if gone := networks.prune(home, needed=inventory.networks(home)):
@@ -171,14 +173,14 @@ def prune(_arguments: argparse.Namespace) -> int:
 
 
 def connect(arguments: argparse.Namespace) -> int:
-    """Give the container one more device."""
+    """Connect the container to one more network."""
     home = open_home()
     hotplug.connect(inventory.find(arguments.container, home), arguments.network, home, aliases=arguments.alias)
     return 0
 
 
 def disconnect(arguments: argparse.Namespace) -> int:
-    """Take it away."""
+    """Disconnect the container from a network."""
     home = open_home()
     hotplug.disconnect(inventory.find(arguments.container, home), arguments.network, home)
     return 0

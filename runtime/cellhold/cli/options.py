@@ -1,4 +1,7 @@
-"""docker's flags of `run`, turned into a Spec. What the flags mean is docker's documentation; differences are in the help."""
+"""The flags of `docker run`, as a Spec.
+
+Docker's documentation says what the flags mean; the help texts say what differs.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from cellhold.network import ports
 from cellhold.rootfs.volumes import mount, tmpfs, volume
 from cellhold.spec import bundle, fields
 from cellhold.spec.limits import Limits
-from cellhold.spec.spec import Device, Health, Spec, check_hostname
+from cellhold.spec.names import check_hostname
+from cellhold.spec.spec import Device, Health, Spec
 from cellhold.spec.units import COUNT_MAXIMUM, parse_count, parse_seconds, parse_signal, parse_size
 
 if TYPE_CHECKING:
@@ -25,17 +29,17 @@ if TYPE_CHECKING:
     from cellhold.spec.spec import Mount
 
 _ENV_FILE_MAXIMUM = 4 << 20  # bytes
-_NOT_GIVEN: tuple[Any, ...] = (None, [], False, "none", "disk", "no", "auto")  # the defaults below
+_DEFAULTS: tuple[Any, ...] = (None, [], False, "none", "disk", "no", "auto")  # of the flags below
 
 
 def add(command: Any) -> None:
     """Add the flags to a parser."""
     add_limits(command)
-    view = command.add_argument_group("what it sees")
+    view = command.add_argument_group("network, environment, files and rights")
     _add_network_and_environment(view)
     _add_files(view)
     _add_rights(view)
-    _add_life(command.add_argument_group("its life"))
+    _add_life(command.add_argument_group("lifecycle"))
 
 
 def _add_network_and_environment(view: Any) -> None:
@@ -43,32 +47,43 @@ def _add_network_and_environment(view: Any) -> None:
         "--network",
         "--net",
         metavar="NET",
-        help="none (loopback only), bridge, one of your own, host, or container:NAME (default: bridge where that can be had)",
+        help="none (loopback only), bridge, a network of yours, host, or container:NAME (default: bridge if this host can make it)",
     )
-    view.add_argument("--network-alias", metavar="NAME", action="append", default=[], help="one more name that others on it know it by")
+    view.add_argument("--network-alias", metavar="NAME", action="append", default=[], help="one more name of the container on its network")
     view.add_argument(
         "-p",
         "--publish",
         metavar="[IP:][HOST:]PORT[/udp]",
         action="append",
         default=[],
-        help="answer for it on the host's loopback, or on IP",
+        help="publish a port on the host's loopback, or on IP",
     )
     view.add_argument(
         "--egress",
         metavar="POLICY",
-        help="whom it may talk to: all, internet (public addresses), none, allow=NAME[:PORT],NETWORK (default: all)",
+        help="egress policy, the allowed destinations: all, internet (public addresses), none, allow=NAME[:PORT],NETWORK (default: all)",
     )
-    view.add_argument("--hostname", metavar="NAME", help="its host name (default: its id)")
-    view.add_argument("--name", metavar="NAME", help="a name for people")
-    view.add_argument("-e", "--env", metavar="NAME[=VALUE]", action="append", default=[], help="environment; without a value, the caller's")
-    view.add_argument("--env-file", metavar="FILE", action="append", default=[], help="a file of NAME=VALUE lines")
-    view.add_argument("-l", "--label", metavar="NAME[=VALUE]", action="append", default=[], help="a note on it, for people and programs")
-    view.add_argument("-w", "--workdir", metavar="DIR", help="working directory, made if missing")
-    view.add_argument("-u", "--user", metavar="USER[:GROUP]", help="ids, or names of the image's /etc/passwd (default: the image's)")
+    view.add_argument("--hostname", metavar="NAME", help="the host name (default: the container's id)")
+    view.add_argument("--name", metavar="NAME", help="the name of the container")
+    view.add_argument(
+        "-e",
+        "--env",
+        metavar="NAME[=VALUE]",
+        action="append",
+        default=[],
+        help="set an environment variable (without =VALUE: the caller's)",
+    )
+    view.add_argument(
+        "--env-file", metavar="FILE", action="append", default=[], help="set the environment variables in a file of NAME=VALUE lines"
+    )
+    view.add_argument("-l", "--label", metavar="NAME[=VALUE]", action="append", default=[], help="set a label")
+    view.add_argument("-w", "--workdir", metavar="DIR", help="the working directory, made if missing")
+    view.add_argument(
+        "-u", "--user", metavar="USER[:GROUP]", help="the user: ids, or names in the image's /etc/passwd (default: the image's)"
+    )
     view.add_argument("--group-add", metavar="GROUP", action="append", default=[], help="one more group of the user")
-    view.add_argument("--add-host", metavar="NAME:IP", action="append", default=[], help="a line of its /etc/hosts")
-    view.add_argument("--entrypoint", metavar="PROGRAM", help='run before the arguments, instead of the image\'s; "" for none')
+    view.add_argument("--add-host", metavar="NAME:IP", action="append", default=[], help="add a line to /etc/hosts")
+    view.add_argument("--entrypoint", metavar="PROGRAM", help='the program that gets the arguments, instead of the image\'s; "" for none')
 
 
 def _add_files(view: Any) -> None:
@@ -78,47 +93,60 @@ def _add_files(view: Any) -> None:
         metavar="[HOST:|NAME:]DIR[:ro|rw|O]",
         action="append",
         default=[],
-        help="show a directory or file of the host (O: changes are thrown away), or a volume, made if missing",
+        help="mount a directory or file of the host (O: discard changes), or a volume, made if missing",
     )
-    view.add_argument("--mount", metavar="type=...,target=DIR,...", action="append", default=[], help="the same, or a tmpfs, in more words")
+    view.add_argument("--mount", metavar="type=...,target=DIR,...", action="append", default=[], help="the long form of -v and --tmpfs")
+    view.add_argument("--device", metavar="DEVICE[:PATH][:rwm]", action="append", default=[], help="allow a device node of the host")
+    view.add_argument("--shm-size", metavar="SIZE", help="the size of /dev/shm (default: half of the memory limit, 64m without one)")
     view.add_argument(
-        "--device", metavar="DEVICE[:PATH][:rwm]", action="append", default=[], help="a device node of the host that it may use"
+        "--tmpfs",
+        metavar="DIR[:size=SIZE,nr_inodes=FILES,mode=MODE]",
+        action="append",
+        default=[],
+        help="mount an empty file system in memory",
     )
-    view.add_argument("--shm-size", metavar="SIZE", help="of /dev/shm (default: half of the memory limit, 64m without one)")
     view.add_argument(
-        "--tmpfs", metavar="DIR[:size=SIZE,nr_inodes=FILES,mode=MODE]", action="append", default=[], help="an empty file system in memory"
+        "--storage",
+        choices=("disk", "tmpfs"),
+        default="disk",
+        help="where to keep the writable layer (tmpfs counts as memory; default: disk)",
     )
-    view.add_argument("--storage", choices=("disk", "tmpfs"), default="disk", help="where the writable layer lies (tmpfs counts as memory)")
-    view.add_argument("--read-only", action="store_true", help="no writable root file system")
+    view.add_argument("--read-only", action="store_true", help="make the root file system read-only")
 
 
 def _add_rights(view: Any) -> None:
-    view.add_argument("--cap-drop", metavar="CAP", action="append", default=[], help="a capability to take away, or ALL")
-    view.add_argument("--cap-add", metavar="CAP", action="append", default=[], help="one to give (inside its own user namespace only)")
-    view.add_argument("--security-opt", metavar="OPT", action="append", default=[], help="no-new-privileges: always so; others are refused")
-    view.add_argument("--userns", metavar="MODE", default="auto", help="auto: ids of its own (the only one)")
-    view.add_argument("--rootfs", metavar="DIR", help="a directory as the root file system, instead of IMAGE")
-    view.add_argument("--bundle", metavar="DIR", help="an OCI bundle (config.json and its root file system), instead of IMAGE")
+    view.add_argument("--cap-drop", metavar="CAP", action="append", default=[], help="drop a capability, or ALL")
+    view.add_argument(
+        "--cap-add", metavar="CAP", action="append", default=[], help="add a capability (inside the container's user namespace only)"
+    )
+    view.add_argument(
+        "--security-opt", metavar="OPT", action="append", default=[], help="no-new-privileges (always so); other options are refused"
+    )
+    view.add_argument("--userns", metavar="MODE", default="auto", help="auto: ids of its own (the only mode)")
+    view.add_argument("--rootfs", metavar="DIR", help="use a directory as the root file system, instead of IMAGE")
+    view.add_argument("--bundle", metavar="DIR", help="use an OCI bundle (config.json and root file system), instead of IMAGE")
 
 
 def _add_life(life: Any) -> None:
-    life.add_argument("-t", "--tty", action="store_true", help="its standard streams are a terminal")
-    life.add_argument("--init", action="store_true", help="always so: its PID 1 is ours, forwards signals and reaps")
-    life.add_argument("--stop-signal", metavar="SIGNAL", help="what stop sends (default: the image's, else TERM)")
-    life.add_argument("--stop-timeout", metavar="SECONDS", help="that stop waits before SIGKILL (default: 10)")
-    life.add_argument("--restart", metavar="POLICY", default="no", help="no, always, unless-stopped, on-failure[:TIMES] (default: no)")
-    life.add_argument("--health-cmd", metavar="COMMAND", help="run now and then by its shell: 0 is healthy (default: the image's)")
-    life.add_argument("--health-interval", metavar="TIME", help="between two checks (default: 30s)")
-    life.add_argument("--health-timeout", metavar="TIME", help="that one may take (default: 30s)")
-    life.add_argument("--health-start-period", metavar="TIME", help="in which failures do not count (default: none)")
-    life.add_argument("--health-retries", metavar="N", help="failures in a row that make it unhealthy (default: 3)")
-    life.add_argument("--no-healthcheck", action="store_true", help="none, whatever the image says")
-    life.add_argument("--cidfile", metavar="FILE", help="write its id there, to a file that is not there yet")
+    life.add_argument("-t", "--tty", action="store_true", help="connect its standard streams to a terminal")
+    life.add_argument("--init", action="store_true", help="have a PID 1 that forwards signals and reaps (always so)")
+    life.add_argument("--stop-signal", metavar="SIGNAL", help="the signal that stop sends (default: the image's, else TERM)")
+    life.add_argument("--stop-timeout", metavar="SECONDS", help="time that stop waits before SIGKILL (default: 10)")
+    life.add_argument(
+        "--restart", metavar="POLICY", default="no", help="restart policy: no, always, unless-stopped, on-failure[:TIMES] (default: no)"
+    )
+    life.add_argument("--health-cmd", metavar="COMMAND", help="the healthcheck, run by a shell; status 0: healthy (default: the image's)")
+    life.add_argument("--health-interval", metavar="TIME", help="time between two checks (default: 30s)")
+    life.add_argument("--health-timeout", metavar="TIME", help="time limit of a check (default: 30s)")
+    life.add_argument("--health-start-period", metavar="TIME", help="time in which failures do not count (default: none)")
+    life.add_argument("--health-retries", metavar="N", help="failures in a row until it is unhealthy (default: 3)")
+    life.add_argument("--no-healthcheck", action="store_true", help="disable the image's healthcheck")
+    life.add_argument("--cidfile", metavar="FILE", help="write the container's id to a file, which must not exist yet")
 
 
 def add_limits(command: Any) -> None:
-    """Add the flags of the limits alone (cellhold.spec.fields)."""
-    limits = command.add_argument_group("limits (refused where this host cannot enforce them)")
+    """Add only the flags of the limits (cellhold.spec.fields)."""
+    limits = command.add_argument_group("limits (refused if this host cannot enforce them)")
     for field in fields.FIELDS:
         several = {"action": "append", "default": []} if field.is_repeated else {}
         for flag in field.flags:
@@ -127,7 +155,10 @@ def add_limits(command: Any) -> None:
 
 
 def spec(arguments: argparse.Namespace) -> Spec:
-    """The Spec of a parsed command line; raises InvalidSpec, ImageNotFound or NotSupported."""
+    """Return the Spec of a parsed command line.
+
+    Raises InvalidSpec, ImageNotFound or NotSupported.
+    """
     if arguments.bundle:
         refuse_beside_bundle(arguments)
         return bundle.spec(Path(arguments.bundle))
@@ -169,7 +200,10 @@ def spec(arguments: argparse.Namespace) -> Spec:
 
 
 def notes(arguments: argparse.Namespace) -> Iterator[str]:
-    """What is accepted and does nothing, or less than was asked for, in a sentence each. Raises InvalidSpec."""
+    """Yield a sentence for each flag that has no effect here, or less than requested.
+
+    Raises InvalidSpec.
+    """
     if any({"z", "Z"} & {*text.split(":")[-1].split(",")} for text in arguments.volume):
         yield "volume options z and Z do nothing here: Cellhold sets no SELinux labels"
     if any(option.startswith("label") for option in arguments.security_opt):
@@ -178,16 +212,22 @@ def notes(arguments: argparse.Namespace) -> Iterator[str]:
 
 
 def mounts(arguments: argparse.Namespace) -> tuple[Mount, ...]:
-    """-v, --mount and --tmpfs. Raises InvalidSpec, also for two at one place."""
-    found = (*map(volume, arguments.volume), *map(mount, arguments.mount), *map(tmpfs, arguments.tmpfs))
-    targets = [entry.target.rstrip("/") for entry in found]
+    """Parse -v, --mount and --tmpfs.
+
+    Raises InvalidSpec, also for two on the same target.
+    """
+    entries = (*map(volume, arguments.volume), *map(mount, arguments.mount), *map(tmpfs, arguments.tmpfs))
+    targets = [entry.target.rstrip("/") for entry in entries]
     if twice := [target for target in targets if targets.count(target) > 1]:
         raise InvalidSpec(f"cannot mount twice on {twice[0]}")
-    return found
+    return entries
 
 
 def device(text: str) -> Device:
-    """DEVICE[:PATH][:ACCESS]; raises InvalidSpec."""
+    """Parse DEVICE[:PATH][:ACCESS].
+
+    Raises InvalidSpec.
+    """
     source, *rest = text.split(":")
     access = rest.pop() if rest and not rest[-1].startswith("/") else "rwm"
     if len(rest) > 1 or not source.startswith("/"):
@@ -196,7 +236,10 @@ def device(text: str) -> Device:
 
 
 def host(text: str) -> tuple[str, str]:
-    """NAME:IP as (name, address); raises InvalidSpec."""
+    """Parse NAME:IP as (name, address).
+
+    Raises InvalidSpec.
+    """
     name, _, address = text.partition(":")
     try:
         return check_hostname(name), str(ipaddress.ip_address(address.strip("[]")))
@@ -205,7 +248,10 @@ def host(text: str) -> tuple[str, str]:
 
 
 def label(text: str) -> tuple[str, str]:
-    """NAME[=VALUE]; raises InvalidSpec for none."""
+    """Parse NAME[=VALUE].
+
+    Raises InvalidSpec.
+    """
     name, _, value = text.partition("=")
     if not name or "\0" in text:
         raise InvalidSpec(f"cannot use label={text!r}: not NAME or NAME=VALUE")
@@ -213,13 +259,17 @@ def label(text: str) -> tuple[str, str]:
 
 
 def env_file(path: str) -> Iterator[tuple[str, str]]:
-    """The lines of an --env-file: NAME=VALUE, NAME for the caller's own value, # for people. Raises InvalidSpec."""
+    """Yield the variables of an --env-file.
+
+    Lines are NAME=VALUE, NAME for the caller's own value, or # and a comment. Raises
+    InvalidSpec.
+    """
     try:
         with open(path, "rb") as file:  # a pipe, of a shell's <(...), too
             data = file.read(_ENV_FILE_MAXIMUM + 1)
         text = data.decode()
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte, too
-        raise InvalidSpec(f"cannot read env-file={path}: {getattr(error, 'strerror', None) or 'it is no text'}") from error
+        raise InvalidSpec(f"cannot read env-file={path}: {getattr(error, 'strerror', None) or 'not valid UTF-8'}") from error
     if len(data) > _ENV_FILE_MAXIMUM:
         raise InvalidSpec(f"cannot read env-file={path}: it is larger than {_ENV_FILE_MAXIMUM >> 20} MiB")
     for line in text.splitlines():
@@ -231,12 +281,15 @@ def env_file(path: str) -> Iterator[tuple[str, str]]:
 
 
 def check_security(arguments: argparse.Namespace) -> None:
-    """Raise InvalidSpec for what would make the walls other than they are: nothing that was asked for is dropped in silence."""
+    """Raise InvalidSpec for an option that would change the isolation.
+
+    Nothing that was requested is dropped in silence.
+    """
     for option in arguments.security_opt:
         name = option.partition("=")[0].partition(":")[0]
         if name not in ("no-new-privileges", "label") or option.endswith(("=false", ":false")):
             raise InvalidSpec(
-                f"cannot use security-opt={option}: the filter of system calls and no_new_privs are always on",
+                f"cannot use security-opt={option}: the system call filter and no_new_privs are always on",
                 hint="leave it out; --cap-add gives capabilities inside of its own user namespace",
             )
     if arguments.userns not in ("auto", "private"):
@@ -246,52 +299,61 @@ def check_security(arguments: argparse.Namespace) -> None:
 
 
 def health(arguments: argparse.Namespace) -> Health | None:
-    """--health-cmd and its sisters; None for the image's."""
+    """Parse --health-cmd and its companions; None: the image's."""
     if arguments.no_healthcheck:
         return Health()
     times = {"interval": "interval_seconds", "timeout": "timeout_seconds", "start_period": "start_seconds"}
-    given: dict[str, Any] = {
+    values: dict[str, Any] = {
         field: parse_seconds(text, key=f"health-{flag.replace('_', '-')}")
         for flag, field in times.items()
         if (text := getattr(arguments, f"health_{flag}")) is not None
     }
     if arguments.health_retries is not None:
-        given["retries"] = parse_count(arguments.health_retries, key="health-retries", maximum=COUNT_MAXIMUM)
+        values["retries"] = parse_count(arguments.health_retries, key="health-retries", maximum=COUNT_MAXIMUM)
     if arguments.health_cmd is None:
-        if given:
+        if values:
             raise InvalidSpec(
-                f"cannot use health-{next(iter(given)).partition('_')[0]}: there is no --health-cmd", hint="add --health-cmd COMMAND"
+                f"cannot use health-{next(iter(values)).partition('_')[0]}: there is no --health-cmd", hint="add --health-cmd COMMAND"
             )
         return None
-    return Health(args=("/bin/sh", "-c", arguments.health_cmd), **given)
+    return Health(args=("/bin/sh", "-c", arguments.health_cmd), **values)
 
 
 def refuse_beside_bundle(arguments: argparse.Namespace) -> None:
-    """Raise InvalidSpec for what would be ignored: a limit or a wall that was asked for is never dropped."""
+    """Raise InvalidSpec for flags that would be ignored beside --bundle.
+
+    A limit or a restriction that was requested is never dropped.
+    """
     ours = {"bundle", "run", "rm", "interactive", "trace", "pull", "detach", "cidfile", "detach_keys"}
-    given = [name for name, value in vars(arguments).items() if name not in ours and value not in _NOT_GIVEN]
-    if given:
-        name = "a command" if given[0] == "command" else f"--{given[0].replace('_', '-')}"
-        raise InvalidSpec(f"cannot use {name} with --bundle: the bundle's config.json says everything", hint="write it there")
+    flags = [name for name, value in vars(arguments).items() if name not in ours and value not in _DEFAULTS]
+    if flags:
+        name = "a command" if flags[0] == "command" else f"--{flags[0].replace('_', '-')}"
+        raise InvalidSpec(f"cannot use {name} with --bundle: the bundle's config.json describes the whole container", hint="write it there")
 
 
 def limits(arguments: argparse.Namespace) -> Limits:
-    """Parse the limits of a command line; raises InvalidSpec."""
+    """Return the limits of a command line.
+
+    Raises InvalidSpec.
+    """
     return Limits(**fields.parse_flags(vars(arguments)))
 
 
 def environment(entries: Iterable[str]) -> dict[str, str]:
-    """-e NAME=VALUE, and -e NAME for the caller's own value (nothing if the caller has none, as docker does)."""
-    found = {}
+    """Parse -e NAME=VALUE, and -e NAME for the caller's own value.
+
+    A name that the caller does not have is left out, as in Docker.
+    """
+    variables = {}
     for entry in entries:
         name, equals, value = entry.partition("=")
         if equals or name in os.environ:
-            found[name] = value if equals else os.environ[name]
-    return found
+            variables[name] = value if equals else os.environ[name]
+    return variables
 
 
 def capabilities(drop: list[str], add: list[str]) -> frozenset[str] | None:
-    """The set left of the default; None if nothing was said."""
+    """Return the capabilities left of the default set; None if no flag changes it."""
     if not drop and not add:
         return None
     gone = {full(name) for name in drop if name.upper() != "ALL"}
@@ -302,6 +364,6 @@ def capabilities(drop: list[str], add: list[str]) -> frozenset[str] | None:
 
 
 def full(name: str) -> str:
-    """CAP_CHOWN for chown, CHOWN and CAP_CHOWN, as docker takes them."""
+    """Return CAP_CHOWN for chown, CHOWN and CAP_CHOWN, as Docker accepts them."""
     upper = name.upper()
     return upper if upper.startswith("CAP_") else f"CAP_{upper}"

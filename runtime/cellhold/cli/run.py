@@ -1,6 +1,8 @@
-"""cellhold run, create: a container; its output copied to ours, its status ours.
+"""cellhold run, create: run a program in a fresh container.
 
-With --rm it is ours alone, and ends with us; without it, it is kept until it is removed, as docker has it, and has a monitor while it runs.
+Its output is copied to ours, and its status is ours. With --rm and without -d the
+container belongs to this process and ends with it; otherwise it is kept until it is
+removed, as in Docker, and has a monitor while it runs.
 """
 
 from __future__ import annotations
@@ -32,36 +34,38 @@ _SIGNALED = 128
 def add(commands: Any) -> None:
     """Add the commands and their flags."""
     command = commands.add_parser("run", help="run a program in a fresh container", description="Run a program in a fresh container.")
-    command.add_argument("--rm", action="store_true", help="remove it when it ends; it ends with this command, unless -d")
-    command.add_argument("-d", "--detach", action="store_true", help="let it run on its own, and print its id")
+    command.add_argument("--rm", action="store_true", help="remove the container when it ends; without -d it ends with this command")
+    command.add_argument("-d", "--detach", action="store_true", help="run the container in the background, and print its id")
     command.add_argument(
-        "--detach-keys", metavar="KEYS", default=terminal.KEYS, help=f"with -it: leave it running (default: {terminal.KEYS})"
+        "--detach-keys", metavar="KEYS", default=terminal.KEYS, help=f"with -it: keys that leave it running (default: {terminal.KEYS})"
     )
-    command.add_argument("--trace", action="store_true", help="with --rm: tell every step, with its time, on standard error")
+    command.add_argument("--trace", action="store_true", help="with --rm: print every step and its time on standard error")
     _add_rest(command)
     command.set_defaults(run=run)
-    making = commands.add_parser("create", help="make a container, to be started later", description="Make a container, and print its id.")
-    making.add_argument("--rm", action="store_true", help="remove it when it ends")
+    making = commands.add_parser(
+        "create", help="make a container without starting it", description="Make a container without starting it, and print its id."
+    )
+    making.add_argument("--rm", action="store_true", help="remove the container when it ends")
     _add_rest(making)
     making.set_defaults(run=create)
 
 
 def _add_rest(command: Any) -> None:
-    command.add_argument("-i", "--interactive", action="store_true", help="give it our standard input")
+    command.add_argument("-i", "--interactive", action="store_true", help="pass on our standard input")
     command.add_argument(
-        "--pull", choices=("always", "missing", "never"), default="missing", help="when to get the image (default: missing)"
+        "--pull", choices=("always", "missing", "never"), default="missing", help="when to pull the image (default: missing)"
     )
     options.add(command)
     command.add_argument("command", nargs="...", metavar="IMAGE [COMMAND [ARG ...]]", help="image=host: this machine's own programs")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run it, and return the program's status."""
+    """Run the program; return its status."""
     if arguments.rm and arguments.restart != "no":
         raise InvalidSpec(f"cannot use --restart {arguments.restart} with --rm: it is removed when it ends", hint="leave one of them out")
     if arguments.trace and (arguments.detach or not arguments.rm):
         raise InvalidSpec(
-            "cannot use --trace without --rm, or with -d: the story ends with this command's", hint="cellhold run --rm --trace ..."
+            "cannot use --trace without --rm, or with -d: the trace ends with this command", hint="cellhold run --rm --trace ..."
         )
     if arguments.tty and arguments.interactive and not arguments.detach and not os.isatty(0):
         raise InvalidSpec("cannot use -it: our standard input is not a terminal", hint="-i alone passes it on as it is")
@@ -96,7 +100,7 @@ def _started(box: Detached, *, attach: bool, once: bool, keep: bool) -> Any:
 
 
 def create(arguments: argparse.Namespace) -> int:
-    """Make it, and print its id."""
+    """Make the container; print its id."""
     from cellhold.container.detached import Detached  # noqa: PLC0415  # as above
 
     spec = _spec(arguments)
@@ -116,14 +120,17 @@ def _spec(arguments: argparse.Namespace) -> Spec:
 
 @contextmanager
 def _id_file(path: str | None) -> Iterator[Any]:
-    """A function that writes the id to the file, which is not there yet and is taken now. Raises InvalidSpec."""
+    """Yield a function that writes the id to the file, which must not exist yet.
+
+    The file is created now. Raises InvalidSpec.
+    """
     if path is None:
         yield lambda _id: None
         return
     try:
         file = open(path, "x", encoding="ascii")  # noqa: SIM115  # closed by the block below
     except OSError as error:
-        raise InvalidSpec(f"cannot use cidfile={path}: {error.strerror}", hint="name a file that is not there yet") from error
+        raise InvalidSpec(f"cannot use cidfile={path}: {error.strerror}", hint="name a file that does not exist") from error
     try:
         with file:
             yield lambda text: print(text, end="", file=file, flush=True)
@@ -145,12 +152,15 @@ def _run_own(spec: Spec, arguments: argparse.Namespace, tell_id: Any) -> int:
     tell_end(container.name, outcome)
     if outcome.oom_kills and outcome.why not in HINTS:
         names = f" ({', '.join(outcome.oom_victims)})" if outcome.oom_victims else ""
-        say(f"cellhold: {outcome.oom_kills} of its processes{names} reached the memory limit and were killed; the program went on\n")
+        say(f"cellhold: {outcome.oom_kills} of its processes{names} reached the memory limit and were killed; the program continued\n")
     return outcome.status
 
 
 def _free(name: str | None) -> AbstractContextManager[None]:
-    """Keep others from taking the name meanwhile. Raises InvalidSpec where one has it."""
+    """Keep others from taking the name meanwhile.
+
+    Raises InvalidSpec if a container has it.
+    """
     if name is None:
         return nullcontext()
     from cellhold.container import names  # noqa: PLC0415  # as above
@@ -167,7 +177,10 @@ def _follow_terminal(container: Container, arguments: argparse.Namespace) -> Out
 
 @contextmanager
 def unwinding() -> Iterator[None]:
-    """Where there is no container yet to pass it on to, a signal that would end us takes back what is half made first."""
+    """Undo what is half made if a signal would end us.
+
+    As long as there is no container to forward the signal to.
+    """
 
     def unwind(number: int, _frame: object) -> None:
         for each in taken:
@@ -182,7 +195,10 @@ def unwinding() -> Iterator[None]:
 
 
 def follow(container: Container, *, interactive: bool) -> Outcome:
-    """Start it and copy bytes both ways until it has ended and all its output is here. Signals to us are signals to it."""
+    """Start the container; copy bytes both ways until it has ended.
+
+    All its output has been copied then. Signals to us are forwarded to it.
+    """
     with ExitStack() as closing:
         streams = closing.enter_context(Streams(interactive=interactive))
         streams.start(container.start)

@@ -1,7 +1,8 @@
-"""What a person reads of us: standard output and standard error, as text, without what a terminal would obey.
+"""Standard output and standard error for people, with control characters escaped.
 
-Everything that this package prints goes through here, whoever's words are in it, so no command has to think of it. JSON
-has escapes of its own and stays as it is. A container's own output is bytes, and goes past this (copying.py, sys.stdout.buffer).
+Everything that this package prints passes through here, whoever wrote the text, so that
+no command has to think of it. JSON escapes by itself and stays as it is. A container's
+own output is bytes, and does not pass through here (copying.py, sys.stdout.buffer).
 """
 
 from __future__ import annotations
@@ -24,27 +25,30 @@ class Screen:
     """A text stream that writes to another one."""
 
     def __init__(self, to: TextIO) -> None:
-        """to: what it has besides is this one's, too."""
+        """Write to another stream, which has all other attributes."""
         self.to = to
 
     def write(self, text: str) -> int:
-        """Write it, with control characters spelt out."""
+        """Write a text, with control characters escaped."""
         self.to.write(words.printable(text, keep=words.LINES))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write each."""
+        """Write each line."""
         for line in lines:
             self.write(line)
 
     def __getattr__(self, name: str) -> Any:
-        """Of the other one: flush, isatty, buffer ..."""
+        """Return the other stream's attribute: flush, isatty, buffer ..."""
         return getattr(self.to, name)
 
 
 @contextmanager
-def cleaned(*, for_good: bool) -> Iterator[None]:
-    """Let standard output and standard error be such. for_good: as long as the process lives, so that tracebacks are, too."""
+def escaping(*, for_good: bool) -> Iterator[None]:
+    """Escape control characters on standard output and standard error.
+
+    for_good: as long as the process lives, so that tracebacks are escaped, too.
+    """
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (to if isinstance(to, Screen) else cast("TextIO", Screen(to)) for to in before)
     try:
@@ -55,16 +59,19 @@ def cleaned(*, for_good: bool) -> Iterator[None]:
 
 
 def behind(to: TextIO) -> TextIO:
-    """The stream itself, for what draws (bars, a live table) and sees to its texts."""
+    """Return the stream itself, for what draws (bars, a live table).
+
+    It escapes its texts itself.
+    """
     return to.to if isinstance(to, Screen) else to
 
 
 def clear() -> None:
-    """Erase what the terminal shows."""
+    """Clear the terminal."""
     behind(sys.stdout).write(_CLEAR)
 
 
 def sentences(error: CellholdError) -> str:
-    """An error and its hint, a line each, whatever was put into them."""
+    """Format an error and its hint, one line each, with control characters escaped."""
     hint = f"hint: {words.printable(error.hint)}\n" if error.hint else ""
     return f"cellhold: {words.printable(str(error))}\n{hint}"

@@ -1,7 +1,9 @@
-"""A signal that ends a command, heard whatever it waits for: what is half done is taken back, and then the process ends.
+"""A signal that ends a command, whatever the command waits for.
 
-Used around commands that fetch, build, load or send images. Those that have a container's program to pass signals on to
-(run, start, exec) do that themselves.
+What is half done is undone, and then the process ends.
+
+Used around commands that fetch, build, load or send images. Those that have a
+container's program to forward signals to (run, start, exec) do that themselves.
 """
 
 from __future__ import annotations
@@ -22,11 +24,14 @@ _SIGNALED = 128
 
 
 @contextmanager
-def heard() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP interrupt the block, and end the process with 128 and their number once it is left.
+def interruptible() -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP interrupt the block, and end the process.
 
-    A process whose main thread does not come back in time (a resolver that does not answer, a pipe that nobody reads) is
-    ended without it. Ignored signals stay ignored. In any other thread than the main one this does nothing.
+    Once the block is left, the process exits with 128 and the signal's number.
+
+    A process whose main thread does not come back in time (a resolver that does not
+    answer, a pipe that nobody reads) is ended without it. Ignored signals stay ignored.
+    In a thread that is not the main one this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -52,7 +57,10 @@ def heard() -> Iterator[None]:
 
 @contextmanager
 def _watched(numbers: list[signal.Signals]) -> Iterator[None]:
-    """A thread that ends the process where a signal has come and the block is not left within the grace time."""
+    """End the process if a signal has come and the block is not left in time.
+
+    By a thread.
+    """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(writer, False)
     before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # written to by the handler in C, at once

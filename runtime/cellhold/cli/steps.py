@@ -1,4 +1,8 @@
-"""How far a build is: in a terminal the step at work with the end of its output, which folds away when it is done; lines; or JSON."""
+"""Progress of a build, for a terminal, as lines, or as JSON.
+
+In a terminal the present step is displayed with the end of its output, which disappears
+when the step is done.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +29,11 @@ _LONGEST = 160
 
 
 @contextmanager
-def shown(kind: str, to: TextIO) -> Iterator[Tell]:
-    """Show progress there in that way; "auto": for a terminal if it is one, else as lines."""
+def display(kind: str, to: TextIO) -> Iterator[Tell]:
+    """Display progress on a stream; yield the function that reports it.
+
+    kind: one of KINDS; "auto": for a terminal if the stream is one, else as lines.
+    """
     if kind == "auto":
         kind = "tty" if to.isatty() else "plain"
     if kind == "tty":
@@ -44,37 +51,40 @@ def shown(kind: str, to: TextIO) -> Iterator[Tell]:
 
 
 def as_json(event: Event) -> str:
-    """One event as a line of JSON."""
+    """Format one event as a line of JSON."""
     members = {name: value.decode(errors="replace") if isinstance(value, bytes) else value for name, value in vars(event).items()}
     return json.dumps({"event": type(event).__name__.lower(), **members}) + "\n"
 
 
 def title(began: Began) -> str:
-    """STEP 2/5, and the instruction in a line."""
+    """Format the number of a step and its instruction as one line."""
     words = " ".join(began.text.split())
     stage = f"{began.stage} " if began.stage else ""
     return f"[{stage}{began.number}/{began.total}] {printable(words)}"
 
 
 def ending(ended: Ended) -> str:
-    """What came of a step."""
+    """Format the result of a step."""
     layer = "" if ended.layer_bytes is None else f", layer of {units.size(ended.layer_bytes)}"
     return f"{'CACHED' if ended.cached else f'DONE {ended.seconds:.1f} s'}{layer}"
 
 
 def printable(text: str) -> str:
-    """Without what moves a cursor: a program's output is as hostile as its image."""
+    """Remove what moves a cursor: a program's output is as hostile as its image."""
     return "".join(letter if letter.isprintable() else " " if letter == "\t" else "?" for letter in text[:_LONGEST])
 
 
 class _Plain:
-    """Lines, as `docker build --progress plain` has them: all output, each line with the step's number."""
+    """Lines, as of `docker build --progress plain`.
+
+    All output, each line with the step's number.
+    """
 
     def __init__(self) -> None:
         self._rest = b""
 
     def text(self, event: Event) -> str:
-        """What to write for an event."""
+        """Return what to write for an event."""
         if isinstance(event, Began):
             return f"#{event.number} {title(event)}\n"
         if isinstance(event, Wrote):

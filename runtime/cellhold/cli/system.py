@@ -1,4 +1,4 @@
-"""cellhold system df, system prune, info: what there is in the store, and what of it nobody needs."""
+"""cellhold system df, system prune, info: the content of the store."""
 
 from __future__ import annotations
 
@@ -29,33 +29,33 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """Add the commands."""
-    top = commands.add_parser("system", help="the store: its use, and clearing it", description="What there is in the store.")
+    top = commands.add_parser("system", help="manage the store", description="Show or free the space that the store uses.")
     words = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    using = words.add_parser("df", help="what takes space", description="Show what takes space in the store.")
-    using.add_argument("--format", choices=("table", "json"), default="table", help="json: one object a line")
+    using = words.add_parser("df", help="show what takes space", description="Show what takes space in the store.")
+    using.add_argument("--format", choices=("table", "json"), default="table", help="json: one object per line")
     using.set_defaults(run=df)
     pruning = words.add_parser(
         "prune",
-        help="remove what nobody needs",
-        description="Remove stopped containers, networks that none is on, images without a name, and the build cache.",
+        help="remove what is unused",
+        description="Remove stopped containers, unused networks, images without a name, and the build cache.",
     )
-    pruning.add_argument("-a", "--all", action="store_true", help="all images that no container is made of")
-    pruning.add_argument("-f", "--force", action="store_true", help="do not ask")
-    pruning.add_argument("--volumes", action="store_true", help="anonymous volumes that no container has, too")
+    pruning.add_argument("-a", "--all", action="store_true", help="all images that no container is made from")
+    pruning.add_argument("-f", "--force", action="store_true", help="do not ask for confirmation")
+    pruning.add_argument("--volumes", action="store_true", help="unused anonymous volumes, too")
     pruning.set_defaults(run=prune)
     for place in (words, commands):
-        telling = place.add_parser("info", help="this host and this store", description="Tell of this host and this store.")
+        telling = place.add_parser("info", help="describe this host and the store", description="Describe this host and the store.")
         telling.set_defaults(run=info)
 
 
 def df(arguments: argparse.Namespace) -> int:
-    """A row for each kind."""
+    """Print a row for each kind."""
     from cellhold.image import stored  # noqa: PLC0415  # what only images need is not loaded for containers
     from cellhold.image.space import space  # noqa: PLC0415
 
     home = open_home()
     sweep(home)
-    known = inventory.listed(home)
+    known = inventory.list_containers(home)
     images, broken = stored.every(home), stored.unreadable(home)
     in_use = {chain for one in known for chain in one.layers}
     used = [image for image in images if any(str(chain) in in_use for chain in image.chain_ids)]
@@ -90,7 +90,10 @@ def _volumes(home: Home) -> dict[str, str]:
 
 
 def _scratch(loose: int, home: Home) -> dict[str, str]:
-    """What is under way, and what a crash left of it: images that come or are made, archives, and what nothing refers to."""
+    """Return the row of unfinished work, and of what a crash left of it.
+
+    Images that are pulled or made, archives, and what nothing refers to.
+    """
     places = [path for above in (home.root / scratch.NAME, home.root / "kernels") if above.is_dir() for path in above.iterdir()]
     held = [path for path in places if record.is_held(path)]
     sizes = {path: _used(path) for path in places}
@@ -104,7 +107,10 @@ def _row(kind: str, total: int, active: int, used: int, free: int) -> dict[str, 
 
 
 def _used(path: Path) -> int:
-    """Bytes on disk of what is there; what belongs to subordinate ids nobody but its root can count, and is left out."""
+    """Return the bytes on disk; 0 if only root could count them.
+
+    That is what belongs to subordinate ids.
+    """
     try:
         return tree.used_bytes(path)
     except OSError:
@@ -112,18 +118,18 @@ def _used(path: Path) -> int:
 
 
 def prune(arguments: argparse.Namespace) -> int:
-    """Ask, then remove, and say what that gave back."""
-    from cellhold.cli.images import agreed, tell  # noqa: PLC0415  # as above
+    """Ask, then remove; print the space freed."""
+    from cellhold.cli.images import confirm, tell  # noqa: PLC0415  # as above
     from cellhold.image import tags  # noqa: PLC0415
 
-    images = "all images that no container is made of" if arguments.all else "all images without a name"
-    more = ", anonymous volumes that no container has" if arguments.volumes else ""
-    what = f"all stopped containers, networks that none is on, {images}, the build cache{more}"
-    if not arguments.force and not agreed(f"This removes {what}. Go on? [y/N] "):
+    images = "all images that no container is made from" if arguments.all else "all images without a name"
+    more = ", unused anonymous volumes" if arguments.volumes else ""
+    what = f"all stopped containers, unused networks, {images}, the build cache{more}"
+    if not arguments.force and not confirm(f"This removes {what}. Continue? [y/N] "):
         return 0
     home = open_home()
     freed = tidy(home)
-    stopped = [one for one in inventory.listed(home) if one.kept and one.state in (State.STOPPED, State.CREATED)]
+    stopped = [one for one in inventory.list_containers(home) if one.kept and one.state in (State.STOPPED, State.CREATED)]
     if stopped:
         print("Deleted Containers:")
     for one in stopped:
@@ -152,11 +158,11 @@ def prune(arguments: argparse.Namespace) -> int:
 
 
 def info(_arguments: argparse.Namespace) -> int:
-    """A line for each."""
+    """Print a line for each fact."""
     from cellhold.image import stored  # noqa: PLC0415  # as above
 
     home = open_home()
-    known = inventory.listed(home)
+    known = inventory.list_containers(home)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     states = {what: sum(one.state == state for one in known) for what, state in (("Running", "running"), ("Paused", "paused"))}
     lines = {

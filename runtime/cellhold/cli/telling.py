@@ -1,4 +1,4 @@
-"""cellhold logs, events: what containers have said, and what has happened to them."""
+"""cellhold logs, events: what containers have written, and what happened to them."""
 
 from __future__ import annotations
 
@@ -27,24 +27,27 @@ _LOOK_SECONDS = 0.2
 
 def add(commands: Any) -> None:
     """Add the commands and their flags."""
-    saying = commands.add_parser("logs", help="what a container has said", description="Show what a container has written.")
-    saying.add_argument("-f", "--follow", action="store_true", help="and what it writes, until it ends")
-    saying.add_argument("-n", "--tail", metavar="N", default="all", help="only the last lines (default: all)")
+    saying = commands.add_parser("logs", help="print what a container has written", description="Print what a container has written.")
+    saying.add_argument("-f", "--follow", action="store_true", help="continue until the container ends")
+    saying.add_argument("-n", "--tail", metavar="N", default="all", help="only the last N lines (default: all)")
     saying.add_argument("--since", metavar="TIME", help="2026-11-29T08:00:00Z, seconds since the epoch, or 10m for ten minutes ago")
-    saying.add_argument("--until", metavar="TIME", help="likewise")
-    saying.add_argument("-t", "--timestamps", action="store_true", help="when each line came")
+    saying.add_argument("--until", metavar="TIME", help="a time as for --since")
+    saying.add_argument("-t", "--timestamps", action="store_true", help="print the time of each line")
     saying.add_argument("container", metavar="CONTAINER")
     saying.set_defaults(run=show_logs)
-    happening = commands.add_parser("events", help="what happens to containers", description="Tell what happens to containers, as it does.")
-    happening.add_argument("--since", metavar="TIME", help="from then on; without it, from now on")
-    happening.add_argument("--until", metavar="TIME", help="to then, and end")
+    happening = commands.add_parser("events", help="print events of containers", description="Print events of containers as they happen.")
+    happening.add_argument("--since", metavar="TIME", help="print events since this time (default: now)")
+    happening.add_argument("--until", metavar="TIME", help="stop at this time (default: never)")
     filters.add(happening, _KEYS)
-    happening.add_argument("--format", choices=("text", "json"), default="text", help="json: one object a line")
+    happening.add_argument("--format", choices=("text", "json"), default="text", help="json: one object per line")
     happening.set_defaults(run=show_events)
 
 
 def moment(text: str, *, key: str) -> float:
-    """Seconds since the epoch, of a time or a span before now. Raises InvalidSpec."""
+    """Parse a time, or a span before now, as seconds since the epoch.
+
+    Raises InvalidSpec.
+    """
     if text.replace(".", "", 1).isdecimal() and len(text.partition(".")[0]) > len("1000000"):
         return float(text)
     try:
@@ -58,7 +61,7 @@ def moment(text: str, *, key: str) -> float:
 
 
 def show_logs(arguments: argparse.Namespace) -> int:
-    """Print the lines, each on the stream that it came by."""
+    """Print the lines, each on the stream that it was written to."""
     box = Detached.find(arguments.container)
     tail = None if arguments.tail == "all" else parse_count(arguments.tail, key="tail", minimum=0)
     since = None if arguments.since is None else moment(arguments.since, key="since")
@@ -70,14 +73,14 @@ def show_logs(arguments: argparse.Namespace) -> int:
 
 
 def show_events(arguments: argparse.Namespace) -> int:
-    """Print them; until interrupted, or --until."""
+    """Print the events; until interrupted, or --until."""
     now = time.time()
     since = now if arguments.since is None else moment(arguments.since, key="since")
     until = None if arguments.until is None else moment(arguments.until, key="until")
-    wanted = filters.parsed(arguments.filter, _KEYS)
+    wanted = filters.parse(arguments.filter, _KEYS)
     for event in _events(since, until):
-        if filters.holds(wanted, _fits(event)):
-            print(json.dumps(event) if arguments.format == "json" else words.printable(_told(event)), flush=True)
+        if filters.matches(wanted, _fits(event)):
+            print(json.dumps(event) if arguments.format == "json" else words.printable(_format_event(event)), flush=True)
     return 0
 
 
@@ -104,7 +107,7 @@ def _fits(event: dict[str, Any]) -> dict[str, Callable[[str], bool]]:
     }
 
 
-def _told(event: dict[str, Any]) -> str:
+def _format_event(event: dict[str, Any]) -> str:
     attributes = ", ".join(f"{name}={value}" for name, value in event["attributes"].items())
     when = datetime.fromtimestamp(event["time"], UTC).astimezone().isoformat(timespec="microseconds")
     return f"{when} {event['type']} {event['action']} {event['id']} ({attributes})"

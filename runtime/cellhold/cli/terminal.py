@@ -1,4 +1,7 @@
-"""Our terminal, as the program's: byte for byte, at its size, until it ends or the person types the detach keys."""
+"""Our terminal as the program's: byte for byte, at its size.
+
+Until the program ends or the user types the detach keys.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +26,25 @@ _CHUNK = 65536
 
 
 def detach_keys(text: str) -> bytes:
-    """What a terminal sends for "ctrl-p,ctrl-q". Raises InvalidSpec."""
-    found = b""
+    """Return what a terminal sends for "ctrl-p,ctrl-q".
+
+    Raises InvalidSpec.
+    """
+    keys = b""
     for key in text.split(",") if text else []:
         letter = key.removeprefix("ctrl-")
         if len(letter) != 1 or not letter.isascii() or (key != letter and not (letter.isalpha() or letter in "@[\\]^_")):
-            raise InvalidSpec(f"cannot use detach-keys={text}: {key} is no key", hint="ctrl-p,ctrl-q, for example")
-        found += letter.encode() if key == letter else bytes([ord(letter.upper()) & 0x1F])
-    return found
+            raise InvalidSpec(f"cannot use detach-keys={text}: {key} is not a key", hint="ctrl-p,ctrl-q, for example")
+        keys += letter.encode() if key == letter else bytes([ord(letter.upper()) & 0x1F])
+    return keys
 
 
 @contextmanager
 def raw(master: int) -> Iterator[None]:
-    """Our terminal in raw mode, and the program's at its size, also when that changes; nothing where ours is none."""
+    """Put our terminal into raw mode, and the program's at its size.
+
+    Also when the size changes. Does nothing if our standard input is not a terminal.
+    """
     if not os.isatty(STDIN):
         yield
         return
@@ -56,7 +65,10 @@ def raw(master: int) -> Iterator[None]:
 
 
 def copy(master: int, *, interactive: bool) -> None:
-    """Both ways, until the program's end of the terminal is closed. master: our end; it stays open."""
+    """Copy in both directions until the program closes its end of the terminal.
+
+    master: our end; it stays open.
+    """
     feed = Feed(os.dup(master)) if interactive else None
     with raw(master):
         while True:

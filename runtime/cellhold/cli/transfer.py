@@ -1,4 +1,4 @@
-"""cellhold pull, push: images from and to registries."""
+"""cellhold pull, push: images from registries and to registries."""
 
 from __future__ import annotations
 
@@ -15,22 +15,26 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """Add the commands and their flags."""
-    fetching = commands.add_parser("pull", help="get an image from a registry", description="Get an image from a registry, ready to run.")
+    fetching = commands.add_parser("pull", help="pull an image from a registry", description="Pull an image from a registry and unpack it.")
     fetching.add_argument("image", metavar="NAME[:TAG|@DIGEST]")
-    fetching.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="of an image for several (default: this machine's)")
+    fetching.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="the platform of an image (default: this machine's)")
     fetching.add_argument("-q", "--quiet", action="store_true", help="print only the image's name")
-    fetching.add_argument("--progress", choices=bars.KINDS, default="auto", help="how to show it (default: bars in a terminal, else lines)")
+    fetching.add_argument(
+        "--progress", choices=bars.KINDS, default="auto", help="the form of progress (default: bars in a terminal, else lines)"
+    )
     fetching.set_defaults(run=pull)
-    sending = commands.add_parser("push", help="send an image to a registry", description="Send an image to the registry of its name.")
+    sending = commands.add_parser("push", help="push an image to a registry", description="Push an image to the registry in its name.")
     sending.add_argument("image", metavar="NAME[:TAG]")
     sending.add_argument("-q", "--quiet", action="store_true", help="print only the image's name")
-    sending.add_argument("--progress", choices=bars.KINDS, default="auto", help="how to show it (default: bars in a terminal, else lines)")
+    sending.add_argument(
+        "--progress", choices=bars.KINDS, default="auto", help="the form of progress (default: bars in a terminal, else lines)"
+    )
     sending.set_defaults(run=push)
 
 
-@signals.heard()
+@signals.interruptible()
 def pull(arguments: argparse.Namespace) -> int:
-    """Pull it."""
+    """Pull the image; print its name."""
     from cellhold.image.platform import Platform  # noqa: PLC0415  # HTTP takes long to load: other commands do without
     from cellhold.image.pulling import pull as pull_image  # noqa: PLC0415
     from cellhold.image.reference import Reference  # noqa: PLC0415
@@ -40,7 +44,7 @@ def pull(arguments: argparse.Namespace) -> int:
     quiet = arguments.quiet or arguments.progress == "json"
     if not quiet:
         print(f"{name.selector}: Pulling from {name.registry}/{name.repository}", flush=True)
-    with bars.shown("none" if arguments.quiet else arguments.progress, sys.stdout) as tell:
+    with bars.display("none" if arguments.quiet else arguments.progress, sys.stdout) as tell:
         try:
             found = pull_image(arguments.image, platform=platform, tell=tell)
         except CellholdError as error:
@@ -53,23 +57,26 @@ def pull(arguments: argparse.Namespace) -> int:
     return 0
 
 
-@signals.heard()
+@signals.interruptible()
 def push(arguments: argparse.Namespace) -> int:
-    """Push it."""
+    """Push the image."""
     from cellhold.image.pushing import push as push_image  # noqa: PLC0415  # as above
     from cellhold.image.reference import Reference  # noqa: PLC0415
 
     name = Reference.parse(arguments.image)
     if not arguments.quiet:
         print(f"The push refers to repository [{name.registry}/{name.repository}]", flush=True)
-    with bars.shown("none" if arguments.quiet else arguments.progress, sys.stdout) as tell:
+    with bars.display("none" if arguments.quiet else arguments.progress, sys.stdout) as tell:
         digest = push_image(arguments.image, tell=tell)
     print(name if arguments.quiet else f"{name.tag}: digest: {digest}", flush=True)
     return 0
 
 
 def pull_for_run(name: str, when: str) -> None:
-    """`run --pull always|missing|never`: have the image here; the story goes to standard error, as standard output is the program's."""
+    """Pull the image for `run --pull always|missing|never`.
+
+    Progress goes to standard error, as standard output is the program's.
+    """
     from cellhold import image  # noqa: PLC0415  # as above
 
     if when == "never" or not image.is_oci(name) or (when == "missing" and image.is_here(name)):
@@ -78,5 +85,5 @@ def pull_for_run(name: str, when: str) -> None:
 
     if when == "missing":
         print(f"Unable to find image {name!r} locally", file=sys.stderr, flush=True)
-    with signals.heard(), bars.shown("auto", sys.stderr) as tell:
+    with signals.interruptible(), bars.display("auto", sys.stderr) as tell:
         pull_image(name, tell=tell)

@@ -1,4 +1,4 @@
-"""cellhold volume: what outlives containers, by name."""
+"""cellhold volume: named directories that outlive containers."""
 
 from __future__ import annotations
 
@@ -18,42 +18,38 @@ if TYPE_CHECKING:
 
 
 def add(commands: Any) -> None:
-    """Add the command and its own commands."""
-    top = commands.add_parser(
-        "volume", help="volumes: what outlives containers", description="Directories that outlive containers, by name."
-    )
+    """Add the command and its subcommands."""
+    top = commands.add_parser("volume", help="manage volumes", description="Manage volumes: named directories that outlive containers.")
     words = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    making = words.add_parser("create", help="make one", description="Make a volume; one that is there already stays as it is.")
+    making = words.add_parser("create", help="make a volume", description="Make a volume; one that exists already stays as it is.")
     making.add_argument("-l", "--label", metavar="NAME[=VALUE]", action="append", default=[])
     making.add_argument("name", nargs="?", metavar="NAME")
     making.set_defaults(run=create)
-    listing = words.add_parser("ls", help="list them", description="List volumes.")
+    listing = words.add_parser("ls", help="list volumes", description="List volumes.")
     listing.add_argument("-q", "--quiet", action="store_true", help="print only names")
-    listing.add_argument("--format", choices=("table", "json"), default="table", help="json: one object a line")
+    listing.add_argument("--format", choices=("table", "json"), default="table", help="json: one object per line")
     listing.set_defaults(run=show_list)
-    looking = words.add_parser("inspect", help="all that is known of them", description="Print what is known of volumes.")
+    looking = words.add_parser("inspect", help="describe volumes, as JSON", description="Print all that is known of volumes.")
     looking.add_argument("name", nargs="+", metavar="NAME")
     looking.set_defaults(run=inspect)
-    removing = words.add_parser("rm", help="remove them", description="Remove volumes that no container has, and what is in them.")
-    removing.add_argument("-f", "--force", action="store_true", help="damaged ones, too; those that are not there are no error")
+    removing = words.add_parser("rm", help="remove volumes", description="Remove volumes that no container uses, with their content.")
+    removing.add_argument("-f", "--force", action="store_true", help="damaged volumes, too; ignore volumes that do not exist")
     removing.add_argument("name", nargs="+", metavar="NAME")
     removing.set_defaults(run=remove)
-    pruning = words.add_parser(
-        "prune", help="remove those that no container has", description="Remove anonymous volumes that no container has."
-    )
-    pruning.add_argument("-a", "--all", action="store_true", help="those with names, too")
-    pruning.add_argument("-f", "--force", action="store_true", help="do not ask (we never do)")
+    pruning = words.add_parser("prune", help="remove unused volumes", description="Remove anonymous volumes that no container uses.")
+    pruning.add_argument("-a", "--all", action="store_true", help="volumes with names, too")
+    pruning.add_argument("-f", "--force", action="store_true", help="do not ask for confirmation (always so)")
     pruning.set_defaults(run=prune)
 
 
 def create(arguments: argparse.Namespace) -> int:
-    """Make it, and print its name."""
+    """Make the volume; print its name."""
     print(volumes.create(arguments.name, open_home(), labels=dict(map(options.label, arguments.label))).name)
     return 0
 
 
 def show_list(arguments: argparse.Namespace) -> int:
-    """A row for each."""
+    """Print a row for each volume."""
     home = open_home()
     found, broken = volumes.list_readable(home), volumes.unreadable(home)
     damage.tell(broken)
@@ -76,7 +72,7 @@ def inspect(arguments: argparse.Namespace) -> int:
 
 
 def inspected(volume: volumes.Volume) -> dict[str, Any]:
-    """The object that `docker volume inspect` prints."""
+    """Return the object that `docker volume inspect` prints."""
     return {
         "CreatedAt": datetime.fromtimestamp(volume.created, UTC).isoformat(),
         "Driver": "local",
@@ -90,14 +86,14 @@ def inspected(volume: volumes.Volume) -> dict[str, Any]:
 
 
 def remove(arguments: argparse.Namespace) -> int:
-    """Remove each; what a crash has left of containers, which may have them, goes first."""
+    """Remove each; containers that a crash left, which may use them, go first."""
     home = open_home()
     sweep(home)
     return each(arguments.name, lambda name: volumes.remove(name, home, force=arguments.force))
 
 
 def prune(arguments: argparse.Namespace) -> int:
-    """Remove them, and say which, and what that gave back."""
+    """Remove unused volumes; print their names and the space freed."""
     home = open_home()
     freed = tidy(home)
     sizes = {one.name: one.used_bytes() for one in volumes.list_readable(home)}

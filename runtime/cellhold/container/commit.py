@@ -1,6 +1,9 @@
-"""What a container has written: told (diff), made an image of (commit), or with all that is below it a tar (export).
+"""What a container has written: list it (diff), make an image of it (commit).
 
-From any process, while the container runs; frozen meanwhile, so that no file is half written.
+export() writes it as a tar, with everything below it.
+
+Works from any process, while the container runs; it is frozen meanwhile, so that no
+file is half written.
 """
 
 from __future__ import annotations
@@ -35,7 +38,11 @@ if TYPE_CHECKING:
 
 
 class Overlaid(NamedTuple):
-    """One overlay of a container. target: where it is; upper: what was written there; lowers: the layers below, topmost first."""
+    """One overlay of a container.
+
+    target: where it is mounted. upper: what was written there. lowers: the layers
+    below, topmost first.
+    """
 
     target: str
     upper: Path
@@ -44,14 +51,19 @@ class Overlaid(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What a container has written, to be read now: overlay by overlay, the root's first, and whose files they are."""
+    """What a container has written, open for reading.
+
+    overlays: the root's first. ids: the container's, which own the files.
+    """
 
     overlays: tuple[Overlaid, ...]
     ids: Ids
 
 
 def diff(container: str, home: Home, *, most: int = CHANGES_MOST) -> Comparison:
-    """What the container has added, changed and deleted, by path. most: how many changes to list, in each overlay.
+    """Return what the container has added, changed and deleted, by path.
+
+    most: how many changes to list in each overlay.
 
     Raises ContainerNotFound, NotSupported.
     """
@@ -78,11 +90,14 @@ def commit(  # noqa: PLR0913  # docker's options
     pause: bool = True,
     owner: str = "",
 ) -> StoredImage:
-    """Make an image of the container's image and what it has written, and call it `name`. pause: freeze it meanwhile.
+    """Make an image of the container's image and of what it has written.
 
-    owner: the notebook whose name that is to be, "" = none (reference.new_name).
+    name: of the image, None = none. pause: freeze the container meanwhile. owner: the
+    notebook that the name belongs to, "" = none (reference.new_name).
+
     The image's config stays as it is: what ran in the container is in the history only.
-    Raises ContainerNotFound, ImageNotFound (its image is gone, or is none), NotSupported, InvalidSpec.
+    Raises ContainerNotFound, ImageNotFound (its image is gone, or it has none),
+    NotSupported, InvalidSpec.
     """
     known = _find(container, home)
     names = [] if name is None else [new_name(name, aim=f"commit container {known.name} as {name}", owner=owner)]
@@ -106,7 +121,10 @@ def commit(  # noqa: PLR0913  # docker's options
 
 
 def export(container: str, to: BinaryIO, home: Home, *, pause: bool = True) -> None:
-    """Write the container's whole root file system as a tar. Raises ContainerNotFound, NotSupported."""
+    """Write the container's whole root file system as a tar.
+
+    Raises ContainerNotFound, NotSupported.
+    """
     known = _find(container, home, whole=True)
     with (
         home.used(),
@@ -123,7 +141,10 @@ def export(container: str, to: BinaryIO, home: Home, *, pause: bool = True) -> N
 
 
 def as_layer(found: Written, home: Home, *, below: Sequence[Digest], mtime_limit_seconds: int | None = None) -> MadeLayer:
-    """What was written as a layer on top of those with the diff ids `below`. Raises ImageRefused, NotSupported, OSError."""
+    """Make a layer of what was written, on top of those with the diff ids `below`.
+
+    Raises ImageRefused, NotSupported, OSError.
+    """
     seccomp = layer_ingest.filtered(home)
     root, *below_it = found.overlays
     more = [(one.target.strip("/"), one.upper) for one in below_it]
@@ -136,11 +157,11 @@ def _find(container: str, home: Home, *, whole: bool = False) -> Record:
     if whole and len(known.overlays) > 1 and known.layers:
         raise NotAllowed(
             f"cannot export container {known.name}: {known.image} is built on this machine's own files (FROM host)",
-            hint="cellhold commit makes a layer of what it has written, and cellhold layers shows that",
+            hint="cellhold commit makes an image of what it has written, and cellhold layers lists its files",
         )
     if not known.layers:
         raise NotAllowed(
-            f"cannot make an image of container {known.name}: it is of {known.image}, which is no OCI image",
+            f"cannot make an image of container {known.name}: it was made from {known.image}, which is not an OCI image",
             hint="cellhold run IMAGE, or %container image=IMAGE, with an image that `cellhold images` lists",
         )
     return known
@@ -148,7 +169,10 @@ def _find(container: str, home: Home, *, whole: bool = False) -> Record:
 
 @contextmanager
 def written(known: Record, home: Home, *, pause: bool) -> Iterator[Written]:
-    """What a container has written. A layer in a file-system image is there as long as it runs, or somebody is in here.
+    """Yield what a container has written.
+
+    A layer in a file-system image is mounted as long as the container runs, or this
+    block does.
 
     Raises NotSupported, NotAllowed.
     """
@@ -166,7 +190,11 @@ def written(known: Record, home: Home, *, pause: bool) -> Iterator[Written]:
 
 @contextmanager
 def frozen(known: Record) -> Iterator[None]:
-    """Stop its processes, unless they are stopped already, or no cgroup can. They go on in the end, also when this process is killed."""
+    """Freeze the container's processes for the block.
+
+    Unless they are frozen already, or there is no cgroup that can. They are thawed
+    afterwards, also if this process is killed.
+    """
     with ExitStack() as closing:
         with suppress(CellholdError):
             if known.state == "running":
@@ -179,7 +207,10 @@ def frozen(known: Record) -> Iterator[None]:
 
 @contextmanager
 def _guarded(group: str) -> Iterator[None]:
-    """A process that lets the group go on when this one dies: nobody else would ever thaw it."""
+    """Run a process that thaws the group when this process dies.
+
+    Nobody else would ever thaw it.
+    """
     thaw = f"from cellhold import cgroups; cgroups.existing({group!r}).thaw()"
     words = helper.python_code(f"sys.stdin.read(); {thaw}", has_site=False)
     guard = helper.start(words, env={}, is_tied=False, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -195,20 +226,23 @@ def _ids(known: Record, home: Home) -> Ids:
         return subids.delegation().ids
     base = ids.claimed_by(home.ids, known.id)
     if base is None:
-        raise NotAllowed(f"cannot look at what container {known.name} has written: it has ended")
+        raise NotAllowed(f"cannot read what container {known.name} has written: it has ended")
     return subids.own(base)
 
 
 def _base(known: Record, home: Home) -> StoredImage:
-    """The image that it is made of, whatever that is called by now: by its id, in an earlier version's record by its layers alone.
+    """Return the image that the container is made of, by its id.
 
-    Other images have the same layers, and say otherwise what is to run in them.
+    Whatever it is called by now. An earlier version's record has no id: there its
+    layers are compared alone; among several, the one with the recorded name wins,
+    because other images have the same layers and a different config.
     """
     chains = tuple(reversed(_chains(known)))
     found = [one for one in stored.every(home) if one.chain_ids == chains and known.image_id in ("", str(one.id))]
     if not found:
         raise ImageNotFound(
-            f"cannot commit container {known.name}: its image {known.image} is not here any more", hint=f"cellhold pull {known.image}"
+            f"cannot commit container {known.name}: its image {known.image} is not in the store any more",
+            hint=f"cellhold pull {known.image}",
         )
     return next((one for one in found if known.image == str(one.id) or stored.name_as(known.image, one)), found[0])
 

@@ -1,8 +1,9 @@
-"""Container: created, started, paused, unpaused, stopped, removed.
+"""Container: create, start, pause, unpause, stop and remove a container.
 
-Used by the CLI, the kernel and anybody else's Python. A container belongs to the process that made it: when that process ends,
-however it ends, the container does too, and what it had is cleared. How it is started is in start.py, what it runs as in
-run.py, what it has on the host in resources.py, and why it ended in exit_status.py.
+Used by the CLI, the kernel and other Python programs. A container belongs to the
+process that made it: when that process ends, for whatever reason, the container ends
+too, and its resources are removed. How it is started is in start.py, one run in run.py,
+what it has on the host in resources.py, and why it ended in exit_status.py.
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 from cellhold import image, network
 from cellhold.container import exit_status, start
+from cellhold.container.executable import Entrance, Executable
 from cellhold.container.launcher import deadline
 from cellhold.container.recovery import sweep_once
 from cellhold.container.resources import Resources
 from cellhold.container.run import Run
 from cellhold.container.view import ContainerView
 from cellhold.errors import CommandNotRun, InvalidSpec
-from cellhold.rootfs import exposure, sources, volumes
+from cellhold.rootfs import sources, volumes
 from cellhold.spec import fields, tracing
 from cellhold.spec.lifecycle import Action, State, after
 from cellhold.spec.outcome import Why
@@ -29,11 +31,10 @@ from cellhold.spec.usage import Usage
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import ExitStack
     from types import TracebackType
 
-    from cellhold.container.exec import ExecSession
     from cellhold.container.start import Launcher
     from cellhold.image.model import Image
     from cellhold.spec.outcome import Outcome
@@ -43,21 +44,29 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 10.0  # docker's, between the stop signal and SIGKILL
 
 
-class Container(ContainerView):
-    """One container. Make it with Container.create(); use it as a context manager to have it removed in the end.
+class Container(ContainerView, Executable):
+    """A container that ends with this process.
 
-    id: twelve hexadecimal digits. name: the spec's, else the id. pid: of its PID 1, on the host, while it runs. timings: every step
-    so far (cellhold.spec.tracing.Step). outcome: how the last run ended. See handle.py for what it shares with Detached.
+    Make it with Container.create(); as a context manager it is removed at the end of
+    the block.
+
+    id: twelve hexadecimal digits. name: the spec's, else the id. pid: of its PID 1, on
+    the host, while it runs. timings: the steps so far (cellhold.spec.tracing.Step).
+    outcome: how the last run ended. See handle.py for what it has in common with
+    Detached.
     """
 
     @classmethod
     def create(cls, spec: Spec, *, home: Home | None = None, found: Image | None = None) -> Self:
-        """Make a container that has everything but a process: directory, ids, group with limits, writable layer.
+        """Make a container that has everything but a process.
 
-        found: the image, where it has no name to look it up by (a step of a build).
+        That is a directory, ids, a cgroup with limits, and a writable layer.
 
-        Raises InvalidSpec, ImageNotFound, NotSupported for a limit that this host cannot enforce, or SetupFailed where the store cannot
-        be written to; then nothing is left behind.
+        found: the image, if it has no name to look it up by (a step of a build).
+
+        Raises InvalidSpec, ImageNotFound, NotSupported for a limit that this host
+        cannot enforce, or SetupFailed if the store cannot be written to; then nothing
+        is left behind.
         """
         home = home or open_home()
         with home.written(), home.used():
@@ -84,11 +93,14 @@ class Container(ContainerView):
         more: Sequence[int] = (),
         keep: ExitStack | None = None,
     ) -> None:
-        """Start the program, and return once it is exec'd.
+        """Start the program; return once it is exec'd.
 
-        stdin, stdout, stderr: descriptors; None is /dev/null. more: descriptors that become its 3, 4 and so on. keep: until this is
-        closed the writable layer can be looked at, also when the program has ended; close it before remove().
-        Raises SetupFailed with the step that failed, CommandNotRun (126, 127), or NotAllowed.
+        stdin, stdout, stderr: descriptors; None is /dev/null. more: descriptors that
+        become its 3, 4 and so on. keep: until this is closed the writable layer stays
+        accessible, also after the program has ended; close it before remove().
+
+        Raises SetupFailed with the step that failed, CommandNotRun (126, 127), or
+        NotAllowed.
         """
         self._start(start.OwnLauncher(stdin, stdout, stderr, *more), keep=keep)
 
@@ -123,7 +135,10 @@ class Container(ContainerView):
         return self._run
 
     def poll(self) -> Outcome | None:
-        """How it ended; None as long as it runs, and before its first start. Does not block."""
+        """Return how it ended; None while it runs, and before its first start.
+
+        Does not block.
+        """
         if self.outcome is None and self._run is None:
             return None
         with suppress(TimeoutError):
@@ -131,7 +146,9 @@ class Container(ContainerView):
         return None
 
     def wait(self, timeout: float | None = None) -> Outcome:
-        """Wait until the program has ended. timeout: seconds.
+        """Wait until the program has ended; return how it ended.
+
+        timeout: seconds.
 
         Raises TimeoutError, or NotAllowed if it was never started.
         """
@@ -168,7 +185,10 @@ class Container(ContainerView):
         return self.outcome
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send a signal to the program (SIGKILL: to everything in the container). Raises NotAllowed unless it runs."""
+        """Send a signal to the program; SIGKILL kills every process of the container.
+
+        Raises NotAllowed unless it runs.
+        """
         after(self.state, Action.KILL, container=self.name)
         if (run := self._run) is not None:
             run.signal(number)
@@ -179,7 +199,8 @@ class Container(ContainerView):
     def stop(self, grace_seconds: float | None = None) -> Outcome:
         """Send the stop signal, and SIGKILL after the grace period; return how it ended.
 
-        grace_seconds: None = the spec's, else 10. Raises NotAllowed if it was never started.
+        grace_seconds: None = the spec's, else 10. Raises NotAllowed if it was never
+        started.
         """
         after(self.state, Action.STOP, container=self.name)
         if ended := self.poll():  # by itself, before anybody stopped it
@@ -195,33 +216,17 @@ class Container(ContainerView):
             self.kill(signal.SIGKILL)
             return self.wait()
 
-    def exec(  # noqa: PLR0913  # docker's flags
-        self,
-        *args: str,
-        stdin: int | None = None,
-        stdout: int | None = None,
-        stderr: int | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        user: str | None = None,
-        terminal: bool = False,
-    ) -> ExecSession:
-        """Start one more process in it, and return once it is exec'd. stdin, stdout, stderr: descriptors; None is /dev/null.
-
-        env: added to the program's own. cwd, user: None = the program's. terminal: it gets one instead of the descriptors.
-        Raises NotAllowed unless it runs, CommandNotRun (126, 127), SetupFailed, InvalidSpec, NotSupported (a file, without root).
-        """
-        from cellhold.container.exec import check_running, exec_process, process_request  # noqa: PLC0415  # few containers need it
+    @contextmanager
+    def _entrance(self) -> Iterator[Entrance]:
+        from cellhold.container.exec import check_running  # noqa: PLC0415  # few containers need it
 
         if self.state is State.RUNNING:
             self.poll()
         check_running(self.state, self.name)
-        exposure.check_entering(self.spec, (stdin, stdout, stderr), self.name)
-        process = process_request(args, env=env, cwd=cwd, user=user, terminal=terminal)
-        return exec_process(self._running("exec in").channel.socket, process, (stdin, stdout, stderr), name=self.name)
+        yield Entrance(self.name, self.spec, self._running("exec in").channel.socket)
 
     def pause(self) -> None:
-        """Freeze every process where it is. Raises NotAllowed unless it runs."""
+        """Freeze every process of the container."""
         if self.state is State.RUNNING:
             self.poll()
         state = after(self.state, Action.PAUSE, container=self.name)
@@ -230,14 +235,18 @@ class Container(ContainerView):
         self._try_write_record()
 
     def unpause(self) -> None:
-        """Let it go on. Raises NotAllowed unless it is paused."""
+        """Thaw the container's processes."""
         state = after(self.state, Action.UNPAUSE, container=self.name)
         self._resources.cgroup.thaw()
         self.state = state
         self._try_write_record()
 
     def remove(self, *, force: bool = False) -> None:
-        """Remove the container and all it had; force: kill it first if it runs. Removing twice is no error."""
+        """Remove the container and everything it has.
+
+        force: kill it first if it runs. Raises NotAllowed if it runs. Removing it twice
+        is not an error.
+        """
         if self.state in (State.RUNNING, State.PAUSED) and self.poll() is None and force:
             self.kill(signal.SIGKILL)
             self.wait()
@@ -256,5 +265,5 @@ class Container(ContainerView):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Remove it, running or not."""
+        """Remove the container, whether it runs or not."""
         self.remove(force=True)

@@ -1,4 +1,8 @@
-"""`docker cp`: files between the host and a container, whether it runs or not; as they are, and no link leads out of either."""
+"""`docker cp`: copy files between the host and a container.
+
+Works whether the container runs or not. Symbolic links are copied as they are, and none
+leads out of the source or the target.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +28,16 @@ _KINDS = {
     tarfile.SYMTYPE: file_transfer.LINK,
 }
 _TYPES = {file_transfer.FILE: tarfile.REGTYPE, file_transfer.DIRECTORY: tarfile.DIRTYPE, file_transfer.LINK: tarfile.SYMTYPE}
-_MOST_TOLD = 4096
+_LONGEST_ERROR = 4096  # bytes
 _CUT_SHORT = "it was cut short"
 
 
 def out(box: Detached, source: str, target: str, *, follow: bool = False, owners: bool = False) -> None:
-    """Copy out of a container. follow: a link that the source is; owners: keep the container's numbers. Raises CopyFailed, NotAllowed."""
+    """Copy out of a container.
+
+    follow: if the source is a symbolic link, copy its target. owners: keep the
+    container's numeric ids. Raises CopyFailed, NotAllowed.
+    """
     source = _inside(source)
     contents, base = _named(source)
     job = {"way": "out", "path": source, "follow": follow}
@@ -42,14 +50,21 @@ def out(box: Detached, source: str, target: str, *, follow: bool = False, owners
 
 
 def into(box: Detached, source: str, target: str, *, follow: bool = False, owners: bool = False) -> None:
-    """Copy into a container; what is made there belongs to its root, unless `owners`. Raises CopyFailed, NotAllowed."""
+    """Copy into a container.
+
+    What is made there belongs to its root, unless `owners` is set. Raises CopyFailed,
+    NotAllowed.
+    """
     contents, base = _named(source)
     job = {"way": "in", "path": _inside(target), "base": os.fsdecode(base), "contents": contents, "owners": owners}
     _carry(box, job, lambda stream: file_transfer.send(stream, os.fsencode(source), follow=follow), f"{source} to {box.name}:{target}")  # type: ignore[arg-type]  # a writer will do
 
 
 def out_as_tar(box: Detached, source: str, to: BinaryIO, *, follow: bool = False) -> None:
-    """Write what is at a path of the container as a tar. Raises CopyFailed, NotAllowed."""
+    """Write a path of the container as a tar.
+
+    Raises CopyFailed, NotAllowed.
+    """
     source = _inside(source)
     _contents, base = _named(source)
 
@@ -69,7 +84,10 @@ def out_as_tar(box: Detached, source: str, to: BinaryIO, *, follow: bool = False
 
 
 def into_from_tar(box: Detached, source: BinaryIO, target: str, *, owners: bool = False) -> None:
-    """Unpack a tar into a directory of the container. Raises CopyFailed, NotAllowed."""
+    """Unpack a tar into a directory of the container.
+
+    Raises CopyFailed, NotAllowed.
+    """
 
     def records(stream: BinaryIO) -> None:
         with tarfile.open(fileobj=source, mode="r|*") as archive:
@@ -94,7 +112,10 @@ def into_from_tar(box: Detached, source: BinaryIO, target: str, *, owners: bool 
 
 
 def _inside(path: str) -> str:
-    """A path of the container from its root, without ".."; what docker tells apart ("DIR/", "DIR/.") stays told apart."""
+    """Return an absolute path of the container without "..".
+
+    The distinctions that Docker makes ("DIR/", "DIR/.") are kept.
+    """
     cleaned = os.path.normpath("/" + path.lstrip("/"))
     if cleaned == "/":
         return cleaned
@@ -102,9 +123,10 @@ def _inside(path: str) -> str:
 
 
 def _named(source: str) -> tuple[bool, bytes]:
-    """Whether only what is in it is meant ("DIR/."), and what it is called: never "..", as "DIR/.." is called what lies above DIR.
+    """Return whether only the contents are meant ("DIR/."), and the base name.
 
-    Docker cleans a path by its text, too (Go's path.Clean), before any link of it is followed.
+    The name is never "..": "DIR/.." is called what is above DIR. Docker cleans a path
+    by its text, too (Go's path.Clean), before any symbolic link of it is followed.
     """
     cleaned = os.path.normpath(source or "/")
     name = os.path.basename(cleaned)
@@ -125,14 +147,14 @@ def _carry(box: Detached, job: dict[str, Any], ours: Callable[[BinaryIO], None],
         pipe.close(pipe.writing if outward else pipe.reading)
         reason = _ours(ours, pipe, outward=outward)
         with open(os.dup(errors.reading), "rb") as file:
-            theirs = file.read(_MOST_TOLD).decode(errors="replace")
+            theirs = file.read(_LONGEST_ERROR).decode(errors="replace")
         if process.wait() or reason:
             first = theirs if reason in ("", _CUT_SHORT) else reason  # the other side's is only what comes of it
             raise CopyFailed(f"cannot copy {what}: {first or reason or 'the container has ended'}")
 
 
 def _ours(ours: Callable[[BinaryIO], None], pipe: _Pipe, *, outward: bool) -> str:
-    """Do our side; what went wrong, in words."""
+    """Perform our side of the copy; return what went wrong, "" if nothing."""
     fd = pipe.reading if outward else pipe.writing
     try:
         with open(os.dup(fd), "rb" if outward else "wb", buffering=1 << 16) as stream:
@@ -143,14 +165,14 @@ def _ours(ours: Callable[[BinaryIO], None], pipe: _Pipe, *, outward: bool) -> st
     except file_transfer.CannotCopy as error:
         return str(error)
     except tarfile.TarError as error:
-        return f"it is no tar: {error}"
+        return f"not a tar: {error}"
     except OSError as error:
         return f"{os.fsdecode(error.filename or '')}: {error.strerror}".lstrip(": ")
     return ""
 
 
 class _Pipe:
-    """Both ends, each closed once."""
+    """Both ends of a pipe, each closed once."""
 
     def __init__(self, closing: ExitStack) -> None:
         self.reading, self.writing = os.pipe2(os.O_CLOEXEC)
@@ -159,7 +181,7 @@ class _Pipe:
             closing.callback(self.close, fd)
 
     def close(self, fd: int) -> None:
-        """Close that end, if it is not yet."""
+        """Close that end, unless it is closed already."""
         if fd in self._open:
             self._open.discard(fd)
             os.close(fd)

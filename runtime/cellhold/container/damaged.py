@@ -1,4 +1,7 @@
-"""Containers that are kept and whose record cannot be read: nobody knows what they have, so that they go by force alone."""
+"""Kept containers whose record cannot be read.
+
+Nobody knows what they have, so they are removed by force only.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,19 @@ _PATIENCE_SECONDS = 30.0  # for its monitor to end
 
 
 def find(text: str, home: Home) -> Unreadable | None:
-    """The one whose id is that, or begins so; None where there is none, or where several do."""
+    """Return the container whose id is `text`, or begins so.
+
+    None if there is none, or more than one.
+    """
     found = [one for one in inventory.unreadable(home) if text and one.name.startswith(text)]
     return found[0] if len(found) == 1 else None
 
 
 def remove(broken: Unreadable, home: Home) -> None:
-    """Kill what runs of it, and remove its directory with all that it has written; volumes stay.
+    """Kill what runs of it, and remove its directory; volumes stay.
 
-    Raises NotSupported for what a later version has made, NotAllowed where somebody has it all the time, SetupFailed.
+    Raises NotSupported for a record that a later version wrote, NotAllowed if another
+    process has it all the time, SetupFailed.
     """
     if not broken.is_damaged:
         raise broken.error

@@ -1,7 +1,9 @@
-"""Detached containers: they outlive whoever made them, and anybody of their user can do with them what docker does.
+"""Detached containers, which outlive the process that made them.
 
-Each has a record (store/record.py) that tells the truth, and while it runs a monitor (init/monitor.py). The lock on its directory is held
-by the monitor, or by whoever is just starting or removing it (lock.py); the record is changed under a lock of its own.
+Any process of their user can do with them what docker does. Each has a record
+(store/record.py), which is the truth, and while it runs a monitor (init/monitor.py).
+The lock on its directory is held by the monitor, or by the process that is just
+starting or removing it (lock.py); the record is changed under a lock of its own.
 """
 
 from __future__ import annotations
@@ -17,23 +19,22 @@ from cellhold import network
 from cellhold.container import exit_status, inventory, lock, monitor, names, removal
 from cellhold.container.container import GRACE_SECONDS
 from cellhold.container.detached_view import DetachedView
-from cellhold.container.exec import check_running, exec_process, process_request
+from cellhold.container.exec import check_running
+from cellhold.container.executable import Entrance, Executable
 from cellhold.container.kept import KeptContainer
 from cellhold.container.recovery import UNDER_WAY, record_exit
 from cellhold.container.resources import check_update
 from cellhold.errors import CellholdError, ContainerNotFound, NotAllowed, SetupFailed
-from cellhold.rootfs import exposure
 from cellhold.spec import fields
 from cellhold.spec.lifecycle import Action, State, after
-from cellhold.spec.spec import check_name
+from cellhold.spec.names import check_name
 from cellhold.store import journal, spec_codec
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-    from cellhold.container.exec import ExecSession
     from cellhold.container.monitor import Attached
     from cellhold.spec.limits import Limits
     from cellhold.spec.outcome import Outcome
@@ -44,14 +45,21 @@ _ORDERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)  # after which its res
 _LONG_PATIENCE_SECONDS = 60.0  # longer than any start takes, so that removing by force wins
 
 
-class Detached(DetachedView):
-    """A container by its id: every call finds the truth on disk, so that any number of these, in any processes, may be used at once."""
+class Detached(DetachedView, Executable):
+    """A container, addressed by its id; for what is not said here see Handle.
+
+    Every call reads the state from disk, so that any number of these, in any processes,
+    may be used at once.
+    """
 
     @classmethod
     def create(cls, spec: Spec, *, auto_remove: bool = False, home: Home | None = None) -> Self:
-        """Make one, as `docker create`. auto_remove: it goes with its end.
+        """Make a container, as `docker create` does.
 
-        Raises what Container.create() does, and InvalidSpec for a name that another one has.
+        auto_remove: remove it when it ends.
+
+        Raises what Container.create() does, and InvalidSpec if another container has
+        the name.
         """
         home = home or open_home()
         with names.reserve(spec.name, home):
@@ -66,18 +74,23 @@ class Detached(DetachedView):
 
     @classmethod
     def find(cls, text: str, home: Home | None = None) -> Self:
-        """The one of that name, or whose id begins so. Raises ContainerNotFound, or NotAllowed for one that is another process's own."""
+        """Return the container of that name, or whose id begins so.
+
+        Raises ContainerNotFound, or NotAllowed for one that belongs to another process.
+        """
         home = home or open_home()
-        known = inventory.find(text, home)
-        if not known.kept:
+        record = inventory.find(text, home)
+        if not record.kept:
             raise NotAllowed(
-                f"cannot use container {known.name}: it belongs to the process that has it, and ends with it",
-                hint="that process can; `cellhold stop`, `kill`, `inspect`, `stats`, `diff` and `commit` work from anywhere",
+                f"cannot use container {record.name}: it belongs to the process that made it, and ends with it",
+                hint="use it there; `cellhold stop`, `kill`, `inspect`, `stats`, `diff` and `commit` work from any process",
             )
-        return cls(known.id, home)
+        return cls(record.id, home)
 
     def start(self, *, attach: bool = False, once: bool = False) -> Attached | None:
-        """Start it; one that runs already is left as it is, as Docker does. attach, once: as of KeptContainer.start_kept().
+        """Start the container; one that runs already is left as it is, as in Docker.
+
+        attach, once: as of KeptContainer.start_kept().
 
         Raises SetupFailed, CommandNotRun, NotSupported, NotAllowed (it is paused).
         """
@@ -88,7 +101,7 @@ class Detached(DetachedView):
                 return None
             if record.state in (State.PAUSED, State.RESTARTING) or time.monotonic() > until:
                 after(State(record.state), Action.START, container=record.name)
-                raise NotAllowed(f"cannot start container {record.name}: another process is about to", hint="try again")
+                raise NotAllowed(f"cannot start container {record.name}: another process is about to do so", hint="try again")
             time.sleep(lock.LOOK_SECONDS)
         try:
             with self._home.written():
@@ -107,10 +120,7 @@ class Detached(DetachedView):
             os.close(held)
 
     def stop(self, grace_seconds: float | None = None) -> Outcome:
-        """Send the stop signal, and SIGKILL after the grace period; return how it ended. One that does not run is left so.
-
-        grace_seconds: None = the spec's, else 10. Raises NotAllowed if it was never started.
-        """
+        """Send the stop signal, then SIGKILL; return how it ended."""
         record = self.record
         if State(record.state) in (State.STOPPED, State.CREATED):
             after(State(record.state), Action.STOP, container=record.name)
@@ -130,7 +140,7 @@ class Detached(DetachedView):
         return exit_status.read(record) or exit_status.UNRECORDED
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send its program a signal; SIGKILL ends all of its processes. Raises NotAllowed unless it runs."""
+        """Send its program a signal; SIGKILL kills every process."""
         record = self.record
         after(State(record.state), Action.KILL, container=record.name)
         if number in _ORDERS:
@@ -140,17 +150,17 @@ class Detached(DetachedView):
         journal.append(self._home.root, "kill", record, signal=number)
 
     def restart(self, grace_seconds: float | None = None) -> None:
-        """Stop it if it runs, and start it again."""
+        """Stop the container if it runs, and start it again."""
         if self.state in UNDER_WAY:
             self.stop(grace_seconds)
         self.start()
 
     def pause(self) -> None:
-        """Freeze every process where it is. Raises NotAllowed unless it runs."""
+        """Freeze every process of the container."""
         self._freeze(Action.PAUSE)
 
     def unpause(self) -> None:
-        """Let it go on. Raises NotAllowed unless it is paused."""
+        """Thaw the container's processes."""
         self._freeze(Action.UNPAUSE)
 
     def _freeze(self, action: Action) -> None:
@@ -166,9 +176,12 @@ class Detached(DetachedView):
         journal.append(self._home.root, str(action), record)
 
     def wait(self, timeout: float | None = None) -> Outcome:
-        """Wait until it does not run. timeout: seconds.
+        """Wait until the container does not run; return how it ended.
 
-        Raises TimeoutError, NotAllowed if it was never started, ContainerNotFound if it is removed meanwhile.
+        timeout: seconds.
+
+        Raises TimeoutError, NotAllowed if it was never started, ContainerNotFound if it
+        is removed meanwhile.
         """
         record = self.record
         if record.state == State.CREATED:
@@ -188,7 +201,10 @@ class Detached(DetachedView):
         return exit_status.read(record) or exit_status.UNRECORDED
 
     def rename(self, name: str) -> None:
-        """Rename the container. Raises InvalidSpec if the name is invalid or taken."""
+        """Rename the container.
+
+        Raises InvalidSpec if the name is invalid or taken.
+        """
         check_name(name)
         with names.reserve(name, self._home, owner=self.id), self._changing() as record:
             before, record.name = record.name, name
@@ -196,7 +212,7 @@ class Detached(DetachedView):
         journal.append(self._home.root, "rename", record, oldName=before)
 
     def update(self, limits: Limits | None = None, *, restart: str | None = None) -> None:
-        """Set new limits, at once where it runs, and another restart policy. Raises what Container.update() does."""
+        """Set new limits, at once if it runs, and another restart policy."""
         inventory.find(self.id, self._home)
         with self._changing() as record:
             spec = spec_codec.from_json(record.spec)
@@ -213,9 +229,12 @@ class Detached(DetachedView):
         journal.append(self._home.root, "update", record)
 
     def remove(self, *, force: bool = False, with_volumes: bool = False) -> None:
-        """Remove it and all that it has; force: kill it first if it runs; with_volumes: its anonymous volumes, too.
+        """Remove the container and everything it has.
 
-        Raises NotAllowed if it runs; SetupFailed on a disk that is read-only, but then it runs no more.
+        force: kill it first if it runs. with_volumes: its anonymous volumes, too.
+
+        Raises NotAllowed if it runs; SetupFailed on a read-only disk, but then it has
+        been stopped.
         """
         record = self.record
         if not force:
@@ -235,30 +254,19 @@ class Detached(DetachedView):
         finally:
             os.close(held)
 
-    def exec(  # noqa: PLR0913  # docker's flags
-        self,
-        *args: str,
-        stdin: int | None = None,
-        stdout: int | None = None,
-        stderr: int | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        user: str | None = None,
-        terminal: bool = False,
-    ) -> ExecSession:
-        """See Container.exec()."""
+    @contextmanager
+    def _entrance(self) -> Iterator[Entrance]:
         record = self.record
         check_running(State(record.state), record.name)
-        process = process_request(args, env=env, cwd=cwd, user=user, terminal=terminal)
         with monitor.connected(self._directory) as client:
-            exposure.check_entering(self.spec, (stdin, stdout, stderr), record.name)
-            return exec_process(client, process, (stdin, stdout, stderr), name=record.name)
+            yield Entrance(record.name, self.spec, client)
 
     @contextmanager
     def assembled(self) -> Iterator[socket.socket]:
-        """Yield the socket through which PID 1 is asked for a process of ours (exec.py). Called by cp.py.
+        """Yield the socket through which PID 1 is asked for a process of ours.
 
-        One that does not run is assembled for that, without its program. Raises NotAllowed (it is paused, or just being started).
+        Called by cp.py. A container that does not run is assembled for that, without
+        its program. Raises NotAllowed (it is paused, or just being started).
         """
         record = self.record
         if record.state not in (State.CREATED, State.STOPPED):
@@ -278,7 +286,10 @@ class Detached(DetachedView):
             os.close(held)
 
     def attach(self, *, once: bool = False) -> Attached:
-        """Return its output from now on, and a way to write to it. Raises NotAllowed unless it runs."""
+        """Return its output from now on, and a way to write to its input.
+
+        Raises NotAllowed unless it runs.
+        """
         record = self.record
         check_running(State(record.state), record.name, "attach to")
         return monitor.attach(self._directory, once=once)

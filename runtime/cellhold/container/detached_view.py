@@ -1,4 +1,7 @@
-"""A detached container's record, its lock, and what can be seen of it; detached.py adds what is done to it."""
+"""A detached container's record, its lock, and what can be read of it.
+
+detached.py adds the actions.
+"""
 
 from __future__ import annotations
 
@@ -34,30 +37,33 @@ _LONG_PATIENCE_SECONDS = 60.0  # longer than any start takes, so that removing b
 
 
 class DetachedView:
-    """A container by its id.
+    """A container, addressed by its id.
 
-    Every call finds the truth on disk; nothing of it is kept here.
+    Every call reads the state from disk; nothing of it is kept here.
     """
 
     def __init__(self, container_id: str, home: Home | None = None) -> None:
-        """The one of that id; find() looks for names."""
+        """Address the container of that id; find() looks names up."""
         self.id = container_id
         self.timings: list[Step] = []
         self._home = home or open_home()
 
     @property
     def record(self) -> Record:
-        """What is recorded of it now. Raises ContainerNotFound where it was removed."""
+        """Its present record.
+
+        Raises ContainerNotFound if it was removed.
+        """
         return inventory.find(self.id, self._home)
 
     @property
     def name(self) -> str:
-        """Its name now."""
+        """Its present name."""
         return self.record.name
 
     @property
     def state(self) -> State:
-        """Its state now; REMOVED where it is gone."""
+        """Its present state; REMOVED if it is gone."""
         try:
             return State(self.record.state)
         except CellholdError:
@@ -65,7 +71,7 @@ class DetachedView:
 
     @property
     def spec(self) -> Spec:
-        """What it was made by."""
+        """The spec that it was made from."""
         return spec_codec.from_json(self.record.spec)
 
     @property
@@ -86,33 +92,36 @@ class DetachedView:
         return inventory.usage(self.record, read)
 
     def connections(self) -> list[Connection]:
-        """See Container.connections()."""
+        """Return how it is connected, as Container.connections() does."""
         record = self.record
         return network.of(record, self._home).connections(record.pid)
 
     def refused(self) -> list[Refused]:
-        """See Container.refused()."""
+        """Return what its egress policy refused, as Container.refused() does."""
         return network.of(self.record, self._home).refused()
 
     def restrict(self, policy: str) -> None:
-        """See Container.restrict(); its next run has the policy that it was made with again."""
+        """Set the egress policy of this run, as Container.restrict() does.
+
+        The next run has the policy that the container was made with.
+        """
         network.of(self.record, self._home).restrict(policy)
 
     def writable_layer(self) -> tuple[int, int]:
-        """See Container.writable_layer()."""
+        """Return bytes free and in all, as Container.writable_layer() does."""
         record = self.record
         return inventory.writable_layer(record.pid or 0, record.name)
 
     def calls(self) -> dict[str, tuple[str, ...]]:
-        """Return nothing: another process has made it, and recorded no system calls."""
+        """Return nothing: another process started it, and recorded no system calls."""
         return {}
 
     def logs(self) -> str:
-        """Return what it has written so far, both streams. For more see logs.lines()."""
+        """Return what it has written so far, both streams; logs.lines() can do more."""
         return b"".join(line.text for line in logs.lines(self, home=self._home)).decode(errors="replace")
 
     def __repr__(self) -> str:
-        """Return its name, image and states, the present one marked."""
+        """Format its name, image and states, the present one marked."""
         try:
             record = self.record
         except CellholdError:
@@ -125,9 +134,9 @@ class DetachedView:
         return f"<div>{title}</div>{display.lifecycle_html(self.state)}"
 
     def _acquire(self, verb: str, *, kill: bool = False) -> int:
-        """The lock on its directory, as lock.acquire().
+        """Acquire the lock on its directory, as lock.acquire() does.
 
-        kill: what runs meanwhile is killed, and longer than any start is waited.
+        kill: kill what runs meanwhile, and wait longer than any start takes.
         """
 
         def look() -> str:
@@ -147,7 +156,10 @@ class DetachedView:
 
     @contextmanager
     def _noting(self) -> Iterator[Record]:
-        """Act, and change the record if that can be done: a disk that is full or read-only does not keep anybody from acting."""
+        """Change the record if possible.
+
+        A disk that is full or read-only does not keep anybody from acting.
+        """
         with changing(self._directory, anyway=True) as record:
             yield record
 

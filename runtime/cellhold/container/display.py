@@ -1,4 +1,7 @@
-"""How objects look in a notebook, as text and as HTML: only our own words, and what was escaped."""
+"""How objects look in a notebook, as text and as HTML.
+
+Only our own words, and escaped text.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,15 @@ _WAYS = (
 
 
 def lifecycle_text(state: State) -> str:
-    """The states of a container in a line, the present one marked: "created · [running] · paused · stopped · removed"."""
+    """Format the states of a container in one line, the present one marked.
+
+    "created · [running] · paused · stopped · removed".
+    """
     return " · ".join(f"[{one}]" if one is state else str(one) for one, _way in _WAYS)
 
 
 def lifecycle_html(state: State) -> str:
-    """The same with the moves between them."""
+    """Format the states as HTML, with the moves between them."""
     boxes = [
         f'<span style="border:1px solid currentColor;border-radius:4px;padding:1px 6px;{_LIT if one is state else ""}">'
         f"{'● ' if one is state else ''}{one}</span> <small>{escape(way)}</small>"
@@ -36,13 +42,13 @@ def lifecycle_html(state: State) -> str:
 
 
 def table_text(rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns; the first row is their names."""
+    """Format rows as aligned columns; the first row is their names."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def table_html(rows: Sequence[Sequence[str]]) -> str:
-    """The same."""
+    """Format rows as an HTML table; the first row is the column names."""
     head, *body = rows
     columns = "".join(f'<th style="text-align:left">{escape(cell)}</th>' for cell in head)
     lines = "".join("<tr>" + "".join(f'<td style="text-align:left">{escape(cell)}</td>' for cell in row) + "</tr>" for row in body)

@@ -1,6 +1,8 @@
-"""One more process in a container that runs (`docker exec`): its PID 1 starts it, so that it has the same walls by nature.
+"""One more process in a running container (`docker exec`).
 
-The caller's side of what init/pid1.py says; container.py and detached.py reach PID 1 in their own ways.
+The container's PID 1 starts it, so that it is isolated in the same way by construction.
+This is the caller's side of the protocol in init/pid1.py; container.py and detached.py
+reach PID 1 in different ways.
 """
 
 from __future__ import annotations
@@ -21,14 +23,18 @@ from cellhold.spec.lifecycle import State
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_SECONDS = 60.0  # as start.py has it
+_SECONDS = 60.0  # as in start.py
 _MESSAGE = 8192
 _NOT_FOUND = 127
 _LOST = 128 + signal.SIGKILL
 
 
 class ExecSession:
-    """A process in a container. terminal: the other end of its terminal, a descriptor that is closed by close(); -1 without one."""
+    """A process in a container.
+
+    terminal: the other end of its terminal, a descriptor that close() closes; -1
+    without one.
+    """
 
     def __init__(self, channel: socket.socket, terminal: int) -> None:
         self._channel = channel
@@ -36,23 +42,26 @@ class ExecSession:
         self.status: int | None = None
 
     def fileno(self) -> int:
-        """A descriptor to poll: readable when it has ended."""
+        """Return a descriptor to poll: readable when the process has ended."""
         return self._channel.fileno()
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send it a signal; one that has ended gets none."""
+        """Send the process a signal; no error if it has ended."""
         with suppress(OSError):
             self._channel.send(bytes([number]))
 
     def poll(self) -> int | None:
-        """Its status, or None as long as it runs."""
+        """Return its status, or None while it runs."""
         try:
             return self.wait(0)
         except (TimeoutError, BlockingIOError):
             return None
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its status, once it has ended; 137 where the container has. timeout: seconds. Raises TimeoutError."""
+        """Wait for the process; return its status, 137 if the container has ended.
+
+        timeout: seconds. Raises TimeoutError.
+        """
         if self.status is None:
             self._channel.settimeout(timeout)
             try:
@@ -79,7 +88,7 @@ class ExecSession:
 
 
 def check_running(state: State, name: str, what: str = "exec in") -> None:
-    """Raise NotAllowed unless it runs."""
+    """Raise NotAllowed unless the container runs."""
     reasons = {State.PAUSED: "it is paused: unpause it first", State.CREATED: "it was never started", State.REMOVED: "it was removed"}
     if state is not State.RUNNING:
         raise NotAllowed(f"cannot {what} container {name}: {reasons.get(state, 'it does not run')}")
@@ -88,7 +97,10 @@ def check_running(state: State, name: str, what: str = "exec in") -> None:
 def process_request(
     args: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str | None = None, user: str | None = None, terminal: bool = False
 ) -> dict[str, Any]:
-    """Return what differs from the plan of the container's program. Raises InvalidSpec."""
+    """Return what differs from the plan of the container's program.
+
+    Raises InvalidSpec.
+    """
     if not args:
         raise InvalidSpec("cannot exec: no command given", hint="cellhold exec CONTAINER COMMAND")
     for word in (*args, *(env or {}), *(env or {}).values()):
@@ -106,9 +118,12 @@ def process_request(
 
 
 def exec_process(through: socket.socket, process: dict[str, Any], stdio: Sequence[int | None], *, name: str) -> ExecSession:
-    """Ask PID 1, and wait until the process is exec'd. through: leads to the launcher or monitor. stdio: None is /dev/null.
+    """Ask PID 1 for a process; wait until it is exec'd.
 
-    Raises CommandNotRun (126, 127), SetupFailed, NotAllowed (it has just ended).
+    through: a socket to the launcher or monitor. stdio: None is /dev/null.
+
+    Raises CommandNotRun (126, 127), SetupFailed, NotAllowed (the container has just
+    ended).
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     session = ExecSession(ours, -1)
@@ -150,7 +165,7 @@ def _await(session: ExecSession, channel: socket.socket, command: str, name: str
             f"cannot run {command!r}: not found in the container", status=_NOT_FOUND, hint="give a path, or a name in its PATH"
         )
     if word == "notrun":
-        raise CommandNotRun(f"cannot run {command!r}: {more[1]}", status=int(more[0]), hint="it is no program that can be executed")
+        raise CommandNotRun(f"cannot run {command!r}: {more[1]}", status=int(more[0]), hint="it exists, but cannot be executed")
     if word == "failed":
         raise SetupFailed(f"cannot exec in container {name}: {more[2]}", step=more[0], errno=int(more[1]))
     if word != "ready":

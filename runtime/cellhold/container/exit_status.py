@@ -1,7 +1,8 @@
-"""Why a container ended: decided here alone, by pure functions, whoever noticed the end.
+"""Why a container ended: decided here alone, by pure functions.
 
-Called by container.py (which watched it), recovery.py (which records an end that nobody recorded) and
-detached.py (which reads the record). They find out what happened; what that means is said here.
+Called by container.py (which watched it), recovery.py (which records an end that nobody
+recorded) and detached.py (which reads the record). They find out what happened; this
+file decides what it means.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ NOT_STARTED_STATUS = 125  # docker's, where the container itself could not be st
 
 
 class End(NamedTuple):
-    """What PID 1's parent saw: status, the number of the signal that ended it or 0, and whether its time was up."""
+    """The end of a container as PID 1's parent saw it.
+
+    status: the program's. signal: the number of the signal that ended it, or 0.
+    is_late: whether its time was up.
+    """
 
     status: int
     signal: int
@@ -34,8 +39,9 @@ class End(NamedTuple):
 def why(end: End | None, *, ordered: bool, oom_kills: int) -> Why:
     """Return the reason of an end.
 
-    end: None if the process that watched the container is gone. ordered: whether somebody has stopped or
-    killed it. oom_kills: processes of this run that the kernel killed at the memory limit.
+    end: None if the process that watched the container is gone. ordered: whether
+    somebody has stopped or killed it. oom_kills: processes of this run that the kernel
+    killed at the memory limit.
     """
     if end is None:
         return Why.LOST
@@ -57,9 +63,10 @@ def outcome(  # noqa: PLR0913  # all that is known of an end
     limits: Mapping[str, float | None],
     oom_victims: tuple[str, ...] = (),
 ) -> Outcome:
-    """Return how a run ended. end, ordered: as of why().
+    """Return how a run ended.
 
-    seconds: since its start. used: by this run alone (of_run()). limits: memory_bytes and seconds, as a record has them.
+    end, ordered: as of why(). seconds: since its start. used: by this run alone
+    (of_run()). limits: memory_bytes and seconds, as a record stores them.
     """
     reason = why(end, ordered=ordered, oom_kills=used.oom_kills)
     status, number, _late = end or End(LOST_STATUS, signal.SIGKILL)
@@ -80,7 +87,7 @@ def outcome(  # noqa: PLR0913  # all that is known of an end
 def of_run(used: Usage, before: Usage) -> Usage:
     """Return what one run has used.
 
-    before: what earlier ones had, since the group goes on counting.
+    before: what earlier runs had used, since the group goes on counting.
     """
     cpu_seconds = (used.cpu_seconds or 0.0) - (before.cpu_seconds or 0.0)
     return replace(used, oom_kills=used.oom_kills - before.oom_kills, cpu_seconds=cpu_seconds)
@@ -101,9 +108,9 @@ def write(record: Record, ended: Outcome) -> None:
 
 
 def read(record: Record) -> Outcome | None:
-    """Return how the last run ended, as its record has it; None before the first end.
+    """Return how the last run ended, from the record; None before the first end.
 
-    Victims' names are not recorded.
+    The names of the processes that were killed are not recorded.
     """
     if record.status is None or record.why is None:
         return None
@@ -121,12 +128,15 @@ def read(record: Record) -> Outcome | None:
 
 
 def attributes(ended: Outcome) -> dict[str, object]:
-    """Return the attributes of the event that tells the end: docker's exitCode, and what parse_attributes() reads."""
+    """Return the attributes of the event that reports the end.
+
+    Docker's exitCode, and what parse_attributes() reads.
+    """
     return {"exitCode": ended.status, "why": ended.why, **({} if ended.signal is None else {"signal": ended.signal})}
 
 
 def parse_attributes(attributes: Mapping[str, str], limits: Mapping[str, float | None]) -> Outcome:
-    """Return the outcome that an event tells, where the record went with the container.
+    """Return the outcome that an event reports, if the record is gone.
 
     Raises KeyError, ValueError.
     """
@@ -142,7 +152,10 @@ def parse_attributes(attributes: Mapping[str, str], limits: Mapping[str, float |
 
 
 def parse(words: list[str]) -> End | None:
-    """Return the end that a monitor has written down: status, signal, 1 if late; None of one that was killed."""
+    """Parse the end that a monitor wrote: status, signal, 1 if late.
+
+    None if the text is something else.
+    """
     try:
         status, number, late = map(int, words)
     except ValueError:
@@ -151,6 +164,6 @@ def parse(words: list[str]) -> End | None:
 
 
 def _memory(limits: Mapping[str, float | None]) -> int | None:
-    """The memory limit of a record, where JSON may have made a float of it."""
+    """Return the memory limit of a record, where JSON may have made it a float."""
     limit = limits.get("memory_bytes")
     return None if limit is None else int(limit)

@@ -1,8 +1,9 @@
-"""The containers that there are, seen from any process: who lives, what each uses, and a signal to it.
+"""The containers that exist, seen from any process: list, find, signal.
 
-A container belongs to the process that made it, which writes its record (store/record.py) and holds a lock on its directory: its end
-is noticed, and told, by whom it belongs to. One that is kept is nobody's (detached.py): whoever looks first writes down an end that
-nobody saw.
+A container belongs to the process that made it, which writes its record
+(store/record.py) and holds a lock on its directory, and records and reports its end.
+One that is kept belongs to nobody (detached.py): whoever looks first records an end
+that nobody saw.
 """
 
 from __future__ import annotations
@@ -40,34 +41,41 @@ _LOOK_SECONDS = 0.01
 _PATIENCE_SECONDS = 10.0  # for a process to remove what it had, and for what another one had to go
 
 
-def listed(home: Home) -> list[Record]:
-    """Those that somebody has, or that are kept, the newest first; not what a crash left, nor what cannot be read.
+def list_containers(home: Home) -> list[Record]:
+    """Return the containers that are kept or that a process has, newest first.
 
-    One that is being removed is not among them, whoever finishes that: its name is free.
+    Not what a crash left, nor what cannot be read. One that is being removed is not
+    among them, whoever finishes that: its name is free.
     """
     present = (_present(directory) for directory in record.directories(home.containers))
     return sorted((one for one in present if one is not None and not one.removing), key=lambda one: -one.created)
 
 
 def unreadable(home: Home) -> list[Unreadable]:
-    """Those that are kept and of which nothing can be read, by id."""
+    """Return the kept containers whose record cannot be read, by id."""
     return [one for one in record.unreadable(home.containers) if record.is_kept(one.place) or record.is_held(one.place)]
 
 
 def find(text: str, home: Home) -> Record:
-    """The container of that name, or whose id begins so; not what a crash left of one.
+    """Return the container of that name, or whose id begins so.
 
-    Raises ContainerNotFound; Damaged, NotSupported (a later version's) for one that is there and cannot be read.
+    Not what a crash left of one.
+
+    Raises ContainerNotFound; Damaged, NotSupported (a later version's) for one that
+    exists and cannot be read.
     """
     known = record.find(text, home.containers)
     present = _present(home.container(known.id))
     if present is None:
-        raise ContainerNotFound(f"cannot find container {known.name!r}: the process that had it is gone, and it with it")
+        raise ContainerNotFound(f"cannot find container {known.name!r}: it ended with the process that owned it")
     return present
 
 
 def _present(directory: Path) -> Record | None:
-    """The record of one that is there; None of what a crash left, which is cleared by the next that is made."""
+    """Return the record of a container that exists.
+
+    None for what a crash left, which the next sweep clears.
+    """
     known = record.peek(directory)
     if known is None or record.is_leftover(known, directory):
         return None
@@ -82,46 +90,60 @@ def _present(directory: Path) -> Record | None:
 
 
 def _as_it_is(known: Record, directory: Path) -> Record:
-    """The record of one that somebody has; where it could not be written down whether it is paused, its group is asked."""
+    """Return the record of a container that a process has.
+
+    If it could not be recorded whether it is paused, its group is asked.
+    """
     if known.is_alive and known.kept and not os.access(directory, os.W_OK):
         known.state = State.PAUSED if group(known).is_frozen() else State.RUNNING
     return known
 
 
 def group(known: Record) -> Cgroup:
-    """The group of one that runs; one that was made without stands for it, and says what it cannot do."""
+    """Return the group of a container that runs.
+
+    Of one that was made without, a stand-in that says what it cannot do.
+    """
     try:
         return cgroups.existing(known.id)
     except NotAllowed:
-        return Absent("it was made without: none was delegated to its user")
+        return Absent("it was made without one: none was delegated to its user")
 
 
 def usage(known: Record, read: Read = files.read) -> Usage:
-    """What its group has used. Raises NotAllowed where it has none, or none any more."""
+    """Return what its group has used.
+
+    Raises NotAllowed if it has no group, or no group any more.
+    """
     return cgroups.existing(known.id).usage(read)
 
 
 def networks(home: Home) -> set[str]:
-    """The names of those that a container is to be on when it runs."""
-    return {name for one in listed(home) for name in one.networks}
+    """Return the names of the networks that containers are on when they run."""
+    return {name for one in list_containers(home) for name in one.networks}
 
 
 def writable_layer(pid: int, name: str) -> tuple[int, int]:
-    """Bytes that the writable layer of the container with that PID 1 still takes, and in all.
+    """Return the free bytes and all bytes of a container's writable layer.
+
+    pid: of its PID 1.
 
     Raises NotAllowed unless it runs, and without root.
     """
     try:
         layer = os.statvfs(f"/proc/{pid}/root")  # an overlay answers for its upper directory
     except PermissionError as error:
-        raise NotAllowed(f"cannot look at the writable layer of container {name}: that takes root") from error
+        raise NotAllowed(f"cannot look at the writable layer of container {name}: that requires root") from error
     except OSError as error:
         raise NotAllowed(f"cannot look at the writable layer of container {name}: it does not run") from error
     return layer.f_bavail * layer.f_frsize, layer.f_blocks * layer.f_frsize
 
 
 class Process(NamedTuple):
-    """One of a container's, as the host sees it. uid: on the host; seconds: of processor time; args: its command line."""
+    """A process of a container, as the host sees it.
+
+    uid: on the host. seconds: of processor time. args: its command line.
+    """
 
     pid: int
     parent: int
@@ -131,7 +153,10 @@ class Process(NamedTuple):
 
 
 def processes(known: Record) -> list[Process]:
-    """Those that it has now, by number. Raises NotAllowed unless it runs."""
+    """Return its present processes, by number.
+
+    Raises NotAllowed unless it runs.
+    """
     if not known.is_alive:
         raise NotAllowed(f"cannot look at the processes of container {known.name}: it does not run")
     found = []
@@ -142,7 +167,7 @@ def processes(known: Record) -> list[Process]:
 
 
 def _below(pid: int) -> list[int]:
-    """All processes below PID 1, which is ours."""
+    """Return all processes below PID 1, which is ours."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdecimal():
@@ -170,7 +195,11 @@ def _process(pid: int) -> Process:
 
 
 class Health(NamedTuple):
-    """What its healthcheck has told. status: "starting", "healthy" or "unhealthy"; failures: in a row; began: the last check, or 0."""
+    """The result of its healthcheck.
+
+    status: "starting", "healthy" or "unhealthy". failures: in a row. began: the time of
+    the last check, or 0.
+    """
 
     status: str
     failures: int
@@ -180,7 +209,7 @@ class Health(NamedTuple):
 
 
 def health(known: Record, home: Home) -> Health | None:
-    """How it is, by its healthcheck; None where it has none, or does not run."""
+    """Return its health; None if it has no healthcheck, or does not run."""
     if not known.is_alive or not known.kept or not (known.spec.get("health") or {}).get("args"):
         return None
     try:
@@ -192,7 +221,10 @@ def health(known: Record, home: Home) -> Health | None:
 
 
 def send(known: Record, number: int) -> None:
-    """Send a signal to its program; SIGKILL to all of its processes. Raises NotAllowed unless it runs."""
+    """Send a signal to its program; SIGKILL to all of its processes.
+
+    Raises NotAllowed unless it runs.
+    """
     if not known.is_alive:
         raise NotAllowed(f"cannot kill container {known.name}: it does not run")
     if number == signal.SIGKILL:
@@ -209,7 +241,10 @@ def send(known: Record, number: int) -> None:
 
 
 def stop(known: Record, grace_seconds: float, *, number: int = signal.SIGTERM) -> None:
-    """A signal, and SIGKILL after so many seconds; returns when PID 1 is gone. Raises NotAllowed unless it runs."""
+    """Send a signal, and SIGKILL after the grace period; return when PID 1 is gone.
+
+    Raises NotAllowed unless it runs.
+    """
     if not known.is_alive:
         raise NotAllowed(f"cannot stop container {known.name}: it does not run")
     pidfd = _open_pid1(known)
@@ -225,9 +260,11 @@ def stop(known: Record, grace_seconds: float, *, number: int = signal.SIGTERM) -
 
 
 def remove_own(known: Record, home: Home) -> None:
-    """Kill one that is a process's own, and see that it goes: with that process's help, or without it where that is gone.
+    """Kill a container that belongs to a process, and wait until it is removed.
 
-    Raises NotAllowed where the process keeps it.
+    By that process, or by us if the process is gone.
+
+    Raises NotAllowed if the process keeps it.
     """
     directory = home.container(known.id)
     until = time.monotonic() + _PATIENCE_SECONDS
@@ -240,13 +277,13 @@ def remove_own(known: Record, home: Home) -> None:
             return
         if time.monotonic() > until:
             raise NotAllowed(
-                f"cannot remove container {known.name}: it belongs to a process that runs, and ends with it", hint="end that process"
+                f"cannot remove container {known.name}: it belongs to a running process, and ends with it", hint="end that process"
             )
         time.sleep(_LOOK_SECONDS)
 
 
 def await_end(known: Record, seconds: float | None) -> None:
-    """Wait until PID 1 is gone, so many seconds at most; not where it is gone already."""
+    """Wait until PID 1 is gone, `seconds` at most."""
     with suppress(NotAllowed):
         pidfd = _open_pid1(known)
         try:
@@ -256,7 +293,10 @@ def await_end(known: Record, seconds: float | None) -> None:
 
 
 def last_outcome(known: Record, home: Home) -> Outcome:
-    """How one that is removed by now has ended, as the journal has it; status 0 where that does not say."""
+    """Return how a container ended that is removed by now, from the journal.
+
+    Status 0 if the journal does not say.
+    """
     ends = [event for event in journal.read(home.root) if event["id"] == known.id and event["action"] == "die"]
     with suppress(IndexError, KeyError, ValueError):
         return exit_status.parse_attributes(ends[-1]["attributes"], known.limits)
@@ -264,7 +304,11 @@ def last_outcome(known: Record, home: Home) -> Outcome:
 
 
 def _open_pid1(known: Record) -> int:
-    """A pidfd of its PID 1: of that process, and none that has got its number since. Raises NotAllowed where it is gone."""
+    """Return a pidfd of its PID 1.
+
+    Of that process, and not of one that has the same number since. Raises NotAllowed if
+    it is gone.
+    """
     gone = NotAllowed(f"cannot reach container {known.name}: it has just ended")
     try:
         pidfd = os.pidfd_open(known.pid or 0)

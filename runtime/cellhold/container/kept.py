@@ -1,7 +1,7 @@
-"""KeptContainer: a container that outlives the process that makes or starts it, while it is in that process's hands.
+"""KeptContainer: a detached container while a process makes or starts it.
 
-Detached (detached.py) and the restart policy (restart_policy.py) make or reopen one, start it, and let go of it; from then
-on its monitor has it, or nobody.
+Detached (detached.py) and the restart policy (restart_policy.py) make or reopen one,
+start it, and let go of it; from then on its monitor owns it, or nobody.
 """
 
 from __future__ import annotations
@@ -36,15 +36,19 @@ _KILL_SECONDS = 10.0  # that killing a container without a program takes at most
 
 
 class KeptContainer(Container):
-    """A container that is nobody's: keep() makes a new one so, reopen() takes one that does not run to start it."""
+    """A container that outlives its maker.
+
+    keep() makes a new container so; reopen() takes one that does not run, to start it.
+    """
 
     @classmethod
     def reopen(cls, record: Record, lock: int, home: Home) -> Self:
         """Take a container that is kept and does not run.
 
-        lock: on its directory; this object's from now on.
+        lock: on its directory; owned by this object from now on.
 
-        Raises SetupFailed, NotSupported (a limit that this host cannot enforce any more).
+        Raises SetupFailed, NotSupported (a limit that this host cannot enforce any
+        more).
         """
         try:
             spec = sources.open_sources(spec_codec.from_json(record.spec))
@@ -58,22 +62,27 @@ class KeptContainer(Container):
         return made
 
     def keep(self, *, auto_remove: bool = False) -> None:
-        """Let the container outlive this process and its end, until somebody removes it, as `docker create`.
+        """Let the container outlive this process, until it is removed.
 
-        auto_remove: until its end. It is to be started by start_kept(); close() lets go of it.
+        As `docker create` does. auto_remove: until its end. It is started by
+        start_kept(); close() lets go of it.
         """
         self.spec = replace(self.spec, env={**self.image.env, **self.spec.env})  # the image may be another one by then
         with self._home.written():
             self._resources.keep(self.spec, auto_remove=auto_remove)
 
     def close(self) -> None:
-        """Let go of it, where it was not started."""
+        """Let go of a container that was not started."""
         self._release()
 
     def start_kept(self, *, attach: bool = False, once: bool = False) -> Attached | None:
-        """Start its program under a monitor, and let go of it: this object is good for nothing any more.
+        """Start its program under a monitor, and let go of it.
 
-        attach: return what monitor.attach() does, from the first byte on. once: its standard input ends with the attached one's.
+        This object cannot be used any more afterwards.
+
+        attach: return what monitor.attach() returns, from the first byte on. once: its
+        standard input ends with the attached client's.
+
         Raises what start() does; then the container is as it was before.
         """
         with _MonitorLauncher(self, self._resources, attach=attach, once=once) as launcher:
@@ -89,9 +98,10 @@ class KeptContainer(Container):
 
     @contextmanager
     def assembled(self) -> Iterator[socket.socket]:
-        """Assemble the container without starting its program; yield the socket through which PID 1 is asked (exec.py).
+        """Assemble the container without starting its program.
 
-        The record is not changed. Raises what start() does.
+        Yields the socket through which PID 1 is asked (exec.py). The record is not
+        changed. Raises what start() does.
         """
         self._resources.storage.prepare_restart()
         attempt = self._attempt(OwnLauncher(None, None, None), self._open_network(network.NONE), Usage())
@@ -107,7 +117,10 @@ class KeptContainer(Container):
 
 
 class _MonitorLauncher:
-    """A monitor of the container's own, a new one for each attempt; ended when this is closed, unless it was let go of."""
+    """A monitor for one container, a new one for each attempt.
+
+    It is ended when this is closed, unless it was let go of.
+    """
 
     stdio: tuple[int | None, ...] = ()  # the program's are pipes of the monitor's
 
@@ -117,7 +130,7 @@ class _MonitorLauncher:
         self.attached: Attached | None = None
 
     def begin(self) -> tuple[Sequence[int | None], socket.socket]:
-        """See start.Launcher."""
+        """Start a monitor, as start.Launcher.begin() says."""
         spec = self._container.spec
         self._monitor = self._closing.enter_context(
             MonitorProcess(
@@ -145,7 +158,7 @@ class _MonitorLauncher:
 
 
 def _encode_check(health: Health | None) -> Check | None:
-    """A healthcheck as the monitor reads it."""
+    """Encode a healthcheck as the monitor reads it."""
     if health is None or not health.args:
         return None
     return {

@@ -1,6 +1,8 @@
-"""The caller's side of the launcher: one resident process per caller, started when first needed, ended with it.
+"""The caller's side of the launcher: one resident process per caller.
 
-Called by container.py. `launch()` hands over a plan and descriptors and gets back a ContainerChannel: the container's life as messages.
+Started when it is first needed, ended with the caller. Called by container.py: launch()
+hands over a plan and descriptors and returns a ContainerChannel, the container's life
+as messages.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ _MESSAGE = 65536
 _MOST_DESCRIPTORS = 4  # in one
 _LONGEST_POLL = 1_000_000.0  # seconds; poll(2) counts milliseconds in 31 bits
 _GONE = (errno.EPIPE, errno.ECONNRESET)
-# A launcher lives for its containers, and leaves no cycles behind: looking for some costs it a millisecond of its start alone.
+# A launcher lives for its containers, and leaves no cycles behind: looking for some
+# costs it a millisecond of its start alone.
 _NO_COLLECTOR = "import gc; gc.disable(); "
 _lock = threading.Lock()
 _resident: LauncherProcess | None = None
@@ -45,16 +48,18 @@ class LauncherProcess:
     """The launcher process and the control socket to it."""
 
     def __init__(self) -> None:
-        """Start it: posix_spawn, because forking a process with threads and gigabytes is neither safe nor quick.
+        """Start the launcher with posix_spawn(3).
 
-        A session of its own, so that the terminal's Ctrl-C is not for it; signals that we ignore (nohup) it does not, nor its containers.
+        Forking a process with threads and gigabytes is neither safe nor quick. It has a
+        session of its own, so that the terminal's Ctrl-C does not reach it; signals
+        that we ignore (nohup) are not ignored in it, nor in its containers.
         """
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.owner = os.getpid()
         self.pid = spawn(_program(), theirs, default_root())
 
     def end(self) -> None:
-        """Close the control socket, which ends it and whatever it still watches, and reap it."""
+        """Close the control socket, which ends the launcher and what it watches; reap it."""
         self.control.close()
         if os.getpid() == self.owner:
             with contextlib.suppress(ChildProcessError):
@@ -62,7 +67,10 @@ class LauncherProcess:
 
 
 def spawn(program: str, control: socket.socket, home: Path) -> int:
-    """Start a small Python with `control`, which is closed here, as its descriptor 3, and nothing else of ours; its pid."""
+    """Start a small Python with `control` as its descriptor 3; return its pid.
+
+    `control` is closed here; nothing else of ours is passed on.
+    """
     environment = {"CELLHOLD_HOME": str(home)}  # for what comes after us; it may not know who we are
     try:
         return helper.spawn(_NO_COLLECTOR + program, {2: 2, 3: control.fileno()}, env=environment)
@@ -71,15 +79,22 @@ def spawn(program: str, control: socket.socket, home: Path) -> int:
 
 
 def _program() -> str:
-    """What the launcher runs: the one place that decides how it prepares containers, as root or in a user namespace."""
+    """Return the code that the launcher runs.
+
+    The one place that decides how it prepares containers, as root or in a user
+    namespace.
+    """
     if not subids.is_rootless():
         return "from cellhold.init.launcher import main; main()"
-    given = subids.delegation()
-    return f"from cellhold.init.rootless import main; main({given.uids!r}, {given.gids!r}, {given.helpers!r})"
+    delegated = subids.delegation()
+    return f"from cellhold.init.rootless import main; main({delegated.uids!r}, {delegated.gids!r}, {delegated.helpers!r})"
 
 
 def resident() -> LauncherProcess:
-    """This process's launcher, started if there is none (or only one inherited over a fork)."""
+    """Return this process's launcher; start one if there is none.
+
+    Also if there is only one that was inherited over a fork.
+    """
     global _resident  # noqa: PLW0603  # one per process is the point
     with _lock:
         if _resident is None or _resident.owner != os.getpid():
@@ -88,12 +103,15 @@ def resident() -> LauncherProcess:
 
 
 def resident_pids() -> list[int]:
-    """The launcher's pid, if one runs."""
+    """Return the launcher's pid, if one runs."""
     return [_resident.pid] if _resident is not None and _resident.owner == os.getpid() else []
 
 
 def shutdown(only: LauncherProcess | None = None) -> None:
-    """End the launcher (`only`: unless another thread has replaced that one already); the next container starts a new one."""
+    """End the launcher; the next container starts a new one.
+
+    only: unless another thread has replaced that one already.
+    """
     global _resident  # noqa: PLW0603
     with _lock:
         if _resident is not None and only in (None, _resident):
@@ -102,7 +120,11 @@ def shutdown(only: LauncherProcess | None = None) -> None:
 
 
 def _after_fork() -> None:
-    """In a forked child: let go of the parent's launcher, which must see its caller end. The lock may be another thread's, gone now."""
+    """Let go of the parent's launcher in a forked child.
+
+    The launcher must see its caller end. The lock may have been held by another thread,
+    which does not exist here.
+    """
     global _resident, _lock  # noqa: PLW0603
     _lock = threading.Lock()
     if _resident is not None:
@@ -115,7 +137,11 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class ContainerChannel:
-    """A container's life as the launcher tells it: as init/launcher.py lists them; PID 1's pidfd, its terminal, and what it hands us."""
+    """A container's life as the launcher reports it (init/launcher.py).
+
+    pidfd: of PID 1. terminal: our end of the program's. handed: descriptors of the
+    directories that PID 1 handed over.
+    """
 
     def __init__(self, end: socket.socket) -> None:
         """Wrap our end of the pair; the launcher holds the other."""
@@ -125,7 +151,10 @@ class ContainerChannel:
         self._closing = threading.RLock()
 
     def receive(self, timeout: float | None = None) -> tuple[Any, ...] | None:
-        """The next message; None when `timeout` seconds (eleven days at most) pass without one; ("lost",) once the launcher is gone."""
+        """Receive the next message; None after `timeout` seconds without one.
+
+        timeout: eleven days at most. Returns ("lost",) once the launcher is gone.
+        """
         poll = select.poll()
         poll.register(self.socket, select.POLLIN)
         if not poll.poll(None if timeout is None else min(max(timeout, 0), _LONGEST_POLL) * 1000):
@@ -146,13 +175,16 @@ class ContainerChannel:
         return message
 
     def signal(self, number: int) -> None:
-        """Send a signal to PID 1, if it is there; not while another thread closes the pidfd: its number may be another's next."""
+        """Send a signal to PID 1, if it exists.
+
+        Not while another thread closes the pidfd, whose number may be reused.
+        """
         with self._closing:
             if self.pidfd >= 0:
                 pidfd_send_signal(self.pidfd, number)
 
     def close(self) -> None:
-        """Close our end (a container that still runs is killed by that) and the pidfd."""
+        """Close our end and the pidfd; a container that still runs is killed by that."""
         self.socket.close()
         with self._closing:
             held, self.pidfd, self.terminal = (self.pidfd, self.terminal, *self.handed), -1, -1
@@ -167,11 +199,14 @@ def launch(  # noqa: PLR0913  # what is handed over
 ) -> ContainerChannel:
     """Ask for a container; all descriptors stay the caller's.
 
-    stdio: what become the program's 0, 1, 2 and so on; the last is instead what its network
-    comes through, unless its network is its own and nobody connects it (init/steps/launch.py).
-    by: the control socket of another launcher than this process's own.
-    Raises InvalidSpec for a plan with more descriptors than one message holds, SetupFailed
-    if the launcher cannot be reached twice in a row, or a descriptor is not open.
+    stdio: what become the program's 0, 1, 2 and so on. The last one is the end that its
+    network comes through, unless its network is its own and nobody connects it
+    (init/steps/launch.py). by: the control socket of another launcher than this
+    process's own.
+
+    Raises InvalidSpec for a plan with more descriptors than one message holds,
+    SetupFailed if the launcher cannot be reached twice in a row, or a descriptor is not
+    open.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     plan_fd = os.memfd_create("plan")
@@ -219,16 +254,20 @@ def launch(  # noqa: PLR0913  # what is handed over
     return ContainerChannel(ours)
 
 
-def _check_room(shown: int, *, of: int) -> None:
-    """Raise InvalidSpec where a message does not hold so many descriptors, of which these are of what is shown of the host."""
-    most = MOST_DESCRIPTORS - of + shown
-    if shown > most:
+def _check_room(trees: int, *, of: int) -> None:
+    """Raise InvalidSpec if one message does not hold the descriptors.
+
+    trees: how many of them are files and directories of the host. of: how many there
+    are.
+    """
+    most = MOST_DESCRIPTORS - of + trees
+    if trees > most:
         raise InvalidSpec(
-            f"cannot start a container: it is to show {shown} files and directories of the host, and can show {most}",
+            f"cannot start a container: it has {trees} mounts of files and directories of the host, at most {most} are possible",
             hint="mount a directory that holds several of them",
         )
 
 
 def deadline(seconds: float | None) -> float | None:
-    """A moment of CLOCK_MONOTONIC, `seconds` from now."""
+    """Return the moment of CLOCK_MONOTONIC that is `seconds` from now."""
     return None if seconds is None else time.monotonic() + seconds

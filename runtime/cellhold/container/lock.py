@@ -1,7 +1,9 @@
-"""The lock on a container's directory, for whoever starts, removes or repairs a container that no process owns.
+"""The lock on a container's directory.
 
-It says who has the container: its monitor while it runs (init/monitor.py), else whoever is just at it. The kernel releases
-it with its last holder (flock(2)), so that one that can be had is nobody's.
+For the process that starts, removes or repairs a container that no process owns. It
+tells who has the container: its monitor while it runs (init/monitor.py), else the
+process that is working on it. The kernel releases it with its last holder (flock(2)),
+so that a lock that can be acquired is nobody's.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ PATIENCE_SECONDS = 10.0  # for whoever is just starting, recording or looking at
 
 
 def try_acquire(directory: Path) -> int | None:
-    """Return the lock, a descriptor that the caller closes; None where another process has it.
+    """Acquire the lock, a descriptor that the caller closes.
 
-    Raises ContainerNotFound where the directory is gone.
+    None if another process has it.
+
+    Raises ContainerNotFound if the directory is gone.
     """
     with suppress(BlockingIOError):
         try:
@@ -35,10 +39,13 @@ def try_acquire(directory: Path) -> int | None:
 
 
 def acquire(directory: Path, verb: str, *, look: Callable[[], str], seconds: float = PATIENCE_SECONDS) -> int:
-    """Wait until whoever has the lock is through, `seconds` at most; return it, a descriptor that the caller closes.
+    """Wait until the lock is free, `seconds` at most; acquire it.
 
-    look: called again and again meanwhile; returns the container's name, and may hurry or raise.
-    verb: of the error. Raises NotAllowed when the time is up, ContainerNotFound where the container is removed.
+    Returns a descriptor that the caller closes. look: called again and again meanwhile;
+    returns the container's name, and may hurry or raise. verb: of the error.
+
+    Raises NotAllowed when the time is up, ContainerNotFound if the container is
+    removed.
     """
     until = time.monotonic() + seconds
     while (lock := try_acquire(directory)) is None:

@@ -1,4 +1,7 @@
-"""What a detached container has said, read from its log (init/log.py) while others write to it and turn it over."""
+"""The log of a detached container (init/log.py), for readers.
+
+Read while others write to it and rotate it.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,11 @@ _STREAMS = {b"stdout": 1, b"stderr": 2}
 
 
 class Line(NamedTuple):
-    """moment: as it is written (RFC 3339); stream: 1 or 2; text: with its newline, unless it goes on in the next line."""
+    """A line of the log.
+
+    moment: as it is written (RFC 3339). stream: 1 or 2. text: with its newline, unless
+    it goes on in the next line.
+    """
 
     moment: str
     stream: int
@@ -42,7 +49,7 @@ class Line(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Since the epoch; 0 where a full disk has left half a line."""
+        """Seconds since the epoch; 0 if a full disk has left half a line."""
         try:
             return datetime.fromisoformat(self.moment).timestamp()
         except ValueError:
@@ -58,7 +65,11 @@ def lines(  # noqa: PLR0913  # docker's flags
     follow: bool = False,
     home: Home | None = None,
 ) -> Iterator[Line]:
-    """Those that are there, the oldest first. tail: only the last so many; since, until: seconds since the epoch; follow: until it ends."""
+    """Yield the lines of a container's log, the oldest first.
+
+    tail: only the last so many. since, until: seconds since the epoch. follow: go on
+    until the container ends.
+    """
     directory = (home or open_home()).container(box.id)
     found = [line for path in _older(directory) for line in _read(path)]
     with open(directory / "log", "rb") if (directory / "log").exists() else open(os.devnull, "rb") as file:
@@ -102,7 +113,7 @@ def _read(path: Path) -> list[Line]:
 
 
 def _parsed(file: BinaryIO) -> Iterator[Line]:
-    """The whole lines from here on; half of one is left for the next time."""
+    """Yield the whole lines from here on; half a line is left for the next time."""
     while raw := file.readline():
         if not raw.endswith(b"\n"):
             file.seek(-len(raw), os.SEEK_CUR)

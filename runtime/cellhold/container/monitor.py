@@ -1,6 +1,7 @@
-"""The starter's side of a monitor (init/monitor.py): the process that has a container which outlives whoever started it.
+"""The starter's side of a monitor (init/monitor.py), and its clients' side.
 
-And its clients' side: the socket in the container's directory.
+The monitor is the process that owns a container which outlives its starter. Its clients
+connect to a socket in the container's directory.
 """
 
 from __future__ import annotations
@@ -28,14 +29,18 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class MonitorProcess:
-    """One that has been started and waits for its request. stdio: the program's ends of the pipes, closed by close()."""
+    """A monitor that has been started and waits for its request.
+
+    stdio: the program's ends of the pipes, closed by close().
+    """
 
     def __init__(  # noqa: PLR0913  # what it works with
         self, container_id: str, home: Home, *, lock: int, stdin: bool, terminal: bool, check: Check | None = None
     ) -> None:
-        """Start it. lock: on the container's directory. stdin: the program's standard input can be written to; else it is empty.
+        """Start the monitor.
 
-        check: its healthcheck.
+        lock: on the container's directory. stdin: whether the program's standard input
+        can be written to; else it is empty. check: its healthcheck.
         """
         self._closing = ExitStack()
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -55,7 +60,10 @@ class MonitorProcess:
             os.waitpid(pid, 0)  # it has forked, and is not the one that stays
 
     def _pipe(self, ours: ExitStack, *, reading: bool = False) -> tuple[int, int]:
-        """The program's end, and the monitor's. reading: by the monitor."""
+        """Return the program's end, and the monitor's.
+
+        reading: whether the monitor reads.
+        """
         read, write = os.pipe2(os.O_CLOEXEC)
         theirs, others = (write, read) if reading else (read, write)
         self._closing.callback(os.close, theirs)
@@ -63,11 +71,11 @@ class MonitorProcess:
         return theirs, others
 
     def let_go(self) -> None:
-        """From now on the container is the monitor's alone."""
+        """Leave the container to the monitor alone."""
         self.control.send(LET_GO)
 
     def close(self) -> None:
-        """Close our ends; unless it was let go of, that ends it, and the container."""
+        """Close our ends; unless it was let go of, the monitor and the container end."""
         self._closing.close()
 
     def __enter__(self) -> Self:
@@ -80,9 +88,11 @@ class MonitorProcess:
 
 
 class Attached(NamedTuple):
-    """A client's end. socket: pieces of output come on it, each with the stream's number (1 or 2) in front, until the container ends.
+    """A client's end.
 
-    stdin: a descriptor that its standard input, or its terminal, is written to; -1 where it takes none.
+    socket: yields pieces of output, each with the stream's number (1 or 2) in front,
+    until the container ends. stdin: a descriptor to write to its standard input, or its
+    terminal; -1 if it takes none.
     """
 
     socket: socket.socket
@@ -90,7 +100,10 @@ class Attached(NamedTuple):
 
 
 def connected(directory: Path) -> socket.socket:
-    """A connection to the monitor of the container in that directory. Raises NotAllowed where there is none."""
+    """Connect to the monitor of the container in that directory.
+
+    Raises NotAllowed if there is none.
+    """
     client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         with _short_path(directory) as at:
@@ -102,9 +115,11 @@ def connected(directory: Path) -> socket.socket:
 
 
 def attach(directory: Path, *, once: bool = False) -> Attached:
-    """See what it writes from now on, and write to it. once: its standard input ends with this client's.
+    """Attach to the output from now on, and to the standard input.
 
-    Raises NotAllowed where it does not run.
+    once: the standard input ends with this client's.
+
+    Raises NotAllowed if the container does not run.
     """
     client = connected(directory)
     try:
@@ -134,7 +149,10 @@ def _listening(directory: Path) -> socket.socket:
 
 @contextmanager
 def _short_path(directory: Path) -> Iterator[str]:
-    """The directory by a short path: a socket's may have 107 bytes (unix(7))."""
+    """Yield a short path to the directory: a socket's path has at most 107 bytes.
+
+    See unix(7).
+    """
     fd = os.open(directory, _DIRECTORY)
     try:
         yield f"/proc/self/fd/{fd}"
@@ -145,5 +163,5 @@ def _short_path(directory: Path) -> Iterator[str]:
 def _program() -> str:
     if not subids.is_rootless():
         return "from cellhold.init.monitor import main; main(None)"
-    given = subids.delegation()
-    return f"from cellhold.init.monitor import main; main(({given.uids!r}, {given.gids!r}, {given.helpers!r}))"
+    delegated = subids.delegation()
+    return f"from cellhold.init.monitor import main; main(({delegated.uids!r}, {delegated.gids!r}, {delegated.helpers!r}))"

@@ -1,4 +1,7 @@
-"""Names of containers: one name, one container; whoever makes or renames one holds the lock on all names meanwhile."""
+"""Names of containers: a name belongs to one container.
+
+Whoever makes or renames a container holds the lock on all names meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,11 @@ _SWEEP_SECONDS = 0.5  # between a sweep's taking a leftover and its saying so in
 
 @contextmanager
 def reserve(name: str | None, home: Home, *, owner: str = "") -> Iterator[None]:
-    """Keep others from taking the name meanwhile.
+    """Keep others from taking the name during the block.
 
     owner: the id of the container that may have it.
 
-    Raises InvalidSpec where another one has it.
+    Raises InvalidSpec if another one has it.
     """
     if name is None:
         yield
@@ -37,12 +40,13 @@ def reserve(name: str | None, home: Home, *, owner: str = "") -> Iterator[None]:
         while other := _find(name, home, owner):
             if other.kept or time.monotonic() > until:
                 raise InvalidSpec(
-                    f"cannot use name={name}: container {other.id} has it", hint=f"cellhold rm {name}, cellhold rename, or another name"
+                    f"cannot use name={name}: container {other.id} has it",
+                    hint=f"cellhold rm {name}, or cellhold rename; or choose another name",
                 )
             time.sleep(_LOOK_SECONDS)  # a sweep may just have begun with it
         yield
 
 
 def _find(name: str, home: Home, owner: str) -> Record | None:
-    """The container that has the name, if it is not the owner."""
-    return next((other for other in inventory.listed(home) if name in (other.name, other.id) and other.id != owner), None)
+    """Return the container that has the name, unless it is the owner."""
+    return next((other for other in inventory.list_containers(home) if name in (other.name, other.id) and other.id != owner), None)

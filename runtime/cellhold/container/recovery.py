@@ -1,13 +1,15 @@
-"""Clear what a crash left: containers whose runner is gone, and what is half made or half removed.
+"""Clear what a crash left: containers without a runner, half-finished work.
 
-One that is kept (store/record.py) is recorded as ended. One whose record cannot be read stays as it is.
+One that is kept (store/record.py) is recorded as ended. One whose record cannot be read
+stays as it is.
 
-Called once by every process before its first container, by the launcher when its caller has died, by commands that
-remove or count things, and by hand in tests.
+Called once by every process before its first container, by the launcher when its caller
+has died, by commands that remove or count things, and by tests.
 
-Whoever runs a container holds a lock (flock) on its directory, which the kernel releases when the last holder dies. So a
-directory that can be locked is nobody's: its processes are killed, then its groups, files and ids go, the directory last. That
-order lets a sweep that is itself cut off be finished by the next one.
+The process that runs a container holds a lock (flock) on its directory, which the
+kernel releases when the last holder dies. So a directory that can be locked is
+nobody's: its processes are killed, then its groups, files and ids are removed, the
+directory last. That order lets the next sweep finish one that is itself interrupted.
 """
 
 from __future__ import annotations
@@ -43,14 +45,17 @@ _swept: set[Path] = set()
 
 
 def sweep_once(home: Home) -> None:
-    """sweep(), the first time that this process uses the store."""
+    """Run sweep() the first time that this process uses the store."""
     if home.root not in _swept:
         _swept.add(home.root)
         sweep(home)
 
 
 def sweep(home: Home | None = None) -> list[str]:
-    """Clear every container that nobody runs, and scratch; returns the containers' ids. What cannot be cleared is left for the next one."""
+    """Clear every container that nobody runs, and scratch; return the containers' ids.
+
+    What cannot be cleared is left for the next sweep.
+    """
     home = home or open_home()
     swept = [entry.name for entry in home.containers.iterdir() if clear(entry)]
     for part in (network.reclaim, volumes.clear, _reclaim_ids, _clear_counting, _clear_scratch):
@@ -60,14 +65,14 @@ def sweep(home: Home | None = None) -> list[str]:
 
 
 def _clear_counting(home: Home) -> None:
-    """The locks of those that were killed while they held them."""
+    """Clear the locks of processes that were killed while they held them."""
     for path in home.root.glob(f"{COUNTING}*"):
         with suppress(OSError), locks.held(path, lambda path=path: os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW), wait=False):  # type: ignore[misc]
             path.unlink()
 
 
 def tidy(home: Home) -> int:
-    """sweep(), and what else was under way when somebody was killed; bytes of disk that came free."""
+    """Run sweep(), clear other unfinished work; return the bytes of disk freed."""
     places = [home.containers, home.volumes, home.networks, home.images, home.root / scratch.NAME]
     before = sum(map(_half_bytes, places))
     sweep(home)
@@ -85,7 +90,10 @@ def _clear_scratch(home: Home) -> None:
 
 
 def _half_bytes(above: Path) -> int:
-    """Bytes of what is somebody's that may be dead, or half made or removed; what cannot be counted is left out."""
+    """Return the bytes of what may be nobody's, or is half made or half removed.
+
+    What cannot be counted is left out.
+    """
     total = 0
     with suppress(OSError):
         for entry in above.iterdir():
@@ -102,7 +110,10 @@ def _reclaim_ids(home: Home) -> None:
 
 
 def clear(directory: Path) -> bool:
-    """Clear one container if nobody holds it; True if it was cleared. What cannot be cleared is left for the next sweep."""
+    """Clear one container if nobody holds it; return whether it was cleared.
+
+    What cannot be cleared is left for the next sweep.
+    """
     if not (record.is_container_id(directory) or durable.is_half(directory)):
         return False
     try:
@@ -131,7 +142,10 @@ def clear(directory: Path) -> bool:
 
 
 def _settled(directory: Path) -> Record | None:
-    """The record of a container that is to be cleared; None where it has none. Raises CellholdError where it stays."""
+    """Return the record of a container that is to be cleared; None without one.
+
+    Raises CellholdError if the container stays.
+    """
     try:
         known = record.read(directory)
     except ContainerNotFound:
@@ -150,17 +164,23 @@ def _settled(directory: Path) -> Record | None:
 
 
 def _forget(known: Record, home: Home) -> None:
-    """What a container that is gone had elsewhere in the store. Its ids are given back with all that are nobody's (ids.reclaim)."""
+    """Release what a removed container had elsewhere in the store.
+
+    Its ids are released with all that are nobody's (ids.reclaim).
+    """
     network.release(known.id, home)
     volumes.remove_anonymous(known, home)
 
 
 def record_exit(directory: Path, *, is_due: Callable[[Record], bool] = lambda _known: False, end: End | None = None) -> Record:
-    """Record how a container that is kept has ended, if it has and nobody did; return its record.
+    """Record how a kept container ended, if it has and nobody did; return its record.
 
-    The caller holds its lock. is_due: whether it is to be started again by the caller, who holds the lock until then.
-    end: what the caller knows of it. What it has written is on the disk before the record says that it has ended.
-    Raises OSError, ContainerNotFound, and CellholdError where a process of it does not go away.
+    The caller holds its lock. is_due: whether the caller, who holds the lock until
+    then, will start it again. end: what the caller knows of the end. What the container
+    has written is on the disk before the record says that it has ended.
+
+    Raises OSError, ContainerNotFound, and CellholdError if one of its processes does
+    not go away.
     """
     known = record.read(directory)
     if known.state not in UNDER_WAY:
@@ -188,9 +208,10 @@ def record_exit(directory: Path, *, is_due: Callable[[Record], bool] = lambda _k
 
 
 def mark_ended(known: Record, directory: Path, *, used: Usage | None = None, end: End | None = None) -> Outcome | None:
-    """Set in the record of one that is under way that it has ended, and how; return that, or None if it did not run.
+    """Set in the record that the container has ended, and how.
 
-    used: by its group, if that was there. end: what the caller knows; else what its monitor has written down.
+    Returns the outcome, or None if it did not run. used: by its group, if that existed.
+    end: what the caller knows; else what its monitor has written down.
     """
     ended = None
     if known.pid is not None:
@@ -208,7 +229,10 @@ def mark_ended(known: Record, directory: Path, *, used: Usage | None = None, end
 
 
 def _write_out(directory: Path, known: Record) -> None:
-    """Have what the container has written, in its layer and its volumes, survive a power cut. Raises OSError (a disk that breaks)."""
+    """Make what the container has written survive a power cut.
+
+    In its layer and its volumes. Raises OSError (a disk that breaks).
+    """
     places = [directory, *(directory.parent.parent / "volumes" / name for name in known.volumes)]
     devices = {}
     for place in places:
@@ -219,7 +243,7 @@ def _write_out(directory: Path, known: Record) -> None:
 
 
 def _read_end(directory: Path) -> End | None:
-    """The end that its monitor has written down; None where that was killed."""
+    """Return the end that its monitor wrote; None if that was killed."""
     with suppress(OSError, ValueError):
         if (end := exit_status.parse((directory / ENDED).read_text(encoding="ascii").split())) is not None:
             return end
@@ -227,10 +251,11 @@ def _read_end(directory: Path) -> End | None:
 
 
 def _of_keeper(container_id: str) -> End | None:
-    """What its keeper knows (restart_policy.py), which waits for a disk that can be written to; None where there is none.
+    """Return the end that its keeper knows; None if there is no keeper.
 
-    It is told by its arguments, as no file can be written. Nobody in a container can pose as one: it has a process number in one
-    namespace of those alone.
+    The keeper (restart_policy.py) waits for a disk that can be written to. It carries
+    the end in its arguments, as no file can be written. Nobody in a container can pose
+    as one: it has a process number in one namespace only.
     """
     for place in Path("/proc").iterdir():
         with suppress(OSError):
@@ -242,6 +267,9 @@ def _of_keeper(container_id: str) -> End | None:
 
 
 def _is_of_host(process: Path) -> bool:
-    """Whether a process is in our own process namespace, and in none below (proc_pid_status(5), NSpid)."""
+    """Return whether a process is in our own PID namespace, and in none below.
+
+    See proc_pid_status(5), NSpid.
+    """
     rows = (line.split() for line in (process / "status").read_text(encoding="ascii", errors="replace").splitlines())
     return any(row[0] == "NSpid:" and len(row) == 2 for row in rows if row)  # noqa: PLR2004  # the word, and one number

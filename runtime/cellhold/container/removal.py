@@ -1,7 +1,8 @@
-"""Remove what a detached container has that does not run: its group, directory, ids and volumes.
+"""Remove everything a detached container has: group, directory, ids, volumes.
 
-Called by detached.py, and by restart_policy.py for one that goes with its end (docker's --rm). What a crash left is
-recovery.py's; what cannot be read, damaged.py's.
+The container does not run. Called by detached.py, and by restart_policy.py for one that
+is removed when it ends (docker's --rm). What a crash left is cleared by recovery.py;
+what cannot be read, by damaged.py.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
 
 def remove(record: Record, home: Home, *, with_volumes: bool = True) -> None:
-    """Remove the container of that record; the caller holds the lock on its directory.
+    """Remove the container of that record; the caller holds its directory's lock.
 
-    The directory is renamed first: if this is cut off later, what is left is a crash's leftover, and the next sweep goes on.
-    with_volumes: its anonymous volumes, too. Raises OSError, SetupFailed.
+    The directory is renamed first: if this is interrupted later, what is left is a
+    crash's leftover, and the next sweep goes on. with_volumes: its anonymous volumes,
+    too. Raises OSError, SetupFailed.
     """
     base = None if subids.is_rootless() else ids.claimed_by(home.ids, record.id)
     cgroups.remove_leftover(record.id)

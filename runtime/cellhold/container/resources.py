@@ -1,6 +1,8 @@
-"""What a container holds on the host: its directory and record, its ids, its group, its writable layer. Made together, removed together.
+"""What a container has on the host, acquired and released together.
 
-Made by container.py and kept.py. The directory comes first and goes last: while it is there, a sweep finds the rest by its name.
+Its directory and record, its ids, its group, its writable layer. Made by container.py
+and kept.py. The directory comes first and goes last: while it exists, a sweep finds the
+rest by its name.
 """
 
 from __future__ import annotations
@@ -40,37 +42,42 @@ if TYPE_CHECKING:
 class Resources:
     """What one container has on the host: acquired together, released together.
 
-    id, directory, record, home: where it is in the store. lock: on the directory, a descriptor. ids: of its user
-    namespace. cgroup, limits: its group, and the limits that hold. storage: its writable layer. report: is called with
-    each step of acquiring them.
+    id, directory, record, home: where it is in the store. lock: on the directory, a
+    descriptor. ids: of its user namespace. cgroup, limits: its group, and the limits
+    that hold. storage: its writable layer. report: is called with each step of
+    acquiring them.
 
-    Who owns them is a matter of three phases, and `_undo` holds what remove() releases in each:
+    Ownership has three phases, and `_undo` holds what remove() releases in each:
 
-    owned       this process's: all of it, the last acquired first (__init__)
-    kept        nobody's; this process may start it: the group and the lock, the rest stays (keep(), reopened())
-    handed over its monitor's, or in a forked child the parent's: nothing (hand_over(), abandon())
+        owned        by this process: everything, the last acquired first (__init__)
+        kept         by nobody; this process may start it: the group and the lock, the
+                     rest stays (keep(), reopened())
+        handed over  to its monitor, or left to the parent in a forked child: nothing
+                     (hand_over(), abandon())
     """
 
     ids: Ids
     storage: Storage
 
     def __init__(self, spec: Spec, image: Image, home: Home, *, report: Callable[[tracing.Step], None]) -> None:
-        """Acquire all of it, or nothing: what fails half-way is undone, and raises.
+        """Acquire everything, or nothing: a failure is undone, and raised.
 
-        Raises NotSupported for a limit that this host cannot enforce, InvalidSpec for a value that it does not have.
+        Raises NotSupported for a limit that this host cannot enforce, InvalidSpec for a
+        value that it does not have.
         """
         self.report, self.home, self._undo = report, home, ExitStack()
         self._try(lambda: self._make(spec, image, home))
 
     @classmethod
-    def reopened(cls, known: Record, lock: int, spec: Spec, home: Home, *, report: Callable[[tracing.Step], None]) -> Self:
-        """Acquire those of a container that is kept and does not run, with its group made anew.
+    def reopened(cls, record: Record, lock: int, spec: Spec, home: Home, *, report: Callable[[tracing.Step], None]) -> Self:
+        """Acquire those of a kept container that does not run; make its group anew.
 
-        lock: on its directory, this object's from now on. Raises as __init__ does; what the container has stays.
+        lock: on its directory, owned by this object from now on. Raises as __init__
+        does; what the container has stays.
         """
         self = cls.__new__(cls)
         self.report, self.home, self._undo = report, home, ExitStack()
-        self._try(lambda: self._reopen(known, lock, spec, home))
+        self._try(lambda: self._reopen(record, lock, spec, home))
         return self
 
     def _try(self, make: Callable[[], None]) -> None:
@@ -118,21 +125,28 @@ class Resources:
             self._undo.callback(self.storage.remove)
             words.append(self.storage.describe())
 
-    def _reopen(self, known: Record, lock: int, spec: Spec, home: Home) -> None:
+    def _reopen(self, record: Record, lock: int, spec: Spec, home: Home) -> None:
         self.lock = lock
         self._undo.callback(os.close, lock)
-        self.id, self.record, self.directory = known.id, known, home.container(known.id)
+        self.id, self.record, self.directory = record.id, record, home.container(record.id)
         if subids.is_rootless():
             self.ids = subids.delegation().ids
         elif (base := ids.claimed_by(home.ids, self.id)) is not None or (base := self._restored(home)) is not None:
             self.ids = subids.own(base)
         else:
-            raise SetupFailed(f"cannot start container {known.name}: its range of ids is lost", step="ids.claim", hint="remove it")
+            raise SetupFailed(
+                f"cannot start container {record.name}: its range of ids is lost",
+                step="ids.claim",
+                hint=f"remove it: cellhold rm {record.name}",
+            )
         self._make_group(spec)
-        self.storage = self._storage(len(known.overlays), spec, home)
+        self.storage = self._storage(len(record.overlays), spec, home)
 
     def _restored(self, home: Home) -> int | None:
-        """The first of its ids where the claim on them was lost, unless another container has them by now."""
+        """Return the first of its ids if the claim on them was lost and could be restored.
+
+        None if another container has them by now.
+        """
         base = self.record.base
         return base if base is not None and ids.restore(home.ids, base, self.id) else None
 
@@ -154,7 +168,10 @@ class Resources:
         )
 
     def _claim_ids(self, home: Home) -> Ids:
-        """A range of its own; without root the user's, which all containers of a user share."""
+        """Claim a range of ids.
+
+        Without root it is the user's, which all containers of a user share.
+        """
         if subids.is_rootless():
             return subids.delegation().ids
         base = ids.claim(home.ids, self.id)
@@ -162,7 +179,7 @@ class Resources:
         return subids.own(base)
 
     def _make_directory(self, home: Home) -> str:
-        """A directory with a new id for a name."""
+        """Make a directory whose name is a new id; return the id."""
         self.directory, self.lock = locks.own_directory(home.containers)
         self._undo.callback(self._remove_directory)
         return self.directory.name
@@ -183,14 +200,14 @@ class Resources:
 
     @property
     def is_lasting(self) -> bool:
-        """Whether what it writes is to survive a power cut."""
+        """Whether what it writes must survive a power cut."""
         return self.record.kept and not self.record.auto_remove
 
     def write(self, state: State, pid: int | None, outcome: Outcome | None, limits: Limits) -> None:
         """Bring the record up to date."""
         if self.record.kept:  # others may have changed it meanwhile
-            with changing(self.directory) as known:
-                self.record = known
+            with changing(self.directory) as record:
+                self.record = record
                 self._write(state, pid, outcome, limits)
         else:
             self._write(state, pid, outcome, limits)
@@ -208,7 +225,10 @@ class Resources:
             self.record.finished = time.time()
 
     def keep(self, spec: Spec, *, auto_remove: bool) -> None:
-        """Make it nobody's: after remove() it stays as it is, but for the group."""
+        """Make the container nobody's.
+
+        From now on remove() releases only the group and the lock.
+        """
         self.record.kept, self.record.spec, self.record.auto_remove = True, spec_codec.to_json(spec), auto_remove
         self.record.limits = fields.amounts(self.limits)
         rootless = subids.is_rootless()
@@ -225,7 +245,10 @@ class Resources:
         self._undo.callback(self.cgroup.remove)
 
     def hand_over(self) -> None:
-        """Give up ownership without releasing anything: monitor and keeper own it from now on."""
+        """Give up ownership without releasing anything.
+
+        The monitor and the keeper own it from now on.
+        """
         self._undo.pop_all()
         os.close(self.lock)
         _owned.discard(self)
@@ -238,7 +261,11 @@ class Resources:
             _owned.discard(self)
 
     def abandon(self) -> None:
-        """Give up ownership in a forked child: a lock kept here would keep it from being swept when the parent has died."""
+        """Give up ownership in a forked child.
+
+        A lock that is kept here would keep the container from being swept when the
+        parent has died.
+        """
         self._undo.pop_all()
         os.close(self.lock)
 
@@ -252,7 +279,10 @@ class Resources:
 
 
 def make_group(name: str, limits: Limits, devices: tuple[Device, ...] = ()) -> tuple[cgroups.Cgroup, Limits]:
-    """The container's group, and the limits that hold; without root, where none was delegated, what asks for no limit goes without.
+    """Make the container's group; return it, and the limits that hold.
+
+    Without root, if no group was delegated, a container that asks for no limit goes
+    without.
 
     Raises NotSupported, InvalidSpec, SetupFailed.
     """
@@ -266,9 +296,12 @@ def make_group(name: str, limits: Limits, devices: tuple[Device, ...] = ()) -> t
 
 
 def check_update(present: Limits, wanted: Limits, *, name: str, is_alive: bool) -> None:
-    """Raise for limits of container `name` that cannot be changed: is_alive: while it runs.
+    """Raise for limits of container `name` that cannot be changed.
 
-    Raises NotSupported for what is fixed, InvalidSpec for more processors than there are.
+    is_alive: whether it runs.
+
+    Raises NotSupported for what is fixed, InvalidSpec for more processors than there
+    are.
     """
     check_processors(wanted)
     if (fixed := fields.find_fixed(present, wanted, is_alive=is_alive)) is not None:
@@ -282,7 +315,10 @@ _owned: set[Resources] = set()
 
 
 def _give_up() -> None:
-    """At the end of the process: what nobody removed. Its launcher could not, since we still hold the locks."""
+    """Remove at the end of the process what nobody removed.
+
+    Its launcher could not, since we still hold the locks.
+    """
     if _owned:
         launcher.shutdown()
     for resources in tuple(_owned):

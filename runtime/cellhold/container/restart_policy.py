@@ -1,8 +1,9 @@
-"""What comes after a container that is kept has ended: written down, removed or started again, as was said when it was made.
+"""After a kept container has ended: record it, then remove or restart it.
 
-Run by the keeper (init/monitor.py), which becomes this program; it holds the lock on the container's directory all along. Docker's rules:
-a policy does not hold for what somebody has stopped; the wait before each start is twice as long as the one before, a minute at most, and
-short again after a run of ten seconds.
+Run by the keeper (init/monitor.py), which becomes this program; it holds the lock on
+the container's directory all along. Docker's rules: a policy does not apply to what
+somebody has stopped; the wait before each start is twice as long as the one before, a
+minute at most, and short again after a run of ten seconds.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ _LOOK_SECONDS = 0.1  # whether somebody has stopped it while it waits
 
 
 def main(container_id: str, lock: int) -> None:
-    """See to the container of that id; the lock is ours. How it ended the monitor has told in our arguments."""
+    """Finish a container's exit: record it, then remove or restart it.
+
+    lock: on its directory, ours. The monitor passed how it ended in our arguments.
+    """
     home = open_home()
     with suppress(CellholdError, OSError):  # what cannot be done now the next command does (recovery.py)
         known, lock = _written_down(home.container(container_id), lock)
@@ -46,10 +50,12 @@ def main(container_id: str, lock: int) -> None:
 
 
 def _written_down(directory: Path, lock: int) -> tuple[Record, int]:
-    """Its record, which says how it ended, and the lock on its directory.
+    """Record the exit; return the record, and the lock on the directory.
 
-    Where the disk cannot be written to, others have the lock until it can be, and read the end off our arguments (recovery.py): nobody
-    else knows it. Raises CellholdError where somebody else has written it down, or the container is gone.
+    If the disk cannot be written to, the lock is released until it can be, and others
+    read the end from our arguments (recovery.py): nobody else knows it.
+
+    Raises CellholdError if another process has recorded it, or the container is gone.
     """
     end, before = exit_status.parse(sys.argv[1:]), record.read(directory)
     while True:
@@ -60,7 +66,7 @@ def _written_down(directory: Path, lock: int) -> tuple[Record, int]:
         lock = _taken_again(directory)
         known = record.read(directory)
         if known.started != before.started or known.state not in UNDER_WAY:
-            raise NotAllowed(f"cannot write down how container {before.id} ended: another process has")
+            raise NotAllowed(f"cannot record how container {before.id} ended: another process has")
 
 
 def _let_go(lock: int) -> None:
@@ -73,7 +79,11 @@ def _let_go(lock: int) -> None:
 
 
 def _taken_again(directory: Path) -> int:
-    """The lock, a moment later. Raises ContainerNotFound where the container has gone, or its whole store, for ten minutes."""
+    """Acquire the lock again, a moment later.
+
+    Raises ContainerNotFound if the container is gone, or its whole store for ten
+    minutes.
+    """
     until = time.monotonic() + _GONE_SECONDS
     while True:
         time.sleep(_DISK_SECONDS)
@@ -87,7 +97,10 @@ def _taken_again(directory: Path) -> int:
 
 
 def _again(known: Record, lock: int, home: Home) -> Record:
-    """Wait as long as the policy has it, and start it, unless somebody has stopped it meanwhile; gives its record."""
+    """Wait as long as the policy says, and start the container; return its record.
+
+    Unless somebody has stopped it meanwhile.
+    """
     from cellhold.container.kept import KeptContainer  # noqa: PLC0415  # most ends only have to be written down
 
     directory = home.container(known.id)
@@ -112,7 +125,7 @@ def _again(known: Record, lock: int, home: Home) -> Record:
 
 
 def is_due(known: Record) -> bool:
-    """Whether its policy says that it is to be started again."""
+    """Return whether the restart policy says to start it again."""
     policy = str(known.spec.get("restart", "no"))
     if known.state != State.STOPPED or known.stopping or policy == "no":
         return False

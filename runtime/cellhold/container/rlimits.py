@@ -1,4 +1,4 @@
-"""Resource limits (setrlimit(2)) of a container's program, within those that this host has for us."""
+"""Resource limits (setrlimit(2)) of a container's program, within the host's."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _UNLIMITED = 1 << 63
 
 
 def effective(wanted: Mapping[str, tuple[int, int]]) -> tuple[tuple[int, int, int], ...]:
-    """Return (resource, soft, hard) of setrlimit(2): those that are wanted, clamped.
+    """Return (resource, soft, hard) of setrlimit(2): the requested ones, clamped.
 
-    Without root, a share of the others that are the user's, too.
+    Without root, a share of the others, which are the user's, too.
     """
     wanted_ones = clamp(wanted)
     taken = {number for number, _soft, _hard in wanted_ones}
@@ -29,7 +29,8 @@ def effective(wanted: Mapping[str, tuple[int, int]]) -> tuple[tuple[int, int, in
 def clamp(rlimits: Mapping[str, tuple[int, int]]) -> tuple[tuple[int, int, int], ...]:
     """Return (resource, soft, hard) of setrlimit(2), at most the host's hard limits.
 
-    Raising those needs CAP_SYS_RESOURCE. Raises InvalidSpec for a name that setrlimit(2) does not know.
+    Raising those needs CAP_SYS_RESOURCE. Raises InvalidSpec for a name that
+    setrlimit(2) does not know.
     """
     clamped = []
     for name, wanted in rlimits.items():
@@ -43,19 +44,25 @@ def clamp(rlimits: Mapping[str, tuple[int, int]]) -> tuple[tuple[int, int, int],
 
 
 def beyond_host(rlimits: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
-    """Return one sentence per resource limit that clamp() lowers, for the user who asked for more."""
+    """Return one sentence per resource limit that clamp() lowers.
+
+    For the user who asked for more.
+    """
     granted = {number: hard for number, _soft, hard in clamp(rlimits)}
     sentences = []
     for name, (_soft, wanted) in rlimits.items():
         hard = granted[getattr(resource, f"RLIMIT_{name.upper()}")]
         if hard != resource.RLIM_INFINITY and (wanted > hard or wanted < 0):
-            asked = "unlimited" if wanted < 0 else str(wanted)
-            sentences.append(f"ulimit {name}={asked} is lowered to {hard}, the hard limit of this host for us (getrlimit(2))")
+            requested = "unlimited" if wanted < 0 else str(wanted)
+            sentences.append(f"ulimit {name}={requested} is lowered to {hard}, our hard limit on this host (getrlimit(2))")
     return tuple(sentences)
 
 
 def cut(value: int, most: int) -> int:
-    """Return `value`, at most `most`, where -1 (RLIM_INFINITY) and what a signed number cannot hold mean no limit."""
+    """Return `value`, at most `most`.
+
+    -1 (RLIM_INFINITY) and values that a signed number cannot hold mean no limit.
+    """
     if not 0 <= value < _UNLIMITED:
         return most
     return value if most == resource.RLIM_INFINITY else min(value, most)

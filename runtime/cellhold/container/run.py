@@ -1,4 +1,7 @@
-"""One run of a container's program: from its exec until the launcher reports its end."""
+"""One run of a container's program: from its exec until its end is reported.
+
+The launcher reports it.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +29,16 @@ class Run:
 
     Made by container.py when the program is exec'd; closed at its end.
 
-    channel: its life as messages. began, executed: moments of CLOCK_MONOTONIC, of the order
-    and of the exec. before: what earlier runs in the same group had used. is_ordered: whether somebody ordered its end.
+    channel: its life as messages. began, executed: moments of CLOCK_MONOTONIC, of the
+    order and of the exec. before: what earlier runs in the same group had used.
+    is_ordered: whether somebody ordered its end.
     """
 
     def __init__(self, started: Started, *, name: str, began: float, before: Usage) -> None:
-        """name: the container's, for errors."""
+        """Take over a program that is exec'd.
+
+        name: the container's, for errors.
+        """
         self.channel, self.before, self.began = started.channel, before, began
         self.executed = time.monotonic()
         self.is_ordered = False
@@ -39,12 +46,12 @@ class Run:
         self._name = name
 
     def await_end(self, until: float | None, *, on_timeout: Callable[[], None]) -> End | None:
-        """Return how it ended; None where its launcher is gone.
+        """Wait for the end; return it, None if the launcher is gone.
 
         Called by one thread at a time.
 
-        until: a moment of CLOCK_MONOTONIC. on_timeout: called when its wall time is up, before it is killed.
-        Raises TimeoutError.
+        until: a moment of CLOCK_MONOTONIC. on_timeout: called when its wall time is up,
+        before it is killed. Raises TimeoutError.
         """
         while True:
             message = self.channel.receive(None if until is None else until - time.monotonic())
@@ -62,9 +69,10 @@ class Run:
     def outcome(
         self, end: End | None, usage: Usage, *, limits: Mapping[str, float | None], oom_victims: Callable[[int], tuple[str, ...]]
     ) -> Outcome:
-        """Return how it ended.
+        """Return how the run ended.
 
-        end: as await_end() returned it. usage: of the group, now. For the rest see exit_status.outcome().
+        end: as await_end() returned it. usage: of the group, now. For the rest see
+        exit_status.outcome().
         """
         used = exit_status.of_run(usage, self.before)
         return exit_status.outcome(
@@ -82,7 +90,7 @@ class Run:
         self.channel.signal(number)
 
     def terminal(self) -> int:
-        """Our end of its terminal; it stays the container's.
+        """Return our end of its terminal, which stays the container's.
 
         Raises NotAllowed without one.
         """
@@ -91,15 +99,18 @@ class Run:
         return self.channel.terminal
 
     def signal_fd(self) -> int:
-        """A pidfd of PID 1, the caller's own. Raises NotAllowed where it has just ended."""
+        """Return a pidfd of PID 1, owned by the caller.
+
+        Raises NotAllowed if it has just ended.
+        """
         if self.channel.pidfd < 0:
             raise NotAllowed(f"cannot signal container {self._name}: it does not run")
         return os.dup(self.channel.pidfd)
 
     def exchange(self) -> list[int]:
-        """What PID 1 has handed over, descriptors that are the caller's own.
+        """Return what PID 1 has handed over: descriptors, owned by the caller.
 
-        Raises NotAllowed where that is nothing.
+        Raises NotAllowed if that is nothing.
         """
         if not self.channel.handed:
             raise NotAllowed(f"cannot look at the exchange of container {self._name}: it does not run, or has none")

@@ -1,6 +1,7 @@
-"""The start of a container: what is checked before, the plan, the launch, and what it means when it does not come up.
+"""The start of a container: checks, plan, launch, and errors if it fails.
 
-Called by container.py, and by kept.py for a container that gets a monitor. Nothing here is recorded: whoever calls does.
+Called by container.py, and by kept.py for a container that gets a monitor. Nothing is
+recorded here: the caller does that.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from cellhold.spec.spec import Spec
     from cellhold.spec.usage import Usage
 
-_NOT_FOUND = 127  # as POSIX shells have it; 126: found, not executable
+_NOT_FOUND = 127  # as in POSIX shells; 126: found, not executable
 _ROOT = ("0", "0:0", "root", "root:root", "0:root", "root:0")
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 _SECONDS = 60.0  # longer than any set-up takes on a machine that still works
@@ -46,8 +47,8 @@ _SECONDS = 60.0  # longer than any set-up takes on a machine that still works
 class Started(NamedTuple):
     """A container whose program is exec'd.
 
-    pid: of PID 1, on the host. timings: (name, start, seconds) of every step that the launcher and PID 1 took.
-    channel: its life as messages, the caller's to close.
+    pid: of PID 1, on the host. timings: (name, start, seconds) of every step that the
+    launcher and PID 1 took. channel: its life as messages, closed by the caller.
     """
 
     pid: int
@@ -56,31 +57,38 @@ class Started(NamedTuple):
     plan: Plan
 
     def steps(self) -> Iterator[tracing.Step]:
-        """Yield the steps in words, in their order."""
+        """Yield the steps with their descriptions, in order."""
         details = trace.describe_steps(self.plan)
         for name, begin, seconds in self.timings:
             yield tracing.Step(name, details.get(name, ""), begin, seconds, "host" if name.startswith("launch.") else "container")
 
 
 class Launcher(Protocol):
-    """Where the processes of a start come from: this process's launcher, or a monitor of the container's own."""
+    """Where the processes of a start come from.
+
+    This process's launcher, or a monitor for the container alone.
+    """
 
     @property
     def stdio(self) -> Sequence[int | None]:
         """Descriptors of the caller's that the program gets; None is /dev/null."""
 
     def begin(self) -> tuple[Sequence[int | None], socket.socket | None]:
-        """Return the program's descriptors, and the control socket of the launcher; None: this process's own.
+        """Return the program's descriptors, and the control socket of the launcher.
 
-        Called once per attempt, from StartAttempt.run(), on the thread that starts the container.
+        None: this process's own launcher. Called once per attempt, from
+        StartAttempt.run(), on the thread that starts the container.
         """
 
 
 class OwnLauncher:
-    """This process's launcher, which ends with it and takes the container along."""
+    """This process's launcher, which ends with it and ends the container."""
 
     def __init__(self, *stdio: int | None) -> None:
-        """stdio: as of Launcher."""
+        """Use these descriptors.
+
+        stdio: as of Launcher.
+        """
         self.stdio = stdio
 
     def begin(self) -> tuple[Sequence[int | None], None]:
@@ -106,7 +114,9 @@ class StartAttempt:
         name: str,
         before: Usage,
     ) -> None:
-        """Plan it. name: for errors. before: what earlier runs in the same group had used.
+        """Plan the start.
+
+        name: for errors. before: what earlier runs in the same group had used.
 
         Raises InvalidSpec, NotSupported, SetupFailed.
         """
@@ -143,10 +153,11 @@ class StartAttempt:
         )
 
     def run(self, *, keep: ExitStack | None = None) -> Started:
-        """Start the program, and return once it is exec'd; where the kernel refuses the overlay, a program mounts it.
+        """Start the program; return once it is exec'd.
 
-        keep: gets a descriptor of the writable layer. Raises SetupFailed, CommandNotRun, NotSupported; then nothing
-        of the container runs.
+        If the kernel refuses the overlay, a program mounts it. keep: gets a descriptor
+        of the writable layer. Raises SetupFailed, CommandNotRun, NotSupported; then
+        nothing of the container runs.
         """
         try:
             return self._try(keep)
@@ -191,7 +202,7 @@ class StartAttempt:
 
 
 def check(spec: Spec) -> None:
-    """Raise NotSupported for a user that no id is there for."""
+    """Raise NotSupported for a user who has no id here."""
     if subids.is_rootless() and spec.user not in (None, *_ROOT) and subids.delegation().ids.count == 1:
         raise NotSupported(
             f"cannot use user={spec.user}: without subordinate ids the container's only user is root",
@@ -200,7 +211,10 @@ def check(spec: Spec) -> None:
 
 
 def mount_points() -> tuple[str, ...]:
-    """Without root: where something is mounted, as a directory may not be looked under that has a mount (proc_pid_mountinfo(5))."""
+    """Return the mount points, without root.
+
+    Then a directory with a mount below may not be looked into (proc_pid_mountinfo(5)).
+    """
     if not subids.is_rootless():
         return ()
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
@@ -208,21 +222,25 @@ def mount_points() -> tuple[str, ...]:
 
 
 def namespaces() -> tuple[str, ...]:
-    """The namespaces that this kernel has (time came with Linux 5.6)."""
+    """Return the namespaces that this kernel has (time came with Linux 5.6)."""
     return tuple(name for name in NAMESPACES if os.path.exists(f"/proc/self/ns/{name}"))
 
 
 def maxima() -> dict[str, int]:
-    """Without root: what the container's user namespace may have of what is counted for the user."""
+    """Return the maxima of the container's user namespace, without root.
+
+    Of what the kernel counts per user.
+    """
     return shares.maxima() if subids.is_rootless() else {}
 
 
 def await_start(
     channel: ContainerChannel, cgroup: Cgroup, name: str, command: str, *, oom_kills_before: int
 ) -> tuple[int, list[tuple[str, float, float]]]:
-    """Wait until the program is exec'd; return PID 1's pid and the timings, as of Started.
+    """Wait until the program is exec'd; return PID 1's pid and the timings.
 
-    oom_kills_before: of earlier runs in the same group.
+    timings: as of Started. oom_kills_before: of earlier runs in the same group.
+
     Raises SetupFailed or CommandNotRun; then nothing of the container runs any more.
     """
     message = channel.receive(_SECONDS)
@@ -239,9 +257,9 @@ def await_start(
 
 
 def failure(message: tuple[Any, ...] | None, name: str, command: str, *, oom_kills: int) -> CellholdError:
-    """The error for the first message of a container that did not start."""
+    """Return the error for the first message of a container that did not start."""
     subject = f"cannot start container {name}"
-    doctor = "`cellhold doctor` tells what this host can do"
+    doctor = "`cellhold doctor` reports what this host can do"
     if message is None:
         return SetupFailed(f"{subject}: no answer within {_SECONDS:.0f} s", step="launch", hint=doctor)
     if message[0] == "notrun" and message[1] == _NOT_FOUND:
@@ -249,11 +267,9 @@ def failure(message: tuple[Any, ...] | None, name: str, command: str, *, oom_kil
             f"cannot run {command!r}: not found in the container", status=_NOT_FOUND, hint="give a path, or a name in the image's PATH"
         )
     if message[0] == "notrun":
-        return CommandNotRun(
-            f"cannot run {command!r}: {message[2]}", status=message[1], hint="it is there, but is not a program that can be executed"
-        )
+        return CommandNotRun(f"cannot run {command!r}: {message[2]}", status=message[1], hint="it exists, but cannot be executed")
     if oom_kills:
-        return SetupFailed(f"{subject}: its memory limit is too small to start in", step="launch", hint="give it more memory, 16m at least")
+        return SetupFailed(f"{subject}: its memory limit is too small to start", step="launch", hint="set a higher limit, at least 16m")
     if message[0] == "failed":
         return SetupFailed(f"{subject}: step {message[1]} failed: {message[3]}", step=message[1], errno=message[2], hint=doctor)
-    return SetupFailed(f"{subject}: it ended while it was being made", step="launch", hint=doctor)
+    return SetupFailed(f"{subject}: it ended during its set-up", step="launch", hint=doctor)

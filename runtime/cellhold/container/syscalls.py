@@ -1,7 +1,7 @@
-"""The system calls behind the steps of a container's start, as strace(1) prints them.
+"""The system calls behind the steps of a container's start, as strace(1) prints.
 
-For whoever wants to see what a container is made of: the panel and Container.calls().
-Each step lists its own (init/steps), from the plan that it performs.
+For the panel and Container.calls(). Each step lists its own (init/steps), from the plan
+that it performs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MOST = 40  # lines of one step
 
 
 def list_syscalls(plan: Plan) -> dict[str, tuple[str, ...]]:
-    """Return the calls of every step by its name, in their order; of a long one the first."""
+    """Return the calls of every step by its name, in order; at most 40 of a step."""
     return {step.name: _cut([*step.syscalls(plan)]) for step in ALL_STEPS}
 
 

@@ -1,6 +1,6 @@
-"""`--trace`: what was done to make a container, in words and with times.
+"""`--trace`: how a container was made, in words and with times.
 
-The words of the launcher's and PID 1's steps are the steps' own (init/steps).
+The descriptions of the launcher's and PID 1's steps are the steps' own (init/steps).
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ _TITLES = {
 
 
 def describe_steps(plan: Plan) -> dict[str, str]:
-    """Return what every step of the launcher and of PID 1 does, in words, by its name."""
+    """Return the description of each step of the launcher and of PID 1, by name."""
     return {step.name: step.describe(plan) for step in ALL_STEPS}
 
 
 def format_trace(steps: list[Step]) -> str:
-    """Format what was done, one line per step, under titles.
+    """Format the steps, one line each, under titles.
 
-    A line says when the step began (ms since the first), how long it took, and what it was.
+    A line says when the step began (ms since the first), how long it took, and what it
+    did.
     """
     if not steps:
         return ""

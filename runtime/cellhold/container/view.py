@@ -1,4 +1,7 @@
-"""What a container consists of and what can be seen of it; container.py adds what is done to it."""
+"""What a container consists of and what can be read of it.
+
+container.py adds the actions.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +42,16 @@ if TYPE_CHECKING:
 
 
 class ContainerView:
-    """A container's parts, what they can be asked, and its record.
+    """A container's parts, what they report, and its record.
 
     For the attributes see Container.
     """
 
     def __init__(self, spec: Spec, home: Home, image: Image, acquire: Callable[[Callable[[tracing.Step], None]], Resources]) -> None:
-        """Use create(). acquire: makes what the container has, and reports each step."""
+        """Use create().
+
+        acquire: acquires what the container has, and reports each step.
+        """
         self.image = image
         self.state = State.CREATED
         self.outcome: Outcome | None = None
@@ -63,39 +69,42 @@ class ContainerView:
         self._receiving = threading.RLock()
 
     def fileno(self) -> int:
-        """A descriptor to poll: readable when poll() may have news.
+        """Return a descriptor to poll: readable when poll() may have news.
 
         Raises NotAllowed unless it runs.
         """
         return self._running("watch").channel.socket.fileno()
 
     def terminal(self) -> int:
-        """Our end of its terminal, a descriptor that stays the container's.
+        """Return our end of its terminal, a descriptor that stays the container's.
 
         Raises NotAllowed unless it runs and has one.
         """
         return self._running("look at the terminal of").terminal()
 
     def signal_fd(self) -> int:
-        """A pidfd of its PID 1, the caller's own from now on, for a process of the caller's to signal it (linux/pidfd.py) while it runs.
+        """Return a pidfd of its PID 1, owned by the caller.
+
+        For another process of the caller's to signal it (linux/pidfd.py) while it runs.
 
         Raises NotAllowed unless it runs.
         """
         return self._running("signal").signal_fd()
 
     def exchange(self) -> list[int]:
-        """The directory of the spec's exchange (O_PATH), then reading ends of its pipes: descriptors that are the caller's own from now on.
+        """Return the directory of the spec's exchange (O_PATH), then ends of its pipes.
 
-        Hostile code can write there, to the pipes as well.
-        Raises NotAllowed unless it runs and has one.
+        The reading ends. All descriptors are owned by the caller. Hostile code can
+        write there, to the pipes as well. Raises NotAllowed unless it runs and has one.
         """
         return self._running("look at the exchange of").exchange()
 
     def update(self, limits: Limits) -> None:
         """Set new limits while it runs.
 
-        Raises InvalidSpec (memory below present use), NotAllowed (it was removed) or NotSupported (cellhold.spec.fields says
-        which limits are fixed when it is made, or started).
+        Raises InvalidSpec (memory below present use), NotAllowed (it was removed) or
+        NotSupported (cellhold.spec.fields says which limits are fixed when it is made,
+        or started).
         """
         if self.state is State.REMOVED:
             raise NotAllowed(f"cannot update container {self.name}: it was removed")
@@ -107,52 +116,60 @@ class ContainerView:
         self._try_write_record()
 
     def calls(self) -> dict[str, tuple[str, ...]]:
-        """The system calls behind the steps of its last start, by their names, as strace(1) would print them; none before the first."""
+        """Return the system calls of its last start by step, as strace(1) prints them.
+
+        Empty before the first start.
+        """
         from cellhold.container.syscalls import list_syscalls  # noqa: PLC0415  # imported when somebody asks, not at every start
 
         return {} if self._plan is None else {**list_syscalls(self._plan), **self._network.syscalls()}
 
     def usage(self, read: Read = files.read) -> Usage:
-        """What it has used; after its end, what it had used then.
+        """Return what it has used; after its end, what it had used then.
 
-        read: cgroups.Kept().read for one who asks over and over.
+        read: cgroups.Kept().read for a caller that asks over and over.
         """
         return self._last_usage or self._resources.cgroup.usage(read)
 
     def connections(self) -> list[Connection]:
-        """How it is connected while it runs, and what has gone over its networks; the first network's first."""
+        """Return how it is connected, with traffic; the first network's first.
+
+        Empty unless it runs.
+        """
         return self._network.connections(self.pid)
 
     def refused(self) -> list[Refused]:
-        """What it wanted and did not get by its egress policy, the most often first.
+        """Return what its egress policy refused, the most frequent first.
 
-        Raises NotAllowed where it is on no network.
+        Raises NotAllowed if it is on no network.
         """
         return self._network.refused()
 
     def restrict(self, policy: str) -> None:
-        """Give it another egress policy; connections that there are go on.
+        """Set another egress policy; existing connections stay.
 
-        Raises InvalidSpec, NotAllowed where it is on no network.
+        Raises InvalidSpec, NotAllowed if it is on no network.
         """
         self._network.restrict(policy)
         self.spec = replace(self.spec, egress=policy)
 
     def oom_victims(self, last: int) -> tuple[str, ...]:
-        """The names of the last so many of its processes that were killed at the memory limit; fewer where the host does not tell."""
+        """Return the names of the last processes killed at the memory limit.
+
+        last: how many; fewer if the host does not report them.
+        """
         return tuple(oom_victims(self.id)[-last:]) if last else ()
 
     def writable_layer(self) -> tuple[int, int]:
-        """Bytes that its writable layer still takes, and bytes that it takes in all.
+        """Return the free bytes and all bytes of its writable layer.
 
-        Raises NotAllowed unless it runs.
-
-        Without root nobody may look into PID 1, and it raises NotAllowed as well.
+        Raises NotAllowed unless it runs; also without root, as nobody may look into PID
+        1 then.
         """
         return inventory.writable_layer(self.pid or 0, self.name)
 
     def describe(self) -> dict[str, str]:
-        """The container in words, for people."""
+        """Describe the container for people."""
         return {
             "id": self.id,
             "name": self.name,
@@ -165,7 +182,10 @@ class ContainerView:
         }
 
     def _running(self, verb: str) -> Run:
-        """The present run. Raises NotAllowed unless it runs."""
+        """Return the present run.
+
+        Raises NotAllowed unless it runs.
+        """
         if self._run is None:
             raise NotAllowed(f"cannot {verb} container {self.name}: it does not run")
         return self._run
@@ -186,7 +206,10 @@ class ContainerView:
         journal.append(self._home.root, action, self._resources.record, **more)
 
     def _release(self) -> None:
-        """Give back what it has, and keep no descriptor of the host's: this object may be looked at for long."""
+        """Release what it has, and keep no descriptor of the host's.
+
+        This object may be looked at for long.
+        """
         self._close_run()
         self._resources.remove()
         self._close_sources()

@@ -18,7 +18,7 @@ from cellhold.errors import Damaged, InvalidSpec, NetworkNotFound, NotAllowed, N
 from cellhold.network import addressing, bridge_device
 from cellhold.network.model import LEASES, Network
 from cellhold.network.words import BRIDGE, RESERVED
-from cellhold.spec.spec import check_name
+from cellhold.spec.names import check_name
 from cellhold.store import delete, durable, table
 from cellhold.store.table import Unreadable
 

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import CellholdError, Damaged, InvalidSpec, NotAllowed, NotSupported, VolumeNotFound
 from cellhold.linux import hostpath
-from cellhold.spec.spec import Mount, check_name
+from cellhold.spec.names import check_name
+from cellhold.spec.spec import Mount
 from cellhold.spec.units import parse_count, parse_size
 from cellhold.store import durable, record, table, tree
 from cellhold.store.table import Unreadable

@@ -1,7 +1,10 @@
-"""An OCI bundle as a Spec: config.json of the OCI runtime specification (config.md, config-linux.md), version 1.
+"""An OCI bundle as a Spec: config.json of the OCI runtime specification.
 
-What Cellhold always does itself (namespaces, /proc, /dev, masked paths, seccomp) is taken as read; what it does not do is
-refused by name, because a bundle that asks for a wall and gets none is a hole.
+See config.md and config-linux.md of version 1.
+
+What Cellhold always does itself (namespaces, /proc, /dev, masked paths, seccomp) is
+taken as read. What it does not do is refused by name, because a bundle that asks for a
+restriction and does not get it is a hole.
 """
 
 from __future__ import annotations
@@ -27,9 +30,10 @@ _PERIOD = 100_000
 
 
 def spec(directory: Path) -> Spec:
-    """The container that the bundle in `directory` asks for.
+    """Return the container that the bundle in `directory` asks for.
 
-    Raises ImageNotFound (no bundle there), InvalidSpec (a field is wrong) or NotSupported (a field asks for what we do not do).
+    Raises ImageNotFound (no bundle there), InvalidSpec (a field is wrong) or
+    NotSupported (a field asks for what Cellhold does not do).
     """
     config = load(directory)
     process, root, linux = section(config, "process"), section(config, "root"), section(config, "linux")
@@ -50,14 +54,14 @@ def spec(directory: Path) -> Spec:
 
 
 def root_path(root: dict[str, Any]) -> str:
-    """root.path; without it the bundle itself would be the root."""
+    """Return root.path; without it the bundle itself would be the root."""
     if not (path := text(root, "path")):
         raise InvalidSpec("cannot run the bundle: root.path is missing", hint="name the directory of the root file system")
     return path
 
 
 def load(directory: Path) -> dict[str, Any]:
-    """config.json, checked to be an object of a sane size."""
+    """Read config.json; check that it is an object of a sane size."""
     path = directory / "config.json"
     try:
         with path.open("rb") as file:
@@ -73,7 +77,7 @@ def load(directory: Path) -> dict[str, Any]:
 
 
 def refuse(config: dict[str, Any], linux: dict[str, Any]) -> None:
-    """Raise NotSupported for what would change the walls, and is not done."""
+    """Raise NotSupported for what would change the isolation and is not done."""
     for name, values in (("hooks", config.get("hooks")), ("linux.sysctl", linux.get("sysctl")), ("linux.devices", linux.get("devices"))):
         if values:
             raise NotSupported(f"cannot run the bundle: {name} is not in this version", hint=f"remove {name} from config.json")
@@ -83,7 +87,7 @@ def refuse(config: dict[str, Any], linux: dict[str, Any]) -> None:
             if (section(resources, parent) if parent else resources).get(name):
                 raise NotSupported(
                     f"cannot run the bundle: linux.resources.{parent}{'.' if parent else ''}{name} is not in this version",
-                    hint="a limit that is not enforced would be none: remove it from config.json",
+                    hint="a limit is refused if it cannot be enforced: remove it from config.json",
                 )
     for entry in items(linux, "namespaces"):
         if entry.get("path"):
@@ -91,19 +95,22 @@ def refuse(config: dict[str, Any], linux: dict[str, Any]) -> None:
 
 
 def limits(resources: dict[str, Any], process: dict[str, Any]) -> Limits:
-    """linux.resources and process.rlimits."""
+    """Return the limits of linux.resources and process.rlimits."""
     cpu = section(resources, "cpu")
     quota, period = number(cpu, "quota"), number(cpu, "period") or _PERIOD
-    found = {field.name: limit(resources, field, *field.oci) for field in FIELDS if field.oci is not None}
+    values = {field.name: limit(resources, field, *field.oci) for field in FIELDS if field.oci is not None}
     rlimits = {
         text(entry, "type").removeprefix("RLIMIT_").lower(): (number(entry, "soft") or 0, number(entry, "hard") or 0)
         for entry in items(process, "rlimits")
     }
-    return Limits(**found, cpus=quota / period if quota and quota > 0 else None, rlimits=rlimits)
+    return Limits(**values, cpus=quota / period if quota and quota > 0 else None, rlimits=rlimits)
 
 
 def limit(resources: dict[str, Any], field: Field, parent: str, name: str) -> Any:
-    """Return the value of one limit in linux.resources; its default where the bundle does not say."""
+    """Return the value of one limit in linux.resources.
+
+    Where the bundle does not set it, that is the field's default.
+    """
     if not field.is_amount:
         return text(section(resources, parent), name) or None
     value = number(section(resources, parent), name)
@@ -113,7 +120,10 @@ def limit(resources: dict[str, Any], field: Field, parent: str, name: str) -> An
 
 
 def mount_of(entry: dict[str, Any], directory: Path) -> Mount | None:
-    """A bind or a tmpfs of the bundle; None for the mounts that every container has."""
+    """Return a bind or a tmpfs of the bundle.
+
+    None for the mounts that every container has.
+    """
     kind, target, flags = text(entry, "type"), text(entry, "destination"), strings(entry, "options")
     if kind in _OURS or target in _OUR_TARGETS:
         return None
@@ -134,12 +144,12 @@ def mount_of(entry: dict[str, Any], directory: Path) -> Mount | None:
 
 
 def section(parent: dict[str, Any], name: str) -> dict[str, Any]:
-    """An object, {} if it is not there."""
+    """Return an object, {} if it is missing."""
     return typed(parent, name, dict, "an object") or {}
 
 
 def items(parent: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    """A list of objects, [] if it is not there."""
+    """Return a list of objects, [] if it is missing."""
     values = typed(parent, name, list, "a list") or []
     if not all(isinstance(value, dict) for value in values):
         raise InvalidSpec(f"cannot run the bundle: {name} is not a list of objects")
@@ -147,7 +157,7 @@ def items(parent: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def strings(parent: dict[str, Any], name: str) -> list[str]:
-    """A list of strings, [] if it is not there."""
+    """Return a list of strings, [] if it is missing."""
     values = typed(parent, name, list, "a list") or []
     if not all(isinstance(value, str) for value in values):
         raise InvalidSpec(f"cannot run the bundle: {name} is not a list of strings")
@@ -155,30 +165,30 @@ def strings(parent: dict[str, Any], name: str) -> list[str]:
 
 
 def text(parent: dict[str, Any], name: str) -> str:
-    """A string, "" if it is not there."""
+    """Return a string, "" if it is missing."""
     return typed(parent, name, str, "a string") or ""
 
 
 def number(parent: dict[str, Any], name: str) -> int | None:
-    """A whole number, None if it is not there."""
+    """Return a whole number, None if it is missing."""
     value: int | None = typed(parent, name, int, "a whole number")
     return value
 
 
 def flag(parent: dict[str, Any], name: str) -> bool:
-    """True or false, false if it is not there."""
+    """Return true or false; false if it is missing."""
     if not isinstance(value := parent.get(name), bool | None):
         raise InvalidSpec(f"cannot run the bundle: {name} is not true or false")
     return value is True
 
 
 def positive(value: int | None) -> int | None:
-    """A limit; OCI writes "none" as 0 or -1."""
+    """Return a limit, or None; OCI writes "no limit" as 0 or -1."""
     return value if value and value > 0 else None
 
 
 def typed(parent: dict[str, Any], name: str, kind: type, words: str) -> Any:
-    """parent[name], checked; None if it is not there."""
+    """Return parent[name], checked for its type; None if it is missing."""
     value = parent.get(name)
     if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
         raise InvalidSpec(f"cannot run the bundle: {name} is not {words}")

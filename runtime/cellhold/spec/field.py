@@ -1,4 +1,4 @@
-"""What there is to say of one limit: the shape of a row of fields.py, and how its words are put together."""
+"""The shape of a row of fields.py: one limit, and the texts made of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ class Change(Enum):
 
 
 class Flag(NamedTuple):
-    """A flag of the command line, as docker spells it. help: beside the row's own."""
+    """A flag of the command line, as docker spells it.
+
+    help: of this flag, if it differs from the row's.
+    """
 
     name: str
     short: str = ""
@@ -29,16 +32,16 @@ class Flag(NamedTuple):
 
     @property
     def dest(self) -> str:
-        """The name that argparse has for it."""
+        """The attribute that argparse stores it under."""
         return self.name.lstrip("-").replace("-", "_")
 
 
 class Gauge(NamedTuple):
-    """How use is shown beside its limit in the panel.
+    """How the panel displays use beside the limit.
 
-    place: among the others. limit, used: their names in the panel's messages. format: of an amount
-    used. per_unit: of the limit, in one unit of what is used (8 bits a byte). chart: the unit of its
-    chart, and how much that is.
+    place: among the other gauges. limit, used: their names in the panel's messages.
+    format: formats an amount used. per_unit: units of the limit in one unit of what is
+    used (8 bits per byte). chart: the unit of the chart, and how much that is.
     """
 
     place: int
@@ -50,7 +53,7 @@ class Gauge(NamedTuple):
     chart: tuple[str, int] = ("", 1)
 
     def bound(self, limit: Any) -> Any:
-        """Return the limit in the unit of what is used; None where there is none."""
+        """Return the limit in the unit of what is used; None if there is no limit."""
         return limit // self.per_unit if limit and self.per_unit > 1 else limit
 
 
@@ -61,21 +64,26 @@ def _last(values: Sequence[Any]) -> Any:
 class Field(NamedTuple):  # not a dataclass: every command waits for this table, and a dataclass takes ten times as long to make
     """One limit.
 
-    name: of the field of Limits. help: what it limits; examples: of values, as people write them.
-    flags, metavar: of the command line. words: what a flag takes beside values, and what that means;
-    words_help: the same for people. default: what holds where nobody says anything, docker's;
-    default_help: the same for people. merge: makes one value of several flags; the flag that has one
-    may be repeated.
-    key: a notebook's word for it. withheld: why a cell cannot have it, of a row without a key.
-    above_default: why a cell cannot have more than the default, unless the machine's policy allows it.
+    name: of the field of Limits. help: what it limits; examples: of values, as people
+    write them.
+    flags, metavar: of the command line. words: what a flag takes beside values, and
+    what that means; words_help: the same for people. default: what holds where nobody
+    says anything, docker's; default_help: the same for people. merge: makes one value
+    of several flags; the flag that has one may be repeated.
+    key: a notebook's word for it. withheld: why a cell cannot have it, of a row without
+    a key.
+    above_default: why a cell cannot have more than the default, unless the machine's
+    policy allows it.
     parse: text, key -> value, raising InvalidSpec; format: the value for people.
-    phrase: of its name and value in a sentence. label: its name in `%limits`, "" = the key.
+    phrase: of its name and value in a sentence. label: its name in `%limits`, "" = the
+    key.
     is_listed: whether `%limits` and `%container` have it also where there is no limit.
     heading: of its value in the panel's first line. gauge: of its use, in the panel.
     change: when it can be changed. is_amount: whether there can be more or less of it.
-    is_summed: whether it adds up over a notebook's containers. needs_network: of the container's own.
-    controller: the cgroup controller that enforces it. oci: where linux.resources of an OCI
-    config.json has it.
+    is_summed: whether it adds up over a notebook's containers. needs_network: of the
+    container's own.
+    controller: the cgroup controller that enforces it. oci: where linux.resources of an
+    OCI config.json has it.
     """
 
     name: str
@@ -107,7 +115,7 @@ class Field(NamedTuple):  # not a dataclass: every command waits for this table,
 
     @property
     def word(self) -> str:
-        """What it is called in texts: the notebook's key, or else the flag."""
+        """Its name in texts: the notebook's key, or else the flag."""
         return self.key or self.flags[0].name.lstrip("-")
 
     @property
@@ -120,11 +128,11 @@ class Field(NamedTuple):  # not a dataclass: every command waits for this table,
         return getattr(limits, self.name)
 
     def is_requested(self, limits: Limits) -> bool:
-        """Return whether the limits have another value than that which nobody has to ask for."""
+        """Return whether the limits differ here from what holds by default."""
         return self.value(limits) not in (None, self.default)
 
     def text(self, limits: Limits) -> str | None:
-        """Format the limit for people; None where there is none."""
+        """Format the limit for people; None if there is no limit."""
         value = self.value(limits)
         return self.format(value) if value else None
 
@@ -133,11 +141,14 @@ class Field(NamedTuple):  # not a dataclass: every command waits for this table,
         return (self.phrase or f"{self.word}={{}}").format(self.format(value))
 
     def is_fixed(self, *, is_alive: bool) -> bool:
-        """Return whether it cannot be changed any more; is_alive: of a container that runs."""
+        """Return whether the limit cannot be changed any more.
+
+        is_alive: whether the container runs.
+        """
         return self.change is Change.NEVER or (is_alive and self.change is Change.STOPPED)
 
     def flag_help(self, flag: Flag) -> str:
-        """Return what --help says of a flag of this row."""
+        """Return the text of --help for a flag of this row."""
         text = ", ".join(part for part in (flag.help or self.help, self.words_help) if part)
         if self.examples and not flag.help:
             text += f": {', '.join(self.examples)}"
@@ -145,9 +156,12 @@ class Field(NamedTuple):  # not a dataclass: every command waits for this table,
 
     @property
     def key_help(self) -> str:
-        """What a list of the notebook's keys says of this one."""
+        """Its text in a list of the notebook's keys."""
         return f"{self.help}: {', '.join(self.examples)}"
 
     def parse_flag(self, flag: Flag, text: str) -> Any:
-        """Parse the text of a flag of this row; raises InvalidSpec."""
+        """Parse the text of a flag of this row.
+
+        Raises InvalidSpec.
+        """
         return self.words[text] if text in self.words else self.parse(text, flag.name.lstrip("-"))

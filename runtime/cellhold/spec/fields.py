@@ -1,9 +1,12 @@
-"""The table of limits: one row per field of Limits, from which all that speaks of limits is made.
+"""The table of limits: one row per field of Limits.
 
-Read by the command line (flags, their help, `update`), the cgroups (what a controller is needed
-for), `--trace`, OCI bundles, and the host kernel (a notebook's keys, ceilings, `%limits`,
-`%container`, the panel, the tables in README.md). A new limit is a field with its check in
-limits.py, a row here, and the write that enforces it in cgroups/limits_v1.py and limits_v2.py.
+Everything that concerns limits is made from it. Read by the command line (flags, their
+help, `update`), the cgroups (what a controller is needed for), `--trace`, OCI bundles,
+and the host kernel (a notebook's keys, ceilings, `%limits`, `%container`, the panel,
+the tables in README.md).
+
+A new limit is a field with its check in limits.py, a row here, and the write that
+enforces it in cgroups/limits_v1.py and limits_v2.py.
 """
 
 from __future__ import annotations
@@ -60,7 +63,10 @@ def _format_devices(value: tuple[IoLimit, ...]) -> str:
 
 
 def parse_ulimit(text: str, key: str = "ulimit") -> tuple[str, tuple[int, int]]:
-    """Parse "nofile=1024:4096" as ("nofile", (1024, 4096)); raises InvalidSpec."""
+    """Parse "nofile=1024:4096" as ("nofile", (1024, 4096)).
+
+    Raises InvalidSpec.
+    """
     name, equals, values = text.partition("=")
     soft, _, hard = values.partition(":")
     if not equals:
@@ -72,7 +78,10 @@ def parse_ulimit(text: str, key: str = "ulimit") -> tuple[str, tuple[int, int]]:
 
 
 def _parse_ulimit_value(text: str, key: str) -> int:
-    """Parse one value of a ulimit; -1 and "unlimited" are RLIM_INFINITY, as docker reads them."""
+    """Parse one value of a ulimit.
+
+    -1 and "unlimited" are RLIM_INFINITY, as in Docker.
+    """
     return -1 if text in ("-1", "unlimited") else parse_count(text, key, minimum=0, maximum=_ULIMIT_MAXIMUM)
 
 
@@ -274,22 +283,23 @@ GAUGES = tuple(sorted(((field.gauge, field) for field in FIELDS if field.gauge i
 
 
 def parse_flags(texts: Mapping[str, Any]) -> dict[str, Any]:
-    """Parse a command line's limits into fields of Limits: those that were given, and no others.
+    """Parse a command line's limits into fields of Limits.
 
-    texts: argparse's name of a flag -> its text, or a list of them; None, or [], where it was not
-    given. Raises InvalidSpec.
+    Only those that the command line has are returned. texts: argparse's name of a flag
+    -> its text, or a list of them; None or [] where the flag is missing. Raises
+    InvalidSpec.
     """
-    values = {}
+    limits = {}
     for field in FIELDS:
-        given = [
+        values = [
             field.parse_flag(flag, text)
             for flag in field.flags
-            if (said := texts.get(flag.dest)) is not None
-            for text in (said if field.is_repeated else (said,))
+            if (argument := texts.get(flag.dest)) is not None
+            for text in (argument if field.is_repeated else (argument,))
         ]
-        if given:
-            values[field.name] = field.merge(given)
-    return values
+        if values:
+            limits[field.name] = field.merge(values)
+    return limits
 
 
 def format_limits(limits: Limits) -> str:
@@ -300,10 +310,16 @@ def format_limits(limits: Limits) -> str:
 
 
 def amounts(limits: Limits) -> dict[str, float | None]:
-    """Return the limits that are numbers, by their fields' names: what a container's record has."""
+    """Return the limits that are numbers, by their fields' names.
+
+    A container's record stores them.
+    """
     return {field.name: field.value(limits) for field in FIELDS if field.is_amount}
 
 
 def find_fixed(present: Limits, wanted: Limits, *, is_alive: bool) -> Field | None:
-    """Return the first field that would change and cannot any more; is_alive: whether the container runs."""
+    """Return the first field that would change and cannot any more.
+
+    is_alive: whether the container runs.
+    """
     return next((field for field in FIELDS if field.is_fixed(is_alive=is_alive) and field.value(present) != field.value(wanted)), None)

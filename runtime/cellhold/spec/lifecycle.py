@@ -1,4 +1,4 @@
-"""The lifecycle as one table: state x action -> next state, or the reason for refusal.
+"""The lifecycle as a table: state x action -> next state, or why it is refused.
 
     created --start--> running <--pause/unpause--> paused
        |                 |  stop, kill, end of the program
@@ -7,7 +7,8 @@
                          |
                          +--remove--> removed
 
-Words and legal moves are docker's. This file decides nothing else: `container.py` performs the actions.
+The words and the legal moves are Docker's. This file decides nothing else:
+container.py and detached.py perform the actions.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class State(StrEnum):
 
 
 class Action(StrEnum):
-    """What a person can ask for; `end` is what the program itself does."""
+    """What a user can ask for; END is what the program itself does."""
 
     START = "start"
     PAUSE = "pause"
@@ -40,30 +41,72 @@ class Action(StrEnum):
     REMOVE = "remove"
 
 
-_C, _R, _P, _A, _S, _X = State
-_GONE, _AGAIN = "it was removed", "it is about to be started again"
+_NEVER_STARTED, _STOPPED = "it was never started", "it is stopped"
+_REMOVED, _RESTARTING = "it was removed", "it is about to be started again"
 TABLE: dict[Action, dict[State, State | str]] = {
-    Action.START: {_C: _R, _R: "it runs already", _P: "it is paused: unpause it instead", _A: _AGAIN, _S: _R, _X: _GONE},
-    Action.PAUSE: {_C: "it was never started", _R: _P, _P: "it is paused already", _A: _AGAIN, _S: "it is stopped", _X: _GONE},
-    Action.UNPAUSE: {_C: "it was never started", _R: "it is not paused", _P: _R, _A: _AGAIN, _S: "it is stopped", _X: _GONE},
-    Action.STOP: {_C: "it was never started", _R: _S, _P: _S, _A: _S, _S: _S, _X: _GONE},
-    Action.KILL: {_C: "it was never started", _R: _S, _P: _S, _A: _AGAIN, _S: "it is stopped", _X: _GONE},
-    Action.END: {_C: "it was never started", _R: _S, _P: _S, _A: _S, _S: _S, _X: _GONE},
+    Action.START: {
+        State.CREATED: State.RUNNING,
+        State.RUNNING: "it runs already",
+        State.PAUSED: "it is paused: unpause it instead",
+        State.RESTARTING: _RESTARTING,
+        State.STOPPED: State.RUNNING,
+        State.REMOVED: _REMOVED,
+    },
+    Action.PAUSE: {
+        State.CREATED: _NEVER_STARTED,
+        State.RUNNING: State.PAUSED,
+        State.PAUSED: "it is paused already",
+        State.RESTARTING: _RESTARTING,
+        State.STOPPED: _STOPPED,
+        State.REMOVED: _REMOVED,
+    },
+    Action.UNPAUSE: {
+        State.CREATED: _NEVER_STARTED,
+        State.RUNNING: "it is not paused",
+        State.PAUSED: State.RUNNING,
+        State.RESTARTING: _RESTARTING,
+        State.STOPPED: _STOPPED,
+        State.REMOVED: _REMOVED,
+    },
+    Action.STOP: {
+        State.CREATED: _NEVER_STARTED,
+        State.RUNNING: State.STOPPED,
+        State.PAUSED: State.STOPPED,
+        State.RESTARTING: State.STOPPED,
+        State.STOPPED: State.STOPPED,
+        State.REMOVED: _REMOVED,
+    },
+    Action.KILL: {
+        State.CREATED: _NEVER_STARTED,
+        State.RUNNING: State.STOPPED,
+        State.PAUSED: State.STOPPED,
+        State.RESTARTING: _RESTARTING,
+        State.STOPPED: _STOPPED,
+        State.REMOVED: _REMOVED,
+    },
+    Action.END: {
+        State.CREATED: _NEVER_STARTED,
+        State.RUNNING: State.STOPPED,
+        State.PAUSED: State.STOPPED,
+        State.RESTARTING: State.STOPPED,
+        State.STOPPED: State.STOPPED,
+        State.REMOVED: _REMOVED,
+    },
     Action.REMOVE: {
-        _C: _X,
-        _R: "it runs: stop it first",
-        _P: "it is paused: stop it first",
-        _A: f"{_AGAIN}: stop it first",
-        _S: _X,
-        _X: _X,
+        State.CREATED: State.REMOVED,
+        State.RUNNING: "it runs: stop it first",
+        State.PAUSED: "it is paused: stop it first",
+        State.RESTARTING: f"{_RESTARTING}: stop it first",
+        State.STOPPED: State.REMOVED,
+        State.REMOVED: State.REMOVED,
     },
 }
 
 
 def after(state: State, action: Action, *, container: str) -> State:
-    """The state that `action` leads to from `state`.
+    """Return the state that `action` leads to from `state`.
 
-    Raises NotAllowed, with the reason, where the table has no such move.
+    Raises NotAllowed, with the reason, if the table has no such move.
     """
     move = TABLE[action][state]
     if isinstance(move, State):

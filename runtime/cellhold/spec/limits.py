@@ -1,6 +1,9 @@
-"""How much a container may use: frozen values, checked when they are made. Units are in the names; None means no limit.
+"""How much a container may use: frozen values, checked when they are made.
 
-Nothing here asks the host: whether it can enforce a limit is for the code that does it (and refuses when it cannot).
+Units are in the names; None means no limit.
+
+Nothing here asks the host: whether it can enforce a limit is checked by the code that
+enforces it (and refuses if it cannot).
 """
 
 from __future__ import annotations
@@ -27,7 +30,10 @@ _CPUSET = re.compile(r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class IoLimit:
-    """Block I/O per second on one device node ("/dev/vda"): bytes or operations, read or write; None = no limit."""
+    """Block I/O per second on one device node ("/dev/vda").
+
+    Bytes or operations, read or written; None = no limit.
+    """
 
     device: str
     read_bps: int | None = None
@@ -40,12 +46,15 @@ class IoLimit:
 class Limits:
     """How much a container may use.
 
-    memory_bytes: memory with page cache; memory_swap_bytes: memory plus swap (docker's meaning), None = no swap beyond the
-    memory limit, -1 = as much as the host has. reservation_bytes: memory that is taken back last when the host's runs out. cpus:
-    processors' worth of time per second. cpu_shares: weight of its processor time against others', 1024 being theirs. cpuset: the
-    processors it may run on ("0-1,4"). pids: processes and threads. disk_bytes: what it may write to its own layer. seconds: wall
-    time of one run. ingress_bits, egress_bits: per second, over its network.
-    rlimits: name without RLIMIT_ ("nofile") -> (soft, hard); clamped to what the host allows.
+    memory_bytes: memory with page cache. memory_swap_bytes: memory plus swap (Docker's
+    meaning), None = no swap beyond the memory limit, -1 = as much as the host has.
+    reservation_bytes: memory that is reclaimed last when the host runs out. cpus:
+    processors' worth of time per second. cpu_shares: weight of its processor time
+    against others', whose default is 1024. cpuset: the processors it may run on
+    ("0-1,4"). pids: processes and threads. disk_bytes: what it may write to its own
+    layer. seconds: wall time of one run. ingress_bits, egress_bits: per second, over
+    its network. rlimits: name without RLIMIT_ ("nofile") -> (soft, hard), lowered to
+    the host's limits.
     """
 
     memory_bytes: int | None = None

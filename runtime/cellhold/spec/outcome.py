@@ -1,4 +1,4 @@
-"""How a container ended, and why, in words a person understands."""
+"""How a container ended, and why, in words that a person understands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cellhold.spec.units import duration, size
 
 
 class Why(StrEnum):
-    """The reason of the end."""
+    """The reason why a container ended."""
 
     EXITED = "exited"  # the program ended by itself, or by a signal that nobody of ours sent
     KILLED = "killed by user"  # stop() or kill()
@@ -21,12 +21,13 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a container's main process.
+    """How a container's main process ended.
 
-    status: as docker and shells give it, 0..255; 128 + the signal's number when a signal ended it.
-    signal: the number, or None. oom_kills: how many of its processes the kernel killed at the memory limit (the main one may
-    have survived that); oom_victims: their names, as far as they are known. memory_*: bytes; limit None = no limit; peak None = this
-    kernel does not tell.
+    status: as Docker and shells define it, 0..255; 128 + the signal's number if a
+    signal ended it. signal: the number, or None. oom_kills: how many of its processes
+    the kernel killed at the memory limit (the main one may have survived that).
+    oom_victims: their names, as far as they are known. memory_limit_bytes: None = no
+    limit. memory_peak_bytes: None = this kernel does not report it.
     """
 
     status: int
@@ -41,7 +42,10 @@ class Outcome:
     time_limit_seconds: float | None = None
 
     def sentence(self) -> str:
-        """One sentence for people: "killed: it reached its memory limit of 64 MiB (peak 64 MiB)"."""
+        """Return one sentence for people.
+
+        For example: "killed: it reached its memory limit of 64 MiB (peak 64 MiB)".
+        """
         if self.why is Why.MEMORY:
             peak = f" (peak {size(self.memory_peak_bytes)})" if self.memory_peak_bytes else ""
             limit = f"its memory limit of {size(self.memory_limit_bytes)}" if self.memory_limit_bytes else "the host's memory"
@@ -58,7 +62,10 @@ class Outcome:
 
 
 def signal_name(number: int) -> str:
-    """SIGTERM for 15; "unknown" for a number without a name (real-time signals)."""
+    """Return the name of a signal, SIGTERM for 15.
+
+    "unknown" for a number without a name (real-time signals).
+    """
     try:
         return signal.Signals(number).name
     except ValueError:

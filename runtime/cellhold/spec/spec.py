@@ -1,6 +1,9 @@
-"""What to run: frozen values, checked when they are made. Units are in the names; None means the kernel's default (no limit).
+"""What to run: frozen values, checked when they are made.
 
-Nothing here asks the host: whether it can enforce a limit is for the code that does it (and refuses when it cannot).
+Units are in the names; None means the kernel's default (no limit).
+
+Nothing here asks the host: whether it can enforce a limit is checked by the code that
+enforces it (and refuses if it cannot).
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING
 from cellhold.errors import InvalidSpec
 from cellhold.spec.fields import FIELDS
 from cellhold.spec.limits import Limits
+from cellhold.spec.names import check_hostname, check_length, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,12 +28,10 @@ LOOPBACK = "127.0.0.1"
 HOST, CONTAINER = "host", "container:"  # a network that is not the container's own: docker's words
 STORAGES = ("disk", "tmpfs")
 PORT_MAXIMUM, BYTE_MAXIMUM = 65535, 255
-PATH_MAXIMUM, NAME_MAXIMUM = 4095, 255  # bytes, limits.h: PATH_MAX counts the NUL
 _SHOWN = 80
 _IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}", re.ASCII)
-_HOSTNAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
-# Of runc's checkProcMount: files that tell of the machine, for which others can be shown (lxcfs).
+# Of runc's checkProcMount: files that tell of the machine, for which others can be
+# shown (lxcfs).
 _PROC_FILES = frozenset(
     "proc/cpuinfo proc/diskstats proc/meminfo proc/stat proc/swaps proc/uptime proc/loadavg proc/slabinfo proc/net/dev".split()
 )
@@ -39,13 +41,17 @@ RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::([1-9]\d{0,5}))?",
 
 @dataclass(frozen=True, kw_only=True)
 class Fixed:
-    """A directory below a bind or overlay that is a certain one: with another one in its place no container starts.
+    """A directory below a bind or overlay that must be one particular directory.
 
-    In a bind it is a mount point of its own, too, which nobody inside can move or remove (rename(2), EBUSY): so what is
-    hidden below it stays below it, for other containers that are shown the same as well.
+    If another one is in its place, the container does not start.
 
-    path: below the source, no link on it. identity: its device and inode. read_only: nothing in it can be changed.
-    opened: keeps the inode from becoming another directory's.
+    In a bind it is a mount point of its own, too, which nobody inside can move or
+    remove (rename(2), EBUSY): so what is hidden below it stays below it, also for other
+    containers that see the same source.
+
+    path: below the source, without symbolic links. identity: its device and inode.
+    read_only: nothing in it can be changed. opened: keeps the inode from becoming
+    another directory's.
     """
 
     path: str
@@ -58,18 +64,25 @@ class Fixed:
 class Mount:
     """Something of the host, or an empty tmpfs, at a path of the container.
 
-    kind: "bind" (source: an absolute host path), "overlay" (a bind of a directory whose changes stay in the container and go with
-    it: podman's ":O"), "volume" (source: its name, "" for an anonymous one) or "tmpfs" (size_bytes: None = a share of memory, see
-    cellhold.rootfs.tmpfs; inodes: files, None = as its size makes sensible; mode: None = 1777; no_exec: no program can be run from it).
-    target: absolute; not in /proc, but for the files there that runc lets be replaced, nor in /dev, but for /dev/shm.
-    as_root: a bind shows the host owner's ids as the container's (uid 0 is uid 0), so that files made belong to the host's user;
-    without it the ids stay what they are on disk and are mostly unmapped inside.
-    hidden: paths below the target that are covered, so that nothing of them can be seen (".ssh").
-    fixed: see Fixed; what lies above another one, or above what is hidden, comes first.
+    kind: "bind" (source: an absolute host path), "overlay" (a bind of a directory whose
+    changes stay in the container and are removed with it: podman's ":O"), "volume"
+    (source: its name, "" for an anonymous one) or "tmpfs" (size_bytes: None = a share
+    of memory, see cellhold.rootfs.tmpfs; inodes: files, None = derived from its size;
+    mode: None = 1777; no_exec: no program can be run from it).
 
-    opened: the source of a bind or overlay, taken and checked by whoever made this; then the text is its name and no more.
-    Without it the text is looked up once, when the container is made. identity: of a source that was taken so; where it
-    has to be looked up again, for a container that is kept and started again, it has to be the same.
+    target: absolute. Not in /proc, except the files there that runc allows to be
+    replaced, nor in /dev, except /dev/shm.
+
+    as_root: a bind presents the host owner's ids as the container's (uid 0 is uid 0),
+    so that files made there belong to the host's user; without it the ids stay what
+    they are on disk and are mostly unmapped inside. hidden: paths below the target that
+    are covered, so that nothing of them can be seen (".ssh"). fixed: see Fixed; what
+    lies above another one, or above what is hidden, comes first.
+
+    opened: the source of a bind or overlay, opened and checked by whoever made this;
+    then the text is only its name. Without it the text is looked up once, when the
+    container is made. identity: of a source that was opened so; if it has to be looked
+    up again, for a container that is kept and started again, it must be the same.
     """
 
     kind: str
@@ -98,25 +111,28 @@ class Mount:
             if path is not None:
                 check_length(path, f"mount the {what}")
         if not {*self.target.split("/")} - {"", "."} or ".." in self.target.split("/"):
-            raise InvalidSpec(f"cannot mount on {self.target}: the target has to lie below the root, without '..'")
+            raise InvalidSpec(f"cannot mount on {self.target}: the target must be below the root, without '..'")
         if self.kind != "tmpfs" and self.source is None:
-            raise InvalidSpec(f"cannot bind to {self.target}: no source given")
+            raise InvalidSpec(f"cannot mount on {self.target}: no source given")
         if self.inodes is not None and self.inodes < 1:
             raise InvalidSpec(f"cannot use nr_inodes={self.inodes}: a tmpfs has at least its own directory")
         self._check_place()
 
     def _check_place(self) -> None:
-        """Raise InvalidSpec for what the container has of the kernel (runc: checkProcMount), without which its walls do not stand."""
+        """Raise InvalidSpec for a target on which the isolation depends.
+
+        That is what the container has of the kernel (runc: checkProcMount).
+        """
         target = os.path.normpath(self.target.lstrip("/"))
         if _is_at_or_below(target, "proc") and (self.kind != "bind" or target not in _PROC_FILES):
             raise InvalidSpec(
-                f"cannot mount on {self.target}: /proc tells of the container's own processes, and nothing takes its place",
+                f"cannot mount on {self.target}: /proc describes the container's own processes and cannot be replaced",
                 hint="mount it elsewhere: /mnt/proc; single files can be replaced: /proc/cpuinfo, /proc/meminfo ...",
             )
         if _is_at_or_below(target, "dev") and not _is_at_or_below(target, "dev/shm"):
             raise InvalidSpec(
-                f"cannot mount on {self.target}: /dev has the container's own devices, and nothing else comes into it",
-                hint="--device has devices of the host in it; what is no device, mount elsewhere: /mnt/dev",
+                f"cannot mount on {self.target}: /dev holds the container's own devices and cannot be replaced",
+                hint="--device adds devices of the host; mount other files elsewhere: /mnt/dev",
             )
 
 
@@ -126,10 +142,14 @@ def _is_at_or_below(path: str, directory: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Exchange:
-    """A small tmpfs at `target` whose directory the container's starter has as well (Container.exchange()): both can open what lies in it.
+    """A small tmpfs at `target` that the container shares with its starter.
 
-    files: (name, text) of what is there from the start, for the container's root alone; pipes: names of FIFOs, whose reading ends the
-    starter has as well. size_bytes, inodes: all that it can hold.
+    The starter has its directory as well (Container.exchange()): both can open what
+    lies in it.
+
+    files: (name, text) of the files in it at the start, readable by the container's
+    root alone. pipes: names of FIFOs, whose reading ends the starter has as well.
+    size_bytes, inodes: its capacity.
     """
 
     target: str
@@ -141,7 +161,10 @@ class Exchange:
 
 @dataclass(frozen=True, kw_only=True)
 class Port:
-    """A port of the container that the host answers on. host: its number there, None = any that is free; address: of the host's."""
+    """A port of the container that the host answers on.
+
+    host: the number on the host, None = any that is free. address: the host's.
+    """
 
     container: int
     host: int | None = None
@@ -149,14 +172,17 @@ class Port:
     protocol: str = "tcp"
 
     def __post_init__(self) -> None:
-        """Raise InvalidSpec for what is no port, no IP address, ::1, and neither tcp nor udp."""
+        """Raise InvalidSpec for a port, address or protocol that cannot be published.
+
+        That includes ::1.
+        """
         numbers = (self.container, *(() if self.host is None else (self.host,)))
         if not all(isinstance(number, int) and 1 <= number <= PORT_MAXIMUM for number in numbers):
             raise InvalidSpec(f"cannot publish port {self.host}:{self.container}: not from 1 to {PORT_MAXIMUM}")
         if ":" in self.address:
             _check_ipv6(self.address)
         elif not _IPV4.fullmatch(self.address) or any(int(part) > BYTE_MAXIMUM for part in self.address.split(".")):
-            raise InvalidSpec(f"cannot publish on {self.address!r}: no IP address", hint="127.0.0.1, or 0.0.0.0 for all of the host's")
+            raise InvalidSpec(f"cannot publish on {self.address!r}: not an IP address", hint="127.0.0.1, or 0.0.0.0 for all of the host's")
         if self.protocol not in ("tcp", "udp"):
             raise InvalidSpec(f"cannot publish port {self.container}/{self.protocol}: neither tcp nor udp")
 
@@ -165,13 +191,13 @@ def _check_ipv6(address: str) -> None:
     from ipaddress import IPv6Address  # noqa: PLC0415  # most have none
 
     try:
-        found = IPv6Address(address)
+        parsed = IPv6Address(address)
     except ValueError as error:
-        raise InvalidSpec(f"cannot publish on {address!r}: no IP address", hint="[::] for all of the host's") from error
-    if found.is_loopback or found.ipv4_mapped or found.scope_id or str(found) != address:
+        raise InvalidSpec(f"cannot publish on {address!r}: not an IP address", hint="[::] for all of the host's") from error
+    if parsed.is_loopback or parsed.ipv4_mapped or parsed.scope_id or str(parsed) != address:
         raise InvalidSpec(
-            f"cannot publish on {address}: nothing from elsewhere comes to it, or it is {found} written in another way",
-            hint=f"{LOOPBACK} is this host alone as well",
+            f"cannot publish on {address}: it cannot be reached from elsewhere, or it is {parsed} written in another way",
+            hint=f"{LOOPBACK} is reached from this host only, too",
         )
 
 
@@ -179,8 +205,8 @@ def _check_ipv6(address: str) -> None:
 class Device:
     """A device node of the host that the container may use beside the harmless ones.
 
-    source: its path on the host. target: its path in the container, below /dev. access: of "r" (read), "w" (write), "m" (make such a node).
-    opened: as a Mount's.
+    source: its path on the host. target: its path in the container, below /dev. access:
+    of "r" (read), "w" (write), "m" (make such a node). opened: as for Mount.
     """
 
     source: str
@@ -189,7 +215,7 @@ class Device:
     opened: HostPath | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Raise InvalidSpec for what is no path of a node, and no access."""
+        """Raise InvalidSpec for an invalid path of a node, or an invalid access."""
         if not _DEVICE.fullmatch(self.target) or ".." in self.target.split("/") or "\0" in self.source:
             raise InvalidSpec(f"cannot use device={self.source}:{self.target}: a device lies below /dev", hint="/dev/fuse, for example")
         if not self.access or set(self.access) - set("rwm"):
@@ -198,9 +224,12 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """A healthcheck: `args` is run now and then, and status 0 is healthy; () for none, whatever the image says. Docker's defaults.
+    """A healthcheck: `args` is run periodically; status 0 means healthy.
 
-    seconds between two, and that one may take; start_seconds: in which failures do not count; retries: failures that make it unhealthy.
+    args: () for none, whatever the image says. interval_seconds: between two checks.
+    timeout_seconds: of one check. start_seconds: period in which failures do not count.
+    retries: failures in a row that make the container unhealthy. The defaults are
+    Docker's.
     """
 
     args: tuple[str, ...] = ()
@@ -212,26 +241,40 @@ class Health:
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """A container to be: the image, what to run in it, and its walls.
+    """What to run: the image, the program, and the container's isolation.
 
-    image: "host" (this machine's own files, read-only), a directory's path (starts with / or .) that is the root file system, or the
-    name of an OCI image in the store ("python:3.12-slim"). entrypoint, then args: the program and its arguments; without them the image's
-    (None, and ()). env: added to the image's; nothing of the caller's environment gets in. user: "uid", "uid:gid" or names of the image's
-    /etc/passwd; None = the image's. cwd: None = the image's. capabilities: None = the default set, else exactly these ("CAP_CHOWN").
-    network: "none" (loopback only), the name of a network ("bridge" is always there), on which the container is known by its name and
-    aliases, "host" (this host's own), or "container:NAME" (the same as that one's, which runs). ports: published. egress: whom it may
-    talk to (cellhold.network.egress), None = all.
-    storage: "disk" or "tmpfs" (pages count against the memory limit).
-    groups: more groups of the user (ids or names). hosts: (name, address) for its /etc/hosts. shm_bytes: of /dev/shm, None = see
-    cellhold.rootfs.tmpfs. exchange: of a container that is not kept. terminal: its standard streams are a terminal of its own. stdin: they
-    stay open for whoever attaches.
-    stop_signal, stop_seconds: what stop() sends, and waits before SIGKILL; None = the image's, else SIGTERM, and 10. restart: docker's
-    policy ("no", "always", "unless-stopped", "on-failure[:TIMES]"), for a container that is kept. labels: for people and programs.
-    health: None = the image's; checked where the container is kept. devices: of the host, that it may use. owner: the notebook that it is
-    for, by an id of that; "" = whoever has the command line. Names on networks mean something within one owner (cellhold.network.names).
-    image_volumes: whether paths that the image calls volumes become anonymous ones, which no limit counts; else they stay part of the
-    writable layer, and are its `directories`: made there where they are missing.
-    rootfs: the directory that is the image, taken and checked by whoever made this; then `image` is its name and no more.
+    image: "host" (this machine's own files, read-only), the path of a directory that is
+    the root file system (it starts with / or .), or the name of an OCI image in the
+    store ("python:3.12-slim"). rootfs: the directory that is the image, opened and
+    checked by whoever made this; then `image` is only its name.
+
+    entrypoint, then args: the program and its arguments; None and (): the image's. env:
+    added to the image's; nothing of the caller's environment is passed on. user: "uid",
+    "uid:gid" or names of the image's /etc/passwd; None = the image's. cwd: None = the
+    image's. groups: more groups of the user (ids or names). capabilities: None = the
+    default set, else exactly these ("CAP_CHOWN"). terminal: its standard streams are a
+    terminal of its own. stdin: they stay open for clients that attach.
+
+    network: "none" (loopback only), the name of a network ("bridge" always exists), on
+    which the container is known by its name and aliases, "host" (this host's own), or
+    "container:NAME" (that of a container that runs). ports: published. egress: where it
+    may connect to (cellhold.network.egress), None = anywhere. hosts: (name, address)
+    for its /etc/hosts.
+
+    storage: "disk" or "tmpfs" (pages count against the memory limit). shm_bytes: of
+    /dev/shm, None = see cellhold.rootfs.tmpfs. image_volumes: whether paths that the
+    image declares as volumes become anonymous volumes, which no limit counts; else they
+    stay part of the writable layer, and are its `directories`: made if they are
+    missing. exchange: only of a container that is not kept. devices: of the host, that
+    it may use.
+
+    stop_signal, stop_seconds: what stop() sends, and how long it waits before SIGKILL;
+    None = the image's, else SIGTERM, and 10. restart: Docker's policy ("no", "always",
+    "unless-stopped", "on-failure[:TIMES]"), for a container that is kept. health: None
+    = the image's; checked if the container is kept. labels: for people and programs.
+
+    owner: the id of the notebook that the container is for; "" = of whoever uses the
+    command line. Names on networks are valid within one owner (cellhold.network.names).
     """
 
     image: str = "host"
@@ -294,10 +337,10 @@ class Spec:
         }
         useless = next((name for name, value in wanted.items() if value), None)
         if useless and self.network == "none":
-            raise InvalidSpec(f"cannot use {useless} with network=none: there is nothing but loopback", hint="add network=bridge")
+            raise InvalidSpec(f"cannot use {useless} with network=none: it has loopback only", hint="add network=bridge")
         if useless and shares_network(self.network):
             raise InvalidSpec(
-                f"cannot use {useless} with network={self.network}: it is not the container's own", hint="network=bridge is its own"
+                f"cannot use {useless} with network={self.network}: that network is not the container's own", hint="add network=bridge"
             )
 
     def _check_mounts(self) -> None:
@@ -308,7 +351,7 @@ class Spec:
         if self.exchange is not None:
             ours = self.exchange.target.strip("/")
             if inside := next((target for target in targets if _is_at_or_below(target, ours)), None):
-                raise InvalidSpec(f"cannot mount on /{inside}: the cell kernel's sockets lie in /{ours}", hint="mount it elsewhere")
+                raise InvalidSpec(f"cannot mount on /{inside}: the cell kernel's sockets are in /{ours}", hint="mount it elsewhere")
 
     def _check_words(self) -> None:
         if not RESTART.fullmatch(self.restart):
@@ -319,38 +362,22 @@ class Spec:
             check_length(self.cwd, "use workdir")
         for key in self.env:
             if not key or "=" in key or "\0" in key or "\0" in self.env[key]:
-                raise InvalidSpec(f"cannot use env {key!r}: not a name of an environment variable")
+                raise InvalidSpec(f"cannot use env {key!r}: not a valid environment variable")
         for arg in (*(self.entrypoint or ()), *self.args, *self.groups, self.cwd or "", self.user or ""):
             if "\0" in arg:
                 raise InvalidSpec(f"cannot run {arg!r}: an argument holds a NUL byte")
 
     def with_limits(self, **limits: object) -> Spec:
-        """This spec with some limits replaced; raises InvalidSpec as Limits does."""
+        """Return this spec with some limits replaced.
+
+        Raises InvalidSpec as Limits does.
+        """
         return replace(self, limits=replace(self.limits, **limits))  # type: ignore[arg-type]  # checked by Limits
 
 
 def shares_network(network: str) -> bool:
-    """Whether that is somebody else's network namespace: this host's, or another container's."""
+    """Return whether the container uses a network namespace that is not its own.
+
+    That is this host's, or another container's.
+    """
     return network == HOST or network.startswith(CONTAINER)
-
-
-def check_name(name: str) -> None:
-    """Raise InvalidSpec for what no container, and no volume, can be called."""
-    if not _NAME.fullmatch(name):
-        raise InvalidSpec(f"cannot use name={name!r}: letters, digits, '_', '.' and '-', beginning with a letter or digit")
-
-
-def check_length(path: str, verb: str) -> None:
-    """Raise InvalidSpec for a path that no system call takes (PATH_MAX and NAME_MAX of limits.h)."""
-    size = len(os.fsencode(path))
-    if size > PATH_MAXIMUM:
-        raise InvalidSpec(f"cannot {verb} {path[:_SHOWN]}...: its path has {size} bytes, and the longest has {PATH_MAXIMUM}")
-    if any(len(os.fsencode(name)) > NAME_MAXIMUM for name in path.split("/")):
-        raise InvalidSpec(f"cannot {verb} {path[:_SHOWN]}...: a name in it has more than {NAME_MAXIMUM} bytes")
-
-
-def check_hostname(name: str) -> str:
-    """The name; raises InvalidSpec for what no host can be called."""
-    if not _HOSTNAME.fullmatch(name):
-        raise InvalidSpec(f"cannot use hostname={name!r}: up to 64 letters, digits, dots and hyphens")
-    return name

@@ -1,10 +1,11 @@
-"""step(): one call feeds the log, `--trace`, the tests and (later) the timeline widget.
+"""step(): one call feeds the log, `--trace`, the tests and the panel's timeline.
 
     with step("cgroup.create", "memory.max = 512 MiB"):
         ...
 
-A step has a name (noun.verb), a detail for people, a start (seconds, CLOCK_MONOTONIC, the same clock in every process of the
-host) and a duration. Listeners are callables; a step costs two clock reads when there is none.
+A step has a name (noun.verb), a detail for people, a start (seconds of CLOCK_MONOTONIC,
+the same clock in every process of the host) and a duration. Listeners are callables; a
+step costs two clock reads if there is none.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
 
 class Step(NamedTuple):
-    """One thing that was done: name "rootfs.pivot", detail for people, start and duration in seconds, and who did it."""
+    """One thing that was done.
+
+    name: "rootfs.pivot". detail: for people. start, seconds: when it began and how long
+    it took. where: "host" or "container".
+    """
 
     name: str
     detail: str
@@ -31,14 +36,14 @@ _listeners: list[Callable[[Step], None]] = []
 
 
 def emit(event: Step) -> None:
-    """Hand a finished step to every listener."""
+    """Pass a finished step to every listener."""
     for listener in _listeners:
         listener(event)
 
 
 @contextmanager
 def step(name: str, detail: str = "") -> Iterator[None]:
-    """Time what is done inside and tell the listeners; a step that raises is told as well."""
+    """Time the block and report it to the listeners, also if it raises."""
     start = time.monotonic()
     try:
         yield

@@ -1,6 +1,9 @@
-"""Amounts as people write them: 512m, 1.5, 30s; parsed strictly, printed as they would be written.
+"""Amounts as people write them: 512m, 1.5, 30s.
 
-Sizes are binary (512m = 512 MiB), as docker reads them. Digits are ASCII digits: `int()` would also take `1_000` and Arabic ones.
+Parsed strictly, and formatted as they would be written.
+
+Sizes are binary (512m = 512 MiB), as in Docker. Digits are ASCII digits: `int()` would
+also take `1_000` and Arabic ones.
 """
 
 from __future__ import annotations
@@ -24,15 +27,15 @@ _LARGEST = 1 << 60  # bytes, an exbibyte: the kernel keeps limits as signed numb
 
 
 def _quoted(text: str) -> str:
-    """The beginning of a refused value, with what does not print spelt out."""
+    """Return the beginning of a refused value, with unprintable characters escaped."""
     start = text[:_LONGEST]
     return start if start.isprintable() else repr(start)
 
 
 def parse_size(text: str, key: str) -> int:
-    """Bytes of a size such as "512m", "1.5g", "65536"; `key` is the name to use in the error.
+    """Parse a size such as "512m", "1.5g" or "65536"; return bytes.
 
-    Raises InvalidSpec.
+    key: the name to use in the error. Raises InvalidSpec.
     """
     match = _SIZE.fullmatch(text.strip(" ")) if len(text) <= _LONGEST else None
     unit = _UNITS[(match[3] or "").lower()] if match else 0
@@ -43,7 +46,10 @@ def parse_size(text: str, key: str) -> int:
 
 
 def parse_rate(text: str, key: str) -> int:
-    """Bits per second of a rate such as "10mbit", "1.5gbit" or "800kbit", tc(8)'s words; raises InvalidSpec."""
+    """Parse a rate such as "10mbit", "1.5gbit" or "800kbit" (tc(8)).
+
+    Returns bits per second. Raises InvalidSpec.
+    """
     match = _RATE.fullmatch(text.strip(" ").lower()) if len(text) <= _LONGEST else None
     if match is None:
         raise InvalidSpec(f"cannot use {key}={_quoted(text)}: not a rate", hint="write bits per second: 800kbit, 10mbit, 1.5gbit")
@@ -51,7 +57,7 @@ def parse_rate(text: str, key: str) -> int:
 
 
 def rate(bits: int) -> str:
-    """Bits per second as they are written: "10mbit"."""
+    """Format bits per second: "10mbit"."""
     for letter in ("g", "m", "k"):
         if bits >= _BITS[letter]:
             return f"{bits / _BITS[letter]:g}{letter}bit"
@@ -59,14 +65,20 @@ def rate(bits: int) -> str:
 
 
 def parse_cpus(text: str, key: str) -> float:
-    """Processors such as "1.5"; raises InvalidSpec."""
+    """Parse a number of processors such as "1.5".
+
+    Raises InvalidSpec.
+    """
     if len(text) > _LONGEST or not _NUMBER.fullmatch(text.strip(" ")) or float(text) <= 0:
         raise InvalidSpec(f"cannot use {key}={_quoted(text)}: not a number of processors above 0", hint="write 0.5, 1, 1.5, 2 ...")
     return float(text)
 
 
 def parse_count(text: str, key: str, *, minimum: int = 1, maximum: int | None = None) -> int:
-    """A whole number from `minimum` to `maximum` (None: any); raises InvalidSpec."""
+    """Parse a whole number from `minimum` to `maximum` (None: any).
+
+    Raises InvalidSpec.
+    """
     if len(text) > _LONGEST or not _COUNT.fullmatch(text.strip(" ")) or int(text) < minimum:
         raise InvalidSpec(
             f"cannot use {key}={_quoted(text)}: not a whole number of at least {minimum}", hint=f"write {key}=64, for example"
@@ -77,16 +89,22 @@ def parse_count(text: str, key: str, *, minimum: int = 1, maximum: int | None = 
 
 
 def parse_signal(text: str) -> signal.Signals:
-    """A signal by name, with or without SIG, or by number; raises InvalidSpec."""
+    """Parse a signal: its name, with or without SIG, or its number.
+
+    Raises InvalidSpec.
+    """
     name = text.upper()
-    for known in signal.Signals:
-        if name in {known.name, known.name.removeprefix("SIG"), str(known.value)}:
-            return known
+    for one in signal.Signals:
+        if name in {one.name, one.name.removeprefix("SIG"), str(one.value)}:
+            return one
     raise InvalidSpec(f"cannot use kill {_quoted(text)}: no such signal", hint="KILL, TERM, INT or a number, for example")
 
 
 def parse_seconds(text: str, key: str, *, or_none: bool = False) -> float:
-    """Seconds of a duration such as "30s", "1.5", "10m", "1h30m"; or_none: "0", too. Raises InvalidSpec."""
+    """Parse a duration such as "30s", "1.5", "10m" or "1h30m"; return seconds.
+
+    or_none: "0" is accepted, too. Raises InvalidSpec.
+    """
     if or_none and text == "0":
         return 0.0
     match = _TIME.fullmatch(text.strip(" ")) if len(text) <= _LONGEST else None
@@ -99,7 +117,7 @@ def parse_seconds(text: str, key: str, *, or_none: bool = False) -> float:
 
 
 def size(count: int) -> str:
-    """A byte count for people: 536870912 -> "512 MiB", 65536 -> "64 KiB", 1610612736 -> "1.5 GiB"."""
+    """Format bytes for people: 536870912 -> "512 MiB", 65536 -> "64 KiB"."""
     for unit, factor in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if count >= factor:
             return f"{count / factor:.1f}".removesuffix(".0") + f" {unit}"
@@ -107,7 +125,7 @@ def size(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: 90 -> "1m30s", 1.0 -> "1s", 0.25 -> "0.25s"."""
+    """Format seconds for people: 90 -> "1m30s", 1.0 -> "1s", 0.25 -> "0.25s"."""
     if seconds < 60:  # noqa: PLR2004  # a minute
         return f"{seconds:g}s"
     hours, rest = divmod(round(seconds), 3600)
@@ -116,7 +134,10 @@ def duration(seconds: float) -> str:
 
 
 def ago(seconds: float) -> str:
-    """How long since, in docker's words: "Less than a second ago", "About an hour ago", "3 weeks ago"."""
+    """Format how long ago something was, in Docker's words.
+
+    "Less than a second ago", "About an hour ago", "3 weeks ago".
+    """
     if seconds < 1:
         return "Less than a second ago"
     spans = ((1, "second", 60), (60, "minute", 60), (3600, "hour", 48), (86400, "day", 14), (604800, "week", 9), (2592000, "month", 24))
@@ -130,12 +151,15 @@ def ago(seconds: float) -> str:
 
 
 def doubled(limit: int) -> str:
-    """Twice a limit in bytes, as one writes it: 512 MiB -> "1g", 64 MiB -> "128m"."""
+    """Format twice a limit in bytes, as people write it: 512 MiB -> "1g"."""
     return _written(2 * limit)
 
 
 def enough(size: int) -> str:
-    """The least power of two that is no less than a size in bytes, written in the same way."""
+    """Format the smallest power of two that is at least a size in bytes.
+
+    It is written as doubled() writes it.
+    """
     return _written(1 << (size - 1).bit_length())
 
 

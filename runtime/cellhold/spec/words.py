@@ -1,4 +1,7 @@
-"""Text in which somebody else's words may stand (a container's, an image's, a registry's), fit for a terminal or a notebook."""
+"""Text that may contain foreign words, made fit for a terminal or a notebook.
+
+Foreign: a container's, an image's, a registry's.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,13 @@ LINES = "\n\t"  # what text of several lines of our own has, besides letters
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    r"""The text with all that is not printable spelt out, as \x1b, \n or \u202e, but for what is in `keep`.
+    r"""Escape everything in the text that is not printable, as \x1b, \n or \u202e.
 
-    So a terminal obeys nothing of it, lines stay lines, no letters change places, and it can be encoded: what stood for
-    bytes of a file name (PEP 383) is spelt out as well.
+    keep: characters that are not escaped.
+
+    So a terminal obeys nothing of it, lines stay lines, letters do not change places,
+    and it can be encoded: what stood for bytes of a file name (PEP 383) is escaped as
+    well.
     """
     if text.isprintable():
         return text
@@ -19,7 +25,7 @@ def printable(text: str, *, keep: str = "") -> str:
 
 
 def clean(value: Any) -> Any:
-    """A value as JSON has it, with each text in it printable, of several lines."""
+    """Make each text in a JSON value printable; texts may have several lines."""
     if isinstance(value, str):
         return printable(value, keep=LINES)
     if isinstance(value, dict):
