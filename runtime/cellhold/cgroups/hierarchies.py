@@ -2,11 +2,12 @@
 
 See proc_pid_mountinfo(5).
 
-    v1       /sys/fs/cgroup/memory  /sys/fs/cgroup/cpu,cpuacct  ...     one tree per
-                                                       controller or group of controllers
-    v2       /sys/fs/cgroup                                             one tree
-    hybrid   /sys/fs/cgroup/memory ...  /sys/fs/cgroup/unified          both; each
-                                                       controller is in one of them only
+    v1       /sys/fs/cgroup/memory, /sys/fs/cgroup/cpu,cpuacct ...
+             one tree per controller or group of controllers
+    v2       /sys/fs/cgroup
+             one tree
+    hybrid   /sys/fs/cgroup/memory ..., /sys/fs/cgroup/unified
+             both; each controller is in one of them only
 
 Controllers go by their v2 names: v1's blkio is "io".
 """

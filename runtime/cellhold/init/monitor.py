@@ -8,8 +8,8 @@ records how the container ended and restarts it if its policy says so. The monit
 proper is the launcher (launcher.py) with one container. Both hold the lock on the
 container's directory.
 
-    starter --(control: what is kept, then one request as to the launcher, then LET_GO)-->
-            monitor
+    starter --(control: what is kept, then one request as to the launcher, then
+            LET_GO)--> monitor
     client  --(the container's socket: ATTACH, or a request for PID 1 with its
             descriptors)--> monitor
     client  <--(GREETING with what its standard input is written to; then pieces of

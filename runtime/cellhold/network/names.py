@@ -4,7 +4,7 @@
     the default one (bridge)   its id; its name without   the same owner
                                a dot
     one of the user's own      its id, name and aliases   everybody on it
-                               those with a dot           the same owner; everybody where
+                               those with a dot           the same owner; everybody if
                                                           it is the command line's
 
 A name with a dot is one of the world outside, which nobody's container may take from

@@ -306,7 +306,8 @@ def volume(text: str) -> Mount:
 def mount(text: str) -> Mount:
     """Parse Docker's --mount. Raises InvalidSpec.
 
-    type=volume|bind|tmpfs,source=...,target=...[,readonly][,tmpfs-size=...][,tmpfs-mode=...]
+    type=volume|bind|tmpfs,source=...,target=...[,readonly][,tmpfs-size=...]
+    [,tmpfs-mode=...]
     """
     given: dict[str, str] = {}
     for part in text.split(","):
