@@ -226,7 +226,7 @@ def test_the_command_makes_lists_and_removes_networks() -> None:
     rows = [json.loads(line) for line in command("network", "ls", "--format", "json").stdout.splitlines()]
     assert {(row["name"], row["subnet"]) for row in rows} == {("bridge", "10.87.0.0/24"), ("lab", "10.99.0.0/24")}
     for words, told in (
-        ("network create lab", "there is one of that name"),
+        ("network create lab", "a network of that name exists already"),
         ("network create --subnet 10.99.0.128/25 other", "it overlaps with 10.99.0.0/24, network lab"),
         ("network create --subnet 192.0.2.0/24 other", "device up0 of this host"),
         ("network create --subnet 10.99.1.1/24 other", "has host bits set"),
@@ -234,7 +234,7 @@ def test_the_command_makes_lists_and_removes_networks() -> None:
         ("network rm bridge", "it is the one that is always there"),
         ("network rm nosuch", "there are bridge, lab"),
         ("run --rm --network nosuch host true", "there are bridge, lab"),
-        ("network create --subnet fd00:99::/48 other", "a subnet of IPv6 is a /64"),
+        ("network create --subnet fd00:99::/48 other", "IPv6 subnets must be /64"),
         ("network create --subnet 10.98.0.0/24 --subnet 10.97.0.0/24 other", "there is 10.98.0.0/24 already"),
         ("network create --no-ipv6 --subnet fd00:99::/64 other", "cannot use subnet=fd00:99::/64 without IPv6"),
         ("network create --subnet 2001:db8::/64 other", "device up0 of this host"),

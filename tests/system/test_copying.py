@@ -120,7 +120,7 @@ def test_a_tar_either_way(box: Detached, tmp_path: Path) -> None:
     copying.into_from_tar(box, io.BytesIO(out.getvalue()), "/tmp")
     copying.out(box, "/tmp/d/sub/g", str(tmp_path / "g"))
     assert (tmp_path / "g").read_text() == "two\n"
-    with pytest.raises(CopyFailed, match="no tar"):
+    with pytest.raises(CopyFailed, match="not a tar"):
         copying.into_from_tar(box, io.BytesIO(b"x" * 2000), "/tmp")
 
 

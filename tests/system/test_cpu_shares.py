@@ -42,7 +42,7 @@ def test_a_cell_takes_less_than_others_and_no_more() -> None:
     assert ask("512", Trust.METADATA, Policy()).limits.cpu_shares == 512
     assert ask("2048", Trust.HOST, Policy()).limits.cpu_shares == 2048
     assert ask("2048", Trust.CELL, Policy(limits={"cpu-shares": "4096"})).limits.cpu_shares == 2048
-    with pytest.raises(NotAllowed, match="cpu-shares=2048: above 1024 it takes processors from everybody else"):
+    with pytest.raises(NotAllowed, match="cpu-shares=2048: above 1024 it takes processor time from everyone else"):
         ask("2048", Trust.CELL, Policy())
     with pytest.raises(NotAllowed, match="of the notebook's metadata"):
         ask("2048", Trust.METADATA, Policy(limits={"cpu-shares": "4096"}))

@@ -50,9 +50,9 @@ def test_the_command_takes_docker_s_flag(tmp_path: Path) -> None:
     assert command("rm", "kept").returncode == 0
     for wrong, told in (
         ("/dev/nosuch", "No such file or directory"),
-        (str(tmp_path), "a device lies below /dev"),
+        (str(tmp_path), "a device must be below /dev"),
         ("/dev/null:/dev/x:q", "not of r, w and m"),
-        ("/dev/null:/dev/../etc/x", "a device lies below /dev"),
+        ("/dev/null:/dev/../etc/x", "a device must be below /dev"),
         ("null", "not DEVICE[:PATH][:rwm]"),
         (f"{tmp_path}:/dev/x", "not a device node"),
     ):

@@ -122,4 +122,4 @@ def test_an_archive_without_an_image_is_a_sentence(home: Home, tmp_path: Path, c
     (tmp_path / "archive.tar").write_bytes(Tar().add(name, content).content())
     done = run("load", "-i", str(tmp_path / "archive.tar"))
     assert done.returncode == 1
-    assert "cellhold: cannot load the archive: there is no image in it\nhint: " in done.stderr
+    assert "cellhold: cannot load the archive: it holds no image\nhint: " in done.stderr

@@ -122,8 +122,9 @@ def test_each_verb_leads_to_the_same_state(create: Callable[[Spec], Handle], bus
 
 @pytest.mark.parametrize("paused", [False, True])
 def test_stop_waits_as_long_as_it_was_made_with(create: Callable[[Spec], Handle], busybox_root: Path, *, paused: bool) -> None:
-    with made(create, busybox_root, f"trap '' TERM; {FOREVER}", stop_seconds=0.2) as handle:
+    with made(create, busybox_root, f"trap '' TERM; : > /ready; {FOREVER}", stop_seconds=0.2) as handle:
         handle.start()
+        assert eventually(lambda: status_of(handle, "sh", "-c", "[ -f /ready ]") == 0)
         if paused:
             handle.pause()
         assert decided(handle.stop()) == ended(137, signal.SIGKILL, Why.KILLED)

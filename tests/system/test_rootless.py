@@ -278,7 +278,7 @@ def test_doctor_says_that_it_works_and_what_is_missing(ranged: Person, single: P
         assert "Containers can run here." in said.stdout
         assert "- cgroups            cannot make control groups" in said.stdout
     assert "+ subordinate-ids" in first.stdout
-    assert f"- subordinate-ids    cannot give a container without root more users than one: /etc/subuid has no range for {single.name}" in (
+    assert f"- subordinate-ids    cannot give a container without root more than one user: /etc/subuid has no range for {single.name}" in (
         second.stdout
     )
 

@@ -87,7 +87,7 @@ def test_a_trial_that_crashes_is_told_with_its_status() -> None:
     ("number", "words"),
     [
         (errno.ENOSPC, "limit on namespaces is used up"),
-        (errno.ENOSYS, "this kernel has no such thing"),
+        (errno.ENOSYS, "this kernel does not have it"),
         (errno.EPERM, "Operation not permitted"),
     ],
 )

@@ -48,7 +48,7 @@ def test_nothing_is_lost_when_many_write_at_once(tmp_path: Path) -> None:
 )
 def test_a_damaged_table_is_a_sentence_and_is_left_as_it_is(tmp_path: Path, text: str) -> None:
     (tmp_path / "images.json").write_text(text)
-    with pytest.raises(SetupFailed, match=r"cannot read .*images\.json: it is no table of images"), Names(tmp_path).changed():
+    with pytest.raises(SetupFailed, match=r"cannot read .*images\.json: it is not a table of images"), Names(tmp_path).changed():
         pass
     assert (tmp_path / "images.json").read_text() == text
 
@@ -68,7 +68,7 @@ def test_a_damaged_table_is_a_sentence_and_is_left_as_it_is(tmp_path: Path, text
 )
 def test_garbage_in_the_place_of_the_table_is_no_empty_table(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "images.json").write_bytes(content)
-    with pytest.raises(SetupFailed, match="it is no table of images"):
+    with pytest.raises(SetupFailed, match="it is not a table of images"):
         Names(tmp_path).read()
     assert (tmp_path / "images.json").read_bytes() == content
 

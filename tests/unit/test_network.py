@@ -177,7 +177,7 @@ def test_networks_are_apart_and_kept(home: Home) -> None:
     assert lab.subnet != other.subnet
     assert networks.find("lab", home) == lab
     assert len(lab.bridge) <= 15  # IFNAMSIZ
-    with pytest.raises(InvalidSpec, match="there is one of that name"):
+    with pytest.raises(InvalidSpec, match="a network of that name exists already"):
         networks.create("lab", home)
     with pytest.raises(InvalidSpec, match="overlaps with"):
         networks.create("third", home, subnets=[lab.subnet])

@@ -159,9 +159,9 @@ def test_a_token_that_is_no_longer_taken_is_fetched_anew(liar: Liar, logins: Log
     [
         (Answer(status=401, body=b'{"details": "incorrect username or password"}'), "it answers 401 .'incorrect username or password'"),
         (Answer(status=500), "it answers 500"),
-        (Answer(body=b"{}"), "has no token"),
-        (Answer(body=b'{"token": "a\\nX-Evil: b"}'), "has no token"),
-        (Answer(body=b" " * 300_000), "has no token"),
+        (Answer(body=b"{}"), "holds no token"),
+        (Answer(body=b'{"token": "a\\nX-Evil: b"}'), "holds no token"),
+        (Answer(body=b" " * 300_000), "holds no token"),
     ],
 )
 def test_a_token_server_that_gives_none_is_one_sentence(liar: Liar, logins: Logins, answer: Answer, sentence: str) -> None:

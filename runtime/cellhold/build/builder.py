@@ -157,7 +157,7 @@ class _Build:
     def image(self, name: str, platform: Platform | None = None) -> State:
         """Return an image to build on, or to copy from; pull it if it is not here."""
         if not image.is_oci(name):
-            raise InvalidSpec(f"cannot build on {name}: it is not an OCI image", hint="`cellhold images` lists what is here")
+            raise InvalidSpec(f"cannot build on {name}: it is not an OCI image", hint="`cellhold images` lists the images in the store")
         name = self.options.resolve(name)
         key = f"{name} {platform}"
         if key not in self._images:

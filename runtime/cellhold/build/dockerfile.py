@@ -61,7 +61,7 @@ def read(text: str, name: str) -> Dockerfile:
     """Parse the Dockerfile that reads `text`. Raises InvalidSpec."""
     made = _read(text, name)
     if not made.instructions:
-        raise InvalidSpec(f"cannot use {name}: there is no instruction in it", hint="a Dockerfile begins with FROM IMAGE")
+        raise InvalidSpec(f"cannot use {name}: it has no instruction", hint="a Dockerfile begins with FROM IMAGE")
     first = next((one for one in made.instructions if one.keyword != "ARG"), None)
     if first is None or first.keyword != "FROM":
         begins = first or made.instructions[0]

@@ -57,7 +57,9 @@ def check_processors(limits: Limits) -> None:
     have = os.cpu_count()
     if limits.cpus is not None and have is not None and limits.cpus > have:
         there = "there is only 1 processor" if have == 1 else f"there are only {have} processors"
-        raise InvalidSpec(f"cannot use cpus={limits.cpus:g}: {there}", hint=f"cpus={have} is all of this host, and so is no limit")
+        raise InvalidSpec(
+            f"cannot use cpus={limits.cpus:g}: {there}", hint=f"cpus={have} is all that this host has, and does not limit anything"
+        )
 
 
 def no_swap_accounting(limits: Limits) -> NotSupported:

@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
     keeping = commands.add_parser(
         "commit",
         help="make an image of what a container has written",
-        description="Make an image of a running container's image and of what the container has written.",
+        description="Make an image from a running container's image and what the container has written.",
     )
     keeping.add_argument("container", metavar="CONTAINER")
     keeping.add_argument("name", metavar="NAME[:TAG]", nargs="?")

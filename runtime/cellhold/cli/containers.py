@@ -46,7 +46,7 @@ def add(commands: Any) -> None:
     _add_form(listing)
     listing.set_defaults(run=show_list)
     using = commands.add_parser("stats", help="show what containers use", description="Show what containers use, every second.")
-    using.add_argument("container", nargs="*", metavar="CONTAINER", help="default: all that run")
+    using.add_argument("container", nargs="*", metavar="CONTAINER", help="(default: all that run)")
     using.add_argument("--no-stream", action="store_true", help="print it once")
     _add_form(using)
     using.set_defaults(run=stats)

@@ -27,8 +27,8 @@ def add(commands: Any) -> None:
     entering.add_argument("-d", "--detach", action="store_true", help="do not wait for the program")
     entering.add_argument("-i", "--interactive", action="store_true", help="pass on our standard input")
     entering.add_argument("-t", "--tty", action="store_true", help="connect its standard streams to a terminal")
-    entering.add_argument("-u", "--user", metavar="USER[:GROUP]", help="(default: the container's)")
-    entering.add_argument("-w", "--workdir", metavar="DIR", help="(default: the container's)")
+    entering.add_argument("-u", "--user", metavar="USER[:GROUP]", help="the user (default: the container's)")
+    entering.add_argument("-w", "--workdir", metavar="DIR", help="the working directory (default: the container's)")
     entering.add_argument(
         "-e", "--env", metavar="NAME[=VALUE]", action="append", default=[], help="add a variable to the container's environment"
     )

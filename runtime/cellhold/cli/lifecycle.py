@@ -38,8 +38,8 @@ def add(commands: Any) -> None:
     for word, what, act in (("stop", "stop containers", stop), ("restart", "stop containers and start them again", restart)):
         command = _several(commands, word, what, f"{what[0].upper()}{what[1:]}: send the stop signal, then SIGKILL.", act)
         command.add_argument("-t", "--time", "--timeout", metavar="SECONDS", help="time before SIGKILL (default: the container's, else 10)")
-    killing = _several(commands, "kill", "send containers a signal", "Send SIGKILL, or another signal.", kill)
-    killing.add_argument("-s", "--signal", metavar="SIGNAL", default="KILL", help="name or number (default: KILL)")
+    killing = _several(commands, "kill", "send containers a signal", "Send containers SIGKILL, or another signal.", kill)
+    killing.add_argument("-s", "--signal", metavar="SIGNAL", default="KILL", help="the signal's name or number (default: KILL)")
     _several(commands, "pause", "freeze containers", "Freeze every process of containers.", pause)
     _several(commands, "unpause", "thaw paused containers", "Thaw paused containers.", unpause)
     _several(commands, "wait", "wait until containers have ended", "Wait until containers have ended, and print their exit statuses.", wait)
@@ -54,7 +54,7 @@ def add(commands: Any) -> None:
         commands,
         "update",
         "set new limits for containers",
-        "Set new limits for containers; they apply at once, also while the containers run.",
+        "Set new limits for containers, also while they run.",
         update,
     )
     options.add_limits(changing)

@@ -35,7 +35,11 @@ def add(commands: Any) -> None:
     words = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     making = words.add_parser("create", help="make a network", description="Make a network, and print its id.")
     making.add_argument(
-        "--subnet", metavar="SUBNET", action="append", default=[], help="10.99.0.0/24, or for IPv6 fd00:99::/64 (default: free ones)"
+        "--subnet",
+        metavar="SUBNET",
+        action="append",
+        default=[],
+        help="a subnet: 10.99.0.0/24, or for IPv6 fd00:99::/64 (default: free ones)",
     )
     making.add_argument("--gateway", metavar="IP", action="append", default=[], help="this host's address in a subnet (default: the first)")
     making.add_argument("--ipv6", action=BooleanOptionalAction, help="use IPv6, too (default: if this host supports it)")

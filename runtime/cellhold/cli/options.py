@@ -290,7 +290,7 @@ def check_security(arguments: argparse.Namespace) -> None:
         if name not in ("no-new-privileges", "label") or option.endswith(("=false", ":false")):
             raise InvalidSpec(
                 f"cannot use security-opt={option}: the system call filter and no_new_privs are always on",
-                hint="leave it out; --cap-add gives capabilities inside of its own user namespace",
+                hint="leave it out; --cap-add adds capabilities inside of the container's user namespace",
             )
     if arguments.userns not in ("auto", "private"):
         raise InvalidSpec(

@@ -69,7 +69,7 @@ def _swap() -> str:
     if version == "v1" and not Path("/sys/fs/cgroup", _SWAP_V1).exists():
         raise MissingError("this kernel does not count swap by cgroup")
     swap = Path("/proc/swaps").read_text(encoding="utf-8").splitlines()[1:]
-    return "" if swap else "the host has no swap now"
+    return "" if swap else "the host has no swap at present"
 
 
 def _disk() -> str:

@@ -34,7 +34,7 @@ FEATURES = (
     ),
     Feature(
         name="ipv6",
-        can="give containers on a bridge addresses of IPv6 too",
+        can="give containers on a bridge IPv6 addresses, too",
         attempt=_ipv6,
         remedy="sysctl net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0, where this host is to speak IPv6",
     ),

@@ -13,7 +13,7 @@ from cellhold.store import subids
 
 _OLDEST = (5, 19)  # overlayfs takes idmapped lower layers since then
 _CAP_SYS_RESOURCE = 24
-_HOSTED = "run as root (sudo); where nobody can be root, as in a hosted notebook, the notebooks explain what they would show"
+_HOSTED = "run as root (sudo); without root, as in a hosted notebook, the notebooks explain what they would show"
 
 
 def _kernel() -> str:
@@ -89,7 +89,7 @@ FEATURES = (
     ),
     Feature(
         name="subordinate-ids",
-        can="give a container without root more users than one",
+        can="give a container without root more than one user",
         attempt=_subordinate_ids,
         remedy=subids.REMEDY.format(user=subids.user_name(os.geteuid()) if subids.is_rootless() else "USER"),
     ),

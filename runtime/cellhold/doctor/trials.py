@@ -246,7 +246,7 @@ def _reason(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return "the kernel's limit on namespaces is used up (sysctl user.max_*_namespaces)"
     if error.errno in (errno.ENOSYS, errno.ENODEV):
-        return "this kernel has no such thing"
+        return "this kernel does not have it"
     place = f" ({error.filename})" if error.filename else ""
     return f"{error.strerror}{place}"
 

@@ -91,7 +91,7 @@ def left_out(unpacked: Unpacked) -> Iterator[str]:
     if unpacked.devices_left_out:
         yield f"{unpacked.devices_left_out} device nodes were left out: a container gets its devices from Cellhold"
     if unpacked.owners_changed:
-        yield f"{unpacked.owners_changed} files belong to root, as you have no subordinate ids: `cellhold doctor` says how to get some"
+        yield f"{unpacked.owners_changed} files belong to root, as you have no subordinate ids: `cellhold doctor` reports how to get some"
     if unpacked.xattrs_left_out:
         yield f"{unpacked.xattrs_left_out} extended attributes were left out: of another system, or not possible on this disk"
 

@@ -108,7 +108,7 @@ def _kind(document: Field, outer: str | None) -> str:
     inner = document["mediaType"].optional_text()
     if outer in mediatypes.SCHEMA_1 or inner in mediatypes.SCHEMA_1 or document["schemaVersion"].value == 1:
         raise ImageRefused(
-            "cannot use the manifest: it is of Docker's schema 1, which nobody can verify layer by layer",
+            "cannot use the manifest: it uses Docker's schema 1, whose layers cannot be verified",
             hint="have the image pushed again by a docker of this decade",
         )
     if outer and inner and outer != inner:

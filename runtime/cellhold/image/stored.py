@@ -89,7 +89,7 @@ def find(text: str, home: Home) -> StoredImage:
     table = home.names.read()
     digest = digest_of(text, home, table)
     if digest is None:
-        raise ImageNotFound(f"cannot use image={text}: it is not here", hint=f"cellhold pull {text}; cellhold images lists what is here")
+        raise ImageNotFound(f"cannot use image={text}: it is not here", hint=f"cellhold pull {text}; cellhold images lists the store")
     return read(digest, home, table)
 
 

@@ -179,6 +179,6 @@ def failure(words: Sequence[str], what: str) -> Exception:
     if kind == "unable":
         return NotSupported(
             f"cannot {what}: cannot build the walls for it: {words[2] if len(words) > 2 else text}",  # noqa: PLR2004  # errno, text
-            hint="`cellhold doctor` says what this host lacks",
+            hint="`cellhold doctor` reports what this host lacks",
         )
     return ImageRefused(f"cannot {what}: the process that read it ended ({' '.join(words)[:300]})")

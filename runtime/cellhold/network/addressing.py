@@ -129,9 +129,9 @@ def _check(text: str, taken: Sequence[Taken]) -> Subnet:
     except ValueError as error:
         raise InvalidSpec(f"cannot use subnet={text}: {error}", hint="10.99.0.0/24 or fd00:99::/64, for example") from error
     if subnet.version == 6 and subnet.prefixlen != _PREFIX6:  # noqa: PLR2004
-        raise InvalidSpec(f"cannot use subnet={text}: a subnet of IPv6 is a /{_PREFIX6} (RFC 4291)", hint="fd00:99::/64, for example")
+        raise InvalidSpec(f"cannot use subnet={text}: IPv6 subnets must be /{_PREFIX6} (RFC 4291)", hint="fd00:99::/64, for example")
     if subnet.max_prefixlen - subnet.prefixlen < _LEAST_BITS:
-        raise InvalidSpec(f"cannot use subnet={text}: there is no room for a container in it")
+        raise InvalidSpec(f"cannot use subnet={text}: it has no room for a container")
     for user, other in taken:
         if proc_net.overlap(subnet, other):
             raise InvalidSpec(f"cannot use subnet={text}: it overlaps with {other}, {user}", hint="leave it out for a free one")

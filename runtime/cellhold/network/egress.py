@@ -118,14 +118,14 @@ def matches(place: Place, name: str) -> bool:
 def _parse_place(part: str, text: str) -> Place:
     where, port = _split(part)
     if port is not None and not (port.isascii() and port.isdigit() and 1 <= int(port) <= PORT_MAXIMUM):
-        raise InvalidSpec(f"cannot use egress={text}: {port!r} is no port")
+        raise InvalidSpec(f"cannot use egress={text}: {port!r} is not a port")
     number = None if port is None else int(port)
     try:
         network = ipaddress.ip_network(where)
     except ValueError:
         if not _NAME.fullmatch(where) or where.replace(".", "").isdigit() or "/" in where:
             raise InvalidSpec(
-                f"cannot use egress={text}: {where!r} is no host name, IP address or network",
+                f"cannot use egress={text}: {where!r} is not a host name, IP address or network",
                 hint="mirror.example:443, 10.1.0.0/16 or [fd00:1::5]:443",
             ) from None
         return Place(where, number, is_name=True)

@@ -239,6 +239,6 @@ def _bound(port: Port, number: int) -> int:
             where = ports.socket_address(port.address, number)
             raise InvalidSpec(
                 f"cannot publish port {where}: {os.strerror(error.errno or 0)}, by a process of this host",
-                hint=f"ss -lnp 'sport = {number}' tells whose",
+                hint=f"ss -lnp 'sport = {number}' shows which process has it",
             ) from error
         return int(probe.getsockname()[1])

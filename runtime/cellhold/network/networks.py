@@ -107,7 +107,9 @@ def create(  # noqa: PLR0913  # docker's flags
     wanted = addressing.Request.parse(subnets, gateways, ipv6=ipv6)
     with home.networks_locked():
         if _read(home.networks / name) is not None:
-            raise InvalidSpec(f"cannot make network {name}: there is one of that name", hint=f"cellhold network rm {name}, or another name")
+            raise InvalidSpec(
+                f"cannot make network {name}: a network of that name exists already", hint=f"cellhold network rm {name}, or another name"
+            )
         number = os.urandom(6).hex()
         network = Network(
             name=name,

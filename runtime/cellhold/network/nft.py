@@ -26,7 +26,7 @@ def library() -> Any:
         loaded: Any = CDLL("libnftables.so.1")
     except OSError as error:
         raise NotSupported(
-            "cannot connect a container: this host has no libnftables, which keeps networks apart",
+            "cannot connect a container: this host has no libnftables, which isolates networks",
             hint="apt install nftables, or --network none",
         ) from error
     for name, result, arguments in (

@@ -46,7 +46,7 @@ def _address(text: str, whole: str) -> tuple[str, str]:
     if text.startswith("["):
         first, bracket, rest = text[1:].partition("]:")
         if not bracket or ":" not in first:
-            raise InvalidSpec(f"cannot use publish={whole}: what is in brackets is an address of IPv6", hint=_EXAMPLE)
+            raise InvalidSpec(f"cannot use publish={whole}: only IPv6 addresses are written in brackets", hint=_EXAMPLE)
         return first, rest
     if text.count(":") < 2:  # noqa: PLR2004  # IP:HOST:CONTAINER
         return LOOPBACK, text
@@ -57,7 +57,7 @@ def _address(text: str, whole: str) -> tuple[str, str]:
 def _range(text: str, whole: str) -> list[int | None]:
     first, dash, last = text.partition("-")
     if not (first.isascii() and first.isdigit() and (not dash or (last.isascii() and last.isdigit()))):
-        raise InvalidSpec(f"cannot use publish={whole}: {text!r} is no port", hint=_EXAMPLE)
+        raise InvalidSpec(f"cannot use publish={whole}: {text!r} is not a port", hint=_EXAMPLE)
     low, high = int(first), int(last if dash else first)
     if not 1 <= low <= high <= PORT_MAXIMUM:
         raise InvalidSpec(f"cannot use publish={whole}: {text} is not from 1 to {PORT_MAXIMUM}", hint=_EXAMPLE)

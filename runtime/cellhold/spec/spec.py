@@ -217,7 +217,7 @@ class Device:
     def __post_init__(self) -> None:
         """Raise InvalidSpec for an invalid path of a node, or an invalid access."""
         if not _DEVICE.fullmatch(self.target) or ".." in self.target.split("/") or "\0" in self.source:
-            raise InvalidSpec(f"cannot use device={self.source}:{self.target}: a device lies below /dev", hint="/dev/fuse, for example")
+            raise InvalidSpec(f"cannot use device={self.source}:{self.target}: a device must be below /dev", hint="/dev/fuse, for example")
         if not self.access or set(self.access) - set("rwm"):
             raise InvalidSpec(f"cannot use device={self.source} for {self.access!r}: not of r, w and m", hint="/dev/fuse:/dev/fuse:rw")
 

@@ -119,7 +119,7 @@ class Names:
             reason = os.strerror(error.errno or 0)
             raise SetupFailed(f"cannot read {self._file}: {reason}", step="store.names", errno=error.errno or 0) from error
         except (ValueError, RecursionError) as error:
-            raise self._refused("it is no table of images", _DAMAGED) from error
+            raise self._refused("it is not a table of images", _DAMAGED) from error
         try:
             version = _integer(found["version"])
             if version > _VERSION:
@@ -129,7 +129,7 @@ class Names:
                 )
             return _table(found, version)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise self._refused("it is no table of images", _DAMAGED) from error
+            raise self._refused("it is not a table of images", _DAMAGED) from error
 
     def _refused(self, reason: str, hint: str) -> SetupFailed:
         return SetupFailed(f"cannot read {self._file}: {reason}", step="store.names", hint=hint)

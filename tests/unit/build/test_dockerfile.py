@@ -103,8 +103,8 @@ def test_windows_line_ends_and_a_byte_order_mark_are_nothing() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence", "hint"),
     [
-        ("", "cannot use Dockerfile: there is no instruction in it", "FROM"),
-        ("# only this\n", "there is no instruction in it", "FROM"),
+        ("", "cannot use Dockerfile: it has no instruction", "FROM"),
+        ("# only this\n", "it has no instruction", "FROM"),
         ("RUN x", "cannot use line 1 of Dockerfile, 'RUN x': there is no FROM before it", "FROM"),
         ("ARG A\n", "there is no FROM in the file", "FROM"),
         ("FROM a\n\nRNU x", "cannot use line 3 of Dockerfile, 'RNU x': there is no instruction RNU", "did you mean RUN?"),

@@ -52,7 +52,7 @@ def load(source: Path | BinaryIO, *, home: Home | None = None, tell: Tell = nobo
             ingest.arrive(found, where, home, names=names, tell=tell, bounds=bounds)
             loaded.append(found.digest)
         if not loaded:
-            raise ImageRefused("cannot load the archive: there is no image in it", hint="its table of images is empty: save it again")
+            raise ImageRefused("cannot load the archive: it holds no image", hint="its table of images is empty: save it again")
         table = home.names.read()
         return [stored.read(digest, home, table) for digest in loaded]
 

@@ -108,7 +108,7 @@ class Keys:
                 raise refusals.status_failure(response, aim, self._wire.settings.patience)
             return _token(reading.whole(response, most_bytes=_MOST_BYTES, patience=self._wire.settings.patience))
         except (reading.Cut, reading.TooLong, ImageRefused) as error:
-            raise RegistryFailed(f"cannot {aim}: the answer of {quote(realm)} has no token", status=response.status) from error
+            raise RegistryFailed(f"cannot {aim}: the answer of {quote(realm)} holds no token", status=response.status) from error
         finally:
             reading.settle(response, self._wire.settings.patience)
 

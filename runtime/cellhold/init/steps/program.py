@@ -73,7 +73,7 @@ def enter(path: str) -> None:
     """
     os.chdir(path)
     if not os.getcwd().startswith("/"):
-        raise PermissionError(1, "the working directory lies outside of the container")
+        raise PermissionError(1, "the working directory is outside of the container")
 
 
 def raise_oom_score(adjustment: int) -> None:

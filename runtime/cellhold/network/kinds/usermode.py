@@ -50,7 +50,7 @@ def missing(program: str = BRIDGE) -> str | None:
     try:
         nft.library()
     except NotSupported:
-        return "this host has no libnftables, which keeps link-local addresses from containers"
+        return "this host has no libnftables, which blocks link-local addresses"
     return None
 
 
