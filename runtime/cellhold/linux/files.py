@@ -36,12 +36,18 @@ def rename_exchange(directory: int, one: bytes, other_directory: int, other: byt
 
 
 def rename_noreplace(directory: int, old: bytes, new_directory: int, new: bytes) -> None:
-    """renameat2(2) with RENAME_NOREPLACE, below opened directories. Raises FileExistsError."""
+    """Call renameat2(2) with RENAME_NOREPLACE, below opened directories.
+
+    Raises FileExistsError.
+    """
     _renameat2(directory, old, new_directory, new, _RENAME_NOREPLACE)
 
 
 def clone(source: int, target: int) -> bool:
-    """ioctl_ficlone(2): let `target` share all data of `source`; False where the file systems cannot."""
+    """Let `target` share all data of `source`: ioctl_ficlone(2).
+
+    Returns False if the file systems cannot.
+    """
     try:
         fcntl.ioctl(target, _FICLONE, source)
     except OSError as error:
