@@ -18,7 +18,7 @@ import pytest
 from cellhold import cgroups
 from cellhold.cgroups import block
 from cellhold.cgroups.absent import Absent
-from cellhold.errors import InvalidSpec, NotAllowed, NotSupported, SetupFailed
+from cellhold.errors import CellholdError, InvalidSpec, NotAllowed, NotSupported, SetupFailed
 from cellhold.spec.limits import IoLimit, Limits
 from cellhold.spec.usage import Usage
 from fake_cgroups import LAYOUTS, FakeCgroups
@@ -219,6 +219,16 @@ def test_a_group_that_is_removed_in_this_moment_is_killed_and_thawed(tree: FakeC
         monkeypatch.setattr(cgroups.files, "write", partial(_refuse, number))
         group.kill()
         group.thaw()
+
+
+@pytest.mark.parametrize("number", [errno.ENODEV, errno.ENOENT])
+def test_a_group_that_is_removed_in_this_moment_is_not_paused_and_says_why(
+    tree: FakeCgroups, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    group = cgroups.create("a", LIMITS, **tree.where)
+    monkeypatch.setattr(cgroups.files, "write", partial(_refuse, number))
+    with pytest.raises(CellholdError, match=r"^cannot pause .*: it has just ended$"):
+        group.freeze()
 
 
 def _refuse(number: int, path: str, *_values: str) -> None:

@@ -6,14 +6,13 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from cellhold.errors import InvalidSpec, NotSupported, SetupFailed
+from cellhold.errors import CellholdError, InvalidSpec, NotSupported, SetupFailed
 from cellhold.spec.fields import FIELDS
 from cellhold.spec.units import size
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from cellhold.errors import CellholdError
     from cellhold.spec.limits import Limits
 
 _REMEDIES = {
@@ -97,6 +96,11 @@ def not_made(path: str, error: OSError) -> CellholdError:
     if error.errno in _NOT_OURS:
         return not_ours(f"make cgroup {path}", error)
     return SetupFailed(f"cannot make cgroup {path}: {error.strerror}", step="cgroup.create", errno=error.errno or 0)
+
+
+def gone(path: str) -> CellholdError:
+    """Return the error for a group that cannot be paused since all of it has ended."""
+    return CellholdError(f"cannot pause {path}: it has just ended")
 
 
 def not_ours(what: str, error: OSError) -> NotSupported:

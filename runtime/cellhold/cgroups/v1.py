@@ -139,7 +139,13 @@ class V1:
         """
         if "freezer" not in self._at:
             raise NotSupported(f"cannot pause {self.path}: this host has no freezer controller for it")
-        if not processes.wait_until(self._frozen, seconds=_FREEZING):
+        try:
+            is_frozen = processes.wait_until(self._frozen, seconds=_FREEZING)
+        except OSError as error:
+            if error.errno not in files.REMOVED:
+                raise
+            raise refusals.gone(self.path) from error
+        if not is_frozen:
             self.thaw()
             raise CellholdError(f"cannot pause {self.path}: a process of it did not stop within {_FREEZING:g} s", hint="try again")
 

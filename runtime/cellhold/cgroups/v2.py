@@ -133,7 +133,11 @@ class V2:
         """Freeze, and wait until cgroup.events says that the whole group is."""
         try:
             files.write(f"{self.directory}/cgroup.freeze", "1")
-        except FileNotFoundError as error:
+        except OSError as error:
+            if error.errno not in files.REMOVED:
+                raise
+            if self.can_freeze or not os.path.isdir(self.directory):
+                raise refusals.gone(self.path) from error
             raise NotSupported(f"cannot pause {self.path}: this kernel has no cgroup.freeze (Linux 5.2)") from error
         if not processes.wait_until(lambda: counters.keyed(self._read("cgroup.events"), "frozen") == 1, seconds=_FREEZING):
             self.thaw()
