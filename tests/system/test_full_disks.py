@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cellhold.cli import files
 from cellhold.container.detached import Detached
 from cellhold.image.archive.importing import import_root
 from cellhold.spec.spec import Spec
@@ -27,6 +29,15 @@ pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-
 IMAGE = "small:1"
 PATIENCE_SECONDS = 120.0
 MIB = 1 << 20
+WRITER = """
+import sys, time
+from cellhold.cli import files
+with files.writing(sys.argv[1]) as file:
+    file.write(bytes(8 << 20))
+    file.flush()
+    print("written", flush=True)
+    time.sleep(1000)
+"""
 
 
 @pytest.fixture
@@ -98,6 +109,33 @@ def test_what_is_written_has_the_mode_of_what_it_replaces_and_links_and_pipes_ar
     assert (place / "old.tar").stat().st_size > 4 * MIB
     assert run("save", "-o", "/dev/null", IMAGE).returncode == 0
     assert sorted(os.listdir(place)) == ["link.tar", "old.tar"]
+
+
+def test_who_is_killed_while_it_writes_leaves_nothing(tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    place.mkdir()
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(place / "new.tar")], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"written\n"
+        process.kill()
+    assert os.listdir(place) == []
+
+
+def test_where_no_file_can_be_without_a_name_it_is_written_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def refuse(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), path)
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    for text in (b"first", b"second"):
+        with files.writing(str(tmp_path / "new")) as file:
+            file.write(text)
+    with pytest.raises(ZeroDivisionError), files.writing(str(tmp_path / "new")) as file:
+        file.write(bytes([3 // 0]))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"new": b"second"}
 
 
 @pytest.mark.parametrize("instruction", ["COPY", "ADD"])

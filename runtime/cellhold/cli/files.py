@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -37,6 +38,7 @@ def reading(name: str | None) -> Iterator[BinaryIO]:
         yield file
 
 
+_NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR)  # a file system, or a kernel, without O_TMPFILE (open(2))
 FAILED = 1  # docker's, for what it was asked to write and could not
 
 
@@ -70,18 +72,45 @@ def writing(name: str | None) -> Iterator[BinaryIO]:
             yield file
             file.flush()
         return
-    draft = f"{target}.{os.urandom(4).hex()}.part"
-    with _opened(draft, name) as file:
+    file, draft = _draft(target, name)
+    with file:
         try:
             with _reporting(name):
                 yield file
                 file.flush()
                 if is_there:
                     os.fchmod(file.fileno(), stat.S_IMODE(os.stat(target).st_mode))
+                draft = draft or _link(file.fileno(), target)
                 os.replace(draft, target)
         except BaseException:
-            os.unlink(draft)
+            if draft:
+                os.unlink(draft)
             raise
+
+
+def _draft(target: str, name: str) -> tuple[BinaryIO, str]:
+    """Open a file beside `target`; return it with its path, "" as long as it has none.
+
+    Without a name (open(2), O_TMPFILE) nothing is left of it, whatever ends us. Not every file system has that.
+    """
+    try:
+        return os.fdopen(os.open(os.path.dirname(target), os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666), "wb"), ""
+    except OSError as error:
+        if error.errno not in _NO_TMPFILE:
+            raise CellholdError(f"cannot write {name}: {os.strerror(error.errno or 0)}") from error
+    draft = _draft_path(target)
+    return _opened(draft, name), draft
+
+
+def _link(fd: int, target: str) -> str:
+    """Give a file a name beside `target`, which link(2) cannot replace. Raises OSError."""
+    draft = _draft_path(target)
+    os.link(f"/proc/self/fd/{fd}", draft, src_dir_fd=fd)  # with a descriptor, whichever, it is linkat(2), which follows the link
+    return draft
+
+
+def _draft_path(target: str) -> str:
+    return f"{target}.{os.urandom(4).hex()}.part"
 
 
 def _opened(path: str, name: str) -> BinaryIO:
