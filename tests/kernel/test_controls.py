@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +13,7 @@ from jupyter_client.manager import KernelManager
 
 from cellhold.store.home import open_home
 from kernels import running, until
+from views import hear, tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,6 +103,62 @@ def test_restart_while_a_cell_runs_ends_it_with_a_reason(notebook: Notebook) -> 
     assert "ContainerRestarted: cell 2 was ended: the container was replaced by a fresh one" in counted.error
     assert notebook.collect_published(restart).states[-1] == "idle"
     assert notebook.run("print(6 * 7)").text == "42\n"
+
+
+@contextmanager
+def at_once(notebook: Notebook) -> Iterator[None]:
+    """What is sent in this block is there when the host kernel looks again: no container can come in between."""
+    os.kill(notebook.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(notebook.pid, signal.SIGCONT)
+
+
+def watch(notebook: Notebook) -> None:
+    """Have a panel, and somebody who looks at it."""
+    notebook.run("%container panel")
+    tell(notebook, {"do": "hello"})
+    hear(notebook, lambda said: said["t"] == "full")
+
+
+def press(notebook: Notebook, action: str) -> None:
+    """Press a button of the panel."""
+    tell(notebook, {"do": "act", "id": action, "action": action})
+
+
+@pytest.mark.parametrize("handler", ["signal.SIG_DFL", "signal.SIG_IGN"])
+def test_who_stops_a_container_that_is_just_replaced_is_answered_and_the_fresh_one_stays(notebook: Notebook, handler: str) -> None:
+    """SIG_DFL: it stops before the fresh one is there; SIG_IGN: it is displaced while it is being stopped."""
+    watch(notebook)
+    notebook.run(f"import signal; signal.signal(signal.SIGTERM, {handler})")
+    with at_once(notebook):
+        press(notebook, "restart")
+        stop = notebook.client.execute("%container stop 60s")
+    stopped = notebook.collect_published(stop)
+    assert "the container has ended, and a fresh one is in its place" in stopped.text
+    assert notebook.run("import os; print(os.path.exists('/kept'))").text.endswith("False\n")
+    assert "is paused" in notebook.run("%container pause").text  # nothing is being stopped any more
+    notebook.run("%container unpause")
+
+
+def test_a_button_that_is_pressed_twice_makes_one_fresh_container(notebook: Notebook) -> None:
+    watch(notebook)
+    with at_once(notebook):
+        press(notebook, "restart")
+        press(notebook, "restart")
+    answers = [hear(notebook, lambda said: said["t"] == "ack") for _ in range(2)]
+    assert [said["ok"] for said in answers] == [True, False]
+    assert answers[1]["text"] == "cannot restart the container: a fresh one is being started"
+
+
+def test_a_cell_that_asks_for_a_container_goes_before_a_button(notebook: Notebook) -> None:
+    watch(notebook)
+    with at_once(notebook):
+        press(notebook, "restart")
+        asked = notebook.client.execute("%container hostname=asked\nimport os; print(os.uname().nodename)")
+    assert notebook.collect(asked).text.endswith("asked\n")
+    assert until(lambda: len(list(open_home().containers.iterdir())) == 1)
 
 
 def test_a_removed_container_is_followed_by_a_fresh_one_and_a_note(notebook: Notebook) -> None:

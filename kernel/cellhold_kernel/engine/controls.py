@@ -37,6 +37,7 @@ _SIGNAL_SECONDS = 2.0  # a container that ends so soon after a signal has ended 
 FRESH = Diagnosis("note", "the container was removed", "this one is fresh, its variables and files are gone")
 _C, _R, _P, _A, _S, _X = State
 _COMING, _GONE = "it is being started", "it was removed: start a fresh one"
+_COMING_BESIDE = "a fresh one is being started"
 MOVES: dict[str, dict[State, State | str]] = {
     "start": {**TABLE[Action.START], _C: _COMING, _X: _R},
     "pause": {**TABLE[Action.PAUSE], _C: _COMING, _X: _GONE},
@@ -86,11 +87,15 @@ class Controls:
         self._kill_at: float | None = None
         self._is_removed = False
 
+    def reason(self, action: str) -> str | None:
+        """Return why it is not possible now, None where it is."""
+        if action == RESTART and self._session.is_coming and self._session.current is not None:
+            return _COMING_BESIDE
+        return reason(action, state_of(self._session), self._session.missing)
+
     def check(self, action: str) -> None:
         """Raise NotAllowed with the reason where the table has no such move, and while the container is being stopped."""
-        why = reason(action, state_of(self._session), self._session.missing)
-        if self.is_stopping and action != "kill":
-            why = "it is being stopped"
+        why = "it is being stopped" if self.is_stopping and action != "kill" else self.reason(action)
         if why is not None:
             raise NotAllowed(f"cannot {action} the container: {why}")
 

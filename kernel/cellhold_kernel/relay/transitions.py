@@ -107,6 +107,7 @@ class Transitions:
         What it has said until then arrives.
         """
         self._finish_off(kernel)
+        self._overtake(self._parts.controls.ended())
         self._lose(lambda cell: controls.replaced(cell=cell))
         self._outbound.notice = None
         self._parts.session.let_go(kernel)
@@ -126,6 +127,7 @@ class Transitions:
         if not is_closing and order is not None and not is_coming:
             self._stop(kernel, order, outcome)
         elif not is_closing and (diagnosis.is_survived(outcome) or is_coming):
+            self._overtake(order)
             self._replace(kernel, lambda cell: diagnosis.of_end(outcome, cell=cell))
         else:
             self.status = 0 if is_closing else outcome.status
@@ -147,6 +149,12 @@ class Transitions:
             text = f"container {kernel.sandbox.id} is stopped: {controls.summary(outcome)}"
             self._parts.answers.cell(order.message, [outputs.line(text)], outputs.OK)
         self._queue.pump()
+
+    def _overtake(self, order: Order | None) -> None:
+        """Answer the cell that waits for a container to stop, in whose place there is another one."""
+        if order is not None and order.message is not None:
+            text = "the container has ended, and a fresh one is in its place"
+            self._parts.answers.cell(order.message, [outputs.line(text)], outputs.OK)
 
     def _replace(self, kernel: CellKernel, diagnose: Callable[[int | None], Diagnosis]) -> None:
         """Take away a container that is lost, and have another.
@@ -181,6 +189,7 @@ class Transitions:
             self.failed(CellholdError(f"cannot start a cell kernel: its socket for {broken}"))
         else:
             self._finish_off(kernel)
+            self._overtake(self._parts.controls.ended())
             self._replace(kernel, partial(_diagnose_broken, broken))
         return 0
 

@@ -27,7 +27,6 @@ from cellhold_kernel.widgets.views import KINDS, PanelView
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellhold.spec.lifecycle import State
     from cellhold.spec.limits import Limits
     from cellhold.spec.outcome import Outcome
     from cellhold.spec.usage import Usage
@@ -161,18 +160,18 @@ class Panel:
             "says": self._says,
             "limits": _bounds(limits),
             "stopping": None if (left := self._controls.grace_left) is None else round(left),
-            "actions": {action: self._reason(action, state) for action in controls.MOVES},
+            "actions": {action: self._reason(action) for action in controls.MOVES},
             "network": self._network.describe(kernel),
             "marks": [mark._asdict() for mark in self.sampler.marks],
             "cells": [cell.as_dict() for cell in self.sampler.cells],
             "disk": self.sampler.recent[-1].disk if self.sampler.recent else None,
         }
 
-    def _reason(self, action: str, state: State) -> str | None:
+    def _reason(self, action: str) -> str | None:
         if self._controls.is_stopping and action != "kill":
             left = self._controls.grace_left or 0.0
             return f"it is being stopped, and killed in {left:.0f} s"
-        return controls.reason(action, state, self._session.missing)
+        return self._controls.reason(action)
 
     @property
     def _kernel(self) -> HeldSandbox | None:
