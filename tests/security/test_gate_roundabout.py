@@ -58,6 +58,27 @@ def test_a_container_that_is_stopped_counts_since_it_may_be_started_again(start:
             command("rm", "-f", name)
 
 
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ('memory = "100m"', "memory=150m"),  # what was said
+        ("pids = 10", "above the ceiling pids = 10"),  # what it has because nobody said it
+        ('images = ["nothing/*"]', "images"),
+        ('mount = "none"', "mount"),
+    ],
+)
+def test_a_stopped_container_goes_on_within_the_policy_of_now_alone(
+    start: Callable[..., Any], rules: Path, policy: str, words: str
+) -> None:
+    with start(memory="150m") as notebook:
+        done(notebook.run("touch /kept"))
+        done(notebook.run("%container kill"))
+        rules.write_text(f"[ceilings]\n{policy}")
+        refused(notebook.run("%container start"), words, "policy.toml")
+        rules.write_text("")
+        assert "/kept" in done(notebook.run("%container start\nls /kept"))
+
+
 def test_no_id_leads_to_what_another_notebook_has_made(start: Callable[..., Any], shell_image: str) -> None:
     home = open_home()
     before = {image.digest for image in stored.every(home)}

@@ -63,7 +63,7 @@ def calls(tree: ast.AST) -> Iterator[str]:
 
 def test_nothing_but_the_gate_makes_what_it_grants() -> None:
     kinds = {name for name in vars(granted) if name.startswith("Granted")}
-    assert len(kinds) == 10
+    assert len(kinds) == 11
     for name, tree in modules():
         assert not kinds & {call.rpartition(".")[2] for call in calls(tree) if "Granted" in call}, name
 
@@ -197,6 +197,11 @@ def test_a_build_takes_nothing_of_this_machines_environment(flag: str, monkeypat
     with pytest.raises(InvalidSpec) as caught:
         granted_build(f"%%dockerfile {flag} demo\nFROM scratch\nARG TOKEN")
     assert "s3kr1t" not in str(caught.value)
+
+
+def test_a_flag_of_a_build_without_a_row_is_refused_whoever_has_read_it() -> None:
+    with pytest.raises(InvalidSpec, match=r"^cannot use --secret=id=x: "):
+        authorize(BuildRequest(name="demo", flags=("--secret=id=x",), dockerfile="FROM scratch"), Trust.CELL, Policy())
 
 
 def test_each_row_says_why() -> None:

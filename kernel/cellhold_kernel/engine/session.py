@@ -22,7 +22,7 @@ from cellhold_kernel.engine.cell_kernel import CellKernel
 from cellhold_kernel.gate import host_directories
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.images import Names
-from cellhold_kernel.gate.request import ChangeRequest, ContainerRequest, EgressRequest, Held, PullRequest
+from cellhold_kernel.gate.request import ChangeRequest, ContainerRequest, EgressRequest, Held, PullRequest, ResumeRequest
 from cellhold_kernel.settings import policy
 from cellhold_kernel.settings.settings import CellLimits, Trust
 
@@ -135,6 +135,7 @@ class Session:
         try:
             granted = self._granted(words or {}, trust)
             self.engine.check(granted.spec)
+            self.cancel()  # one that was on its way makes way for what was asked for last
             self._asked = (granted.settings, granted.cell_limits)
             self._prepare(granted)
         except OSError as error:
@@ -225,11 +226,13 @@ class Session:
 
     def resume(self) -> None:
         """Start the container that was kept, or where there is none a fresh one. Raises CellholdError."""
-        kernel, self.stopped = self.stopped, None
+        kernel = self.stopped
         if kernel is None:
             self.begin()
             return
-        self._asked = (self.settings, self.cell_limits)
+        rules = self.policy()
+        granted = authorize(ResumeRequest(**self._request(rules), spec=kernel.spec), Trust.CELL, rules)
+        self.stopped, self._asked = None, (self.settings, granted.cell_limits)
         try:
             kernel.start_again()
         except (CellholdError, OSError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cellhold.errors import NotAllowed
-from cellhold_kernel.gate import actions, containers
+from cellhold_kernel.gate import actions, containers, stopped
 from cellhold_kernel.gate.granted import Granted
 from cellhold_kernel.gate.request import (
     ActionRequest,
@@ -16,6 +16,7 @@ from cellhold_kernel.gate.request import (
     EgressRequest,
     LookRequest,
     PullRequest,
+    ResumeRequest,
     RunRequest,
 )
 from cellhold_kernel.settings.settings import Trust
@@ -74,6 +75,7 @@ def _build(request: BuildRequest, trust: Trust, policy: Policy) -> GrantedBuild:
 RULES: dict[type[Request[Any]], Rule] = {
     ContainerRequest: Rule(Trust.METADATA, containers.grant),  # a notebook that is opened
     ChangeRequest: Rule(Trust.CELL, containers.change),
+    ResumeRequest: Rule(Trust.CELL, stopped.resume),
     EgressRequest: Rule(Trust.CELL, containers.restrict),
     RunRequest: Rule(Trust.CELL, _run),
     BuildRequest: Rule(Trust.CELL, _build),

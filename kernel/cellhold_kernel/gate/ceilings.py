@@ -48,6 +48,17 @@ class Ceilings:
                 hint=self._hint("containers"),
             )
 
+    def check_made(self, own: Held) -> None:
+        """Raise NotAllowed for a container that is there already, and has more of something than there may be now."""
+        for key in self._values.keys() & BY_KEY.keys():
+            has = _amount(key, own)
+            if has > self._left(key):
+                amount = f"{key} {BY_KEY[key].format(has)}" if math.isfinite(has) else f"no limit of {key}"
+                raise NotAllowed(
+                    f"cannot start the container again: it has {amount}, above {self._ceiling(key)}",
+                    hint="%container restart makes a fresh one",
+                )
+
     def apply(
         self,
         values: dict[str, Any],

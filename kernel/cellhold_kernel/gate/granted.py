@@ -66,6 +66,13 @@ class GrantedChange(Granted):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GrantedResume(Granted):
+    """The stopped container, to be started again as it is. cell_limits: of its cells."""
+
+    cell_limits: CellLimits
+
+
+@dataclass(frozen=True, kw_only=True)
 class GrantedEgress(Granted):
     """Another egress policy for the container that runs."""
 

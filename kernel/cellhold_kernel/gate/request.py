@@ -19,6 +19,7 @@ from cellhold_kernel.gate.granted import (
     GrantedEgress,
     GrantedLook,
     GrantedPull,
+    GrantedResume,
     GrantedRun,
 )
 from cellhold_kernel.gate.images import Images, Names
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cellhold.spec.limits import Limits
+    from cellhold.spec.spec import Spec
     from cellhold_kernel.settings.policy import Policy
 
 G = TypeVar("G", bound=Granted)
@@ -92,6 +94,13 @@ class ChangeRequest(Request[GrantedChange]):
     """Other limits for the running container (%limits). words: key -> text."""
 
     words: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeRequest(Request[GrantedResume]):
+    """The notebook's stopped container, to be started again. spec: its own, with the limits that it has."""
+
+    spec: Spec
 
 
 @dataclass(frozen=True, kw_only=True)
