@@ -61,9 +61,10 @@ class Loop:
             timeout = None if seconds is None else max(0, ceil(seconds * 1000))  # down, the rest would be rounds of no time at all
             polled = [(source, events) for source, events in self._events.items() if events]
             ready = zmq_poll(polled, (-1 if timeout is None else timeout) if self.running and not again else 0)
-            for source in again | dict.fromkeys(source for source, _event in ready):
-                callback = self._callbacks.get(source)  # an earlier one of this round may have removed it
-                if callback is not None:
+            callbacks = {source: self._callbacks.get(source) for source in again | dict.fromkeys(source for source, _event in ready)}
+            for source, callback in callbacks.items():
+                # An earlier one of this round may have removed it, and closed it: then its number may be another file's by now.
+                if callback is not None and self._callbacks.get(source) is callback:
                     guarded(callback)
 
 
