@@ -129,7 +129,7 @@ def test_functions_are_known_by_their_definitions() -> None:
     ],
 )
 def test_what_a_shell_says_of_code(answer: bytes, verdict: str) -> None:
-    assert words.checked(answer)[0] == verdict
+    assert words.parse_check(answer)[0] == verdict
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_what_a_shell_says_of_code(answer: bytes, verdict: str) -> None:
     ],
 )
 def test_which_shell_it_is(answer: bytes, who: tuple[str, str]) -> None:
-    assert words.identified(answer) == who
+    assert words.parse_identity(answer) == who
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_which_shell_it_is(answer: bytes, who: tuple[str, str]) -> None:
     ],
 )
 def test_what_read_is_to_show(arguments: list[str], prompt: str, *, is_secret: bool) -> None:
-    assert asking.understood(arguments) == (prompt, is_secret)
+    assert asking.parse_read(arguments) == (prompt, is_secret)
 
 
 def test_the_history_is_bounded_and_answers_whatever_is_asked() -> None:
@@ -168,7 +168,7 @@ def test_the_history_is_bounded_and_answers_whatever_is_asked() -> None:
     history.add("secret", store=False)
     history.add("x" * 100_000, store=True)
     assert history.count == 1501
-    assert history.asked({"hist_access_type": "tail", "n": 1}) == [(0, 1500, "echo 1499")]
-    assert len(history.asked({"hist_access_type": "search", "pattern": "echo 14*", "n": 10})) == 10
-    assert history.asked({"hist_access_type": "range", "start": 1499, "stop": 1500}) == [(0, 1499, "echo 1498")]
-    assert len(history.asked({})) == 1000
+    assert history.select({"hist_access_type": "tail", "n": 1}) == [(0, 1500, "echo 1499")]
+    assert len(history.select({"hist_access_type": "search", "pattern": "echo 14*", "n": 10})) == 10
+    assert history.select({"hist_access_type": "range", "start": 1499, "stop": 1500}) == [(0, 1499, "echo 1498")]
+    assert len(history.select({})) == 1000

@@ -1,11 +1,14 @@
-"""A kernel for images without Python: a process on the host that has the image's own shell run the cells.
+"""A kernel for images without Python: the image's own shell runs the cells.
 
-    host kernel  --(unix sockets, as to any cell kernel)-->  this process  --(pipes)-->  the shell, PID 2 of the container
+    host kernel  --(unix sockets, as to any cell kernel)-->  this process
+    this process  --(pipes)-->  the shell, PID 2 of the container
 
-`shell_kernel.py` is what the host kernel uses of it; the rest is the process (__main__.py). Nothing of it is
-seen in the container, and whatever comes out of there is bytes from a stranger.
+The process runs on the host (__main__.py); engine/local/shell_kernel.py starts it for
+the host kernel. Nothing of it is visible in the container, and whatever comes from
+there is untrusted.
 
-A cell whose last command fails has failed: its error is `ExitStatus`, and what was queued behind it is not run. That is what
-`%%bash` and bash_kernel do, and what a notebook that runs unattended needs: `curl -f ... | tar x` that went wrong must not look well.
-Who means it otherwise says so as in any script: `grep -q x file || true`.
+A cell whose last command fails has failed: its error is `ExitStatus`, and the cells
+queued behind it are not run. That is what `%%bash` and bash_kernel do, and what a
+notebook that runs unattended needs: a failed `curl -f ... | tar x` must not look like a
+success. To ignore a status, write so as in any script: `grep -q x file || true`.
 """

@@ -1,9 +1,11 @@
-"""The process, started by shell_kernel.py.
+"""The process of the shell kernel, started by shell_kernel.py.
 
-    cellhold_kernel.shell DIRECTORY LIFE COMMANDS CONTROL STDOUT STDERR ASK ASKED SHELL...
+    cellhold_kernel.shell
+        DIRECTORY LIFE COMMANDS CONTROL STDOUT STDERR ASK ASKED SHELL...
 
-DIRECTORY has the sockets, the numbers are descriptors. LIFE is a socket to the host kernel: it brings a pidfd of the container's
-PID 1, then perhaps "ended" and how; when it closes, the host kernel is gone, and so are we.
+DIRECTORY has the sockets, the numbers are descriptors. LIFE is a socket to the host
+kernel: it delivers a pidfd of the container's PID 1, then possibly "ended" and how.
+When it closes, the host kernel is gone and this process exits.
 """
 
 from __future__ import annotations
@@ -32,16 +34,20 @@ if TYPE_CHECKING:
 
 _PIPES = 6
 _WORD_MOST = 4096
-_FAREWELL_SECONDS = 5.0  # to get rid of the last words
+_FAREWELL_SECONDS = 5.0  # to send the last messages
 
 
 class Process:
-    """The loop: waits for everybody, and has each do what is due."""
+    """The event loop: waits for all parts, and calls each when it is due."""
 
     def __init__(self, life: int, pipes: Sequence[int], argv: Sequence[str]) -> None:
-        """life, pipes: descriptors, as the module says; the directory with the sockets is where we are."""
-        found = connection.read(Path("connection.json"))
-        signer = messages.Signer(found.key, found.signature_scheme)
+        """Make the parts.
+
+        life, pipes: descriptors, as in the module's docstring. The sockets are in the
+        current directory.
+        """
+        info = connection.read(Path("connection.json"))
+        signer = messages.Signer(info.key, info.signature_scheme)
         commands, control, stdout, stderr, ask, theirs = pipes
         self._life = socket.socket(fileno=life)
         self._driver = Driver(commands, control)
@@ -56,7 +62,7 @@ class Process:
         self._ended: str | None = None
 
     def run(self) -> None:
-        """Work until the shell or the host kernel has ended."""
+        """Run until the shell or the host kernel has ended."""
         self._kernel.begin()
         while self._ended is None and not self._sockets.is_lost:
             self._round()
@@ -74,11 +80,11 @@ class Process:
         _guarded(self._settle)
 
     def _sources(self) -> Iterator[tuple[int, int, Callable[[], None]]]:
-        """What to wait for: a descriptor, for reading or writing, and what to do then."""
+        """Yield what to wait for: descriptor, poll events, and the function to call."""
         yield self._life.fileno(), select.POLLIN, self._hear
         for fd, channel, writing in self._sockets.sources():
             yield fd, select.POLLIN | (select.POLLOUT if writing else 0), partial(self._receive, channel)
-        has_room = self._has_greeted and not self._sockets.is_full  # before anybody listens, output waits in its pipes
+        has_room = self._has_greeted and not self._sockets.is_full  # until the host kernel listens, output waits in its pipes
         for output in self._outputs if has_room and not self._rest() else ():
             if not output.is_over:
                 yield output.fd, select.POLLIN, partial(self._read, output)
@@ -90,7 +96,7 @@ class Process:
             yield self._driver.control, select.POLLIN, self._look
 
     def _settle(self) -> None:
-        """What follows from what came in."""
+        """Do what follows from what was received."""
         self._kernel.interrupt.tick()
         if self._kernel.is_ready and self._sockets.is_met and not self._has_greeted:
             self._has_greeted = True
@@ -100,7 +106,7 @@ class Process:
             self._driver.close()
 
     def _rest(self) -> float:
-        """Seconds until output is read again."""
+        """Return the seconds until output is read again."""
         return max(self._reads_at - time.monotonic(), 0)
 
     def _receive(self, channel: str) -> None:
@@ -108,7 +114,11 @@ class Process:
             self._kernel.received(channel, parts)
 
     def _look(self) -> None:
-        """Something came over the control pipe. At an end, what was written until then comes first; a job's later output does not."""
+        """Read the control pipe, and finish what has ended.
+
+        Output that was written before the end is published first; a background job's
+        later output is not.
+        """
         done = self._driver.read()
         if done is not None:
             if self._kernel.cell is not None:
@@ -117,13 +127,13 @@ class Process:
             self._kernel.done(done)
 
     def _ask(self) -> None:
-        if (asked := self._asking.read()) is not None:
-            self._kernel.asked(asked, self._asking.answer)
+        if (question := self._asking.read()) is not None:
+            self._kernel.request_input(question, self._asking.answer)
 
     def _read(self, output: Output) -> None:
         size, text = output.read()
         self._kernel.wrote(output.name, text)
-        self._pace.passed(size)
+        self._pace.count(size)
         self._reads_at = time.monotonic() + self._pace.rest()
 
     def _read_up(self) -> None:
@@ -136,7 +146,7 @@ class Process:
             self._kernel.wrote(output.name, output.end())
 
     def _hear(self) -> None:
-        """The host kernel has a word for us, or is gone."""
+        """Read a message of the host kernel; exit if it is gone."""
         word, fds, _flags, _address = socket.recv_fds(self._life, _WORD_MOST, 1)
         if fds:
             self._kernel.interrupt.pid1 = fds[0]
@@ -147,7 +157,10 @@ class Process:
             self._ended = sentence
 
     def _farewell(self, sentence: str) -> None:
-        """The container is gone: pass on what it had written, say how it ended, and close the sockets, by which the host kernel knows."""
+        """Send the last output and how the container ended; then close the sockets.
+
+        The closed sockets tell the host kernel that all was sent.
+        """
         until = time.monotonic() + _FAREWELL_SECONDS
         self._read_up()
         self._kernel.ended(sentence)
@@ -163,7 +176,10 @@ class Process:
 
 
 def _guarded(callback: Callable[[], None]) -> None:
-    """Call it; what nobody foresaw costs one message, not the notebook: it is told in the server's log."""
+    """Call a function; an unexpected error goes to the server's log.
+
+    It costs one message, not the notebook.
+    """
     try:
         callback()
     except Exception:  # noqa: BLE001  # a kernel's message loop is one of the two borders for that
@@ -171,7 +187,7 @@ def _guarded(callback: Callable[[], None]) -> None:
 
 
 def main() -> None:
-    """Take the command line apart, and be the kernel."""
+    """Parse the command line and run the kernel."""
     directory, life, *rest = sys.argv[1:]
     os.chdir(directory)
     Process(int(life), [int(fd) for fd in rest[:_PIPES]], rest[_PIPES:]).run()

@@ -1,7 +1,8 @@
-"""`read` in a cell asks the person at the front end.
+"""`read` in a cell asks the user at the front end.
 
-The function of that name (lines.py) says over a socket what it was called with, and hears whether there will be an answer, and then
-the answer, which the shell's own `read` takes. Any program of the cell can write to that socket: it can ask, as the cell can.
+The function of that name (lines.py) sends its arguments over a socket, and receives
+whether there will be an answer, and then the answer, which the shell's own `read`
+takes. Any program of the cell can write to that socket: it can ask, as the cell can.
 """
 
 from __future__ import annotations
@@ -20,25 +21,25 @@ _CHUNK = 16 << 10
 _COUNT = re.compile(rb"[0-9]{1,3}")
 
 
-class Asked(NamedTuple):
-    """What `read` was called with, as far as the front end is concerned."""
+class Question(NamedTuple):
+    """The arguments of `read` that the front end needs."""
 
     prompt: str
     is_secret: bool
 
 
 class Asking:
-    """The socket: our end, and the shell's, to take back an answer that nobody took."""
+    """The socket: our end, and the shell's, to take back an unread answer."""
 
     def __init__(self, fd: int, theirs: int) -> None:
-        """fd, theirs: the two ends, ours from now on."""
+        """Take over the two ends of the socket."""
         self.fd = fd
         self._theirs = socket.socket(fileno=theirs)
         os.set_blocking(fd, False)
         self._came = b""
 
-    def read(self) -> Asked | None:
-        """A question, if one is complete."""
+    def read(self) -> Question | None:
+        """Read from the socket; return a question if one is complete."""
         try:
             chunk = os.read(self.fd, _CHUNK)
         except BlockingIOError:
@@ -52,10 +53,10 @@ class Asking:
         if not ends or len(words) <= int(count):
             return None
         self._came = b""
-        return understood([word.decode("utf-8", "replace") for word in words[: int(count)]])
+        return parse_read([word.decode("utf-8", "replace") for word in words[: int(count)]])
 
     def answer(self, text: str | None) -> None:
-        """Answer with a line; None: there is nobody to ask."""
+        """Answer with a line; None: there is no user to ask."""
         self._take_back()
         with suppress(OSError):
             os.write(self.fd, b"n\n" if text is None else b"y\n" + text.encode("utf-8", "replace")[:_MOST] + b"\n")
@@ -71,8 +72,8 @@ class Asking:
                 pass
 
 
-def understood(words: Sequence[str]) -> Asked:
-    """The prompt (-p) and whether what is typed is not to be seen (-s) among read's arguments."""
+def parse_read(words: Sequence[str]) -> Question:
+    """Parse read's arguments: the prompt (-p) and whether the input is hidden (-s)."""
     prompt, is_secret = "", False
     left = iter(words)
     for word in left:
@@ -84,4 +85,4 @@ def understood(words: Sequence[str]) -> Asked:
                 value = word[at:] or next(left, "")
                 prompt = value if letter == "p" else prompt
                 break
-    return Asked(prompt, is_secret)
+    return Question(prompt, is_secret)

@@ -1,8 +1,10 @@
-"""Has the shell run one thing at a time, and says when that is done. What is run, and for whom, is not its business.
+"""Have the shell run one thing at a time, and report when it is done.
 
-After the line with the cell comes one that has the exit status told. A shell throws away what it has read when an interrupt or a syntax
-error ends the first one; so the second one is sent only when the shell has read all of the first. The kernel tells when: a pipe of
-one page can be written to again when it is empty. Nobody depends on a prompt, which a cell may change.
+What is run, and why, is not the business of this module. The line with the cell is
+followed by one that prints the exit status. A shell drops its input buffer when an
+interrupt or a syntax error ends the first line; so the second is sent only when the
+shell has read all of the first. Linux tells when: a pipe of one page can be written to
+again when it is empty. Nothing depends on a prompt, which a cell may change.
 """
 
 from __future__ import annotations
@@ -22,14 +24,21 @@ if TYPE_CHECKING:
 
 _PAGE = 4096
 _CHUNK = 64 << 10
-_AGAIN_SECONDS = 0.3  # the line that tells the status was read, and nothing came: an interrupt has ended it as well
+_AGAIN_SECONDS = 0.3  # without a status after its line was read: an interrupt has ended that line too
 
 
 class Driver:
-    """The shell's two pipes. interrupting: send an interrupt as soon as it is the cell's, and no half-read line's."""
+    """The shell's two pipes.
+
+    has_begun: whether the shell has read the whole line, so that an interrupt hits what
+    it runs. is_over: whether a pipe is closed.
+    """
 
     def __init__(self, commands: int, control: int) -> None:
-        """commands: to be written to; control: to be read from; both ours."""
+        """Take over the descriptors.
+
+        commands: the pipe to write to. control: the pipe to read from.
+        """
         self.commands = commands
         self.control = control
         for fd in (commands, control):
@@ -43,7 +52,7 @@ class Driver:
         self._read_at: float | None = None  # when the shell had read everything
 
     def run(self, line: str, token: str) -> None:
-        """Have it run a line."""
+        """Have the shell run a line, whose end is marked with the token."""
         self._control.expect(token)
         whole = line.encode("utf-8", "surrogateescape")
         self._status = lines.status(token).encode()
@@ -54,11 +63,11 @@ class Driver:
 
     @property
     def wants_to_write(self) -> bool:
-        """Whether to call `write` when the pipe of commands can be written to."""
+        """Whether to call `write` when the command pipe is writable."""
         return not self.is_over and bool(self._status) and self._read_at is None
 
     def write(self) -> None:
-        """The shell has read what was written: write what comes next."""
+        """Write the next page; called when the shell has read the one before."""
         if not self._left:
             self._read_at = time.monotonic()
             return
@@ -72,7 +81,7 @@ class Driver:
             self.is_over = True
 
     def read(self) -> Done | None:
-        """Take in what came over the control pipe; the end of what runs, if it is there."""
+        """Read the control pipe; return the end of what runs if it was found."""
         try:
             chunk = os.read(self.control, _CHUNK)
         except BlockingIOError:
@@ -85,7 +94,10 @@ class Driver:
         return done
 
     def tick(self) -> float | None:
-        """Ask for the status again, if it is overdue; gives the seconds until it may be."""
+        """Ask for the status again if it is overdue.
+
+        Returns the seconds until it may be; None if none is expected.
+        """
         if self._read_at is None or not self._status or self.is_over:
             return None
         left = self._read_at + _AGAIN_SECONDS - time.monotonic()
@@ -96,7 +108,7 @@ class Driver:
         return 0
 
     def close(self) -> None:
-        """The end of the shell's input: it ends, once nothing runs."""
+        """Close the shell's input: the shell ends once nothing runs."""
         self.is_over = True
         if self.commands >= 0:
             with suppress(OSError):

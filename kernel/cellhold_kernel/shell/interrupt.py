@@ -1,4 +1,4 @@
-"""Interrupt what the shell runs: when it is wanted, and has begun to run."""
+"""Interrupt what the shell runs: on request, and once it has begun to run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ _REPEAT_SECONDS = 0.5
 class Interrupt:
     """SIGINT for one cell at a time, sent through the container's PID 1.
 
-    pid1: its pidfd, or -1. has_been_sent: to the present cell. repeats: whether the shell has to be told again, as
-    busybox does: it looks after a command whether it was interrupted, so one that was about to start knows nothing.
+    pid1: its pidfd, or -1. has_been_sent: to the current cell. repeats: whether it must
+    be sent again, as to busybox: that checks for an interrupt after a command, so a
+    command that was about to start does not get it.
     """
 
     def __init__(self, driver: Driver) -> None:
-        """Nothing is wanted yet."""
+        """Start without a pending interrupt."""
         self.pid1 = -1
         self.has_been_sent = self.repeats = False
         self._is_wanted = False
@@ -32,15 +33,15 @@ class Interrupt:
 
     @property
     def due_at(self) -> float | None:
-        """When `tick` is to be called again, by time.monotonic(); None if nothing is due."""
+        """When to call `tick` again, by time.monotonic(); None if nothing is due."""
         return self._repeats_at
 
     def begin(self) -> None:
-        """A cell begins."""
+        """Reset for a cell that begins."""
         self.has_been_sent = self._is_wanted = False
 
     def end(self) -> None:
-        """The cell has ended."""
+        """Stop repeating: the cell has ended."""
         self._repeats_at = None
 
     def want(self) -> None:
@@ -49,7 +50,11 @@ class Interrupt:
         self.tick()
 
     def tick(self) -> None:
-        """Send what is due. Half a line must not be what the shell reads next, so it waits until the cell has begun."""
+        """Send what is due.
+
+        It waits until the cell has begun: otherwise the shell would drop half of the
+        cell's line, and run the rest.
+        """
         now = time.monotonic()
         if self._is_wanted and self._driver.has_begun:
             self._is_wanted = False
@@ -62,7 +67,7 @@ class Interrupt:
             self.send(signal.SIGINT)
 
     def send(self, number: int) -> None:
-        """Send a signal to the shell's process group; a shell that has ended is no error."""
+        """Send a signal to the shell's process group; do nothing if it has ended."""
         if self.pid1 >= 0:
             with suppress(OSError):
                 pidfd_send_value(self.pid1, number, TO_GROUP)

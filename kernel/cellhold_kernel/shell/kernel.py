@@ -1,8 +1,10 @@
-"""The kernel: Jupyter's requests, in their order, each answered at once or by what the shell does. One thing runs at a time.
+"""The kernel: Jupyter's requests in order, answered at once or by the shell.
 
-_take          the next request
-_begin_cell    -> the shell runs -> _cell_done
-_question      -> a copy of the shell answers -> whoever asked
+One thing runs at a time.
+
+    _take          the next request
+    _begin_cell    -> the shell runs -> _cell_done
+    _question      -> a subshell answers -> the function that was passed
 """
 
 from __future__ import annotations
@@ -25,51 +27,55 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cellhold_kernel.protocol.messages import Message
-    from cellhold_kernel.shell.asking import Asked
+    from cellhold_kernel.shell.asking import Question
     from cellhold_kernel.shell.control import Done
     from cellhold_kernel.shell.driver import Driver
     from cellhold_kernel.shell.speaker import Speaker
 
 _NOT_FOUND = 127
-_SETTLE_SECONDS = 0.1  # after an interrupt: it goes through PID 1, and must not hit the next cell's line while that is read
-_BY_SIGNAL = 128  # and its number: the exit status, as POSIX has it
-_SAID_MOST = 4096  # of standard error, to see a syntax error in
+_SETTLE_SECONDS = 0.1  # after an interrupt, which goes through PID 1, and must not hit the next cell's line while it is read
+_BY_SIGNAL = 128  # plus the signal's number: the exit status, by POSIX
+_ERRORS_MOST = 4096  # of standard error, to find a syntax error in
 _SAYS_SYNTAX = ("syntax error", "unexpected eof while looking")
 
 
 class ShellKernel:
-    """Answers what comes in. is_ready: the shell has said which it is; ending: a shutdown was asked for."""
+    """The kernel, which answers requests.
+
+    is_ready: whether the shell was identified. ending: whether a shutdown was
+    requested. cell: the one that runs.
+    """
 
     def __init__(self, argv: Sequence[str], driver: Driver, speaker: Speaker, signer: messages.Signer) -> None:
-        """argv: the shell's."""
+        """Make a kernel; begin() starts it. argv: the shell's."""
         self.is_ready = self.ending = False
         self.interrupt = Interrupt(driver)
-        self.cell: Message | None = None  # that runs
+        self.cell: Message | None = None
         self._argv = argv
         self._is_bash = lines.is_bash(argv)
         self._driver = driver
         self._speaker = speaker
         self._signer = signer
         self._queue: deque[Message] = deque()
-        self._done: Callable[[Done], None] | None = None  # what to do at the end of what the shell does
+        self._done: Callable[[Done], None] | None = None  # called at the end of what the shell runs
         self._name, self._version = "sh", ""
         self._history = History()
         self._functions: set[str] = set()
         self._status = 0  # the last cell's
-        self._said = ""  # the last of what the cell wrote to its standard error
-        self._give: Callable[[str | None], None] | None = None  # where the front end's answer to a `read` goes
+        self._errors = ""  # the end of what the cell wrote to its standard error
+        self._answer_read: Callable[[str | None], None] | None = None  # takes the front end's answer to a `read`
         self._rests_until = 0.0
 
-    # ------------------------------------------------------------------------------------------------------------ what comes in
+    # ------------------------------------------------------------------------- requests
 
     def begin(self) -> None:
-        """Put the shell in order, and ask which it is."""
+        """Set the shell up, and ask which it is."""
         token = lines.new_token()
         self._driver.run(lines.first(self._argv), token)
         self._done = lambda _done: self._question(words.identity(self._argv[0], is_bash=self._is_bash), self._identified)
 
     def _identified(self, done: Done) -> None:
-        self._name, self._version = words.identified(done.answer)
+        self._name, self._version = words.parse_identity(done.answer)
         if self._name == "busybox":
             self.interrupt.repeats = True
             self._driver.run(lines.TRAP, lines.new_token())
@@ -81,7 +87,7 @@ class ShellKernel:
         self.is_ready = True
 
     def received(self, channel: str, parts: Sequence[messages.Part]) -> None:
-        """A message of the host kernel."""
+        """Take a message of the host kernel."""
         message = messages.parse(parts)
         if message is None or not self._signer.verify(message):
             return
@@ -93,30 +99,30 @@ class ShellKernel:
             self._queue.append(message)
 
     def work(self) -> None:
-        """Take on what waits, as far as the shell is free."""
+        """Take waiting requests, as long as the shell is free."""
         while self._queue and self._done is None and self.is_ready and not self.ending and time.monotonic() >= self._rests_until:
             self._take(self._queue.popleft())
 
     def due(self) -> float | None:
-        """Seconds until `tick` and `work` are to be called again, whatever comes."""
+        """Return the seconds until `interrupt.tick` and `work` must be called again."""
         at = self._rests_until if self._queue and self._done is None else self.interrupt.due_at
         return None if at is None else max(at - time.monotonic(), 0)
 
     @property
     def asks(self) -> bool:
-        """Whether the front end is to answer a `read`."""
-        return self._give is not None
+        """Whether the front end was asked to answer a `read`."""
+        return self._answer_read is not None
 
     def done(self, done: Done) -> None:
-        """What the shell did has ended."""
+        """Finish what the shell ran."""
         finish, self._done = self._done, None
         if finish is not None:
             finish(done)
 
     def wrote(self, name: str, text: str) -> None:
-        """Output of the shell, and of what it has started."""
+        """Publish output of the shell, or of what it has started."""
         if name == "stderr":
-            self._said = (self._said + text)[-_SAID_MOST:]
+            self._errors = (self._errors + text)[-_ERRORS_MOST:]
         if self.cell is None or not self.cell.content.get("silent"):
             self._speaker.stream(name, text)
 
@@ -149,7 +155,7 @@ class ShellKernel:
         elif message.type == "is_complete_request":
             self._ask_for(message, words.check(self._argv[0], code), partial(self._checked, message, code))
         elif message.type == "history_request":
-            self._answer("shell", message, {"history": self._history.asked(content)})
+            self._answer("shell", message, {"history": self._history.select(content)})
         elif message.type == "comm_info_request":
             self._answer("shell", message, {"comms": {}})
         elif message.type.endswith("_request"):
@@ -159,7 +165,7 @@ class ShellKernel:
         with self._speaker.at_work(message):
             self._speaker.reply(channel, message, content)
 
-    # -------------------------------------------------------------------------------------------------------------------- cells
+    # ---------------------------------------------------------------------------- cells
 
     def _begin_cell(self, message: Message, code: str) -> None:
         self._speaker.state(message, "busy")
@@ -168,18 +174,18 @@ class ShellKernel:
             self._history.add(code, store=message.content.get("store_history", True) is not False)
             self._speaker.publish("execute_input", {"code": code, "execution_count": self._history.count})
         self.cell = message
-        self._said = ""
+        self._errors = ""
         self.interrupt.begin()
         code = code.replace("\r\n", "\n")
-        if "<<" in code and not self._is_bash:  # dash reads on in what it should not when a here-document has no end
+        if "<<" in code and not self._is_bash:  # dash reads past the cell if a here-document has no end
             self._question(words.check(self._argv[0], code), partial(self._here_documents_checked, message, code))
         else:
             self._run(message, code)
 
     def _here_documents_checked(self, message: Message, code: str, done: Done) -> None:
-        verdict, said = words.checked(done.answer)
+        verdict, text = words.parse_check(done.answer)
         if verdict == "incomplete" and not self.interrupt.has_been_sent:
-            self._end_cell(message, _syntax_error(said.removeprefix(f"{self._argv[0]}: ") or "a here-document has no end"))
+            self._end_cell(message, _syntax_error(text.removeprefix(f"{self._argv[0]}: ") or "a here-document has no end"))
         else:
             self._run(message, code)
 
@@ -193,20 +199,20 @@ class ShellKernel:
         if done.status == 0:
             self._end_cell(message, None)
         elif self.interrupt.has_been_sent:
-            self._end_cell(message, ("KeyboardInterrupt", "", ["KeyboardInterrupt: the shell goes on, with what it knew"]))
-        elif any(said in self._said.lower() for said in _SAYS_SYNTAX):
+            self._end_cell(message, ("KeyboardInterrupt", "", ["KeyboardInterrupt: the shell goes on, with its variables and functions"]))
+        elif any(phrase in self._errors.lower() for phrase in _SAYS_SYNTAX):
             self._question(words.check(self._argv[0], code), partial(self._syntax_checked, message, done.status))
         else:
             self._end_cell(message, _exit_status(done.status))
 
     def _syntax_checked(self, message: Message, status: int, done: Done) -> None:
-        verdict, said = words.checked(done.answer)
+        verdict, text = words.parse_check(done.answer)
         is_syntax = verdict in ("incomplete", "invalid")
-        self._end_cell(message, _syntax_error(said.removeprefix(f"{self._argv[0]}: ")) if is_syntax else _exit_status(status))
+        self._end_cell(message, _syntax_error(text.removeprefix(f"{self._argv[0]}: ")) if is_syntax else _exit_status(status))
 
     def _end_cell(self, message: Message, error: tuple[str, str, list[str]] | None) -> None:
-        """Reply, and drop the cells behind one that failed, as ipykernel does."""
-        self.cell = self._give = None
+        """Reply, and abort the cells behind one that failed, as ipykernel does."""
+        self.cell = self._answer_read = None
         self.interrupt.end()
         if self.interrupt.has_been_sent:
             self._rests_until = time.monotonic() + _SETTLE_SECONDS
@@ -230,12 +236,15 @@ class ShellKernel:
                 self._queue.append(message)
 
     def ended(self, sentence: str) -> None:
-        """The shell is no more. sentence: how it ended; "" where the host kernel tells the cell itself."""
+        """Fail the running cell: the shell has ended.
+
+        sentence: how it ended; "" if the host kernel tells the cell itself.
+        """
         if sentence and self.cell is not None:
             hint = "hint: `exit` ends the kernel, and so does the first command that fails after `set -e`; Jupyter starts a fresh one"
             self._end_cell(self.cell, ("ShellEnded", sentence, [f"ShellEnded: the shell {sentence}", hint]))
 
-    # ---------------------------------------------------------------------------------------------------------------- questions
+    # ------------------------------------------------------------------------ questions
 
     def _question(self, body: str, finish: Callable[[Done], None]) -> None:
         token = lines.new_token()
@@ -251,11 +260,11 @@ class ShellKernel:
         self._speaker.state(message, "idle")
 
     def _completed(self, message: Message, want: words.Wanted, done: Done) -> None:
-        found = words.matches(want, done.answer, self._functions, is_bash=self._is_bash)
-        self._reply(message, {"matches": found, "cursor_start": want.start, "cursor_end": want.end, "metadata": {}})
+        matches = words.matches(want, done.answer, self._functions, is_bash=self._is_bash)
+        self._reply(message, {"matches": matches, "cursor_start": want.start, "cursor_end": want.end, "metadata": {}})
 
     def _checked(self, message: Message, code: str, done: Done) -> None:
-        verdict, _said = words.checked(done.answer)
+        verdict, _text = words.parse_check(done.answer)
         if verdict == "complete" and code.endswith("\\") and not code.endswith("\\\\"):
             verdict = "incomplete"
         self._reply(message, {"status": verdict, **({"indent": ""} if verdict == "incomplete" else {})})
@@ -272,31 +281,37 @@ class ShellKernel:
         text = "\n".join(escape(line) for line in done.answer.decode("utf-8", "replace").strip().split("\n"))
         self._reply(message, {"found": bool(text), "data": {"text/plain": text} if text else {}, "metadata": {}})
 
-    # --------------------------------------------------------------------------------------------------------------------- read
+    # ----------------------------------------------------------------------------- read
 
-    def asked(self, asked: Asked, answer: Callable[[str | None], None]) -> None:
-        """A `read` of the cell wants a line."""
+    def request_input(self, question: Question, answer: Callable[[str | None], None]) -> None:
+        """Ask the front end for the line that a `read` of the cell wants.
+
+        answer: called with the line, or None if the front end does not take input.
+        """
         if self.cell is not None and self.cell.content.get("allow_stdin", True):
-            self._give = answer
-            self._speaker.ask(self.cell, asked.prompt, is_secret=asked.is_secret)
+            self._answer_read = answer
+            self._speaker.ask(self.cell, question.prompt, is_secret=question.is_secret)
             return
         self._speaker.stream("stderr", "read: this front end does not take input\n")
         answer(None)
 
     def _answered(self, message: Message) -> None:
-        give, self._give = self._give, None
-        if message.type == "input_reply" and give is not None:
-            give(str(message.content.get("value", "")))
+        answer, self._answer_read = self._answer_read, None
+        if message.type == "input_reply" and answer is not None:
+            answer(str(message.content.get("value", "")))
 
 
 def _cursor(content: dict[str, Any]) -> int:
-    found = content.get("cursor_pos")
+    position = content.get("cursor_pos")
     code = str(content.get("code", ""))
-    return max(0, min(found, len(code))) if isinstance(found, int) else len(code)
+    return max(0, min(position, len(code))) if isinstance(position, int) else len(code)
 
 
 def _info(program: str, name: str, version: str) -> dict[str, Any]:
-    """Return the content of a kernel_info_reply. program: the shell's path in the image; name, version: what it says it is."""
+    """Return the content of a kernel_info_reply.
+
+    program: the shell's path in the image. name, version: as the shell states them.
+    """
     return {
         "protocol_version": messages.PROTOCOL_VERSION,
         "implementation": "cellhold-shell",
@@ -309,15 +324,15 @@ def _info(program: str, name: str, version: str) -> dict[str, Any]:
 
 
 def _exit_status(status: int) -> tuple[str, str, list[str]]:
-    told = f"exit status {status}"
+    text = f"exit status {status}"
     if status > _BY_SIGNAL:
         with suppress(ValueError):
-            told += f" ({signal.Signals(status - _BY_SIGNAL).name})"
+            text += f" ({signal.Signals(status - _BY_SIGNAL).name})"
     elif status == _NOT_FOUND:
-        told += " (command not found)"
-    return "ExitStatus", str(status), [told]
+        text += " (command not found)"
+    return "ExitStatus", str(status), [text]
 
 
-def _syntax_error(said: str) -> tuple[str, str, list[str]]:
-    told = escape(said.strip().partition("\n")[0] if said.strip() else "it cannot be read")
-    return "SyntaxError", told, [f"SyntaxError: {told}"]
+def _syntax_error(message: str) -> tuple[str, str, list[str]]:
+    line = escape(message.strip().partition("\n")[0] if message.strip() else "the cell cannot be parsed")
+    return "SyntaxError", line, [f"SyntaxError: {line}"]

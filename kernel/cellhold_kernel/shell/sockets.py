@@ -1,6 +1,8 @@
-"""The sockets that the host kernel connects to, by ZMTP as it speaks it (zmtp.py): bounded in bytes, and no zmq to be imported.
+"""The sockets that the host kernel connects to, with our ZMTP (transport/zmtp.py).
 
-Each is accepted once; there is one host kernel. What it does not read yet waits here, and `is_full` says when that is enough.
+It is bounded in bytes, and needs no import of zmq. Each socket accepts one connection:
+there is one host kernel. What it has not read yet waits here, and `is_full` says when
+nothing more should be added.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ _FULL_BYTES = 1 << 20
 
 
 class _Counted(Stream):
-    """A connection that tells how much waits."""
+    """A connection whose queue can be measured."""
 
     @property
     def queued(self) -> int:
@@ -30,10 +32,14 @@ class _Counted(Stream):
 
 
 class Sockets:
-    """One of each kind, bound in the directory where we are."""
+    """One socket of each channel, bound in the current directory."""
 
     def __init__(self, names: Mapping[str, str]) -> None:
-        """names: of the sockets, by channel; the host kernel answers the heartbeat itself."""
+        """Bind the sockets.
+
+        names: of the sockets, by channel; there is no heartbeat, which the host kernel
+        answers itself.
+        """
         self.streams: dict[str, _Counted] = {}
         self._room = Room()
         self._listening: dict[str, socket.socket] = {}
@@ -45,26 +51,26 @@ class Sockets:
 
     @property
     def is_met(self) -> bool:
-        """Whether the host kernel has connected all of them."""
+        """Whether the host kernel has connected to all of them."""
         return not self._listening
 
     @property
     def is_full(self) -> bool:
-        """Whether the host kernel is behind with what is published, so that nothing more should be."""
+        """Whether so much of iopub is unread that nothing more should be published."""
         return "iopub" in self.streams and self.streams["iopub"].queued > _FULL_BYTES
 
     @property
     def is_lost(self) -> bool:
-        """Whether the host kernel has closed one."""
+        """Whether the host kernel has closed one of them."""
         return any(stream.broken is not None for stream in self.streams.values())
 
     @property
     def owes(self) -> bool:
-        """Whether something was not written yet."""
+        """Whether something is still to be written."""
         return any(stream.wants_to_write for stream in self.streams.values())
 
     def sources(self) -> Iterator[tuple[int, str, bool]]:
-        """What to wait for: descriptor, channel, and whether it is to be written to as well."""
+        """Yield what to wait for: descriptor, channel, whether it has data to write."""
         for channel, listening in self._listening.items():
             yield listening.fileno(), channel, False
         for channel, stream in self.streams.items():
@@ -72,7 +78,7 @@ class Sockets:
                 yield stream.fileno(), channel, stream.wants_to_write
 
     def receive(self, channel: str) -> Iterator[Sequence[Part]]:
-        """Something is to be done with a channel: accept the connection, or write, and give the messages that came."""
+        """Accept a channel's connection, or write what waits and yield its messages."""
         if channel in self._listening:
             with suppress(BlockingIOError):
                 accepted, _address = self._listening[channel].accept()
@@ -84,17 +90,17 @@ class Sockets:
         stream.flush()
         while True:
             for arrived in stream.receive():
-                if isinstance(arrived, Arrived) and not arrived.goes_on:  # else it is absurdly large
+                if isinstance(arrived, Arrived) and not arrived.goes_on:  # a larger one is dropped
                     yield arrived.parts
             if not stream.has_more:
                 return
 
     def send(self, channel: str, parts: Sequence[Part]) -> None:
-        """Send, as soon as it is read."""
+        """Queue a message; it is written as the host kernel reads."""
         self.streams[channel].send(parts)
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close all sockets."""
         for stream in self.streams.values():
             stream.close()
         for listening in self._listening.values():

@@ -1,4 +1,4 @@
-"""Says things to Jupyter: signs them, and puts what is said in the cell that it belongs to. When to say what is kernel.py's business."""
+"""Messages to Jupyter: sign them and assign each to its cell, as kernel.py asks."""
 
 from __future__ import annotations
 
@@ -13,22 +13,26 @@ if TYPE_CHECKING:
 
 
 class Speaker:
-    """What is published goes to `parent`: the last cell, also between cells, where a job of it may go on and write."""
+    """The sender of messages.
+
+    parent: the header of the cell that output belongs to. Between cells it is the last
+    one, whose background jobs may still write.
+    """
 
     def __init__(self, sockets: Sockets, signer: Signer) -> None:
-        """Speak over these sockets."""
+        """Send over these sockets."""
         self._sockets = sockets
         self._signer = signer
         self.parent: Mapping[str, Any] = {}
 
     def publish(self, kind: str, content: Mapping[str, Any], *, parent: Mapping[str, Any] | None = None) -> None:
-        """Publish a message; parent: a header, else that of the last cell."""
+        """Publish a message. parent: a header; None: that of the last cell."""
         if "iopub" in self._sockets.streams:
             parts = self._signer.make(kind, content, parent=self.parent if parent is None else parent, identities=[kind.encode()])
             self._sockets.send("iopub", parts)
 
     def stream(self, name: str, text: str) -> None:
-        """Publish output."""
+        """Publish a text of a stream."""
         if text:
             self.publish("stream", {"name": name, "text": text})
 
@@ -39,17 +43,17 @@ class Speaker:
         self._sockets.send(channel, parts)
 
     def ask(self, message: Message, prompt: str, *, is_secret: bool) -> None:
-        """Ask whoever sent a cell for a line."""
+        """Ask the front end that sent a cell for a line."""
         content = {"prompt": prompt, "password": is_secret}
         self._sockets.send("stdin", self._signer.make("input_request", content, parent=message.header, identities=message.identities))
 
     def state(self, message: Message, state: str) -> None:
-        """Say that work on a request begins (busy), or is done (idle)."""
+        """Publish that work on a request begins (busy) or is done (idle)."""
         self.publish("status", {"execution_state": state}, parent=message.header)
 
     @contextmanager
     def at_work(self, message: Message) -> Iterator[None]:
-        """busy, and then idle."""
+        """Publish busy before the block and idle after it."""
         self.state(message, "busy")
         yield
         self.state(message, "idle")

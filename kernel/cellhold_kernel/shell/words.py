@@ -1,7 +1,8 @@
-"""What a shell is asked about the code in front of the cursor, and what its answers mean. Pure.
+"""Questions to a shell about code: what is sent, and how answers are parsed. Pure.
 
-Completion, inspection, whether a cell is complete, which shell it is: each a piece of shell code that works in any of them, and the
-reading of what it prints. The answers are a stranger's, and bounded by control.py.
+Completion, inspection, whether a cell is complete, which shell it is: each is a piece
+of portable shell code, and a parser of what that prints. The answers are untrusted, and
+bounded by control.py.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MATCHES_MOST = 500
-_READ = ("0", "1", "2")  # how a shell ends that has read code; 126, 127: it could not be run
+_READ = ("0", "1", "2")  # exit statuses of a shell that has parsed code; 126, 127: it could not be run
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SET = re.compile(r"^([A-Za-z_][A-Za-z0-9_]*)=", re.MULTILINE)
-_COMMENT_OR_WORD = re.compile(  # possessive: what a great cell costs grows with its length, not faster
+_COMMENT_OR_WORD = re.compile(  # possessive: the time is linear in the length of a cell
     r"""(?P<comment>(?<![^\s;|&()<>`])\#[^\n]*+)|(?:\\.|"(?:\\.|[^"\\])*+"?|'[^']*+'?|[^\s;|&()<>`"'\\])++\\?""", re.DOTALL
 )
 _VARIABLE = re.compile(r"\$\{?([A-Za-z0-9_]*)\Z")
@@ -36,7 +37,10 @@ _BUILTINS = (
 
 
 class Wanted(NamedTuple):
-    """What is being typed. kind: variable, command or path; start, end: of `text` in the code, in characters."""
+    """The word that is to be completed.
+
+    kind: variable, command or path. start, end: of `text` in the code, in characters.
+    """
 
     kind: str
     text: str
@@ -45,10 +49,10 @@ class Wanted(NamedTuple):
 
 
 def wanted(code: str, cursor: int) -> Wanted:
-    """What is being typed at the cursor."""
+    """Return the word at the cursor that is to be completed."""
     before = code[:cursor]
-    if found := _VARIABLE.search(before):
-        return Wanted("variable", found[1], found.start(1), cursor)
+    if name := _VARIABLE.search(before):
+        return Wanted("variable", name[1], name.start(1), cursor)
     last = deque(_COMMENT_OR_WORD.finditer(before), maxlen=1)
     start = last[0].start() if last and last[0].end() == len(before) and not last[0]["comment"] else cursor
     text = before[start:]
@@ -61,7 +65,10 @@ def wanted(code: str, cursor: int) -> Wanted:
 
 
 def completion(want: Wanted, *, is_bash: bool) -> str:
-    """The question that finds what fits. Its answer: names with a NUL behind each, for variables what `set` prints."""
+    """Return the question for completions of a word.
+
+    Its answer: names, each followed by a NUL; for variables what `set` prints.
+    """
     if want.kind == "variable":
         return "\\compgen -v" if is_bash else "\\set"
     text = unquoted(want.text)
@@ -71,13 +78,13 @@ def completion(want: Wanted, *, is_bash: bool) -> str:
     if want.kind == "path":
         return paths
     each = 'if [ -f "$f" ] && [ -x "$f" ]; then \\printf "%s\\0" "${f##*/}"; fi'
-    found = f'IFS=:; for d in $PATH; do for f in "$d"/{quote(text)}*; do {each}; done; done'
-    known = f"\\compgen -A function -A alias -A builtin -A keyword -- {quote(text)} | \\tr '\\n' '\\0'; " if is_bash else ""
-    return f"{known}{found}" if text else paths
+    programs = f'IFS=:; for d in $PATH; do for f in "$d"/{quote(text)}*; do {each}; done; done'
+    builtins = f"\\compgen -A function -A alias -A builtin -A keyword -- {quote(text)} | \\tr '\\n' '\\0'; " if is_bash else ""
+    return f"{builtins}{programs}" if text else paths
 
 
 def matches(want: Wanted, answer: bytes, functions: Iterable[str], *, is_bash: bool) -> list[str]:
-    """What fits, as it is to stand in the code."""
+    """Return the completions, quoted as they are inserted into the code."""
     text = answer.decode("utf-8", "replace")
     if want.kind == "variable":
         names = text.split() if is_bash else _SET.findall(text)
@@ -91,39 +98,43 @@ def matches(want: Wanted, answer: bytes, functions: Iterable[str], *, is_bash: b
 
 
 def functions_in(code: str) -> set[str]:
-    """The names of the functions that code defines: a shell but bash does not tell which it has."""
+    """Return the names of the functions that code defines.
+
+    Only bash can list its functions.
+    """
     return {first or second for first, second in _FUNCTION.findall(code)}
 
 
 def unquoted(word: str) -> str:
-    """A word without the quotes and backslashes that are in it, as far as it goes."""
+    """Return a word, possibly incomplete, without its quotes and backslashes."""
     return re.sub(r"\\(.)|[\"']", lambda match: match[1] or "", word, flags=re.DOTALL)
 
 
 def escaped(word: str) -> str:
-    """A word as it has to be typed."""
+    """Return a word with backslashes, as it must be typed."""
     home, rest = ("~/", word[2:]) if word.startswith("~/") else ("", word)
     return home + _SPECIAL.sub(r"\\\1", rest)
 
 
 def inspected(code: str, cursor: int) -> str | None:
-    """The word at the cursor, where it may be a name."""
+    """Return the word at the cursor if it may be a name, else None."""
     begin = re.search(r"[A-Za-z0-9_./+:@%-]*\Z", code[:cursor])
     end = _ASKED.match(code, begin.start() if begin else cursor)
     return end[0].strip("-") or None if end else None
 
 
 def inspection(word: str, *, is_bash: bool, detailed: bool) -> str:
-    """The question what a word is: a command, a function, a variable."""
+    """Return the question of what a word is: a command, a function or a variable."""
     value = f'[ "${{{word}+x}}" ] && \\printf "%s=%s\\n" {word} "${{{word}}}"; ' if _NAME.fullmatch(word) else ""
     helped = f" && {{ \\echo; \\help {'' if detailed else '-d '}{word}; }}" if is_bash else ""
     return f"{value}\\command -v {quote(word)} >/dev/null && \\type {quote(word)}{helped}"
 
 
 def check(shell: str, code: str) -> str:
-    """The question whether code can be read: the shell reads it without running it.
+    """Return the question of whether code is complete: the shell parses it only (-n).
 
-    Then it does so again with a line added that is an error everywhere but in a here-document.
+    It parses it again with a line added that is an error everywhere but in a
+    here-document.
     """
     once, again = quote(code + "\n"), quote(f"{code}\n)")
     return (
@@ -132,8 +143,11 @@ def check(shell: str, code: str) -> str:
     )
 
 
-def checked(answer: bytes) -> tuple[str, str]:
-    """(complete, incomplete, invalid or unknown; the shell's message) of the answer to `check`."""
+def parse_check(answer: bytes) -> tuple[str, str]:
+    """Parse the answer to `check`.
+
+    Returns (complete, incomplete, invalid or unknown; the shell's message).
+    """
     first, _, rest = answer.decode("utf-8", "replace").partition("\n")
     second, _, message = rest.partition("\n")
     if first not in _READ:
@@ -144,25 +158,28 @@ def checked(answer: bytes) -> tuple[str, str]:
 
 
 def identity(shell: str, *, is_bash: bool) -> str:
-    """The question which shell it is."""
+    """Return the question of which shell it is."""
     if is_bash:
         return "\\printf 'bash %s' \"$BASH_VERSION\""
     return f"\\readlink /proc/$$/exe; {quote(shell)} --help 2>&1"
 
 
-def identified(answer: bytes) -> tuple[str, str]:
-    """Its name and version, "" where it does not say: ("bash", "5.2.15"), ("busybox", "1.35.0"), ("dash", "")."""
+def parse_identity(answer: bytes) -> tuple[str, str]:
+    """Parse the answer to `identity` into name and version, "" if there is none.
+
+    Examples: ("bash", "5.2.15"), ("busybox", "1.35.0"), ("dash", "").
+    """
     text = answer.decode("utf-8", "replace")
-    if found := re.match(r"bash (\d+[\d.]*)", text):
-        return "bash", found[1]
-    if found := _BUSYBOX.search(text):
-        return "busybox", found[1]
+    if version := re.match(r"bash (\d+[\d.]*)", text):
+        return "bash", version[1]
+    if version := _BUSYBOX.search(text):
+        return "busybox", version[1]
     name = text.partition("\n")[0].rpartition("/")[2]
     return (name, "") if re.fullmatch(r"[a-z]{2,10}", name) else ("sh", "")
 
 
 def language(name: str, version: str) -> dict[str, object]:
-    """Jupyter's language_info."""
+    """Return Jupyter's language_info."""
     return {
         "name": "bash" if name == "bash" else "sh",
         "version": version or "POSIX",
