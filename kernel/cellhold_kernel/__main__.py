@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 def main() -> NoReturn:
-    """Be the kernel."""
-    launcher.resident()  # it takes as long to come up as the rest of us to be imported
+    """Run the kernel."""
+    launcher.resident()  # it takes as long to start as importing the rest
     from cellhold_kernel import app  # noqa: PLC0415
 
     app.main()

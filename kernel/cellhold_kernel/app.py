@@ -1,7 +1,8 @@
-"""The host kernel's process: arguments, signals, its life and its end.
+"""The host kernel's process: arguments, signals, start and end.
 
-Started by Jupyter as the kernelspec says. It ends when Jupyter asks, when its parent dies, on SIGTERM, and with the program of the
-container; whatever happens to it, the container does not outlive it (the runtime sees to that).
+Jupyter starts it as the kernelspec says. It ends when Jupyter requests it, when its
+parent dies, on SIGTERM, and with the program of the container. However it ends, the
+container does not outlive it: the runtime ensures that.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ _USAGE = "usage: python -m cellhold_kernel -f CONNECTION_FILE [--kernelspec DIRE
 
 
 class Arguments(NamedTuple):
-    """The command line. rest: for the cell kernel, as nbclient passes `--HistoryManager.hist_file=:memory:`."""
+    """The command line.
+
+    rest: for the cell kernel; nbclient passes `--HistoryManager.hist_file=:memory:`.
+    """
 
     connection_file: Path
     kernelspec: Path | None
@@ -41,27 +45,31 @@ class Arguments(NamedTuple):
 
 
 def arguments(words: Sequence[str]) -> Arguments:
-    """Take the command line apart; no argparse: it takes 10 ms to import. Raises CellholdError."""
-    found: dict[str, str] = {}
+    """Parse the command line. Raises CellholdError.
+
+    Without argparse, which takes 10 ms to import.
+    """
+    options: dict[str, str] = {}
     rest: list[str] = []
     left = iter(words)
     for word in left:
         name, equals, value = word.partition("=")
         if name in ("-f", "--kernelspec"):
-            found[name] = value if equals else next(left, "")
+            options[name] = value if equals else next(left, "")
         else:
             rest.append(word)
-    if not found.get("-f"):
+    if not options.get("-f"):
         raise CellholdError("cannot start the kernel: no connection file given", hint=_USAGE)
-    return Arguments(Path(found["-f"]), Path(found["--kernelspec"]) if found.get("--kernelspec") else None, tuple(rest))
+    return Arguments(Path(options["-f"]), Path(options["--kernelspec"]) if options.get("--kernelspec") else None, tuple(rest))
 
 
 def serve(given: Arguments, engine: Engine, *, rules: Path = policy.PATH) -> int:
-    """Be the kernel until it ends; return the exit status.
+    """Run the kernel until it ends; return the exit status.
 
-    engine: makes its containers. rules: the policy's file. Raises CellholdError where it cannot begin.
+    engine: makes its containers. rules: the policy's file. Raises CellholdError if it
+    cannot start.
     """
-    asked = connection.read(given.connection_file)
+    info = connection.read(given.connection_file)
     loop = Loop()
     end_with_parent(loop)
     end_on_sigterm(loop)
@@ -69,15 +77,15 @@ def serve(given: Arguments, engine: Engine, *, rules: Path = policy.PATH) -> int
     path = notebook()
     settings, failure = sources.collect(given.kernelspec, path, workspace.folder)
     with ExitStack() as closing:
-        session = Session(asked, loop, engine=engine, arguments=given.rest, sources=sources.Sources(settings, workspace, rules, path))
+        session = Session(info, loop, engine=engine, arguments=given.rest, sources=sources.Sources(settings, workspace, rules, path))
         closing.callback(session.close)
         session.open(failure)
-        from cellhold_kernel.protocol import messages  # noqa: PLC0415  # these are imported while the cell kernel comes up
+        from cellhold_kernel.protocol import messages  # noqa: PLC0415  # these are imported while the cell kernel starts
         from cellhold_kernel.relay.relay import HostKernel  # noqa: PLC0415
         from cellhold_kernel.transport.frontend import Frontend  # noqa: PLC0415
 
-        signer = messages.Signer(asked.key, asked.signature_scheme)
-        frontend = Frontend(asked, signer)
+        signer = messages.Signer(info.key, info.signature_scheme)
+        frontend = Frontend(info, signer)
         closing.callback(frontend.close)
         kernel = HostKernel(frontend, session, loop, signer, None if path is None else Notebook(path, workspace.folder))
         closing.callback(kernel.close)
@@ -86,14 +94,20 @@ def serve(given: Arguments, engine: Engine, *, rules: Path = policy.PATH) -> int
 
 
 def notebook() -> Path | None:
-    """The notebook's file, as jupyter_server names it to its kernels; None where nobody says (nbclient, papermill)."""
+    """Return the notebook's file, which jupyter_server names to its kernels.
+
+    None if it is not named, as by nbclient and papermill.
+    """
     name = os.environ.get("JPY_SESSION_NAME", "")
     return Path(name).absolute() if name.endswith(".ipynb") else None
 
 
 def _workspace(given: Arguments) -> Workspace:
-    """The directory that Jupyter has started us in: it is the notebook's from now on, whatever its name leads to later."""
-    programs = [Path(entry) for entry in helper.search_path().split(os.pathsep)]  # who looks for a program may find one there
+    """Open the working directory: from now on it is the notebook's folder.
+
+    It stays so whatever its name leads to later.
+    """
+    programs = [Path(entry) for entry in helper.search_path().split(os.pathsep)]  # the host runs programs from there
     programs += [] if given.kernelspec is None else [given.kernelspec]
     try:
         folder = Folder.of_process()
@@ -104,7 +118,10 @@ def _workspace(given: Arguments) -> Workspace:
 
 
 def _import_nothing_of(folder: Folder) -> None:
-    """Take the folder off sys.path, where it is first for a kernelspec that starts us without -P: most of us is imported later."""
+    """Remove the folder from sys.path: most modules are imported later.
+
+    It is the first entry if a kernelspec starts Python without -P.
+    """
     sys.path[:] = [entry for entry in sys.path if entry and not _is_there(entry, folder)]
 
 
@@ -115,7 +132,10 @@ def _is_there(path: str, folder: Folder) -> bool:
 
 
 def _secret(connection_file: Path, folder: Folder) -> Path:
-    """What must not be seen of the directory with Jupyter's connection files: all of it, but for a folder that is the notebook's too."""
+    """Return what to hide of the directory with Jupyter's connection files.
+
+    All of it; but only the file if the directory is the notebook's folder too.
+    """
     with suppress(OSError):
         if os.path.samestat(connection_file.parent.stat(), folder.opened.status):
             return connection_file
@@ -123,7 +143,7 @@ def _secret(connection_file: Path, folder: Folder) -> Path:
 
 
 def end_with_parent(loop: Loop) -> None:
-    """Stop the loop when the process that started us dies (Jupyter was killed): JPY_PARENT_PID names it."""
+    """Stop the loop when our parent, JPY_PARENT_PID, dies (Jupyter was killed)."""
     with suppress(ValueError):
         parent = int(os.environ.get("JPY_PARENT_PID", ""))
         if parent > 1:  # 1 never dies
@@ -134,7 +154,11 @@ def end_with_parent(loop: Loop) -> None:
 
 
 def end_on_sigterm(loop: Loop) -> None:
-    """Stop the loop on SIGTERM. SIGINT is caught and does nothing (interrupts come as messages); ignored, it would stay so inside."""
+    """Stop the loop on SIGTERM.
+
+    SIGINT is caught and has no effect: interrupts come as messages. SIG_IGN would be
+    inherited by the container.
+    """
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGTERM, lambda _number, _frame: loop.stop())
     signal.signal(signal.SIGINT, lambda _number, _frame: None)
@@ -147,15 +171,15 @@ def end_on_sigterm(loop: Loop) -> None:
 
 
 def main() -> NoReturn:
-    """`python -m cellhold_kernel`."""
-    from cellhold.container.container import Container  # noqa: PLC0415  # tests serve with a stand-in
+    """Run `python -m cellhold_kernel`."""
+    from cellhold.container.container import Container  # noqa: PLC0415  # tests call serve() with a stand-in
     from cellhold_kernel.engine.local.engine import LocalEngine  # noqa: PLC0415  # and with other engines
 
     try:
         status = serve(arguments(sys.argv[1:]), LocalEngine(Container.create))
     except (CellholdError, OSError) as error:
-        said = f"{error}\n{getattr(error, 'hint', None) or ''}".rstrip()
-        print(words.printable(said, keep=words.LINES), file=sys.stderr)  # noqa: T201  # the server's log
+        text = f"{error}\n{getattr(error, 'hint', None) or ''}".rstrip()
+        print(words.printable(text, keep=words.LINES), file=sys.stderr)  # noqa: T201  # the server's log
         status = 1
     sys.stdout.flush()
     sys.exit(status)

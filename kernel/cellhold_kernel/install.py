@@ -1,10 +1,12 @@
-"""`cellhold kernel install|list|remove`: kernelspecs, the files that tell Jupyter of a kernel.
+"""`cellhold kernel install|list|remove`: the kernelspecs that Jupyter reads.
 
-    DIRECTORY/kernels/NAME/kernel.json     argv, and `metadata.cellhold`: what its containers are to be, as it was written here
-                           logo-*          the picture in the launcher
+    DIRECTORY/kernels/NAME/
+        kernel.json     argv, and `metadata.cellhold`: the settings of its containers
+        logo-*          the picture in the launcher
 
-kernel.json is the one place that says it: argv hands the kernel its own directory. `commands` is the entry point
-`cellhold.commands`, called by the runtime's command line, which knows nothing of Jupyter.
+The settings stand in kernel.json only: argv passes the kernel its own directory.
+`commands` is the entry point `cellhold.commands`, called by the runtime's command line,
+which knows nothing of Jupyter.
 """
 
 from __future__ import annotations
@@ -46,8 +48,8 @@ def commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     kernel = subparsers.add_parser("kernel", help="the Jupyter kernels whose cells run in containers")
     actions = kernel.add_subparsers(required=True, metavar="ACTION")
     install = actions.add_parser("install", help="write a kernelspec, so that Jupyter offers the kernel")
-    install.add_argument("--name", default=DEFAULT_NAME, help="its name for --kernel_name and the like (default: %(default)s)")
-    install.add_argument("--display-name", help="its name in menus (default: made from the limits)")
+    install.add_argument("--name", default=DEFAULT_NAME, help="its name, as in --kernel_name (default: %(default)s)")
+    install.add_argument("--display-name", help="its name in menus (default: made from the settings)")
     for key, word in settings.KEYS.items():
         action = "append" if key in settings.REPEATED else "store"
         install.add_argument(f"--{key}", dest=_flag(key), metavar="VALUE", action=action, help=word.meaning.replace("%", "%%"))
@@ -58,10 +60,10 @@ def commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=[],
         help="a variable of the Jupyter server's that its containers get; NAME* for several",
     )
-    install.add_argument("--cull-idle-timeout", metavar="TIME", help="let jupyter_server end kernels that were idle for so long: 30m, 8h")
+    install.add_argument("--cull-idle-timeout", metavar="TIME", help="have jupyter_server end kernels that are idle for this long: 30m, 8h")
     _where(install)
     install.set_defaults(run=_install)
-    listing = actions.add_parser("list", help="the installed kernelspecs of Cellhold")
+    listing = actions.add_parser("list", help="list the installed kernelspecs of Cellhold")
     listing.set_defaults(run=_list)
     remove = actions.add_parser("remove", help="remove a kernelspec of Cellhold")
     remove.add_argument("name")
@@ -69,10 +71,10 @@ def commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _where(parser: argparse.ArgumentParser) -> None:
-    place = parser.add_mutually_exclusive_group()
-    place.add_argument("--user", action="store_true", help="for this user, whatever environment Jupyter runs in")
-    place.add_argument("--sys-prefix", action="store_true", help="into this Python's environment (default in a virtual environment)")
-    place.add_argument("--prefix", type=Path, help="below PREFIX/share/jupyter")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--user", action="store_true", help="for this user, in any environment")
+    group.add_argument("--sys-prefix", action="store_true", help="in this Python's environment (default in a virtual environment)")
+    group.add_argument("--prefix", type=Path, help="below PREFIX/share/jupyter")
 
 
 def _flag(key: str) -> str:
@@ -105,16 +107,19 @@ def _list(_given: argparse.Namespace) -> int:
 
 
 def _remove(given: argparse.Namespace) -> int:
-    found = installed().get(given.name)
-    if found is None:
+    directory = installed().get(given.name)
+    if directory is None:
         raise CellholdError(f"cannot remove kernel {given.name}: Cellhold installed no such kernel", hint="cellhold kernel list")
-    shutil.rmtree(found)
-    print(f"removed kernel {given.name} from {found}")  # noqa: T201
+    shutil.rmtree(directory)
+    print(f"removed kernel {given.name} from {directory}")  # noqa: T201
     return 0
 
 
 def data_directory(given: argparse.Namespace) -> Path:
-    """Where Jupyter looks for kernelspecs (Jupyter's own rules: https://docs.jupyter.org/en/latest/use/jupyter-directories.html)."""
+    """Return the Jupyter data directory to install to, by Jupyter's own rules.
+
+    Source: https://docs.jupyter.org/en/latest/use/jupyter-directories.html.
+    """
     from jupyter_core.paths import jupyter_data_dir  # noqa: PLC0415  # the other commands of `cellhold` need not wait for it
 
     if given.prefix is not None:
@@ -146,23 +151,26 @@ def install(
     texts: dict[str, str],
     server: Server = _NOTHING,
 ) -> Path:
-    """Write a kernelspec below a Jupyter data directory; gives its directory.
+    """Write a kernelspec below a Jupyter data directory; return its directory.
 
-    texts: key -> text as in `%container`; all of it is checked first. Raises InvalidSpec, or OSError where nothing can be written.
+    texts: key -> text as in `%container`, which are checked first. Raises InvalidSpec, or
+    OSError if nothing can be written.
     """
     if not _NAME.fullmatch(name):
-        raise InvalidSpec(f"cannot use name={name}: small letters, digits, '_', '.' and '-'", hint="--name cellhold-small, for example")
+        raise InvalidSpec(
+            f"cannot use name={name}: a name has lower-case letters, digits, '_', '.' and '-'", hint="--name cellhold-small, for example"
+        )
     try:
         environment.patterns(list(server.env_passthrough))
     except ValueError as error:
         raise InvalidSpec(f"cannot install kernel {name}: {error}", hint="--env-passthrough 'JUPYTERHUB_*'") from None
-    granted = authorize(ContainerRequest(words=texts), settings.Trust.HOST, Policy())  # the machine's holds when it runs
-    described = _described(granted.spec, granted.kernel)
+    granted = authorize(ContainerRequest(words=texts), settings.Trust.HOST, Policy())  # the machine's policy is applied when it runs
+    described = _describe(granted.spec, granted.kernel)
     directory = data / "kernels" / name
     directory.mkdir(parents=True, exist_ok=True)
     written = directory / "kernel.json.new"
-    name_shown = display_name or title(texts, described.kernel)
-    content = kernelspec(name_shown, texts, server, language=described.language)
+    menu_name = display_name or title(texts, described.kernel)
+    content = kernelspec(menu_name, texts, server, language=described.language)
     written.write_text(json.dumps(content, indent=1) + "\n")
     written.replace(directory / "kernel.json")
     for logo in _LOGOS:
@@ -170,29 +178,37 @@ def install(
         (directory / logo).write_bytes(source.read_bytes())
     if described.logo is not None:
         (directory / _LOGOS[0]).write_bytes(described.logo)
-        (directory / _LOGOS[1]).unlink()  # which front ends would take first
+        (directory / _LOGOS[1]).unlink()  # which front ends prefer
     return directory
 
 
 class Described(NamedTuple):
-    """What menus say of a kernelspec. kernel: in words; language: as kernelspecs have it; logo: a PNG of the image's, or None for ours."""
+    """What menus show of a kernelspec.
+
+    kernel: for people. language: the kernelspec's. logo: a PNG from the image, or None
+    for ours.
+    """
 
     kernel: str = "Python"
     language: str = "python"
     logo: bytes | None = None
 
 
-def _described(spec: Spec, kernel: str | None) -> Described:
-    """What runs in the image, if that is here and can be told; else it is called Python, and the first cell says how it is."""
+def _describe(spec: Spec, kernel: str | None) -> Described:
+    """Return what runs in the image, if that is on this machine.
+
+    Otherwise, or if it cannot be determined, it is called Python; the first cell
+    reports what is wrong.
+    """
     if not image.is_oci(spec.image) or not image.is_here(spec.image):
         return Described()
-    from cellhold_kernel.images import finding  # noqa: PLC0415  # for images alone
+    from cellhold_kernel.images import finding  # noqa: PLC0415  # only for images
     from cellhold_kernel.images.choosing import NATIVE, OwnKernel, Shell, choose  # noqa: PLC0415
 
-    seen = image.find(spec.image, open_home())
-    layers = seen.stacks[0].layers
+    local = image.find(spec.image, open_home())
+    layers = local.stacks[0].layers
     try:
-        choice = choose(finding.find(layers, env=seen.env, user=seen.user, cwd=seen.cwd), kernel)
+        choice = choose(finding.find(layers, env=local.env, user=local.user, cwd=local.cwd), kernel)
     except CellholdError:
         return Described()
     if isinstance(choice, Shell):
@@ -213,7 +229,7 @@ def kernelspec(
     *,
     language: str = "python",
 ) -> dict[str, Any]:
-    """The content of kernel.json."""
+    """Return the content of kernel.json."""
     idle = {} if server.cull_idle_timeout is None else {"cull_idle_timeout": round(server.cull_idle_timeout)}
     passed = {environment.PASSTHROUGH: list(server.env_passthrough)} if server.env_passthrough else {}
     return {
@@ -227,32 +243,33 @@ def kernelspec(
 
 
 def _python() -> list[str]:
-    """The host kernel's Python, which is started in the notebook's folder: it has nothing to find there.
+    """Return the command of the host kernel, which must not import from its directory.
 
-    An empty or relative entry of PYTHONPATH is that folder, also with -P; so variables do not count (-E), and what they
-    have given to this Python stands in the kernelspec.
+    It starts in the notebook's folder. An empty or relative entry of PYTHONPATH is that
+    folder, even with -P; so variables are ignored (-E), and the absolute entries that
+    this Python has are written into the kernelspec.
     """
     flags = ["-E", "-P", *(["-s"] if sys.flags.no_user_site else [])]
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    places = [] if sys.flags.ignore_environment else [entry for entry in entries if os.path.isabs(entry)]
-    if not places:
+    absolute = [] if sys.flags.ignore_environment else [entry for entry in entries if os.path.isabs(entry)]
+    if not absolute:
         return [sys.executable, *flags, "-m", "cellhold_kernel"]
-    code = f"import sys; sys.path[:0] = {places!r}; from cellhold_kernel.__main__ import main; main()"
+    code = f"import sys; sys.path[:0] = {absolute!r}; from cellhold_kernel.__main__ import main; main()"
     return [sys.executable, *flags, "-c", code]
 
 
 def title(texts: dict[str, str], kernel: str = "Python") -> str:
-    """The name in menus: "Python (container, memory 512m)"."""
-    said = ", ".join(["container", *(f"{key} {text}" for key, text in texts.items() if key != "env")])
-    return f"{kernel} ({said})"
+    """Return the name in menus, such as "Python (container, memory 512m)"."""
+    settings_text = ", ".join(["container", *(f"{key} {text}" for key, text in texts.items() if key != "env")])
+    return f"{kernel} ({settings_text})"
 
 
 def installed() -> dict[str, Path]:
-    """The kernelspecs of ours that Jupyter finds, by name."""
-    from jupyter_client.kernelspec import KernelSpecManager  # noqa: PLC0415  # as above
+    """Return name -> directory of Cellhold's kernelspecs that Jupyter finds."""
+    from jupyter_client.kernelspec import KernelSpecManager  # noqa: PLC0415  # only these commands need it
 
-    found = {name: Path(directory) for name, directory in KernelSpecManager().find_kernel_specs().items()}
-    return {name: directory for name, directory in sorted(found.items()) if _is_ours(directory)}
+    specs = {name: Path(directory) for name, directory in KernelSpecManager().find_kernel_specs().items()}
+    return {name: directory for name, directory in sorted(specs.items()) if _is_ours(directory)}
 
 
 def _is_ours(directory: Path) -> bool:

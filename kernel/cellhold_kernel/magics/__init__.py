@@ -1,1 +1,1 @@
-"""The lines of a cell that are for the host kernel, not for the language in the container; one file a magic."""
+"""The magics: lines of a cell that the host kernel performs; one file per magic."""

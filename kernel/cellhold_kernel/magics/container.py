@@ -1,4 +1,7 @@
-"""What `%container` shows: the present container, or why there is none and what this host lacks."""
+"""What `%container` shows: the current container, or why there is none.
+
+In the latter case also what this host lacks.
+"""
 
 from __future__ import annotations
 
@@ -20,26 +23,26 @@ if TYPE_CHECKING:
 
 
 def summary(session: Session) -> str:
-    """The line that a replacement prints."""
+    """Return the line that is printed when the container was replaced."""
     kernel = session.current
     if kernel is None:
         return "no container runs"
-    asked = {"image": "host"} | session.settings.texts()
-    said = ", ".join(f"{key} {escape(text)}" for key, text in asked.items())
+    texts = {"image": "host"} | session.settings.texts()
+    settings = ", ".join(f"{key} {escape(text)}" for key, text in texts.items())
     after = f"ready after {kernel.ready_after * 1000:.0f} ms" if kernel.ready_after is not None else "starting"
-    return f"container {kernel.sandbox.id}: {said} ({after})"
+    return f"container {kernel.sandbox.id}: {settings} ({after})"
 
 
 def mime_bundle(session: Session) -> dict[str, str]:
-    """The present container, as a table."""
+    """Return the current container as a table."""
     return bundle(table(session))
 
 
 def table(session: Session) -> Iterable[tuple[str, str]]:
-    """What there is to say of the present container: name and value."""
+    """Yield the rows on the current container: name and value."""
     kernel = session.current
     if kernel is None:
-        yield "container", "none runs"
+        yield "container", "none"
         if session.failure is not None:
             yield "because", escape(str(session.failure))
         yield from missing()
@@ -53,19 +56,19 @@ def table(session: Session) -> Iterable[tuple[str, str]]:
     for key, field in BY_KEY.items():
         text = field.text(limits)
         if text or field.is_listed:
-            yield key, _of(used.get(key), text)
-    yield "network", spec.network if spec.network == NONE else f"{spec.network}, egress {escape(str(spec.egress))}; %network tells more"
+            yield key, _format_use(used.get(key), text)
+    yield "network", spec.network if spec.network == NONE else f"{spec.network}, egress {escape(str(spec.egress))}; %network shows more"
     yield "storage", spec.storage
     for mount in spec.mounts:
-        yield mount.target, escape(described(mount))
+        yield mount.target, escape(format_mount(mount))
     if "cpu" in used:
         yield "cpu time used", used["cpu"]
     if kernel.ready_after is not None:
         yield "ready after", f"{kernel.ready_after * 1000:.0f} ms"
 
 
-def described(mount: Mount) -> str:
-    """A mount in words."""
+def format_mount(mount: Mount) -> str:
+    """Return a mount in words."""
     if mount.kind == "tmpfs":
         return "an empty tmpfs"
     way = "changes stay in the container" if mount.kind == "overlay" else "read-only" if mount.read_only else "read and write"
@@ -73,26 +76,29 @@ def described(mount: Mount) -> str:
 
 
 def missing() -> Iterable[tuple[str, str]]:
-    """What this host lacks for any container at all, as `cellhold doctor` says it: a hosted notebook explains itself that way."""
-    from cellhold import doctor  # noqa: PLC0415  # where containers run, nobody asks for it
+    """Yield what this host lacks for any container, as `cellhold doctor` prints it.
+
+    So a notebook on a hosting service explains why nothing runs.
+    """
+    from cellhold import doctor  # noqa: PLC0415  # not needed where containers run
 
     for finding in doctor.examine():
         if finding.needed and not finding.ok:
             yield finding.name, escape(finding.advice())
 
 
-def _of(used: str | None, limit: str | None) -> str:
+def _format_use(used: str | None, limit: str | None) -> str:
     return f"{used + ' of ' if used and limit else used + ', ' if used else ''}{limit or 'no limit'}"
 
 
 def _usage(kernel: CellKernel) -> dict[str, str]:
     try:
         usage = kernel.sandbox.usage()
-    except (CellholdError, OSError):  # no cgroup on this host, or it is just going away
+    except (CellholdError, OSError):  # no cgroup on this host, or it is being removed
         return {}
-    found = {
+    texts = {
         "memory": units.size(usage.memory_bytes) if usage.memory_bytes is not None else None,
         "pids": str(usage.pids) if usage.pids is not None else None,
         "cpu": f"{usage.cpu_seconds:.2f} s" if usage.cpu_seconds is not None else None,
     }
-    return {name: text for name, text in found.items() if text is not None}
+    return {name: text for name, text in texts.items() if text is not None}

@@ -1,6 +1,7 @@
-"""`%%dockerfile NAME`: the rest of the cell is a Dockerfile, its context the notebook's folder; the image can be used by the next cell.
+"""`%%dockerfile NAME`: build an image; the context is the notebook's folder.
 
-The limits of the notebook's container hold for each step, the machine's policy for each image that is built on.
+The next cell can use the image. The limits of the notebook's container hold for each
+step, the machine's policy for each image that is used.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _SHOWN = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """A cell that asks for a build. flags: of `cellhold build`."""
+    """A cell that builds. flags: of `cellhold build`."""
 
     name: str
     flags: tuple[str, ...]
@@ -37,7 +38,10 @@ class Wanted:
 
 
 def read(code: str) -> Wanted | None:
-    """What a cell asks for; None if it is no such cell. Raises InvalidSpec, also for a flag that no cell has."""
+    """Parse a cell; None if it is not a %%dockerfile cell.
+
+    Raises InvalidSpec, also for a flag that cells do not have.
+    """
     first, _, rest = code.lstrip("\n").partition("\n")
     match = _LINE.fullmatch(first.rstrip())
     if match is None:
@@ -53,7 +57,7 @@ def read(code: str) -> Wanted | None:
 
 
 def request(session: Session, wanted: Wanted) -> BuildRequest:
-    """What the cell asks for, for the gate."""
+    """Return the request to the gate."""
     return BuildRequest(
         settings=session.settings,
         owner=session.owner,
@@ -66,15 +70,19 @@ def request(session: Session, wanted: Wanted) -> BuildRequest:
 
 
 def begin(session: Session, code: str) -> tuple[Job, str] | None:
-    """Begin what a cell asks for, and return what the cell is called for the cell kernel; None if it is no such cell.
+    """Start a cell's build; return it and the code for the cell kernel.
 
-    Raises CellholdError.
+    Returns None if it is not a %%dockerfile cell. Raises CellholdError.
     """
     wanted = read(code)
     return None if wanted is None else (start(session, wanted), f"# %%dockerfile {wanted.name}")
 
 
 def start(session: Session, wanted: Wanted) -> Build:
-    """Begin to build. Raises CellholdError for what is refused, and for a Dockerfile that is wrong."""
+    """Start a build.
+
+    Raises CellholdError for a request that is refused, or a Dockerfile that is not
+    valid.
+    """
     granted = authorize(request(session, wanted), Trust.CELL, session.policy())
     return Build(granted, session.build_context(granted))

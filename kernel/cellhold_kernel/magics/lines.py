@@ -1,9 +1,8 @@
-"""The lines `%container ...`, `%limits ...` and `%network ...` at the top of a cell, taken out of it.
+"""The lines `%container ...`, `%limits ...`, `%network ...` at the top of a cell.
 
-They say key=value words, or an action (`%container pause`).
-
-What follows runs in the container that they ask for. They reach the language in the container as comments, so that line numbers,
-history and cell numbers stay what they are.
+They have key=value words, or an action (`%container pause`). The rest of the cell runs
+in the container that they describe. The language in the container gets them as
+comments, so that line numbers, history and cell numbers stay the same.
 """
 
 from __future__ import annotations
@@ -25,7 +24,11 @@ _SHOWN = 64
 
 
 class Asked(NamedTuple):
-    """What a cell's lines ask for. magics: name -> its key -> text, empty = show; code: for the cell kernel; action: with its arguments."""
+    """The magic lines of a cell.
+
+    magics: name -> key -> text, empty = show. code: for the cell kernel. action: a word
+    of ACTIONS and its arguments.
+    """
 
     magics: dict[str, dict[str, str]]
     code: str
@@ -33,7 +36,10 @@ class Asked(NamedTuple):
 
 
 def encodable(code: str) -> str:
-    """The cell's code, if it is Unicode, which JSON need not be. Raises InvalidSpec."""
+    """Return the cell's code if UTF-8 can encode it, which JSON does not ensure.
+
+    Raises InvalidSpec.
+    """
     try:
         code.encode()
     except UnicodeEncodeError as error:
@@ -46,15 +52,18 @@ def encodable(code: str) -> str:
 
 
 def read(code: str) -> Asked | None:
-    """Take a cell's lines; None where it has none. Raises InvalidSpec for one that is not understood, or not at the top."""
+    """Parse a cell's magic lines; None if it has none.
+
+    Raises InvalidSpec for a line that cannot be parsed, or is not at the top.
+    """
     lines = code.split("\n")
     magics: dict[str, dict[str, str]] = {}
     actions: list[tuple[str, ...]] = []
     top = 0
     for number, line in enumerate(lines):
         if match := _line(line):
-            if found := _action(match[1], match[2]):
-                actions.append(found)
+            if action := _action(match[1], match[2]):
+                actions.append(action)
             else:
                 magics.setdefault(match[1], {}).update(assignments(match[1], match[2]))
             top = number + 1
@@ -70,13 +79,13 @@ def read(code: str) -> Asked | None:
     if not magics and not actions:
         return None
     action = actions[0] if actions else ()
-    if _is_other_magic(rest):  # %%time has to come first in what the cell kernel gets
+    if _is_other_magic(rest):  # %%time must be the first line of what the cell kernel gets
         return Asked(magics, "\n".join(rest), action)
     return Asked(magics, "\n".join([f"# {line}" if _line(line) else line for line in lines[:top]] + rest), action)
 
 
 def alone(code: str) -> tuple[str, ...]:
-    """The action of a cell that asks for nothing else; empty where there is none, or it is not understood."""
+    """Return the action of a cell that has nothing else, or ()."""
     match = _line(code.strip())
     try:
         return _action(match[1], match[2]) if match else ()
@@ -97,7 +106,10 @@ def _action(name: str, line: str) -> tuple[str, ...]:
 
 
 def assignments(name: str, line: str) -> dict[str, str]:
-    """The key=value words of a line, quoted as in a shell; what may be said several times is joined. Raises InvalidSpec."""
+    """Parse the key=value words of a line, quoted as in a shell. Raises InvalidSpec.
+
+    The values of a key that may be repeated are joined.
+    """
     texts: dict[str, str] = {}
     for word in _words(name, line):
         key, equals, text = word.removeprefix("--").partition("=")
@@ -124,7 +136,10 @@ def _is_other_magic(rest: list[str]) -> bool:
 
 
 def _misplaced(code: str) -> str | None:
-    """The name of the first such line that is not the inside of a text that goes over several lines; None where there is none."""
+    """Return the name of the first magic line outside of a string, or None.
+
+    Only a string of several lines can contain such a line.
+    """
     marked = {number: match[1] for number, line in enumerate(code.split("\n"), start=1) if (match := _line(line))}
     if not marked:
         return None
@@ -133,5 +148,5 @@ def _misplaced(code: str) -> str | None:
         for token in tokenize.generate_tokens(StringIO(code).readline):
             inside.update(range(token.start[0] + 1, token.end[0] + 1))
     except (tokenize.TokenError, SyntaxError):
-        pass  # not Python, or not finished: what was seen until here counts
+        pass  # not Python, or incomplete: the tokens until here count
     return next((name for number, name in marked.items() if number not in inside), None)

@@ -1,4 +1,7 @@
-"""`%network` alone shows how the container is connected and what it was refused; `%network egress=...` changes the policy while it runs."""
+"""`%network` shows the container's connections and what was refused.
+
+`%network egress=...` changes the policy of the running container.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ if TYPE_CHECKING:
 
 
 def change(session: Session, texts: Mapping[str, str]) -> str:
-    """Change the policy now; gives a sentence. Raises NotSupported, NotAllowed (the machine's policy) or InvalidSpec."""
+    """Change the egress policy now; return a message for the user.
+
+    Raises NotSupported, NotAllowed (the machine's policy) or InvalidSpec.
+    """
     for key, text in texts.items():
         if key != "egress":
             raise NotSupported(
@@ -32,10 +38,10 @@ def change(session: Session, texts: Mapping[str, str]) -> str:
 
 
 def mime_bundle(session: Session) -> dict[str, str]:
-    """How it is connected, as text and as HTML with links to what is published."""
+    """Return the connections as text, and as HTML with links to published ports."""
     kernel = session.current
     if kernel is None:
-        raise CellholdError("cannot show the network: no container runs", hint="%container starts one")
+        raise CellholdError("cannot show the network: no container runs", hint="%container makes one")
     if kernel.spec.network == NONE:
         return {"text/plain": "network none: loopback only; %container network=bridge makes a fresh container with a network"}
     rows = list(_rows(kernel))
@@ -49,20 +55,20 @@ def mime_bundle(session: Session) -> dict[str, str]:
 
 
 def _html(value: str, link: str) -> str:
-    shown = html.escape(value)
-    return f'<a href="{html.escape(link)}" target="_blank" rel="noopener noreferrer">{shown}</a>' if link else shown
+    text = html.escape(value)
+    return f'<a href="{html.escape(link)}" target="_blank" rel="noopener noreferrer">{text}</a>' if link else text
 
 
 def _rows(kernel: CellKernel) -> Iterator[tuple[str, str, str]]:
-    """Name, value, link."""
+    """Yield rows of name, value and link."""
     if shares_network(kernel.spec.network):
-        yield "network", f"{kernel.spec.network}: nothing of it is the container's own, and nothing is limited", ""
+        yield "network", f"{kernel.spec.network}: shared with its owner, and not limited", ""
         return
     connections = kernel.sandbox.inspect(Topic.NETWORK)["connections"]
     for one in connections:
         addresses = f"{one['address']} {one['address6']}".rstrip()
         yield "network", f"{one['name']} ({one['subnet']})", ""
-        yield "container", f"{one['inside']} {addresses}, its cable is {one['device']}", ""
+        yield "container", f"{one['inside']} {addresses}, device on the host {one['device']}", ""
         yield "host", f"{one['bridge']} {one['gateway']}", ""
         for port in one["ports"]:
             yield "published", port["told"], port["straight"]

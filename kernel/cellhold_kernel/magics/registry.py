@@ -1,7 +1,7 @@
-"""The table of magics: which word of a cell is whose.
+"""The table of magics: which word of a cell belongs to which module.
 
-A line magic's module is a LineMagic, a cell magic's a CellMagic; it is imported when its
-word is first used. A new one is a module and a row here.
+The module of a line magic is a LineMagic, that of a cell magic a CellMagic; it is
+imported when its word is first used. A new magic is a module and a row here.
 """
 
 from __future__ import annotations
@@ -23,30 +23,31 @@ class LineMagic(Protocol):
     """A line at the top of a cell: `%limits`, `%limits key=value ...`."""
 
     def mime_bundle(self, session: Session) -> dict[str, str]:
-        """What the magic alone shows. Raises CellholdError."""
+        """Return what the magic without words shows. Raises CellholdError."""
 
     def change(self, session: Session, texts: Mapping[str, str]) -> str:
-        """Do what its words ask, and return a sentence.
+        """Perform the words of the line and return a message for the user.
 
-        %container has no `change`: its words make a fresh container. Raises CellholdError.
+        %container has no `change`: its words make a fresh container. Raises
+        CellholdError.
         """
 
 
 class CellMagic(Protocol):
-    """A cell that is a job for a process of its own."""
+    """A cell that is a job for another process."""
 
     def begin(self, session: Session, code: str) -> tuple[Job, str] | None:
-        """Begin it; return the job and what the cell kernel gets as the cell's code.
+        """Start the job; return it and the code for the cell kernel.
 
-        None if it is not such a cell. Raises CellholdError.
+        Returns None if it is not such a cell. Raises CellholdError.
         """
 
 
 class Action(Enum):
-    """What a word of %container is, for whoever performs it (relay/commands.py)."""
+    """The kind of an action of %container, which relay/commands.py performs."""
 
-    CONTROL = "done by Controls at once, or by the container's end"
-    COMMIT = "a job for a process"
+    CONTROL = "performed by Controls at once, or by the container's exit"
+    COMMIT = "a job for another process"
     PANEL = "shown by the panel"
     TEXT = "shown as text"
 
@@ -56,7 +57,7 @@ class Action(Enum):
         return self in {Action.PANEL, Action.TEXT}
 
 
-LINES = ("container", "limits", "network")  # in the order in which their outputs stand
+LINES = ("container", "limits", "network")  # in the order of their outputs
 CELLS = {"dockerfile": Feature.BUILD, "run": Feature.RUN}  # and what the engine must be able to do
 ACTIONS: dict[str, Action] = {
     **dict.fromkeys(("start", "pause", "unpause", "stop", "kill", "restart", "remove"), Action.CONTROL),
@@ -65,36 +66,36 @@ ACTIONS: dict[str, Action] = {
     **dict.fromkeys(("usage", "layers", "trace"), Action.TEXT),
 }
 CONTAINER_MARK = b"%container"
-MARKS = (*(f"%{name}".encode() for name in LINES), *(f"%%{name}".encode() for name in CELLS))  # a cell without one has no magic
+MARKS = (*(f"%{name}".encode() for name in LINES), *(f"%%{name}".encode() for name in CELLS))  # a cell without any of them has no magic
 
 
 def line_magic(name: str) -> LineMagic:
-    """The magic of that name, of LINES."""
+    """Return the magic with a name of LINES."""
     module: Any = import_module(f"cellhold_kernel.magics.{name}")
     magic: LineMagic = module
     return magic
 
 
 def summary(session: Session) -> str:
-    """The line that a cell prints whose container has come."""
+    """Return the line that a cell prints when its container is ready."""
     module: Any = import_module("cellhold_kernel.magics.container")
     text: str = module.summary(session)
     return text
 
 
 def show(session: Session, words: Sequence[str]) -> dict[str, str]:
-    """What an Action.TEXT of %container shows. Raises CellholdError."""
+    """Return what an Action.TEXT of %container shows. Raises CellholdError."""
     module: Any = import_module("cellhold_kernel.magics.showing")
     bundle: dict[str, str] = module.mime_bundle(session, words)
     return bundle
 
 
 def begin_job(session: Session, code: str) -> tuple[Job, str] | None:
-    """Begin a cell's job if it starts with a word of CELLS; see CellMagic.begin."""
+    """Start a cell's job if it begins with a word of CELLS, as CellMagic.begin does."""
     name = code.split(maxsplit=1)[0].removeprefix("%%") if code.lstrip().startswith("%%") else ""
     if name not in CELLS:
         return None
-    require(CELLS[name], session.missing, f"do what %%{name} asks")
+    require(CELLS[name], session.missing, f"perform %%{name}")
     module: Any = import_module(f"cellhold_kernel.magics.{name}")
     magic: CellMagic = module
     return magic.begin(session, code)

@@ -1,9 +1,10 @@
-"""`%%run [FLAGS] IMAGE [COMMAND]`: the rest of the cell runs in a container of its own, and nothing of that is left.
+"""`%%run [FLAGS] IMAGE [COMMAND]`: run a container from the rest of the cell.
 
-Without a command the cell's lines are a script for the image's `sh`; with one they are its standard
-input. The flags are those of `docker run` that gate/run_flags.py lists; the notebook's limits hold
-where none is given, and the machine's policy in any case. With -d it goes on by itself, until it is
-removed.
+The container is removed when it exits. Without a command the cell's lines are a script
+for the image's `sh`; with one they are its standard input. The flags are those of
+`docker run` that gate/run_flags.py lists; the notebook's limits hold unless a flag sets
+another, and the machine's policy in any case. With -d the container runs in the
+background until it is removed.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _USAGE = "write %%run --memory 64m busybox, and its lines below"
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """A cell that asks for it. flags: as RunRequest has them. lines: below its first."""
+    """A cell that runs a container. flags: as in RunRequest. lines: below its first."""
 
     flags: Mapping[str, Any]
     image: str
@@ -45,7 +46,10 @@ class Wanted:
 
 
 def read(code: str) -> Wanted | None:
-    """What a cell asks for; None if it is no such cell. Raises InvalidSpec, also for a flag that no cell has."""
+    """Parse a cell; None if it is not a %%run cell.
+
+    Raises InvalidSpec, also for a flag that cells do not have.
+    """
     first, _, rest = code.lstrip("\n").partition("\n")
     match = _LINE.fullmatch(first.rstrip())
     if match is None:
@@ -66,7 +70,7 @@ def read(code: str) -> Wanted | None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """One that nobody exits for."""
+    """A parser that raises instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
         """Raise InvalidSpec."""
@@ -74,7 +78,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    """All flags of `cellhold run`, so that those which a cell has not are refused by name."""
+    """Return a parser for all flags of `cellhold run`.
+
+    So the flags that cells do not have are refused by name.
+    """
     parser = _Parser(prog="%%run", add_help=False, allow_abbrev=False)
     parser.add_argument("-d", "--detach", action="store_true")
     parser.add_argument("--rm", action="store_true")
@@ -89,7 +96,7 @@ _PARSER = _parser()
 
 
 def request(session: Session, wanted: Wanted) -> RunRequest:
-    """What the cell asks for, for the gate."""
+    """Return the request to the gate."""
     return RunRequest(
         settings=session.settings,
         owner=session.owner,
@@ -103,15 +110,15 @@ def request(session: Session, wanted: Wanted) -> RunRequest:
 
 
 def begin(session: Session, code: str) -> tuple[Job, str] | None:
-    """Begin what a cell asks for, and return what the cell is called for the cell kernel; None if it is no such cell.
+    """Start a cell's container; return the job and the code for the cell kernel.
 
-    Raises CellholdError.
+    Returns None if it is not a %%run cell. Raises CellholdError.
     """
     wanted = read(code)
     return None if wanted is None else (start(session, wanted), "# %%run")
 
 
 def start(session: Session, wanted: Wanted) -> Run:
-    """Begin to run it. Raises CellholdError for what is refused, and for what is wrong."""
+    """Start the job. Raises CellholdError for what is refused or invalid."""
     rules = session.policy()
     return Run(host_directories.opened(authorize(request(session, wanted), Trust.CELL, rules), rules, session.workspace))

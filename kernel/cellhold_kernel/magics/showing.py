@@ -1,4 +1,4 @@
-"""`%container usage`, `layers` and `trace`: what the panel shows, for those who have no browser."""
+"""`%container usage`, `layers`, `trace`: what the panel shows, without a browser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def mime_bundle(session: Session, action: Sequence[str]) -> dict[str, str]:
-    """What the action shows, as a MIME bundle. Raises NotAllowed, NotSupported, InvalidSpec."""
+    """Return what an action shows. Raises NotAllowed, NotSupported, InvalidSpec."""
     word, *more = action
     if more:
         raise InvalidSpec(f"cannot use {escape(more[0], most=40)}: %container {word} takes no more words")

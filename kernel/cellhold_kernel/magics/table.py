@@ -1,4 +1,4 @@
-"""Rows of name and value in the forms that a notebook keeps: text, and HTML with everything escaped."""
+"""Tables of name and value as a notebook stores them: text, and escaped HTML."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def bundle(rows: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The rows as a MIME bundle."""
+    """Return the rows as a MIME bundle."""
     rows = list(rows)
     width = max(len(name) for name, _ in rows)
     text = "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
