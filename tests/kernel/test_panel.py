@@ -102,7 +102,7 @@ def test_a_cell_says_that_it_stood_still(notebook: Notebook) -> None:
     hear(notebook, lambda said: said["t"] == "state" and any(cell["paused"] > 1 for cell in said["changed"].get("cells", ())))
     tell(notebook, {"do": "act", "id": "2", "action": "unpause"})
     assert notebook.collect(busy).status == "ok"  # its end is told on iopub
-    assert re.search(r"\[2\] ok, .*stood still \d+\.\d s", notebook.run("%container panel").text)
+    assert re.search(r"\[2\] ok, .*paused for \d+\.\d s", notebook.run("%container panel").text)
 
 
 def test_a_line_under_each_cell_says_what_it_has_used_to_who_wants_that(notebook: Notebook) -> None:
@@ -111,7 +111,7 @@ def test_a_line_under_each_cell_says_what_it_has_used_to_who_wants_that(notebook
     line = notebook.run("held = bytearray(b'x') * (60 << 20)").text
     assert re.fullmatch(r"└ \[3\] ok, \d+\.\d s, \d+\.\d s of CPU.*, memory peak \d+(\.\d)? MiB, change \+\d+(\.\d)? MiB.*", line)
     assert notebook.run("1 / 0").text.startswith("└ [4] error")
-    assert notebook.run("%container footer off").text == "cells end as they are\n"
+    assert notebook.run("%container footer off").text == "cells have no footer\n"
     assert notebook.run("1").of("display_data") == []
     assert "cannot use %container footer maybe: there is no such thing" in notebook.run("%container footer maybe").error
 

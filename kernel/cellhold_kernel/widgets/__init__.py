@@ -1,11 +1,19 @@
-"""What a notebook shows of its container: drawn by the front end, served by the host kernel, so that it lives while the container does not.
+"""The container panel: drawn by the front end, served by the host kernel.
 
-lazy_panel.py       the panel as the relay knows it: there from when somebody wants it
-comms.py      the comms that are ours: the widget protocol, without ipywidgets; saved.py: which of them a notebook's file names
-sampler.py    what the container uses, over time, and by cell
-panel.py      the panel: what is sent to its views, and what their buttons do; views.py: whole, compact, or a part of it
-inspector.py      what is to be seen of layers, found out by a process (looking.py); stack.py: the layers themselves
-standalone.py      the panel of a container that a plain notebook on the host has made
-js/           the view, in modules that bundle.py joins; panel.css its looks
-report.py     the same as text; picture.py as a picture, in a process of its own: for notebooks that are only read
+So it works while the container is busy or gone.
+
+    lazy_panel.py    the panel as the relay sees it: made on first use
+    comms.py         the host kernel's own comms: the widget protocol without ipywidgets
+    saved.py         which of them a notebook's file names
+    sampler.py       what the container uses, over time and per cell
+    panel.py         the panel: what its views get, and what their buttons do
+    views.py         the kinds of views: whole, compact, or a part
+    inspector.py     layers and written files, examined by other processes
+    layer_stack.py   the layers themselves
+    network_view.py  the container's connections
+    host.py          what a panel needs of its surroundings
+    standalone.py    the panel of a container in a plain notebook on the host
+    js/, panel.css   the view, in modules that bundle.py joins, and its style
+    report.py        the panel as text, for notebooks that are only read
+    picture.py       the panel as a picture, drawn by a process (painter.py)
 """

@@ -1,7 +1,8 @@
 """The view that front ends load: the modules of js/ as one, and its style sheet.
 
-anywidget takes one module as a text (`_esm`), and no address that another could be imported from. So the modules are joined in the order
-of their imports; each exports and imports names alone, and no two have a name in common.
+anywidget takes one module as a text (`_esm`), without an address from which another
+could be imported. So the modules are joined in the order of their imports; each exports
+and imports only names, and no two have a name in common.
 """
 
 from __future__ import annotations
@@ -24,5 +25,5 @@ def module() -> str:
 
 @cache
 def style() -> str:
-    """Return its style sheet."""
+    """Return the view's style sheet."""
     return (resources.files("cellhold_kernel.widgets") / "panel.css").read_text(encoding="utf-8")

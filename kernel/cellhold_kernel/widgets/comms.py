@@ -1,6 +1,9 @@
-"""Comms that the host kernel owns: widgets that answer whatever the container does. Version 2 of the widget protocol, by hand.
+"""Comms of the host kernel: widgets that answer whatever the container does.
 
-A message from the container that carries one of their ids is dropped: what runs in there cannot draw over them, nor press their buttons.
+This is version 2 of the widget protocol, without ipywidgets. A message from the
+container with one of their ids is dropped: what runs there can neither draw over these
+widgets nor press their buttons.
+
 https://ipywidgets.readthedocs.io/en/stable/ (jupyter-widgets/schema/messages.md)
 """
 
@@ -21,29 +24,29 @@ _VERSION = "2.1.0"
 
 
 class Widget(Protocol):
-    """A model. id: of its comm, fixed, so that a notebook that is opened again finds it."""
+    """A model. id: of its comm; fixed, so that a reopened notebook finds it."""
 
     id: str
 
     def state(self) -> dict[str, Any]:
-        """All of its synchronised state."""
+        """Return all of its synchronised state."""
 
     def receive(self, content: Mapping[str, Any]) -> None:
-        """A view has sent this."""
+        """Handle a message of a view."""
 
 
 class Comms:
-    """Those of one kernel."""
+    """The comms of one kernel."""
 
     def __init__(self, frontend: Frontend, signer: Signer) -> None:
-        """None yet."""
+        """Start without comms."""
         self._frontend = frontend
         self._signer = signer
         self._widgets: dict[str, Widget] = {}
         self._parent: Mapping[str, Any] = {}
 
     def open(self, widget: Widget, *, parent: Mapping[str, Any]) -> None:
-        """Let front ends know of it."""
+        """Open the comm of a widget in the front ends."""
         self._widgets[widget.id] = widget
         data = {"state": widget.state(), "buffer_paths": []}
         content = {"comm_id": widget.id, "target_name": TARGET, "data": data}
@@ -52,11 +55,14 @@ class Comms:
         )
 
     def register(self, widget: Widget) -> None:
-        """It is there, without having been opened: front ends that ask are told."""
+        """Add a widget without opening its comm: front ends that ask learn of it."""
         self._widgets[widget.id] = widget
 
     def takes(self, message: Message) -> bool:
-        """Whether a front end's message is for one of ours, or asks for the states of all: then it has been dealt with."""
+        """Handle a front end's message if it is for one of ours; return whether it was.
+
+        So is a message that asks for the states of all comms.
+        """
         if not self._widgets or message.type not in ("comm_open", "comm_msg", "comm_close"):
             return False
         comm_id, is_open = str(message.content.get("comm_id")), message.type == "comm_open"
@@ -65,7 +71,8 @@ class Comms:
         self._frontend.publish("status", {"execution_state": "busy"}, parent=message.header)
         self._parent = message.header
         if is_open:
-            # refused: front ends ask each comm for its own then, the container's as well
+            # refused: front ends then ask each comm for its state, including the
+            # container's
             self._frontend.publish("comm_close", {"comm_id": comm_id, "data": {}}, parent=message.header)
         elif message.type == "comm_msg":
             self._received(self._widgets[comm_id], message.content.get("data"))
@@ -81,13 +88,13 @@ class Comms:
             widget.receive(data["content"])
 
     def send(self, widget: Widget, content: Mapping[str, Any]) -> None:
-        """To all views of it."""
+        """Send a message to all views of a widget."""
         self._send(widget.id, {"method": "custom", "content": content})
 
     def _send(self, comm_id: str, data: Mapping[str, Any]) -> None:
         self._frontend.publish("comm_msg", {"comm_id": comm_id, "data": data}, parent=self._parent)
 
     def list_comms(self, content: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-        """What a comm_info_request with that content is told of ours."""
+        """Return our comms for the reply to a comm_info_request with that content."""
         wanted = content.get("target_name")
         return {name: {"target_name": TARGET} for name in self._widgets} if wanted in (None, "", TARGET) else {}

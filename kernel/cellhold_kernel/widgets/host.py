@@ -1,4 +1,8 @@
-"""What a panel needs of where it is shown: a Cellhold notebook's host kernel, or a plain notebook's kernel (standalone.py)."""
+"""What a panel needs of its surroundings.
+
+These are a Cellhold notebook's host kernel, or a plain notebook's kernel
+(standalone.py).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ class Publisher(Protocol):
     """Where outputs of the notebook go: transport.frontend.Frontend."""
 
     def publish(self, kind: str, content: Mapping[str, Any], *, parent: Mapping[str, Any] | None) -> None:
-        """Publish a message on iopub. parent: the header of the request that it belongs to."""
+        """Publish a message on iopub. parent: the header of its request."""
 
 
 class Watcher(Protocol):
@@ -31,4 +35,4 @@ class Watcher(Protocol):
         """Call `callback` whenever the descriptor is readable."""
 
     def remove(self, descriptor: int, /) -> None:
-        """Watch it no longer; before it is closed."""
+        """Stop watching a descriptor; called before it is closed."""

@@ -1,6 +1,6 @@
-"""What is to be seen of layers and of what was written, found out by processes (looking.py); and whoever else the panel waits for.
+"""Layers and written files, examined by processes; and the panel's other jobs.
 
-At most a few at a time: a page could ask for any number of them.
+There are at most a few jobs at a time: a page could ask for any number of them.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
 
 _JOBS_MOST = 4
 COMPARE = "compare"
-ASKED = {"which": ("path",), "browse": ("layer", "path"), COMPARE: ("other",)}  # what a view may ask for, and the words it says
+QUESTIONS = {"which": ("path",), "browse": ("layer", "path"), COMPARE: ("other",)}  # of a view, with their arguments
 
 
-class Looks:
-    """Those of one panel, and what they have found of the present container."""
+class Inspector:
+    """The jobs of one panel, and what they have found of the current container."""
 
     def __init__(self, loop: Watcher) -> None:
-        """Nothing is known."""
+        """Start without jobs."""
         self._loop = loop
         self._jobs: list[Job] = []
         self._kernel: HeldSandbox | None = None
         self._stack: list[dict[str, Any]] = []
         self._looked: dict[str, Any] = {}
-        self.written: dict[str, Any] = {}  # looking.written()
-        self.times: list[float] = []  # when what there is of the container's files was changed last
+        self.written: dict[str, Any] = {}  # what the container has written (inspection_job)
+        self.times: list[float] = []  # of the last change of each of these files
 
     def check_room(self, sentence: str) -> None:
-        """Raise NotAllowed with that sentence where no more processes may work for the panel."""
+        """Raise NotAllowed with that sentence if the panel can have no further job."""
         if len(self._jobs) >= _JOBS_MOST:
             raise NotAllowed(sentence)
 
     def wait(self, job: Job, then: Callable[[CellholdError | None], None]) -> None:
-        """Call `then` with the error, if there was one, once a process has done its job."""
+        """Call `then` with the job's error, or None, once the job has ended."""
         self._jobs.append(job)
         self._loop.add(job.fileno(), partial(self._on_job, job, then))
 
@@ -61,7 +61,10 @@ class Looks:
         then(failure)
 
     def ask(self, kernel: HeldSandbox | None, what: str, words: list[str], tell: Callable[[dict[str, Any]], None]) -> None:
-        """Find out what a view asks for (ASKED); `tell` gets what was found, or its text why nothing was."""
+        """Answer a question of a view (QUESTIONS).
+
+        tell: called with the answer, or with the reason as `text`.
+        """
         try:
             if kernel is None:
                 raise NotAllowed("only an image has layers to look into")
@@ -73,7 +76,10 @@ class Looks:
         self.wait(look, lambda error: tell({"text": str(error or ""), **look.found}))
 
     def follow(self, kernel: HeldSandbox | None, tell: Callable[[], None]) -> None:
-        """The container is this one from now on: find out what the layers of its image change; `tell` is called when that is known."""
+        """Examine the layers of the current container, if it has changed.
+
+        tell: called when that is done.
+        """
         if kernel is self._kernel:
             return
         self._kernel = kernel
@@ -82,7 +88,7 @@ class Looks:
             self._look(kernel, "layers", self._take_layers, tell)
 
     def look_at_written(self, kernel: HeldSandbox, tell: Callable[[], None]) -> None:
-        """Find out what the container has written; `tell` is called when that is known."""
+        """Examine what the container has written. tell: called when that is done."""
         self._look(kernel, "written", self._take_written, tell)
 
     def _look(self, kernel: HeldSandbox, what: str, take: Callable[[dict[str, Any]], None], tell: Callable[[], None]) -> None:
@@ -108,15 +114,15 @@ class Looks:
         self.times = found["times"]
 
     def state(self) -> dict[str, Any]:
-        """The layers that the container's root lies on, the topmost first, what they change, and what was written on top of them."""
+        """Return the container's layers, topmost first, and what it has written."""
         changes = self._looked.get("changes") or [""] * len(self._stack)
         layers = [{**layer, "changes": text} for layer, text in zip(self._stack, changes, strict=False)]
         waste, paths = self._looked.get("wasted_bytes"), self._looked.get("wasted", [])
-        told = f"{units.size(waste)} wasted, replaced or removed by a layer above: {', '.join(paths)}" if waste else ""
-        return {"layers": layers, "waste": told, "written": self.written}
+        text = f"{units.size(waste)} wasted by files that a higher layer replaces or removes: {', '.join(paths)}" if waste else ""
+        return {"layers": layers, "waste": text, "written": self.written}
 
     def close(self) -> None:
-        """End them."""
+        """End all jobs."""
         for job in self._jobs:
             with suppress(CellholdError):
                 job.close()

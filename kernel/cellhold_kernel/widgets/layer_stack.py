@@ -1,4 +1,4 @@
-"""The layers that a container's root lies on, for the panel and for `%container layers`."""
+"""The layers of a container's root, for the panel and for `%container layers`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def layers(kernel: HeldSandbox) -> list[dict[str, Any]]:
-    """Return the read-only ones (Topic.LAYERS), the topmost first; none where the engine does not know them."""
+    """Return the read-only layers (Topic.LAYERS), topmost first.
+
+    Returns [] if the engine does not know them.
+    """
     try:
         return list(kernel.sandbox.inspect(Topic.LAYERS)["layers"])
     except CellholdError:
@@ -21,7 +24,7 @@ def layers(kernel: HeldSandbox) -> list[dict[str, Any]]:
 
 
 def text(kernel: HeldSandbox) -> str:
-    """The stack in lines, the writable layer first."""
+    """Return the layers as lines of text, the writable layer first."""
     limit = kernel.spec.limits.disk_bytes
     try:
         disk = kernel.sandbox.inspect(Topic.DISK)

@@ -1,6 +1,7 @@
-"""The panel as the relay knows it: not there until somebody wants it, and then told what happens. What it costs, only its users pay.
+"""The panel as the relay sees it: made on first use; only its users pay for it.
 
-Wanted by `%container panel` and its like, and by a front end that asks which comms there are while the notebook's file names a face of it.
+It is made by `%container panel` and similar lines, and when a front end asks for comms
+and the notebook's file names a view of the panel.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ if TYPE_CHECKING:
     from cellhold_kernel.widgets.comms import Comms
     from cellhold_kernel.widgets.panel import Panel
 
-PANEL, FOOTER = "panel", "footer"  # the words of %container that end here
+PANEL, FOOTER = "panel", "footer"  # the actions of %container that are performed here
 
 
 class LazyPanel:
-    """One kernel's."""
+    """The panel of one kernel, or its absence."""
 
     def __init__(  # noqa: PLR0913, PLR0917  # what a panel works with
         self, frontend: Frontend, signer: Signer, session: Session, controls: Controls, loop: Loop, notebook: Notebook | None
     ) -> None:
-        """There is no panel. notebook: its file, where that is known."""
+        """Start without a panel. notebook: its file, None if it is not known."""
         self._frontend, self._signer, self._session, self._controls, self._loop = frontend, signer, session, controls, loop
         self._notebook = notebook
         self._panel: Panel | None = None
@@ -50,7 +51,10 @@ class LazyPanel:
         return self._panel
 
     def show(self, action: Sequence[str], *, parent: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-        """What `%container panel [FACE]` shows, and `%container footer on|off` says. Raises InvalidSpec for other words."""
+        """Return the outputs of `%container panel [KIND]`, `%container footer on|off`.
+
+        Raises InvalidSpec for other words.
+        """
         from cellhold_kernel.widgets.views import KINDS  # noqa: PLC0415  # as above
 
         word, *more = action
@@ -62,14 +66,17 @@ class LazyPanel:
         panel = self._want()
         if word == FOOTER:
             panel.has_footer = chosen == "on"
-            said = "each cell is followed by a line about what it has used" if panel.has_footer else "cells end as they are"
-            return [("stream", {"name": "stdout", "text": f"{said}\n"})]
+            text = "each cell is followed by a line about what it has used" if panel.has_footer else "cells have no footer"
+            return [("stream", {"name": "stdout", "text": f"{text}\n"})]
         if self._comms is not None:
             self._comms.open(panel.widgets[chosen], parent=parent)
         return panel.outputs(chosen)
 
     def looks_at(self, message: Message) -> bool:
-        """Whether the notebook has a panel, so that what this message asks concerns it; it is served from now on."""
+        """Return whether the notebook has a panel, which this message may concern.
+
+        A panel of the notebook's file is made for a message that asks for comms.
+        """
         if self._panel is None and saved.asks_for_all(message) and (names := saved.widgets(self._notebook)):
             panel = self._want()
             for name in names & panel.widgets.keys():
@@ -78,43 +85,43 @@ class LazyPanel:
         return self._comms is not None
 
     def takes(self, message: Message) -> bool:
-        """Whether a front end's message is for us, and has been dealt with."""
+        """Handle a front end's message for the panel; return whether it was for it."""
         return self._comms is not None and self._comms.takes(message)
 
     def list_comms(self, content: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-        """Our part of the answer to a comm_info_request with that content."""
+        """Return the panel's comms for the reply to a comm_info_request."""
         return {} if self._comms is None else self._comms.list_comms(content)
 
     def tick(self) -> float | None:
-        """What is due; gives the seconds until something is due again."""
+        """Do what is due; return the seconds until something is due again."""
         return None if self._panel is None else self._panel.tick()
 
     def cell_began(self, number: int, before: Usage) -> None:
-        """A cell runs."""
+        """Record that a cell has begun. before: what its container had used."""
         if self._panel is not None:
             self._panel.cell_began(number, before)
 
     def cell_ended(self, result: str, *, parent: Mapping[str, Any]) -> None:
-        """It has ended."""
+        """Record that the cell has ended."""
         if self._panel is not None:
             self._panel.cell_ended(result, parent=parent)
 
     def container_ended(self, outcome: Outcome) -> None:
-        """The present container has ended."""
+        """Record that the current container has ended."""
         if self._panel is not None:
             self._panel.container_ended(outcome)
 
     def refresh(self, *, parent: Mapping[str, Any]) -> None:
-        """A cell is answered that was lost: the picture is to tell of it."""
+        """Update the picture: a cell that was lost is answered."""
         if self._panel is not None:
             self._panel.refresh(parent=parent)
 
     def say(self, text: str) -> None:
-        """Something that people at the panel should know."""
+        """Show a message in the panel."""
         if self._panel is not None:
             self._panel.say(text)
 
     def close(self) -> None:
-        """End what works for it."""
+        """End the processes that work for the panel."""
         if self._panel is not None:
             self._panel.close()

@@ -1,8 +1,8 @@
-"""How the container is connected, for the panel: the host, the bridge, the cable, what is let through and what was refused.
+"""The container's connections, for the panel: host, bridge, veth and egress.
 
-Each connection is a mapping (Topic.NETWORK; made by engine/local/inspection.py): name, bridge,
-gateway, subnet, device, inside, address, address6, ports, policy, internal, received, sent
-(packets), received_bytes, sent_bytes, refused, places_refused.
+Each connection is a mapping (Topic.NETWORK; made by engine/local/inspection.py): name,
+bridge, gateway, subnet, device, inside, address, address6, ports, policy, internal,
+received, sent (packets), received_bytes, sent_bytes, refused, places_refused.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ _REFRESH_SECONDS = 2.0  # where the engine does not say
 
 
 class NetworkView:
-    """What there is to show, asked for now and then."""
+    """The connections, refreshed every few seconds."""
 
     def __init__(self) -> None:
-        """Nothing was asked yet."""
+        """Start without connections."""
         self._kernel: HeldSandbox | None = None
         self._due = 0.0
         self._connections: list[dict[str, Any]] = []
 
     def describe(self, kernel: HeldSandbox | None) -> list[dict[str, Any]]:
-        """Return each of its connections; none where it has no network, or the engine does not know."""
+        """Return the connections; none without a network, or if the engine has none."""
         if kernel is None or kernel.spec.network == NONE:
             return []
         now = time.monotonic()
         if kernel is not self._kernel or now >= self._due:
             self._kernel, self._due, self._connections = kernel, now + _REFRESH_SECONDS, []
-            with suppress(CellholdError, OSError):  # it is just going away
+            with suppress(CellholdError, OSError):  # it is being removed
                 network = kernel.sandbox.inspect(Topic.NETWORK)
                 self._connections, self._due = network["connections"], now + network["refresh_seconds"]
         return self._connections
 
 
 def text(connections: list[dict[str, Any]]) -> list[str]:
-    """The same in lines, for those who have no browser."""
+    """Return the connections as lines of text."""
     lines = []
     for one in connections:
         addresses = f"{one['address']} {one['address6']}".rstrip()

@@ -1,7 +1,8 @@
-"""The process that draws the panel's picture (picture.py), as the panel has it: started when first needed, and when it is gone.
+"""The process that draws the panel's picture (picture.py), seen from the panel.
 
-What it draws comes from a container, so nothing is waited for without end: a picture that takes too long, or too much memory, costs its
-process, and the panel is shown as text.
+It is started when it is first needed, and again if it died. What it draws comes from a
+container, so every wait is bounded: if a picture takes too long, or too much memory,
+the process is killed and the panel is shown as text.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _FIRST_SECONDS = 30.0  # matplotlib takes 1 to load, on a quiet machine
 _BOUNDS = helper.Bounds(memory_bytes=1 << 30)  # it takes 200 MiB of address space
 _LARGEST = 4 << 20
 _CHUNK = 64 << 10
-_FAILURES_MOST = 2  # in a row: there is no matplotlib, or it does not work here
+_FAILURES_MOST = 2  # in a row: matplotlib is missing, or does not work here
 _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # each reserves memory
 
 
@@ -34,19 +35,23 @@ class Painter:
     """The process, from the first picture on."""
 
     def __init__(self) -> None:
-        """Not started yet."""
+        """Start without a process."""
         self._process: subprocess.Popen[bytes] | None = None
         self._failures = 0
 
-    def paint(self, shown: Mapping[str, Any], *, patience: float) -> str | None:
-        """The PNG in base64; None where that takes longer (seconds) or too much memory, or where there is no matplotlib."""
+    def paint(self, snapshot: Mapping[str, Any], *, patience: float) -> str | None:
+        """Return a snapshot (Panel.snapshot) as a PNG in base64.
+
+        patience: seconds. None if it takes longer or too much memory, or if matplotlib
+        is missing.
+        """
         if self._failures >= _FAILURES_MOST:
             return None
         try:
             if self._process is None:
-                self._process = _started(_directory())
+                self._process = _start(_directory())
                 patience = max(patience, _FIRST_SECONDS)
-            picture = _answer(self._process, json.dumps(shown).encode() + b"\n", time.monotonic() + patience)
+            picture = _answer(self._process, json.dumps(snapshot).encode() + b"\n", time.monotonic() + patience)
         except (OSError, CellholdError):
             picture = None
         if picture is None:
@@ -57,7 +62,7 @@ class Painter:
         return picture.decode("ascii", "replace")
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         if self._process is not None:
             self._process.kill()
             with suppress(OSError):
@@ -66,14 +71,20 @@ class Painter:
 
 
 def _directory() -> Path:
-    """matplotlib's own: its configuration and list of fonts. Raises OSError, and CellholdError where there can be no store."""
+    """Return the directory for matplotlib's configuration and list of fonts.
+
+    Raises OSError, and CellholdError if there cannot be a store.
+    """
     directory = open_home().root / "picture"
     directory.mkdir(mode=0o700, exist_ok=True)
     return directory
 
 
-def _started(directory: Path) -> subprocess.Popen[bytes]:
-    """Its home is that directory, so that nothing of the user's, and nothing where a notebook lies, rules what it draws."""
+def _start(directory: Path) -> subprocess.Popen[bytes]:
+    """Start the process with a directory as its home.
+
+    So neither the user's configuration nor a notebook's folder has an effect on it.
+    """
     env = {"HOME": str(directory), "MPLCONFIGDIR": str(directory), "PATH": os.defpath, "LANG": "C.UTF-8", **_ONE_THREAD}
     words = helper.python("cellhold_kernel.widgets.picture", bounds=_BOUNDS)
     process = helper.start(words, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -83,7 +94,10 @@ def _started(directory: Path) -> subprocess.Popen[bytes]:
 
 
 def _answer(process: subprocess.Popen[bytes], line: bytes, until: float) -> bytes | None:
-    """Send a line, and give the line that comes for it; None where it does not come until then. Raises OSError."""
+    """Send a line and return the answer, None if it does not come in time.
+
+    until: by time.monotonic(). Raises OSError.
+    """
     sending, receiving = _number(process.stdin), _number(process.stdout)
     poll = select.poll()
     poll.register(receiving, select.POLLIN)

@@ -1,6 +1,7 @@
-"""The container panel: one model for all views. It says what there is to see, and does what buttons ask for.
+"""The container panel: one model for all views, which shows use and runs actions.
 
-Nothing is sent while nobody looks: views say when they are seen, and again now and then, as one that is closed may not say so.
+Nothing is sent while no view is visible: a view reports that it is visible, and repeats
+that, since one that is closed may not report it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from cellhold_kernel.gate.request import LookRequest
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.settings import Trust
 from cellhold_kernel.widgets import layer_stack, report, sampler
-from cellhold_kernel.widgets.inspector import ASKED, COMPARE, Looks
+from cellhold_kernel.widgets.inspector import COMPARE, QUESTIONS, Inspector
 from cellhold_kernel.widgets.network_view import NetworkView
 from cellhold_kernel.widgets.painter import Painter
 from cellhold_kernel.widgets.sampler import Sampler
@@ -36,39 +37,45 @@ if TYPE_CHECKING:
     from cellhold_kernel.widgets.sampler import CellUse
 
 SEEN_SECONDS, UNSEEN_SECONDS = 0.25, 1.0  # between two samples
-_FORGOTTEN_SECONDS = 25.0  # a view that says nothing any more is gone; they say something every 10
-_PAINT_SECONDS = 5.0  # at most; a picture takes 0.2
+_FORGOTTEN_SECONDS = 25.0  # a view that is silent for so long is gone; a visible one reports every 10 s
+_PAINT_SECONDS = 5.0  # the longest wait for a picture, which takes 0.2
 _WORDS_MOST, _WORD_MOST = 4, 300
 _VIEWS_MOST = 64
 _PATH_MOST = 4096
 
 
 class Panel:
-    """One kernel's. has_footer: whether each cell gets a line about what it has used. picture: the display id of its picture."""
+    """The panel of one kernel.
+
+    has_footer: whether each cell gets a line about what it used. picture: the display
+    id of its picture.
+    """
 
     picture = "cellhold-panel-picture"
 
     def __init__(self, comms: ViewSender, frontend: Publisher, session: Holder, controls: Controls, loop: Watcher) -> None:
-        """Begin to sample; whoever wants to see it says hello."""
+        """Start sampling; a view that appears sends hello."""
         self.sampler = Sampler()
         self.widgets = {name: PanelView(name, self) for name in KINDS}
         self.has_footer = False
         self._comms, self._frontend, self._session, self._controls = comms, frontend, session, controls
-        self._views: dict[tuple[str, str], float] = {}  # face and view, that are seen, and when they last said so
+        self._views: dict[tuple[str, str], float] = {}  # visible ones: (widget, view) -> when it last reported
         self._due = 0.0
         self._head: dict[str, Any] = {}
         self._says = ""
-        self._looks = Looks(loop)
+        self._inspector = Inspector(loop)
         self._painter = Painter()
         self._network = NetworkView()
         self._has_picture = False
 
-    # ---------------------------------------------------------------------------------------------------------------- in a notebook
+    # -------------------------------------------------------------------- in a notebook
 
     def outputs(self, name: str, *, model: str | None = None) -> list[tuple[str, dict[str, Any]]]:
-        """What `%container panel` shows: a live face, and for where nothing lives its text, and a picture if that says something.
+        """Return the outputs of `%container panel`: a live view, its text, a picture.
 
-        model: the widget that is shown, if it is another than the face.
+        The picture is for front ends without live widgets; a kind without a picture has
+        none. name: of KINDS. model: the id of the widget that is shown, if it is not
+        the view's.
         """
         self._sample()
         widget = self.widgets[name]
@@ -86,19 +93,19 @@ class Panel:
         return report.text(self.snapshot())
 
     def _picture(self, *, patience: float) -> dict[str, Any]:
-        shown = self.snapshot()
-        data = {"text/plain": report.text(shown)}
-        if (picture := self._painter.paint({**shown, "steps": [], "layers": []}, patience=patience)) is not None:
+        snapshot = self.snapshot()
+        data = {"text/plain": report.text(snapshot)}
+        if (picture := self._painter.paint({**snapshot, "steps": [], "layers": []}, patience=patience)) is not None:
             data["image/png"] = picture
         return {"data": data, "metadata": {}, "transient": {"display_id": self.picture}}
 
-    # ---------------------------------------------------------------------------------------------------------------- from views
+    # ----------------------------------------------------------------------- from views
 
     def receive(self, widget: PanelView, content: Mapping[str, Any]) -> None:
-        """A view of the face has sent this (js/panel.js)."""
+        """Handle a message of a view (js/panel.js)."""
         view, do = (widget.id, str(content.get("view"))[:_WORD_MOST]), str(content.get("do"))
         if do == "hello":
-            self._tell_changes()  # to the others: this one gets all, and from then on what changes
+            self._tell_changes()  # to the other views: this one gets everything, and from then on the changes
         if do in ("hello", "awake") and (view in self._views or len(self._views) < _VIEWS_MOST):
             self._views[view] = time.monotonic()
             self._due = 0.0
@@ -106,47 +113,47 @@ class Panel:
             self._comms.send(widget, {"t": "full", **self.snapshot()})
         elif do == "asleep":
             self._views.pop(view, None)
-        elif do in ASKED:
+        elif do in QUESTIONS:
             self._find(widget, do, content)
         elif do == "act":
             self._act(widget, str(content.get("id"))[:_WORD_MOST], content)
 
     def _find(self, widget: PanelView, what: str, content: Mapping[str, Any]) -> None:
-        words = [str(content.get(name))[:_PATH_MOST] for name in ASKED[what]]
-        asked = dict(zip(ASKED[what], words, strict=True))
+        words = [str(content.get(name))[:_PATH_MOST] for name in QUESTIONS[what]]
+        question = dict(zip(QUESTIONS[what], words, strict=True))
         if what == COMPARE and not words[0].isdecimal():
             try:
                 look = LookRequest(owner=self._session.owner, names=self._session.names(), image=words[0])
                 words = [authorize(look, Trust.CELL, self._session.policy()).image]
             except CellholdError as error:
-                self._comms.send(widget, {"t": what, **asked, "text": str(error)})
+                self._comms.send(widget, {"t": what, **question, "text": str(error)})
                 return
-        self._looks.ask(self._kernel, what, words, lambda found: self._comms.send(widget, {"t": what, **asked, **found}))
+        self._inspector.ask(self._kernel, what, words, lambda answer: self._comms.send(widget, {"t": what, **question, **answer}))
 
-    def _act(self, widget: PanelView, asked: str, content: Mapping[str, Any]) -> None:
+    def _act(self, widget: PanelView, id_: str, content: Mapping[str, Any]) -> None:
         action = str(content.get("action"))
         words = content.get("arguments")
         arguments = [str(word)[:_WORD_MOST] for word in words[:_WORDS_MOST]] if isinstance(words, list) else []
         try:
             if action == controls.COMMIT:
-                self._looks.check_room("cannot commit the container now: too much is being done for the panel already")
+                self._inspector.check_room("cannot commit the container now: too much is being done for the panel already")
                 job = self._controls.commit(arguments)
-                self._looks.wait(job, lambda error: self._answer(widget, asked, str(error or job.text()), ok=error is None))
+                self._inspector.wait(job, lambda error: self._answer(widget, id_, str(error or job.text()), ok=error is None))
                 return
-            text = self._controls.perform(action, arguments) or f"{action}: under way"
-            self._answer(widget, asked, text, ok=True)
+            text = self._controls.perform(action, arguments) or f"{action}: in progress"
+            self._answer(widget, id_, text, ok=True)
         except CellholdError as error:
-            self._answer(widget, asked, str(error), ok=False)
+            self._answer(widget, id_, str(error), ok=False)
         self._tell_changes()
 
-    def _answer(self, widget: PanelView, asked: str, text: str, *, ok: bool) -> None:
+    def _answer(self, widget: PanelView, id_: str, text: str, *, ok: bool) -> None:
         self._says = text
-        self._comms.send(widget, {"t": "ack", "id": asked, "ok": ok, "text": text})
+        self._comms.send(widget, {"t": "ack", "id": id_, "ok": ok, "text": text})
 
-    # ---------------------------------------------------------------------------------------------------------------- what there is
+    # -------------------------------------------------------------------- what there is
 
     def snapshot(self) -> dict[str, Any]:
-        """All that a view shows, as JSON has it."""
+        """Return everything that a view shows, as JSON values."""
         return {**self._heading(), **sampler.encode(self.sampler.samples()), **self._below(), "steps": self._steps()}
 
     def _heading(self) -> dict[str, Any]:
@@ -170,7 +177,7 @@ class Panel:
     def _reason(self, action: str) -> str | None:
         if self._controls.is_stopping and action != "kill":
             left = self._controls.grace_left or 0.0
-            return f"it is being stopped, and killed in {left:.0f} s"
+            return f"the container is being stopped, and is killed in {left:.0f} s"
         return self._controls.reason(action)
 
     @property
@@ -178,23 +185,26 @@ class Panel:
         return self._session.current or self._session.stopped
 
     def _below(self) -> dict[str, Any]:
-        self._looks.follow(self._kernel, self._tell_below)
-        return self._looks.state()
+        self._inspector.follow(self._kernel, self._tell_below)
+        return self._inspector.state()
 
     def _tell_below(self) -> None:
-        self._tell({"t": "state", "changed": self._looks.state()})
+        self._tell({"t": "state", "changed": self._inspector.state()})
 
     def _steps(self) -> list[dict[str, Any]]:
         kernel = self._kernel
         if kernel is not None:
-            with suppress(CellholdError):  # the engine does not tell
+            with suppress(CellholdError):  # the engine does not record them
                 return list(kernel.sandbox.inspect(Topic.TRACE)["steps"])
         return []
 
-    # ---------------------------------------------------------------------------------------------------------------- over time
+    # ------------------------------------------------------------------------ over time
 
     def tick(self) -> float:
-        """Take a sample if it is time, and tell the views that are seen; gives the seconds until the next."""
+        """Take a sample if it is due and send it to visible views.
+
+        Returns the seconds until the next.
+        """
         now = time.monotonic()
         left = self._due - now
         if left > 0:
@@ -206,10 +216,10 @@ class Panel:
         return interval
 
     def _tell(self, content: Mapping[str, Any]) -> None:
-        """Say it to every face that is seen."""
-        seen = {widget for widget, _view in self._views}
+        """Send a message to every widget with a visible view."""
+        visible = {widget for widget, _view in self._views}
         for widget in self.widgets.values():
-            if widget.id in seen:
+            if widget.id in visible:
                 self._comms.send(widget, content)
 
     def _sample(self) -> None:
@@ -221,9 +231,9 @@ class Panel:
     def _tell_changes(self) -> None:
         head = self._heading()
         changed = {name: value for name, value in head.items() if value != self._head.get(name) and name != "disk"}
-        if "cells" in changed:  # those that have changed: there can be hundreds, and the one that runs changes at each tick
-            known = {cell["begin"]: cell for cell in self._head.get("cells", ())}
-            changed["cells"] = [cell for cell in head["cells"] if known.get(cell["begin"]) != cell]
+        if "cells" in changed:  # only changed ones: there can be hundreds, and the running one changes at each tick
+            before = {cell["begin"]: cell for cell in self._head.get("cells", ())}
+            changed["cells"] = [cell for cell in head["cells"] if before.get(cell["begin"]) != cell]
         if "id" in changed:
             changed |= {**self._below(), "steps": self._steps()}
         self._head = head
@@ -231,54 +241,60 @@ class Panel:
             self._tell({"t": "state", "changed": changed})
 
     def cell_began(self, number: int, before: Usage) -> None:
-        """A cell runs."""
+        """Record that a cell has begun. before: what its container had used."""
         self.sampler.cell_began(number, before)
 
     def cell_ended(self, result: str, *, parent: Mapping[str, Any]) -> None:
-        """It has ended: where nobody looks at the live panel, the picture has to tell of it before the front end turns away."""
+        """Record that the cell has ended, and update the picture if no view is visible.
+
+        The picture comes before the reply, after which the front end ignores it.
+        """
         self.sampler.cell_ended(result)
         if self.has_footer and (line := report.footer([cell.as_dict() for cell in self.sampler.cells][-1:])) is not None:
             self._frontend.publish("display_data", {"data": {"text/plain": line}, "metadata": {}, "transient": {}}, parent=parent)
         kernel = self._session.current
         if kernel is not None and self._views and self.sampler.cells:
             last = self.sampler.cells[-1]
-            self._looks.look_at_written(kernel, lambda: self._wrote(last))
+            self._inspector.look_at_written(kernel, lambda: self._wrote(last))
         self.refresh(parent=parent)
 
     def _wrote(self, last: CellUse) -> None:
-        """It is known what the container has written by the end of that cell."""
-        self.sampler.wrote(last, self._looks.times, self._looks.written["bytes"])
+        """Record what the container had written by the end of a cell."""
+        self.sampler.wrote(last, self._inspector.times, self._inspector.written["bytes"])
         self._tell_below()
         self._tell_changes()
 
     def container_ended(self, outcome: Outcome) -> None:
-        """The present container has ended."""
+        """Record that the current container has ended."""
         self.sampler.container_ended(outcome)
 
     def refresh(self, *, parent: Mapping[str, Any]) -> None:
-        """Bring the picture up to date, where it is what people see. parent: the header of the cell that has ended."""
+        """Update the picture if no view is visible. parent: the header of the cell."""
         if self._has_picture and not self._views:
             self._sample()
             self._frontend.publish("update_display_data", self._picture(patience=_PAINT_SECONDS), parent=parent)
 
     def say(self, text: str) -> None:
-        """Something that people at the panel should know."""
+        """Show a message in the panel."""
         self._says = escape(text)
 
     def close(self) -> None:
-        """End what works for it."""
+        """End the processes that work for the panel."""
         self._painter.close()
-        self._looks.close()
+        self._inspector.close()
 
 
 def _about(kernel: HeldSandbox | None) -> str:
     if kernel is None:
-        return "none runs"
+        return "not running"
     limits = kernel.spec.limits
-    said = [field.heading.format(text) for field in FIELDS if field.heading and (text := field.text(limits))]
-    return " · ".join([f"image {escape(kernel.spec.image, most=80)}", *said, f"network {kernel.spec.network}"])
+    texts = [field.heading.format(text) for field in FIELDS if field.heading and (text := field.text(limits))]
+    return " · ".join([f"image {escape(kernel.spec.image, most=80)}", *texts, f"network {kernel.spec.network}"])
 
 
 def _bounds(limits: Limits | None) -> dict[str, Any]:
-    """Return the limits that use is shown against, by their names in the panel; None: no limit, or no container."""
+    """Return the limits shown in the charts, by their names in the panel.
+
+    None: no limit, or no container.
+    """
     return {gauge.limit: None if limits is None else gauge.bound(field.value(limits)) for gauge, field in GAUGES}

@@ -1,6 +1,8 @@
-"""The panel as a picture: what notebooks show where no panel runs. Drawn by matplotlib, in a process of its own (painter.py).
+"""The panel as a picture, for notebooks where no panel runs.
 
-The process reads a snapshot (`Panel.snapshot`) as JSON from each line of its standard input, and writes the PNG in base64 as a line.
+It is drawn by matplotlib, in a process of its own (painter.py), which reads a snapshot
+(`Panel.snapshot`) as JSON from each line of its standard input, and writes the PNG in
+base64 as a line.
 """
 
 from __future__ import annotations
@@ -27,19 +29,19 @@ _LINE_MOST = 190  # letters
 
 
 def main() -> None:
-    """The process."""
+    """Run the process."""
     draw = drawer()
     for line in sys.stdin:
         print(base64.b64encode(draw(json.loads(line))).decode("ascii"), flush=True)  # noqa: T201  # what a program reads
 
 
 def drawer() -> Callable[[Mapping[str, Any]], bytes]:
-    """A function that draws a snapshot as a PNG."""
+    """Return a function that draws a snapshot as a PNG."""
     import matplotlib as mpl  # noqa: PLC0415  # 40 MB, in the one process that needs it
 
-    mpl.rcdefaults()  # whatever matplotlibrc it may have found
+    mpl.rcdefaults()  # ignore any matplotlibrc
     mpl.use("Agg")
-    mpl.rcParams["text.parse_math"] = False  # a $ in what a container says is no formula
+    mpl.rcParams["text.parse_math"] = False  # a $ in a text of the container is not a formula
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     def draw(shown: Mapping[str, Any]) -> bytes:
@@ -122,12 +124,12 @@ def _chart(  # noqa: PLR0913  # a chart's properties
 
 
 def _network(axis: Any, one: Mapping[str, Any]) -> None:
-    """As wires() of js/network.js."""
+    """Draw a connection, as wires() of js/network.js does."""
     axis.set_axis_off()
     axis.set_xlim(0, _WIDE)
     axis.set_ylim(92, 0)
     boxes = [
-        (4, 126, "nothing beyond" if one["internal"] else "the world", "internal" if one["internal"] else f"egress {one['policy']}"),
+        (4, 126, "no outside" if one["internal"] else "outside", "internal" if one["internal"] else f"egress {one['policy']}"),
         (164, 80, "this host", "" if one["internal"] else "NAT"),
         (278, 178, one["bridge"], f"{one['gateway']} · {one['subnet']}"),
         (506, 170, f"{one['inside']} · container", one["address"]),

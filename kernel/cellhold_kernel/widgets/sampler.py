@@ -1,6 +1,6 @@
-"""What a container uses, over time and by cell: one sampler, however many views there are.
+"""What a container uses, over time and per cell: one sampler for all views.
 
-What is not measured is None, never 0.
+A value that is not measured is None, never 0.
 """
 
 from __future__ import annotations
@@ -27,17 +27,21 @@ if TYPE_CHECKING:
 Number = TypeVar("Number", int, float)
 
 RECENT = 1200  # samples: 5 minutes at 4 a second
-_HOUR = 900  # samples, one of each _THINNED
+_HOUR = 900  # samples, one of every _THINNED
 _THINNED = 16
 _MARKS, _CELLS = 200, 200
 _LEAST_SECONDS = 0.1  # between two samples: a rate over less than a scheduler's period is noise
 _CLOCK_SECONDS = 0.01  # the kernel's clock for files goes in ticks
-_NOTHING: tuple[float, Usage, tuple[int | None, int | None]] = (0.0, Usage(), (None, None))  # when, and what was counted then
-_THROTTLED_SHARE = 0.05  # of the time: less is noise
+_NOTHING: tuple[float, Usage, tuple[int | None, int | None]] = (0.0, Usage(), (None, None))  # when it was measured, use, traffic
+_THROTTLED_SHARE = 0.05  # of the time; less is noise
 
 
 class Sample(NamedTuple):
-    """At a moment (seconds since the epoch). cpu: processors in use; bytes, bytes per second; throttled, paused: 0 or 1."""
+    """What the container used at a time (seconds since the epoch).
+
+    cpu: processors in use. memory, working, disk: bytes. read, written, received, sent:
+    bytes per second. throttled, paused: 0 or 1.
+    """
 
     time: float
     cpu: float | None
@@ -57,7 +61,7 @@ class Sample(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Something that happened: oom, pids (a fork was refused), ended, started."""
+    """An event. kind: oom, pids (a fork was refused), ended or started."""
 
     time: float
     kind: str
@@ -66,7 +70,10 @@ class Mark(NamedTuple):
 
 @dataclass
 class CellUse:
-    """What one cell used. begin, end: seconds since the epoch; seconds and bytes; None: not measured."""
+    """What one cell used, in seconds and bytes; None: not measured.
+
+    begin, end: seconds since the epoch.
+    """
 
     number: int
     begin: float
@@ -78,18 +85,18 @@ class CellUse:
     read: int | None = None
     written: int | None = None
     memory_change: int | None = None
-    files: int | None = None  # that it has made or changed
-    paused: float = 0.0  # that it stood still
+    files: int | None = None  # that it made or changed
+    paused: float = 0.0  # seconds that it was paused
     result: str = "runs"
     before: Usage = field(default_factory=Usage, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the fields as JSON values."""
         return {name: value for name, value in vars(self).items() if name != "before"}
 
 
 class Sampler:
-    """The samples, marks and cells of one notebook, whichever container it had."""
+    """The samples, marks and cells of one notebook, over all of its containers."""
 
     def __init__(self) -> None:
         self.recent: deque[Sample] = deque(maxlen=RECENT)
@@ -100,10 +107,10 @@ class Sampler:
         self._kernel: HeldSandbox | None = None
         self._last = _NOTHING
         self._oom_kills = self._refused = 0
-        self._written: int | None = None  # bytes of the writable layer, by the last look at all of it
+        self._written: int | None = None  # bytes of the writable layer when it was last examined
 
     def take(self, kernel: HeldSandbox | None) -> Sample:
-        """Take a sample now. kernel: the present container's, None where there is none."""
+        """Take a sample now. kernel: the current container's, None if there is none."""
         now = time.time()
         if kernel is not self._kernel:
             self._follow(kernel, now)
@@ -168,25 +175,25 @@ class Sampler:
         return f" in cell {self.cells[-1].number}" if self.cells and self.cells[-1].end is None else ""
 
     def samples(self) -> list[Sample]:
-        """An hour, the last minutes of it in full."""
+        """Return the samples of an hour, those of the last minutes in full."""
         first = self.recent[0].time if self.recent else 0.0
         return [*(sample for sample in self.hour if sample.time < first), *self.recent]
 
     def _usage(self) -> Usage:
         if self._kernel is not None:
-            with suppress(CellholdError, OSError):  # it is just going away
+            with suppress(CellholdError, OSError):  # it is being removed
                 return self._kernel.sandbox.usage(is_repeated=True)
         return Usage()
 
-    # ------------------------------------------------------------------------------------------------------------------- cells
+    # ---------------------------------------------------------------------------- cells
 
     def cell_began(self, number: int, before: Usage) -> None:
-        """A cell runs. before: what its container had used before it."""
+        """Record that a cell has begun. before: what its container had used."""
         self.cell_ended("")
         self.cells.append(CellUse(number=number, begin=time.time(), before=before))
 
     def cell_ended(self, result: str) -> None:
-        """The cell that runs has ended."""
+        """Record that the running cell has ended."""
         if not self.cells or self.cells[-1].end is not None:
             return
         cell = self.cells[-1]
@@ -205,7 +212,11 @@ class Sampler:
             cell.peak = usage.memory_bytes
 
     def wrote(self, last: CellUse, times: Sequence[float], size_bytes: int) -> None:
-        """What the writable layer takes, and when what there is in it was changed last: since the cell before `last` it was that one."""
+        """Record what the writable layer had when the cell `last` had ended.
+
+        times: of the last change of each file, by which files are assigned to cells.
+        size_bytes: of the layer.
+        """
         self._written = size_bytes
         earlier = 0.0
         for cell in self.cells:
@@ -214,20 +225,21 @@ class Sampler:
             earlier = cell.end or earlier
 
     def container_ended(self, outcome: Outcome) -> None:
-        """The present container has ended."""
+        """Record that the current container has ended."""
         now = time.time()
         if (killed := outcome.oom_kills - self._oom_kills) > 0:
             self._oom_kills = outcome.oom_kills
             self._mark_oom(killed, now)
         elif self.marks and self.marks[-1].kind == "oom" and " in cell " not in self.marks[-1].text:
-            # a sample saw it, before the cell's begin was told: that is told only now
+            # a sample noticed the kill before the cell's begin was recorded: add the
+            # cell now
             self.marks[-1] = self.marks[-1]._replace(text=f"{self.marks[-1].text.removesuffix('.')}{self._in_cell()}.")
         self.marks.append(Mark(now, "ended", f"The container ended: {outcome.sentence()}."))
         self.cell_ended("✖ OOM kill" if outcome.why is Why.MEMORY else f"✖ {outcome.sentence()}")
 
 
 def _traffic(kernel: HeldSandbox | None) -> tuple[int | None, int | None]:
-    """Bytes received and sent over all its networks; known where it has one."""
+    """Return the bytes received and sent over all networks; None without a network."""
     if kernel is not None and kernel.spec.network != NONE:
         with suppress(CellholdError, OSError):
             counted = kernel.sandbox.inspect(Topic.TRAFFIC)
@@ -236,7 +248,7 @@ def _traffic(kernel: HeldSandbox | None) -> tuple[int | None, int | None]:
 
 
 def _disk(kernel: HeldSandbox | None) -> int | None:
-    """What the writable layer takes; known where it has a file system of its own."""
+    """Return the size of the writable layer; None without a file system of its own."""
     if kernel is not None and kernel.spec.limits.disk_bytes:
         with suppress(CellholdError, OSError):
             disk = kernel.sandbox.inspect(Topic.DISK)
@@ -257,5 +269,5 @@ def _rounded(value: float | None, digits: int) -> float | None:
 
 
 def encode(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Samples for JSON: `fields`, and a list for each sample with its values in that order."""
+    """Return samples as JSON: `fields`, and a list of values for each sample."""
     return {"fields": list(Sample._fields), "samples": [list(sample) for sample in samples]}

@@ -1,4 +1,7 @@
-"""The panel of a container that a plain Python notebook on the host has made, or of any detached one: a widget of that notebook's kernel.
+"""The panel of a container in a plain Python notebook on the host.
+
+It is a widget of that notebook's kernel, for a container made there or any detached
+one:
 
     from cellhold import Container, Spec
     from cellhold_kernel import ContainerPanel
@@ -8,7 +11,8 @@
     panel = ContainerPanel(box)       # shown when it is the last line of a cell
     panel.df()                        # what was measured
 
-It lives in that kernel's event loop, and so stands still while a cell runs there; the panel of a Cellhold notebook does not.
+It runs in that kernel's event loop, and so is not updated while a cell runs there; the
+panel of a Cellhold notebook is.
 """
 
 from __future__ import annotations
@@ -43,13 +47,14 @@ if TYPE_CHECKING:
     from cellhold_kernel.engine.base import Feature
     from cellhold_kernel.widgets.comms import Widget
 
-_GRACE_SECONDS = 2.0  # of a restart: the event loop stands still meanwhile
+_GRACE_SECONDS = 2.0  # of a restart, which blocks the event loop
 
 
 class ContainerPanel(anywidget.AnyWidget):
-    """container: any that this process has made, or a Detached; one that was not started yet is shown as stopped. kind: of faces.KINDS.
+    """The panel as a widget.
 
-    Raises KeyError for a kind that there is not.
+    container: any that this process has made, or a Detached; one that was not started
+    yet is shown as stopped. kind: of views.KINDS. Raises KeyError for another kind.
     """
 
     _esm = bundle.module()
@@ -57,11 +62,11 @@ class ContainerPanel(anywidget.AnyWidget):
     parts = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
     def __init__(self, container: Handle, kind: str = "panel") -> None:
-        """Begin to sample."""
-        self._held = _Held(container)  # what panel and controls ask of
+        """Start sampling."""
+        self._held = _Held(container)  # used by the panel and its controls
         self._controls = Controls(self._held)
         self._panel = Panel(_Views(self), _Front(), self._held, self._controls, _Loop())
-        self._panel.picture += f"-{uuid.uuid4()}"  # of several panels each has its own
+        self._panel.picture += f"-{uuid.uuid4()}"  # each of several panels has its own
         self._kind, self._widget = kind, self._panel.widgets[kind]
         super().__init__(parts=list(KINDS[kind].parts))
         self.on_msg(lambda _widget, content, _buffers: self._panel.receive(self._widget, content))
@@ -75,29 +80,38 @@ class ContainerPanel(anywidget.AnyWidget):
             self._panel.container_ended(ended)
         self._was_alive = self._held.container.state in _ALIVE
         due = [self._panel.tick(), self._controls.tick()]
-        with suppress(RuntimeError):  # no loop: samples are taken when somebody asks
+        with suppress(RuntimeError):  # no loop: samples are taken on request
             self._next = asyncio.get_running_loop().call_later(min(seconds for seconds in due if seconds is not None), self._tick)
 
     def records(self) -> list[dict[str, Any]]:
-        """What was measured, the oldest first: dictionaries of sampler.Sample's fields; None is "not measured"."""
+        """Return the samples, oldest first: dictionaries of sampler.Sample's fields.
+
+        None is "not measured".
+        """
         self._panel.sampler.take(self._held.current)
         return [sample._asdict() for sample in self._panel.sampler.samples()]
 
     def df(self) -> Any:
-        """The same as a pandas.DataFrame with the time as its index; where there is no pandas, the records."""
+        """Return the samples as a pandas.DataFrame indexed by time.
+
+        Without pandas, returns records().
+        """
         try:
-            pandas: Any = import_module("pandas")  # no dependency of ours
+            pandas: Any = import_module("pandas")  # not a dependency of ours
         except ImportError:
             return self.records()
         frame = pandas.DataFrame(self.records())
         return frame.set_index(pandas.to_datetime(frame.pop("time"), unit="s"))
 
     def __str__(self) -> str:
-        """What it shows, in words."""
+        """Return the panel as text."""
         return report.text(self._panel.snapshot())
 
     def _ipython_display_(self) -> None:
-        """Live; and for where nothing lives a picture, which each cell's end brings up to date while nobody sees the live one."""
+        """Show the live panel, and a picture for front ends without live widgets.
+
+        The end of each cell updates the picture while no live view is visible.
+        """
         for kind, content in self._panel.outputs(self._kind, model=self.model_id):
             _Front.publish(kind, content)
         if not self._is_shown:
@@ -105,11 +119,11 @@ class ContainerPanel(anywidget.AnyWidget):
             _shell().events.register("post_run_cell", self._cell_ended)
 
     def _cell_ended(self, _result: Any) -> None:
-        if self._held.container.state is not State.REMOVED:  # of what is gone the last picture stays
+        if self._held.container.state is not State.REMOVED:  # if it was removed, the last picture stays
             self._panel.refresh(parent={})
 
     def close(self) -> None:
-        """End what works for it; the container goes on."""
+        """End the processes that work for the panel; the container goes on."""
         if self._is_shown:
             self._is_shown = False
             _shell().events.unregister("post_run_cell", self._cell_ended)
@@ -124,12 +138,12 @@ _ALIVE = (State.RUNNING, State.PAUSED)
 
 
 def _shell() -> Any:
-    """The IPython that runs the cell: only one shows widgets."""
+    """Return the IPython that runs the cell: widgets are shown only there."""
     return get_ipython()
 
 
 class _Held:
-    """A container in the place of a notebook's session: engine.holder.Holder, and Held."""
+    """A container in place of a notebook's session: engine.holder.Holder and Held."""
 
     is_coming = False
     owner = ""
@@ -153,7 +167,7 @@ class _Held:
         return self if self.container.state in (State.CREATED, State.STOPPED) else None
 
     def policy(self) -> Policy:
-        return Policy()  # the machine's is for notebooks; whoever runs this one can do all of it without
+        return Policy()  # the machine's policy is for notebooks; this user can do everything without it
 
     def names(self) -> Names:
         return Names()
@@ -171,7 +185,7 @@ class _Held:
 
 
 class _Views:
-    """The views of the one widget that is shown here, whichever the panel means."""
+    """The views of the one widget that is shown here, whichever the panel names."""
 
     def __init__(self, model: ContainerPanel) -> None:
         self._model = model
@@ -182,7 +196,7 @@ class _Views:
 
 
 class _Front:
-    """Where the notebook's outputs go; the kernel itself knows which cell they belong to."""
+    """The notebook's outputs; the kernel itself assigns them to cells."""
 
     @staticmethod
     def publish(kind: str, content: Mapping[str, Any], *, parent: Mapping[str, Any] | None = None) -> None:
@@ -191,7 +205,7 @@ class _Front:
 
 
 class _Loop:
-    """The notebook's event loop, as the panel's looks use it."""
+    """The notebook's event loop, as inspector.Inspector uses it."""
 
     def add(self, descriptor: int, work: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # as above

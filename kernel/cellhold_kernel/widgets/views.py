@@ -1,6 +1,7 @@
-"""The widgets that people put into a notebook: the panel, whole, compact or in parts. Each is a face of the one model (panel.py).
+"""The widgets of a notebook: the panel, whole, compact or in parts.
 
-A face's id is fixed, so that a notebook that is opened again finds it; `parts` says what js/panel.js draws.
+Each is a view of the one model (panel.py). Its id is fixed, so that a notebook finds it
+when it is reopened; `parts` says what js/panel.js draws.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ _ANYWIDGET = ">=0.9.0 <1.0.0"
 
 
 class Kind(NamedTuple):
-    """parts: of js/panel.js, from top to bottom; has_picture: whether a picture says much of what it shows."""
+    """A kind of view.
+
+    parts: of js/panel.js, from top to bottom. has_picture: whether a picture can show
+    most of it.
+    """
 
     parts: tuple[str, ...]
     has_picture: bool
@@ -35,16 +40,16 @@ KINDS = {
 
 
 class PanelView:
-    """One widget, as comms.Widget."""
+    """One widget (comms.Widget)."""
 
     def __init__(self, name: str, panel: Panel) -> None:
-        """name: of KINDS."""
+        """Make a view of a panel. name: of KINDS."""
         self.id = f"{PREFIX}{name}"
         self.kind = KINDS[name]
         self._panel = panel
 
     def state(self) -> dict[str, Any]:
-        """An anywidget's: the module that draws it, and which parts."""
+        """Return an anywidget's state: the module that draws it, and which parts."""
         module = {"_module": "anywidget", "_module_version": _ANYWIDGET}
         return {
             **{f"_model{key}": value for key, value in {**module, "_name": "AnyModel"}.items()},
@@ -58,5 +63,5 @@ class PanelView:
         }
 
     def receive(self, content: Mapping[str, Any]) -> None:
-        """A view has sent this."""
+        """Pass a message of the front end to the panel."""
         self._panel.receive(self, content)

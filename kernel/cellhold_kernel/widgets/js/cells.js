@@ -5,10 +5,10 @@ import { bytes, seconds } from "./values.js";
 
 const COLUMNS = [
   ["cell", (cell) => `[${cell.number}]`], ["wall", (cell) => seconds(cell.wall)], ["CPU", (cell) => seconds(cell.cpu)],
-  ["held back", (cell) => seconds(cell.throttled)], ["memory peak", (cell) => (cell.peak === null ? "–" : bytes(cell.peak))],
+  ["throttled", (cell) => seconds(cell.throttled)], ["memory peak", (cell) => (cell.peak === null ? "–" : bytes(cell.peak))],
   ["change", (cell) => (cell.memory_change === null ? "–" : `${cell.memory_change < 0 ? "−" : "+"}${bytes(Math.abs(cell.memory_change))}`)],
   ["read / written", (cell) => (cell.read === null ? "–" : `${bytes(cell.read)} / ${bytes(cell.written)}`)],
-  ["files", (cell) => (cell.files === null ? "–" : String(cell.files))], ["result", (cell, state) => (cell.end === null && state === "paused" ? "‖ stands still" : cell.result) + (cell.paused ? ` · stood still ${seconds(cell.paused)}` : "")],
+  ["files", (cell) => (cell.files === null ? "–" : String(cell.files))], ["result", (cell, state) => (cell.end === null && state === "paused" ? "‖ paused" : cell.result) + (cell.paused ? ` · paused for ${seconds(cell.paused)}` : "")],
 ];
 
 export function table(parent, cells, state) {
@@ -33,7 +33,7 @@ export function story(parent, steps) {
     const name = add(row, "span", { class: "ch-digest" });
     const calls = add(null, "pre", { class: "ch-calls", hidden: "" }, (step.calls ?? []).join("\n"));
     if (step.calls?.length) {
-      const button = add(name, "button", { type: "button", class: "ch-open", "aria-expanded": "false", title: "its system calls" }, `▸ ${step.name}`);
+      const button = add(name, "button", { type: "button", class: "ch-open", "aria-expanded": "false", title: "show its system calls" }, `▸ ${step.name}`);
       button.addEventListener("click", () => {
         calls.hidden = !calls.hidden;
         button.setAttribute("aria-expanded", String(!calls.hidden));

@@ -1,10 +1,10 @@
-// What the container uses over time, against its limits: one chart a figure.
+// What the container uses over time, against its limits: one chart per gauge.
 
 import { add, fresh } from "./dom.js";
 import { against, ago, bytes, cores, count, rate } from "./values.js";
 
 const WIDTH = 330, HEIGHT = 132, LEFT = 8, TOP = 22, RIGHT = 8, BOTTOM = 26;
-const PRESSURE = 16; // how high a pressure of 100 % is drawn
+const PRESSURE = 16; // the height of a pressure of 100 %
 const POINTS = 300;
 const MARKS = { oom: "✖ OOM kill", pids: "⊘ fork refused", ended: "■ ended", started: "▶ started" };
 
@@ -35,9 +35,9 @@ export class Chart {
     this.figure.hidden = Boolean(kind.needs) && !data[kind.needs]?.length;
     if (this.figure.hidden) return;
     const limit = kind.limit ? data.limits[kind.limit] : null;
-    const known = samples.map((sample) => this.value(sample)).filter((value) => value !== null);
-    const now = known.length ? known[known.length - 1] : null;
-    const peak = known.length ? Math.max(...known) : null;
+    const values = samples.map((sample) => this.value(sample)).filter((value) => value !== null);
+    const now = values.length ? values[values.length - 1] : null;
+    const peak = values.length ? Math.max(...values) : null;
     const top = Math.max((limit ?? 0) * 1.12, (peak ?? 0) * 1.08, kind.floor);
     const width = WIDTH - LEFT - RIGHT, height = HEIGHT - TOP - BOTTOM;
     const x = (time) => (LEFT + (width * (time - begin)) / (end - begin)).toFixed(1);
@@ -90,7 +90,7 @@ export class Chart {
     const throttled = kind.throttled ? share(samples, "throttled") : null;
     const wait = kind.wait ? samples.at(-1)?.[kind.wait] ?? null : null;
     const after = kind.key === "disk" && !limit && now !== null ? "measured after each cell" : null;
-    const notes = [after, throttled ? `▨ held back by the limit: ${Math.round(100 * throttled)} %` : kind.note, wait === null ? null : `▁ pressure ${Math.round(100 * wait)} %`];
+    const notes = [after, throttled ? `▨ throttled ${Math.round(100 * throttled)} %` : kind.note, wait === null ? null : `▁ pressure ${Math.round(100 * wait)} %`];
     const note = notes.filter(Boolean).join(" · ");
     add(svg, "svg:text", { x: LEFT + width, y: HEIGHT - 4, class: "ch-small", "text-anchor": "end" }, note);
     this.figure.replaceChildren(svg);

@@ -1,13 +1,13 @@
-// Elements, and what they need of the page.
+// Elements of the page.
 
 const SVG = "http://www.w3.org/2000/svg";
 
 let serial = 0;
 
-// An id that no other element of the page has.
+// Return an id that no other element of the page has.
 export const fresh = (name) => `${name}-${++serial}`;
 
-// A field to type into: its keys are its own, and not the notebook's.
+// Add a text field whose keys do not reach the notebook.
 export function field(parent, attributes) {
   const input = add(parent, "input", { type: "text", "data-lm-suppress-shortcuts": "true", ...attributes });
   input.addEventListener("keydown", (event) => event.stopPropagation());

@@ -1,4 +1,4 @@
-// The layers of the image and what the container has written: looked into, asked, compared.
+// The layers of the image and what the container has written: browse, search, compare.
 
 import { add, field } from "./dom.js";
 import { bytes } from "./values.js";
@@ -6,13 +6,13 @@ import { bytes } from "./values.js";
 const KINDS = { A: ["+", "added"], C: ["~", "changed"], D: ["−", "deleted"] };
 
 export const counts = (found) => `+${found.added} ~${found.changed} −${found.deleted}`;
-const of = (kind) => KINDS[kind] ?? ["", "there for what is in it"];
+const kindOf = (kind) => KINDS[kind] ?? ["", "unchanged: its content changed"];
 
-// Rows of [kind, path, bytes] as a list. after: what a row's text goes on with.
+// Rows of [kind, path, bytes] as a list. after: a function for a note behind each row.
 function paths(parent, rows, unlisted, after = () => "") {
-  const list = add(parent, "ul", { class: "ch-paths", tabindex: 0 }); // which may scroll
+  const list = add(parent, "ul", { class: "ch-paths", tabindex: 0 }); // focusable: it may scroll
   for (const row of rows) {
-    const [sign, words] = of(row[0]);
+    const [sign, words] = kindOf(row[0]);
     const item = add(list, "li", { title: `${words}: ${row[1]}` });
     add(item, "b", { "aria-label": words }, sign);
     add(item, "span", { class: "ch-instruction" }, row[1]);
@@ -29,23 +29,23 @@ export class LayerStack {
     this.waste = add(parent, "div", { class: "ch-waste" });
     this.look = add(parent, "form", { class: "ch-look" });
     this.text = field(this.look, { placeholder: "/a/path, or an image to compare with", "aria-label": "A path of the image, or an image to compare it with" });
-    add(this.look, "button", { type: "submit", class: "ch-button", title: "which of the layers answers for the path" }, "which layer?");
-    this.compare = add(this.look, "button", { type: "button", class: "ch-button", title: "what this image has that the other has not: a name, or a number of its own lowest layers" }, "compare");
+    add(this.look, "button", { type: "submit", class: "ch-button", title: "find the layer that a path comes from" }, "which layer?");
+    this.compare = add(this.look, "button", { type: "button", class: "ch-button", title: "list what this image has and another has not: write its name, or a number of this image's own lowest layers" }, "compare");
     this.answer = add(parent, "div", { class: "ch-answer", "aria-live": "polite" });
-    this.look.addEventListener("submit", (event) => this.asked(event, { do: "which", path: this.text.value.trim() }));
-    this.compare.addEventListener("click", (event) => this.asked(event, { do: "compare", other: this.text.value.trim() }));
+    this.look.addEventListener("submit", (event) => this.submit(event, { do: "which", path: this.text.value.trim() }));
+    this.compare.addEventListener("click", (event) => this.submit(event, { do: "compare", other: this.text.value.trim() }));
   }
 
-  asked(event, question) {
+  submit(event, question) {
     event.preventDefault();
     if (this.text.value.trim()) this.ask(question);
   }
 
   show(data) {
     const { disk, layers, written } = data;
-    const known = JSON.stringify([layers, written, data.waste, data.limits.disk]);
-    if (known !== this.known) this.draw(data);
-    this.known = known;
+    const content = JSON.stringify([layers, written, data.waste, data.limits.disk]);
+    if (content !== this.drawn) this.draw(data);
+    this.drawn = content;
     const size = disk ?? written.bytes ?? null;
     const limit = data.limits.disk;
     this.size.textContent = size === null ? "not measured" : limit ? `${bytes(size)} / ${bytes(limit)}` : bytes(size);
@@ -65,7 +65,7 @@ export class LayerStack {
     if (written.paths?.length) {
       const cells = data.cells.filter((cell) => cell.end);
       const cellOf = (time) => cells.find((cell, at) => time > (cells[at - 1]?.end ?? 0) && time <= cell.end + 0.01);
-      this.more(own, "written", "what it has written: the files of a commit", open, (parent) =>
+      this.more(own, "written", "written files: what a commit adds", open, (parent) =>
         paths(parent, written.paths, written.unlisted, ([kind, , , time]) => {
           const cell = time ? cellOf(time) : null;
           const what = kind === "C" ? "copied up" : kind === "D" ? "whiteout" : "";
@@ -95,7 +95,7 @@ export class LayerStack {
     return item;
   }
 
-  // A part that is filled when it is opened.
+  // Add a part that is filled when it is opened.
   more(item, key, words, open, fill) {
     const details = add(item, "details", { class: "ch-files", "data-layer": key });
     add(details, "summary", {}, words);
@@ -121,7 +121,7 @@ export class LayerStack {
       }
       const list = add(parent, "ul", { class: "ch-paths" });
       for (const [kind, name, size, isDirectory] of entries) {
-        const [sign, words] = of(kind);
+        const [sign, words] = kindOf(kind);
         const item = add(list, "li", { title: words });
         add(item, "b", { "aria-label": words }, sign);
         if (isDirectory) {
@@ -143,7 +143,7 @@ export class LayerStack {
     this.answer.replaceChildren();
     const list = add(this.answer, "ol", { class: "ch-which", "aria-label": "Which layer answers" });
     add(list, "li", { class: "ch-instruction" }, steps?.length ? path : text);
-    for (const [name, said] of steps ?? []) add(list, "li", { class: said === "has it" ? "hit" : "" }, `${name} ${said}`);
+    for (const [name, result] of steps ?? []) add(list, "li", { class: result === "has it" ? "hit" : "" }, `${name} ${result}`);
   }
 
   compared({ other, paths: rows, unlisted, text, ...found }) {

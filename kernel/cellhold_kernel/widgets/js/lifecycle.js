@@ -1,4 +1,4 @@
-// The states of a container, and the buttons that lead from one to the next.
+// The states of a container, and the buttons for its actions.
 
 import { add, fresh } from "./dom.js";
 

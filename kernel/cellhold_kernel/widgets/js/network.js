@@ -1,17 +1,17 @@
-// How the container is connected: the world, this host, the bridge, the cable; what the host answers for it, and what it was refused.
+// The container's connections: outside, host, bridge, veth; published ports, and refused packets.
 
 import { add } from "./dom.js";
 
-const PROXIED = "From any machine. A page that comes this way may do at the notebook server what you may: only for cells that you trust.";
+const PROXIED = "Works from any machine. A page that is opened this way can do at the notebook server whatever you can: only for cells that you trust.";
 
 export function wires(root, connections) {
   root.replaceChildren();
   root.hidden = !connections?.length;
   for (const one of connections ?? []) {
-    const told = `${one.inside} ${one.address}${one.address6 ? ` and ${one.address6}` : ""} on network ${one.name}, by ${one.device} and ${one.bridge}, ${one.gateway}; egress ${one.policy}`;
-    const svg = add(root, "svg:svg", { viewBox: "0 0 680 74", role: "img", "aria-label": told });
+    const label = `${one.inside} ${one.address}${one.address6 ? ` and ${one.address6}` : ""} on network ${one.name}, through ${one.device} and ${one.bridge}, ${one.gateway}; egress ${one.policy}`;
+    const svg = add(root, "svg:svg", { viewBox: "0 0 680 74", role: "img", "aria-label": label });
     const boxes = [
-      [4, 96, one.internal ? "nothing beyond" : "the world", one.internal ? "internal" : `egress ${one.policy}`],
+      [4, 96, one.internal ? "no outside" : "outside", one.internal ? "internal" : `egress ${one.policy}`],
       [150, 96, "this host", one.internal ? "" : "NAT"],
       [296, 166, one.bridge, `${one.gateway} · ${one.subnet}`],
       [512, 164, `${one.inside} · container`, one.address],

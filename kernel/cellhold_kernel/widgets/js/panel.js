@@ -1,14 +1,20 @@
-// The container panel: one module, no dependency. It draws what the host kernel sends, and asks it for what a button says.
+// The container panel: it draws what the host kernel sends, and sends what its buttons request.
 //
-//   host -> view   {t: "full", fields, ...}  everything      {t: "s", s: [sample, ...]}  new samples      {t: "state", ...}  what has changed
-//                  {t: "ack", id, ok, text}          what became of a click
-//                  {t: "which", path, steps}  which layer answers for a path      {t: "browse", layer, path, entries}  what one has there
-//                  {t: "compare", other, paths}  how the image differs from another
-//   view -> host   {do: "hello" | "awake" | "asleep", view}      {do: "act", id, action, arguments}
-//                  {do: "which", path}      {do: "browse", layer, path}      {do: "compare", other}
+//   host -> view   {t: "full", fields, ...}             everything
+//                  {t: "s", s: [sample, ...]}           new samples
+//                  {t: "state", ...}                    what has changed
+//                  {t: "ack", id, ok, text}             the outcome of a click
+//                  {t: "which", path, steps}            which layer a path comes from
+//                  {t: "browse", layer, path, entries}  what a layer has at a path
+//                  {t: "compare", other, paths}         how the image differs from another
+//   view -> host   {do: "hello" | "awake" | "asleep", view}
+//                  {do: "act", id, action, arguments}
+//                  {do: "which", path}
+//                  {do: "browse", layer, path}
+//                  {do: "compare", other}
 //
-// A sample is sent as a list, and `fields` names what stands in it (Sample of sampler.py); null is "not measured", never 0.
-// The model's `parts` says what of all that is drawn.
+// A sample is sent as a list; `fields` names its values (Sample of sampler.py). null is
+// "not measured", never 0. The model's `parts` says what is drawn.
 
 import { table, story } from "./cells.js";
 import { CHARTS, Chart, thinned } from "./charts.js";
@@ -18,7 +24,7 @@ import { Buttons, ICONS, WORDS, diagram } from "./lifecycle.js";
 import { wires } from "./network.js";
 import { bytes } from "./values.js";
 
-const CELLS = 200; // that are kept, at most
+const CELLS = 200; // kept, at most
 const SHORTEST = 30; // seconds: the axis of a panel that has just been opened
 const WINDOWS = [[60, "1 min"], [300, "5 min"], [3600, "1 h"]];
 
@@ -65,7 +71,7 @@ class Panel {
     this.buttons = new Buttons(life, (...words) => this.act(...words));
     this.name = add(life, "form", { class: "ch-commit", hidden: "" });
     this.field = field(this.name, { placeholder: "NAME:TAG", "aria-label": "Name of the image" });
-    add(this.name, "button", { type: "submit", class: "ch-button" }, "make the image");
+    add(this.name, "button", { type: "submit", class: "ch-button" }, "create image");
     this.preview = add(this.name, "div", { class: "ch-preview" });
     this.name.addEventListener("submit", (event) => this.commit(event));
     this.says = add(life, "div", { class: "ch-says", role: "status", "aria-live": "polite" });
@@ -151,9 +157,9 @@ class Panel {
       if ("disk" in message) this.data.disk = message.disk;
       this.soon();
     } else if (message.t === "state") {
-      const { cells = [], ...rest } = message.changed; // of the cells, those that have changed
-      const known = new Map([...this.data.cells, ...cells].map((cell) => [cell.begin, cell]));
-      Object.assign(this.data, rest, { cells: [...known.values()].slice(-CELLS) });
+      const { cells = [], ...rest } = message.changed; // only the cells that have changed
+      const merged = new Map([...this.data.cells, ...cells].map((cell) => [cell.begin, cell]));
+      Object.assign(this.data, rest, { cells: [...merged.values()].slice(-CELLS) });
       this.whole();
     } else if (message.t === "which") this.stack?.answered(message);
     else if (message.t === "browse") this.stack?.browsed(message);
@@ -174,13 +180,13 @@ class Panel {
       diagram(this.states, state);
     }
     this.buttons?.show(data.actions);
-    if (data.says && data.says !== this.said) {
-      this.said = data.says;
+    if (data.says && data.says !== this.lastMessage) {
+      this.lastMessage = data.says;
       this.say(data.says);
     }
     if (this.wires) wires(this.wires, data.network);
     if (this.cells) table(this.cells, data.cells, state);
-    if (this.steps && data.steps !== this.told) story(this.steps, (this.told = data.steps));
+    if (this.steps && data.steps !== this.drawnSteps) story(this.steps, (this.drawnSteps = data.steps));
     this.draw();
   }
 
@@ -202,7 +208,7 @@ class Panel {
   }
 }
 
-// The picture for front ends without this panel stands in the next output: while the panel lives, it is hidden.
+// The next output has the picture for front ends without this panel: hide it while the panel lives.
 function hidePicture(root) {
   const next = root.closest(".jp-OutputArea-child")?.nextElementSibling;
   if (!next?.querySelector("img") || next.querySelector(".ch")) return null;

@@ -1,4 +1,4 @@
-// Numbers as people read them. null is "not measured", never 0.
+// Numbers formatted for people. null is "not measured", never 0.
 
 export function bytes(value) {
   if (value === null || value === undefined) return "not measured";
