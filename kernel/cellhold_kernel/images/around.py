@@ -1,4 +1,4 @@
-"""What an image's config says of where its programs and its user's files are; as values, and as questions to its tree."""
+"""The environment of an image: PATH, home and working directory, from its config."""
 
 from __future__ import annotations
 
@@ -17,30 +17,36 @@ _COLUMNS = 7  # of passwd(5)
 
 @dataclass(frozen=True, kw_only=True)
 class Around:
-    """env, cwd: of the image's config; home: its user's, "/" where there is no telling."""
+    """The environment. env, cwd: of the image's config; home: its user's, or "/"."""
 
     env: Mapping[str, str]
     cwd: str
     home: str
 
     def directories(self, variable: str) -> tuple[str, ...]:
-        """The absolute paths in a list such as PATH; an empty one is the working directory, as execvp(3) has it."""
+        """Return the absolute paths of a list such as PATH.
+
+        An empty entry is the working directory, as in execvp(3).
+        """
         listed = self.env.get(variable, "")
         entries = listed.split(":")[:_MOST_DIRECTORIES] if listed else []
         return tuple(dict.fromkeys(self.absolute(entry) for entry in entries))
 
     def absolute(self, path: str) -> str:
-        """A path from the root, without slashes at its end."""
+        """Return a path as an absolute one, without trailing slashes."""
         return (path if path.startswith("/") else f"{self.cwd}/{path}").rstrip("/") or "/"
 
     def program(self, tree: Tree, name: str) -> str | None:
-        """Where a program is: a path as it is, else the first on PATH that can be run; None if there is none."""
-        places = [self.absolute(name)] if "/" in name else [f"{directory}/{name}" for directory in self.directories("PATH")]
-        return next((path for path in places if (place := tree.place(path)) is not None and place.is_program), None)
+        """Return a program's path: a path itself, else the first on PATH, or None.
+
+        Only an executable file counts.
+        """
+        paths = [self.absolute(name)] if "/" in name else [f"{directory}/{name}" for directory in self.directories("PATH")]
+        return next((path for path in paths if (place := tree.find(path)) is not None and place.is_program), None)
 
 
 def around(tree: Tree, *, env: Mapping[str, str], user: str, cwd: str) -> Around:
-    """What the config says; user: as in OCI's config, "USER[:GROUP]", "" is root."""
+    """Return the environment. user: as in OCI's config, "USER[:GROUP]"; "" is root."""
     home = env.get("HOME") or _home(tree, user.partition(":")[0] or "0")
     return Around(env=env, cwd=cwd if cwd.startswith("/") else "/", home=home if home.startswith("/") else "/")
 
@@ -50,7 +56,7 @@ def _home(tree: Tree, user: str) -> str:
 
 
 def _accounts(tree: Tree) -> Iterator[list[str]]:
-    """The sound rows of passwd(5)."""
+    """Yield the valid rows of passwd(5)."""
     text = tree.read("/etc/passwd", most_bytes=_LONGEST_TABLE) or b""
     for line in text.decode(errors="surrogateescape").split("\n"):
         row = line.split(":")

@@ -1,4 +1,4 @@
-"""choose(): which kernel a notebook on an image gets. A pure function; what is then done is not its business."""
+"""choose(): which kernel a notebook on an image gets. A pure function."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _WORD = "%container kernel="
 
 @dataclass(frozen=True, kw_only=True)
 class OwnKernel:
-    """The image has it."""
+    """A kernel that the image has."""
 
     spec: KernelSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class KernelLayer:
-    """The image has a Python, and a layer with an ipykernel for it is to be put on top."""
+    """A Python of the image, which needs a layer with an ipykernel on top."""
 
     python: Python
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shell:
-    """The image has a shell, which the host kernel drives. path: in the image."""
+    """A shell of the image, which the host kernel drives. path: in the image."""
 
     path: str
 
@@ -42,10 +42,13 @@ Choice = OwnKernel | KernelLayer | Shell
 
 
 def choose(found: Found, wanted: str | None = None) -> Choice:
-    """What runs the cells; wanted: what `kernel=` says, a kernelspec's name, "python3" or "shell".
+    """Return what runs the cells.
 
-    Raises InvalidSpec where the image has no such kernel or has several, NotSupported where it has none, CellholdError for a Python that
-    no kernel can run on. The sentences hold names from the image: to be shown only after `text.escape`.
+    wanted: the value of `kernel=`: a kernelspec's name, "python3" or "shell". Raises
+    InvalidSpec if the image does not have that kernel, or several without a choice,
+    NotSupported if it has none, CellholdError for a Python that no kernel can run on.
+    The messages contain names from the image: they are shown only through
+    `text.escape`.
     """
     if wanted is not None:
         return _wanted(found, wanted.lower())
@@ -78,7 +81,7 @@ def _wanted(found: Found, wanted: str) -> Choice:
 
 
 def _others(found: Found) -> str | None:
-    """What could be asked for."""
+    """Return the hint with the choices, None if there are none."""
     names = [spec.name for spec in found.kernelspecs]
     if NATIVE not in names and any(python.fault is None for python in found.pythons):
         names.append(NATIVE)
@@ -88,7 +91,7 @@ def _others(found: Found) -> str | None:
 
 
 def _python_kernel(found: Found) -> OwnKernel | None:
-    """The ipykernel that the image has, by its kernelspec or without one."""
+    """Return the image's own ipykernel, with or without a kernelspec."""
     for spec in found.kernelspecs:
         if spec.name == NATIVE:
             return OwnKernel(spec=spec)
@@ -99,7 +102,7 @@ def _python_kernel(found: Found) -> OwnKernel | None:
 
 
 def _native(python: Python) -> KernelSpec:
-    """What `ipykernel install` would write for it."""
+    """Return the kernelspec that `ipykernel install` would write."""
     return KernelSpec(
         name=NATIVE,
         argv=(python.path, "-m", "ipykernel_launcher", "-f", "{connection_file}"),
@@ -110,7 +113,10 @@ def _native(python: Python) -> KernelSpec:
 
 
 def _layer(found: Found) -> KernelLayer | None:
-    """A layer for the first Python that is sound; None if there is no Python. Raises CellholdError if none of them is."""
+    """Return a layer for the first usable Python; None if there is no Python.
+
+    Raises CellholdError if no Python is usable.
+    """
     sound = next((python for python in found.pythons if python.fault is None), None)
     if sound is not None:
         return KernelLayer(python=sound)
@@ -118,7 +124,7 @@ def _layer(found: Found) -> KernelLayer | None:
     for python in found.pythons:
         raise CellholdError(f"cannot run a kernel on {python.path} of the image: {python.fault}", hint=hint)
     for left in found.left_out:
-        if left.name.startswith("/"):  # a path: something that is called python and is none
+        if left.name.startswith("/"):  # a path: a file that is named python, but cannot be used
             raise CellholdError(left.reason, hint=hint)
     return None
 

@@ -1,4 +1,7 @@
-"""What a program is made for, told from its ELF header: which machine, and whose dynamic loader starts it (elf(5)). The file is hostile."""
+"""What a program is built for, by its ELF header (elf(5)): machine and loader.
+
+The file is hostile.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import os
 import struct
 from dataclasses import dataclass
 
-_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")  # of 64-bit programs in little endian: all machines that we know
+_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")  # 64 bits, little endian: all machines that we support
 _PROGRAM_HEADER = struct.Struct("<IIQQQQQQ")
 _CLASS_AND_ORDER = b"\x7fELF\x02\x01"
 _PT_INTERP = 3
@@ -17,20 +20,24 @@ _MACHINES = {62: "x86_64", 183: "aarch64"}
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """machine: "x86_64", "aarch64", None for all others; loader: path of the dynamic loader, None for a program that needs none."""
+    """An ELF program.
+
+    machine: "x86_64", "aarch64", None for all others. loader: path of the dynamic
+    loader, None for a static program.
+    """
 
     machine: str | None
     loader: str | None
 
 
 def read(fd: int) -> Program | None:
-    """What the open file is for; None if it is no program of 64 bits (a script, perhaps)."""
+    """Parse an open file; None if it is not a 64-bit program, such as a script."""
     try:
         fields = _HEADER.unpack(os.pread(fd, _HEADER.size, 0))
         if not fields[0].startswith(_CLASS_AND_ORDER):
             return None
         return Program(machine=_MACHINES.get(fields[2]), loader=_loader(fd, offset=fields[5], count=min(fields[10], _MOST_HEADERS)))
-    except (struct.error, OverflowError, OSError):  # cut short, or offsets beyond any file
+    except (struct.error, OverflowError, OSError):  # truncated, or with offsets beyond any file
         return None
 
 

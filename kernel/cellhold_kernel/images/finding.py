@@ -1,7 +1,9 @@
-"""find(): what an image has that cells could run in. It looks where it has to and walks no tree: an image's size does not matter.
+"""find(): what an image has to run cells with.
 
-Without root some directories belong to subordinate ids of the user and may be looked into by their owner only; then a small program
-becomes root of a user namespace with the same ids and looks (as `cellhold.store.scan` has it).
+It looks up certain paths and walks no tree: an image's size does not matter. Without
+root, some directories belong to subordinate ids of the user and may be readable by
+their owner only; then a small program becomes root of a user namespace with the same
+ids and looks (as `cellhold.store.scan` does).
 """
 
 from __future__ import annotations
@@ -39,32 +41,32 @@ _PROGRAM = (
 
 
 def find(layers: Sequence[Layer], *, env: Mapping[str, str], user: str, cwd: str) -> Found:
-    """The kernelspecs, Pythons and shells of a stack of layers, topmost first.
+    """Find the kernelspecs, Pythons and shells of a stack of layers, topmost first.
 
-    env, user, cwd: of the image's config. Nothing of the image is run. Raises ImageRefused for a tree that is made to be endless, and
-    OSError where a layer is not there.
+    env, user, cwd: of the image's config. Nothing of the image is run. Raises
+    ImageRefused for a tree with endless links, and OSError if a layer does not exist.
     """
     try:
         with Tree(layers) as tree:
             return look(tree, env=env, user=user, cwd=cwd)
     except PermissionError:
         pass
-    return _found(_as_owner("look_leniently", _named(layers), dict(env), user, cwd))
+    return _from_json(_as_owner("look_leniently", _named(layers), dict(env), user, cwd))
 
 
 def logo(layers: Sequence[Layer], spec: KernelSpec) -> bytes | None:
-    """The picture of a kernelspec that was found in these layers: a PNG of at most 256 KiB, or None."""
+    """Return a kernelspec's logo from its layers: a PNG of at most 256 KiB."""
     try:
         with Tree(layers) as tree:
             return kernelspecs.logo(tree, spec)
     except PermissionError:
         pass
-    told: bytes | None = _as_owner("logo_leniently", _named(layers), spec.resource_dir)
-    return told
+    content: bytes | None = _as_owner("logo_leniently", _named(layers), spec.resource_dir)
+    return content
 
 
 def look(tree: Tree, *, env: Mapping[str, str], user: str, cwd: str) -> Found:
-    """find(), in an open tree."""
+    """Do what find() does, in an open tree."""
     near = around(tree, env=env, user=user, cwd=cwd)
     interpreters, no_interpreters = pythons.pythons(tree, near)
     specs, no_specs = kernelspecs.kernelspecs(tree, near, interpreters)
@@ -77,19 +79,23 @@ def look(tree: Tree, *, env: Mapping[str, str], user: str, cwd: str) -> Found:
 
 
 def _shells(tree: Tree, near: Around) -> tuple[str, ...]:
-    places = (near.program(tree, name) for name in SHELLS)
-    return tuple(path for path in places if path is not None)
+    paths = (near.program(tree, name) for name in SHELLS)
+    return tuple(path for path in paths if path is not None)
 
 
 def look_leniently(layers: list[Named], env: dict[str, str], user: str, cwd: str) -> dict[str, Any]:
-    """find() as plain values; what may not be looked at is taken not to be there: a container could not use it either."""
+    """Do what find() does, and return builtin types for another process.
+
+    What cannot be read for lack of permission counts as absent: a container could not
+    use it either.
+    """
     with Tree(_opened(layers), lenient=True) as tree:
         found = look(tree, env=env, user=user, cwd=cwd)
     return asdict(replace(found, kernelspecs=tuple(replace(spec, env=dict(spec.env)) for spec in found.kernelspecs)))
 
 
 def logo_leniently(layers: list[Named], resource_dir: str) -> bytes | None:
-    """logo(), as look_leniently()."""
+    """Do what logo() does; what cannot be read counts as absent."""
     with Tree(_opened(layers), lenient=True) as tree:
         return kernelspecs.logo(tree, KernelSpec(name="", argv=(), resource_dir=resource_dir))
 
@@ -99,26 +105,32 @@ def _named(layers: Sequence[Layer]) -> list[Named]:
 
 
 def _opened(layers: Sequence[Named]) -> list[HostPath]:
-    """The layers in another process: a directory of the host has to be the one that was opened. Raises OSError."""
-    found = []
+    """Open the layers in another process. Raises OSError.
+
+    A directory of the host must still be the one that was opened before.
+    """
+    opened = []
     for path, identity in layers:
-        found.append(hostpath.opened(path))
-        if identity not in (None, found[-1].identity):
+        opened.append(hostpath.opened(path))
+        if identity not in (None, opened[-1].identity):
             raise OSError(ESTALE, f"{path} is another directory now")
-    return found
+    return opened
 
 
 def _as_owner(function: str, *arguments: object) -> Any:
-    """Call one of the two above as root of a user namespace with all ids of the user; as oneself where there are no others."""
+    """Call a function of this module as root of a user namespace with all user ids.
+
+    It is called in this process if the user has no other ids.
+    """
     if not subids.is_rootless() or subids.delegation().helpers is None:
         return globals()[function](*arguments)
     return ast.literal_eval(user_namespace.run(_PROGRAM.format(parent=_PACKAGE_PARENT, function=function, arguments=arguments)).decode())
 
 
-def _found(told: dict[str, Any]) -> Found:
+def _from_json(values: dict[str, Any]) -> Found:
     return Found(
-        kernelspecs=tuple(KernelSpec(**{**spec, "env": MappingProxyType(spec["env"])}) for spec in told["kernelspecs"]),
-        pythons=tuple(Python(**python) for python in told["pythons"]),
-        shells=tuple(told["shells"]),
-        left_out=tuple(LeftOut(**left) for left in told["left_out"]),
+        kernelspecs=tuple(KernelSpec(**{**spec, "env": MappingProxyType(spec["env"])}) for spec in values["kernelspecs"]),
+        pythons=tuple(Python(**python) for python in values["pythons"]),
+        shells=tuple(values["shells"]),
+        left_out=tuple(LeftOut(**left) for left in values["left_out"]),
     )

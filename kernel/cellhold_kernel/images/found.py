@@ -1,4 +1,8 @@
-"""What was found in an image: kernelspecs, Pythons, shells. All texts come from the image: hostile, to be shown only after `tail.plain`."""
+"""What was found in an image: kernelspecs, Pythons, shells.
+
+All texts come from the image and are hostile: they are shown only through
+`text.escape`.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-OLDEST = (3, 6)  # that an ipykernel of today's message format runs on
+OLDEST = (3, 6)  # for an ipykernel of today's message format
 _PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_]+)\}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class KernelSpec:
-    """A kernelspec that can be started. resource_dir, prefix: paths in the image; argv, env: still with placeholders.
+    """A kernelspec that can be started.
 
-    argv[0] is a path where it was a bare Python, else as the kernelspec has it (found on the image's PATH). interrupt_mode: "signal" or
-    "message". https://jupyter-client.readthedocs.io/en/stable/kernels.html#kernel-specs
+    resource_dir, prefix: paths in the image. argv, env: still with placeholders.
+    argv[0] is a path if it was a bare Python, else as in the kernelspec (found on the
+    image's PATH). interrupt_mode: "signal" or "message".
+
+    https://jupyter-client.readthedocs.io/en/stable/kernels.html#kernel-specs
     """
 
     name: str
@@ -33,21 +40,29 @@ class KernelSpec:
     prefix: str = ""
 
     def command(self, connection_file: str) -> tuple[str, ...]:
-        """What to run; the connection file is a path in the container. Braces that mean nothing stay, as in jupyter_client."""
+        """Return the command to run.
+
+        connection_file: its path in the container. Unknown placeholders stay, as in
+        jupyter_client.
+        """
         values = {"connection_file": connection_file, "resource_dir": self.resource_dir, "prefix": self.prefix}
-        return tuple(_PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), word) for word in self.argv)
+        return tuple(_PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), word) for word in self.argv)
 
     def environment(self, env: Mapping[str, str]) -> dict[str, str]:
-        """The image's environment with the kernelspec's over it; ${NAME} in the latter is the former's, as in jupyter_client."""
+        """Return the image's environment with the kernelspec's over it.
+
+        ${NAME} in the latter is replaced from the former, as in jupyter_client.
+        """
         return {**env, **{name: Template(text).safe_substitute(env) for name, text in self.env.items()}}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Python:
-    """A Python of an image. path: as it was found, real: behind all links; prefix: sys.prefix. None: cannot be told without running it.
+    """A Python of an image. None: cannot be determined without running it.
 
-    libc: "glibc" or "musl"; glibc: its version, (2, 34) standing for that and all later; machine: "x86_64", "aarch64"; fault: why no
-    kernel can run on it, as the end of a sentence.
+    path: as it was found. real: with links resolved. prefix: sys.prefix. libc: "glibc"
+    or "musl". glibc: its version; (2, 34) means that or a later one. machine: "x86_64"
+    or "aarch64". fault: why no kernel can run on it, as the end of a sentence.
     """
 
     path: str
@@ -61,13 +76,13 @@ class Python:
     fault: str | None = None
 
     def __str__(self) -> str:
-        """As in: Python 3.11 (/usr/bin/python3)."""
+        """Format it, such as: Python 3.11 (/usr/bin/python3)."""
         return f"{version_text(self.version)} ({self.path})"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """What is there and cannot be used. reason: one sentence."""
+    """Something that exists and cannot be used. reason: one sentence."""
 
     name: str
     reason: str
@@ -75,7 +90,7 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """All of it, in the order in which it would be taken. shells: paths in the image."""
+    """Everything that was found, in order of preference. shells: paths in the image."""
 
     kernelspecs: tuple[KernelSpec, ...] = ()
     pythons: tuple[Python, ...] = ()
@@ -84,5 +99,5 @@ class Found:
 
 
 def version_text(version: tuple[int, int] | None) -> str:
-    """As in: Python 3.11."""
+    """Format a version, such as: Python 3.11."""
     return "a Python of unknown version" if version is None else f"Python {version[0]}.{version[1]}"

@@ -1,10 +1,12 @@
-"""An image with a kernel layer on top: made once for an image, and found by what it was made of.
+"""An image with a kernel layer on top: made once per image, found by its inputs.
 
-It has no name that anybody could give to another image; `cellhold images` and `layers` show it by its id.
+It has no name, which could be given to another image too; `cellhold images` and
+`layers` show it by its id.
 
-A process of the host kernel's makes it (jobs/kernel_layer.py). What installs the packages is the image's own Python, which
-nobody trusts: the notebook's limits hold for it. CELLHOLD_WHEELS, a directory with wheels or an index's URL, is
-for machines without the internet, or with an index of their own.
+A process of the host kernel makes it (jobs/kernel_layer.py). The image's own Python
+installs the packages; it is untrusted, and the notebook's limits hold for it.
+CELLHOLD_WHEELS, a directory with wheels or the URL of an index, is for machines without
+the internet, or with an index of their own.
 """
 
 from __future__ import annotations
@@ -43,24 +45,31 @@ _URL = ("http://", "https://")
 
 
 def key(image: StoredImage, python: Python) -> str:
-    """What the image with the layer is found by: of another image, Python or table of wheels it is another. Raises NotSupported."""
+    """Return the key by which the image with the layer is found. Raises NotSupported.
+
+    It depends on the image, the Python and the table of wheels.
+    """
     pins = wheels.pins(wheels.target(python))
-    of = ["kernel layer", str(image.id), python.path, sorted(pins.items()), unpacking.INSTALL]
-    return hashlib.sha256(json.dumps(of).encode()).hexdigest()
+    inputs = ["kernel layer", str(image.id), python.path, sorted(pins.items()), unpacking.INSTALL]
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
 def derive(image_name: str, home: Home, around: Options, tell: Callable[[str], object]) -> StoredImage:
-    """Have it here. around: of the container that makes it; tell: gets a sentence for each thing that is done. Raises CellholdError."""
+    """Return the image with a kernel layer; make it if it does not exist.
+
+    around: of the container that makes it. tell: called with a sentence for each step.
+    Raises CellholdError.
+    """
     image = stored.find(image_name, home)
-    seen = stored.prepared(image, home, name=image_name)
-    choice = choose(find(seen.stacks[0].layers, env=seen.env, user=seen.user, cwd=seen.cwd), NATIVE)
+    prepared = stored.prepared(image, home, name=image_name)
+    choice = choose(find(prepared.stacks[0].layers, env=prepared.env, user=prepared.user, cwd=prepared.cwd), NATIVE)
     if not isinstance(choice, KernelLayer):
         raise CellholdError(f"cannot add a kernel to {image_name}: it has one")
     wanted = key(image, choice.python)
     lock = home.root / "kernel-layers.lock"
     with locks.held(lock, locks.file(lock)):
-        if (known := stored.derived(wanted, home)) is not None:
-            return known
+        if (derived := stored.derived(wanted, home)) is not None:
+            return derived
         tell(f"fetching a kernel for {version_text(choice.python.version)}")
         index, directory = _source(os.environ.get(VARIABLE, ""))
         fetched = wheels.fetch(choice.python, home.root / "wheels", index=index, wheels=directory, store=home.root)
@@ -70,7 +79,10 @@ def derive(image_name: str, home: Home, around: Options, tell: Callable[[str], o
 
 
 def _source(given: str) -> tuple[str | None, Path | None]:
-    """What VARIABLE names: an index, a directory, or neither. Raises InvalidSpec for a directory that depends on where we are."""
+    """Return what VARIABLE names: an index, a directory, or neither.
+
+    Raises InvalidSpec for a relative directory.
+    """
     if given.startswith(_URL):
         return given, None
     if given and not given.startswith("/"):

@@ -1,6 +1,7 @@
-"""The kernelspecs of an image: found where jupyter_core looks for them, read as what a stranger wrote.
+"""The kernelspecs of an image, found where jupyter_core searches.
 
-The first of a name is taken, also if it turns out to be of no use: so does Jupyter. What is left out is told, with the reason.
+Their content is untrusted. The first of a name is taken, even if it is not usable, as
+Jupyter does. What is left out is reported with the reason.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _NAME = re.compile(r"[a-z0-9._-]{1,64}", re.ASCII)
 _BARE_PYTHON = re.compile(r"python(\d(\.\d{1,2})?)?", re.ASCII)
 _SHARED = "share/jupyter"
 _SYSTEM = ("/usr/local", "/usr")
-_MOST = 64  # kernelspecs, sound or not
+_MOST = 64  # kernelspecs, usable or not
 _MOST_WORDS = 256  # in argv, and in env
 _LARGEST = 64 << 10
 _LARGEST_LOGO = 256 << 10
@@ -38,33 +39,36 @@ _FALSE = {"", "0", "n", "no", "f", "false", "off"}
 
 @dataclass(frozen=True, kw_only=True)
 class _Where:
-    """A directory of kernelspecs, and the installation that it belongs to."""
+    """A directory of kernelspecs, and the prefix of its installation."""
 
     path: str
     prefix: str
 
 
 def kernelspecs(tree: Tree, around: Around, pythons: Sequence[Python]) -> tuple[list[KernelSpec], list[LeftOut]]:
-    """Those that can be started, and those that cannot; each in the order of Jupyter's search."""
-    found: dict[str, KernelSpec | LeftOut] = {}
+    """Return the usable kernelspecs and the others, in Jupyter's search order."""
+    specs: dict[str, KernelSpec | LeftOut] = {}
     for where in _directories(tree, around, pythons):
         for entry in tree.names(where.path):
             name = entry.lower()
             directory = f"{where.path}/{entry}"
-            if name not in found and len(found) < _MOST and tree.place(f"{directory}/kernel.json") is not None:
-                found[name] = _kernelspec(tree, around, name, directory, where.prefix)
-    sound = [spec for spec in found.values() if isinstance(spec, KernelSpec)]
-    return sound, [spec for spec in found.values() if isinstance(spec, LeftOut)]
+            if name not in specs and len(specs) < _MOST and tree.find(f"{directory}/kernel.json") is not None:
+                specs[name] = _kernelspec(tree, around, name, directory, where.prefix)
+    usable = [spec for spec in specs.values() if isinstance(spec, KernelSpec)]
+    return usable, [spec for spec in specs.values() if isinstance(spec, LeftOut)]
 
 
 def logo(tree: Tree, spec: KernelSpec) -> bytes | None:
-    """Its picture for the launcher, a PNG of at most 256 KiB; None if it has none."""
+    """Return the logo for the launcher: a PNG of at most 256 KiB, or None."""
     content = tree.read(f"{spec.resource_dir}/{_LOGO}", most_bytes=_LARGEST_LOGO)
     return content if content is not None and len(content) <= _LARGEST_LOGO and content.startswith(_PNG) else None
 
 
 def _directories(tree: Tree, around: Around, pythons: Sequence[Python]) -> list[_Where]:
-    """In the order of jupyter_core.paths.jupyter_path(). A Jupyter of the image would know one prefix; here it is each Python's."""
+    """Return the directories in the order of jupyter_core.paths.jupyter_path().
+
+    A Jupyter of the image would search one prefix; here each Python's is searched.
+    """
     env = around.env
     data = env.get("JUPYTER_DATA_DIR") or f"{env.get('XDG_DATA_HOME') or f'{around.home}/.local/share'}/jupyter"
     user_base = env.get("PYTHONUSERBASE") or f"{around.home}/.local"
@@ -78,46 +82,49 @@ def _directories(tree: Tree, around: Around, pythons: Sequence[Python]) -> list[
 
 
 def _prefers_own(tree: Tree, around: Around, pythons: Sequence[Python]) -> bool:
-    """Whether an installation's kernelspecs come before the user's: in virtual environments, in conda's, and where it is asked for."""
+    """Return whether an installation's kernelspecs come before the user's.
+
+    They do in virtual environments, in conda's, and by JUPYTER_PREFER_ENV_PATH.
+    """
     env = around.env
     if "JUPYTER_PREFER_ENV_PATH" in env:
         return env["JUPYTER_PREFER_ENV_PATH"].lower() not in _FALSE
     if "CONDA_PREFIX" in env and env.get("CONDA_DEFAULT_ENV", "base") != "base":
         return True
-    return bool(pythons) and tree.place(f"{pythons[0].prefix}/pyvenv.cfg") is not None
+    return bool(pythons) and tree.find(f"{pythons[0].prefix}/pyvenv.cfg") is not None
 
 
 def _kernelspec(tree: Tree, around: Around, name: str, directory: str, prefix: str) -> KernelSpec | LeftOut:
     try:
         if not _NAME.fullmatch(name):
-            raise ImageRefused(f"cannot use the kernelspec {fields.quote(name)}: letters, digits, '.', '_' and '-' make a name")
+            raise ImageRefused(f"cannot use the kernelspec {fields.quote(name)}: a name has letters, digits, '.', '_' and '-'")
         content = tree.read(f"{directory}/kernel.json", most_bytes=_LARGEST)
         if content is None:
-            raise ImageRefused(f"cannot use the kernelspec {name}: its kernel.json is no regular file")
+            raise ImageRefused(f"cannot use the kernelspec {name}: its kernel.json is not a regular file")
         return _usable(tree, around, _read(name, content, directory, prefix))
     except CellholdError as error:
         return LeftOut(name=name, reason=str(error))
 
 
 def _read(name: str, content: bytes, directory: str, prefix: str) -> KernelSpec:
-    """What kernel.json says. Raises ImageRefused."""
-    said = fields.read(content, f"kernelspec {name}", most_bytes=_LARGEST)
-    mode = said["interrupt_mode"].optional_text() or "signal"
-    argv, env = said["argv"].required().texts(), said["env"].text_of()
+    """Parse kernel.json. Raises ImageRefused."""
+    document = fields.read(content, f"kernelspec {name}", most_bytes=_LARGEST)
+    mode = document["interrupt_mode"].optional_text() or "signal"
+    argv, env = document["argv"].required().texts(), document["env"].text_of()
     if not argv or not argv[0] or len(argv) > _MOST_WORDS or len(env) > _MOST_WORDS:
-        raise said["argv"].refused(f"{len(argv)} words, with {len(env)} environment variables, are no command")
+        raise document["argv"].refused(f"{len(argv)} words with {len(env)} environment variables are not a command")
     if mode not in _MODES:
-        raise said["interrupt_mode"].refused(f"{fields.quote(mode)} is neither signal nor message")
+        raise document["interrupt_mode"].refused(f"{fields.quote(mode)} is neither signal nor message")
     if any("=" in variable or not variable for variable in env):
-        raise said["env"].refused("it has a name that no environment variable can have")
+        raise document["env"].refused("it has a name that no environment variable can have")
     if not any("{connection_file}" in word for word in argv):
-        raise said["argv"].refused("it does not have {connection_file}")
+        raise document["argv"].refused("it does not have {connection_file}")
     return KernelSpec(
         name=name,
         argv=argv,
         env=MappingProxyType(env),
-        display_name=said["display_name"].optional_text() or name,
-        language=said["language"].optional_text() or "",
+        display_name=document["display_name"].optional_text() or name,
+        language=document["language"].optional_text() or "",
         interrupt_mode=mode,
         resource_dir=directory,
         prefix=prefix,
@@ -125,7 +132,11 @@ def _read(name: str, content: bytes, directory: str, prefix: str) -> KernelSpec:
 
 
 def _usable(tree: Tree, around: Around, spec: KernelSpec) -> KernelSpec:
-    """With the program that a bare `python` means: jupyter_client takes its own, which is that of the prefix. Raises ImageRefused."""
+    """Return the kernelspec with the program that a bare `python` means.
+
+    jupyter_client takes its own Python, which is that of the prefix. Raises
+    ImageRefused.
+    """
     words = spec.command("{connection_file}")
     own = f"{spec.prefix.rstrip('/')}/bin/{words[0]}"
     candidates = [own, words[0]] if _BARE_PYTHON.fullmatch(words[0]) else [words[0]]

@@ -1,7 +1,9 @@
-"""The Pythons of an image, and what can be told of each without running it: from where it lies and what lies beside it.
+"""The Pythons of an image, examined without running them.
 
-A Python finds its own files by rules (https://docs.python.org/3/library/sys_path_init.html), which are followed here: pyvenv.cfg beside
-the program, as it was called, makes it a virtual environment; else lib/python3.N/os.py is looked for from where the program really is.
+A Python finds its own files by rules
+(https://docs.python.org/3/library/sys_path_init.html), which are followed here:
+pyvenv.cfg beside the program, as it was called, makes it a virtual environment; else
+lib/python3.N/os.py is searched upwards from the program's real path.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 _PLAIN = ("python3", "python")
 _NAMES = (*_PLAIN, *(f"python3.{minor}" for minor in range(19, OLDEST[1] - 1, -1)), "python2")
-_PREFIXES = ("/usr/local", "/usr", "/opt/conda", "/opt/venv", "/venv")  # where images have one that is not on PATH
+_PREFIXES = ("/usr/local", "/usr", "/opt/conda", "/opt/venv", "/venv")  # common in images, even if not on PATH
 _PREFIX_VARIABLES = ("VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DIR")
 _ENVIRONMENTS = "/opt/conda/envs"
 _MOST_ENVIRONMENTS = 32
@@ -32,7 +34,7 @@ _VERSIONED = re.compile(r"python(\d)\.(\d{1,2})", re.ASCII)
 _CONFIGURED = re.compile(r"(\d)\.(\d{1,2})(\.|$)", re.ASCII)
 _LIBC = re.compile(r"libc-2\.(\d{1,3})\.so", re.ASCII)
 _MUSL = ("/lib/ld-musl-x86_64.so.1", "/lib/ld-musl-aarch64.so.1")
-_SPLIT_GLIBC = (2, 34)  # since then its file's name does not tell its version
+_SPLIT_GLIBC = (2, 34)  # since then the file's name does not contain the version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,36 +46,39 @@ class _Library:
 
 
 def prefixes(tree: Tree, around: Around) -> tuple[str, ...]:
-    """Where an installation may be that is not on PATH, as jupyter and conda have them; they need not be there."""
+    """Return where installations outside PATH may be, by jupyter's and conda's rules.
+
+    They need not exist.
+    """
     named = [around.absolute(value) for variable in _PREFIX_VARIABLES if (value := around.env.get(variable))]
     environments = [f"{_ENVIRONMENTS}/{name}" for name in tree.names(_ENVIRONMENTS)[:_MOST_ENVIRONMENTS]]
     return tuple(dict.fromkeys([*named, *_PREFIXES, *environments]))
 
 
 def pythons(tree: Tree, around: Around) -> tuple[list[Python], list[LeftOut]]:
-    """The Pythons on PATH, then the others; each once, and what only looks like one."""
-    found: dict[tuple[str, str], Python] = {}
+    """Return the Pythons on PATH, then others, each once; and unusable candidates."""
+    installed: dict[tuple[str, str], Python] = {}
     left_out: list[LeftOut] = []
     directories = dict.fromkeys([*around.directories("PATH"), *(f"{prefix}/bin" for prefix in prefixes(tree, around))])
     for path in (f"{directory.rstrip('/')}/{name}" for directory in directories for name in _NAMES):
-        place = tree.place(path)
+        place = tree.find(path)
         if place is not None and place.is_program:
-            if len(found) < _MOST:
+            if len(installed) < _MOST:
                 python = _python(tree, around, path, place)
-                found.setdefault((python.prefix, python.real), python)
+                installed.setdefault((python.prefix, python.real), python)
         elif path.endswith(_PLAIN) and (place is not None or tree.link(path) is not None):
             left_out.append(LeftOut(name=path, reason=f"cannot use {path}: {_no_program(tree, path, place)}"))
-    return list(found.values()), left_out
+    return list(installed.values()), left_out
 
 
 def _no_program(tree: Tree, path: str, place: Place | None) -> str:
-    return f"it is a link to {tree.link(path)}, which is not in the image" if place is None else "it is no program that can be run"
+    return f"it is a link to {tree.link(path)}, which is not in the image" if place is None else "it is not an executable file"
 
 
 def _python(tree: Tree, around: Around, path: str, place: Place) -> Python:
     config = _environment(tree, path)
     library = _library(tree, around, place.path, config)
-    version = library.version if library else _told_version(place.path, config)
+    version = library.version if library else _named_version(place.path, config)
     prefix = _above(path) if config is not None else library.root if library else _above(place.path)
     program = None
     with tree.opened(path) as fd:
@@ -93,15 +98,15 @@ def _python(tree: Tree, around: Around, path: str, place: Place) -> Python:
 
 
 def _above(path: str) -> str:
-    """The prefix of a program that lies in its directory bin."""
+    """Return the prefix of a program in a directory bin."""
     return path.rpartition("/")[0].rpartition("/")[0] or "/"
 
 
 def _environment(tree: Tree, path: str) -> dict[str, str] | None:
-    """pyvenv.cfg beside the program or one above; None if it is in no virtual environment."""
-    directory = path.rpartition("/")[0]
-    for place in (directory, directory.rpartition("/")[0]):
-        text = tree.read(f"{place}/pyvenv.cfg", most_bytes=_LONGEST_CONFIG)
+    """Read pyvenv.cfg beside the program or one above; None if there is none."""
+    beside = path.rpartition("/")[0]
+    for directory in (beside, beside.rpartition("/")[0]):
+        text = tree.read(f"{directory}/pyvenv.cfg", most_bytes=_LONGEST_CONFIG)
         if text is not None:
             rows = (line.partition("=") for line in text.decode(errors="replace").splitlines())
             return {name.strip().lower(): value.strip() for name, _, value in rows}
@@ -113,26 +118,29 @@ def _sees_base(config: dict[str, str] | None) -> bool:
 
 
 def _library(tree: Tree, around: Around, real: str, config: dict[str, str] | None) -> _Library | None:
-    """The standard library that it would take; None if there is none, or there is no telling which."""
-    told = _told_version(real, config)
-    versions = [told] if told else [(3, minor) for minor in range(19, OLDEST[1] - 1, -1)]
+    """Return the standard library that it would use; None if that is not unique."""
+    named = _named_version(real, config)
+    versions = [named] if named else [(3, minor) for minor in range(19, OLDEST[1] - 1, -1)]
     for root in _roots(around, real, config):
-        there = [version for version in versions if _has_library(tree, root, version)]
-        if len(there) == 1:
-            return _Library(root=root, version=there[0])
+        matching = [version for version in versions if _has_library(tree, root, version)]
+        if len(matching) == 1:
+            return _Library(root=root, version=matching[0])
     return None
 
 
-def _told_version(real: str, config: dict[str, str] | None) -> tuple[int, int] | None:
-    """The version in the program's name, or else in pyvenv.cfg, which may be older than the program."""
-    told = _VERSIONED.fullmatch(real.rpartition("/")[2])
-    if told is None and config is not None:
-        told = _CONFIGURED.match(config.get("version") or config.get("version_info") or "")
-    return (int(told[1]), int(told[2])) if told else None
+def _named_version(real: str, config: dict[str, str] | None) -> tuple[int, int] | None:
+    """Return the version in the program's name, or else in pyvenv.cfg.
+
+    The latter may be older than the program.
+    """
+    match = _VERSIONED.fullmatch(real.rpartition("/")[2])
+    if match is None and config is not None:
+        match = _CONFIGURED.match(config.get("version") or config.get("version_info") or "")
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def _roots(around: Around, real: str, config: dict[str, str] | None) -> Iterator[str]:
-    """Where a standard library may lie: above the program, as it searches upwards."""
+    """Yield where a standard library may be, in the order in which Python searches."""
     if home := around.env.get("PYTHONHOME"):
         yield around.absolute(home.partition(":")[0])
     if config and config.get("home", "").startswith("/"):
@@ -147,28 +155,28 @@ def _has_library(tree: Tree, root: str, version: tuple[int, int]) -> bool:
     major, minor = version
     base = root.rstrip("/")
     landmarks = (f"lib/python{major}.{minor}/os.py", f"lib64/python{major}.{minor}/os.py", f"lib/python{major}{minor}.zip")
-    return any(tree.place(f"{base}/{landmark}") is not None for landmark in landmarks)
+    return any(tree.find(f"{base}/{landmark}") is not None for landmark in landmarks)
 
 
 def _has_ipykernel(tree: Tree, around: Around, prefix: str, version: tuple[int, int] | None, base: _Library | None) -> bool:
     directories = list(around.directories("PYTHONPATH"))
     for root in [prefix, *([base.root] if base else [])] if version is not None else []:
         directories += _packages(root.rstrip("/"), version)
-    return any(tree.place(f"{directory.rstrip('/')}/ipykernel/__init__.py") is not None for directory in directories)
+    return any(tree.find(f"{directory.rstrip('/')}/ipykernel/__init__.py") is not None for directory in directories)
 
 
 def _packages(root: str, version: tuple[int, int] | None) -> list[str]:
-    """Where packages of a Python lie: PyPA's, Fedora's and Debian's ways."""
+    """Return a Python's package directories, by PyPA's, Fedora's and Debian's rules."""
     name = "python{}.{}".format(*version) if version else "python3"
-    places = [f"{root}/{lib}/{name}/site-packages" for lib in ("lib", "lib64")]
+    directories = [f"{root}/{lib}/{name}/site-packages" for lib in ("lib", "lib64")]
     if root == "/usr":
-        places += [f"/usr/local/lib/{name}/dist-packages", f"/usr/local/lib/{name}/site-packages", "/usr/lib/python3/dist-packages"]
-    return places
+        directories += [f"/usr/local/lib/{name}/dist-packages", f"/usr/local/lib/{name}/site-packages", "/usr/lib/python3/dist-packages"]
+    return directories
 
 
 def _libc(tree: Tree, program: Program | None) -> str | None:
     if program is None:  # a script that starts a Python
-        return "musl" if any(tree.place(loader) for loader in _MUSL) else "glibc"
+        return "musl" if any(tree.find(loader) for loader in _MUSL) else "glibc"
     if program.loader is None:
         return None
     name = program.loader.rpartition("/")[2]
@@ -176,15 +184,15 @@ def _libc(tree: Tree, program: Program | None) -> str | None:
 
 
 def _glibc(tree: Tree, program: Program) -> tuple[int, int] | None:
-    """Its version, by the name of its file, which lies beside the loader."""
-    loader = tree.place(program.loader or "")
+    """Return glibc's version, by the name of its file, which is beside the loader."""
+    loader = tree.find(program.loader or "")
     near = [] if loader is None else [loader.path.rpartition("/")[0]]
     multiarch = f"{program.machine}-linux-gnu"
     for directory in (*near, f"/lib/{multiarch}", f"/usr/lib/{multiarch}", "/lib64", "/usr/lib64", "/lib"):
-        place = tree.place(f"{directory}/libc.so.6")
+        place = tree.find(f"{directory}/libc.so.6")
         if place is not None:
-            told = _LIBC.fullmatch(place.path.rpartition("/")[2])
-            return (2, int(told[1])) if told else _SPLIT_GLIBC
+            match = _LIBC.fullmatch(place.path.rpartition("/")[2])
+            return (2, int(match[1])) if match else _SPLIT_GLIBC
     return None
 
 
@@ -192,5 +200,5 @@ def _fault(version: tuple[int, int] | None, library: _Library | None, program: P
     if version is not None and version < OLDEST:
         return f"it is {version_text(version)}, and {version_text(OLDEST)} is the oldest that a kernel runs on"
     if library is None and program is not None:
-        return "its standard library is not where a Python looks for it"
+        return "its standard library is not where Python looks for it"
     return None

@@ -1,7 +1,9 @@
-"""An image's files as its containers see them, read by descriptors. The trees are hostile: nothing leads out of them, all is bounded.
+"""An image's files as its containers see them, read by descriptors.
 
-A path is walked name by name over the whole stack of layers (`cellhold.layer.worker.merged`); where a name is a symbolic link, its text
-is walked instead, an absolute one from the image's root. The kernel follows none. What is read has to be a regular file.
+The trees are hostile: nothing leads out of them, and everything is bounded. A path is
+walked name by name over the whole stack of layers (`cellhold.layer.worker.merged`); if
+a name is a symbolic link, its target is walked instead, an absolute one from the
+image's root. Linux follows none of them. Only regular files are read.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ if TYPE_CHECKING:
 
     from cellhold.layer.worker.merged import Merged
 
-_MOST_LINKS = 40  # in one path, as the kernel has it
-_MOST_LOOKS = 200_000  # at all: an image of 100 layers with a dozen Pythons takes a tenth
-_MOST_DEEP = 100  # directories in one another
-_MOST_OPEN = 200  # descriptors that are kept for the next path
+_MOST_LINKS = 40  # in one path, as in path_resolution(7)
+_MOST_LOOKS = 200_000  # in total; an image of 100 layers with a dozen Pythons takes a tenth
+_MOST_DEEP = 100  # nested directories
+_MOST_OPEN = 200  # descriptors kept for the next path
 _MOST_LISTED = 1000  # names of one directory in one layer
 _LONGEST_PATH = 4096
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -33,14 +35,17 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """What lies at a path, behind all links. names: on the way to it from the root, none of them a link; mode: st_mode."""
+    """What is at a path, with links resolved.
+
+    names: from the root to it, none of them a link. mode: st_mode.
+    """
 
     names: tuple[bytes, ...]
     mode: int
 
     @property
     def path(self) -> str:
-        """From the image's root."""
+        """Its path from the image's root."""
         return "/" + os.fsdecode(b"/".join(self.names))
 
     @property
@@ -50,10 +55,13 @@ class Place:
 
 
 class Tree:
-    """A stack of layers, topmost first; a context manager. lenient: what may not be looked at is taken not to be there."""
+    """A stack of layers, topmost first; a context manager.
+
+    lenient: what cannot be read for lack of permission counts as absent.
+    """
 
     def __init__(self, layers: Sequence[PathLike[str]], *, lenient: bool = False) -> None:
-        """Open it. Raises OSError where a layer is not there."""
+        """Open the layers. Raises OSError if one does not exist."""
         self._lenient = lenient
         self._looks = 0
         self._open: dict[tuple[bytes, ...], Merged] = {}
@@ -65,34 +73,41 @@ class Tree:
             self._undo = undo.pop_all()
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """Return self."""
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Let go of it."""
+        """Close all descriptors."""
         self._forget()
         self._undo.close()
 
-    def place(self, path: str) -> Place | None:
-        """What lies at an absolute path; None if nothing does. Raises PermissionError (unless lenient), ImageRefused for endless ways."""
-        found = self._find(path)
-        return None if found is None else found[0]
+    def find(self, path: str) -> Place | None:
+        """Find what is at an absolute path; None if there is nothing.
+
+        Raises PermissionError (unless lenient), ImageRefused if all paths together take
+        too many look-ups.
+        """
+        located = self._locate(path)
+        return None if located is None else located[0]
 
     def link(self, path: str) -> str | None:
-        """The text of the symbolic link at a path; None if what lies there is none."""
+        """Return the target of a symbolic link; None if the path is not a link."""
         above, _, name = path.rpartition("/")
-        place = self.place(above)
+        place = self.find(above)
         if place is None or not stat.S_ISDIR(place.mode):
             return None
         try:
-            found = self._directory(place.names).look(os.fsencode(name))
-            return None if found is None else os.fsdecode(os.readlink(os.fsencode(name), dir_fd=found[1]))
+            entry = self._directory(place.names).look(os.fsencode(name))
+            return None if entry is None else os.fsdecode(os.readlink(os.fsencode(name), dir_fd=entry[1]))
         except (OSError, ValueError):
             return None
 
     def names(self, path: str) -> list[str]:
-        """What a directory holds, sorted, the first thousand a layer; nothing if there is no such directory."""
-        place = self.place(path)
+        """Return the names in a directory, sorted; [] if there is no such directory.
+
+        At most the first thousand names per layer.
+        """
+        place = self.find(path)
         if place is None or not stat.S_ISDIR(place.mode):
             return []
         here = self._directory(place.names)
@@ -110,9 +125,9 @@ class Tree:
 
     @contextmanager
     def opened(self, path: str) -> Iterator[int | None]:
-        """The regular file at a path, open for reading; None if there is none."""
-        found = self._find(path)
-        fd = None if found is None or not stat.S_ISREG(found[0].mode) else self._file(found[0].names[-1], found[1])
+        """Open the regular file at a path for reading; yield None if there is none."""
+        located = self._locate(path)
+        fd = None if located is None or not stat.S_ISREG(located[0].mode) else self._file(located[0].names[-1], located[1])
         try:
             yield fd
         finally:
@@ -120,12 +135,15 @@ class Tree:
                 os.close(fd)
 
     def read(self, path: str, *, most_bytes: int) -> bytes | None:
-        """The content of the regular file at a path, one byte more than `most_bytes` at the most; None if there is none."""
+        """Read the regular file at a path; None if there is none.
+
+        Returns at most one byte more than `most_bytes`.
+        """
         with self.opened(path) as fd:
             return None if fd is None else _read(fd, most_bytes + 1)
 
     def _file(self, name: bytes, directory: int) -> int | None:
-        """None for what stopped being a regular file."""
+        """Open a file; None if it is no longer a regular file."""
         try:
             fd = os.open(name, _FILE, dir_fd=directory)
         except PermissionError:
@@ -139,14 +157,17 @@ class Tree:
         os.close(fd)
         return None
 
-    def _find(self, path: str) -> tuple[Place, int] | None:
-        """place(), and the open directory of the layer that shows it, until the next path is looked for."""
+    def _locate(self, path: str) -> tuple[Place, int] | None:
+        """Find a path, and the open directory of the layer that has it.
+
+        The descriptor is valid until the next path is looked up.
+        """
         try:
             return self._walk(os.fsencode(path))
         except PermissionError:
             if not self._lenient:
                 raise
-        except (OSError, ValueError):  # a name that no file can have, a tree that is changed while it is read
+        except (OSError, ValueError):  # an impossible name, or a tree that changes while it is read
             pass
         return None
 
@@ -165,10 +186,10 @@ class Tree:
             if name == b"..":
                 names = names[:-1]
                 continue
-            found = self._look(names, name)
-            if found is None:
+            entry = self._look(names, name)
+            if entry is None:
                 return None
-            facts, layer = found
+            facts, layer = entry
             if not stat.S_ISLNK(facts.st_mode):
                 names, mode = (*names, name), facts.st_mode
                 continue
@@ -186,12 +207,15 @@ class Tree:
         return here.look(name)
 
     def _directory(self, names: tuple[bytes, ...]) -> Merged:
-        """The directory with these names, none of them a link. Raises OSError where it has gone."""
+        """Open the directory at these names, none of them a link.
+
+        Raises OSError if it was removed.
+        """
         if () not in self._open:
             self._open[()] = merged.open_stack(self._layers)
-        known = next(count for count in range(len(names), -1, -1) if names[:count] in self._open)
-        here = self._open[names[:known]]
-        for count in range(known + 1, len(names) + 1):
+        opened = next(count for count in range(len(names), -1, -1) if names[:count] in self._open)
+        here = self._open[names[:opened]]
+        for count in range(opened + 1, len(names) + 1):
             self._count(len(here.fds))
             if sum(len(kept.fds) for kept in self._open.values()) > _MOST_OPEN:
                 self._forget(but=here)
@@ -204,7 +228,7 @@ class Tree:
     def _count(self, looks: int) -> None:
         self._looks += looks + 1
         if self._looks > _MOST_LOOKS:
-            raise ImageRefused(f"cannot look for kernels in the image: its links lead on for more than {_MOST_LOOKS} names")
+            raise ImageRefused(f"cannot look for kernels in the image: it takes more than {_MOST_LOOKS} look-ups of names")
 
     def _forget(self, *, but: Merged | None = None) -> None:
         for names, here in list(self._open.items()):
@@ -214,7 +238,7 @@ class Tree:
 
 
 def _read(fd: int, most_bytes: int) -> bytes:
-    """As much as there is: a read(2) may give less."""
+    """Read until the end or the limit; one read(2) may return less."""
     content = b""
     while len(content) < most_bytes and (chunk := os.read(fd, most_bytes - len(content))):
         content += chunk

@@ -1,11 +1,15 @@
-"""A kernel layer's content: the wheels unpacked by the image's own Python into one directory, and how that Python is started with it.
+"""A kernel layer's content, and how the image's own Python starts with it.
 
-No pip is needed in the image, site-packages is not touched (it may be read-only, or its distribution's: PEP 668), and no .pth file is
-written. The kernel's process puts the directory in front of everything else on sys.path, and tells no other process: for the names in it
-(ipykernel, traitlets, tornado ...) its versions win over the image's in the cells, so that the kernel runs whatever old ones the image
-has; all else the image has is imported as ever; programs and Pythons that cells start see the image as it is.
+The image's Python unpacks the wheels into one directory. The image needs no pip,
+site-packages is not changed (it may be read-only, or belong to a distribution: PEP
+668), and no .pth file is written. The kernel's process puts the directory first on
+sys.path, and passes that to no other process: in cells, its versions of the packages in
+it (ipykernel, traitlets, tornado ...) take precedence over the image's, so that the
+kernel runs whatever old ones the image has; everything else is imported from the image
+as usual; programs and Pythons that cells start see the image as it is.
 
-Both texts run in a container of the image, on Python 3.6 and later. INSTALL says on standard error what is wrong, and ends with 1.
+Both programs run in a container of the image, on Python 3.6 and later. INSTALL writes
+errors to standard error, and then exits with 1.
 """
 
 from __future__ import annotations
@@ -78,12 +82,15 @@ main(*sys.argv[1:])
 
 
 def install_command(python: Python, *, wheels: str, target: str = TARGET) -> tuple[str, ...]:
-    """What to run in a container of the image to make the layer. wheels: the directory with the wheels, as the container sees it."""
+    """Return the command that makes the layer in a container of the image.
+
+    wheels: the directory with the wheels, as the container sees it.
+    """
     return (python.path, "-I", "-S", "-c", INSTALL, wheels, target)
 
 
 def kernelspec(python: Python, *, target: str = TARGET) -> KernelSpec:
-    """How the kernel is started on top of the layer."""
+    """Return the kernelspec that starts the kernel with the layer."""
     return KernelSpec(
         name="python3",
         argv=(python.path, "-c", START_IN_LAYER, target, "-f", "{connection_file}"),

@@ -1,10 +1,12 @@
-"""The wheels of a kernel layer: an ipykernel and all that it needs, for a Python that is not the one that fetches them.
+"""The wheels of a kernel layer: an ipykernel and its dependencies for any Python.
 
-    TO/cp312-musl-x86_64-1a2b3c4d/*.whl      complete: it was renamed to this when the last wheel was there
+    TO/cp312-musl-x86_64-1a2b3c4d/*.whl      complete: renamed when all are there
 
-Which they are was resolved beforehand (pins.json, made by tools/kernel_wheels.py): pip resolves the markers of dependencies for the
-Python that it runs on, whichever it is asked for (pypa/pip#11664). The host's own pip fetches them, from the index that its user has
-configured, or that is given here. How they get into an image is not the business of this module (unpacking.py).
+The versions were resolved beforehand (pins.json, made by tools/kernel_wheels.py): pip
+resolves the markers of dependencies for the Python that it runs on, whatever
+--python-version says (pypa/pip#11664). The host's own pip fetches the wheels, from the
+index that its user has configured, or from a given one. How they get into an image is
+not the business of this module (unpacking.py).
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 
 LIBCS = ("glibc", "musl")
 MACHINES = ("x86_64", "aarch64")
-_GLIBC_UNTOLD = (2, 28)  # Debian 10's, RHEL 8's
-_OLDEST_GLIBC = {"x86_64": 5, "aarch64": 17}  # that wheels were ever made for
+_GLIBC_ASSUMED = (2, 28)  # if it cannot be determined: Debian 10's, RHEL 8's
+_OLDEST_GLIBC = {"x86_64": 5, "aarch64": 17}  # for which there are wheels at all
 _ALIASES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}  # PEPs 599, 571, 513
 _MUSL = ("musllinux_1_2", "musllinux_1_1")
 _SEPARATORS = re.compile(r"[-_.]+")
@@ -38,13 +40,13 @@ _MISSING = re.compile(r"No matching distribution found for ([^\s=]+)==(\S+)")
 _SILENT = ("Retrying (", "Connection", "timed out", "Temporary failure")
 _LONGEST_REASON = 300
 _PIP = "import runpy; runpy.run_module('pip', run_name='__main__', alter_sys=True)"
-_PIP_SECONDS = 1800.0  # for 10 MB; pip itself gives up on a server that says nothing for 15 s, and on no other
+_PIP_SECONDS = 1800.0  # for 10 MB; pip itself gives up only on a server that is silent for 15 s
 _HINT = "give a directory with the wheels, or another index; or build an image with ipykernel in it: RUN pip install ipykernel"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What a wheel has to fit."""
+    """What a wheel must be compatible with."""
 
     version: tuple[int, int]
     libc: str
@@ -52,19 +54,19 @@ class Target:
     glibc: tuple[int, int] | None = None
 
     def __str__(self) -> str:
-        """As in: Python 3.12 (musl, x86_64)."""
+        """Format it, such as: Python 3.12 (musl, x86_64)."""
         return f"{version_text(self.version)} ({self.libc}, {self.machine})"
 
     @property
     def name(self) -> str:
-        """As in: cp312-musl-x86_64."""
+        """Its name, such as: cp312-musl-x86_64."""
         return "cp{}{}-{}-{}".format(*self.version, self.libc, self.machine)
 
     def platforms(self) -> tuple[str, ...]:
-        """The platform tags that fit, the best first (PEPs 600 and 656)."""
+        """Return the compatible platform tags, best first (PEPs 600 and 656)."""
         if self.libc == "musl":
             return tuple(f"{tag}_{self.machine}" for tag in _MUSL)
-        newest = (self.glibc or _GLIBC_UNTOLD)[1]
+        newest = (self.glibc or _GLIBC_ASSUMED)[1]
         tags: list[str] = []
         for minor in range(newest, _OLDEST_GLIBC[self.machine] - 1, -1):
             tags += [f"manylinux_2_{minor}_{self.machine}", *([f"{_ALIASES[minor]}_{self.machine}"] if minor in _ALIASES else [])]
@@ -72,53 +74,62 @@ class Target:
 
 
 def target(python: Python) -> Target:
-    """What wheels for this Python have to fit. Raises NotSupported where there are none, or where a fact is not known."""
+    """Return what wheels for this Python must be compatible with.
+
+    Raises NotSupported if a fact of the Python cannot be determined.
+    """
     if python.version is None or python.libc is None or python.machine is None:
         unknown = "its version" if python.version is None else "its C library" if python.libc is None else "which machine it is for"
-        raise NotSupported(f"cannot add a kernel to {python.path} of the image: there is no telling {unknown}")
+        raise NotSupported(f"cannot add a kernel to {python.path} of the image: cannot determine {unknown}")
     return Target(version=python.version, libc=python.libc, machine=python.machine, glibc=python.glibc)
 
 
 def pins(wanted: Target) -> Mapping[str, str]:
-    """Name -> version of all that is installed. Raises NotSupported for a Python without an entry in the table, and for gaps in it."""
+    """Return name -> version of all packages to install.
+
+    Raises NotSupported for a Python without an entry in the table, or with missing
+    wheels.
+    """
     table = json.loads((resources.files("cellhold_kernel.images") / "pins.json").read_text())
     entry = table.get("{}.{}".format(*wanted.version))
     if entry is None:
-        known = ", ".join(table)
+        versions = ", ".join(table)
         raise NotSupported(
-            f"cannot add a kernel to an image with {version_text(wanted.version)}: wheels are known for {known}",
+            f"cannot add a kernel to an image with {version_text(wanted.version)}: wheels are known for {versions}",
             hint="build an image with ipykernel in it: RUN pip install ipykernel",
         )
     platform = f"{wanted.libc}-{wanted.machine}"
     gaps = entry.get("gaps", {}).get(platform)
     if gaps:
         raise NotSupported(
-            f"cannot add a kernel to an image with {wanted}: nobody has made wheels of {', '.join(gaps)} for it",
+            f"cannot add a kernel to an image with {wanted}: there are no wheels of {', '.join(gaps)} for it",
             hint="build an image with ipykernel in it: RUN pip install ipykernel, with a compiler",
         )
     return {**entry["pins"], **entry.get("instead", {}).get(platform, {})}
 
 
 def fetch(python: Python, to: Path, *, index: str | None = None, wheels: Path | None = None, store: Path | None = None) -> tuple[Path, ...]:
-    """The wheels for a Python of an image, in a directory below `to`; no work if they are there already.
+    """Fetch the wheels for a Python of an image; return their paths below `to`.
 
-    index: URL of a package index (PEP 503) in place of the one that pip is configured for; wheels: a directory that is looked
-    through, and nothing else if no index is given; store: whose scratch is used, None: `to` has its own (one file system with
-    `to`). Raises NotSupported for a Python without wheels, CellholdError where some cannot be had.
+    Nothing is fetched if they are there already. index: URL of a package index (PEP
+    503) instead of the configured one. wheels: a directory to search, the only source
+    if no index is given. store: whose scratch directory is used, on the file system of
+    `to`; None: one in `to`. Raises NotSupported for a Python without wheels,
+    CellholdError if some cannot be fetched.
     """
     wanted = target(python)
     pinned = pins(wanted)
     requirements = [f"{name}=={version}" for name, version in sorted(pinned.items())]
     digest = hashlib.sha256("\n".join([*requirements, *wanted.platforms()]).encode()).hexdigest()[:8]
-    place = to / f"{wanted.name}-{digest}"
-    if not place.is_dir():
+    directory = to / f"{wanted.name}-{digest}"
+    if not directory.is_dir():
         to.mkdir(parents=True, exist_ok=True)
         with scratch(store or to) as coming:
             fresh = coming / "wheels"
             _download(wanted, requirements, fresh, index, wheels)
             _check_complete(wanted, pinned, fresh)
-            _keep(fresh, place)
-    return tuple(sorted(place.glob("*.whl")))
+            _keep(fresh, directory)
+    return tuple(sorted(directory.glob("*.whl")))
 
 
 def _download(wanted: Target, requirements: list[str], to: Path, index: str | None, wheels: Path | None) -> None:
@@ -140,42 +151,41 @@ def _download(wanted: Target, requirements: list[str], to: Path, index: str | No
         raise _refused(wanted, ran.stderr.decode(errors="replace"), index, wheels)
 
 
-def _refused(wanted: Target, said: str, index: str | None, wheels: Path | None) -> CellholdError:
+def _refused(wanted: Target, output: str, index: str | None, wheels: Path | None) -> CellholdError:
     where = str(wheels) if wheels is not None and index is None else f"the index {index}" if index else "the package index"
-    missing = _MISSING.search(said)
-    if any(word in said for word in _SILENT):
+    missing = _MISSING.search(output)
+    if any(word in output for word in _SILENT):
         reason = f"{where} does not answer"
     elif missing is not None:
         reason = f"{where} has no wheel of {missing[1]} {missing[2]} for it"
     else:
-        errors = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")] or said.strip().splitlines()[
-            -1:
-        ]
-        reason = (errors or ["pip says no more"])[-1][:_LONGEST_REASON]
+        errors = [line.removeprefix("ERROR: ") for line in output.splitlines() if line.startswith("ERROR: ")]
+        errors = errors or output.strip().splitlines()[-1:]
+        reason = (errors or ["pip gives no reason"])[-1][:_LONGEST_REASON]
     return CellholdError(
         f"cannot fetch a kernel for {wanted}: {reason}",
         hint=_HINT,
     )
 
 
-def _check_complete(wanted: Target, pinned: Mapping[str, str], place: Path) -> None:
-    """Whether each is there: pip was asked for them, and an index is others' work."""
-    there = {tuple(wheel.name.split("-")[:2]) for wheel in place.glob("*.whl")}
-    names = {(normalized(name), version) for name, version in there}
+def _check_complete(wanted: Target, pinned: Mapping[str, str], directory: Path) -> None:
+    """Raise CellholdError if a wheel is missing: the index is not trusted."""
+    fetched = {tuple(wheel.name.split("-")[:2]) for wheel in directory.glob("*.whl")}
+    names = {(normalized(name), version) for name, version in fetched}
     missing = [f"{name} {version}" for name, version in pinned.items() if (normalized(name), version) not in names]
     if missing:
-        raise CellholdError(f"cannot fetch a kernel for {wanted}: {', '.join(missing)} did not come")
+        raise CellholdError(f"cannot fetch a kernel for {wanted}: {', '.join(missing)} did not arrive")
 
 
-def _keep(fresh: Path, place: Path) -> None:
-    """Another process may have been quicker: its wheels are the same."""
+def _keep(fresh: Path, directory: Path) -> None:
+    """Rename the directory; another process's is the same, if that was first."""
     try:
-        fresh.rename(place)
+        fresh.rename(directory)
     except OSError:
-        if not place.is_dir():
+        if not directory.is_dir():
             raise
 
 
 def normalized(name: str) -> str:
-    """A project's name as PEP 503 compares it."""
+    """Return a project's name in PEP 503's normal form."""
     return _SEPARATORS.sub("-", name).lower()

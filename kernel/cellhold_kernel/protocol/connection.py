@@ -1,4 +1,4 @@
-"""Jupyter's connection file: where a kernel's sockets are, and the key that signs its messages.
+"""Jupyter's connection file: a kernel's sockets, and the key of its messages.
 
 https://jupyter-client.readthedocs.io/en/stable/kernels.html#connection-files
 """
@@ -21,10 +21,11 @@ CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """What a connection file says.
+    """The content of a connection file.
 
-    transport: "tcp" or "ipc"; ip: an address, or with ipc the beginning of the sockets' paths; ports: by channel. key: signs the
-    messages; "" = they are not signed. curve: CurveZMQ's public and secret key (Z85), where the client asks for encryption.
+    transport: "tcp" or "ipc". ip: an address; with ipc the prefix of the sockets'
+    paths. ports: by channel. key: signs the messages; "" = they are not signed. curve:
+    CurveZMQ's public and secret key (Z85), if the client requests encryption.
     """
 
     transport: str
@@ -35,12 +36,15 @@ class Connection:
     curve: tuple[bytes, bytes] | None = None
 
     def url(self, channel: str) -> str:
-        """The address of a channel as zmq_bind(3) takes it."""
+        """Return the address of a channel for zmq_bind(3)."""
         between = ":" if self.transport == "tcp" else "-"
         return f"{self.transport}://{self.ip}{between}{self.ports[channel]}"
 
     def text(self) -> str:
-        """The connection file's content; the Curve keys stay here: they are for the sockets that Jupyter sees."""
+        """Return the content of a connection file for the container.
+
+        It has no Curve keys: these are for the sockets towards Jupyter.
+        """
         return json.dumps(
             {
                 "transport": self.transport,
@@ -54,10 +58,13 @@ class Connection:
 
 
 def read(path: Path) -> Connection:
-    """The connection file at `path`; raises OSError, or InvalidSpec naming the field that is wrong."""
+    """Read a connection file.
+
+    Raises OSError, or InvalidSpec, which names the field that is wrong.
+    """
     try:
         info = json.loads(hostpath.read(path, _MOST_BYTES))
-        found = Connection(
+        connection = Connection(
             transport=_text(info, "transport", "tcp"),
             ip=_text(info, "ip", "127.0.0.1"),
             ports={channel: int(info[f"{channel}_port"]) for channel in CHANNELS},
@@ -67,15 +74,15 @@ def read(path: Path) -> Connection:
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InvalidSpec(f"cannot read connection file {path}: {type(error).__name__}: {error}") from error
-    if found.transport not in ("tcp", "ipc"):
-        raise InvalidSpec(f"cannot use transport={found.transport} of connection file {path}: neither tcp nor ipc")
-    return found
+    if connection.transport not in ("tcp", "ipc"):
+        raise InvalidSpec(f"cannot use transport={connection.transport} of connection file {path}: neither tcp nor ipc")
+    return connection
 
 
 def _text(info: dict[str, Any], field: str, default: str) -> str:
     value = info.get(field, default)
     if not isinstance(value, str):
-        raise TypeError(f"{field} is {value!r}, not a text")
+        raise TypeError(f"{field} is {value!r}, not a string")
     return value
 
 

@@ -1,7 +1,8 @@
-"""JSON that somebody else wrote, read within bounds: what comes out of here can be written as JSON again.
+"""Untrusted JSON, read within bounds; the result can be written as JSON again.
 
-Python's json module accepts more than JSON (NaN, numbers that become infinite), reads nesting up to a depth that it cannot write again, and
-takes 25 bytes of memory for a byte of input. What the members mean is not the business of this module.
+Python's json module accepts more than JSON (NaN, numbers that become infinite), reads
+nesting up to a depth that it cannot write again, and takes 25 bytes of memory for a
+byte of input. What the members mean is not the business of this module.
 """
 
 from __future__ import annotations
@@ -16,44 +17,52 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DEEPEST = 200  # levels of nesting; json gives up at 1000, less what is on Python's stack already
+DEEPEST = 200  # levels of nesting; json fails at 1000, less what is on Python's stack already
 _OPEN, _CLOSE = b"[{", b"]}"
 _BRACKETS = _OPEN + _CLOSE
 _OTHERS = bytes(byte for byte in range(256) if byte not in _BRACKETS)
 _STEPS = bytes.maketrans(_BRACKETS, b"\x01\x01\xff\xff")  # as signed bytes: one level in, one level out
-# A text, or its beginning where it does not end; possessive, so that a hostile one is read once.
+# A string, or its beginning if it does not end; possessive, so that a hostile one is
+# read once.
 _TEXTS = re.compile(rb'"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z)', re.DOTALL)
 _NO_NUMBERS = re.compile(rb"NaN|Infinity")
 
 
 def load(raw: bytes) -> Any:
-    """The JSON in `raw`, whatever it is; NaN is read as Python reads it. Raises ValueError, whose text says what is wrong."""
-    if is_deep(raw):
-        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):  # whose words are Python's; a number may have too many digits
-        raise ValueError("it is not JSON, or nested too deeply") from None
+    """Parse any JSON value; NaN is read as by Python.
 
-
-def parse(raw: bytes, *, errors: str = "strict") -> dict[str, Any]:
-    """The JSON object in `raw`. errors: what to do about bytes that are not UTF-8, as of bytes.decode().
-
-    The caller bounds its size: see there. Raises ValueError, whose text says what is wrong.
+    Raises ValueError, whose text says what is wrong.
     """
     if is_deep(raw):
         raise ValueError(f"it is nested more than {DEEPEST} levels deep")
     try:
-        found = json.loads(raw.decode(errors=errors), parse_constant=_refuse, parse_float=_number)
+        return json.loads(raw)
+    except (ValueError, RecursionError):  # with Python's wording; a number may have too many digits
+        raise ValueError("it is not JSON, or nested too deeply") from None
+
+
+def parse(raw: bytes, *, errors: str = "strict") -> dict[str, Any]:
+    """Parse a JSON object, whose size the caller has bounded.
+
+    errors: for bytes that are not UTF-8, as in bytes.decode(). Raises ValueError, whose
+    text says what is wrong.
+    """
+    if is_deep(raw):
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+    try:
+        document = json.loads(raw.decode(errors=errors), parse_constant=_refuse, parse_float=_number)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise ValueError("it is not a JSON object")  # noqa: TRY004  # the text was wrong, not the caller's argument
-    return found
+    return document
 
 
 def is_deep(raw: bytes) -> bool:
-    """Whether it is nested more than DEEPEST levels deep, found without parsing it: in time and memory that grow with its length."""
+    """Return whether a document is nested more than DEEPEST levels deep.
+
+    It is not parsed: time and memory are linear in its length.
+    """
     if sum(map(raw.count, (b"[", b"{"))) <= DEEPEST:
         return False
     steps = array("b", _TEXTS.sub(b"", raw).translate(_STEPS, _OTHERS))
@@ -61,18 +70,24 @@ def is_deep(raw: bytes) -> bool:
 
 
 def flaw(raw: bytes) -> str | None:
-    """What is wrong with a document that is too large to be parsed, as far as that is seen without; None where nothing is."""
+    """Return what is wrong with a document that is too large to be parsed, or None.
+
+    Without parsing, not every fault is found.
+    """
     if raw[:64].lstrip()[:1] != b"{":
         return "it is not a JSON object"
     if is_deep(raw):
         return f"it is nested more than {DEEPEST} levels deep"
-    if (found := _NO_NUMBERS.search(raw)) is not None and _NO_NUMBERS.search(_TEXTS.sub(b"", raw)):
-        return f"{found[0].decode()} is not a number"
+    if (match := _NO_NUMBERS.search(raw)) is not None and _NO_NUMBERS.search(_TEXTS.sub(b"", raw)):
+        return f"{match[0].decode()} is not a number"
     return None
 
 
 def pack(value: Mapping[str, Any]) -> bytes:
-    """JSON of our own making; lone surrogates become escapes. Raises ValueError for numbers that are none."""
+    """Encode a value as JSON; lone surrogates become escapes.
+
+    Raises ValueError for NaN and infinite numbers.
+    """
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
 
 

@@ -1,9 +1,9 @@
-"""A JSON object that arrives in pieces of any size, read in memory that does not grow with it.
+"""A scanner for a JSON object that arrives in pieces, in constant memory.
 
-For messages that are too large to be parsed: some members are short texts that somebody
-wants (`comm_id`), one may be a long text that is passed on as it comes (`text` of a
-stream), the rest is skipped and no more than looked at. What comes may be hostile. A name
-that stands in the object twice has its last value, as in Python and in a browser.
+For messages that are too large to be parsed: some members are short strings that are
+kept (`comm_id`), one may be a long string that is passed on as it arrives (`text` of a
+stream), the rest is checked and skipped. The input may be hostile. A name that occurs
+twice in the object has its last value, as in Python and in a browser.
 
 https://datatracker.ietf.org/doc/html/rfc8259
 """
@@ -23,28 +23,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _SHORT = 64 << 10  # characters of a name, or of a short value
-_MEMBERS_MOST = 1000  # of the object itself; each costs more time than 100 bytes of a text
+_MEMBERS_MOST = 1000  # of the object itself; each takes more time than 100 bytes of a string
 _ESCAPE_MOST = 12  # characters of the longest escape: a surrogate pair
 _UNFINISHED = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?|\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _SCALAR = re.compile(r'[^\s,\]}\[{":]*')
-# Possessive: what could be gone back to would be kept in memory, an entry for each escape.
+# Possessive: otherwise a position to backtrack to would be kept in memory for each
+# escape.
 _MARK = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[{]+|[\]}]+|"', re.DOTALL)
 _WINDOW_LEAST, _WINDOW_MOST = 1 << 10, 64 << 10  # characters that are skipped at once
-_WORD_MOST = 8  # letters of what stands in JSON without quotes, and is looked for
+_WORD_MOST = 8  # letters of the longest unquoted word that is searched for
 _DELTAS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_MARKS = bytes(set(range(256)) - {*_DELTAS, ord('"')})
 
 
 class ObjectScan:
-    """One object.
+    """The scan of one object.
 
-    texts: the short members that are known so far, those whose value is a text. fault: why
-    it is not a JSON object, once that is known; what comes after it is not looked at.
+    texts: the short members found so far whose value is a string. fault: why it is not
+    a JSON object, once that is known; the rest is then ignored.
     """
 
     def __init__(self, kept: frozenset[str] = frozenset(), *, streamed: str | None = None) -> None:
-        """kept: names of short members; streamed: the name of the long one."""
+        """Begin. kept: names of short members; streamed: the name of the long one."""
         self.texts: dict[str, str] = {}
         self.fault: str | None = None
         self._kept = kept
@@ -58,7 +59,7 @@ class ObjectScan:
         self._step: Callable[[], None] = self._begin
 
     def feed(self, data: bytes | bytearray | memoryview, *, is_last: bool = False) -> list[str]:
-        """Take the next bytes, and return what is new of the streamed text."""
+        """Scan the next bytes, and return what is new of the streamed string."""
         if self.fault is not None:
             return []
         self._text = self._text[self._at :] + self._decoder.decode(data, is_last)
@@ -71,8 +72,8 @@ class ObjectScan:
             self.fault = self.fault or "it ends too early"
         return self._pieces
 
-    # Each step does what it can with the text that is there. One that moves neither on in the
-    # text nor to another step waits for more of it.
+    # Each step does what it can with the text so far. A step that advances neither in
+    # the text nor to another step waits for more of it.
 
     def _begin(self) -> None:
         self._expect("{", self._first)
@@ -137,7 +138,7 @@ class ObjectScan:
             self._step = self._nest
 
     def _nest(self) -> None:
-        """Skip arrays and objects: a window at once where they cannot end in it, else mark by mark."""
+        """Skip arrays and objects, by windows that cannot end them, or by marks."""
         size = _WINDOW_LEAST
         while self.fault is None and self._step == self._nest and self._at < len(self._text):
             end = self._cut(min(self._at + size, len(self._text)))
@@ -146,7 +147,7 @@ class ObjectScan:
             outside = _outside_texts(self._text[self._at : end])
             marks = outside[0].translate(None, _NO_MARKS)
             if _has_no_number(outside[0]):
-                self._refuse("it has a number that is none")
+                self._refuse("it has NaN or Infinity")
             elif not _stays_open(marks, self._depth):
                 self._walk(end)
             else:
@@ -156,7 +157,7 @@ class ObjectScan:
             size = min(size * 2, _WINDOW_MOST)
 
     def _cut(self, end: int) -> int:
-        """Where a window may end that would end there: neither behind a backslash nor in a word."""
+        """Move the end of a window out of an escape or a word; return it."""
         end -= _is_escaped(self._text, end, self._at)
         tail = self._text[max(self._at, end - _WORD_MOST) : end]
         letters = len(tail) - len(tail.rstrip(ascii_letters))
@@ -186,14 +187,14 @@ class ObjectScan:
         self._at = end
 
     def _scalar(self) -> None:
-        found = _SCALAR.match(self._text, self._at)
-        end = found.end() if found is not None else self._at
+        scalar = _SCALAR.match(self._text, self._at)
+        end = scalar.end() if scalar is not None else self._at
         if end - self._at > _SHORT:
             self._refuse("it has a number that is too long")
         if end == len(self._text):
             return
         if _has_no_number(self._text[self._at : end].encode()):
-            self._refuse("it has a number that is none")
+            self._refuse("it has NaN or Infinity")
         self._at, self._step = end, self._after
 
     def _after(self) -> None:
@@ -223,13 +224,13 @@ class ObjectScan:
         self.fault = why
 
     def _peek(self) -> str:
-        """The next character that is not a space; "" where it is not there yet."""
-        found = _SPACE.match(self._text, self._at)
-        self._at = found.end() if found is not None else self._at
+        """Skip spaces; return the next character, "" if it has not arrived yet."""
+        spaces = _SPACE.match(self._text, self._at)
+        self._at = spaces.end() if spaces is not None else self._at
         return self._text[self._at : self._at + 1]
 
     def _short_text(self) -> str | None:
-        """The text that begins here; None where its end is not there yet."""
+        """Return the string that begins here; None if its end has not arrived yet."""
         if self._text[self._at] != '"':
             self._refuse()
             return None
@@ -244,7 +245,7 @@ class ObjectScan:
         return str(text)
 
     def _escapes_end(self) -> int:
-        """Where an escape sequence begins that is not complete yet; else the end of the text."""
+        """Return where an incomplete escape begins, else the end of the text."""
         text, begin = self._text, self._at
         for at in range(max(begin, len(text) - _ESCAPE_MOST), len(text)):
             if text[at] == "\\" and _UNFINISHED.fullmatch(text, at) and not _is_escaped(text, at, begin):
@@ -253,20 +254,23 @@ class ObjectScan:
 
 
 def _is_escaped(text: str, at: int, begin: int) -> bool:
-    """Whether what stands at `at` belongs to a backslash before it; begin: of the text or value that it is in."""
+    """Return whether the character at `at` is escaped by a backslash before it.
+
+    begin: of the string or value that it is in.
+    """
     before = text[begin:at]
     return (len(before) - len(before.rstrip("\\"))) % 2 == 1
 
 
 def _outside_texts(window: str) -> tuple[bytes, bool]:
-    """What is not in texts, and whether a text has begun that does not end here."""
+    """Return what is outside of strings, and whether the window ends in a string."""
     raw = window.encode("utf-8", "replace").replace(b"\\\\", b"").replace(b'\\"', b"")
     parts = raw.split(b'"')
     return b"".join(parts[::2]), len(parts) % 2 == 0
 
 
 def _has_no_number(outside: bytes) -> bool:
-    """Whether it has what Python's json writes for a float that is none, and nobody else reads."""
+    """Return whether it has Python's words for floats that JSON does not have."""
     return b"NaN" in outside or b"Infinity" in outside
 
 
@@ -279,5 +283,5 @@ def _depths(marks: bytes, depth: int) -> Iterator[int]:
 
 
 def _stays_open(marks: bytes, depth: int) -> bool:
-    """Whether so many open brackets are not all closed by these."""
+    """Return whether not all of `depth` open brackets are closed by these marks."""
     return _closing(marks) < depth or min(_depths(marks, depth)) > 0

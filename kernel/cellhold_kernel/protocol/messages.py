@@ -1,9 +1,11 @@
-"""Jupyter's messages on the wire: take apart, sign, check. Knows no channel and no message type.
+"""Jupyter's messages on the wire: parse, sign and verify any type of message.
 
-    identity ... | <IDS|MSG> | signature | header | parent header | metadata | content | buffer ...
+    identity ... | <IDS|MSG> | signature | header | parent header | metadata | content
+        | buffer ...
 
-A message is parsed no deeper than it is interpreted: the header always, the rest when somebody asks. What comes in may be
-anything: `parse` gives None for what is no message, and bounds what it looks at.
+A message is parsed no deeper than it is interpreted: the header always, the rest on
+demand. The input is untrusted: `parse` returns None for what is not a message, and
+bounds what it reads.
 
 https://jupyter-client.readthedocs.io/en/stable/messaging.html#the-wire-protocol
 """
@@ -26,22 +28,23 @@ Part = bytes | bytearray | memoryview  # of a message: what zmq calls a frame
 DELIMITER = b"<IDS|MSG>"
 PROTOCOL_VERSION = "5.4"
 _IDENTITIES_MOST = 8  # a front end, a relay, a relay of relays ...
-FRAME_COST = 128  # bytes that a frame takes besides its own, here and in zmq
+FRAME_COST = 128  # bytes of overhead of a frame, here and in zmq
 _FIXED = 5  # signature, header, parent header, metadata, content
 _HEADER_MOST = 64 << 10
-_INTERPRETED_MOST = 32 << 20  # what anybody reads of parent header and content
+_INTERPRETED_MOST = 32 << 20  # bytes of parent header and content that are parsed at all
 _REPLY_MOST = 64 << 10  # bytes of a reply's content that are parsed: 3 bytes of JSON can become 70 of memory
 
 
 def size_of(parts: Sequence[Part]) -> int:
-    """What a message takes, in bytes."""
+    """Return the size of a message in bytes, with its overhead."""
     return sum(map(len, parts)) + FRAME_COST * len(parts)
 
 
 class Seen(NamedTuple):
-    """What was found of a large message while it came in pieces.
+    """The facts of a large message, gathered while it arrived in pieces.
 
-    is_verified: as of `Signer.verify`; flaw: as of `Message.flaw`; comm_id: the comm that it is about, where it is about one.
+    is_verified: as of `Signer.verify`. flaw: as of `Message.flaw`. comm_id: the comm
+    that it is about, if any.
     """
 
     is_verified: bool
@@ -50,9 +53,10 @@ class Seen(NamedTuple):
 
 
 class Message:
-    """A message that came in: raw frames, and the parsed header. `header` has a msg_type and a msg_id, both texts.
+    """A received message: raw frames, and the parsed header.
 
-    at: which frame is the signature. seen: of a large one, which is not held in memory and not to be read as a whole.
+    `header` has a msg_type and a msg_id, both strings. at: the index of the signature.
+    seen: the facts of a large message, which is not in memory as a whole.
     """
 
     __slots__ = ("_content", "_parent", "at", "frames", "header", "seen")
@@ -77,51 +81,54 @@ class Message:
 
     @property
     def identities(self) -> list[bytes]:
-        """Where an answer goes (ROUTER), or the topic (iopub)."""
+        """The address for a reply (ROUTER), or the topic (iopub)."""
         return [bytes(frame) for frame in self.frames[: self.at - 1]]
 
     @property
     def signature(self) -> bytes:
-        """The signature as it came."""
+        """The signature as received."""
         return bytes(self.frames[self.at])
 
     @property
     def signed(self) -> Sequence[Part]:
-        """The four frames that the signature is of."""
+        """The four frames that are signed."""
         return self.frames[self.at + 1 : self.at + _FIXED]
 
     @property
     def buffers(self) -> Sequence[Part]:
-        """What follows the content."""
+        """The frames after the content."""
         return self.frames[self.at + _FIXED :]
 
     @property
     def parent(self) -> dict[str, Any]:
-        """The parent header; {} where it is none."""
+        """The parent header; {} if it is not valid."""
         if self._parent is None:
             self._parent = object_in(self.signed[1], most=_HEADER_MOST) or {}
         return self._parent
 
     @property
     def parent_id(self) -> str:
-        """The parent header's msg_id; "" where there is none."""
-        found = self.parent.get("msg_id")
-        return found if isinstance(found, str) else ""
+        """The parent header's msg_id; "" if there is none."""
+        id_ = self.parent.get("msg_id")
+        return id_ if isinstance(id_, str) else ""
 
     @property
     def content(self) -> dict[str, Any]:
-        """The content; {} where it is no JSON object."""
+        """The content; {} if it is not a JSON object."""
         if self._content is None:
             self._content = object_in(self.signed[3], most=_INTERPRETED_MOST) or {}
         return self._content
 
     def content_up_to(self, most: int) -> dict[str, Any]:
-        """The content; {} where it has more bytes: 3 bytes of JSON can become 70 of memory."""
+        """Return the content; {} if it has more than `most` bytes.
+
+        3 bytes of JSON can become 70 of memory.
+        """
         return self.content if len(self.signed[3]) <= most else {}
 
     @property
     def flaw(self) -> str | None:
-        """Why nobody can read the content, in words; None where it can be read. What is large is not parsed for that."""
+        """Why the content cannot be parsed, or None; a large one is not parsed."""
         if self.seen is not None:
             return self.seen.flaw
         if len(self.signed[3]) > _REPLY_MOST:
@@ -133,12 +140,12 @@ class Message:
         return None
 
     def mentions(self, text: bytes) -> bool:
-        """Whether the content's raw JSON holds `text`: a look that costs nothing, before anything is parsed."""
+        """Return whether the content's raw JSON contains `text`, without parsing it."""
         return text in bytes(self.signed[3])
 
 
 def parse(frames: Sequence[Part]) -> Message | None:
-    """The message in these frames, or None where they are none."""
+    """Parse frames; return None if they are not a message."""
     leading = frames[: _IDENTITIES_MOST + 1]
     at = next((at for at, frame in enumerate(leading) if len(frame) == len(DELIMITER) and frame == DELIMITER), None)
     if at is None or len(frames) < at + 1 + _FIXED:
@@ -150,21 +157,21 @@ def parse(frames: Sequence[Part]) -> Message | None:
 
 
 def parse_head(frames: Sequence[Part]) -> Message | None:
-    """The message that begins with these frames, whatever else there is missing of it; None where it is none."""
+    """Parse the first frames of a message; return None if they do not begin one."""
     return parse([*frames, *[b"{}"] * (_FIXED - 1)])
 
 
 class Signer:
-    """Signs and checks with the connection's key, and makes messages of our own."""
+    """Signs and verifies with the connection's key, and makes messages of our own."""
 
     def __init__(self, key: str, scheme: str = "hmac-sha256") -> None:
-        """Raise InvalidSpec where this Python has no such signature scheme."""
+        """Take a key. Raises InvalidSpec if this Python does not have the scheme."""
         self._session = os.urandom(16).hex()
         self._numbers = count(1)
         self._keyed = _keyed(key, scheme) if key else None
 
     def sign(self, frames: Sequence[Part]) -> bytes:
-        """The signature, in hexadecimal; b"" where the connection has no key."""
+        """Return the signature in hexadecimal; b"" if the connection has no key."""
         if self._keyed is None:
             return b""
         mac = self._keyed.copy()
@@ -173,17 +180,17 @@ class Signer:
         return mac.hexdigest().encode()
 
     def verify(self, message: Message) -> bool:
-        """Whether the holder of the key made this message; the comparison takes the same time wherever they differ."""
+        """Return whether the message is signed with the key; in constant time."""
         if message.seen is not None:
             return message.seen.is_verified
         return hmac.compare_digest(message.signature, self.sign(message.signed))
 
     def begin(self) -> Running:
-        """The check of a message that comes in pieces."""
+        """Begin to verify a message that arrives in pieces."""
         return Running(None if self._keyed is None else self._keyed.copy())
 
     def header(self, kind: str) -> dict[str, Any]:
-        """A header for a message of our own."""
+        """Return a header for a message of our own."""
         return {
             "msg_id": f"{self._session}_{next(self._numbers)}",
             "msg_type": kind,
@@ -202,35 +209,41 @@ class Signer:
         metadata: Mapping[str, Any] | None = None,
         identities: Sequence[bytes] = (),
     ) -> list[bytes]:
-        """The frames of a message of our own; `parent` is the header of what it answers."""
+        """Return the frames of a message of our own.
+
+        parent: the header of the request that it answers.
+        """
         signed = [documents.pack(self.header(kind)), documents.pack(parent or {}), documents.pack(metadata or {}), documents.pack(content)]
         return [*identities, DELIMITER, self.sign(signed), *signed]
 
     def piece(self, message: Message, content: Mapping[str, Any]) -> list[Part]:
-        """The frames of a part of `message`: with its parent and metadata, an id of its own, and this content."""
+        """Return the frames of a part of `message` with this content.
+
+        It has the message's parent and metadata, and an id of its own.
+        """
         signed: list[Part] = [documents.pack(self.header(message.type)), *message.signed[1:3], documents.pack(content)]
         return [*message.identities, DELIMITER, self.sign(signed), *signed]
 
     def with_content(self, message: Message, content: Mapping[str, Any]) -> list[Part]:
-        """The frames of `message` with another content, signed anew."""
+        """Return the frames of `message` with another content and signature."""
         signed: list[Part] = [*message.signed[:3], documents.pack(content)]
         return [*message.identities, DELIMITER, self.sign(signed), *signed, *message.buffers]
 
 
 class Running:
-    """The check of one message's signature, while its signed frames come in."""
+    """The check of one message's signature, while its signed frames arrive."""
 
     def __init__(self, mac: hmac.HMAC | None) -> None:
-        """mac: of the connection's key; None where it has none."""
+        """Begin a check. mac: of the connection's key; None if it has none."""
         self._mac = mac
 
     def update(self, part: Part) -> None:
-        """The next bytes."""
+        """Add the next bytes."""
         if self._mac is not None:
             self._mac.update(part)
 
     def verifies(self, message: Message) -> bool:
-        """As Signer.verify, once all of it has come."""
+        """Do what Signer.verify does, once all bytes were added."""
         return hmac.compare_digest(message.signature, b"" if self._mac is None else self._mac.hexdigest().encode())
 
 
@@ -245,12 +258,15 @@ def _keyed(key: str, scheme: str) -> hmac.HMAC:
 
 
 def _parse(part: Part) -> dict[str, Any]:
-    """As jupyter_client reads it, which puts a mark where bytes are not UTF-8. Raises ValueError."""
+    """Parse a part as jupyter_client does, which replaces invalid UTF-8.
+
+    Raises ValueError.
+    """
     return documents.parse(bytes(part), errors="replace")
 
 
 def object_in(part: Part, *, most: int = _HEADER_MOST) -> dict[str, Any] | None:
-    """The JSON object in a part of at most `most` bytes, or None."""
+    """Parse the JSON object in a part; None if it is larger than `most` or invalid."""
     if len(part) > most:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The last of what a program wrote to a pipe, made fit to be shown."""
+"""Text from a container, made safe to show; and the end of a program's output."""
 
 from __future__ import annotations
 
@@ -13,27 +13,30 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 
 
 class OutputTail:
-    """A pipe for a program's output: `fileno` is ours to wait for, `writer` is the program's."""
+    """A pipe for a program's output, of which the end is kept.
+
+    writer: the descriptor for the program.
+    """
 
     def __init__(self, *, mirror: int | None = None) -> None:
-        """mirror: a descriptor that gets everything as well (for debugging)."""
+        """Make the pipe. mirror: a descriptor that gets a copy (for debugging)."""
         self._reader, self.writer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._reader, False)
         self._mirror = mirror
         self._kept = bytearray()
 
     def fileno(self) -> int:
-        """Readable when there is something to `drain`."""
+        """Return the descriptor to poll; it is readable when `drain` has work."""
         return self._reader
 
     def close_writer(self) -> None:
-        """Close our copy of the writer: the program has its own."""
+        """Close our copy of the writer, once the program has its own."""
         if self.writer >= 0:
             os.close(self.writer)
             self.writer = -1
 
     def drain(self) -> bool:
-        """Read a share of what waits; False where nothing waits: nothing more now, or never (the writer is closed)."""
+        """Read a part of the output; return False if there is none, or at its end."""
         try:
             chunk = os.read(self._reader, _CHUNK)
         except BlockingIOError:
@@ -45,11 +48,11 @@ class OutputTail:
         return bool(chunk)
 
     def last(self, lines: int) -> list[str]:
-        """The last lines, without what a terminal would obey."""
+        """Return the last lines, escaped."""
         return [escape(line) for line in self._kept.decode("utf-8", "replace").splitlines() if line.strip()][-lines:]
 
     def close(self) -> None:
-        """Close the pipe; twice is no error."""
+        """Close the pipe; it may be called twice."""
         self.close_writer()
         if self._reader >= 0:
             os.close(self._reader)
@@ -57,6 +60,10 @@ class OutputTail:
 
 
 def escape(text: str, *, most: int = 500) -> str:
-    """Text from inside a container, fit to be shown: no escape sequences, control characters spelt out, no bidirectional overrides."""
-    shown = _ESCAPES.sub("", text[: most * 4])
-    return words.printable(shown)[:most]
+    """Make a text from a container safe to show, at most `most` characters of it.
+
+    Escape sequences are removed, control characters and bidirectional overrides spelt
+    out.
+    """
+    cleaned = _ESCAPES.sub("", text[: most * 4])
+    return words.printable(cleaned)[:most]

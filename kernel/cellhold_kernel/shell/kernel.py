@@ -66,8 +66,6 @@ class ShellKernel:
         self._answer_read: Callable[[str | None], None] | None = None  # takes the front end's answer to a `read`
         self._rests_until = 0.0
 
-    # ------------------------------------------------------------------------- requests
-
     def begin(self) -> None:
         """Set the shell up, and ask which it is."""
         token = lines.new_token()
@@ -236,10 +234,7 @@ class ShellKernel:
                 self._queue.append(message)
 
     def ended(self, sentence: str) -> None:
-        """Fail the running cell: the shell has ended.
-
-        sentence: how it ended; "" if the host kernel tells the cell itself.
-        """
+        """Fail the running cell. sentence: how the shell ended, "" to do nothing."""
         if sentence and self.cell is not None:
             hint = "hint: `exit` ends the kernel, and so does the first command that fails after `set -e`; Jupyter starts a fresh one"
             self._end_cell(self.cell, ("ShellEnded", sentence, [f"ShellEnded: the shell {sentence}", hint]))
@@ -281,13 +276,8 @@ class ShellKernel:
         text = "\n".join(escape(line) for line in done.answer.decode("utf-8", "replace").strip().split("\n"))
         self._reply(message, {"found": bool(text), "data": {"text/plain": text} if text else {}, "metadata": {}})
 
-    # ----------------------------------------------------------------------------- read
-
     def request_input(self, question: Question, answer: Callable[[str | None], None]) -> None:
-        """Ask the front end for the line that a `read` of the cell wants.
-
-        answer: called with the line, or None if the front end does not take input.
-        """
+        """Ask the front end for the line of a `read`, or answer None."""
         if self.cell is not None and self.cell.content.get("allow_stdin", True):
             self._answer_read = answer
             self._speaker.ask(self.cell, question.prompt, is_secret=question.is_secret)
