@@ -1,4 +1,4 @@
-"""What the tests of the runtime share: one line to run a shell script in a container and have its outcome and its output."""
+"""Helpers for tests of the runtime: run a shell script in a container in one line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Ran(NamedTuple):
 
 
 class Reader:
-    """A pipe whose output is read while the container runs, so that it never waits for us."""
+    """A pipe whose output is read while the container runs, so that it never blocks."""
 
     def __init__(self) -> None:
         reading, self.writing = os.pipe2(os.O_CLOEXEC)
@@ -57,7 +57,7 @@ class Reader:
         return b"".join(self._pieces).decode(errors="replace")
 
     def text(self) -> str:
-        """All of it, once every writer has closed."""
+        """Return all output, once every writer has closed."""
         self.close_writing()
         self._thread.join(PATIENCE_SECONDS)
         assert not self._thread.is_alive(), "somebody still holds the output open"
@@ -70,7 +70,7 @@ def spec(image: Path | str, *args: str, limits: Limits | None = None, **values: 
 
 @contextmanager
 def started(wanted: Spec, *, stdin: int | None = None) -> Iterator[tuple[Container, Reader]]:
-    """The container, running, and its output (both streams); removed in the end."""
+    """Yield a running container and its output (both streams); remove it in the end."""
     out = Reader()
     try:
         with Container.create(wanted) as box:
@@ -113,17 +113,17 @@ def command(*words: str, **values: Any) -> subprocess.CompletedProcess[str]:
 
 
 def cellhold(*words: str) -> list[str]:
-    """The command line of the `cellhold` of this checkout."""
+    """Return the command line of this checkout's `cellhold`."""
     return [sys.executable, "-m", "cellhold.cli", *words]
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Ours, with this checkout found first."""
+    """Return our environment, with this checkout first on the path."""
     return {**os.environ, "PYTHONPATH": f"{RUNTIME}:{RUNTIME.parent / 'kernel'}:{Path(__file__).parent}", **more}
 
 
 def eventually(true: Callable[[], object], *, seconds: float = PATIENCE_SECONDS) -> bool:
-    """Whether it comes true in time."""
+    """Return whether a condition becomes true in time."""
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""A classic BPF interpreter, as much of it as seccomp(2) programs use: what would the kernel answer to this call."""
+"""A classic BPF interpreter, for what seccomp(2) programs use."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def decode(program: bytes) -> list[Instruction]:
 
 
 def answer(program: list[Instruction], arch: int, number: int, *arguments: int) -> int:
-    """The SECCOMP_RET_* value, with the errno in its lower half, for one system call."""
+    """Return the SECCOMP_RET_* value of a system call, with errno in its lower half."""
     six = [*arguments, 0, 0, 0, 0, 0, 0][:6]
     data = pack("IIQ6Q", number & 0xFFFFFFFF, arch, 0, *(value & 0xFFFFFFFFFFFFFFFF for value in six))
     at = accumulator = 0

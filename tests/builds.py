@@ -1,7 +1,9 @@
-"""Dockerfiles of tests/images/dockerfiles, built by us and by buildah, and what has come of it in words that can be compared.
+"""Dockerfiles of tests/images/dockerfiles, built by us and by buildah.
 
-Each has a directory: a Dockerfile, which begins with ARG BASE ("base.example/image" stands for the base where no variable can); perhaps
-context.sh, run in a copy of the directory, as root, to make what a checkout cannot hold (owners, hard links, archives); files.
+Each has a directory: a Dockerfile, which begins with ARG BASE ("base.example/image"
+stands for the base where no variable can); perhaps context.sh, run in a copy of the
+directory, as root, to make what a checkout cannot hold (owners, hard links, archives);
+files.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ _THEIR_STEP = re.compile(r"(?:\[\d+/\d+\] )?STEP \d+/\d+: (.*)")
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """An image, and for each RUN, COPY and ADD its words and whether it came from the cache."""
+    """An image; for each RUN, COPY and ADD its words and whether it was cached."""
 
     image: StoredImage
     steps: tuple[tuple[str, bool], ...] = field(default=())
@@ -65,7 +67,7 @@ class Built:
 
 
 def prepare(name: str, into: Path, base: str) -> Path:
-    """A context of the tests, ready to be built, in the new directory `into`."""
+    """Prepare a context of the tests in the new directory `into`."""
     shutil.copytree(DOCKERFILES / name, into, symlinks=True)
     for path in (into, *into.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)  # whatever the checkout's umask was
@@ -99,7 +101,10 @@ def ours(context: Path, home: Home, args: Mapping[str, str], *, target: str | No
 def theirs(  # noqa: PLR0913  # what is built, how, by whom, and where it goes
     context: Path, home: Home, args: Mapping[str, str], peers: Peers, reference: str, *, target: str | None = None
 ) -> Built:
-    """Have it built by buildah, pushed to `reference` of a registry, and pulled by us. Without its cache: a commit a step takes minutes."""
+    """Build with buildah, push to `reference` of a registry, and pull it with us.
+
+    Without buildah's cache: one commit per step takes minutes.
+    """
     given = [word for name, value in args.items() for word in ("--build-arg", f"{name}={value}")]
     chosen = () if target is None else ("--target", target)
     said = peers.buildah(
@@ -133,7 +138,11 @@ def _their_steps(said: str) -> list[tuple[str, bool]]:
 
 
 def tree(image: StoredImage, home: Home) -> dict[str, tuple[Any, ...]]:
-    """What is in an image by path: kind, mode, owner, group, link target or content, attributes, and which names are one file."""
+    """Return an image's files by path.
+
+    Of each: kind, mode, owner, group, link target or content, attributes, and the names
+    that are one file.
+    """
     layers = [home.layers.tree(chain) for chain in reversed(image.chain_ids)]
     found: dict[str, tuple[Any, ...]] = {}
     inodes: dict[tuple[int, int], list[str]] = {}
@@ -174,6 +183,6 @@ def _look(here: Merged, above: bytes, found: dict[str, tuple[Any, ...]], inodes:
 
 
 def _attributes(fd: int) -> dict[str, bytes]:
-    """Without the four bytes in which a file's capabilities say whose root they are for."""
+    """Return attributes without the bytes for whose root the capabilities are."""
     found = {name.decode(): value for name, value in packing.xattrs_of(fd).items()}
     return {name: value[4:20] if name == "security.capability" else value for name, value in found.items()}

@@ -1,8 +1,11 @@
-"""An engine that shares no file system, no descriptors and no pids with the host kernel: all it has is a TCP connection.
+"""An engine that shares nothing with the host kernel but a TCP connection.
+
+No file system, no descriptors and no pids.
 
     python carried.py -f CONNECTION_FILE     the host kernel with an engine that knows the address alone (CELLHOLD_FAR)
 
-What runs is on the far side (far_side.py); what goes over the connection are frames (wire.py).
+What runs is on the far side (far_side.py); what goes over the connection are frames
+(wire.py).
 """
 
 from __future__ import annotations
@@ -137,7 +140,10 @@ class CarriedSandbox:
         )
 
     def _read(self) -> None:
-        """Take in what the far side sends, in a thread of its own: the host kernel waits for descriptors of its own alone."""
+        """Read what the far side sends, in a thread of its own.
+
+        The host kernel waits only for descriptors of its own.
+        """
         while (frame := self._wire.read()) is not None:
             stream, data = frame
             with suppress(OSError):  # whoever was to have it has let go of it

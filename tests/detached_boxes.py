@@ -1,4 +1,4 @@
-"""Detached containers of a test: made, not started, removed in the end, and what is asked of them."""
+"""Detached containers of a test: made, not started, and removed in the end."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def box(image: Path, script: str, **values: object) -> Iterator[Detached]:
 
 
 def output_of(made: Detached) -> str:
-    """All that it has written."""
+    """Return everything that it has written."""
     ran = command("logs", made.id)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
 
 def state(made: Detached) -> State:
-    """What it is now."""
+    """Return its current state."""
     return made.state
 
 
 def monitor_of(made: Detached) -> int:
-    """The process whose child its PID 1 is."""
+    """Return the process that is the parent of its PID 1."""
     return int(Path(f"/proc/{made.record.pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2].split()[1])

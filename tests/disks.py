@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def small_disk(place: Path) -> Iterator[Path]:
-    """A file system of 16 MiB."""
+    """Yield a file system of 16 MiB."""
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", place], check=True)
     try:

@@ -1,11 +1,14 @@
-"""Plain directories that look like /sys/fs/cgroup, and the little that the kernel does to them: no root needed.
+"""Plain directories that look like /sys/fs/cgroup; no root needed.
+
+The little that the kernel does to them is done here.
 
     tree = FakeCgroups(tmp_path, "hybrid").install(monkeypatch)
     group = cgroups.create("a", limits, **tree.where)
     tree.text("memory", "a", "memory.limit_in_bytes")
 
-What is written stays in the files to be read; a group that is made gets its files, one that is removed loses them, a
-cgroup.subtree_control passes controllers on, cgroup.freeze and cgroup.kill do as they say.
+What is written stays in the files to be read; a group that is made gets its files, one
+that is removed loses them, a cgroup.subtree_control passes controllers on,
+cgroup.freeze and cgroup.kill do as they say.
 """
 
 from __future__ import annotations
@@ -119,7 +122,7 @@ class FakeCgroups:
         return {"root": self.root, "mountinfo": self.mountinfo}
 
     def directory(self, controller: str, name: str) -> Path:
-        """Where the group `name` has `controller` in this layout."""
+        """Return the directory of `controller` for the group `name` in this layout."""
         for mount, option in self.mounts.items():
             if controller in option.replace("blkio", "io").split(","):
                 return mount / "cellhold" / name
@@ -130,7 +133,7 @@ class FakeCgroups:
         return (self.directory(controller, name) / file).read_text().strip()
 
     def groups(self) -> list[str]:
-        """All groups of containers, in any hierarchy."""
+        """Return all groups of containers, in any hierarchy."""
         return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("cellhold/*") if path.is_dir())
 
     def _fill(self, directory: Path, texts: dict[str, str]) -> None:

@@ -1,4 +1,6 @@
-"""The far side of the engine in carried.py: prints its port, and makes a "container" per connection, until its input is closed.
+"""The far side of the engine in carried.py: one "container" per connection.
+
+It prints its port, and serves until its input is closed.
 
     python far_side.py
 
@@ -80,7 +82,7 @@ class FarContainer:
         self._watching.start()
 
     def _watch(self, process: subprocess.Popen[bytes], ports: Mapping[str, int], limit: int | None, began: float) -> None:
-        """See it come up, hold its limit, and say how it ended, after all that it has sent."""
+        """Report its start, enforce its limit, and report its end after all output."""
         assert process.stdout is not None
         pumps = [self._wire.pump(OUTPUT, process.stdout.read1)]  # type: ignore[attr-defined]
         paths = {channel: self._root / f"kernel-{ports[channel]}" for channel in CHANNELS}

@@ -1,6 +1,9 @@
-"""`python -I -S filling.py bytes|files`: fill whatever can be written to, at each mount of the container, and hold it until stdin ends.
+"""`python -I -S filling.py bytes|files`: fill each writable mount.
 
-Prints as JSON, by mount point: how many bytes or files there was room for, and why there were no more. Bounded, where nothing else is.
+What was filled is held until stdin ends.
+
+Prints as JSON, by mount point: how many bytes or files there was room for, and why
+there were no more. Bounded, where nothing else is.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 def mount_points() -> list[str]:
-    """Where something is mounted (proc_pid_mountinfo(5))."""
+    """Return the mount points (proc_pid_mountinfo(5))."""
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
         return sorted({line.split()[4] for line in file})
 

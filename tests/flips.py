@@ -1,4 +1,7 @@
-"""Somebody who exchanges two names over and over: what was checked by its name is another file when that is used again."""
+"""A process that exchanges two names over and over.
+
+What was checked by its name is another file when the name is used again.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ while True:
 
 @contextmanager
 def flipping(one: Path, other: Path) -> Iterator[None]:
-    """Exchange them until the end of the block (renameat2(2)); which is which then, nobody knows."""
+    """Exchange two names until the end of the block (renameat2(2)).
+
+    Their order at the end is undefined.
+    """
     with subprocess.Popen([sys.executable, "-I", "-c", _PROGRAM, str(one), str(other)], stdout=subprocess.PIPE) as program:
         try:
             assert program.stdout is not None

@@ -1,10 +1,13 @@
-"""Jupyter's front ends on loopback, and Debian's Chromium to look at them: JupyterLab, Notebook 7 and Voila as their users have them.
+"""Jupyter's front ends on loopback, and Debian's Chromium to look at them.
+
+They are JupyterLab, Notebook 7 and Voila, as their users have them.
 
     with served("lab", folder) as server, browser() as page:
         open_notebook(page, server, "demo.ipynb")
         run_cell(page, 0)
 
-Settings, data and runtime files lie in a directory of the test's own; nothing of the user's is read.
+Settings, data and runtime files lie in a directory of the test's own; nothing of the
+user's is read.
 """
 
 from __future__ import annotations
@@ -41,10 +44,12 @@ _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "
 _PATHS = {"lab": "doc/tree", "notebook": "notebooks", "voila": "voila/render"}
 _READY_AT = {"lab": "api/status", "notebook": "api/status", "voila": ""}
 _QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}}
-# Its menus are not needed; with it JupyterLab draws outputs just so long before a kernel is there that ipywidgets' manager often gives
-# a saved widget up (it waits 2 s, and does not look again once all are restored).
+# Its menus are not needed; with it JupyterLab draws outputs just so long before a
+# kernel is there that ipywidgets' manager often gives a saved widget up (it waits 2 s,
+# and does not look again once all are restored).
 _WITHOUT = {"disabledExtensions": {"@jupyterhub/jupyter-server-proxy": True}}
-# The toolbar says idle before there is a kernel, and keys pressed then are lost; the application itself tells the truth.
+# The toolbar says idle before there is a kernel, and keys pressed then are lost; the
+# application itself tells the truth.
 _READY = """() => {
   const widget = window.jupyterapp?.shell.currentWidget, context = widget?.sessionContext, kernel = context?.session?.kernel;
   return Boolean(context?.isReady && kernel?.status === "idle" && kernel.connectionStatus === "connected");
@@ -60,13 +65,16 @@ class Server:
     kind: str
 
     def url(self, notebook: str) -> str:
-        """Where a notebook is shown alone."""
+        """Return the address of a notebook on its own."""
         return f"{self.base}/{_PATHS[self.kind]}/{notebook}?token={self.token}&reset"
 
 
 @contextmanager
 def served(kind: str, folder: Path, kernelspecs: Path) -> Iterator[Server]:
-    """A server of that kind ("lab", "notebook", "voila") for the notebooks in a folder. kernelspecs: a Jupyter data directory."""
+    """Yield a server ("lab", "notebook", "voila") for the notebooks in a folder.
+
+    kernelspecs: a Jupyter data directory.
+    """
     home = Path(tempfile.mkdtemp(prefix="fe"))
     try:
         settings = home / "config/labconfig"
@@ -89,7 +97,10 @@ def served(kind: str, folder: Path, kernelspecs: Path) -> Iterator[Server]:
 
 
 def _free_port() -> int:
-    """Below those that the kernel hands out to who asks for any (ip(7)): the notebooks of other tests do until the server is up."""
+    """Return a free port below the ephemeral ones (ip(7)).
+
+    The notebooks of other tests take ephemeral ports until the server is up.
+    """
     while True:
         port = random.randrange(20_000, 32_000)  # noqa: S311  # not a secret
         with socket.socket() as probe, suppress(OSError):
@@ -146,7 +157,7 @@ def _wait(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
 
 @contextmanager
 def browser(*, width: int = 1200, height: int = 1000, dark: bool = False, offline: bool = False) -> Iterator[Page]:
-    """A page of a fresh Chromium. offline: without any network."""
+    """Yield a page of a fresh Chromium. offline: without any network."""
     with sync_playwright() as driver, tempfile.TemporaryDirectory(prefix="cr") as profile:
         context = driver.chromium.launch_persistent_context(
             profile,
@@ -171,7 +182,7 @@ def browser(*, width: int = 1200, height: int = 1000, dark: bool = False, offlin
 
 
 def write(path: Path, cells: Sequence[str], *, kernel: str, outputs: Sequence[Any] = ()) -> None:
-    """A notebook with these code cells. outputs: of the first."""
+    """Write a notebook with these code cells. outputs: of the first."""
     notebook_format: Any = nbformat  # it has no types
     made = notebook_format.v4.new_notebook(cells=[notebook_format.v4.new_code_cell(code) for code in cells])
     made.metadata["kernelspec"] = {"name": kernel, "display_name": kernel, "language": "python"}

@@ -1,4 +1,4 @@
-"""Notebooks under a policy of the test's own, and what their cells came to, for tests of the gate."""
+"""Notebooks under a policy of the test's own, for tests of the gate."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ MARK = "only-the-server-knows"
 
 
 def starter(folder: Path, rules: Path, image: str) -> Callable[..., Any]:
-    """What starts a notebook in that folder, of that image.
+    """Return a function that starts a notebook in a folder, on an image.
 
-    policy: text of the file `rules`; metadata: of its file; name: of that, "" = nobody says; texts: of its kernelspec.
+    policy: text of the file `rules`; metadata: of its file; name: of that, "" = nobody
+    says; texts: of its kernelspec.
     """
 
     @contextmanager
@@ -44,7 +45,7 @@ def starter(folder: Path, rules: Path, image: str) -> Callable[..., Any]:
 
 
 def refused(cell: Cell, *words: str) -> None:
-    """It is, with one sentence that has these words."""
+    """Check that a cell was refused, with one sentence that has these words."""
     assert cell.status == "error", cell.text
     sentence = cell.error.splitlines()[0]
     assert sentence.startswith(("NotAllowed: cannot ", "InvalidSpec: cannot ")), cell.error
@@ -53,7 +54,7 @@ def refused(cell: Cell, *words: str) -> None:
 
 
 def done(cell: Cell) -> str:
-    """What a cell that went well has shown."""
+    """Check that a cell succeeded, and return its output."""
     assert cell.status == "ok", cell.error
     shown = [*cell.of("display_data"), *cell.of("update_display_data")]
     return cell.text + "".join(str(content["data"].get("text/plain")) for content in shown)

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def container(settings: Settings, policy: Policy | None = None, **facts: Any) -> GrantedContainer:
-    """A container of these settings; facts: more of a ContainerRequest."""
+    """Grant a container of these settings; facts: fields of a ContainerRequest."""
     return authorize(ContainerRequest(settings=settings, **facts), Trust.METADATA, policy or Policy())
 
 
 def spec(settings: Settings, policy: Policy | None = None, workspace: Workspace | None = None, **facts: Any) -> Spec:
-    """Its spec, with the notebook's folder."""
+    """Return its spec, with the notebook's folder."""
     granted = container(settings, policy, **facts)
     return (granted if workspace is None else granted.with_folder(workspace.mounts(granted.folder))).spec
 
 
 def cell_limits(settings: Settings, policy: Policy | None = None) -> CellLimits:
-    """What it limits of each cell."""
+    """Return its limits of each cell."""
     return container(settings, policy).cell_limits

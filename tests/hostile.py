@@ -1,4 +1,7 @@
-"""A host kernel whose cell kernel is hostile: HOSTILE names what it does. Run as `python hostile.py -f CONNECTION_FILE ...`."""
+"""A host kernel whose cell kernel is hostile: HOSTILE names what it does.
+
+Run as `python hostile.py -f CONNECTION_FILE ...`.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ LARGE = {"trailing": [bytes(20 << 20), b""], "endless": [b""] * 300_000}  # buff
 
 
 def hostile(spec: Spec) -> StandIn:
-    """A stand-in whose program is this file, as the cell kernel."""
+    """Make a stand-in whose program is this file, as the cell kernel."""
     args = (sys.executable, __file__, "inside", "/run/cellhold")
     return StandIn.create(replace(spec, args=args, env={"HOSTILE": os.environ["HOSTILE"], "PYTHONPATH": ":".join(sys.path)}))
 

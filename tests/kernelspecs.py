@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def jupyter_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A Jupyter data directory with the kernelspecs `cellhold`, `cellhold-small` (256 MiB) and `cellhold-broken`; Jupyter finds it."""
+    """Make a Jupyter data directory, which Jupyter finds.
+
+    Its kernelspecs are `cellhold`, `cellhold-small` (256 MiB) and `cellhold-broken`.
+    """
     data = tmp_path_factory.mktemp("jupyter")
     install.install(data, texts={})
     install.install(data, name="cellhold-small", texts={"memory": "256m"})

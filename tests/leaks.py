@@ -1,17 +1,20 @@
-"""What a test left behind: snapshots of everything that Cellhold makes, and the difference of two.
+"""What a test left behind: snapshots of all that Cellhold makes, and differences.
 
     before = leaks.take()
     ...
     for sentence in leaks.left_over(before): ...
 
-Kinds: processes, mounts, control groups below */cellhold/, network namespaces, network devices, descriptors of this process, loop
-devices, directories of the store. A kind is one function that names what there is now; the names are sentences' ends, so that the
+Kinds: processes, mounts, control groups below */cellhold/, network namespaces, network
+devices, descriptors of this process, loop devices, directories of the store. A kind is
+one function that names what there is now; the names are sentences' ends, so that the
 report needs no second look.
 
-What belongs to another user of Cellhold on the same machine is not looked at: an open notebook, another session of tests. Our
-processes descend from this one, or have this session's CELLHOLD_HOME, as every launcher and every PID 1 of a container keeps it. A
-group without processes belongs to the store that its container's directory lies in, a network device to the one whose networks it is
-named after. Each session says in a file beside its store where the stores of its tests lie (`announced`).
+What belongs to another user of Cellhold on the same machine is not looked at: an open
+notebook, another session of tests. Our processes descend from this one, or have this
+session's CELLHOLD_HOME, as every launcher and every PID 1 of a container keeps it. A
+group without processes belongs to the store that its container's directory lies in, a
+network device to the one whose networks it is named after. Each session says in a file
+beside its store where the stores of its tests lie (`announced`).
 """
 
 from __future__ import annotations
@@ -37,23 +40,29 @@ _STORES = Path("/var/tmp")  # where the stores of sessions lie (conftest.py)
 _ANNOUNCEMENT = ".tests"
 _DEEPEST = 8
 _MOUNTS = "/proc/self/mountinfo"
-# What another process of this session makes in /var/tmp lies below a directory of this name (test_fuse_overlay.py).
+# What another process of this session makes in /var/tmp lies below a directory of this
+# name (test_fuse_overlay.py).
 _OF_ANOTHER_WORKER = re.compile(rf"/popen-(?!{os.environ.get('PYTEST_XDIST_WORKER', '/')}/)gw\d+/")
 _NETWORK_DEVICE = re.compile(r"ch[0-9a-f]{4}-[0-9a-f]{8}|cv[0-9a-f]{12}")
 _REAPERS = ("systemd", "init", "tini", "dumb-init")  # who an orphan goes to, besides process 1
 
 
 def take(*, ignore: Collection[int] = ()) -> Snapshot:
-    """Name all that is there now; `ignore` holds the ids of processes that may stay (the library's resident launcher)."""
+    """Take a snapshot of all that exists now.
+
+    ignore: ids of processes that may stay (the library's resident launcher).
+    """
     table = Processes(ignore)
     return {kind: look(table) for kind, look in KINDS.items()}
 
 
 def left_over(before: Snapshot, *, ignore: Collection[int] = (), patience: float = PATIENCE_SECONDS) -> list[str]:
-    """One sentence for each thing that is there now and was not `before`, after up to `patience` seconds of waiting for it to go.
+    """Return one sentence for each thing that exists now and did not `before`.
 
-    So many on a machine with a processor for each process that wants one; as many times more as it has not. Only what each look
-    sees counts: what another session has just removed can seem ours for once, between two of the files that say whose it is.
+    patience: seconds to wait for it to go, on a machine with a processor for each
+    process that wants one; proportionally more on a busier one. Only what each look
+    sees counts: what another session has just removed can seem ours for once, between
+    two of the files that say whose it is.
     """
     deadline = time.monotonic() + patience * min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0), _MOST_BUSY)
     lasting = _look(before, ignore)
@@ -69,7 +78,10 @@ def left_over(before: Snapshot, *, ignore: Collection[int] = (), patience: float
 
 
 def _look(before: Snapshot, ignore: Collection[int]) -> dict[str, str]:
-    """The sentences by what they are about: a process by its id alone, since what it is called changes when it becomes a zombie."""
+    """Return the sentences by what they are about.
+
+    A process is named by its id alone: its name changes when it becomes a zombie.
+    """
     sentences = _difference(before, take(ignore=ignore))
     return {sentence.partition(" (")[0] if sentence.startswith("process ") else sentence: sentence for sentence in sentences}
 
@@ -82,7 +94,7 @@ def _difference(before: Snapshot, now: Snapshot) -> Iterator[str]:
             yield f"{kind} {name}"
 
 
-# ------------------------------------------------------------------------------------------------------------------ processes
+# ---------------------------------------------------------------------------- processes
 
 
 class Processes:
@@ -96,7 +108,10 @@ class Processes:
         self.ours = [pid for pid in self.parents if pid not in ignore and self._is_ours(pid)]
 
     def _is_ours(self, pid: int) -> bool:
-        """Whether it is below this process, or one of its line has our home; each is looked at once, whoever descends from it."""
+        """Return whether a process descends from this one, or an ancestor has our home.
+
+        Each process is examined once.
+        """
         if (known := self._ours.get(pid)) is not None:
             return known
         self._ours[pid] = False  # the table is no single moment's: what seems to be its own ancestor ends here
@@ -117,7 +132,7 @@ def _read(path: str) -> str:
 
 
 def _fields(line: str) -> list[str]:
-    """The fields of /proc/PID/stat after the name: state, parent, ...; none of a process that is gone."""
+    """Return the fields of /proc/PID/stat after the name; none without a process."""
     return line.rpartition(") ")[2].split()
 
 
@@ -127,7 +142,7 @@ def _has_our_home(pid: int) -> bool:
 
 
 def processes(table: Processes) -> frozenset[str]:
-    """Each process of ours, zombies too: "123 (sleep 9)"."""
+    """Yield each process of ours, including zombies: "123 (sleep 9)"."""
     return frozenset(filter(None, map(_named, table.ours)))
 
 
@@ -137,11 +152,14 @@ def _named(pid: int) -> str:
     return f"{pid} ({words[:100]}{', a zombie' if stat[0] == 'Z' else ''}, started at tick {stat[19]})" if stat else ""
 
 
-# ------------------------------------------------------------------------------------------------- what processes are made of
+# ----------------------------------------------------------- what processes are made of
 
 
 def mounts(_table: Processes) -> frozenset[str]:
-    """Each mount of this mount namespace: "/mnt (tmpfs, mount 312)"; but for those of the tests that run beside these."""
+    """Yield each mount of this mount namespace: "/mnt (tmpfs, mount 312)".
+
+    Without those of tests that run beside these.
+    """
     others = tuple(f"{place}/" for place in _other_places())
     parts = ((left.split(), right.split()) for left, _, right in (line.partition(" - ") for line in _read(_MOUNTS).splitlines()))
     ours = ((left, right) for left, right in parts if not f"{left[4]}/".startswith(others) and not _OF_ANOTHER_WORKER.search(left[4]))
@@ -149,7 +167,10 @@ def mounts(_table: Processes) -> frozenset[str]:
 
 
 def control_groups(table: Processes) -> frozenset[str]:
-    """Each group below a group named cellhold, in every hierarchy, without those of other people's containers."""
+    """Yield each group below a group named cellhold, in every hierarchy.
+
+    Without those of other users' containers.
+    """
     return frozenset(str(group) for group in _groups() if not _is_foreign(group, table))
 
 
@@ -174,7 +195,10 @@ def _is_foreign(group: Path, table: Processes) -> bool:
 
 
 def _other_stores() -> Iterator[Path]:
-    """The machine's own store, and those of other test sessions and their tests: a container's directory goes after its group."""
+    """Return the machine's own store, and those of other test sessions.
+
+    A container's directory goes after its group.
+    """
     yield Path("/var/lib/cellhold")
     yield from (path for path in _STORES.glob("ch*") if path.is_dir() and str(path) != os.environ.get("CELLHOLD_HOME"))
     for place in _other_places():
@@ -182,7 +206,7 @@ def _other_stores() -> Iterator[Path]:
 
 
 def _other_places() -> Iterator[Path]:
-    """The stores of other sessions, and the directories of their tests."""
+    """Return the stores of other sessions, and the directories of their tests."""
     for announcement in _STORES.glob(f"ch*{_ANNOUNCEMENT}"):
         if str(announcement) != f"{os.environ.get('CELLHOLD_HOME')}{_ANNOUNCEMENT}":
             yield Path(str(announcement).removesuffix(_ANNOUNCEMENT))
@@ -192,7 +216,10 @@ def _other_places() -> Iterator[Path]:
 
 @contextmanager
 def announced(tests: Path) -> Iterator[None]:
-    """Tell other sessions on this machine where this one's stores are. tests: the directory that its tests' own ones lie in."""
+    """Tell other sessions on this machine where this one's stores are.
+
+    tests: the directory of its tests' own ones.
+    """
     announcement = Path(f"{os.environ['CELLHOLD_HOME']}{_ANNOUNCEMENT}")
     announcement.write_text(str(tests))
     yield
@@ -200,7 +227,10 @@ def announced(tests: Path) -> Iterator[None]:
 
 
 def network_namespaces(table: Processes) -> frozenset[str]:
-    """Each network namespace that a process of ours is in, a descriptor of this process keeps, or a mount does: "net:[4026532]"."""
+    """Yield each network namespace that we keep: "net:[4026532]".
+
+    By a process of ours, a descriptor of this process, or a mount.
+    """
     links = [f"/proc/{pid}/ns/net" for pid in table.ours]
     links += [f"/proc/self/fd/{number}" for number in _entries("/proc/self/fd")]
     names = {_target(link) for link in links}
@@ -209,7 +239,7 @@ def network_namespaces(table: Processes) -> frozenset[str]:
 
 
 def descriptors(_table: Processes) -> frozenset[str]:
-    """Each open descriptor of this process: "7 (/tmp/x)"."""
+    """Yield each open descriptor of this process: "7 (/tmp/x)"."""
     found = {number: _target(f"/proc/self/fd/{number}") for number in _entries("/proc/self/fd")}
     return frozenset(f"{number} ({target})" for number, target in found.items() if target)  # no target: listdir's own
 
@@ -221,14 +251,17 @@ def _target(link: str) -> str:
 
 
 def loop_devices(_table: Processes) -> frozenset[str]:
-    """Each loop device whose file lies in this session's store: "loop0 (/.../disk.img)"."""
+    """Yield each loop device of this session's store: "loop0 (/.../disk.img)"."""
     home = os.environ.get("CELLHOLD_HOME", "/nonexistent")
     found = ((path.parents[1].name, _read(str(path)).strip()) for path in Path("/sys/block").glob("loop*/loop/backing_file"))
     return frozenset(f"{name} ({file})" for name, file in found if file.startswith(home))
 
 
 def network_devices(_table: Processes) -> frozenset[str]:
-    """Each bridge and cable of a network in this thread's network namespace, without those of other stores."""
+    """Yield each bridge and veth in this thread's network namespace.
+
+    Without those of other stores.
+    """
     names = (line.partition(":")[0].strip() for line in _read("/proc/thread-self/net/dev").splitlines())
     ours = frozenset(name for name in names if _NETWORK_DEVICE.fullmatch(name))
     return ours - frozenset(_foreign_devices(ours)) if ours else ours
@@ -253,7 +286,7 @@ def _names(directory: Path) -> list[str]:
 
 
 def directories(_table: Processes) -> frozenset[str]:
-    """Each container's directory in this session's store, and each claim on a range of ids."""
+    """Yield each container's directory and claim on ids in this session's store."""
     home = os.environ.get("CELLHOLD_HOME")
     parts = ("containers", "ids") if home else ()
     return frozenset(str(path) for part in parts for path in Path(str(home), part).glob("*"))

@@ -1,4 +1,6 @@
-"""A registry that says whatever a test wants it to: an HTTP server on loopback, for what no honest registry does.
+"""A registry that answers whatever a test wants, on loopback.
+
+For answers that no honest registry gives.
 
 with Liar() as liar:
     liar.says("GET", "/v2/x/manifests/1", Answer(500), Answer(body=b"{}"))  # in turn; the last one stays
@@ -24,7 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """pieces: the body, piece by piece, in place of `body`, without a Content-Length; then the connection is cut."""
+    """An answer.
+
+    pieces: the body in pieces, instead of `body`, without a Content-Length; then the
+    connection is cut.
+    """
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -52,14 +58,14 @@ class Liar:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
     def says(self, method: str, path: str, *answers: Answer | Callable[[Asked], Answer]) -> None:
-        """What to answer; the path is without its query."""
+        """Set the answers to a request; the path is without its query."""
         self._answers[method, path] = list(answers)
 
     def paths(self, method: str = "GET") -> list[str]:
         return [asked.path for asked in self.asked if asked.method == method]
 
     def keys(self) -> list[str | None]:
-        """The Authorization header of each request."""
+        """Return the Authorization header of each request."""
         return [asked.headers["Authorization"] for asked in self.asked]
 
     def answer(self, asked: Asked) -> Answer:
@@ -80,7 +86,7 @@ class Liar:
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say it on standard error, but for a client that has heard enough and hangs up."""
+        """Print it to standard error, except for a client that hangs up."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 

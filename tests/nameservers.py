@@ -1,4 +1,4 @@
-"""A name server of the world outside for the tests, on this network namespace's loopback; and questions to a network's own.
+"""A public name server for the tests, on loopback; and questions to others.
 
 with upstream({"python.org": {"A": ["9.9.9.9"]}}) as beyond:   # beyond.asked: what it was asked for
     ask(box.pid, "python.org")                                 # as a program in the container does
@@ -32,7 +32,10 @@ _SECONDS, _MOST = 5.0, 65535
 
 
 class Upstream:
-    """It answers from a zone, name -> type -> texts; a name that is not there does not exist. asked: (name, type, over a stream)."""
+    """A name server that answers from a zone: name -> type -> texts.
+
+    Other names do not exist. asked: (name, type, over a stream) of each question.
+    """
 
     def __init__(self, zone: Zone) -> None:
         self.zone = dict(zone)
@@ -58,7 +61,7 @@ class Upstream:
             name = dns.name.from_text(entries["CNAME"][0])
 
     def reply(self, text: bytes, *, is_stream: bool) -> bytes | None:
-        """What it says to those bytes, and nothing where it is silent."""
+        """Return the answer to a question, or nothing to be silent."""
         try:
             question = dns.message.from_wire(text)
         except dns.exception.DNSException:
@@ -72,7 +75,7 @@ class Upstream:
         return None if name.lower() in self.silent else self.respond(question).to_wire()
 
     def names(self) -> set[str]:
-        """The names that it was asked for."""
+        """Return the names that it was asked for."""
         return {name for name, _kind, _is_stream in self.asked}
 
 
@@ -129,7 +132,7 @@ def _streams(one: socket.socket) -> Callable[[Upstream, threading.Event], None]:
 
 
 def inside(pid: int | None, work: Callable[[], object]) -> object:
-    """Do something in the network namespace of a process; its sockets are of that namespace."""
+    """Call a function in the network namespace of a process, for its sockets."""
     namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         return netns_exec.in_thread(namespace, work)
@@ -138,7 +141,10 @@ def inside(pid: int | None, work: Callable[[], object]) -> object:
 
 
 def ask(pid: int | None, name: str, kind: str = "A", *, over: str = "udp", at: str = GATEWAY) -> Reply:
-    """Ask a network's name server, as a program in the container of that PID 1 does. Raises dns.exception.Timeout."""
+    """Ask a network's name server, as a program in the container of a PID 1 does.
+
+    Raises dns.exception.Timeout.
+    """
     asking = dns.query.udp if over == "udp" else dns.query.tcp
     question = dns.message.make_query(name, kind)
     answer = inside(pid, lambda: asking(question, at, timeout=_SECONDS))

@@ -1,4 +1,6 @@
-"""What every kind of network has to do, as a program: it runs as whoever uses the kind, root or not, and prints what it has seen.
+"""The contract of all kinds of networks, as a program that prints what it saw.
+
+It runs as whoever uses the kind, root or not.
 
 Arguments: the word (Spec.network), and a directory image with busybox in it.
 """
@@ -28,7 +30,7 @@ _PREFIX = "cellhold.network."
 
 
 def main() -> None:
-    """See it, and print it."""
+    """Run all checks, and print the results."""
     word, image = sys.argv[1:]
     home = open_home()
     seen: dict[str, Any] = {}
@@ -58,13 +60,17 @@ def _methods(kind: type) -> list[tuple[str, Any]]:
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Whether the other can be called as the one is."""
+    """Return whether two functions have the same signature."""
     names = [list(inspect.signature(each.__func__ if hasattr(each, "__func__") else each).parameters) for each in (one, other)]
     return names[0] == names[1]
 
 
 def _attach(kind: NetworkKind) -> tuple[int, bool, str | None]:
-    """Attach it with nobody at the other end: how many descriptors there were, whether they are closed then, and the error."""
+    """Attach it without a container at the other end.
+
+    Returns how many descriptors there were, whether they are closed then, and the
+    error.
+    """
     with kind.descriptors() as fds:
         handed = list(map(os.fstat, fds))
         error = kind.attach()
@@ -80,7 +86,7 @@ def _is_open(fd: int) -> bool:
 
 
 def _running(spec: Spec) -> dict[str, Any]:
-    """What it says of a container that runs, and of one that has ended."""
+    """Return what it reports of a running container, and of one that has exited."""
     with Container.create(spec) as box:
         box.start()
         kind = network.open(spec.network, open_home(), container=box.id, name=box.name)

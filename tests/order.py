@@ -1,7 +1,10 @@
-"""The order of files, longest first: with two files at a time, a long one that begins last would leave a processor idle.
+"""The order of test files, longest first.
 
-How long each took is kept in pytest's cache (`.pytest_cache`) by whichever session ran it last. Of a file that it does not know, a clone's
-first session guesses by what its tests are about: a browser, a kernel, a container, or nothing but functions.
+With two files at a time, a long one that begins last would leave a processor idle.
+
+How long each took is kept in pytest's cache (`.pytest_cache`) by whichever session ran
+it last. Of a file that it does not know, a clone's first session guesses by what its
+tests are about: a browser, a kernel, a container, or nothing but functions.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ class Order:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Put the longest files first. Every process of pytest-xdist has to come to the same order."""
+        """Put the longest files first, in the same order in every process."""
         items[:] = longest_first(items, self._known)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -43,7 +46,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Keep the times of the files that ran; not those of a few tests, nor in a process of pytest-xdist, whose reports go to the first."""
+    """Keep the times of the files that ran.
+
+    Not of a few tests, nor in a process of pytest-xdist, whose reports go to the first.
+    """
     cache = getattr(session.config, "cache", None)
     if cache is None or hasattr(session.config, "workerinput") or session.config.args != session.config.getini("testpaths"):
         return
@@ -55,7 +61,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the longest files, where pytest is asked for the longest tests: what to look at when a session takes too long."""
+    """Print the longest files, if pytest prints the longest tests.
+
+    They are the ones to examine when a session takes too long.
+    """
     config = terminalreporter.config
     order = config.pluginmanager.get_plugin("cellhold-order")
     if not config.option.durations or order is None:

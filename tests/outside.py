@@ -1,4 +1,7 @@
-"""A host with a network of its own, and an outside world beyond it (notebooks/smallworld.py), for as long as a module of tests runs."""
+"""A host with a network of its own, and an outside world, for a module of tests.
+
+The world is notebooks/smallworld.py.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ def world() -> Iterator[World]:
 
 @contextmanager
 def store(*, dns: str) -> Iterator[Path]:
-    """A store of one's own, whose default network asks that server for the names of others."""
+    """Yield a store whose default network asks that server for other names."""
     place = tempfile.mkdtemp(prefix="ch", dir="/var/tmp")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CELLHOLD_HOME", place)

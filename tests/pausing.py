@@ -1,4 +1,4 @@
-"""The host kernel with a container that is paused, and goes on, when the host kernel gets SIGUSR1: until there is a magic for it."""
+"""The host kernel with a container that SIGUSR1 pauses and unpauses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def create(spec: Spec) -> Container:
-    """A container that obeys the signal."""
+    """Create a container that obeys the signal."""
     box = Container.create(spec)
     signal.signal(signal.SIGUSR1, lambda _number, _frame: box.unpause() if box.state is State.PAUSED else box.pause())
     return box

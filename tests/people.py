@@ -1,4 +1,7 @@
-"""Unprivileged users of this machine for the tests: made with useradd(8), gone at the end; and what they need to run this checkout."""
+"""Unprivileged users of this machine for the tests, removed at the end.
+
+They are made with useradd(8), and have what they need to run this checkout.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,11 @@ _ENOUGH = f"import sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]!r
 
 
 class Person(NamedTuple):
-    """A user: its ids, the first of its subordinate ids (0: it has none), a place of its own, and a Python that it can run."""
+    """A user.
+
+    Its ids, the first of its subordinate ids (0: it has none), a directory of its own,
+    and a Python that it can run.
+    """
 
     name: str
     uid: int
@@ -47,11 +54,11 @@ class Person(NamedTuple):
         return self.place / "home/.local/share/cellhold"
 
     def containers(self) -> list[str]:
-        """What there is of containers on disk."""
+        """Return its containers on disk."""
         return os.listdir(self.store / "containers")
 
     def processes(self) -> list[int]:
-        """Its living processes, those of its subordinate ids among them."""
+        """Return its living processes, including those of its subordinate ids."""
         return [int(pid) for pid in os.listdir("/proc") if pid.isdecimal() and self._owns(int(pid))]
 
     def _owns(self, pid: int) -> bool:
@@ -62,7 +69,7 @@ class Person(NamedTuple):
         return False
 
     def as_it(self) -> dict[str, Any]:
-        """Arguments of subprocess.run for a process of its own, with an environment of its own."""
+        """Return arguments of subprocess.run for a process of the user."""
         environment = {
             "HOME": str(self.place / "home"),
             "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -73,7 +80,7 @@ class Person(NamedTuple):
         return {"user": self.uid, "group": self.gid, "extra_groups": [], "env": environment, "cwd": self.place}
 
     def cellhold(self, *words: str) -> list[str]:
-        """The command line of this checkout's `cellhold`."""
+        """Return the command line of this checkout's `cellhold`."""
         return [self.python, "-m", "cellhold.cli", *words]
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -87,7 +94,7 @@ class Person(NamedTuple):
 
 @contextmanager
 def person(suffix: str, *, subordinate: bool) -> Iterator[Person]:
-    """A new user, with or without a range of subordinate ids; everything of it is removed in the end."""
+    """Yield a new user, with or without subordinate ids; remove it in the end."""
     name = f"ch{os.getpid()}{suffix}"
     place = Path(tempfile.mkdtemp(prefix="chu", dir="/var/tmp"))
     try:
@@ -120,9 +127,12 @@ def _give_range(name: str) -> int:
 
 
 def _copy_packages(packages: Path) -> None:
-    """This checkout and what the runtime needs for containers, layers and builds: where they lie now others may have no right to look.
+    """Copy this checkout and the packages that the runtime needs.
 
-    Compiled: the user may not write there, and each of its commands would compile all of it again.
+    Other users may have no access to the originals.
+
+    Compiled: the user may not write there, and each of its commands would compile all
+    of it again.
     """
     ignore = shutil.ignore_patterns("*.pyc.*")  # what another session is compiling just now
     shutil.copytree(CHECKOUT / "runtime/cellhold", packages / "cellhold", ignore=ignore)
@@ -134,7 +144,7 @@ def _copy_packages(packages: Path) -> None:
 
 
 def _python(uid: int) -> str:
-    """A Python of our own version that the user can run, with its prefix: ours may lie in root's home."""
+    """Return a Python of our version that the user can run, with its prefix."""
     for candidate in (sys.executable, os.path.realpath(sys.executable), "/usr/bin/python3"):
         with suppress(PermissionError):
             if subprocess.run([candidate, "-I", "-c", _ENOUGH], user=uid, capture_output=True, check=False, cwd="/").returncode == 0:
@@ -143,7 +153,10 @@ def _python(uid: int) -> str:
 
 
 def virtual_environment(of: Person) -> Person:
-    """The same person with a virtual environment that holds all that ours does, and whose interpreter is the person's to write to."""
+    """Return the user with a virtual environment that has the packages of ours.
+
+    The user can write to its interpreter.
+    """
     environment = of.place / "venv"
     made = subprocess.run(
         [of.python, "-I", "-m", "venv", "--copies", "--without-pip", str(environment)], capture_output=True, text=True, check=False
@@ -175,13 +188,13 @@ def furnish(who: Person, busybox_root: Path) -> None:
 
 
 def shell(who: Person, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
-    """A script in the directory image."""
+    """Return the words that run a script in the directory image."""
     return who.run("run", "--rm", *flags, "--rootfs", str(who.place / "image"), "sh", "-c", script)
 
 
 @contextmanager
 def running(who: Person, script: str, stderr: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A container whose program has said "up"."""
+    """Yield a container whose program has printed "up"."""
     words = who.cellhold("run", "--rm", "--rootfs", str(who.place / "image"), "sh", "-c", script)
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=stderr, **who.as_it()) as caller:
         assert caller.stdout is not None
@@ -193,5 +206,5 @@ def running(who: Person, script: str, stderr: int | None = None) -> Iterator[sub
 
 
 def launcher_of(caller: subprocess.Popen[bytes]) -> int:
-    """The pid of the launcher that a command has started."""
+    """Return the pid of the launcher that a command has started."""
     return int(Path(f"/proc/{caller.pid}/task/{caller.pid}/children").read_text().split()[0])

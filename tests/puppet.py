@@ -1,7 +1,10 @@
-"""A host kernel whose cell kernel sends, byte for byte, what the test wants. Run as `python puppet.py -f CONNECTION_FILE ...`.
+"""A host kernel whose cell kernel sends, byte for byte, what the test wants.
 
-A cell's code is the name of a file with a JSON object: what to answer this cell, what to publish for it, and what to answer later
-requests, by their type. Bytes are written as text in ISO 8859-1; THIS in a parent header is the id of the request.
+Run as `python puppet.py -f CONNECTION_FILE ...`.
+
+A cell's code is the name of a file with a JSON object: what to answer this cell, what
+to publish for it, and what to answer later requests, by their type. Bytes are written
+as text in ISO 8859-1; THIS in a parent header is the id of the request.
 
     {"reply": CONTENT, "publish": [[TYPE, CONTENT, PARENT] ...], "answers": {"comm_info_request": CONTENT}}
 
@@ -41,7 +44,7 @@ INFO = {
 
 
 def puppet(spec: Spec) -> StandIn:
-    """A stand-in whose program is this file, as the cell kernel."""
+    """Make a stand-in whose program is this file, as the cell kernel."""
     return StandIn.create(replace(spec, args=(sys.executable, __file__, "inside", "/run/cellhold"), env={"PYTHONPATH": ":".join(sys.path)}))
 
 

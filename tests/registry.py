@@ -1,10 +1,13 @@
-"""A registry of the tests' own: Debian's docker-registry on a free port of 127.0.0.1, gone with the session.
+"""A registry for the tests: Debian's docker-registry on a free port of 127.0.0.1.
+
+It ends with the session.
 
     def test_something(registry: Registry) -> None: ...                 anybody may pull and push
     def test_something(registry_with_password: Registry) -> None: ...   only USER with PASSWORD may (HTTP basic authentication)
     def test_something(registry_with_tls: Registry) -> None: ...        its certificate is signed by nobody else; `ca` is its file
 
-Nothing is in it at first; `peers.push()` brings images there. Deleting is switched on. Its log stays among pytest's temporary files.
+Nothing is in it at first; `peers.push()` brings images there. Deleting is switched on.
+Its log stays among pytest's temporary files.
 """
 
 from __future__ import annotations
@@ -33,7 +36,10 @@ _INTERVAL_SECONDS = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Registry:
-    """A registry that runs: `host` is what stands before the first slash of a reference, "127.0.0.1:40001"."""
+    """A running registry.
+
+    host: the part before the first slash of a reference, "127.0.0.1:40001".
+    """
 
     host: str
     log: Path
@@ -42,7 +48,7 @@ class Registry:
     ca: Path | None = None  # over TLS; None: plain HTTP
 
     def reference(self, name: str) -> str:
-        """The name of an image there: "busybox:1" is "127.0.0.1:40001/busybox:1"."""
+        """Return the name of an image there: "127.0.0.1:40001/busybox:1"."""
         return f"{self.host}/{name}"
 
 
@@ -62,7 +68,7 @@ def registry_with_password(tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="session")
 def registry_with_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """A registry that is spoken to over TLS, with a certificate that no machine trusts."""
+    """Yield a registry with TLS and a certificate that no machine trusts."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed: apt install openssl")
     directory = tmp_path_factory.mktemp("registry-with-tls")
@@ -72,7 +78,10 @@ def registry_with_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Regi
 
 @contextmanager
 def serve(directory: Path, *, user: str | None = None, password: str | None = None, ca: Path | None = None) -> Iterator[Registry]:
-    """Run one on what lies below `directory`, or begin there with nothing; skips where docker-registry is not installed."""
+    """Run a registry on the content of `directory`, which may be empty.
+
+    Skips if docker-registry is not installed.
+    """
     program = shutil.which("docker-registry")
     if program is None:
         pytest.skip("docker-registry is not installed: apt install docker-registry")
@@ -87,7 +96,7 @@ def serve(directory: Path, *, user: str | None = None, password: str | None = No
 
 
 def _certificate(directory: Path) -> Path:
-    """A certificate for 127.0.0.1 that signs itself; its key lies beside it."""
+    """Make a self-signed certificate for 127.0.0.1, with its key beside it."""
     form = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=the tests", "-days", "2")
     files = ("-keyout", str(directory / "key.pem"), "-out", str(directory / "certificate.pem"))
     subprocess.run(["openssl", "req", "-x509", *form, "-addext", "subjectAltName=IP:127.0.0.1", *files], check=True, capture_output=True)
@@ -109,7 +118,7 @@ def _configure(directory: Path, *, basic: bool, ca: Path | None) -> Path:
 
 
 def _host(process: subprocess.Popen[bytes], log: Path) -> str:
-    """The port is the kernel's choice, so that no two sessions want the same one; the log tells it."""
+    """Return the host and port, from the log: Linux chooses a free port."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         if found := _LISTENING.search(log.read_text(errors="replace")):

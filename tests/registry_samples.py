@@ -1,4 +1,4 @@
-"""A blob and a manifest that a lying registry (liar.py) serves, and a client with little patience."""
+"""A blob and a manifest for a lying registry (liar.py), and an impatient client."""
 
 from __future__ import annotations
 

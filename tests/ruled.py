@@ -1,4 +1,7 @@
-"""The host kernel as it is, under a policy of the test's own: `python ruled.py -f CONNECTION_FILE ...`, the policy's file by POLICY."""
+"""The host kernel under a policy of the test's own.
+
+Run as `python ruled.py -f CONNECTION_FILE ...`; POLICY names the policy's file.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,9 @@
-"""The JSON schemas of the OCI image specification, as Debian's golang-github-opencontainers-image-spec-dev has them (1.1).
+"""The JSON schemas of the OCI image specification (1.1).
 
-The specification calls them informative: what they accept may still be wrong, what they refuse is wrong.
+They are those of Debian's golang-github-opencontainers-image-spec-dev.
+
+The specification calls them informative: what they accept may still be wrong, what they
+refuse is wrong.
 """
 
 from __future__ import annotations
@@ -27,7 +30,10 @@ _FILES: dict[Kind, str] = {
 
 
 def validate(kind: Kind, raw: bytes) -> None:
-    """Check a document. Raises jsonschema.ValidationError with the place in it; skips where the schemas are not installed."""
+    """Check a document; skip if the schemas are not installed.
+
+    Raises jsonschema.ValidationError, which names the place.
+    """
     _validator(kind).validate(json.loads(raw))
 
 
@@ -41,7 +47,10 @@ def _validator(kind: Kind) -> jsonschema.Draft4Validator:
 
 
 def _without_ids(schema: Any) -> Any:
-    """They refer to each other by the names of their files, and to nothing by their `id`, which would be the base of those names."""
+    """Return a schema without its `id`.
+
+    They refer to each other by file names, for which `id` would be the base.
+    """
     if isinstance(schema, dict):
         return {key: _without_ids(value) for key, value in schema.items() if not (key == "id" and isinstance(value, str))}
     return [_without_ids(value) for value in schema] if isinstance(schema, list) else schema

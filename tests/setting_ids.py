@@ -1,7 +1,8 @@
-"""`python -I -S setting_ids.py DIRECTORY`: try each way to make a file there that gives whoever runs it somebody else's rights.
+"""`python -I -S setting_ids.py DIRECTORY`: try to make set-id files there.
 
-Prints as JSON what came of each: "made" if the file has the bits, or capabilities; "not" if the call went well and it has none; else the
-name of the errno. x86-64 alone: the i386 and x32 entry points are ways, too.
+Prints as JSON what came of each: "made" if the file has the bits, or capabilities;
+"not" if the call went well and it has none; else the name of the errno. x86-64 alone:
+the i386 and x32 entry points are ways, too.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ NUMBERS = {
 }  # fmt: skip
 I386 = {"open": 5, "creat": 8, "mknod": 14, "chmod": 15, "fchmod": 94, "openat": 295, "mknodat": 297, "fchmodat": 306, "openat2": 437,
         "fchmodat2": 452}  # fmt: skip
-# int nr, a1, a2, a3, a4, a5 -> the i386 entry point of a 64-bit kernel: ebx, ecx, edx, esi, edi
+# int nr, a1, a2, a3, a4, a5 -> the i386 entry point of a 64-bit kernel: ebx, ecx, edx,
+# esi, edi
 INT_80 = bytes.fromhex("53 89f8 89f3 4189ca 89d1 4489d2 4489c6 4489cf cd80 5b c3".replace(" ", ""))
 MAP_32BIT = 0x40
 
@@ -44,14 +46,14 @@ int_80 = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_uint] * 6)(ctypes.addressof(c
 
 
 def text(words: str) -> int:
-    """The address of a string that i386 can reach, too."""
+    """Return the address of a string that i386 can reach too."""
     low.seek(0)
     low.write(os.fsencode(words) + b"\0")
     return low_address
 
 
 def how(flags: int, mode: int) -> int:
-    """The address of a struct open_how (openat2(2))."""
+    """Return the address of a struct open_how (openat2(2))."""
     low.seek(2048)
     low.write(struct.pack("QQQ", flags, mode, 0))
     return low_address + 2048
@@ -77,12 +79,12 @@ def i386(name: str, *arguments: int) -> int:
 
 
 def there(path: str) -> int:
-    """A file to change the mode of."""
+    """Return a file to change the mode of."""
     return os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
 
 
 def of_mode(call: Callable[..., int], mode: int) -> dict[str, Callable[[str], object]]:
-    """The ways of one entry point."""
+    """Yield the ways of one entry point."""
     new = os.O_CREAT | os.O_WRONLY
     return {
         "chmod": lambda path: (there(path), call("chmod", text(path), mode)),
@@ -109,7 +111,7 @@ def named(fd: int, path: str) -> None:
 
 
 def capable(version: int, rootid: bytes) -> Callable[[str], object]:
-    """The xattr of a file with CAP_SETUID (linux/capability.h, struct vfs_ns_cap_data)."""
+    """Return the xattr of a file with CAP_SETUID (struct vfs_ns_cap_data)."""
     value = struct.pack("<5I", version << 24 | 1, 1 << 7, 0, 0, 0) + rootid
 
     def go(path: str) -> None:

@@ -1,7 +1,10 @@
-"""A plain subprocess behind the part of Container that the kernel uses: the host kernel tested where no container can be made.
+"""A plain subprocess behind the part of Container that the kernel uses.
 
-`python standin.py -f CONNECTION_FILE ...` is the host kernel with it. The exchange becomes a directory of the host's; a kill at the
-memory limit is any SIGKILL, when there is a limit.
+So the host kernel can be tested where no container can be made.
+
+`python standin.py -f CONNECTION_FILE ...` is the host kernel with it. The exchange
+becomes a directory of the host's; a kill at the memory limit is any SIGKILL, when there
+is a limit.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""`python -I -S taking.py WHAT [IDS]`: take all of WHAT that the kernel gives, print how much it was, and hold it until stdin ends.
+"""`python -I -S taking.py WHAT [IDS]`: take all of WHAT that Linux allows.
 
-IDS: as so many users one after the other, each in a process of its own. A program of its own, for containers and for the host alike.
+Print how much it was, and hold it until stdin ends.
+
+IDS: as so many users one after the other, each in a process of its own. A program of
+its own, for containers and for the host alike.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def failed() -> bool:
-    """Whether the last call met a limit."""
+    """Return whether the last call met a limit."""
     number = ctypes.get_errno()
     if number not in _FULL:
         raise OSError(number, os.strerror(number))
@@ -38,7 +41,7 @@ def inotify() -> int:
 
 
 def watches() -> int:
-    """As many as there are, over as many instances as it takes: each of them can watch a file once."""
+    """Take all inotify watches, over several instances: each watches a file once."""
     paths = [f"{WATCHED.name}/{number}".encode() for number in range(_MOST_FILES)]
     for path in paths:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o666))
@@ -73,7 +76,10 @@ def timers() -> int:
 
 
 def messages() -> int:
-    """Queues of the usual size; their bytes are counted. What has no name any more is there as long as it is open."""
+    """Take queues of the usual size; their bytes are counted.
+
+    A queue without a name exists as long as it is open.
+    """
     taken = 0
     while True:
         name = f"/taking-{os.getpid()}-{taken}".encode()
@@ -85,7 +91,7 @@ def messages() -> int:
 
 
 def as_others(take: str, ids: int) -> int:
-    """All that so many users take together, each holding what it has."""
+    """Take what so many users can take together, each holding what it has."""
     taken = 0
     for number in range(1, ids + 1):
         reading, writing = os.pipe()

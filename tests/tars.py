@@ -1,4 +1,7 @@
-"""Tars for the tests of layers: sound ones by Python's tarfile, hostile ones header by header; and what has become of them on disk."""
+"""Tars for the tests of layers, and what they become on disk.
+
+Sound ones are made by Python's tarfile, hostile ones header by header.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ END = bytes(2 * BLOCK)
 
 
 class Tar:
-    """A tar in the making. Each method adds one entry and returns the tar, so that a test is one line."""
+    """A tar that is being made. Each method adds an entry and returns the tar."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
 
     def add(self, name: str, data: bytes = b"", *, pax: dict[str, str] | None = None, **fields: Any) -> Tar:
-        """An entry as tarfile writes it; `fields` are TarInfo's."""
+        """Add an entry as tarfile writes it; `fields` are TarInfo's."""
         info = tarfile.TarInfo(name)
         info.size = len(data)
         info.pax_headers = pax or {}
@@ -41,12 +44,15 @@ class Tar:
         return self.add(name, type=tarfile.LNKTYPE, linkname=target, **fields)
 
     def raw(self, name: bytes = b"f", data: bytes = b"", **fields: bytes) -> Tar:
-        """An entry whose header fields are these bytes, right or wrong; the checksum is right, unless it is a field as well."""
+        """Add an entry with these header fields, right or wrong.
+
+        The checksum is right, unless it is one of the fields.
+        """
         self._parts += [header(name, **{"size": b"%011o\0" % len(data), **fields}), padded(data)]
         return self
 
     def records(self, *records: bytes, kind: bytes = b"x") -> Tar:
-        """An extended header of these records, whatever they are."""
+        """Add an extended header of these records, valid or not."""
         return self.raw(b"pax", b"".join(records), kind=kind)
 
     def content(self) -> bytes:
@@ -61,7 +67,7 @@ def padded(data: bytes) -> bytes:
 
 
 def record(keyword: bytes, value: bytes) -> bytes:
-    """A record of an extended header, its length counted."""
+    """Return a record of an extended header, with its length."""
     length = len(keyword) + len(value) + 3
     while len(line := b"%d %s=%s\n" % (length, keyword, value)) != length:
         length = len(line)
@@ -69,7 +75,7 @@ def record(keyword: bytes, value: bytes) -> bytes:
 
 
 def header(name: bytes, **fields: bytes) -> bytes:
-    """A ustar header."""
+    """Return a ustar header."""
     given = {
         "mode": b"0000644\0",
         "uid": b"0000000\0",
@@ -98,7 +104,7 @@ class Seen(NamedTuple):
 
 
 def seen(root: Path) -> dict[str, Seen]:
-    """All that is below `root`, by names relative to it; "." is the root itself."""
+    """Return all that is below `root`, by relative names; "." is the root itself."""
     found = {".": look(str(root))}
     for folder, directories, files in os.walk(root):
         for name in (*directories, *files):
@@ -123,5 +129,5 @@ def look(path: str) -> Seen:
 
 
 def names(root: Path) -> set[str]:
-    """The names below `root`."""
+    """Return the names below `root`."""
     return set(seen(root)) - {"."}

@@ -23,7 +23,7 @@ def tell(notebook: Notebook, content: dict[str, Any]) -> None:
 
 
 def hear(notebook: Notebook, wanted: Callable[[dict[str, Any]], bool], *, method: str = "custom") -> dict[str, Any]:
-    """The next thing of that kind that views are told."""
+    """Return the next message of that kind to views."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         message = notebook.client.get_iopub_msg(timeout=PATIENCE)
