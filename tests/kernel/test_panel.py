@@ -113,7 +113,7 @@ def test_a_line_under_each_cell_says_what_it_has_used_to_who_wants_that(notebook
     assert notebook.run("1 / 0").text.startswith("└ [4] error")
     assert notebook.run("%container footer off").text == "cells have no footer\n"
     assert notebook.run("1").of("display_data") == []
-    assert "cannot use %container footer maybe: there is no such thing" in notebook.run("%container footer maybe").error
+    assert "cannot use %container footer maybe: unknown word" in notebook.run("%container footer maybe").error
 
 
 def test_faces_are_named_and_each_is_a_widget_of_its_own(notebook: Notebook) -> None:

@@ -62,7 +62,7 @@ class LazyPanel:
         chosen = more[0] if more else allowed[0]
         if len(more) > 1 or chosen not in allowed:
             unknown = escape(" ".join(more), most=40)
-            raise InvalidSpec(f"cannot use %container {word} {unknown}: there is no such thing", hint=f"one of {', '.join(allowed)}")
+            raise InvalidSpec(f"cannot use %container {word} {unknown}: unknown word", hint=f"one of {', '.join(allowed)}")
         panel = self._want()
         if word == FOOTER:
             panel.has_footer = chosen == "on"
