@@ -324,7 +324,7 @@ def test_what_the_small_program_without_root_tells_is_the_same(tmp_path: Path) -
     at = "usr/share/jupyter/kernels"
     image = {**python(), "bin/sh": b"", f"{at}/k/kernel.json": kernel_json("python3", env={"A": "1"}), f"{at}/bad/kernel.json": b""}
     seen = found(tmp_path, image)
-    assert finding._found(finding.look_leniently([(str(tmp_path / "0"), None)], ENV, "", "/")) == seen
+    assert finding._from_json(finding.look_leniently([(str(tmp_path / "0"), None)], ENV, "", "/")) == seen
 
 
 # ---------------------------------------------------------------------------------------------------------------------- choosing
