@@ -132,8 +132,8 @@ def data_directory(given: argparse.Namespace) -> Path:
 class Server(NamedTuple):
     """What a kernelspec says of the Jupyter server.
 
-    cull_idle_timeout: seconds, for jupyter_server, which looks for it in each kernelspec before
-    its own setting. env_passthrough: names of its variables that containers get.
+    cull_idle_timeout: seconds, for jupyter_server, which prefers it to its own setting.
+    env_passthrough: names of its variables that containers get.
     """
 
     cull_idle_timeout: float | None = None

@@ -49,7 +49,7 @@ class Ceilings:
             )
 
     def check_made(self, own: Held) -> None:
-        """Raise NotAllowed for a container that is there already, and has more of something than there may be now."""
+        """Raise NotAllowed for an existing container above what is left now."""
         for key in self._values.keys() & BY_KEY.keys():
             has = _amount(key, own)
             if has > self._left(key):

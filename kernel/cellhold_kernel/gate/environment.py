@@ -1,4 +1,4 @@
-"""The variables that a notebook's container may have: the policy's `env` says which names."""
+"""The variables that a notebook's container may have, by the policy's `env`."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class ChangeRequest(Request[GrantedChange]):
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeRequest(Request[GrantedResume]):
-    """The notebook's stopped container, to be started again. spec: its own, with the limits that it has."""
+    """The notebook's stopped container, to be started again. spec: with its limits."""
 
     spec: Spec
 

@@ -1,4 +1,7 @@
-"""A stopped container that is to be started again: made under the policy of its time, and held to the present one."""
+"""A stopped container that is started again, within the current policy.
+
+It was made under the policy of its time.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def resume(request: ResumeRequest, _trust: Trust, policy: Policy) -> GrantedResume:
-    """Grant it as it is. Raises NotAllowed for what the present policy has against it.
+    """Grant the container as it is. Raises NotAllowed if the current policy forbids it.
 
-    What was said of it is checked as for a fresh one; what nobody said it got from the policy of its time, and is
-    compared.
+    Its settings are checked as for a fresh one. What was not set it got from the policy of
+    its time: that is compared with the current one.
     """
     spec = request.spec
     granted = containers.grant_settings(request, request.settings, policy)

@@ -1,10 +1,11 @@
-"""The environment of a notebook's container: what is said for `env`, and what of this machine's is passed on.
+"""The environment of a notebook's container: `env`, and what this machine passes on.
 
-Nothing of the host's environment gets into a container by itself: a server's has tokens and
-passwords. A kernelspec, which is this machine's own, says which variables do:
+Nothing of the host's environment gets into a container by itself: a server's has tokens
+and passwords. A kernelspec, which is this machine's own, says which variables do:
 
-    "env": {"OMP_NUM_THREADS": "4"}                              of kernel.json, as Jupyter sets it
-    "metadata": {"cellhold": {"env_passthrough": ["JUPYTERHUB_*"]}}   patterns as in fnmatch(3)
+    "env": {"OMP_NUM_THREADS": "4"}          of kernel.json, as Jupyter sets it
+    "metadata": {"cellhold": {"env_passthrough": ["JUPYTERHUB_*"]}}
+                                             patterns as in fnmatch(3)
 
 TZ and LANG are passed on as well, where the image has none of its own. `env` of the keys
 (%container env="A=1 B=2") comes on top of all that.
@@ -33,7 +34,10 @@ _LOCALTIME, _ZONES = "/etc/localtime", "/zoneinfo/"
 
 
 class Environment(NamedTuple):
-    """Variables of this machine that a container gets. passed: as the kernelspec says; locale: where the image has none of its own."""
+    """Variables of this machine that a container gets.
+
+    passed: as the kernelspec says. locale: TZ and LANG, for an image without its own.
+    """
 
     passed: Mapping[str, str] = MappingProxyType({})
     locale: Mapping[str, str] = MappingProxyType({})
@@ -87,7 +91,10 @@ def of_kernelspec(document: Mapping[str, Any], names: Iterable[str], environ: Ma
 
 
 def locale(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Return this machine's TZ and LANG. Without TZ, it is the zone that /etc/localtime is a link to, if it is one."""
+    """Return this machine's TZ and LANG.
+
+    Without TZ, it is the zone that /etc/localtime links to, if that is a link.
+    """
     found = {name: environ[name] for name in ("TZ", "LANG") if environ.get(name)}
     if "TZ" not in found:
         try:

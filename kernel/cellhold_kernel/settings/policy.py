@@ -19,7 +19,8 @@
     # the notebook's folder: none < ro < rw
     mount = "ro"
     volumes = ["/srv/data", "/srv/scratch:rw", "notes"]
-    env = ["OMP_*", "!*_TOKEN"]         # names of variables a notebook may set; "!" forbids
+    # names of variables that a notebook may set; "!" forbids
+    env = ["OMP_*", "!*_TOKEN"]
 
 A notebook that asks for nothing gets at most the ceiling; a request for more is
 refused. Amounts are ceilings of the sum over all containers that a notebook has at a
@@ -100,7 +101,10 @@ class Policy:
         return False
 
     def allows_variable(self, name: str) -> bool:
-        """Return whether an environment variable may have this name: one that no "!" forbids, and that is listed, if any are."""
+        """Return whether a notebook may set an environment variable of this name.
+
+        No "!" may forbid it; if other entries exist, one must match.
+        """
         entries = self.env or ()
         allowed = [entry for entry in entries if not entry.startswith("!")]
         forbidden = any(fnmatchcase(name, entry[1:]) for entry in entries if entry.startswith("!"))

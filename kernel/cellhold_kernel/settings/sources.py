@@ -1,4 +1,4 @@
-"""Where a notebook's settings come from: its kernelspec, its own metadata, the machine's policy.
+"""The sources of a notebook's settings: kernelspec, its metadata, the policy.
 
 Which of them wins is the business of settings.py; what each may ask for, of the gate.
 """
