@@ -153,8 +153,8 @@ def install(
 ) -> Path:
     """Write a kernelspec below a Jupyter data directory; return its directory.
 
-    texts: key -> text as in `%container`, which are checked first. Raises InvalidSpec, or
-    OSError if nothing can be written.
+    texts: key -> text as in `%container`, which are checked first. Raises InvalidSpec,
+    or OSError if nothing can be written.
     """
     if not _NAME.fullmatch(name):
         raise InvalidSpec(

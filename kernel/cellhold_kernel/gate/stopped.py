@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def resume(request: ResumeRequest, _trust: Trust, policy: Policy) -> GrantedResume:
-    """Grant the container as it is. Raises NotAllowed if the current policy forbids it.
+    """Grant the container as it is. Raises NotAllowed if the policy forbids it now.
 
-    Its settings are checked as for a fresh one. What was not set it got from the policy of
-    its time: that is compared with the current one.
+    Its settings are checked as for a fresh one. What was not set it got from the policy
+    of its time: that is compared with the current one.
     """
     spec = request.spec
     granted = containers.grant_settings(request, request.settings, policy)

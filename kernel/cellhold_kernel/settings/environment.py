@@ -1,4 +1,4 @@
-"""The environment of a notebook's container: `env`, and what this machine passes on.
+"""A notebook container's environment: `env`, and what this machine passes on.
 
 Nothing of the host's environment gets into a container by itself: a server's has tokens
 and passwords. A kernelspec, which is this machine's own, says which variables do:
@@ -7,8 +7,8 @@ and passwords. A kernelspec, which is this machine's own, says which variables d
     "metadata": {"cellhold": {"env_passthrough": ["JUPYTERHUB_*"]}}
                                              patterns as in fnmatch(3)
 
-TZ and LANG are passed on as well, where the image has none of its own. `env` of the keys
-(%container env="A=1 B=2") comes on top of all that.
+TZ and LANG are passed on as well, where the image has none of its own. `env` of the
+keys (%container env="A=1 B=2") comes on top of all that.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def patterns(value: Any) -> tuple[str, ...]:
 def of_kernelspec(document: Mapping[str, Any], names: Iterable[str], environ: Mapping[str, str]) -> Environment:
     """Return what of `environ` a kernelspec passes on.
 
-    document: kernel.json; its own `env` is among it, with the values that Jupyter has given
-    us (start_kernel(env=), ${NAME}). names: patterns(). Raises ValueError.
+    document: kernel.json; its own `env` is among it, with the values that Jupyter has
+    given us (start_kernel(env=), ${NAME}). names: patterns(). Raises ValueError.
     """
     own = document.get("env", {})
     if not isinstance(own, dict):
