@@ -181,7 +181,7 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "0/passwd")
     seen = found(tmp_path, {"etc/passwd": "/passwd"}, user="somebody")
     assert [left.name for left in seen.left_out] == ["directory", "fifo"]
-    assert all("no regular file" in left.reason for left in seen.left_out)
+    assert all("not a regular file" in left.reason for left in seen.left_out)
 
 
 def test_names_that_make_no_name_are_told_in_one_line(tmp_path: Path) -> None:

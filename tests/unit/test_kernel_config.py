@@ -159,5 +159,5 @@ def test_a_memory_guard_that_means_nothing_is_refused(text: str) -> None:
 
 
 def test_a_memory_guard_needs_a_memory_limit() -> None:
-    with pytest.raises(InvalidSpec, match="there is no memory limit to come near to"):
+    with pytest.raises(InvalidSpec, match="there is no memory limit to guard"):
         grants.cell_limits(Settings().over("", {"memory-guard": "90%"}))
