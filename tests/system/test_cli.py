@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 from contextlib import contextmanager
@@ -168,14 +169,16 @@ def test_doctor_says_what_this_host_can() -> None:
 def test_flags_reach_the_container(busybox_root: Path, tmp_path: Path) -> None:
     (tmp_path / "in").write_text("volume\n")
     script = "hostname; echo $A; busybox pwd; id -u; cat /v/in; busybox df -k /t | busybox tail -n1; ulimit -n; touch /x"
-    flags = f"--hostname box -e A=b -w /tmp -u 1000 -v {tmp_path}:/v:ro --tmpfs /t:size=1m --ulimit nofile=99999999 --read-only"
+    flags = f"--hostname box -e A=b -w /tmp -u 1000 -v {tmp_path}:/v:ro --tmpfs /t:size=1m --ulimit nofile={1 << 62} --read-only"
     tmp_path.chmod(0o755)
     ran = command("run", "--rm", *flags.split(), "--rootfs", str(busybox_root), "sh", "-c", script)
     lines = ran.stdout.splitlines()
     assert lines[:4] == ["box", "b", "/tmp", "1000"], ran.stderr
     assert lines[4] == "volume"
     assert lines[5].split()[1] == "1024"
-    assert int(lines[6]) <= 99999999
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # which is no more than /proc/sys/fs/nr_open
+    assert int(lines[6]) == hard
+    assert f"ulimit nofile={1 << 62} is lowered to {hard}, " in ran.stderr
 
 
 def test_a_working_directory_cannot_be_made_on_a_read_only_root_and_that_is_said(busybox_root: Path) -> None:

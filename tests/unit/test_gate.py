@@ -159,7 +159,7 @@ def granted_build(cell: str) -> GrantedBuild:
         "--cidfile /etc/cron.d/x",
         "--volumes-from other",
         "--name python.org",
-        "--network-alias packages.python.org",
+        "--network lab --network-alias packages.python.org",
         "--label cellhold.owner=1",
         "--capad SYS_ADMIN",
         "--restart always",
@@ -237,6 +237,7 @@ def test_each_key_has_a_rule_for_metadata() -> None:
         ({"memory": "512m"}, {"memory": "1g"}),
         ({"memory": "512m"}, {"memory-swap": "1g"}),
         ({"memory": "512m", "memory-swap": "600m"}, {"memory-swap": "700m"}),
+        ({"memory": "512m", "memory-swap": "600m"}, {"memory-swap": "600m", "memory": "256m"}),  # the rest would be swap
         ({"cpus": "1"}, {"cpus": "2"}),
         ({}, {"pids": "4096"}),
         ({}, {"pids": "none"}),

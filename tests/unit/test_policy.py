@@ -70,6 +70,7 @@ def test_who_says_nothing_gets_no_more_than_the_ceilings(write: Callable[[str], 
         ("image", "/srv/other", "images = [host, /srv/images/*]"),
         ("image", "/srv/images/../other", "images = [host, /srv/images/*]"),
         ("network", "none", "networks = []"),
+        ("egress", "all", "egress = internet"),
         ("mount", "rw", "mount = ro"),
         ("volume", "/etc:/x:ro", "volumes = [/srv/data, /srv/scratch:rw]"),
         ("volume", "/srv/data/../..:/x:ro", "volumes = [/srv/data, /srv/scratch:rw]"),
@@ -79,12 +80,12 @@ def test_who_says_nothing_gets_no_more_than_the_ceilings(write: Callable[[str], 
 def test_what_is_above_a_ceiling_is_refused_with_ceiling_and_file(
     write: Callable[[str], Policy], tmp_path: Path, key: str, text: str, ceiling: str
 ) -> None:
-    networks = "[]" if key == "network" else '["none"]'
+    networks = "[]" if key == "network" else '["none", "bridge"]'
     rules = write(
-        '[ceilings]\nmemory = "4g"\ncpus = 2\npids = 64\ndisk = "10g"\ntime = "8h"\ncell-time = "5m"\nmount = "ro"\n'
+        '[ceilings]\nmemory = "4g"\ncpus = 2\npids = 64\ndisk = "10g"\ntime = "8h"\ncell-time = "5m"\nmount = "ro"\negress = "internet"\n'
         f'images = ["host", "/srv/images/*"]\nnetworks = {networks}\nvolumes = ["/srv/data", "/srv/scratch:rw"]'
     )
-    more = {"memory": "1g"} if key == "memory-swap" else {}
+    more = {"memory-swap": {"memory": "1g"}, "egress": {"network": "bridge"}}.get(key, {})
     asked = f"{key}={text}" if key != "volume" else "volume="
     for trust in Trust:
         with pytest.raises(NotAllowed) as caught:
