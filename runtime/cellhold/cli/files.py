@@ -91,7 +91,8 @@ def writing(name: str | None) -> Iterator[BinaryIO]:
 def _draft(target: str, name: str) -> tuple[BinaryIO, str]:
     """Open a file beside `target`; return it with its path, "" as long as it has none.
 
-    Without a name (open(2), O_TMPFILE) nothing is left of it, whatever ends us. Not every file system has that.
+    Without a name (open(2), O_TMPFILE) nothing is left of it, whatever ends us. Not
+    every file system has that.
     """
     try:
         return os.fdopen(os.open(os.path.dirname(target), os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666), "wb"), ""
@@ -103,7 +104,10 @@ def _draft(target: str, name: str) -> tuple[BinaryIO, str]:
 
 
 def _link(fd: int, target: str) -> str:
-    """Give a file a name beside `target`, which link(2) cannot replace. Raises OSError."""
+    """Name a file beside `target`, which link(2) cannot replace.
+
+    Raises OSError.
+    """
     draft = _draft_path(target)
     os.link(f"/proc/self/fd/{fd}", draft, src_dir_fd=fd)  # with a descriptor, whichever, it is linkat(2), which follows the link
     return draft
