@@ -12,7 +12,7 @@ from urllib3.util import parse_url
 
 from cellhold.errors import InvalidSpec
 from cellhold.image.platform import Platform
-from cellhold.image.reference import Reference
+from cellhold.image.reference import Reference, new_name, notebook_name
 from cellhold.spec.digest import Digest
 
 DIGEST = f"sha256:{'ab' * 32}"
@@ -126,6 +126,15 @@ def test_a_digest_is_asked_for_before_a_tag() -> None:
     assert reference.selector == "3.12"
     pinned = reference.with_digest(Digest.parse(DIGEST))
     assert (pinned.selector, str(pinned)) == (DIGEST, f"docker.io/library/python:3.12@{DIGEST}")
+
+
+def test_names_of_images_that_a_notebook_makes_are_given_by_that_notebook_alone() -> None:
+    name = notebook_name("a1", "lab/py")
+    assert name == "localhost/nb/a1/lab/py:latest"
+    assert new_name(name, aim="tag it", owner="a1") == name
+    for owner in ("", "b2"):
+        with pytest.raises(InvalidSpec, match=r"^cannot tag it: "):
+            new_name(name, aim="tag it", owner=owner)
 
 
 @pytest.mark.parametrize(
