@@ -121,9 +121,9 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _no_file_of_unit_tests_leaves_anything(request: pytest.FixtureRequest, _home: None) -> Iterator[None]:
-    """Look once for a whole file of unit tests: they make next to nothing, and there are hundreds of them."""
-    if not _is_unit(request):
+def _no_file_leaves_anything(request: pytest.FixtureRequest, _home: None) -> Iterator[None]:
+    """Look once for a whole file of unit tests, which make next to nothing, and for those that share a kernel in another."""
+    if not _is_unit(request) and request.node.get_closest_marker("shared_kernels") is None:
         yield
         return
     with _nothing_left(allowed=False):
@@ -133,7 +133,8 @@ def _no_file_of_unit_tests_leaves_anything(request: pytest.FixtureRequest, _home
 @pytest.fixture(autouse=True)
 def _nothing_left_behind(request: pytest.FixtureRequest, _home: None) -> Iterator[None]:
     """Fail a test that leaves a process, mount, cgroup, network namespace, descriptor, loop device or directory."""
-    if _is_unit(request):
+    sharing = request.node.get_closest_marker("shared_kernels")
+    if _is_unit(request) or (sharing is not None and set(sharing.args) & set(request.fixturenames)):
         yield
         return
     with _nothing_left(allowed=request.node.get_closest_marker("leaks_allowed") is not None):

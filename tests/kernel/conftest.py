@@ -25,7 +25,7 @@ def kernel(jupyter_path: Path) -> Iterator[Notebook]:
         yield notebook
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def either(jupyter_path: Path) -> Callable[[], KernelManager]:
     """Makes a manager of the real kernel with 256 MiB; where no container can be made, of one with a plain subprocess behind it."""
     del jupyter_path

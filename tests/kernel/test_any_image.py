@@ -206,6 +206,7 @@ def test_an_image_with_neither_kernel_nor_python_nor_shell_is_one_sentence(built
 # ------------------------------------------------------------------------------------------------------------ a kernel of its own
 
 
+@pytest.mark.notebooks
 def test_an_image_with_an_ipykernel_runs_that_and_shows_a_picture(on: Callable[..., Any], science_image: str) -> None:
     with on("on-science", science_image) as notebook:
         cell = notebook.run("import ipykernel, numpy; print(numpy.arange(10).sum(), ipykernel.__file__)")
@@ -214,6 +215,7 @@ def test_an_image_with_an_ipykernel_runs_that_and_shows_a_picture(on: Callable[.
         assert [picture[: len(PNG)] for picture in pictures(drawn)] == [PNG], drawn.error
 
 
+@pytest.mark.notebooks
 def test_r_runs_in_its_own_kernel_and_says_what_it_is(r: Notebook) -> None:
     info = r.ask("kernel_info_request", {}, "shell")
     assert info["language_info"]["name"] == "R"
@@ -224,6 +226,7 @@ def test_r_runs_in_its_own_kernel_and_says_what_it_is(r: Notebook) -> None:
     assert r.run("cat(Sys.getenv('HOME'), tempdir(), '\\n')").text.startswith("/root /tmp/")
 
 
+@pytest.mark.notebooks
 def test_an_error_of_r_is_one_and_what_was_assigned_stays(r: Notebook) -> None:
     cell = r.run("kept <- 'yes'; stop('went wrong')")
     assert cell.status == "error"
@@ -231,15 +234,18 @@ def test_an_error_of_r_is_one_and_what_was_assigned_stays(r: Notebook) -> None:
     assert r.run("cat(kept)").text == "yes"
 
 
+@pytest.mark.notebooks
 def test_r_draws_without_a_display(r: Notebook) -> None:
     cell = r.run("plot(1:3)")
     assert [picture[: len(PNG)] for picture in pictures(cell)] == [PNG], cell.error
 
 
+@pytest.mark.notebooks
 def test_r_completes_names(r: Notebook) -> None:
     assert "read.csv" in r.ask("complete_request", {"code": "read.cs", "cursor_pos": 7}, "shell")["matches"]
 
 
+@pytest.mark.notebooks
 def test_a_cell_of_r_can_be_interrupted_and_a_kernel_that_waits_is_not_harmed(r: Notebook) -> None:
     assert r.ask("interrupt_request", {})["status"] == "ok"
     assert r.run("cat('still there')").text == "still there"
@@ -256,6 +262,7 @@ def test_a_cell_of_r_can_be_interrupted_and_a_kernel_that_waits_is_not_harmed(r:
 # ------------------------------------------------------------------------------------------------------------------- several of them
 
 
+@pytest.mark.notebooks
 @pytest.mark.usefixtures("jupyter_path")
 def test_of_several_kernels_one_has_to_be_named(r_image: str, built: Callable[..., str]) -> None:
     place = "/usr/share/jupyter/kernels/other"
@@ -273,6 +280,7 @@ def test_of_several_kernels_one_has_to_be_named(r_image: str, built: Callable[..
 # ------------------------------------------------------------------------------------------------------------------------ kernelspecs
 
 
+@pytest.mark.notebooks
 def test_kernelspecs_of_images_say_what_runs_in_them(
     r_image: str, shell_image: str, python_image: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

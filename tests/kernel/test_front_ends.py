@@ -59,11 +59,13 @@ def test_jupyter_execute(file: Path) -> None:
     assert is_executed(file)
 
 
+@pytest.mark.notebooks
 def test_nbconvert(file: Path) -> None:
     jupyter("jupyter", "nbconvert", "--execute", "--to", "notebook", "--output", "two", file)
     assert is_executed(file.with_name("two.ipynb"))
 
 
+@pytest.mark.notebooks
 def test_papermill(file: Path) -> None:
     jupyter("papermill", file, file.with_name("two.ipynb"), "-k", "cellhold-small", "--no-progress-bar")
     assert is_executed(file.with_name("two.ipynb"))
@@ -105,6 +107,7 @@ def test_widgets_speak_with_their_front_end(kernel: Notebook) -> None:
     assert model in kernel.ask("comm_info_request", {"target_name": "jupyter.widget"}, "shell")["comms"]
 
 
+@pytest.mark.notebooks
 def test_the_tests_of_ipywidgets_pass_in_a_cell(kernel: Notebook) -> None:
     words = "-q --color=no -p no:cacheprovider --override-ini=filterwarnings=default --pyargs ipywidgets".split()
     code = f"import os, pytest\nos.chdir('/tmp')\nint(pytest.main({words!r}))"

@@ -15,7 +15,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from kernels import PATIENCE, descendants, is_gone, running, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from jupyter_client.manager import KernelManager
 
@@ -24,22 +24,27 @@ if TYPE_CHECKING:
 END_BY_SIGKILL = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 
 
-def test_cells_run_and_are_numbered(either: Callable[[], KernelManager]) -> None:
-    with running(either()) as notebook:
-        cell = notebook.run("x = 20; print('hello')\nx + 1")
-        assert (cell.status, cell.text, cell.states) == ("ok", "hello\n21", ["busy", "idle"])
-        assert [notebook.run("x").count, notebook.run("x").count] == [cell.count + 1, cell.count + 2]
+@pytest.fixture(scope="module")
+def notebook(either: Callable[[], KernelManager]) -> Iterator[Notebook]:
+    """One of several tests, which leave its container where it is."""
+    with running(either()) as opened:
+        yield opened
 
 
-def test_container_alone_shows_it_as_text_and_html_and_keeps_the_numbers(either: Callable[[], KernelManager]) -> None:
-    with running(either()) as notebook:
-        before = notebook.run("1").count
-        cell = notebook.run("%container")
-        (shown,) = cell.of("display_data")
-        assert cell.of("execute_input")[0]["execution_count"] == before + 1
-        assert "of 256 MiB" in shown["data"]["text/plain"]
-        assert shown["data"]["text/html"].startswith("<table>")
-        assert notebook.run("In[-2]").text == "'# %container'"
+def test_cells_run_and_are_numbered(notebook: Notebook) -> None:
+    cell = notebook.run("x = 20; print('hello')\nx + 1")
+    assert (cell.status, cell.text, cell.states) == ("ok", "hello\n21", ["busy", "idle"])
+    assert [notebook.run("x").count, notebook.run("x").count] == [cell.count + 1, cell.count + 2]
+
+
+def test_container_alone_shows_it_as_text_and_html_and_keeps_the_numbers(notebook: Notebook) -> None:
+    before = notebook.run("1").count
+    cell = notebook.run("%container")
+    (shown,) = cell.of("display_data")
+    assert cell.of("execute_input")[0]["execution_count"] == before + 1
+    assert "of 256 MiB" in shown["data"]["text/plain"]
+    assert shown["data"]["text/html"].startswith("<table>")
+    assert notebook.run("In[-2]").text == "'# %container'"
 
 
 def test_container_with_words_replaces_it_and_runs_the_rest_in_the_new_one(either: Callable[[], KernelManager]) -> None:
@@ -115,31 +120,28 @@ def test_cells_wait_their_turn_behind_a_replacement(either: Callable[[], KernelM
         assert notebook.collect(third).text == "False"
 
 
-def test_an_error_aborts_a_replacement_that_waits(either: Callable[[], KernelManager]) -> None:
-    with running(either()) as notebook:
-        first = notebook.client.execute("import time; time.sleep(0.3); x = 1; 1 / 0")
-        second = notebook.client.execute("%container pids=100")
-        assert notebook.reply(first)["content"]["ename"] == "ZeroDivisionError"
-        assert notebook.reply(second)["content"]["status"] == "aborted"
-        assert notebook.run("x").text == "1"
+def test_an_error_aborts_a_replacement_that_waits(notebook: Notebook) -> None:
+    first = notebook.client.execute("import time; time.sleep(0.3); x = 1; 1 / 0")
+    second = notebook.client.execute("%container pids=100")
+    assert notebook.reply(first)["content"]["ename"] == "ZeroDivisionError"
+    assert notebook.reply(second)["content"]["status"] == "aborted"
+    assert notebook.run("x").text == "1"
 
 
-def test_an_interrupt_reaches_the_cell(either: Callable[[], KernelManager]) -> None:
-    with running(either()) as notebook:
-        sleeping = notebook.client.execute("print('now', flush=True); import time; time.sleep(100)", stop_on_error=False)
-        while notebook.client.get_iopub_msg(timeout=PATIENCE)["msg_type"] != "stream":
-            pass
-        notebook.manager.interrupt_kernel()
-        assert notebook.reply(sleeping)["content"]["ename"] == "KeyboardInterrupt"
-        assert notebook.run("1 + 1").text == "2"
+def test_an_interrupt_reaches_the_cell(notebook: Notebook) -> None:
+    sleeping = notebook.client.execute("print('now', flush=True); import time; time.sleep(100)", stop_on_error=False)
+    while notebook.client.get_iopub_msg(timeout=PATIENCE)["msg_type"] != "stream":
+        pass
+    notebook.manager.interrupt_kernel()
+    assert notebook.reply(sleeping)["content"]["ename"] == "KeyboardInterrupt"
+    assert notebook.run("1 + 1").text == "2"
 
 
-def test_input_is_asked_and_answered(either: Callable[[], KernelManager]) -> None:
-    with running(either()) as notebook:
-        asking = notebook.client.execute("name = input('who? '); print('hello', name)", allow_stdin=True)
-        assert notebook.client.get_stdin_msg(timeout=PATIENCE)["content"]["prompt"] == "who? "
-        notebook.client.input("world")
-        assert notebook.collect(asking).text == "hello world\n"
+def test_input_is_asked_and_answered(notebook: Notebook) -> None:
+    asking = notebook.client.execute("name = input('who? '); print('hello', name)", allow_stdin=True)
+    assert notebook.client.get_stdin_msg(timeout=PATIENCE)["content"]["prompt"] == "who? "
+    notebook.client.input("world")
+    assert notebook.collect(asking).text == "hello world\n"
 
 
 def test_a_restart_is_a_fresh_container(either: Callable[[], KernelManager]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from kernels import Notebook
 
-pytestmark = pytest.mark.usefixtures("jupyter_path")
+pytestmark = [pytest.mark.shared_kernels("shared", "stage"), pytest.mark.usefixtures("jupyter_path")]
 
 _DEEP = 100_000
 UNREADABLE = {
@@ -70,28 +70,44 @@ def _stage(log: Path, **texts: str) -> Iterator[Notebook]:
     """A notebook whose cell kernel is puppet.py. Whatever it sends, the host kernel has no traceback to tell of."""
     with log.open("wb") as file, running(beside("puppet.py", **texts), stderr=file) as notebook:
         yield notebook
-        assert notebook.ask("kernel_info_request", {}, "shell")["status"] == "ok"
-        assert notebook.reply(notebook.client.execute("1"))["content"]["status"] == "ok"
+        _is_well(notebook)
     assert "Traceback" not in log.read_text()
 
 
-def test_an_answer_that_nobody_can_read_is_an_error_in_words(tmp_path: Path) -> None:
-    with _stage(tmp_path / "log") as notebook:
-        for raw in UNREADABLE.values():
-            cell = notebook.run(script(reply=text(raw)))
-            assert cell.status == "error"
-            assert cell.reply["evalue"].startswith("cannot pass on the cell kernel's answer: "), cell.reply
-        for raw in READABLE.values():
-            assert notebook.run(script(reply=text(raw))).status == "ok"
+def _is_well(notebook: Notebook) -> None:
+    assert notebook.ask("kernel_info_request", {}, "shell")["status"] == "ok"
+    assert notebook.reply(notebook.client.execute("1"))["content"]["status"] == "ok"
+
+
+@pytest.fixture(scope="module")
+def shared(jupyter_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
+    del jupyter_path
+    with _stage(tmp_path_factory.mktemp("shared") / "log") as notebook:
+        yield notebook
+
+
+@pytest.fixture
+def notebook(shared: Notebook) -> Iterator[Notebook]:
+    """One of several tests, well after each of them."""
+    yield shared
+    _is_well(shared)
+
+
+def test_an_answer_that_nobody_can_read_is_an_error_in_words(notebook: Notebook) -> None:
+    for raw in UNREADABLE.values():
+        cell = notebook.run(script(reply=text(raw)))
+        assert cell.status == "error"
+        assert cell.reply["evalue"].startswith("cannot pass on the cell kernel's answer: "), cell.reply
+    for raw in READABLE.values():
+        assert notebook.run(script(reply=text(raw))).status == "ok"
 
 
 @pytest.mark.parametrize("kind", ["complete", "inspect", "history", "is_complete", "comm_info", "debug", "nonsuch"])
-def test_each_kind_of_question_is_answered(kind: str, tmp_path: Path) -> None:
-    with _stage(tmp_path / "log") as notebook:
-        for raw in (*UNREADABLE.values(), *READABLE.values()):
-            notebook.run(script(answers={f"{kind}_request": text(raw)}))
-            channel = "control" if kind == "debug" else "shell"
-            assert notebook.ask(f"{kind}_request", {"code": "{}"}, channel)["status"] in ("ok", "error", "unknown")
+def test_each_kind_of_question_is_answered(kind: str, notebook: Notebook) -> None:
+    for raw in (*UNREADABLE.values(), *READABLE.values()):
+        notebook.run(script(answers={f"{kind}_request": text(raw)}))
+        channel = "control" if kind == "debug" else "shell"
+        assert notebook.ask(f"{kind}_request", {"code": "{}"}, channel)["status"] in ("ok", "error", "unknown")
 
 
 def test_the_comms_of_a_panel_are_told_whatever_the_container_says_of_its_own(tmp_path: Path) -> None:
@@ -182,6 +198,7 @@ def stage(jupyter_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield notebook
 
 
+@pytest.mark.random
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(reply=_bytes, comms=_bytes, info=_bytes, published=st.lists(st.tuples(_kinds, _bytes, st.none() | _bytes), max_size=4))
 def test_whatever_the_container_sends_every_question_is_answered(
@@ -205,15 +222,15 @@ _CODES = (
 )
 
 
-def test_what_cannot_be_written_in_a_cell_is_refused_in_words(tmp_path: Path) -> None:
-    with _stage(tmp_path / "log") as notebook:
-        for code in _CODES:
-            reply = notebook.reply(send(notebook, "execute_request", json.dumps({"code": code}).encode()))["content"]
-            assert reply["status"] == "error"
-            assert "cannot " in reply["evalue"]
-            assert "log" not in reply["evalue"]
+def test_what_cannot_be_written_in_a_cell_is_refused_in_words(notebook: Notebook) -> None:
+    for code in _CODES:
+        reply = notebook.reply(send(notebook, "execute_request", json.dumps({"code": code}).encode()))["content"]
+        assert reply["status"] == "error"
+        assert "cannot " in reply["evalue"]
+        assert "log" not in reply["evalue"]
 
 
+@pytest.mark.random
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(kind=_requests, channel=st.sampled_from(["shell", "control"]), content=_bytes)
 def test_whatever_a_front_end_asks_it_is_answered(stage: Notebook, kind: str, channel: str, content: str) -> None:

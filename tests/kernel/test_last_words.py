@@ -23,16 +23,31 @@ if TYPE_CHECKING:
 
     from kernels import Cell, Notebook
 
-pytestmark = pytest.mark.usefixtures("jupyter_path")
+pytestmark = [pytest.mark.shared_kernels("shared"), pytest.mark.usefixtures("jupyter_path")]
 
 DIE = "import os; os.kill(os.getpid(), 9)"
 SIGNER = Signer("a key")
 LINES = "".join(f"{number}\n" for number in range(1000))
 
 
-@pytest.fixture
-def notebook() -> Iterator[Notebook]:
+@pytest.fixture(scope="module")
+def shared(jupyter_path: Path) -> Iterator[Notebook]:
     """Beside it, a kill is one at the memory limit (standin.py)."""
+    del jupyter_path
+    with running(beside("standin.py", memory="256m")) as started:
+        yield started
+
+
+@pytest.fixture
+def notebook(shared: Notebook) -> Notebook:
+    """The one of several tests: what is said of a container that was killed before has been said."""
+    assert shared.run("pass").status == "ok"
+    return shared
+
+
+@pytest.fixture
+def own() -> Iterator[Notebook]:
+    """As `shared`, of a test's own: for what ends the kernel, or holds for it until it ends."""
     with running(beside("standin.py", memory="256m")) as started:
         yield started
 
@@ -57,8 +72,9 @@ def kinds(cell: Cell) -> list[str]:
 # ------------------------------------------------------------------------------------------------------------- killed, 20 of 20
 
 
-def test_the_last_lines_arrive_and_then_what_has_killed_the_cell(notebook: Notebook) -> None:
-    for _ in range(20):
+@pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.random)])
+def test_the_last_lines_arrive_and_then_what_has_killed_the_cell(times: int, notebook: Notebook) -> None:
+    for _ in range(times):
         cell = notebook.run(f"for number in range(1000): print(number)\n{DIE}")
         assert printed(cell) == LINES
         assert kinds(cell)[-2:] == ["error", "status"]
@@ -149,10 +165,11 @@ def test_nothing_arrives_twice(notebook: Notebook) -> None:
 
 def test_what_a_thread_of_an_earlier_cell_says_is_that_cells(notebook: Notebook) -> None:
     first = notebook.client.execute(
-        "import threading, time\ndef speak():\n    time.sleep(1)\n    print('earlier')\nthreading.Thread(target=speak).start()"
+        "import threading\nturn = threading.Event()\ndef speak():\n    turn.wait()\n    print('earlier')\n"
+        "speaking = threading.Thread(target=speak)\nspeaking.start()"
     )
     notebook.collect(first)
-    second = notebook.client.execute(f"time.sleep(1.1)\nprint('now')\n{DIE}")
+    second = notebook.client.execute(f"turn.set()\nspeaking.join()\nprint('now')\n{DIE}")
     said: dict[str, str] = {}
     while True:
         message = notebook.client.get_iopub_msg(timeout=PATIENCE)
@@ -163,18 +180,18 @@ def test_what_a_thread_of_an_earlier_cell_says_is_that_cells(notebook: Notebook)
     assert said in ({first: "earlier\n", second: "now\n"}, {second: "earlier\nnow\n"})  # which it is, IPython's version decides
 
 
-def test_the_output_limit_holds_for_it(notebook: Notebook) -> None:
-    notebook.run("%limits output=100k")
-    cell = notebook.run(f"print('x' * 1_000_000)\n{DIE}")
+def test_the_output_limit_holds_for_it(own: Notebook) -> None:
+    own.run("%limits output=100k")
+    cell = own.run(f"print('x' * 1_000_000)\n{DIE}")
     assert printed(cell) == ""
     assert "OutputLimitExceeded" in printed(cell, "stderr")
 
 
 @pytest.mark.parametrize("end", ["import os; os._exit(3)", "import os; os.abort()", "import os; os.kill(os.getpid(), 15)"])
-def test_a_kernel_that_ends_by_itself_has_said_it_too(end: str, notebook: Notebook) -> None:
-    notebook.client.execute(f"for number in range(1000): print(number)\n{end}")
-    assert last_stream(notebook) == LINES
-    assert until(lambda: not notebook.manager.is_alive())
+def test_a_kernel_that_ends_by_itself_has_said_it_too(end: str, own: Notebook) -> None:
+    own.client.execute(f"for number in range(1000): print(number)\n{end}")
+    assert last_stream(own) == LINES
+    assert until(lambda: not own.manager.is_alive())
 
 
 @pytest.mark.requires("root", "overlayfs")
@@ -195,9 +212,11 @@ def test_a_container_that_ends_by_itself_has_said_it_too(texts: dict[str, str], 
         assert until(lambda: not notebook.manager.is_alive())
 
 
-def test_a_container_that_is_replaced_while_a_cell_runs_has_said_it_too(notebook: Notebook) -> None:
-    cell = notebook.client.execute("for number in range(1000): print(number)\nimport time; time.sleep(100)")
-    assert notebook.client.get_iopub_msg(timeout=PATIENCE)
+def test_a_container_that_is_replaced_while_a_cell_runs_has_said_it_too(notebook: Notebook, tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    code = f"for number in range(1000): print(number)\nopen({str(done)!r}, 'w').close()\nimport time; time.sleep(100)"
+    cell = notebook.client.execute(code)
+    assert until(done.exists)
     notebook.client.execute("%container restart")
     whole = notebook.collect(cell)
     assert printed(whole) == LINES
@@ -313,16 +332,16 @@ for number in range(10**9):
         assert len(numbers) >= len(done.read_text().splitlines())
 
 
-def test_what_was_printed_before_a_shutdown_that_the_cell_does_not_hear_arrives(notebook: Notebook) -> None:
+def test_what_was_printed_before_a_shutdown_that_the_cell_does_not_hear_arrives(own: Notebook) -> None:
     wait = "import ctypes, time; time.sleep(0.5)"  # until it is published that the cell has begun
-    notebook.client.execute(f"{wait}\nprint('the last')\nctypes.PyDLL(None).sleep(100)")  # with Python's lock: nothing is sent
-    while notebook.client.get_iopub_msg(timeout=PATIENCE)["msg_type"] != "execute_input":
+    own.client.execute(f"{wait}\nprint('the last')\nctypes.PyDLL(None).sleep(100)")  # with Python's lock: nothing is sent
+    while own.client.get_iopub_msg(timeout=PATIENCE)["msg_type"] != "execute_input":
         pass
     time.sleep(1)
-    notebook.client.shutdown()
+    own.client.shutdown()
     texts = ""
     while "the last" not in texts:
-        texts += notebook.client.get_iopub_msg(timeout=PATIENCE)["content"].get("text", "")
+        texts += own.client.get_iopub_msg(timeout=PATIENCE)["content"].get("text", "")
 
 
 def test_standard_input_is_empty_as_ever(notebook: Notebook) -> None:

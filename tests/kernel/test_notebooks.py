@@ -29,7 +29,12 @@ def run(path: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in NOTEBOOKS if path.stem in ("00-hello-container", "01-the-panel")], ids=lambda path: path.stem
+    "path",
+    [
+        pytest.param(path, marks=() if path.stem.startswith("00") else pytest.mark.notebooks, id=path.stem)
+        for path in NOTEBOOKS
+        if path.stem in ("00-hello-container", "01-the-panel")
+    ],
 )
 def test_a_notebook_does_what_it_says(path: Path) -> None:
     cells = run(path)
@@ -40,6 +45,7 @@ def test_a_notebook_does_what_it_says(path: Path) -> None:
     assert all(output.output_type != "error" for cell in cells if cell not in meant for output in cell.outputs)
 
 
+@pytest.mark.notebooks
 def test_the_panel_notebook_keeps_a_picture_of_its_end() -> None:
     cells = run(next(path for path in NOTEBOOKS if path.stem == "01-the-panel"))
     panel = next(cell for cell in cells if cell.source == "%container panel")
@@ -50,6 +56,7 @@ def test_the_panel_notebook_keeps_a_picture_of_its_end() -> None:
     assert "✖ OOM kill" in still.data["text/plain"]
 
 
+@pytest.mark.notebooks
 def test_the_tour_of_docker_s_words_does_what_it_says() -> None:
     cells = run(next(path for path in NOTEBOOKS if path.stem == "02-docker-run"))
     assert all(output.output_type != "error" for cell in cells for output in cell.outputs)
@@ -62,6 +69,7 @@ def test_the_tour_of_docker_s_words_does_what_it_says() -> None:
     assert told[-1].split() == "CONTAINER ID IMAGE COMMAND CREATED STATUS PORTS NAMES DRIVER VOLUME NAME".split()
 
 
+@pytest.mark.notebooks
 @pytest.mark.requires("bridge-networks")
 def test_the_network_is_taken_apart() -> None:
     cells = run(next(path for path in NOTEBOOKS if path.stem == "03-network"))

@@ -19,15 +19,31 @@ if TYPE_CHECKING:
 
     from kernels import Cell, Notebook
 
-pytestmark = pytest.mark.usefixtures("jupyter_path")
+pytestmark = [pytest.mark.shared_kernels("shared"), pytest.mark.usefixtures("jupyter_path")]
 
 MOST_MB = 100
+_FORGET_PEAK = "5"  # proc_pid_clear_refs(5)
 LARGE = 40_000_000  # bytes: more than is held of a message
 SHOW = "from IPython.display import display\ndisplay({{'{kind}': 'x' * {size}}}, raw=True)"
 
 
+@pytest.fixture(scope="module")
+def shared(jupyter_path: Path) -> Iterator[Notebook]:
+    del jupyter_path
+    with running(beside("standin.py")) as started:
+        yield started
+
+
 @pytest.fixture
-def notebook() -> Iterator[Notebook]:
+def notebook(shared: Notebook) -> Notebook:
+    """One of several tests, the peak of whose memory is each test's own."""
+    Path(f"/proc/{shared.pid}/clear_refs").write_text(_FORGET_PEAK)
+    return shared
+
+
+@pytest.fixture
+def own() -> Iterator[Notebook]:
+    """One of a test's own, which changes its limits."""
     with running(beside("standin.py")) as started:
         yield started
 
@@ -61,6 +77,7 @@ def test_fast_printing_arrives_whole(notebook: Notebook) -> None:
     assert peak_megabytes(notebook.pid) < MOST_MB
 
 
+@pytest.mark.flood
 def test_a_text_of_any_letters_arrives_whole_and_in_its_place(notebook: Notebook) -> None:
     code = "print('before', flush=True)\nprint('é😀\"\\\\\\n' * 8_000_000)\ndisplay('between')\nprint('after')"
     cell = notebook.run(code)
@@ -76,8 +93,12 @@ def test_a_text_of_any_letters_arrives_whole_and_in_its_place(notebook: Notebook
     ("content", "arrives"),
     [
         ('{"text": "%s", "name": "stderr"}', ("stderr", "é")),
-        ('{ "more": [{"name": "x"}, "text"],\n"name":"stdout" ,"text" : "%s" , "x": null}', ("stdout", "\\u00e9")),
-        ('{"text": "%s"}', ("stdout", "é")),
+        pytest.param(
+            '{ "more": [{"name": "x"}, "text"],\n"name":"stdout" ,"text" : "%s" , "x": null}',
+            ("stdout", "\\u00e9"),
+            marks=pytest.mark.flood,
+        ),
+        pytest.param('{"text": "%s"}', ("stdout", "é"), marks=pytest.mark.flood),
     ],
 )
 def test_a_stream_arrives_whole_however_it_is_written(content: str, arrives: tuple[str, str]) -> None:
@@ -97,9 +118,9 @@ def test_of_a_stream_that_is_not_one_the_good_part_arrives_and_the_rest_is_told(
         assert printed(cell, "stderr") == "cellhold: stream was left out, from some point on: Invalid \\escape\n"
 
 
-def test_the_output_limit_counts_the_pieces(notebook: Notebook) -> None:
-    assert notebook.run("%limits output=5m").status == "ok"
-    cell = notebook.run("import time\nprint('x' * 50_000_000)\ntime.sleep(100)")
+def test_the_output_limit_counts_the_pieces(own: Notebook) -> None:
+    assert own.run("%limits output=5m").status == "ok"
+    cell = own.run("import time\nprint('x' * 50_000_000)\ntime.sleep(100)")
     assert 3 << 20 < len(printed(cell)) <= 5 << 20
     assert "OutputLimitExceeded" in printed(cell, "stderr")
     assert cell.reply["ename"] == "KeyboardInterrupt"
@@ -108,7 +129,14 @@ def test_the_output_limit_counts_the_pieces(notebook: Notebook) -> None:
 # ------------------------------------------------------------------------------------------------------------------ rich output
 
 
-@pytest.mark.parametrize("kind", ["text/html", "application/vnd.plotly.v1+json", "image/png"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "text/html",
+        pytest.param("application/vnd.plotly.v1+json", marks=pytest.mark.flood),
+        pytest.param("image/png", marks=pytest.mark.flood),
+    ],
+)
 def test_a_large_display_arrives_as_it_was_sent(kind: str, notebook: Notebook) -> None:
     cell = notebook.run(SHOW.format(kind=kind, size=100_000_000))
     assert [content["data"][kind] for content in cell.of("display_data")] == ["x" * 100_000_000]
@@ -117,26 +145,27 @@ def test_a_large_display_arrives_as_it_was_sent(kind: str, notebook: Notebook) -
     assert notebook.run("print('still')").text == "still\n"
 
 
-def test_what_is_larger_than_a_message_may_be_is_told_with_the_key_that_raises_it(notebook: Notebook) -> None:
-    assert notebook.run("%limits message=50m").status == "ok"
-    cell = notebook.run(SHOW.format(kind="text/html", size=60_000_000))
+@pytest.mark.flood
+def test_what_is_larger_than_a_message_may_be_is_told_with_the_key_that_raises_it(own: Notebook) -> None:
+    assert own.run("%limits message=50m").status == "ok"
+    cell = own.run(SHOW.format(kind="text/html", size=60_000_000))
     (text,) = [content["text"] for content in cell.of("stream")]
     assert text == (
         "cellhold: display_data was left out, it has 57.2 MiB; a message can have 50 MiB\nhint: %limits message=64m raises the limit\n"
     )
     assert cell.status == "ok"
-    assert notebook.run("%limits message=64m").status == "ok"
-    assert notebook.run(SHOW.format(kind="text/html", size=60_000_000)).of("stream") == []
-    assert "a message can have 1 MiB" in notebook.run("%limits message=1m\n" + SHOW.format(kind="text/html", size=2_000_000)).text
-    assert "a cell's messages need at least 1 MiB" in notebook.run("%limits message=10k").error
+    assert own.run("%limits message=64m").status == "ok"
+    assert own.run(SHOW.format(kind="text/html", size=60_000_000)).of("stream") == []
+    assert "a message can have 1 MiB" in own.run("%limits message=1m\n" + SHOW.format(kind="text/html", size=2_000_000)).text
+    assert "a cell's messages need at least 1 MiB" in own.run("%limits message=10k").error
 
 
-def test_a_message_that_the_host_has_no_room_for_is_told(notebook: Notebook) -> None:
-    resource.prlimit(notebook.pid, resource.RLIMIT_FSIZE, (10_000_000, -1))
-    cell = notebook.run(SHOW.format(kind="text/html", size=LARGE))
+def test_a_message_that_the_host_has_no_room_for_is_told(own: Notebook) -> None:
+    resource.prlimit(own.pid, resource.RLIMIT_FSIZE, (10_000_000, -1))
+    cell = own.run(SHOW.format(kind="text/html", size=LARGE))
     assert printed(cell, "stderr") == "cellhold: display_data was left out, it could not be kept on the host's disk: File too large\n"
     assert cell.status == "ok"
-    assert len(printed(notebook.run(f"print('x' * {LARGE})"))) == LARGE + 1  # text needs no room
+    assert len(printed(own.run(f"print('x' * {LARGE})"))) == LARGE + 1  # text needs no room
 
 
 def test_displays_are_replaced_and_cleared_as_ever(notebook: Notebook) -> None:
@@ -165,14 +194,14 @@ def test_a_large_widget_arrives_whole(notebook: Notebook) -> None:
     assert peak_megabytes(notebook.pid) < MOST_MB
 
 
-def test_a_widget_whose_state_was_left_out_is_told_in_its_place(notebook: Notebook) -> None:
-    notebook.run("%limits message=1m")
-    cell = notebook.run(WIDGET.format(size=2_000_000))
+def test_a_widget_whose_state_was_left_out_is_told_in_its_place(own: Notebook) -> None:
+    own.run("%limits message=1m")
+    cell = own.run(WIDGET.format(size=2_000_000))
     shown = {"text/plain": "cellhold: a widget is not shown: its state, or that of one in it, was left out"}
     assert views(cell) == [shown]
     assert "comm_open was left out, it has 1.9 MiB; a message can have 1 MiB" in printed(cell, "stderr")
-    assert views(notebook.run("ipywidgets.VBox([image])")) == [shown]
-    assert "application/vnd.jupyter.widget-view+json" in views(notebook.run("ipywidgets.IntSlider()"))[0]
+    assert views(own.run("ipywidgets.VBox([image])")) == [shown]
+    assert "application/vnd.jupyter.widget-view+json" in views(own.run("ipywidgets.IntSlider()"))[0]
 
 
 def test_nothing_passes_for_the_panels_widgets_however_large_it_is() -> None:
@@ -203,21 +232,22 @@ def test_a_large_reply_arrives_whole(notebook: Notebook) -> None:
     assert peak_megabytes(notebook.pid) < MOST_MB
 
 
-def test_a_cell_whose_reply_was_left_out_ends_as_it_would_have(notebook: Notebook) -> None:
-    notebook.run("%limits message=1m")
-    first = notebook.client.execute("1", user_expressions=BIG)
-    second = notebook.client.execute("2")
-    failing = notebook.client.execute("1/0", user_expressions=BIG)
-    cell = notebook.collect(first)
+def test_a_cell_whose_reply_was_left_out_ends_as_it_would_have(own: Notebook) -> None:
+    own.run("%limits message=1m")
+    first = own.client.execute("1", user_expressions=BIG)
+    second = own.client.execute("2")
+    failing = own.client.execute("1/0", user_expressions=BIG)
+    cell = own.collect(first)
     assert cell.reply["status"] == "ok"
     assert cell.reply["user_expressions"] == {}
     assert cell.text == "1"
-    assert notebook.collect(second).status == "ok"
-    assert notebook.collect(failing).status == "error"
-    notebook.run("f = lambda: 1\nf.__doc__ = 'x' * 2_000_000")
-    assert notebook.ask("inspect_request", {"code": "f", "cursor_pos": 1, "detail_level": 0}, "shell")["status"] == "ok"
+    assert own.collect(second).status == "ok"
+    assert own.collect(failing).status == "error"
+    own.run("f = lambda: 1\nf.__doc__ = 'x' * 2_000_000")
+    assert own.ask("inspect_request", {"code": "f", "cursor_pos": 1, "detail_level": 0}, "shell")["status"] == "ok"
 
 
+@pytest.mark.flood
 def test_a_large_reply_that_nobody_can_read_gets_an_answer() -> None:
     with running(beside("puppet.py")) as notebook:
         for bad in ('{"status": "ok", "n": [NaN, "%s"]}', '{"status": "ok", "n": "%s"', "[" * 300 + '"%s"' + "]" * 300):
@@ -229,6 +259,7 @@ def test_a_large_reply_that_nobody_can_read_gets_an_answer() -> None:
 # --------------------------------------------------------------------------------------------------------------------- fairness
 
 
+@pytest.mark.flood
 def test_control_is_answered_while_a_large_message_is_on_its_way(notebook: Notebook) -> None:
     cell = notebook.client.execute(f"print('x' * {4 * LARGE})\n" + SHOW.format(kind="text/html", size=2 * LARGE))
     answers = [notebook.ask("kernel_info_request", {})["status"] for _ in range(10)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -14,7 +15,7 @@ from cellhold.store.home import open_home
 from gated import MARK, done, kept, refused, starter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from kernels import Notebook
@@ -22,14 +23,17 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups", "cgroup-freezer"),
     pytest.mark.timeout(3600),  # the image may have to be made first
-    pytest.mark.leaks_allowed,  # a fixture's kernel makes fresh containers; each test removes what outlives its kernel
+    pytest.mark.shared_kernels("common"),
 ]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The notebook's folder, which is a home: what begins with a dot in it is covered."""
-    folder = tmp_path / "home"
+    return furnished(tmp_path / "home")
+
+
+def furnished(folder: Path) -> Path:
     (folder / ".ssh").mkdir(parents=True)
     (folder / ".ssh/id").write_text(MARK)
     (folder / "lab.txt").write_text("for everybody\n")
@@ -42,11 +46,38 @@ def start(folder: Path, tmp_path: Path, shell_image: str) -> Callable[..., Any]:
     return starter(folder, tmp_path / "policy.toml", shell_image)
 
 
+@pytest.fixture(scope="module")
+def common(tmp_path_factory: pytest.TempPathFactory, shell_image: str) -> Iterator[Common]:
+    """A notebook of several tests in a folder of theirs: each has its own policy, and changes nothing of the notebook."""
+    place = tmp_path_factory.mktemp("common")
+    folder, rules = furnished(place / "home"), place / "policy.toml"
+    (folder / "link").symlink_to(".ssh")
+    (folder / "straight").symlink_to(".ssh/id")
+    (folder / ".dockerignore").write_text("!.ssh\n!.ssh/id\n")
+    with starter(folder, rules, shell_image)() as notebook:
+        yield Common(notebook, rules)
+
+
+class Common(NamedTuple):
+    """It, and the file of its policy, which is read whenever something is asked for."""
+
+    notebook: Notebook
+    rules: Path
+
+    @contextmanager
+    def under(self, policy: str = "") -> Iterator[Notebook]:
+        self.rules.write_text(policy)
+        try:
+            yield self.notebook
+        finally:
+            self.rules.write_text("")
+
+
 # ------------------------------------------------------------------------------------- this machine's environment
 
 
-def test_no_variable_of_the_notebook_server_gets_into_a_cell(start: Callable[..., Any], shell_image: str) -> None:
-    with start() as notebook:
+def test_no_variable_of_the_notebook_server_gets_into_a_cell(common: Common, shell_image: str) -> None:
+    with common.under() as notebook:
         for flags in ("-e JUPYTER_TOKEN", "--env=JUPYTER_TOKEN", "-eJUPYTER_TOKEN", "--env-file /proc/self/environ"):
             cell = notebook.run(f"%%run {flags} {shell_image}\nenv")
             refused(cell)
@@ -75,11 +106,8 @@ def test_no_variable_of_the_notebook_server_gets_into_a_cell(start: Callable[...
         "ADD .ssh/id /x",
     ],
 )
-def test_what_the_workspace_covers_no_build_copies(start: Callable[..., Any], folder: Path, shell_image: str, lines: str) -> None:
-    (folder / "link").symlink_to(".ssh")
-    (folder / "straight").symlink_to(".ssh/id")
-    (folder / ".dockerignore").write_text("!.ssh\n!.ssh/id\n")
-    with start() as notebook:
+def test_what_the_workspace_covers_no_build_copies(common: Common, shell_image: str, lines: str) -> None:
+    with common.under() as notebook:
         cell = notebook.run(f"%%dockerfile demo\nFROM {shell_image}\n{lines}\nRUN cat /x /x/* || true")
         assert "the build context has no such file" in cell.error, cell.text
         assert MARK not in str(cell.published)
@@ -139,13 +167,13 @@ def test_images_of_onbuild_triggers_are_held_against_the_policy(start: Callable[
 # ----------------------------------------------------------------------------------------------------- rights
 
 
-def test_a_capability_beyond_the_default_is_the_policys_to_give(start: Callable[..., Any], shell_image: str) -> None:
-    with start() as notebook:
+def test_a_capability_beyond_the_default_is_the_policys_to_give(common: Common, shell_image: str) -> None:
+    with common.under() as notebook:
         refused(notebook.run(f"%%run --cap-add SYS_ADMIN {shell_image}\numount /proc/kcore"), "capabilities = []", "policy.toml")
         refused(notebook.run(f"%%run --cap-add=ALL {shell_image}\ntrue"))
         for flags in ("--privileged", "--security-opt seccomp=unconfined", "--device /dev/fuse", "--pid host", "--userns=host"):
             refused(notebook.run(f"%%run {flags} {shell_image}\ntrue"))
-    with start('[ceilings]\ncapabilities = ["sys_ptrace"]') as notebook:
+    with common.under('[ceilings]\ncapabilities = ["sys_ptrace"]') as notebook:
         done(notebook.run(f"%%run --cap-add SYS_PTRACE {shell_image}\ntrue"))
         refused(notebook.run(f"%%run --cap-add SYS_ADMIN {shell_image}\ntrue"), "capabilities = [SYS_PTRACE]")
 
@@ -172,8 +200,8 @@ def test_a_volume_does_not_go_round_a_ceiling_for_disk(start: Callable[..., Any]
         volumes.remove("gate-data", open_home(), force=True)
 
 
-def test_memory_that_is_no_memory_limit_s_is_refused(start: Callable[..., Any], shell_image: str) -> None:
-    with start('[ceilings]\nmemory = "128m"') as notebook:
+def test_memory_that_is_no_memory_limit_s_is_refused(common: Common, start: Callable[..., Any], shell_image: str) -> None:
+    with common.under('[ceilings]\nmemory = "128m"') as notebook:
         for flags in ("--tmpfs /t:size=1g", "--mount type=tmpfs,target=/t,tmpfs-size=1g", "--shm-size 1g"):
             refused(notebook.run(f"%%run {flags} {shell_image}\ntrue"), "64 MiB")
         refused(notebook.run("%container tmpfs=/t:size=1g"), "64 MiB")
@@ -296,10 +324,10 @@ def test_no_notebook_replaces_or_claims_a_name_that_others_use(start: Callable[.
             command("rmi", name)
 
 
-def test_a_button_is_no_way_round(start: Callable[..., Any], shell_image: str) -> None:
+def test_a_button_is_no_way_round(common: Common, shell_image: str) -> None:
     tags.tag(shell_image, "taken:1", open_home())
     try:
-        with start('[ceilings]\nimages = ["shell*", "*/*", "kept:*"]') as notebook:
+        with common.under('[ceilings]\nimages = ["shell*", "*/*", "kept:*"]') as notebook:
             notebook.run("%container panel")
             for name, word in (
                 ("taken:1", "above the ceiling images"),
