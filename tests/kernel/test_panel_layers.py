@@ -15,10 +15,15 @@ from views import answer, hear, tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from kernels import Notebook
 
-pytestmark = [pytest.mark.requires("root", "overlayfs", "cgroup-freezer"), pytest.mark.usefixtures("jupyter_path")]
+pytestmark = [
+    pytest.mark.requires("root", "overlayfs", "cgroup-freezer"),
+    pytest.mark.shared_kernels("asked"),
+    pytest.mark.usefixtures("jupyter_path"),
+]
 
 
 @pytest.fixture
@@ -33,6 +38,16 @@ def on_image(notebook: Notebook, shell_image: str) -> Notebook:
     notebook.run(f"%container image={shell_image}")
     seen(notebook)
     return notebook
+
+
+@pytest.fixture(scope="module")
+def asked(jupyter_path: Path, shell_image: str) -> Iterator[Notebook]:
+    """One on the image, of several tests that do nothing but ask."""
+    del jupyter_path
+    with running(KernelManager(kernel_name="cellhold-small")) as opened:
+        opened.run(f"%container image={shell_image}")
+        seen(opened)
+        yield opened
 
 
 def seen(notebook: Notebook) -> dict[str, Any]:
@@ -101,25 +116,25 @@ def test_its_sum_is_that_of_du(notebook: Notebook) -> None:
     assert found["bytes"] == sum(int(line.split()[0]) for line in listed)
 
 
-def test_a_layers_files_are_told_a_directory_at_a_time(on_image: Notebook) -> None:
-    top = answer(on_image, {"do": "browse", "layer": "1", "path": ""})
+def test_a_layers_files_are_told_a_directory_at_a_time(asked: Notebook) -> None:
+    top = answer(asked, {"do": "browse", "layer": "1", "path": ""})
     directories = [name for kind, name, _size, is_directory in top["entries"] if is_directory]
     assert "bin" in directories
-    found = answer(on_image, {"do": "browse", "layer": "1", "path": "bin"})
+    found = answer(asked, {"do": "browse", "layer": "1", "path": "bin"})
     assert ["A", "busybox"] in [row[:2] for row in found["entries"]]
     assert next(size for _kind, name, size, _ in found["entries"] if name == "busybox") > 500_000
     for layer in ("0", "99", "x", "\0", "-1"):
-        assert "cannot" in answer(on_image, {"do": "browse", "layer": layer, "path": ""})["text"]
-    assert answer(on_image, {"do": "browse", "layer": "1", "path": "/../.."})["entries"] == []
+        assert "cannot" in answer(asked, {"do": "browse", "layer": layer, "path": ""})["text"]
+    assert answer(asked, {"do": "browse", "layer": "1", "path": "/../.."})["entries"] == []
 
 
-def test_an_image_is_compared_with_another_and_with_its_own_lowest_layers(on_image: Notebook, shell_image: str) -> None:
-    assert answer(on_image, {"do": "compare", "other": shell_image})["paths"] == []
-    less = answer(on_image, {"do": "compare", "other": "1"})
+def test_an_image_is_compared_with_another_and_with_its_own_lowest_layers(asked: Notebook, shell_image: str) -> None:
+    assert answer(asked, {"do": "compare", "other": shell_image})["paths"] == []
+    less = answer(asked, {"do": "compare", "other": "1"})
     assert less["added"] > 0
     assert {row[0] for row in less["paths"]} == {"A"}
     assert "/etc/passwd" in rows(less)
-    assert "it is not here" in answer(on_image, {"do": "compare", "other": "no/such:1"})["text"]
+    assert "it is not here" in answer(asked, {"do": "compare", "other": "no/such:1"})["text"]
 
 
 def test_of_this_machines_own_files_there_are_no_layers_to_look_into_but_what_is_written_is_known(notebook: Notebook) -> None:
@@ -130,8 +145,8 @@ def test_of_this_machines_own_files_there_are_no_layers_to_look_into_but_what_is
     assert rows(found)["/usr/bin/env"][0] == "D"
 
 
-def test_ten_questions_at_once_are_not_ten_processes(on_image: Notebook) -> None:
+def test_ten_questions_at_once_are_not_ten_processes(asked: Notebook) -> None:
     for number in range(10):
-        tell(on_image, {"do": "which", "path": f"/{number}"})
-    texts = [hear(on_image, lambda said: said["t"] == "which")["text"] for _ in range(10)]
+        tell(asked, {"do": "which", "path": f"/{number}"})
+    texts = [hear(asked, lambda said: said["t"] == "which")["text"] for _ in range(10)]
     assert texts.count("too much is being looked for already") >= 6

@@ -167,7 +167,7 @@ def holding(who: Person, *words: str) -> Iterator[int]:
 
 
 @pytest.mark.requires(*ROOTLESS)
-@pytest.mark.parametrize("what", taking.WHAT)
+@pytest.mark.parametrize("what", [pytest.param(what, marks=pytest.mark.flood) if what == "watches" else what for what in taking.WHAT])
 def test_without_root_it_takes_a_share_and_the_user_keeps_the_rest(anybody: Person, what: str) -> None:
     alone = int(anybody.run_program(anybody.python, "-I", "-S", "-c", SOURCE, what).stdout)
     with holding(anybody, what) as taken:
