@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cellhold_kernel.engine.local.last_words import LastWords
 from cellhold_kernel.protocol import messages
-from cellhold_kernel.transport.inside import ipykernel_logged as log
+from cellhold_kernel.transport.inside import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,16 +9,19 @@ It is a small tmpfs of the container's own: nothing of the host's can be filled 
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 
 from cellhold.spec.spec import Exchange
 from cellhold_kernel.protocol.connection import CHANNELS, Connection
-from cellhold_kernel.transport.inside.ipykernel_logged import STREAMS
+from cellhold_kernel.transport.inside.log import STREAMS
 
 TARGET = "/run/cellhold"
 FILE = "connection.json"
 CONNECTION_FILE = f"{TARGET}/{FILE}"
 _PROGRAM = "ipykernel_logged.py"
+_JOINED = ("log.py", _PROGRAM)  # the second one imports names of the first
+_IMPORT = re.compile(r"^from cellhold_kernel\.\S+ import .*\n", re.MULTILINE)
 PROGRAM = f"{TARGET}/{_PROGRAM}"
 _BYTES, _INODES = 128 << 10, 64  # the files; sockets and pipes take no page
 _PREFIX = "kernel"
@@ -35,8 +38,13 @@ def plan(*, key: str, signature_scheme: str, is_logged: bool = False) -> Exchang
     connection = (FILE, connection_text(key, signature_scheme))
     if not is_logged:
         return Exchange(target=TARGET, size_bytes=_BYTES, inodes=_INODES, files=(connection,))
-    program = (files("cellhold_kernel.transport.inside") / _PROGRAM).read_text("ascii")
-    return Exchange(target=TARGET, size_bytes=_BYTES, inodes=_INODES, files=(connection, (_PROGRAM, program)), pipes=STREAMS)
+    return Exchange(target=TARGET, size_bytes=_BYTES, inodes=_INODES, files=(connection, (_PROGRAM, program())), pipes=STREAMS)
+
+
+def program() -> str:
+    """Return the program that runs in front of an ipykernel, as one file that imports nothing of ours."""
+    inside = files("cellhold_kernel.transport.inside")
+    return "\n\n".join(_IMPORT.sub("", (inside / name).read_text("ascii")) for name in _JOINED)
 
 
 def connection_text(key: str, signature_scheme: str) -> str:

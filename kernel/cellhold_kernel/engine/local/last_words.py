@@ -15,7 +15,7 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold_kernel.protocol import messages as wire
-from cellhold_kernel.transport.inside import ipykernel_logged as log
+from cellhold_kernel.transport.inside import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
