@@ -40,8 +40,11 @@ if TYPE_CHECKING:
     from cellhold.spec.limits import Limits
     from cellhold.spec.spec import Spec
     from cellhold_kernel.engine.base import Preparation, Topic
+    from cellhold_kernel.gate.granted import GrantedBuild, GrantedCommit, GrantedRun
     from cellhold_kernel.gate.request import Held
+    from cellhold_kernel.jobs.build_context import BuildContext
     from cellhold_kernel.jobs.inspection import Look
+    from cellhold_kernel.jobs.job import Job
 
 ADDRESS = "CELLHOLD_FAR"
 
@@ -71,6 +74,15 @@ class CarriedEngine:
 
     def prepare(self, preparation: Preparation) -> CarriedReady:
         return CarriedReady(preparation)
+
+    def commit(self, granted: GrantedCommit) -> Job:
+        raise NotSupported(f"cannot commit {granted.container}: {self.missing[Feature.COMMIT]}")
+
+    def build(self, granted: GrantedBuild, context: BuildContext) -> Job:
+        raise NotSupported(f"cannot build {granted.asked} of {context}: {self.missing[Feature.BUILD]}")
+
+    def run(self, granted: GrantedRun) -> Job:
+        raise NotSupported(f"cannot run {granted.spec.image}: {self.missing[Feature.RUN]}")
 
     def clear_abandoned(self) -> None:
         pass

@@ -18,7 +18,7 @@ from smallworld import enter
 from cellhold.container import launcher
 from cellhold.linux import process
 from cellhold.network import networks
-from cellhold.network.words import BRIDGE
+from cellhold.spec.networks import BRIDGE
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:

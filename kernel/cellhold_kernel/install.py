@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cellhold import image
 from cellhold.errors import CellholdError, InvalidSpec
 from cellhold.linux import hostpath
+from cellhold.spec.image_names import is_oci
 from cellhold.spec.units import parse_seconds
 from cellhold.store.home import open_home
 from cellhold_kernel.gate.authorize import authorize
@@ -200,7 +201,7 @@ def _describe(spec: Spec, kernel: str | None) -> Described:
     Otherwise, or if it cannot be determined, it is called Python; the first cell
     reports what is wrong.
     """
-    if not image.is_oci(spec.image) or not image.is_here(spec.image):
+    if not is_oci(spec.image) or not image.is_here(spec.image):
         return Described()
     from cellhold_kernel.images import finding  # noqa: PLC0415  # only for images
     from cellhold_kernel.images.choosing import NATIVE, OwnKernel, Shell, choose  # noqa: PLC0415

@@ -16,7 +16,7 @@ from smallworld import output
 from boxes import cellhold, command, environment, eventually, run, started
 from cellhold.container.recovery import sweep
 from cellhold.network import dns, leases, networks
-from cellhold.network.words import BRIDGE
+from cellhold.spec.networks import BRIDGE
 from cellhold.spec.spec import Port, Spec
 from cellhold.store import record
 from cellhold.store.home import open_home

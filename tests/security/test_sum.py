@@ -21,7 +21,8 @@ from cellhold.store.home import COUNTING, open_home
 from cellhold_kernel.gate import admission, inventory
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import BuildRequest, ContainerRequest, RunRequest
-from cellhold_kernel.jobs.build import Build, BuildContext
+from cellhold_kernel.jobs.build import Build
+from cellhold_kernel.jobs.build_context import BuildContext
 from cellhold_kernel.jobs.run import Run
 from cellhold_kernel.settings.policy import Policy
 from cellhold_kernel.settings.settings import Settings, Trust

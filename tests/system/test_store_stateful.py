@@ -26,8 +26,8 @@ from cellhold.container.recovery import sweep, tidy
 from cellhold.errors import CellholdError
 from cellhold.image import stored
 from cellhold.network import networks
-from cellhold.network.words import BRIDGE
 from cellhold.rootfs import volumes
+from cellhold.spec.networks import BRIDGE
 from cellhold.store.home import open_home
 from disks import fill, small_disk
 
@@ -52,7 +52,7 @@ from cellhold.container.detached import Detached
 from cellhold.errors import CellholdError
 from cellhold.image import tags
 from cellhold.network import networks
-from cellhold.network.words import BRIDGE
+from cellhold.spec.networks import BRIDGE
 from cellhold.rootfs import volumes
 from cellhold.spec.spec import Mount, Spec
 from cellhold.store.home import open_home

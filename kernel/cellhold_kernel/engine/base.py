@@ -5,10 +5,11 @@ the host kernel's one thread: nothing here may block for more than some millisec
 for creating and starting a container. What takes longer is a job (`prepare`), or is looked
 at again (`connect`, `poll`).
 
-    Engine.check      before anything is begun
-    Engine.prepare    the image: a job that has to end first, or Ready
-    Ready.create      a container
-    KernelSandbox.start     its program; connect() until that answers; poll() once fileno() is readable
+    Engine.check             before anything is begun
+    Engine.prepare           the image: a job that has to end first, or Ready
+    Ready.create             a container
+    KernelSandbox.start      its program; connect() until that answers; poll() once fileno() is readable
+    Engine.commit, build, run    jobs that a cell waits for, beside its container
 
 An engine need not share a file system, descriptors or pids with this host: what crosses this
 seam are values, byte streams (`transport.backend.Backend`), and descriptors of the host
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     from cellhold.spec.outcome import Outcome
     from cellhold.spec.spec import Spec
     from cellhold.spec.usage import Usage
-    from cellhold_kernel.gate.granted import GrantedContainer, GrantedPull
+    from cellhold_kernel.gate.granted import GrantedBuild, GrantedCommit, GrantedContainer, GrantedPull, GrantedRun
     from cellhold_kernel.gate.images import Names
     from cellhold_kernel.gate.request import Held
+    from cellhold_kernel.jobs.build_context import BuildContext
     from cellhold_kernel.jobs.inspection import Look
     from cellhold_kernel.jobs.job import Job
     from cellhold_kernel.protocol.messages import Message, Signer
@@ -101,13 +103,22 @@ class Engine(Protocol):
     missing: Mapping[Feature, str]
 
     def check(self, spec: Spec) -> None:
-        """Raise what create() would for this spec, as far as that is known before anything is begun."""
+        """Raise what create() would for this spec, as far as that is known before anything is pulled or made."""
 
     def prepare(self, preparation: Preparation) -> Job | Ready:
         """Return the next job that has to end before the container can be made, or Ready.
 
         Raises CellholdError: there is no such image, or no kernel for it.
         """
+
+    def commit(self, granted: GrantedCommit) -> Job:
+        """Begin to make an image of a container. Called only where Feature.COMMIT is not missing."""
+
+    def build(self, granted: GrantedBuild, context: BuildContext) -> Job:
+        """Begin to build an image. context: the files that it may copy. Called only where Feature.BUILD is not missing."""
+
+    def run(self, granted: GrantedRun) -> Job:
+        """Begin to run a container beside the notebook's own. Called only where Feature.RUN is not missing."""
 
     def clear_abandoned(self) -> None:
         """Remove what killed host kernels left. Called while the first cell kernel comes up, when there is time."""

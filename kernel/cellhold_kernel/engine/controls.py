@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cellhold.spec.outcome import Outcome
     from cellhold_kernel.engine.holder import Holder
     from cellhold_kernel.gate.granted import GrantedAction
-    from cellhold_kernel.jobs.commit import Commit
+    from cellhold_kernel.jobs.job import Job
     from cellhold_kernel.protocol.messages import Message
 
 GRACE_SECONDS = 10.0  # docker's, between SIGTERM and SIGKILL
@@ -134,10 +134,8 @@ class Controls:
                 self._is_removed = True
                 return "the container was removed, with all that it had written; the next cell starts a fresh one"
 
-    def commit(self, arguments: Sequence[str]) -> Commit:
+    def commit(self, arguments: Sequence[str]) -> Job:
         """Begin to make an image of it. Raises NotAllowed, InvalidSpec."""
-        from cellhold_kernel.jobs.commit import Commit  # noqa: PLC0415  # imported when somebody asks for it
-
         self.check(COMMIT)
         if len(arguments) != 1:
             raise InvalidSpec(f"cannot commit to {len(arguments)} names: it needs one", hint="%container commit NAME[:TAG]")
@@ -145,7 +143,7 @@ class Controls:
         assert kernel is not None  # noqa: S101  # as above
         session = self._session
         asked = CommitRequest(owner=session.owner, names=session.names(), container=kernel.sandbox.id, name=arguments[0])
-        return Commit(authorize(asked, Trust.CELL, session.policy()))
+        return session.commit(authorize(asked, Trust.CELL, session.policy()))
 
     def take_removed(self) -> bool:
         """Whether the container was removed on its user's order, so that the next cell gets a fresh one; once."""

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from cellhold.errors import CellholdError
     from cellhold.spec.spec import Spec
     from cellhold_kernel.engine.base import Feature, Sandbox
+    from cellhold_kernel.gate.granted import GrantedCommit
     from cellhold_kernel.gate.images import Names
+    from cellhold_kernel.jobs.job import Job
     from cellhold_kernel.settings.policy import Policy
 
 
@@ -59,6 +61,9 @@ class Holder(Protocol):
 
     def names(self) -> Names:
         """Return the names of images that it may use."""
+
+    def commit(self, granted: GrantedCommit) -> Job:
+        """Begin to make an image of the container. Raises NotSupported where the engine cannot."""
 
     def resume(self) -> None:
         """Start the stopped one again. Raises what Container.start() does."""

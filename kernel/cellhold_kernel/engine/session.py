@@ -8,45 +8,37 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
-from contextlib import nullcontext
 from functools import partial
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cellhold.errors import CellholdError
-from cellhold.network.words import is_own
-from cellhold_kernel.engine import diagnosis
-from cellhold_kernel.engine.base import Feature, Preparation, Ready, require
+from cellhold_kernel.engine import diagnosis, startup
+from cellhold_kernel.engine.base import Feature, Preparation, require
 from cellhold_kernel.engine.cell_kernel import CellKernel
+from cellhold_kernel.engine.preparer import Preparer
+from cellhold_kernel.engine.quota import Quota
 from cellhold_kernel.gate import host_directories
 from cellhold_kernel.gate.authorize import authorize
-from cellhold_kernel.gate.images import Names
-from cellhold_kernel.gate.request import ChangeRequest, ContainerRequest, EgressRequest, Held, PullRequest, ResumeRequest
+from cellhold_kernel.gate.request import ChangeRequest, ContainerRequest, EgressRequest, PullRequest, ResumeRequest
 from cellhold_kernel.settings import policy
 from cellhold_kernel.settings.settings import CellLimits, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from contextlib import AbstractContextManager
 
     from cellhold.spec.outcome import Outcome
     from cellhold.spec.spec import Spec
-    from cellhold_kernel.engine.base import Engine
-    from cellhold_kernel.gate.granted import GrantedBuild, GrantedContainer
-    from cellhold_kernel.jobs.build import BuildContext
+    from cellhold_kernel.engine.base import Engine, Ready
+    from cellhold_kernel.gate.granted import GrantedCommit, GrantedContainer
+    from cellhold_kernel.gate.images import Names
     from cellhold_kernel.jobs.job import Job
     from cellhold_kernel.protocol.connection import Connection
     from cellhold_kernel.settings.policy import Policy
     from cellhold_kernel.settings.sources import Sources
+    from cellhold_kernel.transport.backend import Backend
     from cellhold_kernel.transport.loop import Loop
 
-START_SECONDS = 120.0  # a busy machine takes 25
-_LOOK_SECONDS = 0.003  # at a socket that is not bound yet, at first
-_LOOK_SHARE = 0.02  # of the time that has passed: where a start takes 30 s, looking must not take the processor from it
-_NUDGE_SECONDS = 0.25  # at a cell kernel that is silent
 _OWNER_DIGITS = 16
-_HOST = "host"
 
 
 class Listener(Protocol):
@@ -101,7 +93,6 @@ class Session:
         self.current: CellKernel | None = None
         self.coming: CellKernel | None = None
         self.stopped: CellKernel | None = None
-        self._job: Job | None = None  # on the image that the next one is made of
         self.failure: CellholdError | None = None
         self._asked = self.settings, self.cell_limits  # of the container that comes
         self._sources = sources
@@ -109,6 +100,8 @@ class Session:
         self._connection = connection
         self._loop = loop
         self.engine = engine
+        self.quota = Quota(engine, self.owner, self.policy, self)
+        self._preparer = Preparer(engine, loop, progressed=self._progressed, failed=self._failed)
         self._arguments = tuple(arguments)
         self._listener: Listener | None = None
         self._has_cleared = False
@@ -137,61 +130,38 @@ class Session:
             self.engine.check(granted.spec)
             self.cancel()  # one that was on its way makes way for what was asked for last
             self._asked = (granted.settings, granted.cell_limits)
-            self._prepare(granted)
+            self._preparer.begin(partial(self._preparation, granted), partial(self._start, granted))
         except OSError as error:
             raise diagnosis.as_answer(error) from error
 
     def _granted(self, words: Mapping[str, str], trust: Trust) -> GrantedContainer:
         """What the gate lets it have, with all that it shows of the host opened: from here on no name of that is looked up."""
         rules = self.policy()
-        asked = ContainerRequest(**self._request(rules, words), words=words)
+        asked = ContainerRequest(**self.quota.request_fields(self.settings, rules, words), words=words)
         granted = authorize(asked, trust, rules)
         if self.workspace is not None:
             granted = granted.with_folder(self.workspace.mounts(granted.folder))
         return host_directories.opened(granted, rules, self.workspace)
 
-    def _prepare(self, granted: GrantedContainer, *, done: Job | None = None) -> None:
-        """Start it once its image is here and has a kernel; whichever is not so is worked on first. done: the work that has just ended."""
-        prepared = self.engine.prepare(
-            Preparation(
-                granted=granted,
-                key=self._connection.key,
-                signature_scheme=self._connection.signature_scheme,
-                arguments=self._arguments,
-                instead_of=self._own(),
-                fetch=lambda: authorize(PullRequest(image=granted.spec.image), granted.image_trust, self.policy()),
-                done=done,
-            )
+    def _preparation(self, granted: GrantedContainer, done: Job | None) -> Preparation:
+        """done: the job on its image that has just ended."""
+        return Preparation(
+            granted=granted,
+            key=self._connection.key,
+            signature_scheme=self._connection.signature_scheme,
+            arguments=self._arguments,
+            instead_of=self.quota.own_ids(),
+            fetch=lambda: authorize(PullRequest(image=granted.spec.image), granted.image_trust, self.policy()),
+            done=done,
         )
-        if isinstance(prepared, Ready):
-            self._start(granted, prepared)
-        else:
-            self._begin_job(prepared, granted)
 
-    def _begin_job(self, job: Job, granted: GrantedContainer) -> None:
-        self._job = job
-        self._loop.add(job.fileno(), partial(self._on_job, job, granted))
+    def _progressed(self, job: Job) -> None:
+        if self._listener is not None:
+            self._listener.progressed(job)
 
-    def _on_job(self, job: Job, granted: GrantedContainer) -> None:
-        """The job has said something, or has ended."""
-        try:
-            goes_on = job.drain()
-            if self._listener is not None:
-                self._listener.progressed(job)
-            if goes_on:
-                return
-            self._end_job()
-            self._prepare(granted, done=job)
-        except (CellholdError, OSError) as error:
-            self._end_job()
-            if self._listener is not None:
-                self._listener.failed(diagnosis.as_answer(error))
-
-    def _end_job(self) -> None:
-        if self._job is not None:
-            self._loop.remove(self._job.fileno())
-            self._job.close()
-            self._job = None
+    def _failed(self, error: CellholdError) -> None:
+        if self._listener is not None:
+            self._listener.failed(error)
 
     def _start(self, granted: GrantedContainer, ready: Ready) -> None:
         displaced = self.current is not None and _share_a_port(self.current.spec, granted.spec)
@@ -205,7 +175,7 @@ class Session:
 
     def _create_beside(self, granted: GrantedContainer, ready: Ready) -> None:
         try:
-            coming = CellKernel(granted.spec, ready.create(instead_of=self._own()))
+            coming = CellKernel(granted.spec, ready.create(instead_of=self.quota.own_ids()))
         except OSError as error:
             raise CellholdError(f"cannot start a container of image {granted.spec.image}: {error}") from error
         self._await(coming)
@@ -231,7 +201,7 @@ class Session:
             self.begin()
             return
         rules = self.policy()
-        granted = authorize(ResumeRequest(**self._request(rules), spec=kernel.spec), Trust.CELL, rules)
+        granted = authorize(ResumeRequest(**self.quota.request_fields(self.settings, rules), spec=kernel.spec), Trust.CELL, rules)
         self.stopped, self._asked = None, (self.settings, granted.cell_limits)
         try:
             kernel.start_again()
@@ -252,8 +222,8 @@ class Session:
             raise CellholdError("cannot change limits: no container runs")
         require(Feature.UPDATE, self.missing, "change limits")
         rules = self.policy()
-        with self._counting():
-            asked = ChangeRequest(**self._request(rules), words=texts)
+        with self.quota.lock():
+            asked = ChangeRequest(**self.quota.request_fields(self.settings, rules), words=texts)
             granted = authorize(asked, Trust.CELL, rules)
             self.current.update(granted)
         self.settings, self.cell_limits = granted.settings, granted.cell_limits
@@ -264,7 +234,7 @@ class Session:
             raise CellholdError("cannot change egress: no container runs")
         require(Feature.NETWORK, self.missing, "change egress")
         rules = self.policy()
-        asked = EgressRequest(**self._request(rules), egress=policy)
+        asked = EgressRequest(**self.quota.request_fields(self.settings, rules), egress=policy)
         granted = authorize(asked, Trust.CELL, rules)
         self.current.restrict(granted)
         self.settings = granted.settings
@@ -275,94 +245,32 @@ class Session:
         return self.engine.missing
 
     def names(self) -> Names:
-        """What images are called here. Raises SetupFailed."""
-        return self.engine.image_names(self.owner)
+        """Return what images are called for the notebook. Raises SetupFailed."""
+        return self.quota.names()
 
-    def _request(self, rules: Policy, words: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
-        """What each request about the notebook's own container says; words: said now. The host image needs no names."""
-        named = words.get("image") or self.settings.texts().get("image") or rules.defaults.get("image", _HOST)
-        names = self.names() if self.engine.has_names(named) else Names()
-        return {"settings": self.settings, "owner": self.owner, "names": names, "beside": self.others()}
-
-    def others(self) -> tuple[Held, ...]:
-        """The containers that the notebook has beside this kernel's own: they count against the policy's ceilings."""
-        if not self._counts():
-            return ()
-        found = self.engine.containers(self.owner, without=self._own())
-        return tuple(held for held in found if not held.is_ending)  # by then, or it is waited for (admission.py)
-
-    def beside(self) -> tuple[Held, ...]:
-        """All that it has, its own among them: also one that is stopped, which `start` lets go on with all its limits."""
-        running = self.coming or self.current
-        own = running or self.stopped
-        if own is None:
-            return self.others()
-        main = Held(
-            id=own.sandbox.id,
-            name="the notebook's container" if running is not None else "the notebook's stopped container",
-            limits=own.spec.limits,
-            is_main=True,
-            is_stopped=running is None,
-            has_network=is_own(own.spec.network),
-        )
-        return (main, *self.others())
-
-    def _own(self) -> tuple[str, ...]:
-        """The ids of this kernel's own containers, of which one stays."""
-        return tuple(own.sandbox.id for own in (self.coming, self.current, self.stopped) if own is not None)
-
-    def _counts(self) -> bool:
-        """Whether the policy has ceilings for the sum."""
-        rules = self.policy()
-        return bool(rules.limits or rules.containers)
-
-    def _counting(self) -> AbstractContextManager[None]:
-        """While what the notebook has is counted, and changed."""
-        if not self._counts():
-            return nullcontext()
-        return self.engine.counting(self.owner)
-
-    def build_context(self, granted: GrantedBuild) -> BuildContext:
-        """What a build sees of the notebook's folder: what a container is shown of it, and nothing where it is not shown."""
-        from cellhold_kernel.jobs.build import BuildContext  # noqa: PLC0415  # as above
-
-        if self.workspace is None:
-            raise CellholdError("cannot build: the notebook's folder, whose files a build copies, is gone")
-        shown = self.workspace.mounts(granted.folder)
-        return BuildContext(descriptor=self.workspace.descriptor(), hidden=shown[0].hidden) if shown else BuildContext()
+    def commit(self, granted: GrantedCommit) -> Job:
+        """Begin to make an image of a container."""
+        return self.engine.commit(granted)
 
     def policy(self) -> Policy:
         """The machine's policy, as it is now."""
         return policy.read(self._sources.policy)
 
     def tick(self) -> float | None:
-        """See how the coming one does; gives the seconds until the next look, or None when there is nothing to wait for."""
+        """Look at the coming container; return the seconds until the next look, None where there is nothing to wait for."""
         if self.coming is None or self._listener is None:
             return None
+        coming, listener = self.coming, self._listener
         try:
-            return self._look(self.coming, self._listener)
+            return startup.look(coming, nudge=listener.nudge, connected=partial(self._connected, listener))
         except (CellholdError, OSError) as error:
             self.cancel()
-            self._listener.failed(diagnosis.as_answer(error))
+            listener.failed(diagnosis.as_answer(error))
             return 0
 
-    def _look(self, coming: CellKernel, listener: Listener) -> float:
-        if (outcome := coming.sandbox.poll()) is not None:
-            raise diagnosis.of_stillbirth(coming, outcome)
-        if time.monotonic() - coming.began > START_SECONDS:
-            reason = f"it did not answer within {START_SECONDS:g} s"
-            raise CellholdError(f"cannot start a cell kernel: {reason}", hint=diagnosis.last_words(coming))
-        if coming.backend is not None:
-            if time.monotonic() - coming.connected > _NUDGE_SECONDS:
-                coming.connected = time.monotonic()
-                listener.nudge(coming)
-            return _NUDGE_SECONDS
-        backend = coming.connect()
-        if backend is None:
-            return max(_LOOK_SECONDS, _LOOK_SHARE * (time.monotonic() - coming.began))
+    def _connected(self, listener: Listener, kernel: CellKernel, backend: Backend) -> None:
         for channel, socket in backend.sockets.items():
-            self._loop.add(socket, partial(listener.received, coming, channel))
-        return _NUDGE_SECONDS
+            self._loop.add(socket, partial(listener.received, kernel, channel))
 
     def _ended(self, kernel: CellKernel) -> None:
         outcome = kernel.sandbox.poll()
@@ -385,11 +293,11 @@ class Session:
     @property
     def is_coming(self) -> bool:
         """Whether a container is on its way."""
-        return self.coming is not None or self._job is not None
+        return self.coming is not None or self._preparer.is_busy
 
     def cancel(self) -> None:
         """Take the coming one away, if there is one."""
-        self._end_job()
+        self._preparer.cancel()
         if self.coming is not None:
             coming, self.coming = self.coming, None
             self.let_go(coming)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellhold import image
 from cellhold.build import dockerfile, stages
 from cellhold.image.platform import Platform
+from cellhold.spec.image_names import is_oci
 from cellhold_kernel.gate import build_flags, containers
 from cellhold_kernel.gate.granted import GrantedBuild
 from cellhold_kernel.protocol.text import escape
@@ -67,5 +67,5 @@ def _check_images(plan: Plan, images: Images) -> None:
             images.resolve(stage.base)
         for instruction in stage.instructions:
             name = instruction.flag("from")
-            if name is not None and name not in stage.copies_from and image.is_oci(name):
+            if name is not None and name not in stage.copies_from and is_oci(name):
                 images.resolve(name)

@@ -7,8 +7,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import InvalidSpec
-from cellhold.image import is_oci
-from cellhold.network import NONE, is_own
+from cellhold.spec.image_names import is_oci
+from cellhold.spec.networks import NONE, is_own
 from cellhold.spec.spec import Spec
 from cellhold_kernel.gate import environment, metadata, mounts, networks
 from cellhold_kernel.gate.ceilings import Ceilings

@@ -16,11 +16,11 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 
-from cellhold import image
 from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.image import directory as images
 from cellhold.linux import hostpath
 from cellhold.rootfs.sources import open_sources
+from cellhold.spec.image_names import is_oci
 from cellhold_kernel.gate import listed
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.policy import real
@@ -59,7 +59,7 @@ def hold(spec: Spec, rules: Policy, folder: HostPath | None = None) -> Spec:
     """
     writable = _writable(rules, folder)
     mounts = tuple(_volume(entry, rules, writable) for entry in spec.mounts)
-    if spec.rootfs is not None or image.is_oci(spec.image) or spec.image == "host":
+    if spec.rootfs is not None or is_oci(spec.image) or spec.image == "host":
         return open_sources(replace(spec, mounts=mounts))
     return open_sources(replace(spec, mounts=mounts, rootfs=_rootfs(spec.image, rules, writable)))
 

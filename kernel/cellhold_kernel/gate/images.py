@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from cellhold import image
 from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.image.reference import Reference, new_name, notebook_name, notebook_of
+from cellhold.spec.image_names import is_oci
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.policy import Policy
 
@@ -60,7 +60,7 @@ class Images:
         notebook's.
         """
         self._check(text)
-        if not image.is_oci(text):
+        if not is_oci(text):
             return text
         own = self._own(text) if self.owner else None
         if own is not None and own in self.names.own:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cellhold.errors import CellholdError, InvalidSpec
 from cellhold.image import stored
 from cellhold.image.reference import Reference, notebook_of
-from cellhold.network import is_own
+from cellhold.spec.networks import is_own
 from cellhold.store import locks, record, spec_codec
 from cellhold.store.home import open_home
 from cellhold_kernel.gate.images import Names

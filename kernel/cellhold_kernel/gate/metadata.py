@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold.cgroups.processors import ranges
 from cellhold.errors import NotAllowed
-from cellhold.network import NONE
 from cellhold.spec.fields import BY_KEY
+from cellhold.spec.networks import NONE
 from cellhold_kernel.gate.ceilings import built_in
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.policy import EGRESSES

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellhold.errors import NotAllowed
-from cellhold.network import NONE, is_own
 from cellhold.spec.fields import BY_KEY
+from cellhold.spec.networks import NONE, is_own
 from cellhold.spec.spec import LOOPBACK, shares_network
 from cellhold_kernel.settings.policy import EGRESSES
 from cellhold_kernel.settings.settings import Trust

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from cellhold.cli import options
 from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.linux.capabilities import DEFAULT
-from cellhold.network.words import BRIDGE
 from cellhold.spec.fields import BY_KEY
+from cellhold.spec.networks import BRIDGE
 from cellhold_kernel.gate import containers, environment, mounts, networks, run_flags
 from cellhold_kernel.gate.granted import GrantedRun
 from cellhold_kernel.settings.settings import UNLIMITED

@@ -16,11 +16,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from cellhold import helper
 from cellhold.spec import units
-from cellhold_kernel.jobs.job import Job
+from cellhold_kernel.jobs.job import ProcessJob
 from cellhold_kernel.jobs.pull import Rows
 from cellhold_kernel.protocol.text import escape
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from cellhold.image.stored import StoredImage
     from cellhold_kernel.gate.granted import GrantedBuild
+    from cellhold_kernel.jobs.build_context import BuildContext
 
 _KEPT_LINES = 200  # of a step's output, in HTML
 _SHOWN_LINES = 8  # as text, of the step that is at work
@@ -50,14 +51,7 @@ class _Step:
         self.lines.extend(escape(line.removesuffix("\r").rpartition("\r")[2], most=_LINE_MOST) for line in more)
 
 
-class BuildContext(NamedTuple):
-    """What a build sees of the notebook's folder. descriptor: of the folder, None for nothing of it. hidden: paths below it."""
-
-    descriptor: int | None = None
-    hidden: tuple[str, ...] = ()
-
-
-class Build(Job):
+class Build(ProcessJob):
     """One build. name: of the image."""
 
     interrupted_message = "the image was not built"

@@ -13,14 +13,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from cellhold.spec import units
-from cellhold_kernel.jobs.job import Job
+from cellhold_kernel.jobs.job import ProcessJob
 from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
     from cellhold_kernel.gate.granted import GrantedCommit
 
 
-class Commit(Job):
+class Commit(ProcessJob):
     """One commit. The container is frozen meanwhile."""
 
     interrupted_message = "nothing was committed"

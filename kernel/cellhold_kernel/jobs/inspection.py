@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold import helper
 from cellhold.errors import CellholdError, InvalidSpec
-from cellhold_kernel.jobs.job import Job
+from cellhold_kernel.jobs.job import ProcessJob
 from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _LISTED_MOST, _TIMES_MOST = 200, 5000
 _DIGITS_MOST = 6
 
 
-class Look(Job):
+class Look(ProcessJob):
     """One look. found: what it gave, {} until then."""
 
     bounds = helper.Bounds(memory_bytes=2 << 30, seconds=300)  # a large image takes 3 on a quiet machine

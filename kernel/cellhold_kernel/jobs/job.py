@@ -1,8 +1,8 @@
 """Jobs that a cell waits for: an image is pulled, built, committed, or gets a kernel.
 
-Each is done by a process of its own, and the host kernel answers meanwhile. The process
-writes lines of JSON; how far it is can be shown as text and as HTML. Where that is
-shown is not the business of this module (relay/progress.py).
+Here each is done by a process of its own, and the host kernel answers meanwhile. The process
+writes lines of JSON; how far it is can be shown as text and as HTML. Where that is shown is
+not the business of this module (relay/progress.py).
 """
 
 from __future__ import annotations
@@ -32,15 +32,65 @@ _ERRORS: dict[str, type[CellholdError]] = {
 
 
 class Job(ABC):
-    """One such process; `close` ends it. seconds: since it began. interrupted_message: what an interrupt leaves undone, in words."""
+    """One job, wherever it is done.
+
+    interrupted_message: what an interrupt leaves undone, in words. shows_progress: while it goes
+    on; in the end in any case.
+    """
 
     interrupted_message = ""
-    shows_progress = True  # while it goes on; in the end in any case
-    variables: tuple[str, ...] = ()  # of our environment, besides helper.BASE
+    shows_progress = True
+
+    @abstractmethod
+    def text(self) -> str:
+        """Return how far it is, in lines."""
+
+    @abstractmethod
+    def html(self) -> str:
+        """Return the same for a browser: only numbers, our own words and what was escaped."""
+
+    def take_outputs(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return what it has for the cell's output since the last time: types and contents of messages."""
+        return []
+
+    @property
+    @abstractmethod
+    def seconds(self) -> float:
+        """Time since it began."""
+
+    @property
+    @abstractmethod
+    def is_going_on(self) -> bool:
+        """Whether it is at work."""
+
+    @abstractmethod
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when there is something to drain()."""
+
+    @abstractmethod
+    def drain(self) -> bool:
+        """Take in what it says; return False once it has ended. Raises the CellholdError that it ended with."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End it, whatever it does; what it has done so far is there for the next one. Closing twice is no error."""
+
+
+class ProcessJob(Job):
+    """A job that a process of this host does.
+
+    variables: of our environment, besides helper.BASE. bounds: of the process.
+    """
+
+    variables: tuple[str, ...] = ()
     bounds = helper.Bounds(memory_bytes=2 << 30)
 
     def __init__(self, module: str, arguments: Sequence[str], *, given: bytes = b"", keep: Sequence[int] = ()) -> None:
-        """Start main() of a module; given: its standard input; keep: descriptors that it gets, by their numbers."""
+        """Start main() of a module.
+
+        given: its standard input. keep: descriptors that it gets, by their numbers.
+        Raises InvalidSpec for an argument with a NUL in it, OSError.
+        """
         if any("\0" in word for word in arguments):
             raise InvalidSpec(f"cannot use {escape(next(word for word in arguments if chr(0) in word), most=80)}: it has a NUL in it")
         self._began = time.monotonic()
@@ -63,24 +113,12 @@ class Job(ABC):
         os.set_blocking(self.fileno(), False)
 
     @abstractmethod
-    def text(self) -> str:
-        """How far it is, in lines."""
-
-    @abstractmethod
-    def html(self) -> str:
-        """The same for a browser: only numbers, our own words and what was escaped."""
-
-    @abstractmethod
     def _note(self, said: dict[str, Any]) -> None:
-        """Take in what it says; a KeyError, ValueError or TypeError is a line that means nothing."""
-
-    def take_outputs(self) -> list[tuple[str, dict[str, Any]]]:
-        """What it has for the cell's output since the last time, as messages."""
-        return []
+        """Take in what it says. A KeyError, ValueError or TypeError means that a line means nothing."""
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Time since it began."""
         return time.monotonic() - self._began
 
     @property
@@ -89,12 +127,12 @@ class Job(ABC):
         return self._process.poll() is None
 
     def fileno(self) -> int:
-        """Readable when there is something to `drain`."""
+        """Return the pipe that the process writes to."""
         assert self._process.stdout is not None  # noqa: S101  # for mypy: it is a pipe
         return self._process.stdout.fileno()
 
     def drain(self) -> bool:
-        """Take in what it says; False once it has ended. Raises the error that it ended with."""
+        """Take in what it says; return False once it has ended. Raises the error that it ended with."""
         with suppress(BlockingIOError):
             while chunk := os.read(self.fileno(), _CHUNK):
                 *lines, self._rest = (self._rest + chunk).split(b"\n")
@@ -105,7 +143,7 @@ class Job(ABC):
         return True
 
     def close(self) -> None:
-        """End it, whatever it does; what it has done so far is there for the next one. Twice is no error."""
+        """Kill the process. Closing twice is no error."""
         if self._process.poll() is None:
             with suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGKILL)
@@ -126,7 +164,7 @@ class Job(ABC):
 
 
 def parse_error(error: dict[str, Any]) -> CellholdError:
-    """The error that a process has told in its last line."""
+    """Return the error that a process has written in its last line."""
     sentence, hint = escape(str(error.get("sentence")), most=2000), escape(str(error["hint"])) if error.get("hint") else None
     if error.get("error") == BuildFailed.__name__:
         status = error.get("status")
@@ -136,6 +174,6 @@ def parse_error(error: dict[str, Any]) -> CellholdError:
 
 
 def bar(done: int, total: int) -> str:
-    """A bar of letters."""
+    """Return a bar of letters."""
     filled = round(_BAR_WIDTH * done / total) if total else 0
     return f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}]"

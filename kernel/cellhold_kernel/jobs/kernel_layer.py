@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cellhold import helper
-from cellhold_kernel.jobs.job import Job
+from cellhold_kernel.jobs.job import ProcessJob
 from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.gate.granted import GrantedContainer
 
 
-class Layering(Job):
+class Layering(ProcessJob):
     """One kernel layer on its way."""
 
     variables = helper.PIP

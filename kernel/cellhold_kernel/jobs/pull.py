@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold import helper
 from cellhold.spec import units
-from cellhold_kernel.jobs.job import Job, bar
+from cellhold_kernel.jobs.job import ProcessJob, bar
 from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Rows:
         return f"<table>{rows}</table>" if rows else ""
 
 
-class Pull(Job):
+class Pull(ProcessJob):
     """One pull."""
 
     variables = helper.REGISTRIES

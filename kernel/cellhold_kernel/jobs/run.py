@@ -18,7 +18,7 @@ from cellhold.errors import CellholdError
 from cellhold.spec import units
 from cellhold.spec.outcome import Why
 from cellhold.spec.units import doubled
-from cellhold_kernel.jobs.job import Job
+from cellhold_kernel.jobs.job import ProcessJob
 from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class RunFailed(CellholdError):
     """The container's program ended with another status than 0."""
 
 
-class Run(Job):
+class Run(ProcessJob):
     """One run. Its output is published as it comes; how it ended is shown in the end."""
 
     interrupted_message = "the container was removed"

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError
-from cellhold.network.words import NONE
 from cellhold.spec import units
 from cellhold.spec.fields import BY_KEY
+from cellhold.spec.networks import NONE
 from cellhold_kernel.magics.table import bundle
 from cellhold_kernel.protocol.text import escape
 

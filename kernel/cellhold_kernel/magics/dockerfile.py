@@ -11,16 +11,17 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cellhold.errors import InvalidSpec
+from cellhold.errors import CellholdError, InvalidSpec
 from cellhold_kernel.gate import build_flags
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import BuildRequest
-from cellhold_kernel.jobs.build import Build
+from cellhold_kernel.jobs.build_context import BuildContext
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.settings import Trust
 
 if TYPE_CHECKING:
     from cellhold_kernel.engine.session import Session
+    from cellhold_kernel.gate.granted import GrantedBuild
     from cellhold_kernel.jobs.job import Job
 
 _LINE = re.compile(r"%%dockerfile(?![\w.])(.*)")
@@ -62,7 +63,7 @@ def request(session: Session, wanted: Wanted) -> BuildRequest:
         settings=session.settings,
         owner=session.owner,
         names=session.names(),
-        beside=session.beside(),
+        beside=session.quota.containers(),
         name=wanted.name,
         flags=wanted.flags,
         dockerfile=wanted.dockerfile,
@@ -78,11 +79,19 @@ def begin(session: Session, code: str) -> tuple[Job, str] | None:
     return None if wanted is None else (start(session, wanted), f"# %%dockerfile {wanted.name}")
 
 
-def start(session: Session, wanted: Wanted) -> Build:
+def start(session: Session, wanted: Wanted) -> Job:
     """Start a build.
 
     Raises CellholdError for a request that is refused, or a Dockerfile that is not
     valid.
     """
     granted = authorize(request(session, wanted), Trust.CELL, session.policy())
-    return Build(granted, session.build_context(granted))
+    return session.engine.build(granted, _context(session, granted))
+
+
+def _context(session: Session, granted: GrantedBuild) -> BuildContext:
+    """Return what a container is shown of the notebook's folder, and nothing where it is not shown."""
+    if session.workspace is None:
+        raise CellholdError("cannot build: the notebook's folder, whose files a build copies, is gone")
+    mounts = session.workspace.mounts(granted.folder)
+    return BuildContext(descriptor=session.workspace.descriptor(), hidden=mounts[0].hidden) if mounts else BuildContext()

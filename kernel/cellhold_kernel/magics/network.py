@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError, NotSupported
 from cellhold.network import egress
-from cellhold.network.words import NONE
+from cellhold.spec.networks import NONE
 from cellhold.spec.spec import shares_network
 from cellhold_kernel.engine.base import Topic
 from cellhold_kernel.protocol.text import escape

@@ -20,7 +20,6 @@ from cellhold.errors import InvalidSpec
 from cellhold_kernel.gate import host_directories, run_flags
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import RunRequest
-from cellhold_kernel.jobs.run import Run
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.settings import Trust
 
@@ -101,7 +100,7 @@ def request(session: Session, wanted: Wanted) -> RunRequest:
         settings=session.settings,
         owner=session.owner,
         names=session.names(),
-        beside=session.beside(),
+        beside=session.quota.containers(),
         flags=wanted.flags,
         image=wanted.image,
         command=wanted.command,
@@ -118,7 +117,8 @@ def begin(session: Session, code: str) -> tuple[Job, str] | None:
     return None if wanted is None else (start(session, wanted), "# %%run")
 
 
-def start(session: Session, wanted: Wanted) -> Run:
+def start(session: Session, wanted: Wanted) -> Job:
     """Start the job. Raises CellholdError for what is refused or invalid."""
     rules = session.policy()
-    return Run(host_directories.opened(authorize(request(session, wanted), Trust.CELL, rules), rules, session.workspace))
+    granted = authorize(request(session, wanted), Trust.CELL, rules)
+    return session.engine.run(host_directories.opened(granted, rules, session.workspace))

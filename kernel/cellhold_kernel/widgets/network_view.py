@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import CellholdError
-from cellhold.network.words import NONE
+from cellhold.spec.networks import NONE
 from cellhold_kernel.engine.base import Topic
 
 if TYPE_CHECKING:

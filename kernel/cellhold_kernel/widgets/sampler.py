@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cellhold.errors import CellholdError
-from cellhold.network.words import NONE
 from cellhold.spec.lifecycle import State
+from cellhold.spec.networks import NONE
 from cellhold.spec.outcome import Why
 from cellhold.spec.usage import Usage
 from cellhold_kernel.engine.base import Topic

@@ -33,6 +33,7 @@ from cellhold.spec.lifecycle import State
 from cellhold_kernel.engine.controls import Controls
 from cellhold_kernel.engine.local.sandbox import LocalSandbox
 from cellhold_kernel.gate.images import Names
+from cellhold_kernel.jobs.commit import Commit
 from cellhold_kernel.settings.policy import Policy
 from cellhold_kernel.widgets import bundle, report
 from cellhold_kernel.widgets.panel import Panel
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from cellhold.errors import CellholdError
     from cellhold.spec.spec import Spec
     from cellhold_kernel.engine.base import Feature
+    from cellhold_kernel.gate.granted import GrantedCommit
+    from cellhold_kernel.jobs.job import Job
     from cellhold_kernel.widgets.comms import Widget
 
 _GRACE_SECONDS = 2.0  # of a restart, which blocks the event loop
@@ -143,7 +146,7 @@ def _shell() -> Any:
 
 
 class _Held:
-    """A container in place of a notebook's session: engine.holder.Holder and Held."""
+    """A container in place of a session: engine.holder.Holder and HeldSandbox."""
 
     is_coming = False
     owner = ""
@@ -171,6 +174,9 @@ class _Held:
 
     def names(self) -> Names:
         return Names()
+
+    def commit(self, granted: GrantedCommit) -> Job:
+        return Commit(granted)
 
     def resume(self) -> None:
         self.container.start()

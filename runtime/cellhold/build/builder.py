@@ -12,7 +12,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cellhold import image
 from cellhold.build import copying, dockerfile, settings, stages
 from cellhold.build.lexer import Budget
 from cellhold.build.progress import Began, Ended, Warned, Wrote, nobody
@@ -24,6 +23,7 @@ from cellhold.image import ingest, stored
 from cellhold.image.fields import quote
 from cellhold.image.progress import nobody as nobody_pulls
 from cellhold.image.reference import new_name
+from cellhold.spec.image_names import is_oci
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -156,7 +156,7 @@ class _Build:
 
     def image(self, name: str, platform: Platform | None = None) -> State:
         """Return an image to build on, or to copy from; pull it if it is not here."""
-        if not image.is_oci(name):
+        if not is_oci(name):
             raise InvalidSpec(f"cannot build on {name}: it is not an OCI image", hint="`cellhold images` lists the images in the store")
         name = self.options.resolve(name)
         key = f"{name} {platform}"

@@ -14,7 +14,7 @@ from cellhold.container import inventory
 from cellhold.container.recovery import sweep
 from cellhold.errors import CellholdError
 from cellhold.network import hotplug, leases, networks
-from cellhold.network.words import BRIDGE
+from cellhold.spec.networks import BRIDGE
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold.cli import bars, signals
 from cellhold.errors import CellholdError
+from cellhold.spec.image_names import is_oci
 
 if TYPE_CHECKING:
     import argparse
@@ -79,7 +80,7 @@ def pull_for_run(name: str, when: str) -> None:
     """
     from cellhold import image  # noqa: PLC0415  # as above
 
-    if when == "never" or not image.is_oci(name) or (when == "missing" and image.is_here(name)):
+    if when == "never" or not is_oci(name) or (when == "missing" and image.is_here(name)):
         return
     from cellhold.image.pulling import pull as pull_image  # noqa: PLC0415
 

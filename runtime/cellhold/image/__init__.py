@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellhold.image import directory, host
+from cellhold.spec.image_names import is_oci
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
     from cellhold.spec.spec import Spec
     from cellhold.store.home import Home
     from cellhold.store.record import Record
-
-
-def is_oci(name: str) -> bool:
-    """Return whether `name` means an OCI image."""
-    return name != "host" and not name.startswith(("/", "."))
 
 
 def is_here(name: str) -> bool:

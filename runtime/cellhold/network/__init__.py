@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING
 
 from cellhold.network.kinds.base import Connection, NetworkKind
 from cellhold.network.kinds.none import NoNetwork
-from cellhold.network.words import BRIDGE, NONE, is_own
+from cellhold.spec.networks import BRIDGE, NONE, is_own
 from cellhold.spec.spec import shares_network
 from cellhold.store import durable, subids
 

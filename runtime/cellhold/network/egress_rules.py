@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold.network import nft, proc_net
 from cellhold.network.egress import LINK_LOCAL, LINK_LOCAL6, Refused, matches
-from cellhold.network.words import BRIDGE
+from cellhold.spec.networks import BRIDGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cellhold.network.words import BRIDGE
+from cellhold.spec.networks import BRIDGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from cellhold.errors import Damaged, InvalidSpec, NetworkNotFound, NotAllowed, NotSupported
 from cellhold.network import addressing, bridge_device
 from cellhold.network.model import LEASES, Network
-from cellhold.network.words import BRIDGE, RESERVED
 from cellhold.spec.names import check_name
+from cellhold.spec.networks import BRIDGE, RESERVED
 from cellhold.store import delete, durable, table
 from cellhold.store.table import Unreadable
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cellhold import image
 from cellhold.errors import CellholdError
 from cellhold.image import host
+from cellhold.spec.image_names import is_oci
 from cellhold.store.home import open_home
 from cellhold_kernel.engine.base import Ready
 from cellhold_kernel.engine.local import socket_directory
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from cellhold_kernel.engine.base import Feature, Preparation
     from cellhold_kernel.engine.local.container import LocalContainer
     from cellhold_kernel.engine.local.program import Program
+    from cellhold_kernel.gate.granted import GrantedBuild, GrantedCommit, GrantedRun
     from cellhold_kernel.gate.images import Names
     from cellhold_kernel.gate.request import Held
+    from cellhold_kernel.jobs.build_context import BuildContext
     from cellhold_kernel.jobs.job import Job
 
 
@@ -43,7 +46,19 @@ class LocalEngine:
             host.hold_prefixes()
 
     def check(self, spec: Spec) -> None:
-        """Accept everything: the gate has checked it, and what this host lacks only making it shows."""
+        """Raise before an image is pulled for it what create() would say of its user and its network.
+
+        An image that is here is used at once, and says so itself.
+        Raises NotSupported, NetworkNotFound, NotAllowed, InvalidSpec.
+        """
+        if image.is_here(spec.image):
+            return
+        from cellhold import network  # noqa: PLC0415  # as of Pull
+        from cellhold.container import start  # noqa: PLC0415
+        from cellhold.store.home import open_home  # noqa: PLC0415
+
+        start.check(spec)
+        network.check(spec, open_home())
 
     def prepare(self, preparation: Preparation) -> Job | LocalReady:
         """Pull the image, then give it a kernel layer, each if need be. Raises CellholdError."""
@@ -61,6 +76,24 @@ class LocalEngine:
             raise CellholdError(f"cannot use image={granted.spec.image}: its kernel layer is gone again")
         return Layering(granted, instead_of=preparation.instead_of)
 
+    def commit(self, granted: GrantedCommit) -> Job:
+        """Begin to make an image of a container."""
+        from cellhold_kernel.jobs.commit import Commit  # noqa: PLC0415  # imported for the cell that commits
+
+        return Commit(granted)
+
+    def build(self, granted: GrantedBuild, context: BuildContext) -> Job:
+        """Begin to build an image."""
+        from cellhold_kernel.jobs.build import Build  # noqa: PLC0415  # as above
+
+        return Build(granted, context)
+
+    def run(self, granted: GrantedRun) -> Job:
+        """Begin to run a container beside the notebook's own."""
+        from cellhold_kernel.jobs.run import Run  # noqa: PLC0415  # as above
+
+        return Run(granted)
+
     def clear_abandoned(self) -> None:
         """Remove the directories that killed host kernels left."""
         socket_directory.clear_abandoned()
@@ -73,7 +106,7 @@ class LocalEngine:
 
     def has_names(self, image_name: str) -> bool:
         """Return whether it is one of the store's, not the host image or a directory."""
-        return image.is_oci(image_name)
+        return is_oci(image_name)
 
     def containers(self, owner: str, *, without: Sequence[str]) -> tuple[Held, ...]:
         """Return the containers that a notebook has, but for those ids."""

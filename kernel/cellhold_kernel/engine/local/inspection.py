@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cellhold import image
 from cellhold.errors import CellholdError
+from cellhold.spec.image_names import is_oci
 from cellhold.spec.lifecycle import State
 from cellhold_kernel.engine.base import Topic
 from cellhold_kernel.protocol.text import escape
@@ -30,7 +30,7 @@ _VICTIMS_MOST = 100
 
 def _layers(container: InspectedContainer) -> dict[str, Any]:
     name = container.spec.image
-    if not image.is_oci(name):
+    if not is_oci(name):
         words = "this machine's own programs and libraries" if name == "host" else escape(name, most=_WORDS_MOST)
         only = {"name": "host" if name == "host" else "directory", "size": None, "text": words, "shared": "read-only"}
         return {"layers": [only]}

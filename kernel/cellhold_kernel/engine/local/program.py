@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cellhold import image
 from cellhold.errors import InvalidSpec, NotSupported
+from cellhold.spec.image_names import is_oci
 from cellhold.store.home import open_home
 from cellhold_kernel.transport import exchange
 
@@ -77,7 +78,7 @@ def program_for(spec: Spec, arguments: Sequence[str] = (), *, wanted: str | None
         return _inside(choice.spec, arguments, env)
     if isinstance(choice, Shell):
         return ShellProgram(argv=(choice.path,))
-    if not image.is_oci(spec.image):
+    if not is_oci(spec.image):
         raise NotSupported(
             f"cannot use image={spec.image}: it has a Python and no kernel, and a directory gets none",
             hint="tar -c . | cellhold import - NAME makes an image of it; or install ipykernel in it",

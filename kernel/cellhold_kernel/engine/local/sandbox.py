@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cellhold import image
 from cellhold.errors import NotAllowed
+from cellhold.spec.image_names import is_oci
 from cellhold_kernel.engine.local import inspection
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class LocalSandbox:
 
         if what == _WRITTEN:
             return Look(what, self.id)
-        if not image.is_oci(self.spec.image):
+        if not is_oci(self.spec.image):
             raise NotAllowed("only an image has layers to look into")
         return Look(what, self.spec.image, *words)
 

@@ -14,7 +14,7 @@ from cellhold.errors import InvalidSpec, NotSupported
 from cellhold.network import dns, egress_rules, firewall, leases, namespaces, networks, nft, proc_net, veth
 from cellhold.network.kinds.leased import DANGEROUS, LeasedNetwork
 from cellhold.network.model import link_local
-from cellhold.network.words import BRIDGE
+from cellhold.spec.networks import BRIDGE
 from cellhold.spec.units import rate
 
 if TYPE_CHECKING:

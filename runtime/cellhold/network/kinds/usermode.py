@@ -20,7 +20,7 @@ from cellhold.errors import InvalidSpec, NotSupported
 from cellhold.network import egress, egress_rules, namespaces, networks, nft, pasta, proc_net, shaping, slirp
 from cellhold.network.kinds.leased import LeasedNetwork
 from cellhold.network.usermode_process import Endpoint
-from cellhold.network.words import BRIDGE
+from cellhold.spec.networks import BRIDGE
 
 if TYPE_CHECKING:
     import socket

@@ -1,0 +1,12 @@
+"""What a build sees of the notebook's folder."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class BuildContext(NamedTuple):
+    """What a build may copy from. descriptor: of the folder, None for nothing of it. hidden: paths below it."""
+
+    descriptor: int | None = None
+    hidden: tuple[str, ...] = ()
