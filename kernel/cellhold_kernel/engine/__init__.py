@@ -1,1 +1,1 @@
-"""A notebook's containers: which one is current, which one comes, and how one that ended is explained."""
+"""A notebook's containers: the current one, the coming one, and why one ended."""

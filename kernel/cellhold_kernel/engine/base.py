@@ -1,19 +1,20 @@
-"""The seam for engines: what makes a notebook's containers, and what it says that it cannot do.
+"""The seam for engines: what makes a notebook's containers, and what it cannot do.
 
-`app.serve()` is given one engine, for the life of the host kernel. `session.py` calls it on
-the host kernel's one thread: nothing here may block for more than some milliseconds, but
-for creating and starting a container. What takes longer is a job (`prepare`), or is looked
-at again (`connect`, `poll`).
+`app.serve()` gets one engine, for the life of the host kernel. `session.py` calls it on
+the host kernel's one thread: nothing here may block for more than some milliseconds,
+except creating and starting a container. What takes longer is a job (`prepare`), or is
+looked at again (`connect`, `poll`).
 
-    Engine.check             before anything is begun
-    Engine.prepare           the image: a job that has to end first, or Ready
-    Ready.create             a container
-    KernelSandbox.start      its program; connect() until that answers; poll() once fileno() is readable
+    Engine.check                 before anything is begun
+    Engine.prepare               the image: a job that has to end first, or Ready
+    Ready.create                 a container
+    KernelSandbox.start          its program; connect() until that answers; poll() once
+                                 fileno() is readable
     Engine.commit, build, run    jobs that a cell waits for, beside its container
 
-An engine need not share a file system, descriptors or pids with this host: what crosses this
-seam are values, byte streams (`transport.backend.Backend`), and descriptors of the host
-kernel's own process. tests/kernel/test_engines.py holds that on two engines.
+An engine need not share a file system, descriptors or pids with this host: what crosses
+this seam are values, byte streams (`transport.backend.Backend`), and descriptors of the
+host kernel's own process. tests/kernel/test_engines.py holds that on two engines.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ if TYPE_CHECKING:
 
 
 class Feature(StrEnum):
-    """What an engine may be unable to do; what a notebook has for it is refused then, with the engine's reason."""
+    """What an engine may lack.
+
+    Whatever needs it is refused then, with the engine's reason.
+    """
 
     PAUSE = "pause"  # %container pause, unpause; guard=pause
     RESUME = "resume"  # a container that is stopped is kept, and started again with its files: %container stop, kill
@@ -61,7 +65,10 @@ class Feature(StrEnum):
 
 
 def require(feature: Feature, missing: Mapping[Feature, str], action: str) -> None:
-    """Raise NotSupported where the feature is among the missing. action: "change limits"."""
+    """Raise NotSupported with the engine's reason where it lacks the feature.
+
+    missing: the reasons. action: what cannot be done then: "change limits".
+    """
     if (reason := missing.get(feature)) is not None:
         raise NotSupported(f"cannot {action}: {reason}")
 
@@ -97,13 +104,16 @@ class Preparation:
 
 
 class Engine(Protocol):
-    """Where a notebook's containers are made. missing: why, for each feature that it lacks."""
+    """Makes a notebook's containers.
+
+    missing: the reason, for each feature that it lacks.
+    """
 
     name: str
     missing: Mapping[Feature, str]
 
     def check(self, spec: Spec) -> None:
-        """Raise what create() would for this spec, as far as that is known before anything is pulled or made."""
+        """Raise what create() would, as far as it is known before anything is pulled."""
 
     def prepare(self, preparation: Preparation) -> Job | Ready:
         """Return the next job that has to end before the container can be made, or Ready.
@@ -112,25 +122,43 @@ class Engine(Protocol):
         """
 
     def commit(self, granted: GrantedCommit) -> Job:
-        """Begin to make an image of a container. Called only where Feature.COMMIT is not missing."""
+        """Begin to make an image of a container.
+
+        Called only where Feature.COMMIT is not missing.
+        """
 
     def build(self, granted: GrantedBuild, context: BuildContext) -> Job:
-        """Begin to build an image. context: the files that it may copy. Called only where Feature.BUILD is not missing."""
+        """Begin to build an image.
+
+        context: the files that it may copy. Called only where Feature.BUILD is not missing.
+        """
 
     def run(self, granted: GrantedRun) -> Job:
-        """Begin to run a container beside the notebook's own. Called only where Feature.RUN is not missing."""
+        """Begin to run a container beside the notebook's own.
+
+        Called only where Feature.RUN is not missing.
+        """
 
     def clear_abandoned(self) -> None:
-        """Remove what killed host kernels left. Called while the first cell kernel comes up, when there is time."""
+        """Remove what killed host kernels left.
+
+        Called while the first cell kernel comes up, when there is time.
+        """
 
     def image_names(self, owner: str) -> Names:
-        """Return what images are called for a notebook. Raises SetupFailed."""
+        """Return the names of images for a notebook.
+
+        owner: Spec.owner. Raises SetupFailed.
+        """
 
     def has_names(self, image: str) -> bool:
         """Return whether image_names() matters to what `image` means."""
 
     def containers(self, owner: str, *, without: Sequence[str]) -> tuple[Held, ...]:
-        """Return the containers that a notebook has, but for those ids. Raises CellholdError."""
+        """Return the containers of a notebook, except those with the ids in `without`.
+
+        Raises CellholdError.
+        """
 
     def counting(self, owner: str) -> AbstractContextManager[None]:
         """Return a lock: while it is held, nobody else changes what the notebook has."""
@@ -141,11 +169,15 @@ class Ready(ABC):
 
     @abstractmethod
     def create(self, *, instead_of: Sequence[str]) -> KernelSandbox:
-        """Make it; it is not started. instead_of: as of the preparation, as it is by now. Raises CellholdError, OSError."""
+        """Create the container, without starting it.
+
+        instead_of: ids of the containers that it takes the place of by now.
+        Raises CellholdError, OSError.
+        """
 
 
 class Output(Protocol):
-    """What the container's program writes to its standard output and error, the last of it."""
+    """The last that the container's program wrote to its standard output and error."""
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when there is something to drain()."""
@@ -158,59 +190,79 @@ class Output(Protocol):
 
 
 class LastWords(Protocol):
-    """What a cell kernel has said and nobody heard: found out when it is gone."""
+    """Messages of a cell kernel that the host kernel had not received when it ended."""
 
     def hear(self, message: Message) -> None:
-        """Note a message of its iopub, which has come."""
+        """Record that a message of its iopub was received."""
 
     def messages(self, signer: Signer, header_of: Callable[[str], Mapping[str, object]]) -> Iterator[Message]:
-        """Return what it has said beyond what was heard. header_of: of a request's id; "": of the cell that runs."""
+        """Return the messages that were not received, in their order.
+
+        header_of: returns the header of the request with an id; for "" that of the cell that
+        runs.
+        """
 
 
 class Sandbox(Protocol):
-    """What is read of a container, and done to it without the cell kernel: by the panel, the magics, and controls.py."""
+    """A container, as the panel, the magics and controls.py read and control it.
+
+    Nothing here needs the cell kernel.
+    """
 
     @property
     def id(self) -> str:
-        """What the engine calls it."""
+        """The engine's identifier for it."""
 
     @property
     def state(self) -> State:
-        """What it is now."""
+        """Its present state."""
 
     @property
     def spec(self) -> Spec:
-        """What it was made of, with the limits that hold."""
+        """The spec it was made of, with the limits that hold."""
 
     def usage(self, *, is_repeated: bool = False) -> Usage:
-        """Return what it has used so far; None in it is "not measured". is_repeated: somebody asks several times a second."""
+        """Return what it has used so far; None in a field means "not measured".
+
+        is_repeated: the caller asks several times a second.
+        """
 
     def inspect(self, topic: Topic) -> Mapping[str, Any]:
-        """Return what there is to know. Raises NotSupported where the engine lacks it, CellholdError, OSError where it is just going."""
+        """Return the facts of a topic.
+
+        Raises NotSupported where the engine lacks it, CellholdError, and OSError where the
+        container is being removed.
+        """
 
     def look(self, what: str, *words: str) -> Look:
-        """Begin to look into its layers, or at what it has written (jobs/inspection.py). Raises NotSupported, NotAllowed."""
+        """Begin to look into its layers, or at what it has written.
+
+        what, words: as of jobs/inspection.py. Raises NotSupported, NotAllowed.
+        """
 
     def pause(self) -> None:
-        """Freeze every process where it is."""
+        """Freeze all processes."""
 
     def unpause(self) -> None:
-        """Let them go on."""
+        """Thaw all processes."""
 
     def kill(self, number: int = ...) -> None:
-        """Send its program a signal; SIGKILL, when none is given, ends every process of it."""
+        """Send a signal to its program; SIGKILL, the default, ends all processes."""
 
 
 class KernelSandbox(Sandbox, Protocol):
-    """One container with a kernel in it. output, last_words: of the present run."""
+    """A container with a kernel in it.
+
+    output, last_words: of the present run.
+    """
 
     @property
     def output(self) -> Output:
-        """What its program writes."""
+        """The output of its program."""
 
     @property
     def last_words(self) -> LastWords | None:
-        """What it has said and nobody heard; None where that is not kept."""
+        """The messages that were not received; None where they are not kept."""
 
     @property
     def scratch(self) -> Path:
@@ -218,28 +270,34 @@ class KernelSandbox(Sandbox, Protocol):
 
     @property
     def interrupts_by_signal(self) -> bool:
-        """Whether its kernel has no message for that."""
+        """Whether its kernel is interrupted by SIGINT, and not by a message."""
 
     def start(self) -> None:
-        """Start its program: the first time, or again after rest(). Returns once that is ordered. Raises CellholdError, OSError."""
+        """Start its program, for the first time or again after rest().
+
+        Returns once the start is ordered. Raises CellholdError, OSError.
+        """
 
     def connect(self) -> Backend | None:
-        """Connect to its sockets, if they are there by now. Raises CellholdError where that will not be."""
+        """Connect to the cell kernel's sockets; return None if it is not up yet.
+
+        Raises CellholdError where it cannot be connected to.
+        """
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when this run has ended."""
 
     def poll(self) -> Outcome | None:
-        """Return how it ended, or None."""
+        """Return the outcome of this run; None as long as it runs."""
 
     def update(self, limits: Limits) -> None:
-        """Change limits while it runs. Raises CellholdError; nothing has changed then."""
+        """Change limits while it runs. If it raises CellholdError nothing has changed."""
 
     def restrict(self, policy: str) -> None:
         """Change the egress policy while it runs. Raises as update()."""
 
     def rest(self) -> None:
-        """Let go of what only a run has; it has ended, and may be started again."""
+        """Release what belongs to a run that has ended, so that it can be started again."""
 
     def remove(self) -> None:
-        """Remove all of it, running or not. Removing twice is no error."""
+        """Remove the container, running or not. Removing it twice is not an error."""

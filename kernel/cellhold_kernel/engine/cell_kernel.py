@@ -1,4 +1,4 @@
-"""One container with the kernel in it, whichever engine made it: from its start to its end.
+"""A container with the kernel in it, from its start to its end, on any engine.
 
 What becomes of a notebook's cells is not its business (session.py).
 """
@@ -24,15 +24,19 @@ if TYPE_CHECKING:
 
 
 class CellKernel:
-    """A container that runs, or comes up, and the connection to the kernel in it.
+    """A container that runs or comes up, and the connection to the kernel in it.
 
-    box: the container. life: a descriptor that is readable when it has ended. backend: None
-    until the cell kernel has bound its sockets. began, connected: moments of CLOCK_MONOTONIC.
-    ready_after: seconds from the order to the first word of the cell kernel; None until then.
+    sandbox: the container. life: a descriptor that is readable when it has ended. backend:
+    None until the cell kernel has bound its sockets. began, connected: moments of
+    CLOCK_MONOTONIC. ready_after: seconds from the start to the first message of the cell
+    kernel; None until then.
     """
 
     def __init__(self, spec: Spec, sandbox: KernelSandbox) -> None:
-        """Start the kernel's program. spec: as it was granted. Raises what KernelSandbox.start raises; nothing is left then."""
+        """Start the kernel's program; if that fails, remove the container.
+
+        spec: as it was granted. Raises what KernelSandbox.start() raises.
+        """
         self.sandbox = sandbox
         self.backend: Backend | None = None
         self.ready_after: float | None = None
@@ -51,12 +55,12 @@ class CellKernel:
 
     @property
     def output(self) -> Output:
-        """What its program writes."""
+        """The output of its program."""
         return self.sandbox.output
 
     @property
     def words(self) -> LastWords | None:
-        """What it has said and was not heard to say."""
+        """The messages that were not received; None where they are not kept."""
         return self.sandbox.last_words
 
     @property
@@ -65,37 +69,43 @@ class CellKernel:
         return self.sandbox.scratch
 
     def rest(self) -> None:
-        """Let go of what only a run has: it has ended, and may be started again."""
+        """Release what belongs to the run that has ended, so that it can be started again."""
         self.sandbox.rest()
         self.backend = self.ready_after = None
 
     def start_again(self) -> None:
-        """Start the program again, in the same container with all that was written. Raises what KernelSandbox.start raises."""
+        """Start the program again, in the same container with its files.
+
+        Raises what KernelSandbox.start() raises.
+        """
         self._start()
 
     def connect(self) -> Backend | None:
-        """Connect to the cell kernel's sockets, if they are there by now. Raises what KernelSandbox.connect raises."""
+        """Connect to the cell kernel's sockets; return None if it is not up yet.
+
+        Raises what KernelSandbox.connect() raises.
+        """
         self.backend = self.sandbox.connect()
         if self.backend is not None:
             self.connected = time.monotonic()
         return self.backend
 
     def greeted(self) -> None:
-        """Its iopub is heard: from now on nothing that it publishes is lost."""
+        """Record that its iopub is received, so that nothing it publishes is lost from now on."""
         self.ready_after = time.monotonic() - self.began
 
     @property
     def interrupts_by_signal(self) -> bool:
-        """Whether its kernel knows no message for that."""
+        """Whether its kernel is interrupted by SIGINT, and not by a message."""
         return self.sandbox.interrupts_by_signal
 
     def interrupt(self) -> None:
-        """Interrupt such a kernel."""
+        """Interrupt such a kernel by SIGINT."""
         with suppress(CellholdError):
             self.sandbox.kill(signal.SIGINT)
 
     def update(self, granted: GrantedChange) -> None:
-        """Change limits while it runs; raises what KernelSandbox.update raises."""
+        """Change limits while it runs. Raises what KernelSandbox.update() raises."""
         # What was left of the disk, say, when it was made need not be what is left now.
         fixed = {field.name: field.value(self.spec.limits) for field in FIELDS if field.is_fixed(is_alive=True)}
         limits = replace(granted.limits, **fixed)
@@ -103,9 +113,12 @@ class CellKernel:
         self.spec = replace(self.spec, limits=limits)
 
     def restrict(self, granted: GrantedEgress) -> None:
-        """Change the egress policy while it runs; raises what KernelSandbox.restrict raises."""
+        """Change the egress policy while it runs.
+
+        Raises what KernelSandbox.restrict() raises.
+        """
         self.sandbox.restrict(granted.egress)
 
     def close(self) -> None:
-        """Remove all of it, running or not. Closing twice is no error."""
+        """Remove the container, running or not. Closing it twice is not an error."""
         self.sandbox.remove()

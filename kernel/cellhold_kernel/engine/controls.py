@@ -1,7 +1,8 @@
-"""What a person can do to the notebook's container beside running cells in it: pause, stop, restart ...
+"""Control of the notebook's container beside running cells: pause, stop, restart ...
 
-%container's words and the panel's buttons both end here, and are refused with the reason of the same table. Words and legal moves are
-docker's (cellhold.spec.lifecycle); what is a notebook's own: `start` without a container, and `restart`, make a fresh one.
+%container's words and the panel's buttons both end here, and are refused with the
+reason of the same table. Words and legal moves are docker's (cellhold.spec.lifecycle);
+a notebook's own are `start` without a container, and `restart`, which make a fresh one.
 """
 
 from __future__ import annotations
@@ -53,7 +54,11 @@ NEEDS = {"pause": Feature.PAUSE, "unpause": Feature.PAUSE, "stop": Feature.RESUM
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What ends the container. message: the cell that waits for that, if one does; until: when it is no longer the reason."""
+    """An order that ends the container.
+
+    message: the cell that waits for that, if one does. until: the moment from which an end
+    has another reason.
+    """
 
     action: str
     message: Message | None
@@ -61,7 +66,7 @@ class Order:
 
 
 def state_of(session: Holder) -> State:
-    """What the notebook's container is now; created: it comes up."""
+    """Return the state of the notebook's container; CREATED while it comes up."""
     if session.current is not None:
         return session.current.sandbox.state
     if session.is_coming:
@@ -70,7 +75,10 @@ def state_of(session: Holder) -> State:
 
 
 def reason(action: str, state: State, missing: Mapping[Feature, str] = MappingProxyType({})) -> str | None:
-    """Return why it is not possible now, None where it is. missing: what the engine lacks."""
+    """Return why an action is not possible now; None where it is.
+
+    missing: what the engine lacks.
+    """
     if (need := NEEDS.get(action)) is not None and need in missing:
         return missing[need]
     move = MOVES[action][state]
@@ -78,10 +86,10 @@ def reason(action: str, state: State, missing: Mapping[Feature, str] = MappingPr
 
 
 class Controls:
-    """The actions on a session's container that are done at once, and those that end it."""
+    """The actions on a session's container: done at once, or by ending it."""
 
     def __init__(self, session: Holder) -> None:
-        """Nothing is ordered."""
+        """Order nothing yet."""
         self._session = session
         self._order: Order | None = None
         self._kill_at: float | None = None
@@ -94,15 +102,20 @@ class Controls:
         return reason(action, state_of(self._session), self._session.missing)
 
     def check(self, action: str) -> None:
-        """Raise NotAllowed with the reason where the table has no such move, and while the container is being stopped."""
+        """Raise NotAllowed with the reason where the action is not possible now.
+
+        It is not where the table has no such move, and while the container is being stopped.
+        """
         why = "it is being stopped" if self.is_stopping and action != "kill" else self.reason(action)
         if why is not None:
             raise NotAllowed(f"cannot {action} the container: {why}")
 
     def perform(self, action: str, arguments: Sequence[str], message: Message | None = None) -> str | None:
-        """Do it; gives a sentence, or None where that follows once the container has ended (`ended`).
+        """Perform `action` and return a message for the user.
 
-        Raises NotAllowed with the reason, InvalidSpec for arguments that are none, NotSupported where the host cannot.
+        Returns None where the message follows once the container has ended (`ended`).
+        Raises NotAllowed with the reason, InvalidSpec for wrong arguments, NotSupported where
+        the host cannot.
         """
         asked = ActionRequest(action=action, arguments=tuple(arguments))
         return self._perform(authorize(asked, Trust.CELL, self._session.policy()), message)
@@ -135,7 +148,7 @@ class Controls:
                 return "the container was removed, with all that it had written; the next cell starts a fresh one"
 
     def commit(self, arguments: Sequence[str]) -> Job:
-        """Begin to make an image of it. Raises NotAllowed, InvalidSpec."""
+        """Begin to make an image of the container. Raises NotAllowed, InvalidSpec."""
         self.check(COMMIT)
         if len(arguments) != 1:
             raise InvalidSpec(f"cannot commit to {len(arguments)} names: it needs one", hint="%container commit NAME[:TAG]")
@@ -146,7 +159,10 @@ class Controls:
         return session.commit(authorize(asked, Trust.CELL, session.policy()))
 
     def take_removed(self) -> bool:
-        """Whether the container was removed on its user's order, so that the next cell gets a fresh one; once."""
+        """Return once whether the container was removed on its user's order.
+
+        The next cell gets a fresh one then.
+        """
         removed, self._is_removed = self._is_removed, False
         return removed
 
@@ -188,7 +204,7 @@ class Controls:
         return self._kill_at is not None
 
     def tick(self) -> float | None:
-        """Kill what does not stop within its grace period; gives the seconds until then."""
+        """Kill what did not stop within its grace period; return the seconds until then."""
         if self._kill_at is None or self._session.current is None:
             return None
         left = self._kill_at - time.monotonic()
@@ -203,19 +219,19 @@ class Controls:
         return None if self._kill_at is None else max(self._kill_at - time.monotonic(), 0.0)
 
     def ended(self) -> Order | None:
-        """The container has ended: what it was that ordered so, if anything did."""
+        """Return the order that the container has ended by, None if there was none."""
         order, self._order, self._kill_at = self._order, None, None
         return order if order is not None and time.monotonic() < order.until else None
 
 
 def replaced(*, cell: int | None) -> Diagnosis:
-    """What the cell that ran is told when a fresh container takes its container's place."""
+    """Return what the cell that ran is told when a fresh container takes the place."""
     whose = "the container" if cell is None else f"cell {cell} was ended: the container"
     return Diagnosis("ContainerRestarted", f"{whose} was replaced by a fresh one", "run the cells that it needs again")
 
 
 def diagnose(order: Order, outcome: Outcome, *, cell: int | None) -> Diagnosis:
-    """What the cell that ran is told."""
+    """Return what the cell that ran is told of an end that was ordered."""
     whose = "the container" if cell is None else f"cell {cell}"
     past = {"stop": "stopped", "kill": "killed"}[order.action]
     hint = "%container start goes on with its files, %container restart makes a fresh one; the variables are gone"
@@ -223,13 +239,13 @@ def diagnose(order: Order, outcome: Outcome, *, cell: int | None) -> Diagnosis:
 
 
 def summary(outcome: Outcome) -> str:
-    """How it ended: "status 143 (SIGTERM), after 12 s"."""
+    """Format how it ended: "status 143 (SIGTERM), after 12 s"."""
     name = f" ({signal.Signals(outcome.signal).name})" if outcome.signal else ""
     return f"status {outcome.status}{name}, after {outcome.seconds:.1f} s"
 
 
 def stopped_error() -> CellholdError:
-    """The error of a cell that finds the container stopped."""
+    """Return the error of a cell that finds the container stopped."""
     return CellholdError(
         "cannot run the cell: the container is stopped",
         hint="%container start goes on with its files, %container restart makes a fresh one",

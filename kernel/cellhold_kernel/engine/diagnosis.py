@@ -1,4 +1,4 @@
-"""Why a container is gone, and what to do about it, in words for the person at the notebook."""
+"""Why a container is gone, and what to do about it, in words for its user."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ _FRESH = "the container was replaced by a fresh one and its variables are gone"
 
 
 def as_answer(error: CellholdError | OSError) -> CellholdError:
-    """The error for a cell: what the host refuses is an answer as well, and a cell that gets none waits for ever."""
+    """Return the error that answers a cell; an OSError becomes a CellholdError.
+
+    What the host refuses is an answer as well: a cell that gets none waits for ever.
+    """
     if isinstance(error, CellholdError):
         return error
     where = f"{escape(str(error.filename))}: " if error.filename else ""
@@ -43,17 +46,23 @@ class Diagnosis(NamedTuple):
 
     @property
     def lines(self) -> list[str]:
-        """As a traceback shows it."""
+        """The lines of a traceback."""
         return [f"{self.name}: {self.sentence}", f"hint: {self.hint}"]
 
 
 def is_survived(outcome: Outcome) -> bool:
-    """Whether the notebook goes on after this end; otherwise the program ended by itself, and the kernel ends as ipykernel would."""
+    """Return whether the notebook goes on after this end.
+
+    Otherwise the program ended by itself, and the kernel ends as ipykernel would.
+    """
     return outcome.why in _NAMES
 
 
 def of_end(outcome: Outcome, *, cell: int | None) -> Diagnosis:
-    """What to tell of a container's end; cell: the number of the cell that ran, None = between cells."""
+    """Return what the user is told of a container's end.
+
+    cell: the number of the cell that ran, None between cells.
+    """
     sentence = f"the container was {outcome.sentence()}"
     if cell is not None:
         sentence = f"cell {cell} was {outcome.sentence().replace(': it reached', ': the container reached')}"
@@ -68,18 +77,24 @@ def of_end(outcome: Outcome, *, cell: int | None) -> Diagnosis:
 
 
 def of_overdue(reached: Diagnosis) -> Diagnosis:
-    """What to tell of a cell that was interrupted at one of its limits, and whose container was killed because it went on."""
+    """Return what the user is told of a cell that did not stop at one of its limits.
+
+    It was interrupted there, and its container was killed because it went on.
+    """
     sentence = f"{reached.sentence}, went on {GRACE_SECONDS:g} s after an interrupt, and was killed"
     return Diagnosis(reached.name, sentence, f"{_FRESH}; {reached.hint}")
 
 
 def of_past(told: Diagnosis) -> Diagnosis:
-    """What to tell the first cell after such an end, once: who runs all cells may not have looked at the one that failed."""
+    """Return the note for the first cell after such an end.
+
+    It is shown once: whoever runs all cells may not have looked at the one that failed.
+    """
     return Diagnosis("note", told.sentence, _FRESH)
 
 
 def of_stillbirth(kernel: CellKernel, outcome: Outcome) -> CellholdError:
-    """The error for a container that ended before its cell kernel answered."""
+    """Return the error for a container that ended before its cell kernel answered."""
     sentence = f"cannot start a cell kernel in image {kernel.spec.image}: {outcome.sentence()} before it was ready"
     if outcome.why is Why.MEMORY:
         return CellholdError(sentence, hint="a Python kernel needs about 60 MiB for itself: %container memory=256m")
@@ -89,7 +104,7 @@ def of_stillbirth(kernel: CellKernel, outcome: Outcome) -> CellholdError:
 
 
 def last_words(kernel: CellKernel) -> str | None:
-    """What the cell kernel wrote last, fit to be shown."""
+    """Return the last output of the cell kernel, as a hint; None if there is none."""
     while kernel.output.drain():
         pass
     lines = kernel.output.last(_SHOWN_LINES)
@@ -97,5 +112,5 @@ def last_words(kernel: CellKernel) -> str | None:
 
 
 def names(victims: Sequence[str]) -> str:
-    """The killed processes in brackets: " (python3, dd)"; nothing where the host does not tell."""
+    """Format the names of killed processes: " (python3, dd)", or "" where none is known."""
     return f" ({', '.join(dict.fromkeys(victims))})" if victims else ""

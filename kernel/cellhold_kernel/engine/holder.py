@@ -1,4 +1,7 @@
-"""What controls and panel need of whoever has the container: a notebook's Session, or a plain notebook's own container."""
+"""What controls and panel need of the owner of a container.
+
+That is a notebook's Session, or a plain notebook that has made the container itself.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class HeldSandbox(Protocol):
-    """A container with what it was asked to be: a notebook's CellKernel, or a plain notebook's container."""
+    """A container with the spec that was asked for.
+
+    It is a notebook's CellKernel, or a plain notebook's container.
+    """
 
     @property
     def sandbox(self) -> Sandbox:
@@ -25,11 +31,11 @@ class HeldSandbox(Protocol):
 
     @property
     def spec(self) -> Spec:
-        """What it was asked to be, with the limits that hold."""
+        """The spec that was asked for, with the limits that hold."""
 
 
 class Holder(Protocol):
-    """Whoever has the container. Called on the event loop's thread alone.
+    """The owner of a container. Called on the event loop's thread alone.
 
     failure: why there is no container, where there is none.
     """
@@ -50,26 +56,29 @@ class Holder(Protocol):
 
     @property
     def missing(self) -> Mapping[Feature, str]:
-        """Why, for each feature that the engine lacks."""
+        """The reason for each feature that the engine lacks."""
 
     @property
     def owner(self) -> str:
         """The notebook that images and containers belong to (Spec.owner)."""
 
     def policy(self) -> Policy:
-        """Return the machine's policy for it. Raises CellholdError for a file that cannot be read."""
+        """Return the machine's policy. Raises CellholdError if its file cannot be read."""
 
     def names(self) -> Names:
         """Return the names of images that it may use."""
 
     def commit(self, granted: GrantedCommit) -> Job:
-        """Begin to make an image of the container. Raises NotSupported where the engine cannot."""
+        """Begin to make an image of the container.
+
+        Raises NotSupported where the engine cannot.
+        """
 
     def resume(self) -> None:
-        """Start the stopped one again. Raises what Container.start() does."""
+        """Start the stopped container again. Raises what Container.start() raises."""
 
     def begin(self) -> None:
-        """Begin to make a fresh one, or start it again where there is only the one."""
+        """Begin to make a fresh container, or restart the only one there is."""
 
     def remove_stopped(self) -> None:
         """Remove the stopped one."""

@@ -1,4 +1,4 @@
-"""The jobs that have to end before a container can be made: its image is pulled, then gets a kernel."""
+"""The jobs on an image before a container of it can be made: pull, kernel layer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ class Preparer:
     """Has at most one job at a time."""
 
     def __init__(self, engine: Engine, loop: Loop, *, progressed: Callable[[Job], None], failed: Callable[[CellholdError], None]) -> None:
-        """progressed: called when a job got further, or ended; failed: when nothing will be made."""
+        """Begin nothing yet.
+
+        progressed: called when a job has new output, or has ended. failed: called when no
+        container will be made.
+        """
         self._engine = engine
         self._loop = loop
         self._progressed = progressed
@@ -37,7 +41,7 @@ class Preparer:
         return self._job is not None
 
     def begin(self, describe: Describe, start: Start, *, done: Job | None = None) -> None:
-        """Call `start` now, or begin the next job and call it when none is left.
+        """Call `start` now, or begin the next job and call it once no job is left.
 
         describe: returns the preparation as it is by then. done: the job that has just ended.
         Raises CellholdError and OSError, also those of `start`.

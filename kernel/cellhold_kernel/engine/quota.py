@@ -1,6 +1,7 @@
-"""What a notebook has, as the gate is told of it: names of images, and containers that count against the ceilings.
+"""What a notebook has: names of images, and containers that the ceilings count.
 
-Deciding is not the business of this module (gate/ceilings.py).
+The gate gets it with each request; deciding is not the business of this module
+(gate/ceilings.py).
 """
 
 from __future__ import annotations
@@ -48,9 +49,10 @@ class Quota:
         return self._engine.image_names(self._owner)
 
     def request_fields(self, settings: Settings, rules: Policy, words: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
-        """Return what every request about the notebook's own container has. The host image needs no names.
+        """Return what every request about the notebook's own container contains.
 
-        words: key -> text of the present request, on top of `settings`.
+        words: key -> text of the present request, on top of `settings`. Names of images are
+        left out for the host image, which does not need them.
         """
         image = words.get("image") or settings.texts().get("image") or rules.defaults.get("image", _HOST)
         names = self.names() if self._engine.has_names(image) else Names()
@@ -62,7 +64,10 @@ class Quota:
         return tuple(one.sandbox.id for one in own if one is not None)
 
     def others(self) -> tuple[Held, ...]:
-        """Return the containers that the notebook has beside this host kernel's own; none where no policy counts them."""
+        """Return the notebook's containers, except this host kernel's own.
+
+        Returns none where no policy counts them.
+        """
         if not self._is_counted():
             return ()
         held = self._engine.containers(self._owner, without=self.own_ids())

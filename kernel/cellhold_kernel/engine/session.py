@@ -1,7 +1,8 @@
-"""A notebook's containers: which one answers the cells now, which one comes up, and who wants to know when that changes.
+"""A notebook's containers: the current one, the coming one, and a stopped one.
 
-At most two exist: `current` answers, `coming` starts. A replacement starts beside the old one, which is taken away only once the
-new one answers; whatever goes wrong before that leaves the old one as it was.
+At most two are alive: `current` answers the cells, `coming` starts. A replacement starts
+beside the old one, which is removed only once the new one answers; if anything fails
+before that, the old one stays as it was.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from cellhold_kernel.engine.base import Feature, Preparation, require
 from cellhold_kernel.engine.cell_kernel import CellKernel
 from cellhold_kernel.engine.preparer import Preparer
 from cellhold_kernel.engine.quota import Quota
+from cellhold_kernel.engine.watch import Watch
 from cellhold_kernel.gate import host_directories
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import ChangeRequest, ContainerRequest, EgressRequest, PullRequest, ResumeRequest
@@ -35,57 +37,53 @@ if TYPE_CHECKING:
     from cellhold_kernel.protocol.connection import Connection
     from cellhold_kernel.settings.policy import Policy
     from cellhold_kernel.settings.sources import Sources
-    from cellhold_kernel.transport.backend import Backend
     from cellhold_kernel.transport.loop import Loop
 
 _OWNER_DIGITS = 16
 
 
 class Listener(Protocol):
-    """What Session calls when a container comes or goes; relay/transitions.py is it."""
+    """Called by Session when a container comes or goes (relay/transitions.py)."""
 
     def received(self, kernel: CellKernel, channel: str) -> None:
-        """A cell kernel's socket has something to read."""
+        """Receive from a cell kernel's socket, which is readable."""
 
     def nudge(self, kernel: CellKernel) -> None:
-        """The cell kernel is connected and says nothing: ask it for something."""
+        """Send a request to a cell kernel that is connected and silent."""
 
     def progressed(self, job: Job) -> None:
-        """The image of the coming container is pulled, or gets a kernel, and that got further; or it is done."""
+        """Show how far the job on the coming container's image is, or that it has ended."""
 
     def failed(self, error: CellholdError) -> None:
-        """The coming container will not come; it is taken away already."""
+        """Answer those that wait for the coming container, which is removed already."""
 
     def displaced(self, kernel: CellKernel) -> None:
-        """The current container makes way for the coming one before that is made; it is to be read out and let go."""
+        """Read out and let go of the current container, before the coming one is made."""
 
     def ended(self, kernel: CellKernel, outcome: Outcome) -> None:
-        """The current container ended; it is there still, to be read out and let go."""
+        """Read out and let go of the current container, which has ended."""
 
 
 def _share_a_port(old: Spec, new: Spec) -> bool:
-    """Whether both publish on the same port of the host, so that the new container cannot come up beside the old one."""
+    """Whether both publish the same port of the host, so that both cannot run at once."""
     taken = {(port.address, port.host, port.protocol) for port in old.ports if port.host is not None}
     return any((port.address, port.host, port.protocol) in taken for port in new.ports)
 
 
 class Session:
-    """The containers of one notebook. failure: why there is none, when there is none. stopped: one that ended on its user's order, kept.
+    """The containers of one notebook.
 
-    owner: the notebook that they belong to (Spec.owner): by its file, so that it is the same when it is opened again; where nobody says
-    which file that is, by its connection, which stays when the host kernel is started again.
+    failure: why there is none, where there is none. stopped: one that ended on its user's
+    order, kept. owner: the notebook that they belong to (Spec.owner): by its file, so that
+    it is the same when the notebook is opened again; where that file is not known, by its
+    connection, which stays when the host kernel is started again.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        loop: Loop,
-        *,
-        engine: Engine,
-        arguments: Sequence[str],
-        sources: Sources,
-    ) -> None:
-        """arguments: for ipykernel; sources: what the first container is made of."""
+    def __init__(self, connection: Connection, loop: Loop, *, engine: Engine, arguments: Sequence[str], sources: Sources) -> None:
+        """Start nothing yet.
+
+        arguments: for ipykernel. sources: what the first container is made of.
+        """
         self.settings = sources.settings
         identity = connection.text() if sources.notebook is None else f"notebook {sources.notebook}"
         self.owner = hashlib.sha256(os.fsencode(identity)).hexdigest()[:_OWNER_DIGITS]  # a name need not be UTF-8
@@ -98,7 +96,7 @@ class Session:
         self._sources = sources
         self.workspace = sources.workspace
         self._connection = connection
-        self._loop = loop
+        self._watch = Watch(loop)
         self.engine = engine
         self.quota = Quota(engine, self.owner, self.policy, self)
         self._preparer = Preparer(engine, loop, progressed=self._progressed, failed=self._failed)
@@ -107,11 +105,14 @@ class Session:
         self._has_cleared = False
 
     def subscribe(self, listener: Listener) -> None:
-        """Tell `listener` from now on."""
+        """Set whom to call when a container comes or goes."""
         self._listener = listener
 
     def open(self, failure: CellholdError | None = None) -> None:
-        """Start a container with the present settings; if that fails, or has failed already, the cells are told."""
+        """Start a container with the present settings.
+
+        failure: why it cannot be started; it is remembered for the cells, as is an error here.
+        """
         try:
             if failure is None:
                 self.begin(trust=Trust.METADATA)
@@ -120,10 +121,10 @@ class Session:
         self.failure = failure
 
     def begin(self, words: Mapping[str, str] | None = None, *, trust: Trust = Trust.CELL) -> None:
-        """Start a container beside the present one; if need be its image is pulled and gets a kernel first.
+        """Start a container beside the present one, after the jobs that its image needs.
 
-        words: key -> text, on top of the present settings; trust: of whoever says them.
-        Raises CellholdError (InvalidSpec, NotSupported, ImageNotFound ...); nothing has changed then.
+        words: key -> text, on top of the present settings. trust: of whoever wrote them.
+        Raises CellholdError (InvalidSpec, ImageNotFound ...); nothing has changed then.
         """
         try:
             granted = self._granted(words or {}, trust)
@@ -135,7 +136,10 @@ class Session:
             raise diagnosis.as_answer(error) from error
 
     def _granted(self, words: Mapping[str, str], trust: Trust) -> GrantedContainer:
-        """What the gate lets it have, with all that it shows of the host opened: from here on no name of that is looked up."""
+        """Return what the gate grants, with everything of the host opened.
+
+        No name of the host is looked up after this.
+        """
         rules = self.policy()
         asked = ContainerRequest(**self.quota.request_fields(self.settings, rules, words), words=words)
         granted = authorize(asked, trust, rules)
@@ -144,7 +148,7 @@ class Session:
         return host_directories.opened(granted, rules, self.workspace)
 
     def _preparation(self, granted: GrantedContainer, done: Job | None) -> Preparation:
-        """done: the job on its image that has just ended."""
+        """Return what the engine needs for it. done: the job on its image that just ended."""
         return Preparation(
             granted=granted,
             key=self._connection.key,
@@ -185,17 +189,16 @@ class Session:
 
     def _await(self, coming: CellKernel) -> None:
         self.coming = coming
-        self._loop.add(coming.life, partial(self._ended, coming))
-        self._loop.add(coming.output.fileno(), partial(self._drain_output, coming))
+        self._watch.add(coming, self._ended)
 
     def park(self, kernel: CellKernel) -> None:
-        """Keep the present container, which has ended."""
-        self._forget(kernel)
+        """Keep the present container, which has ended, for resume()."""
+        self._watch.remove(kernel)
         kernel.rest()
         self.current, self.stopped = None, kernel
 
     def resume(self) -> None:
-        """Start the container that was kept, or where there is none a fresh one. Raises CellholdError."""
+        """Start the container that was kept, or a fresh one. Raises CellholdError."""
         kernel = self.stopped
         if kernel is None:
             self.begin()
@@ -211,41 +214,49 @@ class Session:
         self._await(kernel)
 
     def remove_stopped(self) -> None:
-        """Take away the container that was kept."""
+        """Remove the container that was kept."""
         if self.stopped is not None:
             self.stopped.close()
             self.stopped = None
 
     def update(self, texts: Mapping[str, str]) -> None:
-        """Change limits of the present container, and of those that follow it. Raises CellholdError; nothing has changed then."""
-        if self.current is None:
-            raise CellholdError("cannot change limits: no container runs")
-        require(Feature.UPDATE, self.missing, "change limits")
+        """Change limits of the present container, and of those that follow it.
+
+        Raises CellholdError; nothing has changed then.
+        """
+        current = self._running(Feature.UPDATE, "change limits")
         rules = self.policy()
         with self.quota.lock():
             asked = ChangeRequest(**self.quota.request_fields(self.settings, rules), words=texts)
             granted = authorize(asked, Trust.CELL, rules)
-            self.current.update(granted)
+            current.update(granted)
         self.settings, self.cell_limits = granted.settings, granted.cell_limits
 
     def restrict(self, policy: str) -> None:
-        """Change the egress policy of the present container, and of those that follow it. Raises as update()."""
-        if self.current is None:
-            raise CellholdError("cannot change egress: no container runs")
-        require(Feature.NETWORK, self.missing, "change egress")
+        """Change the egress policy of the present container, and of those that follow it.
+
+        Raises CellholdError; nothing has changed then.
+        """
+        current = self._running(Feature.NETWORK, "change egress")
         rules = self.policy()
         asked = EgressRequest(**self.quota.request_fields(self.settings, rules), egress=policy)
         granted = authorize(asked, Trust.CELL, rules)
-        self.current.restrict(granted)
+        current.restrict(granted)
         self.settings = granted.settings
+
+    def _running(self, feature: Feature, action: str) -> CellKernel:
+        if self.current is None:
+            raise CellholdError(f"cannot {action}: no container runs")
+        require(feature, self.missing, action)
+        return self.current
 
     @property
     def missing(self) -> Mapping[Feature, str]:
-        """Why, for each feature that the engine lacks."""
+        """The reason for each feature that the engine lacks."""
         return self.engine.missing
 
     def names(self) -> Names:
-        """Return what images are called for the notebook. Raises SetupFailed."""
+        """Return the names of images for the notebook. Raises SetupFailed."""
         return self.quota.names()
 
     def commit(self, granted: GrantedCommit) -> Job:
@@ -253,36 +264,31 @@ class Session:
         return self.engine.commit(granted)
 
     def policy(self) -> Policy:
-        """The machine's policy, as it is now."""
+        """Return the machine's policy, as it is now."""
         return policy.read(self._sources.policy)
 
     def tick(self) -> float | None:
-        """Look at the coming container; return the seconds until the next look, None where there is nothing to wait for."""
+        """Look at the coming container, and return the seconds until the next look.
+
+        Returns None where there is nothing to wait for.
+        """
         if self.coming is None or self._listener is None:
             return None
         coming, listener = self.coming, self._listener
         try:
-            return startup.look(coming, nudge=listener.nudge, connected=partial(self._connected, listener))
+            return startup.look(coming, nudge=listener.nudge, connected=partial(self._watch.add_sockets, listener.received))
         except (CellholdError, OSError) as error:
             self.cancel()
             listener.failed(diagnosis.as_answer(error))
             return 0
-
-    def _connected(self, listener: Listener, kernel: CellKernel, backend: Backend) -> None:
-        for channel, socket in backend.sockets.items():
-            self._loop.add(socket, partial(listener.received, kernel, channel))
 
     def _ended(self, kernel: CellKernel) -> None:
         outcome = kernel.sandbox.poll()
         if outcome is not None and kernel is self.current and self._listener is not None:
             self._listener.ended(kernel, outcome)  # if it is the coming one: tick() is next, and sees it
 
-    def _drain_output(self, kernel: CellKernel) -> None:
-        if not kernel.output.drain():
-            self._loop.remove(kernel.output.fileno())
-
     def arrive(self) -> CellKernel | None:
-        """The coming one speaks: make it the current one. Gives the old one, to be read out and let go."""
+        """Make the coming container the current one; return the old one, to be let go."""
         old, self.current, self.coming = self.current, self.coming, None
         (self.settings, self.cell_limits), self.failure = self._asked, None
         if self.current is not None:
@@ -296,27 +302,21 @@ class Session:
         return self.coming is not None or self._preparer.is_busy
 
     def cancel(self) -> None:
-        """Take the coming one away, if there is one."""
+        """Remove the coming container, if there is one."""
         self._preparer.cancel()
         if self.coming is not None:
             coming, self.coming = self.coming, None
             self.let_go(coming)
 
     def let_go(self, kernel: CellKernel) -> None:
-        """Take a container away."""
+        """Remove a container."""
         if kernel is self.current:
             self.current = None
-        self._forget(kernel)
+        self._watch.remove(kernel)
         kernel.close()
 
-    def _forget(self, kernel: CellKernel) -> None:
-        self._loop.remove(kernel.life)
-        self._loop.remove(kernel.output.fileno())
-        for socket in kernel.backend.sockets.values() if kernel.backend is not None else ():
-            self._loop.remove(socket)
-
     def close(self) -> None:
-        """Take everything away."""
+        """Remove all containers."""
         self.cancel()
         self.remove_stopped()
         if self.current is not None:

@@ -1,4 +1,4 @@
-"""A cell kernel that comes up: looked at until it has bound its sockets, asked for something until it answers."""
+"""A cell kernel that comes up: connected to when it is up, nudged until it answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NUDGE_SECONDS = 0.25  # at a cell kernel that is silent
 
 
 def look(coming: CellKernel, *, nudge: Callable[[CellKernel], None], connected: Callable[[CellKernel, Backend], None]) -> float:
-    """Connect to a cell kernel if it is up by now, and return the seconds until the next look.
+    """Connect to a cell kernel that is up; return the seconds until the next look.
 
     nudge: called where it is connected and silent. connected: called once, with its sockets.
     Raises CellholdError where it has ended, cannot be connected to, or takes too long.

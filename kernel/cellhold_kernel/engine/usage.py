@@ -1,6 +1,7 @@
-"""The answer to `usage_request` (jupyter-resource-usage): what the container uses, as its cgroup counts it.
+"""The reply to `usage_request` (jupyter-resource-usage), from the container's cgroup.
 
-ipykernel would count processes, and show the host's memory and processors for the container's.
+ipykernel would count processes, and show the host's memory and processors for the
+container's.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ if TYPE_CHECKING:
 
 
 class UsageMeter:
-    """Remembers the last reading: what a processor did in per cent is the difference of two."""
+    """Computes processor use in per cent, from one reading to the next."""
 
     def __init__(self) -> None:
         self._last = ("", 0.0, 0.0)  # container, its processor seconds, the moment
 
     def read(self, kernel: CellKernel) -> dict[str, Any]:
-        """A reply's content, with the fields of ipykernel's, and `pids`, `pids_limit` and `memory_limit` (bytes) besides.
+        """Return the content of a reply: ipykernel's fields, and three more.
 
-        kernel_cpu: per cent of one processor, since the last reading.
+        They are `pids`, `pids_limit` and `memory_limit` (bytes). kernel_cpu: per cent of one
+        processor, since the last reading.
         """
         limits = kernel.spec.limits
         content: dict[str, Any] = {
@@ -50,7 +52,7 @@ class UsageMeter:
 
 
 def _memory(used: int, limit: int | None) -> dict[str, float]:
-    """As psutil.virtual_memory() names it; the container's limit is all the memory there is, if there is one."""
+    """Return what psutil.virtual_memory() would, with the container's limit as the total."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     total = min(limit, total) if limit else total
     return {"total": total, "available": max(total - used, 0), "used": used, "percent": round(100 * used / total, 1)}
