@@ -1,1 +1,1 @@
-"""Jobs that a cell waits for, each in a process of its own: pull, build, run, commit, add a kernel layer."""
+"""Jobs that a cell waits for: pull, build, run, commit, kernel layer; a process each."""

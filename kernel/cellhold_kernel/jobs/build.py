@@ -1,9 +1,10 @@
-"""A build that a cell waits for (%%dockerfile). A step's output folds away when the step is done.
+"""A build that a cell waits for (%%dockerfile).
 
     python -m cellhold_kernel.jobs.build        what was granted as JSON on standard input
 
-is the process that builds, and says how far it is as `cellhold build --progress json` does. It sees of
-the notebook's folder what a container is shown, and takes no image that the policy has not.
+is the process that builds, and reports progress as `cellhold build --progress json` does.
+It sees of the notebook's folder what a container is shown, and takes no image that the
+policy does not allow. In the notebook a step's output folds away when the step is done.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class Build(ProcessJob):
             self._layers.note(said)
 
     def text(self) -> str:
-        """How far it is: a line a step, below the one that is at work the end of its output."""
+        """Return how far it is: a line per step, and the last output of the one at work."""
         return "\n".join([*self._lines(), *self._layers.lines(), *(f"warning: {text}" for text in self._warnings), self._summary()])
 
     def _lines(self) -> Iterator[str]:
@@ -110,7 +111,7 @@ class Build(ProcessJob):
                 yield from (f"    {line}" for line in list(step.lines)[-_SHOWN_LINES:] if line)
 
     def html(self) -> str:
-        """The same, the output of each step behind its line."""
+        """Return the same, with the output of each step behind its line."""
         steps = "".join(self._folded(step) for step in self._steps)
         warnings = "".join(f"<div>warning: {html.escape(text)}</div>" for text in self._warnings)
         return f"{steps}{self._layers.table()}{warnings}<div>{html.escape(self._summary())}</div>"

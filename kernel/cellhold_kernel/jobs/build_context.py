@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 
 class BuildContext(NamedTuple):
-    """What a build may copy from. descriptor: of the folder, None for nothing of it. hidden: paths below it."""
+    """The files that a build may copy from.
+
+    descriptor: of the folder, None for nothing of it. hidden: paths below it.
+    """
 
     descriptor: int | None = None
     hidden: tuple[str, ...] = ()

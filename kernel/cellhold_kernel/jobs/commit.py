@@ -1,8 +1,8 @@
-"""A container of which an image is made, for a cell that waits for it: `%container commit NAME`.
+"""An image that is made of a container, for a cell that waits for it.
 
     python -m cellhold_kernel.jobs.commit CONTAINER OWNER NAME
 
-is the process that does it, and says in a line of JSON what came of it.
+is the process that does it, and writes the result as a line of JSON.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class Commit(ProcessJob):
         self._layer_bytes = int(said["layer_bytes"])
 
     def text(self) -> str:
-        """What is being made, or was."""
+        """Return what is being made, or was."""
         if self._layer_bytes is None:
             return f"making image {escape(self._name)} of container {self._container} ({self.seconds:.0f} s)"
         layer = f"a new layer of {units.size(self._layer_bytes)} (compressed)"
         return f"container {self._container} is now image {escape(self._name)}, with {layer}"
 
     def html(self) -> str:
-        """The same."""
+        """Return the same for a browser."""
         return f"<div>{html.escape(self.text())}</div>"
 
 

@@ -1,10 +1,11 @@
-"""A look into layers, for the panel: it reads all of their directories, so a process of its own does it.
+"""A look into layers, for the panel, by a process that may read all their directories.
 
-    python -m cellhold_kernel.jobs.inspection layers IMAGE | which IMAGE PATH | browse IMAGE LAYER PATH | compare IMAGE OTHER
-                                              written CONTAINER
+    python -m cellhold_kernel.jobs.inspection layers IMAGE | which IMAGE PATH
+        | browse IMAGE LAYER PATH | compare IMAGE OTHER | written CONTAINER
 
-says in a line of JSON what each layer of an image changes, which of them answers for a path, what one of them has in a directory, how an
-image differs from another one, or what a container has written.
+writes as a line of JSON what each layer of an image changes, which of them answers for a
+path, what one of them has in a directory, how an image differs from another one, or what
+a container has written.
 """
 
 from __future__ import annotations
@@ -46,16 +47,19 @@ class Look(ProcessJob):
         self.found = said
 
     def text(self) -> str:
-        """Nothing: the panel shows it."""
+        """Return nothing: the panel shows the result."""
         return ""
 
     def html(self) -> str:
-        """Nothing, as text."""
+        """Return nothing, as text() does."""
         return ""
 
 
 def layers(home: Home, name: str) -> dict[str, Any]:
-    """What each changes, the topmost first, and what is wasted: replaced or removed by a layer above."""
+    """Return what each layer changes, the topmost first, and what is wasted.
+
+    That is what a layer above replaces or removes.
+    """
     from cellhold.image import layer_diff, stored  # noqa: PLC0415  # what the host kernel does without
 
     found = layer_diff.layers(stored.find(name, home), home)
@@ -74,7 +78,7 @@ def _changes(layer: Layer) -> str:
 
 
 def which(home: Home, name: str, path: str) -> dict[str, Any]:
-    """Which layer answers for a path, the topmost first: each layer's name, and what it has to say."""
+    """Return which layer answers for a path: each layer's name and answer, topmost first."""
     from cellhold.image import layer_diff, stored  # noqa: PLC0415  # as above
 
     image = stored.find(name, home)
@@ -92,9 +96,10 @@ def which(home: Home, name: str, path: str) -> dict[str, Any]:
 
 
 def written(home: Home, container: str) -> dict[str, Any]:
-    """What a container has added, changed and deleted, and what that takes of the disk. Its `most` are the places with the most bytes.
+    """Return what a container has added, changed and deleted, and its bytes on the disk.
 
-    A path's row is [kind, path, bytes, when it was changed last]: a file that was there before was copied up to be changed.
+    Its `most` are the places with the most bytes. A path's row is [kind, path, bytes, when it
+    was changed last]: a file that was there before was copied up to be changed.
     """
     from cellhold.container import commit  # noqa: PLC0415  # as above
 
@@ -118,7 +123,10 @@ def written(home: Home, container: str) -> dict[str, Any]:
 
 
 def browse(home: Home, name: str, layer: str, path: str) -> dict[str, Any]:
-    """What one layer has in a directory: rows of [kind, name, bytes, whether it is a directory]. layer: its number, 1 is the lowest."""
+    """Return a layer's directory: rows of [kind, name, bytes, whether it is a directory].
+
+    layer: its number, 1 is the lowest.
+    """
     from cellhold.image import layer_diff, stored  # noqa: PLC0415  # as above
 
     stack = layer_diff.lookup(stored.find(name, home), home)
@@ -137,7 +145,10 @@ def browse(home: Home, name: str, layer: str, path: str) -> dict[str, Any]:
 
 
 def compare(home: Home, name: str, other: str) -> dict[str, Any]:
-    """How an image differs from another one, or from its own lowest layers, if that is a number: rows of [kind, path, bytes]."""
+    """Return how an image differs from another one: rows of [kind, path, bytes].
+
+    other: an image, or a number: so many of the image's own lowest layers.
+    """
     from cellhold.image import layer_diff, stored  # noqa: PLC0415  # as above
     from cellhold.image.path_lookup import Lookup  # noqa: PLC0415
 

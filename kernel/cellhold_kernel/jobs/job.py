@@ -50,7 +50,7 @@ class Job(ABC):
         """Return the same for a browser: only numbers, our own words and what was escaped."""
 
     def take_outputs(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return what it has for the cell's output since the last time: types and contents of messages."""
+        """Return the types and contents of messages for the cell's output since the last call."""
         return []
 
     @property
@@ -69,11 +69,17 @@ class Job(ABC):
 
     @abstractmethod
     def drain(self) -> bool:
-        """Take in what it says; return False once it has ended. Raises the CellholdError that it ended with."""
+        """Take in its output; return False once it has ended.
+
+        Raises the CellholdError that it ended with.
+        """
 
     @abstractmethod
     def close(self) -> None:
-        """End it, whatever it does; what it has done so far is there for the next one. Closing twice is no error."""
+        """End it. What it has done so far is there for the next one.
+
+        Closing it twice is not an error.
+        """
 
 
 class ProcessJob(Job):
@@ -114,7 +120,10 @@ class ProcessJob(Job):
 
     @abstractmethod
     def _note(self, said: dict[str, Any]) -> None:
-        """Take in what it says. A KeyError, ValueError or TypeError means that a line means nothing."""
+        """Take in a line of its output.
+
+        A KeyError, ValueError or TypeError means that the line means nothing.
+        """
 
     @property
     def seconds(self) -> float:
@@ -132,7 +141,10 @@ class ProcessJob(Job):
         return self._process.stdout.fileno()
 
     def drain(self) -> bool:
-        """Take in what it says; return False once it has ended. Raises the error that it ended with."""
+        """Take in its output; return False once it has ended.
+
+        Raises the CellholdError that it ended with.
+        """
         with suppress(BlockingIOError):
             while chunk := os.read(self.fileno(), _CHUNK):
                 *lines, self._rest = (self._rest + chunk).split(b"\n")
@@ -143,7 +155,7 @@ class ProcessJob(Job):
         return True
 
     def close(self) -> None:
-        """Kill the process. Closing twice is no error."""
+        """Kill the process. Closing it twice is not an error."""
         if self._process.poll() is None:
             with suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGKILL)

@@ -30,7 +30,11 @@ class Layering(ProcessJob):
     variables = helper.PIP
 
     def __init__(self, granted: GrantedContainer, *, instead_of: Sequence[str] = ()) -> None:
-        """Start it, for the image of that container; its limits hold where the packages are installed. instead_of: as of admitted()."""
+        """Start it, for the image of that container.
+
+        The container's limits hold where the packages are installed. instead_of: as of
+        admission.admitted().
+        """
         from cellhold.store import spec_codec  # noqa: PLC0415  # for this alone
 
         self.image = granted.spec.image
@@ -49,11 +53,11 @@ class Layering(ProcessJob):
             self._done.append(escape(str(said["doing"])))
 
     def text(self) -> str:
-        """What has been done, and what is being done."""
+        """Return what has been done, and what is being done."""
         return "\n".join([self._summary(), *(f"  {words}" for words in self._done)])
 
     def html(self) -> str:
-        """The same as a list."""
+        """Return the same as a list."""
         rows = "".join(f"<li>{html.escape(words)}</li>" for words in self._done)
         return f"<div>{html.escape(self._summary())}</div><ul>{rows}</ul>"
 

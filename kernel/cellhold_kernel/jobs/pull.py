@@ -1,4 +1,4 @@
-"""An image on its way from a registry, for a cell that waits for it: `cellhold pull --progress json`, which says how far each layer is."""
+"""A pull that a cell waits for: `cellhold pull --progress json`, layer by layer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _HIDDEN = ("Already exists", "Pull complete")
 
 
 class Rows:
-    """The layers on their way. rows: digest -> (what is done with the layer, bytes done, bytes in all)."""
+    """The layers that are pulled.
+
+    rows: digest -> (what is done with the layer, bytes done, bytes in all).
+    """
 
     def __init__(self) -> None:
         """None yet."""
@@ -37,17 +40,17 @@ class Rows:
 
     @property
     def new_bytes(self) -> int:
-        """Of those that came."""
+        """Bytes of the layers that came."""
         return sum(total for doing, _done, total in self.rows.values() if doing == "Pull complete")
 
     def lines(self) -> Iterator[str]:
-        """One for each layer that is on its way."""
+        """Yield a line for each layer that is being pulled."""
         for digest, (doing, done, total) in self.rows.items():
             if doing not in _HIDDEN:
                 yield f"{digest}  {doing:<14} {bar(done, total)} {units.size(done)} of {units.size(total)}"
 
     def table(self) -> str:
-        """The same in HTML."""
+        """Return the same in HTML."""
         rows = "".join(
             f"<tr><td><code>{html.escape(digest)}</code></td><td>{html.escape(doing)}</td>"
             f'<td><progress value="{done}" max="{max(total, 1)}"></progress></td>'
@@ -73,11 +76,11 @@ class Pull(ProcessJob):
         self._layers.note(said)
 
     def text(self) -> str:
-        """How far it is, a line a layer that is on its way."""
+        """Return how far it is, a line for each layer that is being pulled."""
         return "\n".join([self._summary(), *self._layers.lines()])
 
     def html(self) -> str:
-        """The same as a table with a bar a layer."""
+        """Return the same as a table with a bar for each layer."""
         return f"<div>{html.escape(self._summary())}</div>{self._layers.table()}"
 
     def _summary(self) -> str:

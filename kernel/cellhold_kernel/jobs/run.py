@@ -1,8 +1,10 @@
-"""A container of its own for a cell (%%run): what it writes is the cell's output, what it used stands below.
+"""A container of its own for a cell (%%run): its output is the cell's.
 
-    python -m cellhold_kernel.jobs.run        the spec, the lines and what to do as JSON on standard input
+    python -m cellhold_kernel.jobs.run        the spec, the lines and what to do as JSON
+                                              on standard input
 
-is the process that has the container, and says in lines of JSON what comes out of it. Killed, it takes the container with it.
+is the process that has the container, and reports in lines of JSON. Killed, it takes the
+container with it. What the container used stands below the output.
 """
 
 from __future__ import annotations
@@ -69,12 +71,15 @@ class Run(ProcessJob):
             self._ended = said
 
     def take_outputs(self) -> list[tuple[str, dict[str, Any]]]:
-        """What it has written since the last time, as messages."""
+        """Return what it has written since the last call, as messages."""
         pieces, self._pieces = self._pieces, []
         return pieces
 
     def drain(self) -> bool:
-        """As Job has it; what ended with another status than 0 is an error, as of %%bash."""
+        """Take in its output as a ProcessJob does.
+
+        Raises RunFailed for another status than 0, as %%bash does.
+        """
         goes_on = super().drain()
         if not goes_on and self._ended is not None and self._ended["status"]:
             ended = self._ended
@@ -84,7 +89,7 @@ class Run(ProcessJob):
         return goes_on
 
     def text(self) -> str:
-        """How it ended, and what it used."""
+        """Return how it ended, and what it used."""
         if self._ended is None:
             return f"running in {escape(self._image)} for {self.seconds:.0f} s"
         if self._ended["status"] is None:
@@ -102,7 +107,7 @@ class Run(ProcessJob):
         return " · ".join(used)
 
     def html(self) -> str:
-        """The same."""
+        """Return the same for a browser."""
         good = self._ended is not None and self._ended["status"] in (0, None)
         mark = "" if good else ' style="color:var(--jp-error-color1, #b00020)"'
         return f"<div{mark}>{html.escape(self.text())}</div>"
@@ -134,7 +139,7 @@ def _spec(job: dict[str, Any]) -> Spec:
 
 
 def _admitted(job: dict[str, Any]) -> AbstractContextManager[Spec]:
-    """Where it is to be made, once its image is here."""
+    """Return a context in which the container may be made, once its image is here."""
     from cellhold_kernel.gate import admission  # noqa: PLC0415  # as above
     from cellhold_kernel.gate.claim import Claim  # noqa: PLC0415
 
@@ -170,7 +175,7 @@ def _own(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _copy(box: Any, lines: str) -> None:
-    """Start it on the lines, and tell what it writes until it ends."""
+    """Start it on the lines, and report what it writes until it ends."""
     import os  # noqa: PLC0415  # as above
     import select  # noqa: PLC0415
     from codecs import getincrementaldecoder  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""How messages travel: Jupyter's sockets on one side, ZMTP over unix sockets to the cell kernel on the other.
+"""Transport of messages: Jupyter's sockets, and ZMTP to the cell kernel.
 
 inside/   the half that runs in the container
 """

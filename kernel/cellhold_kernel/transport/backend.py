@@ -1,7 +1,8 @@
-"""The cell kernel's channels: as a DEALER each for shell, control and stdin, as a SUB for iopub.
+"""The cell kernel's channels: a DEALER each for shell, control and stdin, a SUB for iopub.
 
-Each is ZMTP over a byte stream that the engine has connected: a unix socket here, and whatever
-its engine carries the bytes over elsewhere (tests/carried.py: one TCP connection for all of them).
+Each is ZMTP over a byte stream that the engine has connected: a unix socket here, and
+whatever another engine carries the bytes over (tests/carried.py: one TCP connection for
+all of them).
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ class Backend:
 
     @property
     def broken(self) -> str | None:
-        """What is wrong with the sockets, where one is of no use any more; a cell kernel that ends breaks them all."""
+        """Why a socket can no longer be used; None while all can.
+
+        A cell kernel that ends breaks them all.
+        """
         return next((f"{channel}: {stream.broken}" for channel, stream in self.streams.items() if stream.broken), None)
 
     def send(self, channel: str, parts: Sequence[Part]) -> None:
@@ -55,7 +59,7 @@ class Backend:
         self.streams[channel].send(parts)
 
     def wait(self, seconds: float) -> bool:
-        """Whether something is there, or comes in within that time."""
+        """Return whether something is there, or arrives within so many seconds."""
         if any(stream.has_more for stream in self.streams.values()):
             return True
         poller = select.poll()

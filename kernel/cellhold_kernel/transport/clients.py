@@ -1,7 +1,9 @@
-"""The connections of clients, as the kernel sees them: who takes what is sent to him, and who does not read.
+"""The connections of clients: which clients are reading, and which have stalled.
 
-zmq does not say which subscriber keeps its queue long. The kernel does: it counts what waits in a socket's send queue, and how much
-TCP's other side has acknowledged. zmq says which descriptor a message came by; the socket's inode tells whether it is the same still.
+zmq does not say which subscriber keeps its queue long. The Linux kernel does: it counts
+what waits in a socket's send queue, and how much TCP's other side has acknowledged. zmq
+says which descriptor a message came by; the socket's inode shows whether it is the same
+still.
 """
 
 from __future__ import annotations
@@ -38,7 +40,10 @@ class Clients:
                 self._found[descriptor] = _Client(inode, since=now)
 
     def behind(self, now: float) -> dict[int, float]:
-        """Those that something waits for, by descriptor: for how many seconds each has read nothing of it."""
+        """Return the clients that something waits for.
+
+        Descriptor -> seconds for which it has read nothing of it.
+        """
         found = {}
         for descriptor, client in list(self._found.items()):
             try:
@@ -53,7 +58,7 @@ class Clients:
         return found
 
     def __len__(self) -> int:
-        """How many there were when somebody looked last."""
+        """Return how many there were at the last look."""
         return len(self._found)
 
     def cut_off(self, descriptor: int) -> None:
@@ -64,7 +69,10 @@ class Clients:
 
 
 def _connection(descriptor: int, inode: int) -> socket.socket:
-    """The same connection for ourselves: zmq may close its descriptor at any moment. Raises OSError where it is gone."""
+    """Return a duplicate of a connection's descriptor, which zmq may close at any moment.
+
+    Raises OSError where it is gone.
+    """
     ours = os.dup(descriptor)
     if os.fstat(ours).st_ino != inode:
         os.close(ours)
@@ -73,7 +81,10 @@ def _connection(descriptor: int, inode: int) -> socket.socket:
 
 
 def _look(descriptor: int, inode: int) -> tuple[int, int]:
-    """Bytes in the send queue, and a figure that changes when the other side reads. Raises OSError where the connection is gone."""
+    """Return the bytes in the send queue, and a figure that changes when the peer reads.
+
+    Raises OSError where the connection is gone.
+    """
     with _connection(descriptor, inode) as connection:
         waiting = array.array("i", [0])
         fcntl.ioctl(connection, termios.TIOCOUTQ, waiting)

@@ -1,8 +1,9 @@
-"""What the container has of the host kernel's at /run/cellhold: a connection file, and room for the cell kernel's sockets.
+"""The container's /run/cellhold: a connection file, and room for sockets.
 
-    connection.json             the cell kernel's connection file
-    kernel-1 ...                its sockets, one per channel
-    ipykernel_logged.py         what runs in front of an ipykernel, with two pipes for its output, stdout and stderr
+    connection.json        the cell kernel's connection file
+    kernel-1 ...           its sockets, one per channel
+    ipykernel_logged.py    what runs in front of an ipykernel, with two pipes for its
+                           output, stdout and stderr
 
 It is a small tmpfs of the container's own: nothing of the host's can be filled there.
 """
@@ -31,9 +32,10 @@ LIKE_TCP = {channel: f"{_PREFIX}:{port}" for channel, port in _PORTS.items()}  #
 
 
 def plan(*, key: str, signature_scheme: str, is_logged: bool = False) -> Exchange:
-    """Return what the container is to have for it. key: the same on both sides, so no message is signed twice.
+    """Return the files and pipes of the container's exchange.
 
-    is_logged: with the program that runs before an ipykernel, and its pipes.
+    key: the same on both sides, so no message is signed twice. is_logged: with the program
+    that runs before an ipykernel, and its pipes.
     """
     connection = (FILE, connection_text(key, signature_scheme))
     if not is_logged:
@@ -42,7 +44,10 @@ def plan(*, key: str, signature_scheme: str, is_logged: bool = False) -> Exchang
 
 
 def program() -> str:
-    """Return the program that runs in front of an ipykernel, as one file that imports nothing of ours."""
+    """Return the program that runs in front of an ipykernel.
+
+    It is one file, which imports nothing of ours.
+    """
     inside = files("cellhold_kernel.transport.inside")
     return "\n\n".join(_IMPORT.sub("", (inside / name).read_text("ascii")) for name in _JOINED)
 

@@ -1,12 +1,15 @@
-"""The sockets towards Jupyter: bound where the connection file says, as ipykernel binds them.
+"""The sockets towards Jupyter, bound where the connection file says.
 
-Shell, control and stdin are ROUTERs, iopub an XPUB that greets each subscriber with `iopub_welcome` (JEP 65), the heartbeat
-echoes. Sends what it is given and messages of the host kernel's own; decides nothing, but for one thing: how much may wait here for
-clients that do not read (`takes`, `look`).
+Shell, control and stdin are ROUTERs, iopub an XPUB that greets each subscriber with
+`iopub_welcome` (JEP 65), the heartbeat echoes. Sends the messages of the cell kernel and
+the host kernel's own. It decides one thing only: how much may wait here for clients that
+do not read (`takes`, `look`).
 
-zmq's own limits count messages, so they are off. What is held here is counted in bytes (send_window.py); where that is too much, nothing
-more is read from the container until clients have read (so a client that reads misses nothing). One that reads nothing for
-PATIENCE_SECONDS is cut off, so that the others go on; where nobody reads, output is left out, and that is told.
+zmq's own limits count messages, so they are off. What is held here is counted in bytes
+(send_window.py); where that is too much, nothing more is read from the container until
+clients have read, so that a client that reads misses nothing. A client that reads nothing
+for PATIENCE_SECONDS is cut off, so that the others go on; where no client reads, output
+is left out, and a line says so.
 """
 
 from __future__ import annotations
@@ -43,7 +46,10 @@ _ALWAYS = frozenset({"status", "execute_input", "error", "shutdown_reply"})  # t
 
 
 def receive(socket: zmq.Socket[bytes]) -> Iterator[tuple[list[Part], int]]:
-    """The messages that wait on a socket, up to a fair share of them, each with the descriptor that it came by."""
+    """Yield the messages that wait on a socket, up to a fair share of them.
+
+    Each comes with the descriptor of its connection.
+    """
     for _ in range(_AT_ONCE):
         try:
             frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
@@ -129,7 +135,7 @@ class Frontend:
             self.send("iopub", message.frames)
 
     def takes(self, channel: str) -> bool:
-        """Whether the container's next message on this channel may come."""
+        """Return whether the container's next message on this channel may be read."""
         return (channel == "iopub" and self._nobody_reads) or self._held(channel) < _HELD_MOST
 
     @property
@@ -146,7 +152,10 @@ class Frontend:
         return sum(window.held for (its, _client), window in self._windows.items() if its == channel)
 
     def look(self) -> None:
-        """See whether somebody holds up the others, and do something about it. Called again and again while `takes` says no."""
+        """Cut off clients that hold up the others.
+
+        Called again and again while `takes` returns False.
+        """
         now = time.monotonic()
         for channel, clients in self._clients.items():
             if channel != "hb" and (self._held(channel) >= _HELD_MOST or (channel == "iopub" and self._nobody_reads)):
@@ -181,10 +190,11 @@ class Frontend:
         self.publish("stream", {"name": "stderr", "text": f"cellhold: {text}\n"}, parent=object_in(self._latest) or {})
 
     def publish(self, kind: str, content: Mapping[str, Any], *, parent: Mapping[str, Any] | None, is_output: bool = False) -> None:
-        """A message of our own on iopub; `parent`: the header of the request that it belongs to.
+        """Publish a message of the host kernel's own on iopub.
 
-        Whoever's words are in what it shows, there is nothing in it that a terminal or a page would obey; unless
-        is_output: what a program writes, as it writes it.
+        parent: the header of the request that it belongs to. is_output: it is what a program
+        writes, as it writes it. All else is escaped, whoever wrote it: nothing in it is obeyed by
+        a terminal or a page.
         """
         if kind in _SHOWN and not is_output:
             content = words.clean(content)
@@ -205,7 +215,7 @@ class Frontend:
             self.sockets["hb"].send_multipart(parts)
 
     def greet(self) -> None:
-        """Welcome new subscribers of iopub: they know then that they miss nothing from here on."""
+        """Welcome new subscribers of iopub: they miss nothing from here on."""
         for (asked,) in self.receive("iopub"):
             if asked[:1] == b"\x01":
                 topic = bytes(asked[1:])

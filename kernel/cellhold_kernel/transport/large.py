@@ -1,10 +1,11 @@
-"""What a cell kernel sends, message by message: small ones as they are, large ones so that memory does not grow with them.
+"""What a cell kernel sends, in bounded memory however large a message is.
 
-A text stream is passed on in pieces, as it comes: messages of their own, signed by us. (A
-stream is relayed without a look at its signature, whole ones too: whoever is in the container has
-the key.) Every other large message waits on the disk until all of it is there (spool.py), and
-goes on as it came. What is larger than the cell may send (`message=`), or finds no room on
-the disk, is left out.
+Small messages are passed on as they are. A text stream is passed on in pieces, as it
+comes: messages of their own, signed by us. (A stream is relayed without a look at its
+signature, whole ones too: whoever is in the container has the key.) Every other large
+message waits on the disk until all of it is there (spool.py), and goes on as it came.
+What is larger than the cell may send (`message=`), or finds no room on the disk, is left
+out.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ _OUT = "stdout"  # where a stream does not say which it is
 
 
 class LeftOut(NamedTuple):
-    """A message that does not go on, or not all of it. message: as far as it is known; why: "it has 2 GiB ..."."""
+    """A message that is left out, wholly or in part.
+
+    message: as far as it is known. why: "it has 2 GiB ...".
+    """
 
     message: Message
     why: str
@@ -46,11 +50,14 @@ class _Taker(Protocol):
     """What becomes of a large message."""
 
     def take(self, chunk: Chunk) -> Iterator[Message | LeftOut]:
-        """Its next bytes; gives what can go on."""
+        """Take in its next bytes, and yield what can go on."""
 
 
 class Surroundings(NamedTuple):
-    """What large messages are dealt with by. directory: for what waits on the disk; most_bytes: of a message, None = any."""
+    """How large messages are handled.
+
+    directory: for what waits on the disk. most_bytes: of a message, None for any.
+    """
 
     signer: Signer
     spools: Spools
@@ -70,7 +77,10 @@ class Incoming:
         self._ready: Iterator[Message | LeftOut] = iter(())
 
     def messages(self) -> Iterator[Message | LeftOut]:
-        """What is there, up to a fair share. Who stops in between finds the rest at the next call, as of `Stream.receive`."""
+        """Yield what is there, up to a fair share.
+
+        If the caller stops in between, the next call goes on, as of `Stream.receive`.
+        """
         for message in self._ready:  # not `yield from`, which would end it together with this one
             yield message
         for arrived in self._stream.receive():
@@ -110,7 +120,10 @@ class _Nothing:
 
 
 class _Pieces:
-    """A text stream, in pieces. Frames behind its content, which no stream has, are forgotten."""
+    """A text stream, in pieces.
+
+    Frames behind its content, which no stream has, are dropped.
+    """
 
     def __init__(self, head: Message, around: Surroundings) -> None:
         self._head = head
@@ -163,7 +176,10 @@ class _Pieces:
 
 
 class _Kept:
-    """Any other message: on the disk until it is complete. What is of interest of it is looked at as it comes."""
+    """Any other message: on the disk until it is complete.
+
+    The parts of it that matter are parsed as they come.
+    """
 
     def __init__(self, head: Message, parts: list[Part], around: Surroundings, *, is_published: bool) -> None:
         self._head = head

@@ -1,4 +1,4 @@
-"""How an ipykernel is started so that what its cells say outlives it: with a log (transport/inside/ipykernel_logged.py) in front of it.
+"""How an ipykernel is started with a log of its output (transport/inside/).
 
 The log's imports are as safe from what lies in the working directory as ipykernel's own.
 """
@@ -45,7 +45,10 @@ kernelapp.launch_new_instance()
 
 
 def command(argv: Sequence[str]) -> tuple[str, ...] | None:
-    """The same ipykernel with a log; None where the command is not known to be one."""
+    """Return the command of the same ipykernel with a log.
+
+    Returns None where the command is not known to be one of an ipykernel.
+    """
     if START_IN_LAYER in argv:
         return tuple(argv)
     for at, (option, module) in enumerate(pairwise(argv)):

@@ -1,7 +1,7 @@
-"""What the host kernel waits for: zmq sockets and file descriptors, each with one callback. One thread, no asyncio.
+"""The host kernel's event loop: zmq sockets and descriptors, each with one callback.
 
-zmq_poll(3) waits for both kinds. A callback is called when its source has something to read (or room to be written to, where
-somebody asked for that: `listen`).
+One thread, no asyncio. zmq_poll(3) waits for both kinds. A callback is called when its
+source has something to read, or room to be written to where that was requested (`listen`).
 """
 
 from __future__ import annotations
@@ -34,16 +34,22 @@ class Loop:
         self._events[source] = _READABLE
 
     def listen(self, source: Source, *, reading: bool, writing: bool) -> None:
-        """Call back when `source` can be read, or written, or neither for now. No error where it was removed."""
+        """Call back when `source` can be read, or written, or neither for now.
+
+        Does nothing where it was removed.
+        """
         if source in self._events:
             self._events[source] = (_READABLE if reading else 0) | (_WRITABLE if writing else 0)
 
     def again(self, source: Source) -> None:
-        """Call back in the coming round in any case: more is there than the last call has dealt with, and polling does not show it."""
+        """Call back in the next round, whatever polling says.
+
+        More is there than the last call has dealt with, and polling does not show it.
+        """
         self._again[source] = None
 
     def remove(self, source: Source) -> None:
-        """Wait for `source` no longer; before it is closed. Removing twice is no error."""
+        """Stop waiting for `source`; before it is closed. Removing it twice is not an error."""
         self._callbacks.pop(source, None)
         self._events.pop(source, None)
 
@@ -52,7 +58,11 @@ class Loop:
         self.running = False
 
     def run(self, tick: Callable[[], float | None]) -> None:
-        """Call back until stopped; before each wait `tick` does what is due, and says in how many seconds it wants to be called again."""
+        """Call back until stopped.
+
+        tick: called before each wait; does what is due, and returns the seconds until it is to be
+        called again, or None.
+        """
         from zmq import zmq_poll  # noqa: PLC0415  # 20 ms, which the first container is not to wait for
 
         while self.running:
@@ -69,7 +79,10 @@ class Loop:
 
 
 def guarded(callback: Callable[[], None]) -> bool:
-    """Call it; what nobody foresaw costs the one message, not the notebook: it is told in the server's log. Whether it went well."""
+    """Call `work`, log an unexpected exception, and return whether it went well.
+
+    Such an exception costs the one message, not the notebook; it goes to the server's log.
+    """
     try:
         callback()
     except Exception:  # noqa: BLE001  # the kernel's message loop is one of the two borders for that

@@ -1,7 +1,8 @@
-"""How many bytes zmq still holds of what it was given for one client, or for all subscribers of iopub.
+"""How many bytes zmq still holds for one client, or for all subscribers of iopub.
 
-zmq counts messages, not bytes, and tells of neither. But it lets go of a frame's memory when the frame has left for the last
-client that it is for, and pyzmq tells that. A queue is first in, first out: so one marked frame every 256 KiB tells of all before it.
+zmq counts messages, not bytes, and reports neither. But it releases a frame's memory when
+the frame has left for the last client that it is for, and pyzmq reports that. A queue is
+first in, first out: so one marked frame every 256 KiB stands for all before it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class SendWindow:
         self._marked = self._unmarked = 0
 
     def mark(self, parts: Sequence[Part]) -> tuple[int, zmq.Frame] | None:
-        """Count a message; where one of its parts is to be sent as a frame, gives its number and the frame."""
+        """Count a message; return the number and the frame of a part that is to be marked."""
         self._unmarked += size_of(parts)
         if self._unmarked < _MARK_EVERY:
             return None

@@ -1,8 +1,9 @@
-"""Bytes that wait on the disk, because memory is not to hold them: a file without a name, gone with whoever has it open.
+"""Bytes that wait on the disk instead of in memory: a file without a name.
 
-What was written is read by way of a mapping, so that zmq can send it as it sends memory.
-Pages that are mapped count as this process's until they are given back (`Spools.release`);
-the kernel can take them back by itself, too: they are the file's.
+The file is gone when the last descriptor is closed. It is read by way of a mapping, so
+that zmq can send it as it sends memory. Mapped pages count as this process's until they
+are given back (`Spools.release`); the kernel can take them back by itself, too: they are
+the file's.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Spool:
             return mmap.mmap(file.fileno(), self.size, prot=mmap.PROT_READ)
 
     def close(self) -> None:
-        """Let go of it. Closing twice is no error."""
+        """Close the file. Closing it twice is not an error."""
         self._file.close()
 
 
@@ -67,7 +68,10 @@ class Spools:
         return memoryview(mapped)
 
     def release(self) -> float | None:
-        """Give back the pages that were read; returns the seconds until that is due again, None where nothing is mapped."""
+        """Give back the pages that were read; return the seconds until that is due again.
+
+        Returns None where nothing is mapped.
+        """
         for mapped in self._mapped:
             mapped.madvise(mmap.MADV_DONTNEED)
         return _RELEASE_SECONDS if self._mapped else None

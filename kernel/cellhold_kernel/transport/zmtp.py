@@ -1,8 +1,9 @@
-"""ZeroMQ's wire protocol towards one socket of the container: ZMTP 3.0, mechanism NULL, over a unix socket. Nothing here waits.
+"""ZeroMQ's wire protocol (ZMTP 3.0, mechanism NULL) over a unix socket, without waiting.
 
-zmq itself bounds what it queues in messages, and the frames of one message not at all: a container could fill the host kernel's
-memory. Here a byte is read only when there is room for it. A message that is larger than
-what may be held comes in chunks, one at a time; large.py takes them.
+zmq itself bounds what it queues in messages, and the frames of one message not at all: a
+container could fill the host kernel's memory. Here a byte is read only when there is room
+for it. A message that is larger than what may be held comes in chunks, one at a time;
+large.py takes them.
 
 https://rfc.zeromq.org/spec/23/
 """
@@ -43,14 +44,17 @@ class BrokenStreamError(Exception):
 
 
 class Arrived(NamedTuple):
-    """A message; with `goes_on` only its first frames, and the others follow as chunks."""
+    """A message; with `goes_on` only its first frames: the others follow as chunks."""
 
     parts: list[Part]
     goes_on: bool = False
 
 
 class Chunk(NamedTuple):
-    """The next bytes of a message that is not held. ends: the frame that they belong to; ends_message: its last frame."""
+    """The next bytes of a message that is not held.
+
+    ends: the frame that they belong to ends with them. ends_message: so does the message.
+    """
 
     data: Part
     ends: bool
@@ -58,20 +62,23 @@ class Chunk(NamedTuple):
 
 
 class Room:
-    """One message at a time may grow large, of all channels that share a room, and none while the room is closed."""
+    """A permit to grow large: one message at a time, of all channels that share it.
+
+    No message gets it while the room is closed.
+    """
 
     def __init__(self) -> None:
         self.is_open = True
         self._holder: object = None
 
     def take(self, stream: object) -> bool:
-        """Whether it is this stream's turn."""
+        """Return whether the stream has the permit, and take it where it is free."""
         if self._holder is None and self.is_open:
             self._holder = stream
         return self._holder is stream
 
     def leave(self, stream: object) -> None:
-        """Its message is complete. Leaving what one does not hold is no error."""
+        """Give the permit back. Not having it is not an error."""
         if self._holder is stream:
             self._holder = None
 
@@ -84,7 +91,11 @@ class Stream:
     """
 
     def __init__(self, connected: socket.socket, *, kind: str, identity: bytes, room: Room) -> None:
-        """connected: a non-blocking unix socket, ours from now on; kind: "DEALER", or "SUB" (to everything)."""
+        """Send the greeting.
+
+        connected: a non-blocking socket, ours from now on. kind: "DEALER", or "SUB" (to
+        everything).
+        """
         self.broken: str | None = None
         self.has_more = False
         self._socket = connected
@@ -106,11 +117,11 @@ class Stream:
         self.flush()
 
     def fileno(self) -> int:
-        """What to poll."""
+        """Return the descriptor to poll."""
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Let go. Closing twice is no error."""
+        """Close the socket. Closing it twice is not an error."""
         self._room.leave(self)
         self._socket.close()
         self._parser.close()
@@ -170,7 +181,7 @@ class Stream:
     # ------------------------------------------------------------------------------------------------------------- receiving
 
     def receive(self) -> Iterator[Arrived | Chunk]:
-        """The messages and chunks that are there, up to a fair share of them. Who stops in between finds the rest at the next call."""
+        """Yield what is there, up to a fair share; stopped in between, the next call goes on."""
         until = time.thread_time() + _SECONDS_AT_ONCE
         for _ in range(_AT_ONCE):
             self.has_more = self._complete(until)
@@ -181,7 +192,7 @@ class Stream:
                 return
 
     def _complete(self, until: float) -> bool:
-        """Read until a message is complete; False where that cannot be now. What never becomes one (commands) is read until then."""
+        """Read, commands too, until a message is complete; return False if it is not now."""
         try:
             while not self._messages:
                 if self.broken is not None or not self._advance():
@@ -206,11 +217,11 @@ class Stream:
 
     @property
     def waits_for_room(self) -> bool:
-        """Whether it is of no use to read: what comes next is large, and it is not its turn."""
+        """Return whether to wait: what comes next is large, and it is not its turn."""
         return self._needs == _ROOM and not self._room.take(self)
 
     def _advance(self) -> bool:
-        """Give the parser what it needs, or read more; False where there is no room for more."""
+        """Give the parser what it needs, or read more; return False where no room is left."""
         if self._needs == _ROOM:
             if not self._room.take(self):
                 return False
@@ -240,7 +251,10 @@ class Stream:
         return got
 
     def _taken(self, size: int) -> bytes:
-        """So many of the bytes that were read; none where there are fewer. The parser asks here first: a generator's turn costs more."""
+        """Return so many of the bytes that were read; None where there are fewer.
+
+        The parser asks here first: a generator's turn costs more.
+        """
         begin, end = self._at, self._at + size
         if end > len(self._buffer):
             return b""
@@ -251,7 +265,10 @@ class Stream:
         self._needs = self._parser.send(part)
 
     def _conversation(self) -> Generator[int, Part, None]:
-        """What comes in, from greeting to the last message. Yields how many bytes it needs next, and is sent them."""
+        """Parse what comes in, from greeting to the last message.
+
+        Yields how many bytes it needs next, and is sent them.
+        """
         greeting = bytes((yield len(_GREETING)))
         if not greeting.startswith(_SIGNATURE) or greeting[10] < 3 or greeting[12:32] != _MECHANISM:  # noqa: PLR2004  # ZMTP 3
             raise BrokenStreamError("it does not begin as ZMTP 3 does")
@@ -292,7 +309,7 @@ class Stream:
         self._is_large = False
 
     def _chunks(self, size: int, *, ends_message: bool) -> Generator[int, Part, None]:
-        """One frame of a message that is not held."""
+        """Yield one frame of a message that is not held, in chunks."""
         while True:
             some = min(size, _CHUNK_MOST)
             data = (self._taken(some) or (yield some)) if some else b""

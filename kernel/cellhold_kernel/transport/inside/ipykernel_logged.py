@@ -1,12 +1,12 @@
-"""ipykernel, with a log (log.py) of what its cells have said that the host may not have received yet.
+"""ipykernel, with a log (log.py) of its output that the host may not have received yet.
 
-Run by logged.py's START before ipykernel itself; standard input is the log, a memfd.
+Run by logged.py before ipykernel itself; standard input is the log, a memfd.
 
 ipykernel keeps what is printed for 0.2 s, and zmq what is sent until it is read. When the
 process is killed all that is gone: the last lines before an out-of-memory, say. So it is
-logged first. Whoever prints faster than the host receives waits.
+logged first. A cell that prints faster than the host receives waits.
 
-An ipykernel that is built in another way than those that are known here does without.
+An ipykernel that is built in another way than those that are known here has no log.
 """
 
 import codecs
@@ -43,7 +43,11 @@ class Buffer(io.StringIO):
     """What is printed and not sent yet: on one stream, for one cell."""
 
     def __init__(self, stream: Any, parent: Optional[Dict[str, Any]] = None) -> None:
-        """parent: the header of the cell's request; None: of that which runs when something is printed."""
+        """Take a number of the stream.
+
+        parent: the header of the cell's request; None: of the cell that runs when something is
+        printed.
+        """
         super().__init__()
         self.number = stream.log.number(stream.index)
         self._stream = stream
@@ -51,7 +55,11 @@ class Buffer(io.StringIO):
         self._key = None if parent is None else (stream.index, self.number, _id(parent), 0)
 
     def write(self, text: str) -> int:
-        """As StringIO's. The stream's lock is held: a buffer that was taken away to be sent has all that is logged of it."""
+        """Log and write, as StringIO does.
+
+        The stream's lock is held: a buffer that was taken away to be sent has all that is logged
+        of it.
+        """
         if self._log.is_ours:
             key = self._key
             if key is None or self._stream.taken:
@@ -70,7 +78,7 @@ class Buffer(io.StringIO):
 
 
 class Buffers(Dict[Any, Buffer]):
-    """Those of one stream, by the header of the cell's request, as ipykernel has them from 6.29 on."""
+    """The buffers of a stream by the header of the cell's request (ipykernel 6.29 and later)."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__()
@@ -83,7 +91,10 @@ class Buffers(Dict[Any, Buffer]):
 
 
 class LoggedStream(_Plain):  # type: ignore[misc]
-    """What is ours of the class in the place of OutStream, whatever that has for buffers; its other bases are below, and OutStream."""
+    """Our part of the class in the place of OutStream, however that has its buffers.
+
+    Its other bases are one of those below, and OutStream.
+    """
 
     log = None  # type: Any  # the process's Log
     index = 0
@@ -101,7 +112,7 @@ class LoggedStream(_Plain):  # type: ignore[misc]
         raise NotImplementedError
 
     def write(self, string: str) -> Optional[int]:
-        """As OutStream's, a piece at a time."""
+        """Write as OutStream does, one piece after the other."""
         if self.log.is_ours and isinstance(string, str):
             if len(string) > _PIECE:
                 for at in range(0, len(string), _PIECE):
@@ -112,7 +123,7 @@ class LoggedStream(_Plain):  # type: ignore[misc]
         return super().write(string)  # type: ignore[no-any-return]
 
     def _make_room(self) -> None:
-        """Before the segments take turns: have sent what is printed, and if need be wait until it is heard."""
+        """Send what is printed before the segments take turns; wait for the host if need be."""
         thread = self.pub_thread
         if thread is None or threading.get_ident() == thread.thread.ident:
             return
@@ -122,7 +133,10 @@ class LoggedStream(_Plain):  # type: ignore[misc]
         thread.schedule(self._flush)
 
     def _setup_stream_redirects(self, name: str) -> None:
-        """As OutStream's, but with a pipe whose other end the host has as well: what is in it is not lost with this process."""
+        """Redirect as OutStream does, but into a pipe that the host has open as well.
+
+        What is in the pipe is not lost with this process.
+        """
         path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
         try:
             self._fid = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # does not wait for who writes
@@ -140,7 +154,7 @@ class LoggedStream(_Plain):  # type: ignore[misc]
         self.watch_fd_thread.start()
 
     def _watch_pipe_fd(self) -> None:
-        """As OutStream's, but that a letter of several bytes may be read in two parts."""
+        """Read as OutStream does; a character of several bytes may come in two parts."""
         self.watcher = threading.get_ident()
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         number = 0
@@ -159,14 +173,14 @@ class LoggedStream(_Plain):  # type: ignore[misc]
             self._exc = sys.exc_info()
 
     def _sends(self, buffer: Buffer) -> str:
-        """What is in a buffer, which this thread sends next."""
+        """Close a buffer and return its text, which this thread sends next."""
         _sending.mark = (self.index, buffer.number)
         data = buffer.getvalue()
         buffer.close()
         return data
 
     def _has_sent(self) -> None:
-        """It was sent, or somebody has taken it before that (`register_hook`)."""
+        """Mark as dropped what was taken before it was sent (`register_hook`)."""
         mark, _sending.mark = _sending.mark, None
         if mark is not None and self.log.is_ours:
             self.log.drop(*mark)
@@ -178,9 +192,11 @@ class ManyBuffers(LoggedStream):
     _recent = (None, None, None)  # type: Tuple[Any, Any, Any]  # a parent header, the buffers, the one for it
 
     def write(self, string: str) -> Optional[int]:
-        """As OutStream's, which looks for the buffer by all that is in the header: that costs more than the log.
+        """Write as OutStream does, but into the buffer of the last print where it is the same.
 
-        Another print of the same cell goes into the same buffer, until that is taken away to be sent.
+        OutStream looks for the buffer by the whole header, which costs more than the log.
+        Another print of the same cell goes into the same buffer, until that is taken away to be
+        sent.
         """
         parent, buffers, buffer = self._recent
         if (
@@ -247,7 +263,10 @@ class OneBuffer(LoggedStream):
 
 
 def stream_class(plain: Any, log: Log) -> Any:
-    """A class in the place of ipykernel's OutStream `plain`; that itself where it is built in another way than is known here."""
+    """Return a class in the place of ipykernel's OutStream `plain`.
+
+    Returns `plain` itself where it is built in another way than those that are known here.
+    """
     for ours, names in ((ManyBuffers, ("_rotate_buffers", "_flush_buffers")), (OneBuffer, ("_rotate_buffer", "_flush_buffer"))):
         if all(hasattr(plain, name) for name in names):
             return type("OutStream", (ours, plain), {"log": log})
@@ -255,7 +274,7 @@ def stream_class(plain: Any, log: Log) -> Any:
 
 
 class Copied:
-    """A socket of what is published, for one display: what is sent goes into the log first."""
+    """A socket of iopub, for one display: what is sent goes into the log first."""
 
     def __init__(self, socket: Any, log: Log, number: int) -> None:
         self._socket = socket
@@ -263,7 +282,7 @@ class Copied:
         self._number = number
 
     def send_multipart(self, parts: List[Any], *args: Any, **options: Any) -> Any:
-        """As the socket's."""
+        """Log the parts, and send them as the socket does."""
         size = sum(len(part) + 4 for part in parts)
         if size <= _MESSAGE_MOST and (self._log.fits(size) or self._log.is_free()):
             data = b"".join(struct.pack("<I", len(part)) + bytes(part) for part in parts)
@@ -294,7 +313,10 @@ def _number_messages(session_class: Any, sockets: Tuple[Any, ...], log: Log) -> 
 
 
 def _opened() -> Log:
-    """The log in the memory that is our standard input; what reads that, reads nothing from now on."""
+    """Open the log in the memory that is our standard input.
+
+    Standard input is /dev/null from now on.
+    """
     memory = mmap.mmap(0, SIZE)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

@@ -53,7 +53,10 @@ def _call_in_children(what: Callable[[], None]) -> None:
 
 
 class Log:
-    """What was said. Forked children of the process say it by way of the process, and have no part in this."""
+    """The writing side of the log. Forked children of the process do not write to it.
+
+    What they print comes by way of the process.
+    """
 
     def __init__(self, memory: mmap.mmap) -> None:
         self.is_ours = True  # and not a forked child's copy; asked for each write, where getpid(2) would cost more than the rest
@@ -74,13 +77,17 @@ class Log:
         self.is_ours = False
 
     def number(self, stream: int) -> int:
-        """The next number of a stream."""
+        """Return the next number of a stream."""
         with self._lock:
             self._numbers[stream] += 1
             return self._numbers[stream]
 
     def print(self, key: Tuple[int, int, bytes, int], data: bytes) -> None:
-        """Add what is printed. key: stream, number, parent, number of the taking: while it is the same, so is the record."""
+        """Add what is printed.
+
+        key: stream, number, parent, number of the reading from the pipe: while it is the same,
+        so is the record.
+        """
         with self._lock:
             used = self._used
             end = used + len(data)
@@ -99,7 +106,10 @@ class Log:
             self._append(what, stream, number, (b"", data), 0)
 
     def _append(self, what: int, stream: int, number: int, texts: Tuple[bytes, bytes], taken: int) -> None:
-        """texts: parent and data. It is there when its segment is used that far."""
+        """Write a record. It counts once its segment is used that far.
+
+        texts: parent and data.
+        """
         parent, data = texts
         size = RECORD.size + len(parent) + len(data)
         self._close()
@@ -117,7 +127,7 @@ class Log:
             self._open, self._open_at = (stream, number, parent, taken), at
 
     def _close(self) -> None:
-        """What the last record has now is all that it gets."""
+        """Close the last record: it gets no more."""
         if self._open[0] >= 0:
             end = SEGMENTS + self._segment * SEGMENT + self._used
             _SIZE.pack_into(self._memory, self._open_at + _SIZE_AT, end - self._open_at - RECORD.size - len(self._open[2]))
@@ -131,22 +141,25 @@ class Log:
         NUMBER.pack_into(self._memory, TURN + 8 * self._segment, self._turn)
 
     def drop(self, stream: int, number: int) -> None:
-        """Somebody else took it: it was not sent."""
+        """Mark a number as dropped: it was not sent, somebody else has taken it."""
         self._dropped[stream] = number
         self.append(DROPPED, stream, number)
 
     def fits(self, size: int) -> bool:
-        """Whether so many bytes go into the present segment."""
+        """Return whether so many bytes go into the present segment."""
         return self._used + size + RECORD.size + PARENT_MOST <= SEGMENT
 
     def is_free(self) -> bool:
-        """Whether all in the other segment has been heard."""
+        """Return whether the host has received all that is in the other segment."""
         heard = struct.unpack_from("<3Q", self._memory, HEARD)
         last = self._last[1 - self._segment]
         return all(last[stream] <= max(heard[stream], self._dropped[stream]) for stream in (STDOUT, STDERR, SHOWN))
 
     def wait(self) -> None:
-        """Until it is free. A host that does not hear is not waited for again before it does."""
+        """Wait until the other segment is free.
+
+        A host that receives nothing is not waited for again before it does.
+        """
         until = time.monotonic() + (_PATIENCE_SECONDS if self._is_patient else 0)
         while not self.is_free():
             if time.monotonic() > until:
@@ -156,7 +169,10 @@ class Log:
         self._is_patient = True
 
     def take(self, stream: int, pipe: int, number: int) -> bytes:
-        """Read from a pipe into the memory itself: what has left the pipe is nowhere else until it is printed."""
+        """Read from a pipe into the memory itself.
+
+        What has left the pipe is nowhere else until it is printed.
+        """
         begin = SLOTS + stream * SLOT
         NUMBER.pack_into(self._memory, TAKEN + 8 * stream, number)
         with memoryview(self._memory) as whole, whole[begin : begin + SLOT] as slot:
@@ -164,6 +180,6 @@ class Log:
         return self._memory[begin : begin + size]
 
     def forget(self, stream: int, size: int) -> None:
-        """What was taken is printed: make room."""
+        """Make room for the next reading: what was read is printed."""
         begin = SLOTS + stream * SLOT
         self._memory[begin : begin + size] = bytes(size)
