@@ -79,7 +79,7 @@ class Loop:
 
 
 def guarded(callback: Callable[[], None]) -> bool:
-    """Call `work`, log an unexpected exception, and return whether it went well.
+    """Call `callback`, log an unexpected exception, and return whether it went well.
 
     Such an exception costs the one message, not the notebook; it goes to the server's log.
     """

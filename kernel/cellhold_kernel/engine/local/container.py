@@ -1,4 +1,7 @@
-"""What the local engine uses of `cellhold.container.container.Container`, so that tests can serve a stand-in for it."""
+"""What the local engine uses of `cellhold.container.container.Container`.
+
+Tests can serve a stand-in for it.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +35,14 @@ class InspectedContainer(Protocol):
 
     @property
     def state(self) -> State:
-        """What it is now."""
+        """Its present state."""
 
     @property
     def spec(self) -> Spec:
-        """With the limits that hold."""
+        """The spec, with the limits that hold."""
 
     def calls(self) -> dict[str, tuple[str, ...]]:
-        """See Container.calls."""
+        """Return the system calls of each step, as Container.calls() does."""
 
     def usage(self, read: Read = ...) -> Usage:
         """Return what it has used so far. read: see Container.usage."""
@@ -54,10 +57,10 @@ class InspectedContainer(Protocol):
         """Return bytes free, and bytes in all."""
 
     def pause(self) -> None:
-        """Freeze every process where it is."""
+        """Freeze all processes."""
 
     def unpause(self) -> None:
-        """Let them go on."""
+        """Thaw all processes."""
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send its program a signal; SIGKILL ends every process of it."""
@@ -73,7 +76,10 @@ class LocalContainer(InspectedContainer, Protocol):
         """Return a pidfd to signal it by, the caller's own from now on."""
 
     def exchange(self) -> list[int]:
-        """Return the directory of the spec's exchange, and its pipes: descriptors that are the caller's own from now on."""
+        """Return the directory of the spec's exchange, and its pipes.
+
+        The descriptors are the caller's own from now on.
+        """
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when it ended."""

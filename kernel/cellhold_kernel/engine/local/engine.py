@@ -1,4 +1,4 @@
-"""The engine of this host: containers that the runtime makes, images of its store (engine.base.Engine)."""
+"""The engine of this host: the runtime's containers, and images of its store."""
 
 from __future__ import annotations
 
@@ -34,21 +34,25 @@ if TYPE_CHECKING:
 
 
 class LocalEngine:
-    """It lacks nothing."""
+    """Makes containers on this host (engine.base.Engine); it lacks no feature."""
 
     name = "local"
     missing: Mapping[Feature, str] = MappingProxyType({})
 
     def __init__(self, create: Callable[[Spec], LocalContainer]) -> None:
-        """create: Container.create, or a stand-in for it. Made before anything of the notebook's is looked at."""
+        """Open what the host image needs.
+
+        create: Container.create, or a stand-in for it. Called before anything of the notebook's
+        is looked at.
+        """
         self._create = create
         with suppress(CellholdError, OSError):  # the first container says so
             host.hold_prefixes()
 
     def check(self, spec: Spec) -> None:
-        """Raise before an image is pulled for it what create() would say of its user and its network.
+        """Raise before a pull what create() would say of the spec's user and network.
 
-        An image that is here is used at once, and says so itself.
+        An image that is here is used at once, and create() says so itself.
         Raises NotSupported, NetworkNotFound, NotAllowed, InvalidSpec.
         """
         if image.is_here(spec.image):
@@ -99,7 +103,7 @@ class LocalEngine:
         socket_directory.clear_abandoned()
 
     def image_names(self, owner: str) -> Names:
-        """Return what images are called for a notebook. Raises SetupFailed."""
+        """Return the names of images for a notebook. Raises SetupFailed."""
         from cellhold_kernel.gate import inventory  # noqa: PLC0415  # the host image does without, at every start
 
         return inventory.image_names(owner)
@@ -109,7 +113,7 @@ class LocalEngine:
         return is_oci(image_name)
 
     def containers(self, owner: str, *, without: Sequence[str]) -> tuple[Held, ...]:
-        """Return the containers that a notebook has, but for those ids."""
+        """Return the containers of a notebook, except those with the ids in `without`."""
         from cellhold_kernel.gate import inventory  # noqa: PLC0415  # as above
 
         return tuple(inventory.containers(owner, without=without))
@@ -138,11 +142,14 @@ class LocalReady(Ready):
     make: Callable[[Spec], LocalContainer]
 
     def create(self, *, instead_of: Sequence[str]) -> LocalKernelSandbox:
-        """Make the container. Raises what Container.create raises, NotAllowed at a ceiling of the policy, OSError."""
+        """Create the container.
+
+        Raises what Container.create() raises, NotAllowed at a ceiling of the policy, OSError.
+        """
         return LocalKernelSandbox(self.preparation, self.program, create=partial(self._admit, tuple(instead_of)))
 
     def _admit(self, instead_of: tuple[str, ...], spec: Spec) -> LocalContainer:
-        """Make a container: what the notebook has is counted once more."""
+        """Create a container, while what the notebook has is counted once more."""
         claim = self.preparation.granted.claim
         if claim is None:
             return self.make(spec)

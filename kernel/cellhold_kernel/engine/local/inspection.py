@@ -1,4 +1,4 @@
-"""What there is to know of a container of this host, by topic: layers, network, steps, its disk.
+"""The facts about a container of this host, by topic: layers, network, steps, disk.
 
 Read here from the store, the leases and the kernel's counters; the panel and the magics
 have only what `Sandbox.inspect` returns.
@@ -137,7 +137,10 @@ def _oom_victims(container: Any) -> dict[str, Any]:
 
 
 def inspect(container: InspectedContainer, topic: Topic) -> Mapping[str, Any]:
-    """Return what there is to know. Raises CellholdError, OSError where it is just going away."""
+    """Return the facts of a topic.
+
+    Raises CellholdError, and OSError where the container is being removed.
+    """
     return _TOPICS[topic](container)
 
 

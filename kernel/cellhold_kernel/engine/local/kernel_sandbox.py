@@ -1,4 +1,4 @@
-"""One container of this host with the kernel in it (engine.base.KernelSandbox): its sockets, its pipes, its output."""
+"""A container of this host with the kernel in it: its sockets, pipes and output."""
 
 from __future__ import annotations
 
@@ -32,13 +32,16 @@ _USER = "0:0"  # whose sockets and folder it can use, whatever user the image na
 
 
 class LocalKernelSandbox(LocalSandbox):
-    """A container, and where its kernel and we meet.
+    """A container, and where its kernel and the host kernel meet.
 
-    last_words: what an ipykernel has said and was not heard to say; None for other kernels.
+    last_words: the messages of an ipykernel that were not received; None for other kernels.
     """
 
     def __init__(self, preparation: Preparation, program: Program, *, create: Callable[[Spec], LocalContainer]) -> None:
-        """Make the container. create: Container.create, or a stand-in for it. Raises what that raises, and OSError."""
+        """Create the container.
+
+        create: Container.create, or a stand-in for it. Raises what that raises, and OSError.
+        """
         self.program = program
         self.last_words: LastWords | None = None
         self._companion: Companion | None = None  # of a shell
@@ -75,11 +78,14 @@ class LocalKernelSandbox(LocalSandbox):
 
     @property
     def interrupts_by_signal(self) -> bool:
-        """Whether its kernel knows no message for that."""
+        """Whether its kernel is interrupted by SIGINT, and not by a message."""
         return isinstance(self.program, InsideProgram) and self.program.by_signal
 
     def start(self) -> None:
-        """Start the program, the first time or again. Raises what Container.start raises, and OSError."""
+        """Start the program, for the first time or again.
+
+        Raises what Container.start() raises, and OSError.
+        """
         self.output = OutputTail(mirror=2 if os.environ.get("CELLHOLD_DEBUG") else None)
         self._run.callback(self.output.close)
         if isinstance(self.program, InsideProgram):
@@ -101,12 +107,15 @@ class LocalKernelSandbox(LocalSandbox):
         self.output.close_writer()
 
     def rest(self) -> None:
-        """Let go of what only a run has; it has ended, and may be started again."""
+        """Release what belongs to a run that has ended, so that it can be started again."""
         self._run.close()
         self.socket_directory.clear()
 
     def connect(self) -> Backend | None:
-        """Connect to the cell kernel's sockets, if they are there by now. Raises CellholdError where they are not sockets."""
+        """Connect to the cell kernel's sockets; return None if they are not there yet.
+
+        Raises CellholdError where they are not sockets.
+        """
         names = self.socket_directory.names()
         if names is None:
             return None
@@ -132,17 +141,17 @@ class LocalKernelSandbox(LocalSandbox):
         return self.container.fileno()
 
     def poll(self) -> Outcome | None:
-        """Return how it ended, or None."""
+        """Return the outcome of this run; None as long as it runs."""
         return self.container.poll()
 
     def update(self, limits: Limits) -> None:
-        """Change limits while it runs; raises what Container.update raises."""
+        """Change limits while it runs. Raises what Container.update() raises."""
         self.container.update(limits)
 
     def restrict(self, policy: str) -> None:
-        """Change the egress policy while it runs; raises what Container.restrict raises."""
+        """Change the egress policy while it runs. Raises what Container.restrict() raises."""
         self.container.restrict(policy)
 
     def remove(self) -> None:
-        """Remove all of it, running or not. Removing twice is no error."""
+        """Remove the container, running or not. Removing it twice is not an error."""
         self._undo.close()

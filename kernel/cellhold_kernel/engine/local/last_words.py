@@ -1,9 +1,10 @@
-"""What a cell has said and the host kernel has not heard: read from what the process left when it was killed.
+"""The last output of a cell that the host kernel has not received.
 
-An ipykernel keeps a log (transport/inside/ipykernel_logged.py) in a memory that both have. While it runs, each of its
-messages says which number of the log it is, and `hear` tells it how far it was heard. When it is
-gone, what lies behind that is read: bytes that somebody hostile may have written, by copy and within bounds,
-and published as what that kernel could have published itself.
+An ipykernel keeps a log (transport/inside/log.py) in a memory that both sides have. While
+it runs, each of its messages contains its number in the log, and `hear` writes there
+which of them was received. When the process has ended, what lies behind that is read:
+bytes that somebody hostile may have written, by copy and within bounds. It is published
+as what that kernel could have published itself.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ class _Text(NamedTuple):
 
 
 class LastWords:
-    """Of one run of a cell kernel. memory: the descriptor that it is to have as its standard input."""
+    """The log of one run of a cell kernel.
+
+    memory: the descriptor that the kernel gets as its standard input.
+    """
 
     def __init__(self) -> None:
         """Make the memory. Raises OSError."""
@@ -58,18 +62,22 @@ class LastWords:
         fcntl.fcntl(self.memory, fcntl.F_ADD_SEALS, _SEALS)
 
     def begin(self, pipes: Sequence[int]) -> None:
-        """It runs. pipes: our ends of those that stand for its output, in the order of the log's streams; ours from now on."""
+        """Take over the pipes of the kernel that runs.
+
+        pipes: our ends of those that stand for its output, in the order of the log's streams;
+        ours from now on.
+        """
         self._pipes = dict(zip(log.STREAMS, pipes, strict=True))
 
     def close(self) -> None:
-        """Let go of it. Closing twice is no error."""
+        """Close the memory and the pipes. Closing them twice is not an error."""
         for fd in (self.memory, *self._pipes.values()):
             if fd >= 0:
                 os.close(fd)
         self.memory, self._pipes = -1, {}
 
     def hear(self, message: Message) -> None:
-        """A message of its iopub has come."""
+        """Record that a message of its iopub was received."""
         raw = message.signed[2]
         if _NOTHING < len(raw) <= _METADATA_MOST and (mark := _MARK.search(raw)) is not None:
             stream, number = int(mark[1]), int(mark[2])
@@ -78,9 +86,10 @@ class LastWords:
                 os.pwrite(self.memory, log.NUMBER.pack(number), log.HEARD + 8 * stream)
 
     def messages(self, signer: Signer, header_of: Callable[[str], Mapping[str, object]]) -> Iterator[Message]:
-        """What it has said beyond what was heard, in its order. To be asked when it sends nothing more.
+        """Yield the messages that were not received, in their order.
 
-        header_of: the header of the request with an id; with "" of the cell that runs.
+        Call it when the kernel sends nothing more. header_of: returns the header of the request
+        with an id; for "" that of the cell that runs.
         """
         for said in _joined(list(self._said(signer))):
             message = _written(said, signer, header_of) if isinstance(said, _Text) else said
@@ -110,7 +119,10 @@ class LastWords:
             yield from _parsed(os.pread(self.memory, min(used[segment], log.SEGMENT), log.SEGMENTS + segment * log.SEGMENT))
 
     def _left_in_pipes(self, records: Iterable[_Record]) -> Iterator[tuple[int, str]]:
-        """What was written to the descriptors 1 and 2 and not printed yet: taken from the pipe, and in it still."""
+        """Yield what was written to the descriptors 1 and 2 and is not printed yet.
+
+        That is what was taken from the pipe, and what is in it still.
+        """
         printed = {(record.stream, record.taken) for record in records}
         taken = struct.unpack("<2Q", os.pread(self.memory, 16, log.TAKEN))
         for stream, name in enumerate(log.STREAMS):
@@ -123,11 +135,12 @@ class LastWords:
 
 
 def _joined(said: list[_Text | Message]) -> list[_Text | Message]:
-    """Few messages, with all that was said in them.
+    """Join texts, so that few messages contain all of them.
 
-    Texts of the same stream and cell that follow one another are one. A cell that prints to both streams in turn may have left
-    30,000 texts: where they are too many, they are one for each stream and cell, up to the next display, as ipykernel itself sends
-    them. Where they are too many still, an ipykernel did not write them: then they are one for each stream.
+    Texts of the same stream and cell that follow one another are one. A cell that prints to
+    both streams in turn may have left 30,000 texts: where they are too many, they are one for
+    each stream and cell, up to the next display, as ipykernel itself sends them. Where they
+    are too many still, an ipykernel did not write them: then they are one for each stream.
     """
     for keeps_turns in (True, False):
         if (joined := _texts_joined(said, keeps_turns=keeps_turns)) is not None:
@@ -141,7 +154,7 @@ def _joined(said: list[_Text | Message]) -> list[_Text | Message]:
 
 
 def _texts_joined(said: list[_Text | Message], *, keeps_turns: bool) -> list[_Text | Message] | None:
-    """None where they are too many."""
+    """Return the texts joined, or None where they are too many."""
     joined: list[Message | tuple[int, str, list[str]]] = []
     last: dict[tuple[int, str], list[str]] = {}  # those that may get more
     for one in said:

@@ -1,6 +1,7 @@
-"""What is to run in a container so that it answers cells: a Jupyter kernel in there, or the image's shell, driven from outside.
+"""The program of a container that answers cells: a Jupyter kernel, or the image's shell.
 
-Which of them an image has is found out here, and nothing is started.
+A shell is driven from outside. Here is found which of them an image has; nothing is
+started.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ _IPYKERNEL = "ipykernel"
 
 @dataclass(frozen=True, kw_only=True)
 class InsideProgram:
-    """A Jupyter kernel in the container. argv: complete, with the connection file that it finds there; env: on top of the spec's.
+    """A Jupyter kernel in the container.
 
-    image: to run it in, instead of the spec's: the id of that one with a kernel layer on top. by_signal: interrupted by SIGINT, not by
-    a message.
+    argv: complete, with the connection file that it finds there. env: on top of the spec's.
+    image: to run it in, instead of the spec's: the id of that one with a kernel layer on top.
+    by_signal: interrupted by SIGINT, not by a message.
     """
 
     argv: tuple[str, ...]
@@ -42,14 +44,20 @@ class InsideProgram:
 
 @dataclass(frozen=True, kw_only=True)
 class ShellProgram:
-    """A shell of the image that a process on the host drives. argv: its absolute path; shell/lines.py adds what makes it interactive."""
+    """A shell of the image that a process on the host drives.
+
+    argv: its absolute path; shell/lines.py adds what makes it interactive.
+    """
 
     argv: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerMissing:
-    """The image has a Python and no kernel, and nobody has put a kernel layer on it yet (images/kernel_layer.py)."""
+    """The image has a Python and no kernel, and there is no kernel layer for it yet.
+
+    images/kernel_layer.py makes one.
+    """
 
     image: str
 
@@ -58,8 +66,9 @@ Program = InsideProgram | ShellProgram
 
 
 def program_for(spec: Spec, arguments: Sequence[str] = (), *, wanted: str | None = None) -> Program | LayerMissing:
-    """What to run for `spec`, whose image is here. arguments: for an ipykernel, as nbclient passes them; wanted: what `kernel=` says.
+    """Return what to run for `spec`, whose image is here.
 
+    arguments: for an ipykernel, as nbclient passes them. wanted: the value of `kernel=`.
     Raises InvalidSpec, NotSupported, ImageNotFound, CellholdError: see images/choosing.py.
     """
     if spec.image == "host":
@@ -93,7 +102,7 @@ def program_for(spec: Spec, arguments: Sequence[str] = (), *, wanted: str | None
 
 
 def _of_host(arguments: Sequence[str], wanted: str | None) -> Program:
-    """This machine's own: the Python that runs the host kernel, with the packages it has."""
+    """Return this machine's own: the Python that runs the host kernel, with its packages."""
     if wanted == "shell":
         return ShellProgram(argv=(_HOST_SHELL,))
     if wanted not in {None, "python3"}:
@@ -104,7 +113,7 @@ def _of_host(arguments: Sequence[str], wanted: str | None) -> Program:
 
 
 def _inside(spec: KernelSpec, arguments: Sequence[str], env: Mapping[str, str], *, derived: str | None = None) -> InsideProgram:
-    """A kernelspec's command; only an ipykernel understands the front end's own arguments."""
+    """Return a kernelspec's command; only an ipykernel gets the front end's arguments."""
     argv = spec.command(exchange.CONNECTION_FILE)
     is_ipykernel = any(_IPYKERNEL in word for word in argv)
     whole = spec.environment(env)

@@ -1,4 +1,4 @@
-"""A container of this host as the panel, the magics and controls.py have it, with a kernel in it or without."""
+"""A container of this host, with a kernel in it or without (engine.base.Sandbox)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WRITTEN = "written"
 
 
 class LocalSandbox:
-    """A Container or a Detached of this host (engine.base.Sandbox)."""
+    """A Container or a Detached, read and controlled."""
 
     def __init__(self, container: InspectedContainer) -> None:
         """container: it belongs to the caller."""
@@ -38,12 +38,12 @@ class LocalSandbox:
 
     @property
     def state(self) -> State:
-        """What it is now."""
+        """Its present state."""
         return self._container.state
 
     @property
     def spec(self) -> Spec:
-        """What it was made of, with the limits that hold."""
+        """The spec it was made of, with the limits that hold."""
         return self._container.spec
 
     def usage(self, *, is_repeated: bool = False) -> Usage:
@@ -57,17 +57,23 @@ class LocalSandbox:
         return self._container.usage(self._kept.read)
 
     def release(self) -> None:
-        """Close what usage() keeps open. Twice is no error."""
+        """Close the files that usage() keeps open. Closing them twice is not an error."""
         if self._kept is not None:
             self._kept.close()
             self._kept = None
 
     def inspect(self, topic: Topic) -> Mapping[str, Any]:
-        """Return what there is to know. Raises CellholdError, OSError where it is just going away."""
+        """Return the facts of a topic.
+
+        Raises CellholdError, and OSError where the container is being removed.
+        """
         return inspection.inspect(self._container, topic)
 
     def look(self, what: str, *words: str) -> Look:
-        """Begin to look into its layers, or at what it has written. Raises NotAllowed where its root is not an image."""
+        """Begin to look into its layers, or at what it has written.
+
+        Raises NotAllowed where its root is not an image.
+        """
         from cellhold_kernel.jobs.inspection import Look  # noqa: PLC0415  # for the panel alone
 
         if what == _WRITTEN:
@@ -77,13 +83,13 @@ class LocalSandbox:
         return Look(what, self.spec.image, *words)
 
     def pause(self) -> None:
-        """Freeze every process where it is."""
+        """Freeze all processes."""
         self._container.pause()
 
     def unpause(self) -> None:
-        """Let them go on."""
+        """Thaw all processes."""
         self._container.unpause()
 
     def kill(self, *number: signal.Signals | int) -> None:
-        """Send its program a signal; SIGKILL, when none is given, ends every process of it."""
+        """Send a signal to its program; SIGKILL, the default, ends all processes."""
         self._container.kill(*number)

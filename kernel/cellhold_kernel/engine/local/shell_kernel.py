@@ -1,6 +1,7 @@
-"""The host kernel's side of a shell kernel: its process, the pipes to the shell, and the word that the container has ended.
+"""The host kernel's side of a shell kernel: its process, and the pipes to the shell.
 
-Used by sandbox.py. Everything here ends when it is closed, and the process by itself when the host kernel dies.
+Used by kernel_sandbox.py. Everything here ends when it is closed, and the process by
+itself when the host kernel dies.
 """
 
 from __future__ import annotations
@@ -29,10 +30,17 @@ _FAREWELL_SECONDS = 2.0  # for what is on its way at the end; it takes milliseco
 
 
 class Companion:
-    """The process and the shell's ends of the pipes. args: what the container is to run."""
+    """The process, and the shell's ends of the pipes.
+
+    args: what the container is to run.
+    """
 
     def __init__(self, argv: Sequence[str], *, directory: str, errors: int) -> None:
-        """argv: the shell's; directory: with the sockets; errors: a descriptor for what the process has to say. Raises OSError."""
+        """Start the process.
+
+        argv: the shell's. directory: with the sockets. errors: a descriptor for what the process
+        writes to its standard error. Raises OSError.
+        """
         self.args = lines.start(argv)
         with ExitStack() as undo:
             commands, control, stdout, stderr, nothing = (self._pipe(undo) for _ in range(5))
@@ -69,7 +77,7 @@ class Companion:
         return pair
 
     def start(self, container: LocalContainer) -> None:
-        """Start the shell in the container, and let the process have what it takes to interrupt it."""
+        """Start the shell in the container, and give the process a pidfd to interrupt it."""
         stdin, stdout, stderr = self._stdio
         container.start(stdin=stdin, stdout=stdout, stderr=stderr, more=self._more)
         pid1 = container.signal_fd()
@@ -87,13 +95,16 @@ class Companion:
             one.close()
 
     def tell(self, outcome: Outcome) -> None:
-        """The container has ended; who survives that tells the cell itself."""
+        """Report the container's end to the process, with the sentence for the cell, if any.
+
+        Where the notebook goes on after that end, the host kernel tells the cell itself.
+        """
         sentence = "" if diagnosis.is_survived(outcome) else outcome.sentence()
         with suppress(OSError):
             self._life.send(f"ended {sentence}".encode())
 
     def close(self) -> None:
-        """End it."""
+        """Kill the process, and close its pipes."""
         self._undo.close()
 
     def _end(self) -> None:
@@ -104,17 +115,23 @@ class Companion:
 
 
 class ShellBackend(Backend):
-    """The sockets of a shell kernel. Once the container has ended, what it wrote is still on its way through the process."""
+    """The sockets of a shell kernel.
+
+    Once the container has ended, its output is still on its way through the process.
+    """
 
     def __init__(self, connected: Mapping[str, socket.socket], *, container: LocalContainer, companion: Companion) -> None:
-        """As Backend."""
+        """Read from a process that the container's end does not end."""
         super().__init__(connected)
         self._container = container
         self._companion = companion
         self._has_told = False
 
     def wait(self, seconds: float) -> bool:
-        """As Backend's, but after the container's end until the process has closed its sockets, which it does when all is said."""
+        """Wait as Backend does; after the container's end until the process closes its sockets.
+
+        It does so when it has sent everything.
+        """
         outcome = self._container.poll()
         if outcome is None:
             return super().wait(seconds)

@@ -1,14 +1,16 @@
-"""Where host kernel and cell kernel meet: a directory with the cell kernel's sockets (transport/exchange.py).
+"""The directory with the cell kernel's sockets (transport/exchange.py).
 
-Of a kernel in a container it is a tmpfs of the container's, of which we get a descriptor. Of a
-shell, whose kernel is a process of ours (shell/), it is a directory of the host's. Each has
-one anyway:
+Of a kernel in a container it is a tmpfs of the container's, of which we get a descriptor.
+Of a shell, whose kernel is a process of ours (shell/), it is a directory of the host's.
+Each kernel has one of those:
 
-    HOME/kernels/XXXXXXXX/      0700, locked (flock) by the host kernel that made it: without a lock it is a dead one's, and cleared;
+    HOME/kernels/XXXXXXXX/      0700, locked (flock) by the host kernel that made it: one
+                                without a lock is left by a dead one, and is cleared;
                                 what else the host kernel keeps for it lies here (spool.py)
         inside/                 a shell's; not shown to the container
 
-Nothing in it is believed: names are opened beneath its descriptor, without following links.
+Nothing in it is believed: names are opened beneath its descriptor, without following
+links.
 """
 
 from __future__ import annotations
@@ -27,7 +29,11 @@ if TYPE_CHECKING:
 
 
 class SocketDirectory:
-    """One of a kernel in a container. path: the directory on the host. directory: where both meet, opened; -1 before the container runs."""
+    """The directory of a kernel in a container.
+
+    path: the directory on the host. directory: the descriptor of the tmpfs; -1 before the
+    container runs.
+    """
 
     def __init__(self) -> None:
         """Make the directory on the host."""
@@ -35,12 +41,18 @@ class SocketDirectory:
         self.directory = -1
 
     def begin(self, directory: int) -> None:
-        """The container runs, and has this directory, a descriptor that is ours from now on; one that it had before is gone."""
+        """Take over the directory of a container that runs, and close the one before.
+
+        directory: a descriptor, ours from now on.
+        """
         self._let_go()
         self.directory = directory
 
     def names(self) -> dict[str, str] | None:
-        """What the cell kernel calls its sockets; None until it has bound those that are connected to (the heartbeat's is not one)."""
+        """Return the names of the cell kernel's sockets; None until it has bound them.
+
+        The heartbeat's is not waited for: it is not connected to.
+        """
         if self.directory < 0:
             return None
         for names in (NAMES, LIKE_TCP):
@@ -49,11 +61,11 @@ class SocketDirectory:
         return None
 
     def clear(self) -> None:
-        """The cell kernel has ended, and its tmpfs with it: the next one has another."""
+        """Close the directory of a cell kernel that has ended: the next one has another."""
         self._let_go()
 
     def close(self) -> None:
-        """Let go of it, and remove what there is of it on the host. Closing twice is no error."""
+        """Close it, and remove its directory on the host. Closing it twice is not an error."""
         self._let_go()
         if self._lock >= 0:
             delete.remove(self.path)
@@ -67,7 +79,7 @@ class SocketDirectory:
 
 
 class HostSocketDirectory(SocketDirectory):
-    """One of a shell. sockets: the path of the directory, for our process."""
+    """The directory of a shell. sockets: its path, for our process."""
 
     def __init__(self, *, key: str, signature_scheme: str) -> None:
         """Make it, with the connection file."""

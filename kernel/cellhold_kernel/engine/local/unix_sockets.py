@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 
 def open_socket(name: str, *, directory: int) -> int:
-    """Return an O_PATH descriptor of the unix socket `name` in a directory that somebody hostile writes to.
+    """Return an O_PATH descriptor of the unix socket `name` in a hostile directory.
 
-    Raises OSError where there is none, CellholdError where it is something else: a symbolic link, which O_PATH opens as itself.
+    Raises OSError where there is none, CellholdError where it is something else: a symbolic
+    link, which O_PATH opens as itself.
     """
     found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     if stat.S_ISSOCK(os.fstat(found).st_mode):
@@ -33,9 +34,9 @@ def open_socket(name: str, *, directory: int) -> int:
 
 
 def connect(names: Mapping[str, str], *, directory: int) -> dict[str, socket.socket]:
-    """Return a socket per channel, connected to the one that `names` has for it in `directory`.
+    """Return a socket per channel, connected to the one that `names` has in `directory`.
 
-    Raises as open_socket() does, or as connect(2) does.
+    Raises what open_socket() and connect(2) raise.
     """
     connected: dict[str, socket.socket] = {}
     try:
