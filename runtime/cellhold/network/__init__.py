@@ -5,7 +5,6 @@ open() chooses the kind of its network, and imports that alone.
     kinds/           no network, a shared one, a bridge of the host's, a process of the
                      user's
     hotplug.py       a running container on one more network
-    words.py         what Spec.network can say, beside names of networks
     model.py         networks and leases as values
     networks.py      networks as people know them: a name, subnets (addressing.py), a
                      bridge device; kept in the store

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -106,6 +105,8 @@ class UserModeNetwork(LeasedNetwork):
                 has_rates=any(self._rates),
                 directory=self._home.container(self.lease.container),
             )
+            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # with logging; ps, stats and rm do without
+
             with ThreadPoolExecutor(1) as beside:  # both take processes, and neither needs the other's
                 ruled = beside.submit(_enforce, self._policy, self._home, namespace, user, is_new=True)
                 PROGRAMS[self._program](at)
