@@ -36,18 +36,32 @@ GRACE_SECONDS = 10.0  # docker's, between SIGTERM and SIGKILL
 RESTART, COMMIT = "restart", "commit"
 _SIGNAL_SECONDS = 2.0  # a container that ends so soon after a signal has ended by it
 FRESH = Diagnosis("note", "the container was removed", "this one is fresh, its variables and files are gone")
-_C, _R, _P, _A, _S, _X = State
-_COMING, _GONE = "it is being started", "it was removed: start a fresh one"
-_COMING_BESIDE = "a fresh one is being started"
+_STARTING = "it is being started"
+_STARTING_BESIDE = "a fresh one is being started"
+_REMOVED = "it was removed: start a fresh one"
 MOVES: dict[str, dict[State, State | str]] = {
-    "start": {**TABLE[Action.START], _C: _COMING, _X: _R},
-    "pause": {**TABLE[Action.PAUSE], _C: _COMING, _X: _GONE},
-    "unpause": {**TABLE[Action.UNPAUSE], _C: _COMING, _X: _GONE},
-    "stop": {**TABLE[Action.STOP], _C: _COMING, _S: "it is stopped", _X: _GONE},
-    "kill": {**TABLE[Action.KILL], _C: _COMING, _X: _GONE},
-    RESTART: {_C: _COMING, _R: _R, _P: _R, _A: _COMING, _S: _R, _X: _GONE},
-    COMMIT: {_C: _COMING, _R: _R, _P: _P, _A: _COMING, _S: _S, _X: _GONE},
-    "remove": {**TABLE[Action.REMOVE], _C: _COMING, _X: "it was removed"},
+    "start": {**TABLE[Action.START], State.CREATED: _STARTING, State.REMOVED: State.RUNNING},
+    "pause": {**TABLE[Action.PAUSE], State.CREATED: _STARTING, State.REMOVED: _REMOVED},
+    "unpause": {**TABLE[Action.UNPAUSE], State.CREATED: _STARTING, State.REMOVED: _REMOVED},
+    "stop": {**TABLE[Action.STOP], State.CREATED: _STARTING, State.STOPPED: "it is stopped", State.REMOVED: _REMOVED},
+    "kill": {**TABLE[Action.KILL], State.CREATED: _STARTING, State.REMOVED: _REMOVED},
+    RESTART: {
+        State.CREATED: _STARTING,
+        State.RUNNING: State.RUNNING,
+        State.PAUSED: State.RUNNING,
+        State.RESTARTING: _STARTING,
+        State.STOPPED: State.RUNNING,
+        State.REMOVED: _REMOVED,
+    },
+    COMMIT: {
+        State.CREATED: _STARTING,
+        State.RUNNING: State.RUNNING,
+        State.PAUSED: State.PAUSED,
+        State.RESTARTING: _STARTING,
+        State.STOPPED: State.STOPPED,
+        State.REMOVED: _REMOVED,
+    },
+    "remove": {**TABLE[Action.REMOVE], State.CREATED: _STARTING, State.REMOVED: "it was removed"},
 }
 NEEDS = {"pause": Feature.PAUSE, "unpause": Feature.PAUSE, "stop": Feature.RESUME, "kill": Feature.RESUME, COMMIT: Feature.COMMIT}
 
@@ -98,7 +112,7 @@ class Controls:
     def reason(self, action: str) -> str | None:
         """Return why it is not possible now, None where it is."""
         if action == RESTART and self._session.is_coming and self._session.current is not None:
-            return _COMING_BESIDE
+            return _STARTING_BESIDE
         return reason(action, state_of(self._session), self._session.missing)
 
     def check(self, action: str) -> None:

@@ -117,9 +117,9 @@ def main() -> int:
     """The process."""
     job = json.load(sys.stdin)
     try:
-        _tell(**(_detached(job) if job["detached"] else _own(job)))
+        _write(**(_detached(job) if job["detached"] else _own(job)))
     except CellholdError as error:
-        _tell(error=type(error).__name__, sentence=str(error), hint=error.hint)
+        _write(error=type(error).__name__, sentence=str(error), hint=error.hint)
         return 1
     return 0
 
@@ -199,17 +199,17 @@ def _copy(box: Any, lines: str) -> None:
             number, decoder = open_ones[fd]
             piece = os.read(fd, _PIECE)
             if left >= 0 and (text := decoder.decode(piece[:left], not piece)):
-                _tell(stream=number, data=text)
+                _write(stream=number, data=text)
             if 0 <= left < len(piece):
-                _tell(stream=2, data=f"\ncellhold: more than {units.size(OUTPUT_MOST)} of output: the rest is left out\n")
+                _write(stream=2, data=f"\ncellhold: more than {units.size(OUTPUT_MOST)} of output: the rest is left out\n")
             left -= len(piece)
             if not piece:
                 os.close(fd)
                 del open_ones[fd]
 
 
-def _tell(**said: Any) -> None:
-    print(json.dumps(said), flush=True)  # noqa: T201  # what a program reads
+def _write(**members: Any) -> None:
+    print(json.dumps(members), flush=True)  # noqa: T201  # what a program reads
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class CellMonitor:
     def prepare(self, kernel: CellKernel) -> None:
         """Read the container's counters before its first cell is sent."""
         if self._seen is None:
-            self._seen = Counters.of(kernel)
+            self._seen = Counters.read(kernel)
 
     def begin(self, request: Request, count: int, kernel: CellKernel) -> None:
         """Watch the cell of that request, which runs and has that number."""

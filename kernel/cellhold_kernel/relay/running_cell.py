@@ -45,8 +45,8 @@ class Counters(NamedTuple):
     full: str | None
 
     @classmethod
-    def of(cls, kernel: CellKernel) -> Counters:
-        """As they are now."""
+    def read(cls, kernel: CellKernel) -> Counters:
+        """Return them as they are now."""
         return cls(_usage(kernel), _full(kernel))
 
 
@@ -141,7 +141,7 @@ class RunningCell:
 
         They are those met since the counters were `seen`, which are read again.
         """
-        before, self.seen = self.seen, Counters.of(self._kernel)
+        before, self.seen = self.seen, Counters.read(self._kernel)
         now, limits = self.seen.usage, self._kernel.spec.limits
         met = []
         if (killed := now.oom_kills - before.usage.oom_kills) > 0:

@@ -170,23 +170,23 @@ class Frontend:
             self._nobody_reads = bool(stuck)
         elif channel == "iopub" and self._nobody_reads:
             self._nobody_reads = False
-            self._tell_left_out()
+            self._report_left_out()
         else:
             for client in stuck:
                 clients.cut_off(client)
             if stuck and channel == "iopub":
                 held = units.size(self._held(channel))
-                self._tell(f"a front end that did not read was cut off: up to {held} of output were left out there")
+                self._publish_line(f"a front end that did not read was cut off: up to {held} of output were left out there")
 
-    def _tell_left_out(self) -> None:
+    def _report_left_out(self) -> None:
         size, self._left_out = units.size(self._left_out), 0
         count, self._left_out_messages = self._left_out_messages, 0
-        self._tell(f"{count} messages of output ({size}) were left out: nobody read them for {PATIENCE_SECONDS:g} s")
+        self._publish_line(f"{count} messages of output ({size}) were left out: nobody read them for {PATIENCE_SECONDS:g} s")
 
     def _oldest(self, channel: str) -> float:
         return max((window.age for (its, _client), window in self._windows.items() if its == channel), default=0.0)
 
-    def _tell(self, text: str) -> None:
+    def _publish_line(self, text: str) -> None:
         self.publish("stream", {"name": "stderr", "text": f"cellhold: {text}\n"}, parent=object_in(self._latest) or {})
 
     def publish(self, kind: str, content: Mapping[str, Any], *, parent: Mapping[str, Any] | None, is_output: bool = False) -> None:
@@ -223,7 +223,7 @@ class Frontend:
                 content = {"subscription": topic.decode("utf-8", "replace")}
                 self.send("iopub", self._signer.make("iopub_welcome", content, identities=(topic,) if topic else ()))
                 if self._left_out and not self._nobody_reads:
-                    self._tell_left_out()  # those whom it was for have left
+                    self._report_left_out()  # those whom it was for have left
 
     def close(self) -> None:
         """Send what is still to be sent, within LINGER_MS, and let go of the addresses."""

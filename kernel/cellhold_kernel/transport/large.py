@@ -84,11 +84,11 @@ class Incoming:
         for message in self._ready:  # not `yield from`, which would end it together with this one
             yield message
         for arrived in self._stream.receive():
-            self._ready = self._of(arrived)
+            self._ready = self._split(arrived)
             for message in self._ready:
                 yield message
 
-    def _of(self, arrived: Arrived | Chunk) -> Iterator[Message | LeftOut]:
+    def _split(self, arrived: Arrived | Chunk) -> Iterator[Message | LeftOut]:
         if not isinstance(arrived, Arrived):
             yield from self._large.take(arrived)
         elif arrived.goes_on:

@@ -91,12 +91,12 @@ class LastWords:
         Call it when the kernel sends nothing more. header_of: returns the header of the request
         with an id; for "" that of the cell that runs.
         """
-        for said in _joined(list(self._said(signer))):
-            message = _written(said, signer, header_of) if isinstance(said, _Text) else said
+        for one in _join(list(self._unheard(signer))):
+            message = _make_message(one, signer, header_of) if isinstance(one, _Text) else one
             if message is not None:
                 yield message
 
-    def _said(self, signer: Signer) -> Iterator[_Text | Message]:
+    def _unheard(self, signer: Signer) -> Iterator[_Text | Message]:
         records = list(self._records())
         dropped = {(record.stream, record.number) for record in records if record.what == log.DROPPED}
         displays = 0
@@ -104,7 +104,7 @@ class LastWords:
             if record.number <= self._heard[record.stream] or (record.stream, record.number) in dropped:
                 continue
             if record.what == log.TEXT and record.stream != log.SHOWN:
-                yield _Text(record.stream, record.parent, _decoded(record.data))
+                yield _Text(record.stream, record.parent, _decode(record.data))
             elif record.what == log.MESSAGE and displays < _DISPLAYS_MOST:
                 displays += 1
                 message = wire.parse(_parts(record.data))
@@ -116,7 +116,7 @@ class LastWords:
         turns = struct.unpack("<2Q", os.pread(self.memory, 16, log.TURN))
         used = struct.unpack("<2Q", os.pread(self.memory, 16, log.USED))
         for segment in sorted((0, 1), key=turns.__getitem__):
-            yield from _parsed(os.pread(self.memory, min(used[segment], log.SEGMENT), log.SEGMENTS + segment * log.SEGMENT))
+            yield from _parse(os.pread(self.memory, min(used[segment], log.SEGMENT), log.SEGMENTS + segment * log.SEGMENT))
 
     def _left_in_pipes(self, records: Iterable[_Record]) -> Iterator[tuple[int, str]]:
         """Yield what was written to the descriptors 1 and 2 and is not printed yet.
@@ -129,12 +129,12 @@ class LastWords:
             data = b""
             if (stream, taken[stream]) not in printed:
                 data = os.pread(self.memory, log.SLOT, log.SLOTS + stream * log.SLOT)
-            data = data.rstrip(b"\0") + (_drained(self._pipes[name]) if name in self._pipes else b"")
+            data = data.rstrip(b"\0") + (_drain(self._pipes[name]) if name in self._pipes else b"")
             if data:
                 yield stream, data.decode("utf-8", "replace")
 
 
-def _joined(said: list[_Text | Message]) -> list[_Text | Message]:
+def _join(said: list[_Text | Message]) -> list[_Text | Message]:
     """Join texts, so that few messages contain all of them.
 
     Texts of the same stream and cell that follow one another are one. A cell that prints to
@@ -143,7 +143,7 @@ def _joined(said: list[_Text | Message]) -> list[_Text | Message]:
     are too many still, an ipykernel did not write them: then they are one for each stream.
     """
     for keeps_turns in (True, False):
-        if (joined := _texts_joined(said, keeps_turns=keeps_turns)) is not None:
+        if (joined := _join_texts(said, keeps_turns=keeps_turns)) is not None:
             return joined
     streams: dict[int, list[str]] = {}
     for one in said:
@@ -153,7 +153,7 @@ def _joined(said: list[_Text | Message]) -> list[_Text | Message]:
     return [*texts, *(one for one in said if not isinstance(one, _Text))]
 
 
-def _texts_joined(said: list[_Text | Message], *, keeps_turns: bool) -> list[_Text | Message] | None:
+def _join_texts(said: list[_Text | Message], *, keeps_turns: bool) -> list[_Text | Message] | None:
     """Return the texts joined, or None where they are too many."""
     joined: list[Message | tuple[int, str, list[str]]] = []
     last: dict[tuple[int, str], list[str]] = {}  # those that may get more
@@ -173,20 +173,20 @@ def _texts_joined(said: list[_Text | Message], *, keeps_turns: bool) -> list[_Te
     return [_Text(one[0], one[1], "".join(one[2])) if isinstance(one, tuple) else one for one in joined]
 
 
-def _written(said: _Text, signer: Signer, header_of: Callable[[str], Mapping[str, object]]) -> Message | None:
-    name = log.STREAMS[said.stream]
-    content = {"name": name, "text": said.text}
-    return wire.parse(signer.make("stream", content, parent=header_of(said.parent), identities=(f"stream.{name}".encode(),)))
+def _make_message(text: _Text, signer: Signer, header_of: Callable[[str], Mapping[str, object]]) -> Message | None:
+    name = log.STREAMS[text.stream]
+    content = {"name": name, "text": text.text}
+    return wire.parse(signer.make("stream", content, parent=header_of(text.parent), identities=(f"stream.{name}".encode(),)))
 
 
-def _decoded(data: bytes) -> str:
+def _decode(data: bytes) -> str:
     try:
         return data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:  # nothing that the log's own program wrote
         return data.decode("utf-8", "replace")
 
 
-def _parsed(data: bytes) -> Iterator[_Record]:
+def _parse(data: bytes) -> Iterator[_Record]:
     at = 0
     while at + log.RECORD.size <= len(data):
         what, stream, parent, size, number, taken = log.RECORD.unpack_from(data, at)
@@ -209,7 +209,7 @@ def _parts(data: bytes) -> list[Part]:
     return parts
 
 
-def _drained(pipe: int) -> bytes:
+def _drain(pipe: int) -> bytes:
     data = b""
     while len(data) < _PIPE_MOST:
         try:

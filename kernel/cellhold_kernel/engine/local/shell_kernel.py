@@ -94,7 +94,7 @@ class Companion:
         for one in self._given:
             one.close()
 
-    def tell(self, outcome: Outcome) -> None:
+    def report_end(self, outcome: Outcome) -> None:
         """Report the container's end to the process, with the sentence for the cell, if any.
 
         Where the notebook goes on after that end, the host kernel tells the cell itself.
@@ -125,7 +125,7 @@ class ShellBackend(Backend):
         super().__init__(connected)
         self._container = container
         self._companion = companion
-        self._has_told = False
+        self._has_reported = False
 
     def wait(self, seconds: float) -> bool:
         """Wait as Backend does; after the container's end until the process closes its sockets.
@@ -135,9 +135,9 @@ class ShellBackend(Backend):
         outcome = self._container.poll()
         if outcome is None:
             return super().wait(seconds)
-        if not self._has_told:
-            self._has_told = True
-            self._companion.tell(outcome)
+        if not self._has_reported:
+            self._has_reported = True
+            self._companion.report_end(outcome)
         until = time.monotonic() + _FAREWELL_SECONDS
         while any(stream.broken is None for stream in self.streams.values()) and time.monotonic() < until:
             if super().wait(seconds):
