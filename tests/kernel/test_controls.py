@@ -46,7 +46,7 @@ def test_a_cell_is_paused_by_another_and_goes_on(notebook: Notebook) -> None:
     counting = begun(notebook, COUNTING)
     paused = notebook.run("%container pause")
     assert paused.status == "ok", paused.error
-    assert "is paused: cells stand still" in paused.text
+    assert "is paused: running cells are frozen" in paused.text
     time.sleep(0.5)  # what was written until then has come
     while notebook.client.iopub_channel.msg_ready():
         notebook.client.get_iopub_msg(timeout=0)

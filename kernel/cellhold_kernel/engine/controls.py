@@ -186,7 +186,7 @@ class Controls:
         assert kernel is not None  # noqa: S101  # for mypy: the table has no such move without one
         if action == "pause":
             kernel.sandbox.pause()
-            return f"container {kernel.sandbox.id} is paused: cells stand still, and wait"
+            return f"container {kernel.sandbox.id} is paused: running cells are frozen until %container unpause"
         kernel.sandbox.unpause()
         return f"container {kernel.sandbox.id} goes on"
 
