@@ -141,6 +141,7 @@ def test_flags_are_those_of_the_command() -> None:
 def test_the_policy_holds_for_the_name_and_for_each_image_that_is_built_on(tmp_path: Path, name: str, text: str, refused: str) -> None:
     (tmp_path / "policy.toml").write_text('[ceilings]\nimages = ["lab/*"]')
     rules = policy.read(tmp_path / "policy.toml")
-    session: Any = SimpleNamespace(policy=lambda: rules, settings=Settings(), owner="a1", names=Names, beside=lambda: ())
+    quota = SimpleNamespace(containers=lambda: ())
+    session: Any = SimpleNamespace(policy=lambda: rules, settings=Settings(), owner="a1", names=Names, quota=quota)
     with pytest.raises(NotAllowed, match=refused):
         dockerfile.start(session, dockerfile.Wanted(name=name, flags=(), dockerfile=text))

@@ -150,7 +150,7 @@ def test_output_of_just_the_bound_is_whole(notebook: Notebook, shell_image: str,
 def granted(line: str, **rules: Any) -> Spec:
     """The container that a notebook's cell gets."""
     settings = Settings().over("", {"memory": "100m", "image": "host", "volume": "/srv:/srv"})
-    session: Any = SimpleNamespace(settings=settings, owner="a1", names=Names, beside=lambda: ())
+    session: Any = SimpleNamespace(settings=settings, owner="a1", names=Names, quota=SimpleNamespace(containers=lambda: ()))
     return authorize(run.request(session, wanted(line)), Trust.CELL, policy.Policy(**rules)).spec
 
 

@@ -20,7 +20,8 @@ import pytest
 
 from cellhold.image.archive.importing import import_root
 from cellhold.store.home import open_home
-from interrupt_cases import CASES, IMAGE, PATIENCE_SECONDS, At, stands_still
+from interrupt_cases import CASES
+from standing import IMAGE, PATIENCE_SECONDS, At, stands_still
 from tars import Tar
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellhold.store.home import Home
-    from interrupt_cases import Case
+    from standing import Case
 
 pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups")
 

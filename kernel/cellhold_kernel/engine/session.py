@@ -268,10 +268,7 @@ class Session:
         return policy.read(self._sources.policy)
 
     def tick(self) -> float | None:
-        """Look at the coming container, and return the seconds until the next look.
-
-        Returns None where there is nothing to wait for.
-        """
+        """Look at the coming container; return the seconds until the next look, if any."""
         if self.coming is None or self._listener is None:
             return None
         coming, listener = self.coming, self._listener

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cellhold.network import is_own
+from cellhold.spec.networks import is_own
 from cellhold_kernel.gate import containers, networks
 from cellhold_kernel.gate.ceilings import Ceilings
 from cellhold_kernel.gate.granted import GrantedResume
