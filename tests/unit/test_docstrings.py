@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-KERNEL = ("gate", "images", "magics", "protocol", "settings", "shell", "widgets")  # the others' pass is not done yet
-PACKAGES = ("runtime/cellhold", *(f"kernel/cellhold_kernel/{name}" for name in KERNEL))
+PACKAGES = ("runtime/cellhold", "kernel/cellhold_kernel")
 MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 SUMMARY_LENGTH, PROSE_LENGTH = 80, 88
 NO_NAMES = frozenset({"told", "shown", "plain", "said", "found", "known", "asked", "given", "place"})

@@ -88,10 +88,10 @@ class Topic(StrEnum):
 class Preparation:
     """What an engine makes a container of.
 
-    granted: what the gate has granted. key, signature_scheme: of the messages, the same on
-    both sides. arguments: for an ipykernel. instead_of: ids of containers that this one
-    takes the place of. fetch: returns the permission to pull the image; raises what the gate
-    raises. done: the job of this preparation that has just ended.
+    granted: what the gate has granted. key, signature_scheme: of the messages, the same
+    on both sides. arguments: for an ipykernel. instead_of: ids of containers that this
+    one takes the place of. fetch: returns the permission to pull the image; raises what
+    the gate raises. done: the job of this preparation that has just ended.
     """
 
     granted: GrantedContainer
@@ -130,7 +130,8 @@ class Engine(Protocol):
     def build(self, granted: GrantedBuild, context: BuildContext) -> Job:
         """Begin to build an image.
 
-        context: the files that it may copy. Called only where Feature.BUILD is not missing.
+        context: the files that it may copy. Called only where Feature.BUILD is not
+        missing.
         """
 
     def run(self, granted: GrantedRun) -> Job:
@@ -198,8 +199,8 @@ class LastWords(Protocol):
     def messages(self, signer: Signer, header_of: Callable[[str], Mapping[str, object]]) -> Iterator[Message]:
         """Return the messages that were not received, in their order.
 
-        header_of: returns the header of the request with an id; for "" that of the cell that
-        runs.
+        header_of: returns the header of the request with an id; for "" that of the cell
+        that runs.
         """
 
 
@@ -230,8 +231,8 @@ class Sandbox(Protocol):
     def inspect(self, topic: Topic) -> Mapping[str, Any]:
         """Return the facts of a topic.
 
-        Raises NotSupported where the engine lacks it, CellholdError, and OSError where the
-        container is being removed.
+        Raises NotSupported where the engine lacks it, CellholdError, and OSError where
+        the container is being removed.
         """
 
     def look(self, what: str, *words: str) -> Look:

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 class CellKernel:
     """A container that runs or comes up, and the connection to the kernel in it.
 
-    sandbox: the container. life: a descriptor that is readable when it has ended. backend:
-    None until the cell kernel has bound its sockets. began, connected: moments of
-    CLOCK_MONOTONIC. ready_after: seconds from the start to the first message of the cell
-    kernel; None until then.
+    sandbox: the container. life: a descriptor that is readable when it has ended.
+    backend: None until the cell kernel has bound its sockets. began, connected: moments
+    of CLOCK_MONOTONIC. ready_after: seconds from the start to the first message of the
+    cell kernel; None until then.
     """
 
     def __init__(self, spec: Spec, sandbox: KernelSandbox) -> None:
@@ -91,7 +91,7 @@ class CellKernel:
         return self.backend
 
     def greeted(self) -> None:
-        """Record that its iopub is received, so that nothing it publishes is lost from now on."""
+        """Record that its iopub is received: nothing it publishes is lost from now on."""
         self.ready_after = time.monotonic() - self.began
 
     @property

@@ -1,4 +1,4 @@
-"""Control of the notebook's container beside running cells: pause, stop, restart ...
+"""Control of the notebook's container beside running cells: pause, stop and so on.
 
 %container's words and the panel's buttons both end here, and are refused with the
 reason of the same table. Words and legal moves are docker's (cellhold.spec.lifecycle);
@@ -70,8 +70,8 @@ NEEDS = {"pause": Feature.PAUSE, "unpause": Feature.PAUSE, "stop": Feature.RESUM
 class Order:
     """An order that ends the container.
 
-    message: the cell that waits for that, if one does. until: the moment from which an end
-    has another reason.
+    message: the cell that waits for that, if one does. until: the moment from which an
+    end has another reason.
     """
 
     action: str
@@ -118,7 +118,8 @@ class Controls:
     def check(self, action: str) -> None:
         """Raise NotAllowed with the reason where the action is not possible now.
 
-        It is not where the table has no such move, and while the container is being stopped.
+        It is not where the table has no such move, and while the container is being
+        stopped.
         """
         why = "it is being stopped" if self.is_stopping and action != "kill" else self.reason(action)
         if why is not None:
@@ -128,8 +129,8 @@ class Controls:
         """Perform `action` and return a message for the user.
 
         Returns None where the message follows once the container has ended (`ended`).
-        Raises NotAllowed with the reason, InvalidSpec for wrong arguments, NotSupported where
-        the host cannot.
+        Raises NotAllowed with the reason, InvalidSpec for wrong arguments, NotSupported
+        where the host cannot.
         """
         asked = ActionRequest(action=action, arguments=tuple(arguments))
         return self._perform(authorize(asked, Trust.CELL, self._session.policy()), message)

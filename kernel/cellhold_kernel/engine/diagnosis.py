@@ -112,5 +112,5 @@ def last_words(kernel: CellKernel) -> str | None:
 
 
 def names(victims: Sequence[str]) -> str:
-    """Format the names of killed processes: " (python3, dd)", or "" where none is known."""
+    """Format the names of killed processes: " (python3, dd)", "" where none is known."""
     return f" ({', '.join(dict.fromkeys(victims))})" if victims else ""

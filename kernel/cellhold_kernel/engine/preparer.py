@@ -26,8 +26,8 @@ class Preparer:
     def __init__(self, engine: Engine, loop: Loop, *, progressed: Callable[[Job], None], failed: Callable[[CellholdError], None]) -> None:
         """Begin nothing yet.
 
-        progressed: called when a job has new output, or has ended. failed: called when no
-        container will be made.
+        progressed: called when a job has new output, or has ended. failed: called when
+        no container will be made.
         """
         self._engine = engine
         self._loop = loop
@@ -43,8 +43,8 @@ class Preparer:
     def begin(self, describe: Describe, start: Start, *, done: Job | None = None) -> None:
         """Call `start` now, or begin the next job and call it once no job is left.
 
-        describe: returns the preparation as it is by then. done: the job that has just ended.
-        Raises CellholdError and OSError, also those of `start`.
+        describe: returns the preparation as it is by then. done: the job that has just
+        ended. Raises CellholdError and OSError, also those of `start`.
         """
         prepared = self._engine.prepare(describe(done))
         if isinstance(prepared, Ready):

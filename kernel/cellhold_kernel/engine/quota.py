@@ -51,8 +51,8 @@ class Quota:
     def request_fields(self, settings: Settings, rules: Policy, words: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
         """Return what every request about the notebook's own container contains.
 
-        words: key -> text of the present request, on top of `settings`. Names of images are
-        left out for the host image, which does not need them.
+        words: key -> text of the present request, on top of `settings`. Names of images
+        are left out for the host image, which does not need them.
         """
         image = words.get("image") or settings.texts().get("image") or rules.defaults.get("image", _HOST)
         names = self.names() if self._engine.has_names(image) else Names()
@@ -76,7 +76,8 @@ class Quota:
     def containers(self) -> tuple[Held, ...]:
         """Return all that the notebook has, this host kernel's own first.
 
-        A stopped one counts as well: `%container start` lets it go on with all its limits.
+        A stopped one counts as well: `%container start` lets it go on with all its
+        limits.
         """
         running = self._own.coming or self._own.current
         own = running or self._own.stopped

@@ -1,8 +1,8 @@
 """A notebook's containers: the current one, the coming one, and a stopped one.
 
-At most two are alive: `current` answers the cells, `coming` starts. A replacement starts
-beside the old one, which is removed only once the new one answers; if anything fails
-before that, the old one stays as it was.
+At most two are alive: `current` answers the cells, `coming` starts. A replacement
+starts beside the old one, which is removed only once the new one answers; if anything
+fails before that, the old one stays as it was.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ def _share_a_port(old: Spec, new: Spec) -> bool:
 class Session:
     """The containers of one notebook.
 
-    failure: why there is none, where there is none. stopped: one that ended on its user's
-    order, kept. owner: the notebook that they belong to (Spec.owner): by its file, so that
-    it is the same when the notebook is opened again; where that file is not known, by its
-    connection, which stays when the host kernel is started again.
+    failure: why there is none, where there is none. stopped: one that ended on its
+    user's order, kept. owner: the notebook that they belong to (Spec.owner): by its
+    file, so that it is the same when the notebook is opened again; where that file is
+    not known, by its connection, which stays when the host kernel is started again.
     """
 
     def __init__(self, connection: Connection, loop: Loop, *, engine: Engine, arguments: Sequence[str], sources: Sources) -> None:
@@ -111,7 +111,8 @@ class Session:
     def open(self, failure: CellholdError | None = None) -> None:
         """Start a container with the present settings.
 
-        failure: why it cannot be started; it is remembered for the cells, as is an error here.
+        failure: why it cannot be started; it is remembered for the cells, as is an
+        error here.
         """
         try:
             if failure is None:
@@ -123,8 +124,9 @@ class Session:
     def begin(self, words: Mapping[str, str] | None = None, *, trust: Trust = Trust.CELL) -> None:
         """Start a container beside the present one, after the jobs that its image needs.
 
-        words: key -> text, on top of the present settings. trust: of whoever wrote them.
-        Raises CellholdError (InvalidSpec, ImageNotFound ...); nothing has changed then.
+        words: key -> text, on top of the present settings. trust: of whoever wrote
+        them. Raises CellholdError (InvalidSpec, ImageNotFound ...); nothing has changed
+        then.
         """
         try:
             granted = self._granted(words or {}, trust)

@@ -1,4 +1,4 @@
-"""A cell kernel that comes up: connected to when it is up, nudged until it answers."""
+"""A cell kernel that comes up: connected to when it is up, nudged until it talks."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ _NUDGE_SECONDS = 0.25  # at a cell kernel that is silent
 def look(coming: CellKernel, *, nudge: Callable[[CellKernel], None], connected: Callable[[CellKernel, Backend], None]) -> float:
     """Connect to a cell kernel that is up; return the seconds until the next look.
 
-    nudge: called where it is connected and silent. connected: called once, with its sockets.
-    Raises CellholdError where it has ended, cannot be connected to, or takes too long.
+    nudge: called where it is connected and silent. connected: called once, with its
+    sockets. Raises CellholdError where it has ended, cannot be connected to, or takes
+    too long.
     """
     if (outcome := coming.sandbox.poll()) is not None:
         raise diagnosis.of_stillbirth(coming, outcome)

@@ -1,4 +1,4 @@
-"""The reply to `usage_request` (jupyter-resource-usage), from the container's cgroup.
+"""The reply to `usage_request` (jupyter-resource-usage), from the cgroup.
 
 ipykernel would count processes, and show the host's memory and processors for the
 container's.
@@ -26,8 +26,8 @@ class UsageMeter:
     def read(self, kernel: CellKernel) -> dict[str, Any]:
         """Return the content of a reply: ipykernel's fields, and three more.
 
-        They are `pids`, `pids_limit` and `memory_limit` (bytes). kernel_cpu: per cent of one
-        processor, since the last reading.
+        They are `pids`, `pids_limit` and `memory_limit` (bytes). kernel_cpu: per cent
+        of one processor, since the last reading.
         """
         limits = kernel.spec.limits
         content: dict[str, Any] = {
@@ -52,7 +52,7 @@ class UsageMeter:
 
 
 def _memory(used: int, limit: int | None) -> dict[str, float]:
-    """Return what psutil.virtual_memory() would, with the container's limit as the total."""
+    """Return what psutil.virtual_memory() would, the container's limit as the total."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     total = min(limit, total) if limit else total
     return {"total": total, "available": max(total - used, 0), "used": used, "percent": round(100 * used / total, 1)}

@@ -1,4 +1,4 @@
-"""The descriptors of cell kernels on the host kernel's loop: their end, their output, their sockets."""
+"""The descriptors of cell kernels on the loop: their end, output and sockets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Watch:
         self._loop = loop
 
     def add(self, kernel: CellKernel, ended: Callable[[CellKernel], None]) -> None:
-        """Watch a run of a cell kernel: read its output, and call `ended` when it has ended."""
+        """Read the output of a run, and call `ended` when it has ended."""
         self._loop.add(kernel.life, partial(ended, kernel))
         self._loop.add(kernel.output.fileno(), partial(self._drain_output, kernel))
 

@@ -1,1 +1,1 @@
-"""Jobs that a cell waits for: pull, build, run, commit, kernel layer; a process each."""
+"""Jobs that a cell waits for, a process each: pull, build, run, commit and more."""

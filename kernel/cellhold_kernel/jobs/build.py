@@ -1,10 +1,11 @@
 """A build that a cell waits for (%%dockerfile).
 
-    python -m cellhold_kernel.jobs.build        what was granted as JSON on standard input
+    python -m cellhold_kernel.jobs.build    what was granted as JSON on standard input
 
-is the process that builds, and reports progress as `cellhold build --progress json` does.
-It sees of the notebook's folder what a container is shown, and takes no image that the
-policy does not allow. In the notebook a step's output folds away when the step is done.
+is the process that builds, and reports progress as `cellhold build --progress json`
+does. It sees of the notebook's folder what a container is shown, and takes no image
+that the policy does not allow. In the notebook a step's output folds away when the step
+is done.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""A look into layers, for the panel, by a process that may read all their directories.
+"""A look into layers, for the panel, by a process that may read all of them.
 
     python -m cellhold_kernel.jobs.inspection layers IMAGE | which IMAGE PATH
         | browse IMAGE LAYER PATH | compare IMAGE OTHER | written CONTAINER
 
-writes as a line of JSON what each layer of an image changes, which of them answers for a
-path, what one of them has in a directory, how an image differs from another one, or what
-a container has written.
+writes as a line of JSON what each layer of an image changes, which of them answers for
+a path, what one of them has in a directory, how an image differs from another one, or
+what a container has written.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _changes(layer: Layer) -> str:
 
 
 def which(home: Home, name: str, path: str) -> dict[str, Any]:
-    """Return which layer answers for a path: each layer's name and answer, topmost first."""
+    """Return which layer answers for a path: name and answer of each, topmost first."""
     from cellhold.image import layer_diff, stored  # noqa: PLC0415  # as above
 
     image = stored.find(name, home)
@@ -96,10 +96,10 @@ def which(home: Home, name: str, path: str) -> dict[str, Any]:
 
 
 def written(home: Home, container: str) -> dict[str, Any]:
-    """Return what a container has added, changed and deleted, and its bytes on the disk.
+    """Return what a container has added, changed and deleted, and its bytes on disk.
 
-    Its `most` are the places with the most bytes. A path's row is [kind, path, bytes, when it
-    was changed last]: a file that was there before was copied up to be changed.
+    Its `most` are the places with the most bytes. A path's row is [kind, path, bytes,
+    when it was changed last]: a file that was there before was copied up to be changed.
     """
     from cellhold.container import commit  # noqa: PLC0415  # as above
 
@@ -123,7 +123,7 @@ def written(home: Home, container: str) -> dict[str, Any]:
 
 
 def browse(home: Home, name: str, layer: str, path: str) -> dict[str, Any]:
-    """Return a layer's directory: rows of [kind, name, bytes, whether it is a directory].
+    """Return a layer's directory: rows of [kind, name, bytes, is it a directory].
 
     layer: its number, 1 is the lowest.
     """

@@ -1,8 +1,8 @@
-"""Jobs that a cell waits for: an image is pulled, built, committed, or gets a kernel.
+"""Jobs that a cell waits for: an image is pulled, built, or gets a kernel.
 
-Here each is done by a process of its own, and the host kernel answers meanwhile. The process
-writes lines of JSON; how far it is can be shown as text and as HTML. Where that is shown is
-not the business of this module (relay/progress.py).
+Here each is done by a process of its own, and the host kernel answers meanwhile. The
+process writes lines of JSON; how far it is can be shown as text and as HTML. Where that
+is shown is not the business of this module (relay/progress.py).
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _ERRORS: dict[str, type[CellholdError]] = {
 class Job(ABC):
     """One job, wherever it is done.
 
-    interrupted_message: what an interrupt leaves undone, in words. shows_progress: while it goes
-    on; in the end in any case.
+    interrupted_message: what an interrupt leaves undone, in words. shows_progress:
+    while it goes on; in the end in any case.
     """
 
     interrupted_message = ""
@@ -50,7 +50,7 @@ class Job(ABC):
         """Return the same for a browser: only numbers, our own words and what was escaped."""
 
     def take_outputs(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return the types and contents of messages for the cell's output since the last call."""
+        """Return the types and contents of messages for the cell's output, once."""
         return []
 
     @property

@@ -1,8 +1,9 @@
 """An image that gets a kernel, for a cell that waits for it.
 
-    python -m cellhold_kernel.jobs.kernel_layer        what it is of as JSON on standard input
+    python -m cellhold_kernel.jobs.kernel_layer    its request as JSON on standard input
 
-is the process that does it (images/kernel_layer.py), and says how far it is in lines of JSON.
+is the process that does it (images/kernel_layer.py), and says how far it is in lines of
+JSON.
 """
 
 from __future__ import annotations

@@ -29,7 +29,10 @@ class Rows:
         self.rows: dict[str, tuple[str, int, int]] = {}
 
     def note(self, said: dict[str, Any]) -> None:
-        """Take in a line of `cellhold pull --progress json`. Raises KeyError, ValueError, TypeError."""
+        """Take in a line of `cellhold pull --progress json`.
+
+        Raises KeyError, ValueError, TypeError.
+        """
         digest = escape(str(said["digest"]).rpartition(":")[2], most=12)
         self.rows[digest] = (escape(str(said["doing"]), most=20), int(said["done_bytes"]), int(said["total_bytes"]))
 

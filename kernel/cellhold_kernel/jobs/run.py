@@ -3,8 +3,8 @@
     python -m cellhold_kernel.jobs.run        the spec, the lines and what to do as JSON
                                               on standard input
 
-is the process that has the container, and reports in lines of JSON. Killed, it takes the
-container with it. What the container used stands below the output.
+is the process that has the container, and reports in lines of JSON. Killed, it takes
+the container with it. What the container used stands below the output.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class CellMonitor:
         self._seen: Counters | None = None  # the present container's, before its first cell and after each
         self.cell: RunningCell | None = None
 
-    # ------------------------------------------------------------------------------------ from its begin to its end
+    # -------------------------------------------------------- from its begin to its end
 
     def prepare(self, kernel: CellKernel) -> None:
         """Read the container's counters before its first cell is sent."""
@@ -64,7 +64,7 @@ class CellMonitor:
         """Forget the counters: another container has come."""
         self._seen = None
 
-    # ------------------------------------------------------------------------------------ what it says of itself
+    # ----------------------------------------------------------- what it says of itself
 
     def result(self, message_id: str) -> str | None:
         """The status of the cell of that request, as far as it is known; None of another."""
@@ -101,7 +101,7 @@ class CellMonitor:
         self._seen = cell.seen
         self._parts.panel.cell_ended(cell.result, parent=message.parent)
 
-    # ------------------------------------------------------------------------------------ its limits
+    # ----------------------------------------------------------------------- its limits
 
     def tick(self) -> float | None:
         """Enforce the cell's time limit; return the seconds until that is due."""

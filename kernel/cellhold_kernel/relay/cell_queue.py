@@ -47,8 +47,8 @@ class JobCell(NamedTuple):
 class CellQueue:
     """What has come from Jupyter and has to wait.
 
-    replacing, working: the cell that everything behind it waits for. closes_at: when the
-    cell kernel is ended that Jupyter has asked to end.
+    replacing, working: the cell that everything behind it waits for. closes_at: when
+    the cell kernel is ended that Jupyter has asked to end.
     """
 
     def __init__(self, parts: Parts, deliver: Callable[[Verdict, str, Message], None]) -> None:

@@ -93,7 +93,7 @@ class Commands:
                 said.append(outputs.line(magic.change(session, texts)) if texts else outputs.display(magic.mime_bundle(session)))
         return said
 
-    # --------------------------------------------------------------------------------------------- the words of %container
+    # ---------------------------------------------------------- the words of %container
 
     def perform_alone(self, _channel: str, message: Message) -> None:
         """Do what a cell asks for that is an action and nothing else."""

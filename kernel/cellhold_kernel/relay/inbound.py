@@ -1,7 +1,8 @@
-"""What comes from the container, which may be hostile, and what goes on to Jupyter.
+"""What comes from the container, which may be hostile, and goes on to Jupyter.
 
 What is published goes to everybody; a reply goes to whoever has asked, and input() asks
-only somebody whose cell runs. In place of what is too large a line says so (left_out.py).
+only somebody whose cell runs. In place of what is too large a line says so
+(left_out.py).
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class Inbound:
     def receive(self, kernel: CellKernel, channel: str, *, on_arrival: Callable[[], None], is_over: bool = False) -> None:
         """Pass on what came on a channel, as far as those who get it have read.
 
-        on_arrival: called when the coming container speaks. is_over: the cell kernel has
-        ended; what is left is what its sockets hold, which waits for no client.
+        on_arrival: called when the coming container speaks. is_over: the cell kernel
+        has ended; what is left is what its sockets hold, which waits for no client.
         """
         if (backend := kernel.backend) is None:
             return
@@ -90,7 +91,7 @@ class Inbound:
             backend.incoming[channel] = Incoming(backend.streams[channel], channel, around)
         return backend.incoming[channel]
 
-    # ------------------------------------------------------------------------------------------------ published
+    # ------------------------------------------------------------------------ published
 
     def publish(self, kernel: CellKernel, message: Message) -> None:
         """Pass on what a container has published, unless that is not for it to say."""
@@ -127,7 +128,7 @@ class Inbound:
         if (answered := self._left_outs.answer(channel, left, result=result)) is not None:
             self._queue.follow(answered[0], failed=answered[1])
 
-    # ------------------------------------------------------------------------------------------------ replied
+    # -------------------------------------------------------------------------- replied
 
     def _reply(self, channel: str, message: Message) -> None:
         """Pass on an answer to the one who asked; what nobody asked is dropped."""

@@ -76,7 +76,7 @@ class LeftOuts:
         text = f"cellhold: {escape(left.message.type, most=_TYPE_MOST)} was left out, {left.why}{hint}\n"
         self._frontend.publish("stream", {"name": "stderr", "text": text}, parent=parent)
 
-    # ------------------------------------------------------------------------------------------------------------- widgets
+    # -------------------------------------------------------------------------- widgets
 
     def forget(self) -> None:
         """Another container has come, whose widgets are others."""

@@ -85,7 +85,7 @@ class Outbound:
             self.publish_later(message, output)
         self.send_code(message, code)
 
-    # -------------------------------------------------------------------------------------------- our own words in its cells
+    # ------------------------------------------------------- our own words in its cells
 
     def publish_later(self, message: Message, output: Output) -> None:
         """Publish an output of our own in the cell kernel's cell, once it has begun."""
@@ -100,7 +100,7 @@ class Outbound:
         """The cells that they were for are lost."""
         self._outputs.clear()
 
-    # -------------------------------------------------------------------------------------------- without a cell kernel
+    # ------------------------------------------------------------ without a cell kernel
 
     def answer(self, channel: str, message: Message) -> None:
         """Answer where no container runs.

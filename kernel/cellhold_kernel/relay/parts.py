@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Parts:
-    """Both ends, and what is remembered of who has asked what."""
+    """Both ends, and the requests that are not answered yet."""
 
     frontend: Frontend
     session: Session

@@ -86,7 +86,10 @@ class Requests:
         return self._by_id.get(message_id)
 
     def answered(self, channel: str, reply: Message) -> Request | None:
-        """Forget and return the request that a reply on that channel is to; None where nobody, or another client, asked."""
+        """Forget and return the request that a reply on that channel answers.
+
+        Returns None where no client, or another one, has made it.
+        """
         found = self._by_id.get(reply.parent_id)
         if found is None or found.channel != channel or found.message.identities != reply.identities:
             return None

@@ -1,8 +1,8 @@
 """May this message go now? One enum, one function, and nothing that does anything.
 
-What holds the cells back is read from what is there (`Situation`), and is not kept beside
-it: so it cannot be forgotten to be changed. cell_queue.py asks, relay.py does what comes
-of it.
+What holds the cells back is read from what is there (`Situation`), and is not kept
+beside it: so it cannot be forgotten to be changed. cell_queue.py asks, relay.py does
+what comes of it.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Phase(Enum):
         any of them that has a container -- shutdown_request --> CLOSING --> the end
 
     Who moves it: `open` is Session.open (at the start, behind a lost container, for the
-    next cell after a removal). `arrive`, `fail`, `lose` and `end` are what Session calls
-    transitions.py for. `ask` is a cell's `%container key=value`, `start` or `restart`, and
-    WORKING is begun by `%%run`, `%%dockerfile` and `%container commit` (commands.py), also
-    where there is no container; then they lead back to ABSENT. `done` and `cancel` are
-    cell_jobs.py's. `stop` is Controls' (`%container stop` and `kill`, the panel's buttons).
-    The shutdown_request comes to relay.py.
+    next cell after a removal). `arrive`, `fail`, `lose` and `end` are what Session
+    calls transitions.py for. `ask` is a cell's `%container key=value`, `start` or
+    `restart`, and WORKING is begun by `%%run`, `%%dockerfile` and `%container commit`
+    (commands.py), also where there is no container; then they lead back to ABSENT.
+    `done` and `cancel` are cell_jobs.py's. `stop` is Controls' (`%container stop` and
+    `kill`, the panel's buttons). The shutdown_request comes to relay.py.
 
     Where several hold at once, the cell that waits comes first: WORKING, REPLACING,
     CLOSING, STOPPING, and then what is there.
@@ -100,7 +100,8 @@ class Asking(NamedTuple):
 
     in_subshell: it has a `subshell_id` (JEP 91). is_magic: it mentions a magic.
     behind_cell: a cell runs in the main shell, or is on its way there; only said of one
-    that mentions a magic. is_action: it is a `%container` action alone, which overtakes.
+    that mentions a magic. is_action: it is a `%container` action alone, which
+    overtakes.
     """
 
     channel: str

@@ -29,7 +29,8 @@ class Progress:
     def show(self, message: Message, job: Job, *, now: bool = True) -> None:
         """Show a job in the cell of that request.
 
-        Unless `now`, only if some time has passed since the last time, else a little later.
+        Unless `now`, only if some time has passed since the last time, else a little
+        later.
         """
         if not now and time.monotonic() - self._shown_at < _INTERVAL_SECONDS:
             self._behind = (message, job)
@@ -42,7 +43,7 @@ class Progress:
         self._frontend.publish(kind, content, parent=message.header)
 
     def catch_up(self) -> float | None:
-        """Show what was put off, once it is time; gives the seconds until then."""
+        """Show what was put off, once it is time; return the seconds until then."""
         if self._behind is None:
             return None
         left = self._shown_at + _INTERVAL_SECONDS - time.monotonic()

@@ -3,11 +3,12 @@
 Towards the container everything goes on as it came (the key is the same on both sides,
 nothing is signed twice), in the order in which it came. What is held back: everything
 while a container comes up; what follows a `%container` cell until that is done. What is
-answered here: `%container`, a container's end, and everything while there is no container.
+answered here: `%container`, a container's end, and everything while there is no
+container.
 
-    Jupyter -> _receive -> cell_queue.py -> outbound.py -> container -> inbound.py -> Jupyter
-                               | phase.py: may it go?          | transitions.py: it comes, it ends
-                               +-> commands.py, cell_jobs.py: what a cell asks of us
+    Jupyter -> _receive -> cell_queue.py -> outbound.py -> container -> inbound.py
+                           | phase.py: may it go?          | transitions.py: comes, ends
+                           +-> commands.py, cell_jobs.py: what a cell asks of us
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ class HostKernel:
         self._parts.panel.close()
         self._parts.session.close()
 
-    # ------------------------------------------------------------------------------------------------ from Jupyter
+    # --------------------------------------------------------------------- from Jupyter
 
     def _receive(self, channel: str) -> None:
         for parts in self._parts.frontend.receive(channel):
@@ -172,7 +173,7 @@ class HostKernel:
             error = CellholdError("cannot do what was asked: the Jupyter server's log says why")
             self._outbound.refuse(channel, message, error)
 
-    # ------------------------------------------------------------------------------------------------ the control channel
+    # -------------------------------------------------------------- the control channel
 
     def _signal(self, channel: str, message: Message) -> None:
         current = self._parts.session.current

@@ -91,7 +91,8 @@ class Answers:
     def question(self, channel: str, message: Message, *, error: CellholdError) -> None:
         """Answer with what can be said without a cell kernel.
 
-        error: why there is none. What is not a request (a comm's message) gets no reply.
+        error: why there is none. What is not a request (a comm's message) gets no
+        reply.
         """
         with self._at_work(message):
             if message.type.endswith("_request"):

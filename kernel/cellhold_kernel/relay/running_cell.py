@@ -1,7 +1,8 @@
 """The cell that runs, and the limits that it meets.
 
-Its time and output are counted here; the rest is read from its container's counters.
-A limit that ends the container is diagnosis.of_end's; these are the ones after which the cell kernel goes on.
+Its time and output are counted here; the rest is read from its container's counters. A
+limit that ends the container is diagnosis.of_end's; these are the ones after which the
+cell kernel goes on.
 """
 
 from __future__ import annotations
@@ -53,10 +54,11 @@ class Counters(NamedTuple):
 class RunningCell:
     """One cell, from its begin to its end.
 
-    message_id: of its request. number: what stands beside it in the notebook. reached: the
-    limit for which it was interrupted. result: its reply's status.
+    message_id: of its request. number: what stands beside it in the notebook. reached:
+    the limit for which it was interrupted. result: its reply's status.
 
-    seen: the counters when they were last looked at, before the cell: when we hear that it has begun it may have met a limit already.
+    seen: the counters when they were last looked at, before the cell: when we hear that
+    it has begun it may have met a limit already.
     """
 
     def __init__(self, message_id: str, number: int, kernel: CellKernel, limits: CellLimits, seen: Counters) -> None:
@@ -74,7 +76,7 @@ class RunningCell:
         self.seen = seen
         self._guard = limits.guard
 
-    # ------------------------------------------------------------------------------------------------------- kept here
+    # ------------------------------------------------------------------------ kept here
 
     def left(self) -> float | None:
         """Seconds until something is due; None if nothing will be."""
@@ -134,7 +136,7 @@ class RunningCell:
         self._deadline = time.monotonic() + GRACE_SECONDS
         return Due("interrupt", why)
 
-    # --------------------------------------------------------------------------------------------- kept by the container
+    # ------------------------------------------------------------ kept by the container
 
     def limits_met(self) -> list[Diagnosis]:
         """Return the container's limits that the cell met and survived.
@@ -176,7 +178,10 @@ def _working(usage: Usage) -> int:
 
 
 def _victims(kernel: CellKernel, last: int) -> Sequence[str]:
-    """Return the names of the processes that were last killed at the memory limit, where that is known."""
+    """Return the names of the processes that were last killed at the memory limit.
+
+    They are empty where that is not known.
+    """
     with suppress(CellholdError, OSError):
         return list(kernel.sandbox.inspect(Topic.OOM_VICTIMS)["names"])[-last:]
     return ()

@@ -50,7 +50,7 @@ class Transitions:
         self._inbound = inbound
         self._broken_since: float | None = None  # a cell kernel's socket
 
-    # ------------------------------------------------------------------------------------------------ one comes
+    # ------------------------------------------------------------------------ one comes
 
     def received(self, kernel: CellKernel, channel: str) -> None:
         """Pass on what a cell kernel's socket has; it can be read, or written."""
@@ -99,7 +99,7 @@ class Transitions:
         self._parts.session.cancel()
         self.failed(CellholdError("interrupted: the container was not replaced"))
 
-    # ------------------------------------------------------------------------------------------------ one goes
+    # ------------------------------------------------------------------------- one goes
 
     def displaced(self, kernel: CellKernel) -> None:
         """End the container that makes way for another, and let go of it.
@@ -151,7 +151,7 @@ class Transitions:
         self._queue.pump()
 
     def _overtake(self, order: Order | None) -> None:
-        """Answer the cell that waits for a container to stop, in whose place there is another one."""
+        """Answer the cell that waits for the end of a container that was replaced."""
         if order is not None and order.message is not None:
             text = "the container has ended, and a fresh one is in its place"
             self._parts.answers.cell(order.message, [outputs.line(text)], outputs.OK)
@@ -170,7 +170,8 @@ class Transitions:
     def check_sockets(self) -> float | None:
         """Give up a cell kernel that lives and has lost its sockets.
 
-        Returns the seconds until that is due: one that ends loses them, too, a moment before.
+        Returns the seconds until that is due: one that ends loses them, too, a moment
+        before.
         """
         session = self._parts.session
         kernel = session.coming or session.current
@@ -193,12 +194,13 @@ class Transitions:
             self._replace(kernel, partial(_diagnose_broken, broken))
         return 0
 
-    # ------------------------------------------------------------------------------------------------ read out
+    # ------------------------------------------------------------------------- read out
 
     def _drain(self, kernel: CellKernel, *, is_over: bool) -> None:
         """Pass on what a cell kernel has sent.
 
-        is_over: it has ended. What is left of it is no more than its sockets hold, so it need not wait for clients.
+        is_over: it has ended. What is left of it is no more than its sockets hold, so
+        it need not wait for clients.
         """
         until = time.monotonic() + (_DRAIN_SECONDS if not is_over else _DRAIN_OVER_SECONDS)
         while kernel.backend is not None and time.monotonic() < until and kernel.backend.wait(_QUIET_SECONDS):
@@ -210,7 +212,8 @@ class Transitions:
     def _finish_off(self, kernel: CellKernel) -> None:
         """End a container that is to go.
 
-        What it says while it is read out counts, too: it is read again once it has ended.
+        What it says while it is read out counts, too: it is read again once it has
+        ended.
         """
         self._drain(kernel, is_over=False)
         with suppress(CellholdError):  # it has just ended by itself
@@ -233,7 +236,7 @@ class Transitions:
         request = self._parts.requests.get(running)
         return {**self._parts.signer.header("execute_request"), "msg_id": running} if request is None else request.message.header
 
-    # ------------------------------------------------------------------------------------------------ who waits for it
+    # ----------------------------------------------------------------- who waits for it
 
     def _lose(self, diagnose: Callable[[int | None], Diagnosis]) -> None:
         """Answer everybody who waits for an answer of a container that is gone."""

@@ -1,4 +1,4 @@
-"""The cell kernel's channels: a DEALER each for shell, control and stdin, a SUB for iopub.
+"""The cell kernel's channels: shell, control, stdin (DEALERs) and iopub (a SUB).
 
 Each is ZMTP over a byte stream that the engine has connected: a unix socket here, and
 whatever another engine carries the bytes over (tests/carried.py: one TCP connection for
@@ -26,8 +26,8 @@ CHANNELS = ("iopub", "shell", "control", "stdin")
 class Backend:
     """Connected sockets of one cell kernel.
 
-    sockets: their descriptors, to be polled; streams: what is said over them; incoming: the
-    same as messages, for whoever reads them.
+    sockets: their descriptors, to be polled; streams: what is said over them; incoming:
+    the same as messages, for whoever reads them.
     """
 
     def __init__(self, connected: Mapping[str, socket.socket]) -> None:

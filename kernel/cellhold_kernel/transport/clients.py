@@ -69,7 +69,7 @@ class Clients:
 
 
 def _connection(descriptor: int, inode: int) -> socket.socket:
-    """Return a duplicate of a connection's descriptor, which zmq may close at any moment.
+    """Return a duplicate of a connection's descriptor: zmq may close its own.
 
     Raises OSError where it is gone.
     """
@@ -81,7 +81,7 @@ def _connection(descriptor: int, inode: int) -> socket.socket:
 
 
 def _look(descriptor: int, inode: int) -> tuple[int, int]:
-    """Return the bytes in the send queue, and a figure that changes when the peer reads.
+    """Return the bytes in the send queue, and a figure that grows as the peer reads.
 
     Raises OSError where the connection is gone.
     """

@@ -34,8 +34,8 @@ LIKE_TCP = {channel: f"{_PREFIX}:{port}" for channel, port in _PORTS.items()}  #
 def plan(*, key: str, signature_scheme: str, is_logged: bool = False) -> Exchange:
     """Return the files and pipes of the container's exchange.
 
-    key: the same on both sides, so no message is signed twice. is_logged: with the program
-    that runs before an ipykernel, and its pipes.
+    key: the same on both sides, so no message is signed twice. is_logged: with the
+    program that runs before an ipykernel, and its pipes.
     """
     connection = (FILE, connection_text(key, signature_scheme))
     if not is_logged:

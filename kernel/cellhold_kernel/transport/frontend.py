@@ -1,15 +1,15 @@
 """The sockets towards Jupyter, bound where the connection file says.
 
 Shell, control and stdin are ROUTERs, iopub an XPUB that greets each subscriber with
-`iopub_welcome` (JEP 65), the heartbeat echoes. Sends the messages of the cell kernel and
-the host kernel's own. It decides one thing only: how much may wait here for clients that
-do not read (`takes`, `look`).
+`iopub_welcome` (JEP 65), the heartbeat echoes. Sends the messages of the cell kernel
+and the host kernel's own. It decides one thing only: how much may wait here for clients
+that do not read (`takes`, `look`).
 
 zmq's own limits count messages, so they are off. What is held here is counted in bytes
 (send_window.py); where that is too much, nothing more is read from the container until
-clients have read, so that a client that reads misses nothing. A client that reads nothing
-for PATIENCE_SECONDS is cut off, so that the others go on; where no client reads, output
-is left out, and a line says so.
+clients have read, so that a client that reads misses nothing. A client that reads
+nothing for PATIENCE_SECONDS is cut off, so that the others go on; where no client
+reads, output is left out, and a line says so.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Frontend:
             self._clients[channel].add(came_by, now)
             yield parts
 
-    # --------------------------------------------------------------------------------------------------------------- sending
+    # -------------------------------------------------------------------------- sending
 
     def send(self, channel: str, parts: Sequence[Part]) -> None:
         """Pass a message on as it is."""
@@ -192,9 +192,9 @@ class Frontend:
     def publish(self, kind: str, content: Mapping[str, Any], *, parent: Mapping[str, Any] | None, is_output: bool = False) -> None:
         """Publish a message of the host kernel's own on iopub.
 
-        parent: the header of the request that it belongs to. is_output: it is what a program
-        writes, as it writes it. All else is escaped, whoever wrote it: nothing in it is obeyed by
-        a terminal or a page.
+        parent: the header of the request that it belongs to. is_output: it is what a
+        program writes, as it writes it. All else is escaped, whoever wrote it: nothing
+        in it is obeyed by a terminal or a page.
         """
         if kind in _SHOWN and not is_output:
             content = words.clean(content)

@@ -4,8 +4,8 @@ Small messages are passed on as they are. A text stream is passed on in pieces, 
 comes: messages of their own, signed by us. (A stream is relayed without a look at its
 signature, whole ones too: whoever is in the container has the key.) Every other large
 message waits on the disk until all of it is there (spool.py), and goes on as it came.
-What is larger than the cell may send (`message=`), or finds no room on the disk, is left
-out.
+What is larger than the cell may send (`message=`), or finds no room on the disk, is
+left out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """How an ipykernel is started with a log of its output (transport/inside/).
 
-The log's imports are as safe from what lies in the working directory as ipykernel's own.
+The log's imports are as safe from what lies in the working directory as ipykernel's
+own.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ try:
 except Exception as error:
     sys.stderr.write("cellhold: there is no log of what is printed: %s: %s\\n" % (type(error).__name__, error))
 """
-# Both texts are for any Python, also one that is too old for the log. Their first argument is the module,
-# and the directory of the kernel's packages.
+# Both texts are for any Python, also one that is too old for the log. Their first
+# argument is the module, and the directory of the kernel's packages.
 _START = f"""
 import sys
 first = sys.path[:1] if sys.path[:1] == [""] else []

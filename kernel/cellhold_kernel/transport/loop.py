@@ -1,7 +1,8 @@
-"""The host kernel's event loop: zmq sockets and descriptors, each with one callback.
+"""The host kernel's event loop: zmq sockets and descriptors, a callback each.
 
 One thread, no asyncio. zmq_poll(3) waits for both kinds. A callback is called when its
-source has something to read, or room to be written to where that was requested (`listen`).
+source has something to read, or room to be written to where that was requested
+(`listen`).
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Loop:
         self._again[source] = None
 
     def remove(self, source: Source) -> None:
-        """Stop waiting for `source`; before it is closed. Removing it twice is not an error."""
+        """Stop waiting for `source`, before it is closed. Removing twice is not an error."""
         self._callbacks.pop(source, None)
         self._events.pop(source, None)
 
@@ -60,8 +61,8 @@ class Loop:
     def run(self, tick: Callable[[], float | None]) -> None:
         """Call back until stopped.
 
-        tick: called before each wait; does what is due, and returns the seconds until it is to be
-        called again, or None.
+        tick: called before each wait; does what is due, and returns the seconds until
+        it is to be called again, or None.
         """
         from zmq import zmq_poll  # noqa: PLC0415  # 20 ms, which the first container is not to wait for
 
@@ -73,7 +74,8 @@ class Loop:
             ready = zmq_poll(polled, (-1 if timeout is None else timeout) if self.running and not again else 0)
             callbacks = {source: self._callbacks.get(source) for source in again | dict.fromkeys(source for source, _event in ready)}
             for source, callback in callbacks.items():
-                # An earlier one of this round may have removed it, and closed it: then its number may be another file's by now.
+                # An earlier one of this round may have removed it, and closed it: then
+                # its number may be another file's by now.
                 if callback is not None and self._callbacks.get(source) is callback:
                     guarded(callback)
 
@@ -81,12 +83,13 @@ class Loop:
 def guarded(callback: Callable[[], None]) -> bool:
     """Call `callback`, log an unexpected exception, and return whether it went well.
 
-    Such an exception costs the one message, not the notebook; it goes to the server's log.
+    Such an exception costs the one message, not the notebook; it goes to the server's
+    log.
     """
     try:
         callback()
     except Exception:  # noqa: BLE001  # the kernel's message loop is one of the two borders for that
-        import traceback  # noqa: PLC0415  # needed once in a blue moon
+        import traceback  # noqa: PLC0415  # rarely used: imported here to keep start-up fast
 
         traceback.print_exc()
         return False

@@ -1,8 +1,9 @@
 """How many bytes zmq still holds for one client, or for all subscribers of iopub.
 
-zmq counts messages, not bytes, and reports neither. But it releases a frame's memory when
-the frame has left for the last client that it is for, and pyzmq reports that. A queue is
-first in, first out: so one marked frame every 256 KiB stands for all before it.
+zmq counts messages, not bytes, and reports neither. But it releases a frame's memory
+when the frame has left for the last client that it is for, and pyzmq reports that. A
+queue is first in, first out: so one marked frame every 256 KiB stands for all before
+it.
 """
 
 from __future__ import annotations

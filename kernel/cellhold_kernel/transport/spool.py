@@ -2,8 +2,8 @@
 
 The file is gone when the last descriptor is closed. It is read by way of a mapping, so
 that zmq can send it as it sends memory. Mapped pages count as this process's until they
-are given back (`Spools.release`); the kernel can take them back by itself, too: they are
-the file's.
+are given back (`Spools.release`); the kernel can take them back by itself, too: they
+are the file's.
 """
 
 from __future__ import annotations

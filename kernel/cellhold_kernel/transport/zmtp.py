@@ -1,9 +1,9 @@
-"""ZeroMQ's wire protocol (ZMTP 3.0, mechanism NULL) over a unix socket, without waiting.
+"""ZeroMQ's wire protocol (ZMTP 3.0, mechanism NULL), without waiting.
 
-zmq itself bounds what it queues in messages, and the frames of one message not at all: a
-container could fill the host kernel's memory. Here a byte is read only when there is room
-for it. A message that is larger than what may be held comes in chunks, one at a time;
-large.py takes them.
+zmq itself bounds what it queues in messages, and the frames of one message not at all:
+a container could fill the host kernel's memory. Here a byte is read only when there is
+room for it. A message that is larger than what may be held comes in chunks, one at a
+time; large.py takes them.
 
 https://rfc.zeromq.org/spec/23/
 """
@@ -53,7 +53,8 @@ class Arrived(NamedTuple):
 class Chunk(NamedTuple):
     """The next bytes of a message that is not held.
 
-    ends: the frame that they belong to ends with them. ends_message: so does the message.
+    ends: the frame that they belong to ends with them. ends_message: so does the
+    message.
     """
 
     data: Part
@@ -86,8 +87,8 @@ class Room:
 class Stream:
     """One connection, made by us.
 
-    broken: why it is of no use any more, or None. has_more: whether more of what was read is there than `receive` gave; poll(2) does
-    not know of that.
+    broken: why it is of no use any more, or None. has_more: whether more of what was
+    read is there than `receive` gave; poll(2) does not know of that.
     """
 
     def __init__(self, connected: socket.socket, *, kind: str, identity: bytes, room: Room) -> None:
@@ -127,7 +128,7 @@ class Stream:
         self._parser.close()
         self.broken = self.broken or "closed"
 
-    # --------------------------------------------------------------------------------------------------------------- sending
+    # -------------------------------------------------------------------------- sending
 
     @property
     def wants_to_write(self) -> bool:
@@ -178,10 +179,10 @@ class Stream:
         self._out.append(memoryview(part))
         self._queued += len(part)
 
-    # ------------------------------------------------------------------------------------------------------------- receiving
+    # ------------------------------------------------------------------------ receiving
 
     def receive(self) -> Iterator[Arrived | Chunk]:
-        """Yield what is there, up to a fair share; stopped in between, the next call goes on."""
+        """Yield what is there, up to a fair share; a call after a stop in between goes on."""
         until = time.thread_time() + _SECONDS_AT_ONCE
         for _ in range(_AT_ONCE):
             self.has_more = self._complete(until)

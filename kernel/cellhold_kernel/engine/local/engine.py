@@ -42,8 +42,8 @@ class LocalEngine:
     def __init__(self, create: Callable[[Spec], LocalContainer]) -> None:
         """Open what the host image needs.
 
-        create: Container.create, or a stand-in for it. Called before anything of the notebook's
-        is looked at.
+        create: Container.create, or a stand-in for it. Called before anything of the
+        notebook's is looked at.
         """
         self._create = create
         with suppress(CellholdError, OSError):  # the first container says so
@@ -65,7 +65,10 @@ class LocalEngine:
         network.check(spec, open_home())
 
     def prepare(self, preparation: Preparation) -> Job | LocalReady:
-        """Pull the image, then give it a kernel layer, each if need be. Raises CellholdError."""
+        """Return the pull of the image or the job that adds a kernel to it, or Ready.
+
+        Raises CellholdError.
+        """
         granted = preparation.granted
         if not image.is_here(granted.spec.image):
             from cellhold_kernel.jobs.pull import Pull  # noqa: PLC0415  # imported when an image is missing, not at every start
@@ -144,7 +147,8 @@ class LocalReady(Ready):
     def create(self, *, instead_of: Sequence[str]) -> LocalKernelSandbox:
         """Create the container.
 
-        Raises what Container.create() raises, NotAllowed at a ceiling of the policy, OSError.
+        Raises what Container.create() raises, NotAllowed at a ceiling of the policy,
+        OSError.
         """
         return LocalKernelSandbox(self.preparation, self.program, create=partial(self._admit, tuple(instead_of)))
 

@@ -1,4 +1,4 @@
-"""The facts about a container of this host, by topic: layers, network, steps, disk.
+"""The facts about a container of this host: layers, network, steps, disk.
 
 Read here from the store, the leases and the kernel's counters; the panel and the magics
 have only what `Sandbox.inspect` returns.
@@ -59,7 +59,7 @@ def _of_image(name: str) -> Iterator[dict[str, Any]]:
 
 
 def _network(container: InspectedContainer) -> dict[str, Any]:
-    from cellhold.store import subids  # noqa: PLC0415  # for who looks at a network
+    from cellhold.store import subids  # noqa: PLC0415  # imported for a network's view
 
     connections: list[dict[str, Any]] = []
     if container.state in (State.RUNNING, State.PAUSED):
@@ -110,7 +110,7 @@ def _traffic(container: InspectedContainer) -> dict[str, Any]:
 
 
 def _trace(container: InspectedContainer) -> dict[str, Any]:
-    from cellhold.container.trace import format_trace  # noqa: PLC0415  # for who looks at the steps
+    from cellhold.container.trace import format_trace  # noqa: PLC0415  # imported for the trace
 
     begin, calls = min((step.start for step in container.timings), default=0.0), container.calls()
     steps = [

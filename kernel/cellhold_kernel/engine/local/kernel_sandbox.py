@@ -34,13 +34,15 @@ _USER = "0:0"  # whose sockets and folder it can use, whatever user the image na
 class LocalKernelSandbox(LocalSandbox):
     """A container, and where its kernel and the host kernel meet.
 
-    last_words: the messages of an ipykernel that were not received; None for other kernels.
+    last_words: the messages of an ipykernel that were not received; None for other
+    kernels.
     """
 
     def __init__(self, preparation: Preparation, program: Program, *, create: Callable[[Spec], LocalContainer]) -> None:
         """Create the container.
 
-        create: Container.create, or a stand-in for it. Raises what that raises, and OSError.
+        create: Container.create, or a stand-in for it. Raises what that raises, and
+        OSError.
         """
         self.program = program
         self.last_words: LastWords | None = None

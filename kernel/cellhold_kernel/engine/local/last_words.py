@@ -1,10 +1,10 @@
 """The last output of a cell that the host kernel has not received.
 
-An ipykernel keeps a log (transport/inside/log.py) in a memory that both sides have. While
-it runs, each of its messages contains its number in the log, and `hear` writes there
-which of them was received. When the process has ended, what lies behind that is read:
-bytes that somebody hostile may have written, by copy and within bounds. It is published
-as what that kernel could have published itself.
+An ipykernel keeps a log (transport/inside/log.py) in a memory that both sides have.
+While it runs, each of its messages contains its number in the log, and `hear` writes
+there which of them was received. When the process has ended, what lies behind that is
+read: bytes that somebody hostile may have written, by copy and within bounds. It is
+published as what that kernel could have published itself.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class LastWords:
     def begin(self, pipes: Sequence[int]) -> None:
         """Take over the pipes of the kernel that runs.
 
-        pipes: our ends of those that stand for its output, in the order of the log's streams;
-        ours from now on.
+        pipes: our ends of those that stand for its output, in the order of the log's
+        streams; ours from now on.
         """
         self._pipes = dict(zip(log.STREAMS, pipes, strict=True))
 
@@ -88,8 +88,8 @@ class LastWords:
     def messages(self, signer: Signer, header_of: Callable[[str], Mapping[str, object]]) -> Iterator[Message]:
         """Yield the messages that were not received, in their order.
 
-        Call it when the kernel sends nothing more. header_of: returns the header of the request
-        with an id; for "" that of the cell that runs.
+        Call it when the kernel sends nothing more. header_of: returns the header of the
+        request with an id; for "" that of the cell that runs.
         """
         for one in _join(list(self._unheard(signer))):
             message = _make_message(one, signer, header_of) if isinstance(one, _Text) else one
@@ -137,10 +137,11 @@ class LastWords:
 def _join(said: list[_Text | Message]) -> list[_Text | Message]:
     """Join texts, so that few messages contain all of them.
 
-    Texts of the same stream and cell that follow one another are one. A cell that prints to
-    both streams in turn may have left 30,000 texts: where they are too many, they are one for
-    each stream and cell, up to the next display, as ipykernel itself sends them. Where they
-    are too many still, an ipykernel did not write them: then they are one for each stream.
+    Texts of the same stream and cell that follow one another are one. A cell that
+    prints to both streams in turn may have left 30,000 texts: where they are too many,
+    they are one for each stream and cell, up to the next display, as ipykernel itself
+    sends them. Where they are too many still, an ipykernel did not write them: then
+    they are one for each stream.
     """
     for keeps_turns in (True, False):
         if (joined := _join_texts(said, keeps_turns=keeps_turns)) is not None:

@@ -1,7 +1,7 @@
-"""The program of a container that answers cells: a Jupyter kernel, or the image's shell.
+"""The program of a container that answers cells: a Jupyter kernel, or a shell.
 
-A shell is driven from outside. Here is found which of them an image has; nothing is
-started.
+A shell of the image is driven from outside. Here is found which of them an image has;
+nothing is started.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _IPYKERNEL = "ipykernel"
 class InsideProgram:
     """A Jupyter kernel in the container.
 
-    argv: complete, with the connection file that it finds there. env: on top of the spec's.
-    image: to run it in, instead of the spec's: the id of that one with a kernel layer on top.
-    by_signal: interrupted by SIGINT, not by a message.
+    argv: complete, with the connection file that it finds there. env: on top of the
+    spec's. image: to run it in, instead of the spec's: the id of that one with a kernel
+    layer on top. by_signal: interrupted by SIGINT, not by a message.
     """
 
     argv: tuple[str, ...]
@@ -68,8 +68,9 @@ Program = InsideProgram | ShellProgram
 def program_for(spec: Spec, arguments: Sequence[str] = (), *, wanted: str | None = None) -> Program | LayerMissing:
     """Return what to run for `spec`, whose image is here.
 
-    arguments: for an ipykernel, as nbclient passes them. wanted: the value of `kernel=`.
-    Raises InvalidSpec, NotSupported, ImageNotFound, CellholdError: see images/choosing.py.
+    arguments: for an ipykernel, as nbclient passes them. wanted: the value of
+    `kernel=`. Raises InvalidSpec, NotSupported, ImageNotFound, CellholdError: see
+    images/choosing.py.
     """
     if spec.image == "host":
         return _of_host(arguments, wanted)
@@ -102,7 +103,7 @@ def program_for(spec: Spec, arguments: Sequence[str] = (), *, wanted: str | None
 
 
 def _of_host(arguments: Sequence[str], wanted: str | None) -> Program:
-    """Return this machine's own: the Python that runs the host kernel, with its packages."""
+    """Return this machine's own: the host kernel's Python, with its packages."""
     if wanted == "shell":
         return ShellProgram(argv=(_HOST_SHELL,))
     if wanted not in {None, "python3"}:

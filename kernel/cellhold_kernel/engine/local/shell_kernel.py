@@ -1,4 +1,4 @@
-"""The host kernel's side of a shell kernel: its process, and the pipes to the shell.
+"""The host kernel's side of a shell kernel: its process, and the shell's pipes.
 
 Used by kernel_sandbox.py. Everything here ends when it is closed, and the process by
 itself when the host kernel dies.
@@ -38,8 +38,8 @@ class Companion:
     def __init__(self, argv: Sequence[str], *, directory: str, errors: int) -> None:
         """Start the process.
 
-        argv: the shell's. directory: with the sockets. errors: a descriptor for what the process
-        writes to its standard error. Raises OSError.
+        argv: the shell's. directory: with the sockets. errors: a descriptor for what
+        the process writes to its standard error. Raises OSError.
         """
         self.args = lines.start(argv)
         with ExitStack() as undo:
@@ -95,9 +95,10 @@ class Companion:
             one.close()
 
     def report_end(self, outcome: Outcome) -> None:
-        """Report the container's end to the process, with the sentence for the cell, if any.
+        """Report the container's end to the process, with a sentence for the cell.
 
-        Where the notebook goes on after that end, the host kernel tells the cell itself.
+        The sentence is empty where the notebook goes on after that end: the host kernel
+        tells the cell itself then.
         """
         sentence = "" if diagnosis.is_survived(outcome) else outcome.sentence()
         with suppress(OSError):
@@ -128,9 +129,9 @@ class ShellBackend(Backend):
         self._has_reported = False
 
     def wait(self, seconds: float) -> bool:
-        """Wait as Backend does; after the container's end until the process closes its sockets.
+        """Wait as Backend does; after the container's end, for the process to close.
 
-        It does so when it has sent everything.
+        It closes its sockets when it has sent everything.
         """
         outcome = self._container.poll()
         if outcome is None:

@@ -1,13 +1,13 @@
 """The directory with the cell kernel's sockets (transport/exchange.py).
 
-Of a kernel in a container it is a tmpfs of the container's, of which we get a descriptor.
-Of a shell, whose kernel is a process of ours (shell/), it is a directory of the host's.
-Each kernel has one of those:
+Of a kernel in a container it is a tmpfs of the container's, of which we get a
+descriptor. Of a shell, whose kernel is a process of ours (shell/), it is a directory of
+the host's. Each kernel has one of those:
 
-    HOME/kernels/XXXXXXXX/      0700, locked (flock) by the host kernel that made it: one
-                                without a lock is left by a dead one, and is cleared;
-                                what else the host kernel keeps for it lies here (spool.py)
-        inside/                 a shell's; not shown to the container
+    HOME/kernels/XXXXXXXX/    0700, locked (flock) by the host kernel that made it: one
+                              without a lock is left by a dead one, and is cleared; what
+                              else the host kernel keeps for it lies here (spool.py)
+        inside/               a shell's; not shown to the container
 
 Nothing in it is believed: names are opened beneath its descriptor, without following
 links.
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class SocketDirectory:
     """The directory of a kernel in a container.
 
-    path: the directory on the host. directory: the descriptor of the tmpfs; -1 before the
-    container runs.
+    path: the directory on the host. directory: the descriptor of the tmpfs; -1 before
+    the container runs.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class SocketDirectory:
         self._let_go()
 
     def close(self) -> None:
-        """Close it, and remove its directory on the host. Closing it twice is not an error."""
+        """Close it, and remove its directory on the host. Closing twice is not an error."""
         self._let_go()
         if self._lock >= 0:
             delete.remove(self.path)

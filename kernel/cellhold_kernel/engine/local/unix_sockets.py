@@ -1,9 +1,10 @@
 """Connections to the cell kernel's unix sockets.
 
-The container owns the directory they lie in, so it may put a symbolic link to a socket of the
-host where its own was (a confused deputy: the host kernel would talk to the host's service
-with the host's authority). Each is therefore opened once with O_PATH and O_NOFOLLOW, seen to
-be a socket, and connected to through /proc/self/fd; nobody connects again later.
+The container owns the directory they lie in, so it may put a symbolic link to a socket
+of the host where its own was (a confused deputy: the host kernel would talk to the
+host's service with the host's authority). Each is therefore opened once with O_PATH and
+O_NOFOLLOW, seen to be a socket, and connected to through /proc/self/fd; nobody connects
+again later.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 def open_socket(name: str, *, directory: int) -> int:
     """Return an O_PATH descriptor of the unix socket `name` in a hostile directory.
 
-    Raises OSError where there is none, CellholdError where it is something else: a symbolic
-    link, which O_PATH opens as itself.
+    Raises OSError where there is none, CellholdError where it is something else: a
+    symbolic link, which O_PATH opens as itself.
     """
     found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     if stat.S_ISSOCK(os.fstat(found).st_mode):
@@ -34,9 +35,9 @@ def open_socket(name: str, *, directory: int) -> int:
 
 
 def connect(names: Mapping[str, str], *, directory: int) -> dict[str, socket.socket]:
-    """Return a socket per channel, connected to the one that `names` has in `directory`.
+    """Return a socket per channel, connected to the names in `directory`.
 
-    Raises what open_socket() and connect(2) raise.
+    names: channel -> name. Raises what open_socket() and connect(2) raise.
     """
     connected: dict[str, socket.socket] = {}
     try:

@@ -1,1 +1,1 @@
-"""What runs in a container, on any Python from 3.6 with the standard library alone."""
+"""What runs in a container, on any Python from 3.6 and its standard library."""

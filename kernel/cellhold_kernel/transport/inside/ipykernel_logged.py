@@ -1,10 +1,10 @@
-"""ipykernel, with a log (log.py) of its output that the host may not have received yet.
+"""ipykernel, with a log (log.py) of output that the host may not have yet.
 
 Run by logged.py before ipykernel itself; standard input is the log, a memfd.
 
-ipykernel keeps what is printed for 0.2 s, and zmq what is sent until it is read. When the
-process is killed all that is gone: the last lines before an out-of-memory, say. So it is
-logged first. A cell that prints faster than the host receives waits.
+ipykernel keeps what is printed for 0.2 s, and zmq what is sent until it is read. When
+the process is killed all that is gone: the last lines before an out-of-memory, say. So
+it is logged first. A cell that prints faster than the host receives waits.
 
 An ipykernel that is built in another way than those that are known here has no log.
 """
@@ -45,8 +45,8 @@ class Buffer(io.StringIO):
     def __init__(self, stream: Any, parent: Optional[Dict[str, Any]] = None) -> None:
         """Take a number of the stream.
 
-        parent: the header of the cell's request; None: of the cell that runs when something is
-        printed.
+        parent: the header of the cell's request; None: of the cell that runs when
+        something is printed.
         """
         super().__init__()
         self.number = stream.log.number(stream.index)
@@ -57,8 +57,8 @@ class Buffer(io.StringIO):
     def write(self, text: str) -> int:
         """Log and write, as StringIO does.
 
-        The stream's lock is held: a buffer that was taken away to be sent has all that is logged
-        of it.
+        The stream's lock is held: a buffer that was taken away to be sent has all that
+        is logged of it.
         """
         if self._log.is_ours:
             key = self._key
@@ -78,7 +78,10 @@ class Buffer(io.StringIO):
 
 
 class Buffers(Dict[Any, Buffer]):
-    """The buffers of a stream by the header of the cell's request (ipykernel 6.29 and later)."""
+    """The buffers of a stream by the header of the cell's request.
+
+    ipykernel has them from 6.29 on.
+    """
 
     def __init__(self, stream: Any) -> None:
         super().__init__()
@@ -123,7 +126,7 @@ class LoggedStream(_Plain):  # type: ignore[misc]
         return super().write(string)  # type: ignore[no-any-return]
 
     def _make_room(self) -> None:
-        """Send what is printed before the segments take turns; wait for the host if need be."""
+        """Send what is printed before the segments take turns; wait for the host."""
         thread = self.pub_thread
         if thread is None or threading.get_ident() == thread.thread.ident:
             return
@@ -139,7 +142,7 @@ class LoggedStream(_Plain):  # type: ignore[misc]
         """
         path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
         try:
-            self._fid = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # does not wait for who writes
+            self._fid = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # does not wait for a writer
             end = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         except OSError:
             super()._setup_stream_redirects(name)
@@ -192,11 +195,11 @@ class ManyBuffers(LoggedStream):
     _recent = (None, None, None)  # type: Tuple[Any, Any, Any]  # a parent header, the buffers, the one for it
 
     def write(self, string: str) -> Optional[int]:
-        """Write as OutStream does, but into the buffer of the last print where it is the same.
+        """Write as OutStream does, but into the last print's buffer if it is the same.
 
-        OutStream looks for the buffer by the whole header, which costs more than the log.
-        Another print of the same cell goes into the same buffer, until that is taken away to be
-        sent.
+        OutStream looks for the buffer by the whole header, which costs more than the
+        log. Another print of the same cell goes into the same buffer, until that is
+        taken away to be sent.
         """
         parent, buffers, buffer = self._recent
         if (
@@ -265,7 +268,8 @@ class OneBuffer(LoggedStream):
 def stream_class(plain: Any, log: Log) -> Any:
     """Return a class in the place of ipykernel's OutStream `plain`.
 
-    Returns `plain` itself where it is built in another way than those that are known here.
+    Returns `plain` itself where it is built in another way than those that are known
+    here.
     """
     for ours, names in ((ManyBuffers, ("_rotate_buffers", "_flush_buffers")), (OneBuffer, ("_rotate_buffer", "_flush_buffer"))):
         if all(hasattr(plain, name) for name in names):

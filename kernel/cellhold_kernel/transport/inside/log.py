@@ -1,13 +1,14 @@
-"""The log: a memory that outlives the process whose output it has. Read by engine/local/last_words.py.
+"""The log: a memory that outlives the process whose output it has.
 
-Whatever is printed goes into it at the moment when it is printed, and so do displays that are
-not large. Each buffer of text and each display has a number, which its message carries as
-metadata; the host writes here which of them it has received. Two segments take turns: one is
-used again when all in it has been received. What is printed next into the same buffer extends
-the last record, which is open: it reaches as far as the segment is used.
+Whatever is printed goes into it at the moment when it is printed, and so do displays
+that are not large. Each buffer of text and each display has a number, which its message
+carries as metadata; the host writes here which of them it has received. Two segments
+take turns: one is used again when all in it has been received. What is printed next
+into the same buffer extends the last record, which is open: it reaches as far as the
+segment is used. engine/local/last_words.py reads it.
 
-Joined with ipykernel_logged.py when that is written into a container (transport/exchange.py),
-so no name may be in both, and Python 3.6 has to understand it.
+Joined with ipykernel_logged.py when that is written into a container
+(transport/exchange.py), so no name may be in both, and Python 3.6 has to understand it.
 """
 
 import mmap
@@ -17,8 +18,9 @@ import threading
 import time
 from typing import Callable, Tuple
 
-# The memory: what the host has heard, how far each segment is used and in which turn, what was taken from a pipe and
-# not dealt with; then the pipes' slots, then the segments with one record after the other.
+# The memory: what the host has received, how far each segment is used and in which
+# turn, what was taken from a pipe and is not dealt with; then the pipes' slots, then
+# the segments with one record after the other.
 HEARD, USED, TURN, TAKEN, SLOTS = 0, 64, 80, 96, 4096
 SLOT, SEGMENT = 64 << 10, 1 << 20
 SEGMENTS = SLOTS + 2 * SLOT
@@ -85,8 +87,8 @@ class Log:
     def print(self, key: Tuple[int, int, bytes, int], data: bytes) -> None:
         """Add what is printed.
 
-        key: stream, number, parent, number of the reading from the pipe: while it is the same,
-        so is the record.
+        key: stream, number, parent, number of the reading from the pipe: while it is
+        the same, so is the record.
         """
         with self._lock:
             used = self._used
