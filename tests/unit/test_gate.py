@@ -72,7 +72,7 @@ def test_who_acts_takes_what_was_granted() -> None:
     works = {}
     for _name, tree in modules():
         for node in ast.walk(tree):
-            if isinstance(node, ast.ClassDef) and "Job" in map(ast.unparse, node.bases):
+            if isinstance(node, ast.ClassDef) and "ProcessJob" in map(ast.unparse, node.bases):
                 made = next(one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__")
                 works[node.name] = ast.unparse(made.args.args[1].annotation or ast.Constant(None))
     assert works.keys() >= {"Pull", "Layering", "Build", "Run", "Commit"}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-ENTRIES_MOST = {"runtime/cellhold": 18, "kernel/cellhold_kernel": 14}  # modules and packages
+ENTRIES_MOST = {"runtime/cellhold": 18, "kernel/cellhold_kernel": 14}  # modules and packages, but for __init__ and __main__
 FILE_MOST, CLASS_MOST, FUNCTION_MOST = 400, 250, 60  # lines
 CHECKED = [*ENTRIES_MOST, "tests", "tools"]
 SUFFIXES = {".py", ".js", ".css"}
@@ -50,5 +50,5 @@ def test_no_class_or_function_is_too_long(directory: str) -> None:
 
 @pytest.mark.parametrize("package", ENTRIES_MOST)
 def test_no_package_has_too_many_entries_at_its_top(package: str) -> None:
-    entries = {path.name for path in (ROOT / package).iterdir() if path.name != "__init__.py" and not path.name.startswith(("__pyc", "."))}
+    entries = {path.name for path in (ROOT / package).iterdir() if not path.name.startswith(("__", "."))}
     assert len(entries) <= ENTRIES_MOST[package], entries

@@ -1,4 +1,4 @@
-"""What the image's name in a spec means: this machine, a directory, or an OCI image."""
+"""What the name of a spec's image means: the host, a directory, or an OCI image."""
 
 from __future__ import annotations
 
