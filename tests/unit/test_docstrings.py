@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("runtime/cellhold", "kernel/cellhold_kernel")
+KERNEL = "engine gate images jobs magics protocol relay settings shell transport widgets".split()
+PACKAGES = ("runtime/cellhold", *(f"kernel/cellhold_kernel/{name}" for name in KERNEL))
 MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 SUMMARY_LENGTH, PROSE_LENGTH = 80, 88
 NO_NAMES = frozenset({"told", "shown", "plain", "said", "found", "known", "asked", "given", "place"})

@@ -90,7 +90,7 @@ def start(session: Session, wanted: Wanted) -> Job:
 
 
 def _context(session: Session, granted: GrantedBuild) -> BuildContext:
-    """Return what a container is shown of the notebook's folder, and nothing where it is not shown."""
+    """Return what a container is shown of the notebook's folder, or nothing."""
     if session.workspace is None:
         raise CellholdError("cannot build: the notebook's folder, whose files a build copies, is gone")
     mounts = session.workspace.mounts(granted.folder)
