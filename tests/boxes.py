@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cellhold.cli.command import main
 from cellhold.container.container import Container
 from cellhold.spec.limits import Limits
 from cellhold.spec.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import pytest
 
     from cellhold.spec.outcome import Outcome
 
@@ -110,6 +113,26 @@ def command(*words: str, **values: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         cellhold(*words), capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS * 3, env=environment(), **values
     )
+
+
+class Said(NamedTuple):
+    """A command that has ended: its exit status, and what it wrote."""
+
+    status: int
+    out: str
+    err: str
+
+
+def call(capfd: pytest.CaptureFixture[str], *words: str) -> Said:
+    """Run the `cellhold` command in this process: where it matters what it says, and not that it is a process."""
+    capfd.readouterr()
+    try:
+        status = main(words)
+    except SystemExit as end:
+        status = int(end.code or 0)
+    said = Said(status, *capfd.readouterr())
+    assert "Traceback" not in said.err, (words, said)
+    return said
 
 
 def cellhold(*words: str) -> list[str]:

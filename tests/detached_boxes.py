@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boxes import command
+from cellhold.container import logs
 from cellhold.container.detached import Detached
 from cellhold.spec.lifecycle import State
 from cellhold.spec.spec import Spec
@@ -30,10 +30,8 @@ def box(image: Path, script: str, **values: object) -> Iterator[Detached]:
 
 
 def output_of(made: Detached) -> str:
-    """Return everything that it has written."""
-    ran = command("logs", made.id)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
+    """Return what it has written to standard output."""
+    return b"".join(line.text for line in logs.lines(made) if line.stream == 1).decode()
 
 
 def state(made: Detached) -> State:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from boxes import eventually
-from cellhold.cli import main
+from boxes import call, eventually
 from cellhold.container import inventory
 from cellhold.container.detached import Detached
 from cellhold.container.recovery import sweep, tidy
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from boxes import Said
     from cellhold.store.home import Home
 
 pytestmark = pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups")
@@ -42,14 +43,6 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
 NEWER = b'{"version": 99, "unheard": [1, 2]}'
 
 
-class Said(NamedTuple):
-    """A command that has ended."""
-
-    status: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     """A store of this test's own."""
@@ -64,19 +57,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
 @pytest.fixture
 def do(home: Home, capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
     """Run a command of `cellhold`, in this process."""
-
-    def run(*words: str) -> Said:
-        capfd.readouterr()
-        try:
-            status = main(words)
-        except SystemExit as end:
-            status = int(end.code or 0)
-        said = Said(status, *capfd.readouterr())
-        assert "Traceback" not in said.err
-        return said
-
     assert home.root.exists()
-    return run
+    return partial(call, capfd)
 
 
 def damage(path: Path, how: str) -> None:

@@ -14,11 +14,11 @@ import subprocess
 import tarfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
-from boxes import cellhold, environment, eventually
+from boxes import Said, call, cellhold, environment, eventually
 from cellhold.cli.command import MODULES, main, parser
 from cellhold.container import inventory
 from cellhold.container.detached import Detached
@@ -41,6 +41,7 @@ pytestmark = [
 FULL, READ_ONLY = "full", "read-only"
 HINTS = {FULL: "No space left on device\nhint: free space on its disk", READ_ONLY: "Read-only file system\nhint: mount its disk read-write"}
 REFUSED = (1, 125)  # docker's for one of several, and for a container that cannot be made
+KEPT = "for f in /f /v/f; do test -e $f || echo mine > $f; done; echo said"  # started again, it empties nothing on a full disk
 RUNNING = "run -d --name x base:1 sleep 1000"
 
 
@@ -152,14 +153,6 @@ ROWS = (
 )
 
 
-class Said(NamedTuple):
-    """A command that has ended."""
-
-    status: int
-    out: str
-    err: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """A store on a small disk; names: what the words of a row stand for."""
@@ -169,14 +162,7 @@ class Place:
 
     def do(self, words: str, capfd: pytest.CaptureFixture[str]) -> Said:
         """Run a command of `cellhold` in this process."""
-        capfd.readouterr()
-        try:
-            status = main(split(words, self.names))
-        except SystemExit as end:
-            status = int(end.code or 0)
-        said = Said(status, *capfd.readouterr())
-        assert "Traceback" not in said.err, (words, said)
-        return said
+        return call(capfd, *split(words, self.names))
 
     def have(self, words: str, capfd: pytest.CaptureFixture[str]) -> None:
         said = self.do(words, capfd)
@@ -190,7 +176,7 @@ class Place:
         if self.do("inspect base:1", capfd).status:
             self.have("import {archive} base:1", capfd)
         if not inventory.list_containers(self.home):
-            assert self.do("run --name kept -v v:/v base:1 sh -c 'echo mine > /f; echo mine > /v/f; echo said'", capfd).out == "said\n"
+            assert self.do(f"run --name kept -v v:/v base:1 sh -c '{KEPT}'", capfd).out == "said\n"
         self.have("wait kept", capfd)
         if self.do("network inspect n", capfd).status:
             self.have("network create n", capfd)
