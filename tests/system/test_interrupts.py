@@ -37,15 +37,24 @@ LONGEST_SECONDS = 5.0  # on a machine that others use; each takes less than one 
 SETTLING_SECONDS = 0.3
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busybox_root: Path) -> Home:
-    """A store of this test's own, with a small image."""
-    monkeypatch.setenv("CELLHOLD_HOME", str(tmp_path / "store"))
-    made = open_home()
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory, busybox_root: Path) -> Path:
+    """A store with a small image."""
+    store = tmp_path_factory.mktemp("template") / "store"
     tar = Tar().add("bin/busybox", (busybox_root / "bin/busybox").read_bytes(), mode=0o755)
     tar.symlink("bin/sh", "busybox").symlink("bin/sleep", "busybox").add("big", os.urandom(8 << 20))
-    import_root(io.BytesIO(tar.content()), IMAGE, made)
-    return made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CELLHOLD_HOME", str(store))
+        import_root(io.BytesIO(tar.content()), IMAGE, open_home())
+    return store
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: Path) -> Home:
+    """A store of this test's own, with that image."""
+    subprocess.run(["cp", "--archive", template, tmp_path / "store"], check=True)
+    monkeypatch.setenv("CELLHOLD_HOME", str(tmp_path / "store"))
+    return open_home()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
