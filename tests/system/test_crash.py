@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,9 +55,8 @@ class Caller:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         self.process = process
-        self.id, pid, *launcher = process.stdout.readline().split()
-        self.pid = int(pid)
-        self.launcher = int(launcher[0]) if launcher else 0
+        self.id, *pids = process.stdout.readline().split()
+        self.pid, self.launcher, self.child = (*map(int, pids), 0, 0)[:3]
 
     def gone(self) -> bool:
         """Whether nothing of its container is left: processes, groups, loop device, ids, directory."""
@@ -78,11 +77,12 @@ class Caller:
 @contextmanager
 def caller(root: Path, moment: str, script: str = CALLER) -> Iterator[Caller]:
     words = [sys.executable, "-c", script, str(root), moment]
-    with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield Caller(process)
-        finally:
-            process.kill()
+    with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, text=True) as process, ExitStack() as closing:
+        closing.callback(process.kill)
+        other = Caller(process)
+        if other.child:
+            closing.callback(kill, other.child)
+        yield other
     assert eventually(no_launcher_sweeps)
 
 
@@ -240,23 +240,29 @@ for number in range(3):
     assert [process.returncode for process in callers] == [0] * 10, said
 
 
+def forking(then: str) -> str:
+    """The caller that forks, and what its child does then."""
+    begun = CALLER.replace("print(box.id", f"child = os.fork()\nif child == 0: {then}\nprint(box.id")
+    return begun.replace("resident_pids(), flush", "resident_pids(), child, flush")
+
+
 def test_a_fork_of_the_caller_does_not_keep_its_containers_alive(busybox_root: Path) -> None:
-    script = CALLER.replace("print(box.id", "os.fork() or os.execvp('sleep', ['sleep', '20'])\nprint(box.id")
+    script = forking("os.execvp('sleep', ['sleep', '600'])")
     with caller(busybox_root, "running", script) as other:
         kill(other.process.pid)
         other.process.wait()
-        assert eventually(lambda: not other.processes(), seconds=10)
+        assert eventually(lambda: not other.processes())
         assert eventually(other.gone)
+        os.kill(other.child, 0)  # it was there all the time
 
 
 def test_a_child_that_was_forked_and_goes_on_does_not_keep_them_either(busybox_root: Path) -> None:
-    script = CALLER.replace("print(box.id", "child = os.fork()\nif child == 0: time.sleep(8); os._exit(0)\nprint(box.id")
-    with caller(busybox_root, "running", script) as other:
+    with caller(busybox_root, "running", forking("time.sleep(600)")) as other:
         kill(other.process.pid)
         other.process.wait()
-        assert eventually(lambda: not other.processes(), seconds=6)
+        assert eventually(lambda: not other.processes())
         assert eventually(other.gone)
-        other.process.stdout.read()  # type: ignore[union-attr]  # until the child has ended
+        os.kill(other.child, 0)
 
 
 def test_at_the_end_of_a_program_that_forgot_it_a_container_is_cleared(busybox_root: Path) -> None:
