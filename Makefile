@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 INSTALL := @tools/python-packages $(VENV)
 NOTEBOOK := notebooks/00-hello-container.ipynb
 CODE := runtime kernel tests tools
+KEPT := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cellhold
 GUEST := cd tests && ../$(BIN)/python -m vm
-SLOW := browser or crowd or flood or guest or notebooks or peers or random
+SLOW := browser or crowd or cut or flood or guest or notebooks or peers or random
 WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=10
 AS_ROOT_TOO := $(if $(filter 0,$(shell id -u)),--allow-root)  # Jupyter refuses root otherwise, who is at home here
@@ -23,7 +24,7 @@ help:
 	@echo "make demo      install into $(VENV), run the first notebook in a container, print what its cells printed"
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make test      format, lint, types, architecture, and all tests but those of make test-all"
-	@echo "make test-all  what takes minutes by nature: browsers, notebooks, floods, random kills, crowds, peers, and a guest"
+	@echo "make test-all  what takes minutes by nature: browsers, notebooks, floods, random kills, power cuts, crowds, peers, and a guest"
 	@echo "make test-vm   those of the guest alone, as root and as an ordinary user"
 	@echo "make shots     screenshots of the panel, into tests/.shots"
 	@echo "make bench     measure against crun, runc and a plain ipykernel"
@@ -70,7 +71,8 @@ test-vm-full: $(VENV)/.test | debian-vm debian-vm-full
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
-	$(BIN)/mypy
+	@mkdir -p $(KEPT)
+	flock $(KEPT)/mypy.lock $(BIN)/mypy --cache-dir $(KEPT)/mypy  # a fresh clone has what another one checked
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.test debian-bench

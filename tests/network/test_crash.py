@@ -102,6 +102,7 @@ def test_a_name_server_that_is_killed_is_replaced_by_the_next_container_and_what
     assert eventually(nothing_is_left)  # the container's end has seen to it
 
 
+@pytest.mark.random
 @pytest.mark.parametrize("way", ["by itself", "killed"])
 def test_who_comes_as_a_name_server_goes_finds_its_address_free(way: str) -> None:
     """Each comes as soon as it can know that the one before is gone: its lock is free."""
@@ -159,7 +160,7 @@ def _above(pid: int) -> list[int]:
     return parents
 
 
-@pytest.mark.parametrize("free_kib", range(0, 40, 4))
+@pytest.mark.parametrize("free_kib", [0, 16, *(pytest.param(kib, marks=pytest.mark.random) for kib in range(4, 40, 4) if kib != 16)])
 def test_on_a_full_disk_a_network_is_one_sentence_and_nothing_is_left(tmp_path: Path, free_kib: int) -> None:
     with small_disk(tmp_path / "store") as store:
         runs = ("run", "--rm", "--network", "bridge", "-p", "3000:80", "host", "true")

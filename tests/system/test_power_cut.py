@@ -105,6 +105,7 @@ def test_a_volume_and_what_was_written_into_it_are_there(machine: Machine, busyb
         assert after.do("volume", "ls", "-q") == ""
 
 
+@pytest.mark.cut
 @pytest.mark.parametrize("flags", [(), ("--disk", "8m")], ids=["directory", "image"])
 def test_a_container_that_is_kept_is_there_with_what_it_has_written(machine: Machine, busybox_root: Path, flags: tuple[str, ...]) -> None:
     words = (*flags, *root(busybox_root), "sh", "-c", "echo more >> /f; cat /f")
@@ -141,6 +142,7 @@ def test_one_that_runs_is_there_with_what_its_program_has_synced(machine: Machin
             after.do("start", name)
 
 
+@pytest.mark.cut
 def test_an_image_is_there_under_each_of_its_names(machine: Machine, archive: Path) -> None:
     machine.do("import", str(archive), "base:1")
     with machine.after_a_cut() as after:
@@ -167,6 +169,7 @@ def test_an_image_is_there_under_each_of_its_names(machine: Machine, archive: Pa
         assert after.do("run", "--rm", "built:1", "cat", "/two") == "two\n"
 
 
+@pytest.mark.cut
 def test_a_step_of_a_build_that_was_cut_off_is_done_again(machine: Machine, archive: Path, tmp_path: Path) -> None:
     machine.do("import", str(archive), "base:1")
     context = tmp_path / "context"
