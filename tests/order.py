@@ -1,23 +1,30 @@
 """The order of test files, longest first.
 
-With two files at a time, a long one that begins last would leave a processor idle.
+With three files at a time, a long one that begins last would leave a processor idle.
 
-How long each took is kept in pytest's cache (`.pytest_cache`) by whichever session ran
-it last. Of a file that it does not know, a clone's first session guesses by what its
-tests are about: a browser, a kernel, a container, or nothing but functions.
+How long each took is kept for all clones, in `seconds.json` beside what images/kept.py
+keeps, by whichever session ran it last with the same markers: `make test-all` has other
+tests of a file than `make test`. Of a file that it does not know, a session guesses by
+what its tests are about: a browser, a kernel, a container, or nothing but functions.
 """
 
 from __future__ import annotations
 
+import json
+import os
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from images import kept
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-_KEY = "cellhold/seconds"
+_KEY = "cellhold_seconds"
 _SECONDS = {"browser": 30.0, "vm": 5.0, "kernel": 3.0, "security": 1.5, "network": 1.5, "system": 1.0}  # of one test, by directory
 _LEAST_SECONDS = 0.05
 
@@ -26,12 +33,12 @@ class Order:
     """Sorts what was collected, and notes how long each file takes."""
 
     def __init__(self, known: Mapping[str, float]) -> None:
-        self._known = known
+        self.known = known
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Put the longest files first, in the same order in every process."""
-        items[:] = longest_first(items, self._known)
+        items[:] = longest_first(items, self.known)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count the time of a test, of its fixtures too, for its file."""
@@ -39,10 +46,19 @@ class Order:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Look up what is known."""
-    cache = getattr(config, "cache", None)  # None: -p no:cacheprovider
-    known = cache.get(_KEY, {}) if cache else {}
-    config.pluginmanager.register(Order(known), "cellhold-order")
+    """Look up how long files took.
+
+    A process of pytest-xdist gets it from the first one: another session may have kept
+    more since.
+    """
+    given = getattr(config, "workerinput", None)
+    config.pluginmanager.register(Order(read(place(), config.option.markexpr) if given is None else given[_KEY]), "cellhold-order")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Pass it on to a process of pytest-xdist."""
+    node.workerinput[_KEY] = node.config.pluginmanager.get_plugin("cellhold-order").known
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -50,14 +66,38 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
     Not of a few tests, nor in a process of pytest-xdist, whose reports go to the first.
     """
-    cache = getattr(session.config, "cache", None)
-    if cache is None or hasattr(session.config, "workerinput") or session.config.args != session.config.getini("testpaths"):
+    if hasattr(session.config, "workerinput") or session.config.args != session.config.getini("testpaths"):
         return
     if session.config.option.keyword or session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         return
     order = session.config.pluginmanager.get_plugin("cellhold-order")
-    took = {file: round(seconds, 1) for file, seconds in order.seconds.items()}  # type: ignore[union-attr]
-    cache.set(_KEY, {**cache.get(_KEY, {}), **took})
+    keep(place(), session.config.option.markexpr, order.seconds)  # type: ignore[union-attr]
+
+
+def place() -> Path:
+    """Return the path of the file that keeps the seconds."""
+    return kept.place() / "seconds.json"
+
+
+def read(path: Path, markers: str) -> dict[str, float]:
+    """Return the seconds by file, of tests with such markers; none if none are kept."""
+    return _kept(path).get(markers, {})
+
+
+def keep(path: Path, markers: str, seconds: Mapping[str, float]) -> None:
+    """Add the seconds of some files, of tests with such markers, to what is kept."""
+    took = {file: round(each, 1) for file, each in seconds.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    fresh.write_text(json.dumps({**_kept(path), markers: {**read(path, markers), **took}}), encoding="utf-8")
+    fresh.replace(path)
+
+
+def _kept(path: Path) -> dict[str, dict[str, float]]:
+    with suppress(OSError, ValueError):
+        known: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
+        return known
+    return {}
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import order
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -37,3 +40,15 @@ def test_a_file_that_never_ran_is_guessed_by_what_its_tests_start() -> None:
         "tests/kernel/test_k.py::test_1",
         "tests/unit/test_c.py::test_1",
     ]
+
+
+def test_what_files_took_is_kept_by_their_markers_and_half_a_file_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "cache/seconds.json"
+    assert order.read(path, "not slow") == {}
+    order.keep(path, "not slow", {"tests/unit/test_a.py": 1.04, "tests/unit/test_b.py": 9.0})
+    order.keep(path, "not slow", {"tests/unit/test_b.py": 8.0})
+    order.keep(path, "slow", {"tests/unit/test_b.py": 100.0})
+    assert order.read(path, "not slow") == {"tests/unit/test_a.py": 1.0, "tests/unit/test_b.py": 8.0}
+    assert [left.name for left in path.parent.iterdir()] == ["seconds.json"]
+    path.write_text(path.read_text()[:10])
+    assert order.read(path, "not slow") == {}
