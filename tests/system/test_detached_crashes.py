@@ -19,10 +19,11 @@ from boxes import cellhold, command, environment, eventually
 from cellhold.container import inventory
 from cellhold.container.detached import Detached
 from cellhold.container.recovery import sweep
+from cellhold.errors import ContainerNotFound
 from cellhold.spec.lifecycle import State
 from cellhold.spec.outcome import Why
 from cellhold.spec.spec import Spec
-from cellhold.store import record
+from cellhold.store import locks, record
 from cellhold.store.home import open_home
 from detached_boxes import box, monitor_of, state
 
@@ -156,6 +157,24 @@ def test_removing_by_force_wins_against_whoever_starts_it(busybox_root: Path) ->
         assert command("rm", "-f", made.id).returncode == 0
         assert not open_home().container(made.id).exists()
         assert [starter.wait(60) for starter in starters] == [1, 1]  # there is no such container
+
+
+def test_what_somebody_is_about_to_remove_by_force_is_started_by_nobody(busybox_root: Path) -> None:
+    made = Detached.create(Spec(image=str(busybox_root), args=("sleep", "1000")))
+    directory = open_home().container(made.id)
+    held = locks.try_directory(directory)  # as whoever is just looking at it: the command waits
+    with subprocess.Popen(cellhold("rm", "-f", made.id), env=environment(), stdout=subprocess.DEVNULL) as removing:
+        is_noted = eventually(lambda: record.read(directory).removing)
+        os.kill(removing.pid, signal.SIGSTOP)
+        os.close(held)
+        try:
+            assert is_noted
+            with pytest.raises(ContainerNotFound, match="it is being removed"):
+                made.start()
+        finally:
+            os.kill(removing.pid, signal.SIGCONT)
+    assert removing.returncode == 0
+    assert not directory.exists()
 
 
 def test_removing_by_force_removes_what_a_killed_run_has_left(busybox_root: Path) -> None:
