@@ -6,11 +6,12 @@ import io
 import os
 import stat
 import tarfile
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from boxes import MIB, command, eventually
+from boxes import MIB, call, command, eventually
 from cellhold.container import cp as copying
 from cellhold.container.detached import Detached
 from cellhold.errors import CopyFailed
@@ -27,16 +28,40 @@ FILES = "mkdir -p /d/sub; echo one > /d/f; echo two > /d/sub/g; busybox ln -s f 
 LOOK = "test -e /out && test $(busybox stat -c %u /d/sub/g) = 5"
 
 
-@pytest.fixture(params=["running", "stopped"])
-def box(request: pytest.FixtureRequest, busybox_root: Path) -> Iterator[Detached]:
-    """One with some files; each test sees it running, and again stopped."""
-    made = Detached.create(Spec(image=str(busybox_root), args=("sh", "-c", f"test -e /out || {{ {FILES}; }}; exec sleep 100"), name="box"))
+STATES = ("running", "stopped")
+
+
+@contextmanager
+def filled(name: str, state: str, image: Path) -> Iterator[Detached]:
+    """One with some files."""
+    script = f"test -e /out || {{ {FILES}; }}; exec sleep 1000"
+    made = Detached.create(Spec(image=str(image), args=("sh", "-c", script), name=name))
     made.start()
-    assert eventually(lambda: command("exec", "box", "sh", "-c", LOOK).returncode == 0)
-    if request.param == "stopped":
+    assert eventually(lambda: looked(made) == 0)
+    if state == "stopped":
         made.stop(0)
     yield made
     made.remove(force=True)
+
+
+def looked(made: Detached) -> int:
+    """Return 0 if all files are there."""
+    with made.exec("sh", "-c", LOOK) as process:
+        return process.wait(60)
+
+
+@pytest.fixture(params=STATES)
+def box(request: pytest.FixtureRequest, busybox_root: Path) -> Iterator[Detached]:
+    """One of the test's own; each test sees it running, and again stopped."""
+    with filled("box", request.param, busybox_root) as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=STATES)
+def source(request: pytest.FixtureRequest, busybox_root: Path) -> Iterator[Detached]:
+    """One that no test changes, likewise."""
+    with filled("source", request.param, busybox_root) as made:
+        yield made
 
 
 def cp(*words: str) -> tuple[int, str]:
@@ -85,27 +110,27 @@ def test_into_it_by_docker_s_rules(box: Detached, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "told"),
+    ("words", "told"),
     [
-        ("box:/nosuch", "{here}/x", "/nosuch: No such file or directory"),
-        ("box:/d/f/", "{here}/x", "not a directory"),
-        ("box:/d", "{here}/file", "a directory cannot take the place of a file"),
-        ("box:/d/f", "{here}/nosuch/x", "No such file or directory"),
-        ("box:/d/f", "{here}/nosuch/", "no such directory"),
-        ("{here}/nosuch", "box:/", "No such file or directory"),
-        ("{here}/file", "box:/nosuch/x", "No such file or directory"),
-        ("{here}", "box:/d/f", "a directory cannot take the place of a file"),
-        ("{here}/file", "{here}/other", "exactly one of the two must be in a container"),
-        ("box:/d", "box:/e", "exactly one of the two must be in a container"),
-        ("nosuch:/d", "{here}", "there is no such container"),
+        ("source:/nosuch {here}/x", "/nosuch: No such file or directory"),
+        ("source:/d/f/ {here}/x", "not a directory"),
+        ("source:/d {here}/file", "a directory cannot take the place of a file"),
+        ("source:/d/f {here}/nosuch/x", "No such file or directory"),
+        ("source:/d/f {here}/nosuch/", "no such directory"),
+        ("{here}/nosuch source:/", "No such file or directory"),
+        ("{here}/file source:/nosuch/x", "No such file or directory"),
+        ("{here} source:/d/f", "a directory cannot take the place of a file"),
+        ("{here}/file {here}/other", "exactly one of the two must be in a container"),
+        ("source:/d source:/e", "exactly one of the two must be in a container"),
+        ("nosuch:/d {here}", "there is no such container"),
     ],
 )
-def test_a_mistake_is_one_sentence(box: Detached, tmp_path: Path, source: str, target: str, told: str) -> None:
+def test_a_mistake_is_one_sentence(source: Detached, tmp_path: Path, words: str, told: str, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("here")
-    status, said = cp(source.format(here=tmp_path), target.format(here=tmp_path))
-    assert (status, told in said) == (1, True), said
+    said = call(capfd, "cp", *words.format(here=tmp_path).split())
+    assert (said.status, told in said.err) == (1, True), said
     assert (tmp_path / "file").read_text() == "here"
-    assert box.name == "box"
+    assert source.name == "source"
 
 
 def test_a_tar_either_way(box: Detached, tmp_path: Path) -> None:
@@ -179,12 +204,12 @@ def test_set_user_id_bits_do_not_reach_the_host_unless_asked_for(busybox_root: P
     assert stat.S_IMODE((tmp_path / "kept").stat().st_mode) == 0o4755
 
 
-@pytest.mark.usefixtures("box")
-@pytest.mark.parametrize("source", ["/d/sub/..", "/d/sub/../../d", "/nonsuch/../d", "d/./sub/..", "/d/sub/../"])
-def test_dots_in_a_source_lead_nowhere_on_the_host(tmp_path: Path, source: str) -> None:
+@pytest.mark.usefixtures("source")
+@pytest.mark.parametrize("origin", ["/d/sub/..", "/d/sub/../../d", "/nonsuch/../d", "d/./sub/..", "/d/sub/../"])
+def test_dots_in_a_source_lead_nowhere_on_the_host(tmp_path: Path, origin: str, capfd: pytest.CaptureFixture[str]) -> None:
     above = tmp_path / "HOST"
     (above / "in").mkdir(parents=True)
-    assert cp(f"box:{source}", str(above / "in")) == (0, "")
+    assert call(capfd, "cp", f"source:{origin}", str(above / "in")) == (0, "", "")
     assert {path.name for path in above.iterdir()} == {"in"}
     assert {str(path.relative_to(above / "in")) for path in above.rglob("*")} - {"in"} >= {"d", "d/f", "d/sub", "d/sub/g"}
 
