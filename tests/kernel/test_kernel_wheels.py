@@ -76,9 +76,9 @@ def test_a_platform_takes_what_was_made_for_older_ones_and_nothing_newer() -> No
     ("python", "reason"),
     [
         ({"version": (3, 99), "libc": "musl", "machine": "x86_64"}, r"Python 3\.99: wheels are known for 3\.6"),
-        ({"version": None, "libc": "musl", "machine": "x86_64"}, "no telling its version"),
-        ({"version": (3, 11), "libc": None, "machine": "x86_64"}, "no telling its C library"),
-        ({"version": (3, 11), "libc": "glibc", "machine": None}, "no telling which machine"),
+        ({"version": None, "libc": "musl", "machine": "x86_64"}, "cannot determine its version"),
+        ({"version": (3, 11), "libc": None, "machine": "x86_64"}, "cannot determine its C library"),
+        ({"version": (3, 11), "libc": "glibc", "machine": None}, "cannot determine which machine"),
     ],
 )
 def test_a_python_without_wheels_is_told_before_anything_is_fetched(tmp_path: Path, python: Mapping[str, object], reason: str) -> None:
