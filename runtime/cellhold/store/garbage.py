@@ -8,6 +8,7 @@ build cannot be read nothing is collected either: nobody knows what it refers to
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,11 +54,18 @@ def collect(home: Home, refer: Callable[[], Referred | None]) -> Freed | None:
                 return None
             layers = kept.layers | in_containers(home)
             gone_blobs = [home.blobs.remove(digest) for digest in home.blobs.all() if digest not in kept.blobs]
-            gone_layers = [home.layers.remove(chain) for chain in home.layers.all() if chain not in layers]
+            gone_layers = [size for chain in home.layers.all() if chain not in layers for size in _removed(chain, home)]
             home.blobs.remove_drafts()
     except BlockingIOError:
         return None
     return Freed(blobs=len(gone_blobs), layers=len(gone_layers), size_bytes=sum(gone_blobs) + sum(gone_layers))
+
+
+def _removed(chain: Digest, home: Home) -> list[int]:
+    """Remove a layer; return its size, and nothing where a process holds it."""
+    with suppress(BlockingIOError):
+        return [home.layers.remove(chain)]
+    return []
 
 
 def in_containers(home: Home) -> frozenset[Digest]:

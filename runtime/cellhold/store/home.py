@@ -20,6 +20,7 @@ HOME/                 CELLHOLD_HOME, else /var/lib/cellhold as root,
     layers/init/      empty mount points, below every container's writable layer and
                       above its image
     builds/KEY        the result of a build step (store/builds.py)
+    packages/         what notebooks' packages were resolved to (the Jupyter kernel's)
     use.lock          held, shared, by whoever uses layers and blobs that nothing on
                       disk refers to yet (store/garbage.py)
     templates/        empty file-system images for size-limited layers

@@ -157,13 +157,21 @@ class Layers:
         """Return every layer, whole or not."""
         return [Digest("sha256", name) for name in os.listdir(self.root) if _CHAIN.fullmatch(name)]
 
+    def hold(self, chain_id: Digest) -> int:
+        """Keep garbage collection away from a layer that no record names.
+
+        Returns a descriptor: it does so as long as that is open. Raises OSError.
+        """
+        return locks.try_directory(self.root / chain_id.encoded, shared=True)
+
     def remove(self, chain_id: Digest) -> int:
         """Remove a layer and return the size of its files in bytes.
 
-        Nobody may use it: store/garbage.py makes sure of that.
+        Nobody may use it: store/garbage.py makes sure of that. Raises BlockingIOError
+        where somebody holds it.
         """
         place = self.root / chain_id.encoded
-        with locks.held(place, locks.directory(place)):
+        with locks.held(place, locks.directory(place), wait=False):
             try:
                 size = self.facts(chain_id).size_bytes
             except CellholdError:  # half of one, or damaged
