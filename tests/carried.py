@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from cellhold.spec.limits import Limits
     from cellhold.spec.spec import Spec
-    from cellhold_kernel.engine.base import Preparation, Topic
-    from cellhold_kernel.gate.granted import GrantedBuild, GrantedCommit, GrantedRun
+    from cellhold_kernel.engine.base import KernelSandbox, Preparation, Topic
+    from cellhold_kernel.gate.granted import GrantedBuild, GrantedCommit, GrantedContainer, GrantedRun
     from cellhold_kernel.gate.request import Held
     from cellhold_kernel.jobs.build_context import BuildContext
     from cellhold_kernel.jobs.inspection import Look
@@ -62,6 +62,7 @@ class CarriedEngine:
         Feature.BUILD: "the far side keeps no images",
         Feature.RUN: "the far side runs notebooks only",
         Feature.LAYERS: "the far side has no layers",
+        Feature.PACKAGES: "the far side mounts nothing in what runs",
         Feature.TRACE: "the far side does not say how it was made",
     }
 
@@ -83,6 +84,9 @@ class CarriedEngine:
 
     def run(self, granted: GrantedRun) -> Job:
         raise NotSupported(f"cannot run {granted.spec.image}: {self.missing[Feature.RUN]}")
+
+    def install(self, granted: GrantedContainer, sandbox: KernelSandbox) -> Job:
+        raise AssertionError(granted, sandbox)  # it is among the missing
 
     def clear_abandoned(self) -> None:
         pass

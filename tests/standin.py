@@ -43,6 +43,7 @@ class StandIn:
         self.state = State.RUNNING
         self.outcome: Outcome | None = None
         self.timings: list[Step] = []
+        self.pid: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._exchange = ""
         self._pipes: list[int] = []

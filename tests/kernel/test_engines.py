@@ -34,6 +34,7 @@ CELLS = {
     Feature.LAYERS: "%container layers",
     Feature.TRACE: "%container trace",
     Feature.BUILD: "%%dockerfile lab/left:1\nFROM host\n",
+    Feature.PACKAGES: "%pip install tiny",
     Feature.RUN: "%%run busybox\ntrue\n",
 }
 COMM = """

@@ -17,7 +17,6 @@ from cellhold.image import tags
 from cellhold.store.home import open_home
 from cellhold_kernel.packages import sets
 from cellhold_kernel.packages import target as targets
-from cellhold_kernel.packages.wheel import site_packages
 from cellhold_kernel.settings.requirements import PackageSet, parse_list
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def test_a_set_becomes_a_layer_that_a_python_imports_from(home: Home, index: Ind
     layer = make(home, asked)
     assert sets.find(asked, home) == layer
     assert sets.versions(layer.path) == [("small", "1.0"), ("tiny", "1.0")]
-    env = {"PYTHONPATH": str(layer.path / site_packages(HERE)), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {"PYTHONPATH": str(layer.path / targets.site_packages(HERE)), "PYTHONDONTWRITEBYTECODE": "1"}
     code = "import small, tiny; print(tiny.VERSION)"
     assert subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True).stdout == "1.0\n"
     assert 'name = "small"' in sets.lock_text(layer.path)
@@ -159,7 +158,7 @@ def test_the_wheel_is_the_best_for_the_python_of_the_image(home: Home, index: In
     for libc, glibc, tag in (("glibc", (2, 28), "manylinux_2_28"), ("glibc", (2, 17), "manylinux_2_17"), ("musl", None, "musllinux_1_2")):
         python = targets.PythonTarget(path="/usr/bin/python3", version=(3, 12), libc=libc, glibc=glibc, machine="x86_64")
         layer = make(home, wanted("fast", target=python))
-        assert tag in (layer.path / site_packages(python) / "fast.py").read_text()
+        assert tag in (layer.path / targets.site_packages(python) / "fast.py").read_text()
 
 
 @pytest.mark.parametrize(

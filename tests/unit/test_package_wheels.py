@@ -19,7 +19,7 @@ from cellhold_kernel.packages import wheel as wheels
 from cellhold_kernel.packages.lock import Wheel
 
 TARGET = targets.of_this_host()
-SITE = wheels.site_packages(TARGET)
+SITE = targets.site_packages(TARGET)
 INFO = "demo-1.0.dist-info"
 
 

@@ -61,6 +61,7 @@ class Feature(StrEnum):
     BUILD = "build"  # %%dockerfile
     RUN = "run"  # %%run
     LAYERS = "layers"  # of the image, and what was written on top of them
+    PACKAGES = "packages"  # more of them in a container that runs: %pip install
     TRACE = "trace"  # how the container was made
 
 
@@ -119,6 +120,12 @@ class Engine(Protocol):
         """Return the next job that has to end before the container can be made, or Ready.
 
         Raises CellholdError: there is no such image, or no kernel for it.
+        """
+
+    def install(self, granted: GrantedContainer, sandbox: KernelSandbox) -> Job:
+        """Begin to have the granted packages in a container that runs; they are there when the job has ended.
+
+        Raises NotSupported where its kernel cannot have them without a fresh container, CellholdError.
         """
 
     def commit(self, granted: GrantedCommit) -> Job:

@@ -10,7 +10,7 @@ from cellhold.errors import InvalidSpec
 from cellhold.spec.image_names import is_oci
 from cellhold.spec.networks import NONE, is_own
 from cellhold.spec.spec import Spec
-from cellhold_kernel.gate import environment, metadata, mounts, networks
+from cellhold_kernel.gate import environment, metadata, mounts, networks, packages
 from cellhold_kernel.gate.ceilings import Ceilings
 from cellhold_kernel.gate.claim import Claim
 from cellhold_kernel.gate.granted import GrantedChange, GrantedContainer, GrantedEgress
@@ -41,7 +41,8 @@ def grant(request: ContainerRequest, trust: Trust, policy: Policy) -> GrantedCon
     InvalidSpec, NotAllowed.
     """
     settings = request.settings.over(request.source, request.words, trust=trust)
-    return grant_settings(request, settings, policy, new=request.words)
+    granted = grant_settings(request, settings, policy, new=request.words)
+    return replace(granted, packages=packages.grant(request, _values(_with_defaults(settings, policy)), policy))
 
 
 def change(request: ChangeRequest, trust: Trust, policy: Policy) -> GrantedChange:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cellhold.spec.spec import Mount, Spec
     from cellhold_kernel.gate.claim import Claim
     from cellhold_kernel.gate.images import Images
+    from cellhold_kernel.settings.requirements import PackageSet
     from cellhold_kernel.settings.settings import CellLimits, Settings, Trust
 
 
@@ -44,6 +45,7 @@ class GrantedContainer(Granted):
     image_trust: Trust
     locale: Mapping[str, str] = field(default_factory=dict)
     claim: Claim | None = None
+    packages: PackageSet | None = None
 
     @property
     def kernel(self) -> str | None:

@@ -115,6 +115,8 @@ MAY: dict[str, Callable[[Any, Any], bool]] = {
     "image": _always,  # one that is here: PullRequest refuses one that must be fetched
     "kernel": _always,
     "hostname": _always,
+    "packages": _always,  # which run inside; what of them is fetched is for the policy to say
+    "exclude-newer": _always,
     "env": _always,  # of programs inside, where its cells set them as well
     **{key: _is_lower for key, field in BY_KEY.items() if field.is_amount},
     "cpuset": _is_part,

@@ -82,11 +82,16 @@ class ContainerRequest(Request[GrantedContainer]):
     """A container for the notebook: the first one, or a fresh one in its place.
 
     words: key -> text of this request, on top of the settings. source: where they are
-    written.
+    written. lock: of its packages, as the notebook's metadata has it: a stranger's text.
+    is_file: whether the notebook is known by its file, and so is the same next year.
+    is_upgrade: its packages may have newer versions than they had.
     """
 
     words: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
+    lock: str | None = None
+    is_file: bool = False
+    is_upgrade: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from cellhold.errors import BuildFailed, CellholdError, ImageNotFound, ImageRefu
 from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _CHUNK = 64 << 10
 _LINE_MOST = 512 << 10
@@ -35,11 +35,12 @@ class Job(ABC):
     """One job, wherever it is done.
 
     interrupted_message: what an interrupt leaves undone, in words. shows_progress:
-    while it goes on; in the end in any case.
+    while it goes on; in the end in any case. on_end: what conclude() does.
     """
 
     interrupted_message = ""
     shows_progress = True
+    on_end: Sequence[Callable[[], object]] = ()
 
     @abstractmethod
     def text(self) -> str:
@@ -52,6 +53,14 @@ class Job(ABC):
     def take_outputs(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the types and contents of messages for the cell's output, once."""
         return []
+
+    def conclude(self) -> None:
+        """Do what its end means in the host kernel: all that is in `on_end`.
+
+        Called by relay/cell_jobs.py when it has ended well, on the host kernel's one thread. Raises CellholdError.
+        """
+        for act in self.on_end:
+            act()
 
     @property
     @abstractmethod

@@ -6,6 +6,7 @@ imported when its word is first used. A new magic is a module and a row here.
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
@@ -65,8 +66,9 @@ ACTIONS: dict[str, Action] = {
     **dict.fromkeys(("panel", "footer"), Action.PANEL),
     **dict.fromkeys(("usage", "layers", "trace"), Action.TEXT),
 }
+_PIP = re.compile(r"\A(?:\s*(?:#.*)?\n)*%pip(?![\w.])")
 CONTAINER_MARK = b"%container"
-MARKS = (*(f"%{name}".encode() for name in LINES), *(f"%%{name}".encode() for name in CELLS))  # a cell without any of them has no magic
+MARKS = (b"%pip", *(f"%{name}".encode() for name in LINES), *(f"%%{name}".encode() for name in CELLS))
 
 
 def line_magic(name: str) -> LineMagic:
@@ -92,6 +94,10 @@ def show(session: Session, words: Sequence[str]) -> dict[str, str]:
 
 def begin_job(session: Session, code: str) -> tuple[Job, str] | None:
     """Start a cell's job if it begins with a word of CELLS, as CellMagic.begin does."""
+    if _PIP.search(code):
+        pip: Any = import_module("cellhold_kernel.magics.pip")
+        begun: tuple[Job, str] | None = pip.begin(session, code)
+        return begun
     name = code.split(maxsplit=1)[0].removeprefix("%%") if code.lstrip().startswith("%%") else ""
     if name not in CELLS:
         return None

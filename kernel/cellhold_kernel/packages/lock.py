@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import InvalidSpec
 from cellhold_kernel.protocol.text import escape
-from cellhold_kernel.settings.requirements import normalize
+from cellhold_kernel.settings.requirements import normalize, parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,6 @@ _MOST_PACKAGES = 2000
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?", re.ASCII)
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+!_-]{0,99}", re.ASCII)
 _HASH = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d))?", re.ASCII)
 _SHOWN = 200
 _HINT = "remove it from the notebook's metadata (uv.lock), or write it again: juv lock"
 
@@ -84,15 +83,8 @@ def pins(text: str) -> Pins:
     return Pins(
         versions={name: tuple(dict.fromkeys(found)) for name, found in versions.items()},
         hashes=frozenset(hashes),
-        exclude_newer=None if newer is None else moment(str(newer), "exclude-newer of the lock"),
+        exclude_newer=None if newer is None else parse_moment(str(newer), "exclude-newer of the lock"),
     )
-
-
-def moment(text: str, key: str = "exclude-newer") -> str:
-    """Return a date or a moment (RFC 3339). Raises InvalidSpec."""
-    if not _MOMENT.fullmatch(text):
-        raise InvalidSpec(f"cannot use {key}={escape(text, most=40)}: not a moment", hint="2026-11-30 or 2026-11-30T12:00:00Z")
-    return text
 
 
 def _document(text: str) -> dict[str, Any]:

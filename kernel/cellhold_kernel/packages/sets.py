@@ -105,6 +105,14 @@ def versions(layer: Path) -> list[tuple[str, str]]:
     return sorted(found)
 
 
+def asked(layer: Path) -> list[str]:
+    """Return the names that a layer was asked for, without those that came with them."""
+    import tomllib  # noqa: PLC0415  # for who looks at it
+
+    manifest = tomllib.loads(lock_text(layer)).get("manifest", {})
+    return sorted({str(one["name"]) for one in manifest.get("requirements", [])})
+
+
 def lock_text(layer: Path) -> str:
     """Return the uv.lock that a layer was made of. Raises OSError."""
     return (layer / LOCK).read_text()

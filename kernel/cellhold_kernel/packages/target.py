@@ -125,3 +125,8 @@ def _glibc() -> tuple[int, int] | None:
         words = list(platform.libc_ver())
     numbers = words[1].split(".") if len(words) > 1 and words[0] == "glibc" else []
     return (int(numbers[0]), int(numbers[1])) if len(numbers) > 1 else None
+
+
+def site_packages(target: PythonTarget) -> str:
+    """Return where modules lie in a layer."""
+    return "lib/python{}.{}/site-packages".format(*target.version)

@@ -30,6 +30,7 @@ from typing import IO, TYPE_CHECKING
 
 from cellhold.errors import InvalidSpec
 from cellhold.spec.units import size
+from cellhold_kernel.packages.target import site_packages
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.requirements import normalize
 
@@ -73,11 +74,6 @@ class Room:
         self.written_bytes += count
         if self.bytes_left < 0:
             raise _refused(wheel, f"it unpacks to more than is left of {size(self.most_bytes)}")
-
-
-def site_packages(target: PythonTarget) -> str:
-    """Return where modules lie in a layer."""
-    return "lib/python{}.{}/site-packages".format(*target.version)
 
 
 def unpack(path: Path, wheel: Wheel, layer: int, target: PythonTarget, room: Room) -> None:

@@ -48,6 +48,7 @@ class CellJobs:
             if goes_on:
                 return
             self.close()
+            job.conclude()
             self._outbound.finish(message, [], code)
         except (CellholdError, OSError) as error:
             self.close()

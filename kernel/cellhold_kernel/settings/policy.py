@@ -19,6 +19,11 @@
     # the notebook's folder: none < ro < rw
     mount = "ro"
     volumes = ["/srv/data", "/srv/scratch:rw", "notes"]
+    # names of packages that a notebook may ask for, with what they need; false: none
+    packages = ["polars", "pandas*"]
+    # instead of the index of this host's configuration
+    packages-index = "https://mirror.example/simple"
+    packages-size = "4g"                # the most that the layer of one set takes
     # names of variables that a notebook may set; "!" forbids
     env = ["OMP_*", "!*_TOKEN"]
 
@@ -42,6 +47,8 @@ from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.image.reference import is_registry
 from cellhold.linux import hostpath
 from cellhold.linux.capabilities import mask
+from cellhold.spec.units import parse_size
+from cellhold_kernel.settings.requirements import MOST_BYTES
 from cellhold_kernel.settings.workspace import WAYS
 
 if TYPE_CHECKING:
@@ -74,6 +81,9 @@ class Policy:
     capabilities: tuple[str, ...] = ()  # "CAP_SYS_PTRACE"
     containers: int | None = None
     env: tuple[str, ...] | None = None
+    packages: tuple[str, ...] | None = None
+    packages_index: str | None = None
+    packages_bytes: int = MOST_BYTES
 
     def names_image(self, image: str) -> bool:
         """Return whether there is a list of images that names this one.
@@ -183,6 +193,7 @@ def _policy(tables: dict[str, Any], path: Path) -> Policy:
     containers = ceilings.pop("containers", None)
     if containers is not None and (isinstance(containers, bool) or not isinstance(containers, int) or containers < 1):
         raise _broken(path, f"containers = {containers!r} is not a whole number of at least 1")
+    packages = _packages(ceilings, path)
     limits = _texts(ceilings, path)
     return Policy(
         path=path,
@@ -197,6 +208,7 @@ def _policy(tables: dict[str, Any], path: Path) -> Policy:
         volumes=lists.get("volumes"),
         capabilities=lists.get("capabilities", ()),
         env=lists.get("env"),
+        **packages,
     )
 
 
@@ -215,6 +227,26 @@ def _words(value: Any, name: str, path: Path) -> tuple[str, ...]:
     if name == "volumes" and (wrong := [word for word in value if not _is_volume(word)]):
         raise _broken(path, f"volumes: {wrong[0]!r} is neither an absolute directory nor a volume's name, with or without :ro or :rw")
     return tuple(value)
+
+
+def _packages(ceilings: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Take out what the policy says of packages: false for none, or patterns of names; their index; the most bytes of a set."""
+    found: dict[str, Any] = {}
+    allowed = ceilings.pop("packages", True)
+    if allowed is not True:
+        found["packages"] = () if allowed is False else _words(allowed, "packages", path)
+    index = ceilings.pop("packages-index", None)
+    if index is not None:
+        if not isinstance(index, str) or not index.startswith(("http://", "https://")):
+            raise _broken(path, f"packages-index = {index!r} is not a URL")
+        found["packages_index"] = index
+    size = ceilings.pop("packages-size", None)
+    if size is not None:
+        try:
+            found["packages_bytes"] = parse_size(str(size), key="packages-size")
+        except InvalidSpec as error:
+            raise _broken(path, str(error)) from error
+    return found
 
 
 def _capability(word: str, path: Path) -> str:

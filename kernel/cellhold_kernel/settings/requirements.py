@@ -32,6 +32,7 @@ _USUAL = re.compile(
     rf"({_NAME})\s*(?:\[\s*({_NAME}(?:\s*,\s*{_NAME})*)\s*\])?\s*({_VERSION}(?:\s*,\s*{_VERSION})*)?",
     re.ASCII,
 )
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d))?", re.ASCII)
 _SEPARATORS = re.compile(r"[-_.]+")
 _SPACES = re.compile(r"\s+")
 
@@ -55,7 +56,7 @@ class PackageSet:
 
     wanted: in the order of their names. exclude_newer: what was published later does
     not exist. lock: of the notebook's metadata, a stranger's text. index: the policy's.
-    most_bytes: of a layer. is_upgrade: what was resolved before does not count.
+    most_bytes: of a layer. owner: the notebook whose versions are kept, "" for none. is_upgrade: what was resolved before does not count.
     """
 
     wanted: tuple[PackageRequirement, ...]
@@ -63,6 +64,7 @@ class PackageSet:
     lock: str | None = None
     index: str | None = None
     most_bytes: int = MOST_BYTES
+    owner: str = ""
     is_upgrade: bool = False
 
 
@@ -109,6 +111,13 @@ def parse(text: str, key: str = "packages") -> PackageRequirement:
         whole = f"{normalize(name)}{extra}{_SPACES.sub('', versions or '')}"
         return PackageRequirement(text=whole, name=normalize(name), bare=not versions and not extras)
     return _parse_any(text, key)
+
+
+def parse_moment(text: str, key: str = "exclude-newer") -> str:
+    """Parse a date or a moment (RFC 3339). Raises InvalidSpec."""
+    if not _MOMENT.fullmatch(text):
+        raise InvalidSpec(f"cannot use {key}={escape(text, most=40)}: not a moment", hint="2026-11-30 or 2026-11-30T12:00:00Z")
+    return text
 
 
 def _parse_any(text: str, key: str) -> PackageRequirement:

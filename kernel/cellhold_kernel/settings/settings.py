@@ -28,7 +28,7 @@ from cellhold.spec.fields import BY_KEY
 from cellhold.spec.limits import Limits
 from cellhold.spec.spec import LOOPBACK, STORAGES, Spec
 from cellhold_kernel.protocol.text import escape
-from cellhold_kernel.settings import environment
+from cellhold_kernel.settings import environment, requirements
 from cellhold_kernel.settings.environment import Environment
 from cellhold_kernel.settings.workspace import TARGET, WAYS
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cellhold.spec.spec import Mount, Port
+    from cellhold_kernel.settings.requirements import PackageRequirement
 
 UNLIMITED = "none"
 GUARDS = ("warn", "interrupt", "pause")
@@ -142,6 +143,14 @@ def _kernel(text: str, key: str) -> str:
     return text.lower()
 
 
+def _packages(text: str, key: str) -> tuple[PackageRequirement, ...]:
+    return () if text == UNLIMITED else requirements.parse_list(text, key)
+
+
+def _moment(text: str, key: str) -> str | None:
+    return None if text == UNLIMITED else requirements.parse_moment(text, key)
+
+
 def _guard(text: str, key: str) -> Guard:
     share, colon, action = text.partition(":")
     number = share.removesuffix("%")
@@ -163,6 +172,8 @@ KEYS: dict[str, Key] = {
         "image", _image, "the image: host (this machine's files, read-only), a directory, or an OCI image: python:3.12-slim", Kind.SPEC
     ),
     "kernel": Key("kernel", _kernel, "which kernel of the image: python3, shell, or a kernelspec's name", Kind.PROGRAM),
+    "packages": Key("packages", _packages, "Python packages in front of the image's: polars, seaborn>=0.13; none", Kind.PROGRAM),
+    "exclude-newer": Key("exclude_newer", _moment, "packages as they were on a day: 2026-11-30; none", Kind.PROGRAM),
     **_limits(of_network=False),
     "cell-time": Key("seconds", units.parse_seconds, "wall time of each cell: 30s, 1h", Kind.CELL),
     "output": Key("output_bytes", units.parse_size, "output of each cell: 10m", Kind.CELL),

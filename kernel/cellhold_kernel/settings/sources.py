@@ -102,7 +102,7 @@ def _format_value(value: Any, key: str) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, list) and all(isinstance(word, str) for word in value):
-        return shlex.join(value)
+        return ", ".join(value) if key == "packages" else shlex.join(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_NUMBER:
         return json.dumps(value)
     raise ValueError(f"the value of {escape(key, most=_SHOWN)} is neither a string nor a number, nor a list of strings")

@@ -4,6 +4,7 @@
     kernel-1 ...           its sockets, one per channel
     ipykernel_logged.py    what runs in front of an ipykernel, with two pipes for its
                            output, stdout and stderr
+    packages.py            what puts the notebook's packages in front of the image's
 
 It is a small tmpfs of the container's own: nothing of the host's can be filled there.
 """
@@ -24,6 +25,9 @@ _PROGRAM = "ipykernel_logged.py"
 _JOINED = ("log.py", _PROGRAM)  # the second one imports names of the first
 _IMPORT = re.compile(r"^from cellhold_kernel\.\S+ import .*\n", re.MULTILINE)
 PROGRAM = f"{TARGET}/{_PROGRAM}"
+PACKAGES = "/opt/cellhold/packages"  # where the notebook's packages are, if it has any
+_PACKAGES_PROGRAM = "packages.py"
+PACKAGES_PROGRAM = f"{TARGET}/{_PACKAGES_PROGRAM}"
 _BYTES, _INODES = 128 << 10, 64  # the files; sockets and pipes take no page
 _PREFIX = "kernel"
 _PORTS = {channel: number for number, channel in enumerate(CHANNELS, start=1)}
@@ -40,7 +44,8 @@ def plan(*, key: str, signature_scheme: str, is_logged: bool = False) -> Exchang
     connection = (FILE, connection_text(key, signature_scheme))
     if not is_logged:
         return Exchange(target=TARGET, size_bytes=_BYTES, inodes=_INODES, files=(connection,))
-    return Exchange(target=TARGET, size_bytes=_BYTES, inodes=_INODES, files=(connection, (_PROGRAM, program())), pipes=STREAMS)
+    packages = (_PACKAGES_PROGRAM, (files("cellhold_kernel.transport.inside") / _PACKAGES_PROGRAM).read_text("ascii"))
+    return Exchange(target=TARGET, size_bytes=_BYTES, inodes=_INODES, files=(connection, (_PROGRAM, program()), packages), pipes=STREAMS)
 
 
 def program() -> str:

@@ -23,6 +23,14 @@ try:
 except Exception as error:
     sys.stderr.write("cellhold: there is no log of what is printed: %s: %s\\n" % (type(error).__name__, error))
 """
+_LOG += f"""
+path = {exchange.PACKAGES_PROGRAM!r}
+try:
+    with open(path) as file:
+        exec(compile(file.read(), path, "exec"), {{"__name__": "__main__", "__file__": path, "PACKAGES": {exchange.PACKAGES!r}}})
+except Exception as error:
+    sys.stderr.write("cellhold: packages of the notebook are not found: %s: %s\\n" % (type(error).__name__, error))
+"""
 # Both texts are for any Python, also one that is too old for the log. Their first
 # argument is the module, and the directory of the kernel's packages.
 _START = f"""

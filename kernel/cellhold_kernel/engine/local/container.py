@@ -69,6 +69,8 @@ class InspectedContainer(Protocol):
 class LocalContainer(InspectedContainer, Protocol):
     """What is used of one that the host kernel makes."""
 
+    pid: int | None  # of its PID 1, on the host, while it runs
+
     def start(self, *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None, more: Sequence[int] = ()) -> None:
         """Start its program."""
 

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from cellhold.spec.spec import Spec
-    from cellhold_kernel.engine.base import Feature, Preparation
+    from cellhold_kernel.engine.base import Feature, KernelSandbox, Preparation
     from cellhold_kernel.engine.local.container import LocalContainer
+    from cellhold_kernel.engine.local.packages import HeldLayer
     from cellhold_kernel.engine.local.program import Program
-    from cellhold_kernel.gate.granted import GrantedBuild, GrantedCommit, GrantedRun
+    from cellhold_kernel.gate.granted import GrantedBuild, GrantedCommit, GrantedContainer, GrantedRun
     from cellhold_kernel.gate.images import Names
     from cellhold_kernel.gate.request import Held
     from cellhold_kernel.jobs.build_context import BuildContext
@@ -76,12 +77,34 @@ class LocalEngine:
             return Pull(preparation.fetch())
         program = program_for(granted.spec, preparation.arguments, wanted=granted.kernel)
         if not isinstance(program, LayerMissing):
-            return LocalReady(preparation=_with_locale(preparation), program=program, make=self._create)
+            return self._prepare_packages(preparation, program)
         from cellhold_kernel.jobs.kernel_layer import Layering  # noqa: PLC0415  # as above
 
         if isinstance(preparation.done, Layering):
             raise CellholdError(f"cannot use image={granted.spec.image}: its kernel layer is gone again")
         return Layering(granted, instead_of=preparation.instead_of)
+
+    def _prepare_packages(self, preparation: Preparation, program: Program) -> Job | LocalReady:
+        """Have the notebook's packages made if they are not here."""
+        granted, layer = preparation.granted, None
+        if granted.packages is not None:
+            from cellhold_kernel.engine.local import packages  # noqa: PLC0415  # for notebooks with packages
+            from cellhold_kernel.jobs.packages import Packaging  # noqa: PLC0415
+
+            wanted = packages.wanted_for(granted.packages, program, granted.spec)
+            layer = packages.find(wanted)
+            if layer is None:
+                if isinstance(preparation.done, Packaging):
+                    raise CellholdError("cannot use the notebook's packages: their layer is gone again")
+                return Packaging(granted, wanted.target)
+        return LocalReady(preparation=_with_locale(preparation), program=program, make=self._create, packages=layer)
+
+    def install(self, granted: GrantedContainer, sandbox: KernelSandbox) -> Job:
+        """Have the layer mounted in the container, over the one that it has. Raises NotSupported, CellholdError, OSError."""
+        from cellhold_kernel.engine.local import packages  # noqa: PLC0415  # for notebooks with packages
+
+        assert isinstance(sandbox, LocalKernelSandbox)  # noqa: S101  # for mypy: this engine made it
+        return packages.install(granted, sandbox)
 
     def commit(self, granted: GrantedCommit) -> Job:
         """Begin to make an image of a container."""
@@ -143,6 +166,7 @@ class LocalReady(Ready):
     preparation: Preparation
     program: Program
     make: Callable[[Spec], LocalContainer]
+    packages: HeldLayer | None = None
 
     def create(self, *, instead_of: Sequence[str]) -> LocalKernelSandbox:
         """Create the container.
@@ -150,7 +174,7 @@ class LocalReady(Ready):
         Raises what Container.create() raises, NotAllowed at a ceiling of the policy,
         OSError.
         """
-        return LocalKernelSandbox(self.preparation, self.program, create=partial(self._admit, tuple(instead_of)))
+        return LocalKernelSandbox(self.preparation, self.program, create=partial(self._admit, tuple(instead_of)), packages=self.packages)
 
     def _admit(self, instead_of: tuple[str, ...], spec: Spec) -> LocalContainer:
         """Create a container, while what the notebook has is counted once more."""

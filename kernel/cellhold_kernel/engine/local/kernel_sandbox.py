@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import CellholdError
+from cellhold_kernel.engine.base import Topic
 from cellhold_kernel.engine.local import socket_directory, unix_sockets
 from cellhold_kernel.engine.local.last_words import LastWords
 from cellhold_kernel.engine.local.program import InsideProgram
@@ -17,7 +18,7 @@ from cellhold_kernel.transport import exchange, logged
 from cellhold_kernel.transport.backend import Backend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from cellhold.spec.limits import Limits
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from cellhold.spec.spec import Spec
     from cellhold_kernel.engine.base import Preparation
     from cellhold_kernel.engine.local.container import LocalContainer
+    from cellhold_kernel.engine.local.packages import HeldLayer
     from cellhold_kernel.engine.local.program import Program
     from cellhold_kernel.engine.local.shell_kernel import Companion
 
@@ -38,10 +40,13 @@ class LocalKernelSandbox(LocalSandbox):
     kernels.
     """
 
-    def __init__(self, preparation: Preparation, program: Program, *, create: Callable[[Spec], LocalContainer]) -> None:
+    def __init__(
+        self, preparation: Preparation, program: Program, *, create: Callable[[Spec], LocalContainer], packages: HeldLayer | None = None
+    ) -> None:
         """Create the container.
 
-        create: Container.create, or a stand-in for it. Raises what that raises, and
+        create: Container.create, or a stand-in for it. packages: this object's from now
+        on. Raises what that raises, and
         OSError.
         """
         self.program = program
@@ -49,29 +54,54 @@ class LocalKernelSandbox(LocalSandbox):
         self._companion: Companion | None = None  # of a shell
         self._is_logged = False
         spec = preparation.granted.spec
+        self.packages = packages
         with ExitStack() as undo:
+            if packages is not None:
+                undo.callback(packages.close)
             ends = {"key": preparation.key, "signature_scheme": preparation.signature_scheme}
             is_inside = isinstance(program, InsideProgram)
             self.socket_directory = socket_directory.SocketDirectory() if is_inside else socket_directory.HostSocketDirectory(**ends)
             undo.callback(self.socket_directory.close)
             self._run = undo.enter_context(ExitStack())  # what one run of the program has
             if isinstance(program, InsideProgram):
-                env = {**spec.env, **program.env}
                 image = program.image or spec.image
                 command = logged.command(program.argv)
                 self._is_logged = command is not None
+                if packages is not None:
+                    spec = packages.add(spec, has_ipykernel=self._is_logged)
                 meeting = exchange.plan(**ends, is_logged=self._is_logged)
                 args = command or program.argv
+                env = {**spec.env, **program.env}
                 made = create(replace(spec, image=image, entrypoint=(), args=args, env=env, user=_USER, exchange=meeting))
             else:
                 from cellhold_kernel.shell import lines  # noqa: PLC0415  # imported for an image without Python
 
+                if packages is not None:
+                    spec = packages.add(spec, has_ipykernel=False)
                 made = create(replace(spec, entrypoint=(), args=lines.start(program.argv), user=_USER))
             super().__init__(made)
             self.container: LocalContainer = made
             undo.callback(made.remove, force=True)
             undo.callback(self.release)
             self._undo = undo.pop_all()
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether its kernel is an ipykernel that is started with programs of ours."""
+        return self._is_logged
+
+    def take_packages(self, layer: HeldLayer | None) -> None:
+        """Hold a layer that was mounted while the container runs."""
+        if layer is not None:
+            self.packages = layer
+            self._undo.callback(layer.close)
+
+    def inspect(self, topic: Topic) -> Mapping[str, Any]:
+        """As of any container; the notebook's packages are a layer on top of the image's."""
+        found = super().inspect(topic)
+        if topic is Topic.LAYERS and self.packages is not None:
+            return {"layers": [self.packages.describe(), *found["layers"]]}
+        return found
 
     @property
     def scratch(self) -> Path:

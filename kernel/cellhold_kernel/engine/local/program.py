@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cellhold.image.model import Image
     from cellhold.spec.spec import Spec
-    from cellhold_kernel.images.found import KernelSpec
+    from cellhold_kernel.images.found import Found, KernelSpec, Python
 
 _HOST_SHELL = "/bin/sh"
 _IPYKERNEL = "ipykernel"
@@ -33,12 +33,14 @@ class InsideProgram:
 
     argv: complete, with the connection file that it finds there. env: on top of the
     spec's. image: to run it in, instead of the spec's: the id of that one with a kernel
-    layer on top. by_signal: interrupted by SIGINT, not by a message.
+    layer on top. by_signal: interrupted by SIGINT, not by a message. python:
+    which packages are for; None: the one that runs us, of the host image.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     image: str | None = None
+    python: Python | None = None
     by_signal: bool = False
 
 
@@ -50,6 +52,7 @@ class ShellProgram:
     """
 
     argv: tuple[str, ...]
+    python: Python | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +86,12 @@ def program_for(spec: Spec, arguments: Sequence[str] = (), *, wanted: str | None
     if len(seen.stacks) > 1:  # built on the host image (FROM host)
         return _of_host(arguments, wanted)
     env = {**seen.env, **spec.env}
-    choice = choose(find(seen.stacks[0].layers, env=env, user=seen.user, cwd=seen.cwd), wanted)
+    found = find(seen.stacks[0].layers, env=env, user=seen.user, cwd=seen.cwd)
+    choice = choose(found, wanted)
     if isinstance(choice, OwnKernel):
-        return _inside(choice.spec, arguments, env)
+        return _inside(choice.spec, arguments, env, python=_python_of(choice.spec, found))
     if isinstance(choice, Shell):
-        return ShellProgram(argv=(choice.path,))
+        return ShellProgram(argv=(choice.path,), python=_first(found))
     if not is_oci(spec.image):
         raise NotSupported(
             f"cannot use image={spec.image}: it has a Python and no kernel, and a directory gets none",
@@ -99,7 +103,17 @@ def program_for(spec: Spec, arguments: Sequence[str] = (), *, wanted: str | None
     derived = stored.derived(key(stored.find(spec.image, home), choice.python), home)
     if derived is None:
         return LayerMissing(image=spec.image)
-    return _inside(unpacking.kernelspec(choice.python), arguments, env, derived=str(derived.id))
+    return _inside(unpacking.kernelspec(choice.python), arguments, env, derived=str(derived.id), python=choice.python)
+
+
+def _first(found: Found) -> Python | None:
+    return next((python for python in found.pythons if python.fault is None), None)
+
+
+def _python_of(spec: KernelSpec, found: Found) -> Python | None:
+    """Return the Python that a kernelspec starts, else the image's first one."""
+    named = (python for python in found.pythons if spec.argv and spec.argv[0] in (python.path, python.real))
+    return next(named, None) or _first(found)
 
 
 def _of_host(arguments: Sequence[str], wanted: str | None) -> Program:
@@ -113,7 +127,9 @@ def _of_host(arguments: Sequence[str], wanted: str | None) -> Program:
     return InsideProgram(argv=(sys.executable, "-m", "ipykernel_launcher", "-f", exchange.CONNECTION_FILE, *arguments))
 
 
-def _inside(spec: KernelSpec, arguments: Sequence[str], env: Mapping[str, str], *, derived: str | None = None) -> InsideProgram:
+def _inside(
+    spec: KernelSpec, arguments: Sequence[str], env: Mapping[str, str], *, python: Python | None, derived: str | None = None
+) -> InsideProgram:
     """Return a kernelspec's command; only an ipykernel gets the front end's arguments."""
     argv = spec.command(exchange.CONNECTION_FILE)
     is_ipykernel = any(_IPYKERNEL in word for word in argv)
@@ -122,5 +138,6 @@ def _inside(spec: KernelSpec, arguments: Sequence[str], env: Mapping[str, str], 
         argv=(*argv, *(arguments if is_ipykernel else ())),
         env={name: whole[name] for name in spec.env},
         image=derived,
+        python=python,
         by_signal=spec.interrupt_mode == "signal" and not is_ipykernel,
     )

@@ -1,0 +1,29 @@
+"""The lock of a notebook's packages in its metadata, where juv keeps it: the text of a uv.lock."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from cellhold.errors import InvalidSpec
+from cellhold_kernel.settings.notebook import Notebook
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cellhold_kernel.settings.folder import Folder
+
+KEY = "uv.lock"
+
+
+def read(path: Path, folder: Folder | None = None) -> str | None:
+    """Return it, None where the notebook has none; what it says is a stranger's (packages/lock.py).
+
+    Of a notebook above 2 MiB it is not read. Called when packages are asked for.
+    """
+    with suppress(OSError, InvalidSpec, ValueError):
+        document = Notebook(path, folder).document()
+        metadata = document.get("metadata") if isinstance(document, dict) else None
+        text = metadata.get(KEY) if isinstance(metadata, dict) else None
+        return text if isinstance(text, str) and text.strip() else None
+    return None
