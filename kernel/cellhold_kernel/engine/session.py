@@ -22,9 +22,8 @@ from cellhold_kernel.engine.watch import Watch
 from cellhold_kernel.gate import host_directories
 from cellhold_kernel.gate.authorize import authorize
 from cellhold_kernel.gate.request import ChangeRequest, ContainerRequest, EgressRequest, PullRequest, ResumeRequest
-from cellhold_kernel.settings import policy
-from cellhold_kernel.settings.requirements import merge
-from cellhold_kernel.settings.settings import CellLimits, Trust, understood
+from cellhold_kernel.settings import lock, policy
+from cellhold_kernel.settings.settings import CellLimits, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from cellhold_kernel.jobs.job import Job
     from cellhold_kernel.protocol.connection import Connection
     from cellhold_kernel.settings.policy import Policy
-    from cellhold_kernel.settings.requirements import PackageRequirement
     from cellhold_kernel.settings.sources import Sources
     from cellhold_kernel.transport.loop import Loop
 
@@ -97,6 +95,7 @@ class Session:
         self._asked = self.settings, self.cell_limits  # of the container that comes
         self._sources = sources
         self.workspace = sources.workspace
+        self.notebook = sources.notebook
         self._connection = connection
         self._watch = Watch(loop)
         self.engine = engine
@@ -148,22 +147,12 @@ class Session:
         asked = ContainerRequest(
             **self.quota.request_fields(self.settings, rules, words),
             words=words,
-            lock=self._lock(words),
-            is_file=self._sources.notebook is not None,
+            **lock.package_fields(self.notebook, self.workspace, self.settings, words),
         )
         granted = authorize(asked, trust, rules)
         if self.workspace is not None:
             granted = granted.with_folder(self.workspace.mounts(granted.folder))
         return host_directories.opened(granted, rules, self.workspace)
-
-    def _lock(self, words: Mapping[str, str]) -> str | None:
-        """Return the lock in the notebook's metadata, where packages are asked for."""
-        path, workspace = self._sources.notebook, self.workspace
-        if path is None or "packages" not in {**self.settings.said, **words}:
-            return None
-        from cellhold_kernel.settings import lock  # noqa: PLC0415  # for notebooks with packages
-
-        return lock.read(path, None if workspace is None else workspace.folder)
 
     def _preparation(self, granted: GrantedContainer, done: Job | None) -> Preparation:
         """Return what the engine needs for it. done: the job on its image that just ended."""
@@ -267,29 +256,6 @@ class Session:
             raise CellholdError(f"cannot {action}: no container runs")
         require(feature, self.missing, action)
         return self.current
-
-    def install(self, more: Sequence[PackageRequirement], *, is_upgrade: bool = False) -> Job:
-        """Have more packages in the present container, and in those that follow it. Raises as update()."""
-        current = self._running(Feature.PACKAGES, "install packages")
-        rules = self.policy()
-        said = self.settings.said.get("packages")
-        have = () if said is None else understood("packages", said.text, said.source)
-        words = {"packages": ", ".join(one.text for one in merge(have, more))}
-        asked = ContainerRequest(
-            **self.quota.request_fields(self.settings, rules, words),
-            words=words,
-            lock=self._lock(words),
-            is_file=self._sources.notebook is not None,
-            is_upgrade=is_upgrade,
-        )
-        granted = authorize(asked, Trust.CELL, rules)
-        job = self.engine.install(granted, current.sandbox)
-        job.on_end = (*job.on_end, partial(self._keep_settings, granted))
-        return job
-
-    def _keep_settings(self, granted: GrantedContainer) -> None:
-        """Let the containers that follow be as this one is by now."""
-        self.settings = granted.settings
 
     @property
     def missing(self) -> Mapping[Feature, str]:

@@ -11,6 +11,7 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from cellhold.errors import InvalidSpec
+from cellhold_kernel.engine.installing import install
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings import requirements
 
@@ -72,4 +73,4 @@ def _install(text: str) -> tuple[list[PackageRequirement], bool]:
 def begin(session: Session, code: str) -> tuple[Job, str] | None:
     """Begin what a cell asks for, and return the cell for the cell kernel; None if it is no such cell. Raises CellholdError."""
     asked = read(code)
-    return None if asked is None else (session.install(asked.more, is_upgrade=asked.is_upgrade), asked.code)
+    return None if asked is None else (install(session, asked.more, is_upgrade=asked.is_upgrade), asked.code)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import InvalidSpec
 from cellhold_kernel.settings.notebook import Notebook
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from cellhold_kernel.settings.folder import Folder
+    from cellhold_kernel.settings.settings import Settings
+    from cellhold_kernel.settings.workspace import Workspace
 
 KEY = "uv.lock"
+
+
+def package_fields(notebook: Path | None, workspace: Workspace | None, settings: Settings, words: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a ContainerRequest has of the notebook's packages. words: of the request. The file is read where some are named."""
+    if notebook is None or "packages" not in {**settings.said, **words}:
+        return {"is_file": notebook is not None}
+    return {"is_file": True, "lock": read(notebook, None if workspace is None else workspace.folder)}
 
 
 def read(path: Path, folder: Folder | None = None) -> str | None:
