@@ -43,7 +43,7 @@ DOERS = {
     "self.container.update": {"engine/local/kernel_sandbox.py"},
     "self.container.restrict": {"engine/local/kernel_sandbox.py"},
     "helper.start": {"jobs/job.py", "engine/local/shell_kernel.py", "widgets/painter.py"},
-    "helper.run": {"images/wheels.py", "packages/resolving.py", "settings/notebook.py"},
+    "helper.run": {"images/wheels.py", "images/packages/resolving.py", "settings/notebook.py"},
 }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cellhold.errors import InvalidSpec
-from cellhold_kernel.packages import index, lock
+from cellhold_kernel.images.packages import index, lock
 from cellhold_kernel.settings.requirements import MOST, parse_list
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import wheelhouse
 from cellhold.errors import CellholdError, InvalidSpec
 from cellhold.image import tags
 from cellhold.store.home import open_home
-from cellhold_kernel.packages import sets
-from cellhold_kernel.packages import target as targets
+from cellhold_kernel.images.packages import sets
+from cellhold_kernel.images.packages import target as targets
 from cellhold_kernel.settings.requirements import PackageSet, parse_list
 
 if TYPE_CHECKING:

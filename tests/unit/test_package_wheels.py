@@ -14,9 +14,9 @@ import pytest
 
 import wheelhouse
 from cellhold.errors import InvalidSpec
-from cellhold_kernel.packages import target as targets
-from cellhold_kernel.packages import wheel as wheels
-from cellhold_kernel.packages.lock import Wheel
+from cellhold_kernel.images.packages import target as targets
+from cellhold_kernel.images.packages import wheel as wheels
+from cellhold_kernel.images.packages.lock import Wheel
 
 TARGET = targets.of_this_host()
 SITE = targets.site_packages(TARGET)

@@ -123,9 +123,12 @@ class Engine(Protocol):
         """
 
     def install(self, granted: GrantedContainer, sandbox: KernelSandbox) -> Job:
-        """Begin to have the granted packages in a container that runs; they are there when the job has ended.
+        """Begin to have the granted packages in a container that runs.
 
-        Raises NotSupported where its kernel cannot have them without a fresh container, CellholdError.
+        They are there when the job has ended.
+
+        Raises NotSupported where its kernel cannot have them without a fresh container,
+        CellholdError.
         """
 
     def commit(self, granted: GrantedCommit) -> Job:

@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 
 def install(session: Session, more: Sequence[PackageRequirement], *, is_upgrade: bool = False) -> Job:
-    """Begin to install packages beside those that the notebook has (%pip install). Raises CellholdError; nothing has changed then.
+    """Begin to install packages beside those that the notebook has (%pip install).
 
-    They are there when the job has ended. is_upgrade: what it has may get newer versions.
+    Raises CellholdError; nothing has changed then.
+
+    They are there when the job has ended. is_upgrade: what it has may get newer
+    versions.
     """
     current = session.current
     if current is None:

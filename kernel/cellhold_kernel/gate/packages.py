@@ -1,4 +1,7 @@
-"""The packages that a notebook may have: names within the policy, from the policy's index, with a bound."""
+"""The packages that a notebook may have.
+
+Names within the policy, from the policy's index, with a bound.
+"""
 
 from __future__ import annotations
 

@@ -79,12 +79,14 @@ class Request(Generic[G]):
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerRequest(Request[GrantedContainer]):
-    """A container for the notebook: the first one, or a fresh one in its place.
+    """A container for the notebook.
+
+    The first one, or a fresh one in its place.
 
     words: key -> text of this request, on top of the settings. source: where they are
-    written. lock: of its packages, as the notebook's metadata has it: a stranger's text.
-    is_file: whether the notebook is known by its file, and so is the same next year.
-    is_upgrade: its packages may have newer versions than they had.
+    written. lock: of its packages, as the notebook's metadata has it: a stranger's
+    text. is_file: whether the notebook is known by its file, and so is the same next
+    year. is_upgrade: its packages may have newer versions than they had.
     """
 
     words: Mapping[str, str] = field(default_factory=dict)

@@ -55,9 +55,12 @@ class Job(ABC):
         return []
 
     def conclude(self) -> None:
-        """Do what its end means in the host kernel: all that is in `on_end`.
+        """Do what its end means in the host kernel.
 
-        Called by relay/cell_jobs.py when it has ended well, on the host kernel's one thread. Raises CellholdError.
+        All that is in `on_end`.
+
+        Called by relay/cell_jobs.py when it has ended well, on the host kernel's one
+        thread. Raises CellholdError.
         """
         for act in self.on_end:
             act()

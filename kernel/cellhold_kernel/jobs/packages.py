@@ -1,8 +1,9 @@
 """A notebook's packages become a layer, for a cell that waits for it.
 
-    python -m cellhold_kernel.jobs.packages        what is wanted as JSON on standard input
+    python -m cellhold_kernel.jobs.packages        JSON on standard input
 
-is the process that does it (packages/sets.py), and writes its progress in lines of JSON.
+is the process that does it (packages/sets.py), and writes its progress in lines of
+JSON.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from cellhold import helper
 from cellhold.spec import units
+from cellhold_kernel.images.packages.sets import Wanted
 from cellhold_kernel.jobs.job import ProcessJob, bar
-from cellhold_kernel.packages.sets import Wanted
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.transport.exchange import PACKAGES
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cellhold_kernel.gate.granted import GrantedContainer
-    from cellhold_kernel.packages.target import PythonTarget
+    from cellhold_kernel.images.packages.target import PythonTarget
 
 _INTERVAL_SECONDS = 0.1
 
@@ -37,7 +38,10 @@ class Packaging(ProcessJob):
     interrupted_message = "the packages were not installed"
 
     def __init__(self, granted: GrantedContainer, target: PythonTarget, *, namespaces: Sequence[int] = ()) -> None:
-        """Start it, for that Python. namespaces: of a container that the layer is mounted in (live_mount.py)."""
+        """Start it, for that Python.
+
+        namespaces: of a container that the layer is mounted in (live_mount.py).
+        """
         assert granted.packages is not None  # noqa: S101  # for mypy: who has none does not ask
         self._packages = granted.packages
         wanted = Wanted(packages=granted.packages, target=target, owner=granted.packages.owner)
@@ -80,7 +84,7 @@ def main() -> int:
     from cellhold.container import live_mount  # noqa: PLC0415  # what the host kernel does without
     from cellhold.errors import CellholdError  # noqa: PLC0415
     from cellhold.store.home import open_home  # noqa: PLC0415
-    from cellhold_kernel.packages import sets, target  # noqa: PLC0415
+    from cellhold_kernel.images.packages import sets, target  # noqa: PLC0415
     from cellhold_kernel.settings.requirements import PackageRequirement, PackageSet  # noqa: PLC0415
 
     job = json.load(sys.stdin)

@@ -1,7 +1,11 @@
-"""`%pip install NAME...`: packages for the running container, without losing a variable; `%pip list`, `%pip freeze`.
+"""`%pip install NAME...`.
 
-The words are pip's, and little else is: names with versions go in, a layer of wheels comes
-out (packages/sets.py). What pip does beyond that, it does in the container: `!pip`.
+Packages for the running container, without losing a variable; `%pip list`, `%pip
+freeze`.
+
+The words are pip's, and little else is: names with versions go in, a layer of wheels
+comes out (packages/sets.py). What pip does beyond that, it does in the container:
+`!pip`.
 """
 
 from __future__ import annotations
@@ -29,7 +33,10 @@ _HINT = "%pip install polars 'seaborn>=0.13'; %pip install -U polars; !pip runs 
 
 
 class Asked(NamedTuple):
-    """more: packages to install. code: the cell for the cell kernel, with the lines as comments."""
+    """more.
+
+    Packages to install. code: the cell for the cell kernel, with the lines as comments.
+    """
 
     more: tuple[PackageRequirement, ...]
     is_upgrade: bool
@@ -37,7 +44,10 @@ class Asked(NamedTuple):
 
 
 def read(code: str) -> Asked | None:
-    """Take the %pip lines at the top of a cell; None where it begins otherwise. Raises InvalidSpec."""
+    """Take the %pip lines at the top of a cell.
+
+    None where it begins otherwise. Raises InvalidSpec.
+    """
     lines = code.split("\n")
     more: list[PackageRequirement] = []
     is_upgrade = is_pip = False
@@ -71,6 +81,9 @@ def _install(text: str) -> tuple[list[PackageRequirement], bool]:
 
 
 def begin(session: Session, code: str) -> tuple[Job, str] | None:
-    """Begin what a cell asks for, and return the cell for the cell kernel; None if it is no such cell. Raises CellholdError."""
+    """Begin what a cell asks for, and return the cell for the cell kernel.
+
+    None if it is no such cell. Raises CellholdError.
+    """
     asked = read(code)
     return None if asked is None else (install(session, asked.more, is_upgrade=asked.is_upgrade), asked.code)

@@ -1,4 +1,7 @@
-"""The lock of a notebook's packages in its metadata, where juv keeps it: the text of a uv.lock."""
+"""The lock of a notebook's packages in its metadata, where juv keeps it.
+
+The text of a uv.lock.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,19 @@ KEY = "uv.lock"
 
 
 def package_fields(notebook: Path | None, workspace: Workspace | None, settings: Settings, words: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a ContainerRequest has of the notebook's packages. words: of the request. The file is read where some are named."""
+    """Return what a ContainerRequest has of the notebook's packages.
+
+    words: of the request. The file is read where some are named.
+    """
     if notebook is None or "packages" not in {**settings.said, **words}:
         return {"is_file": notebook is not None}
     return {"is_file": True, "lock": read(notebook, None if workspace is None else workspace.folder)}
 
 
 def read(path: Path, folder: Folder | None = None) -> str | None:
-    """Return it, None where the notebook has none; what it says is a stranger's (packages/lock.py).
+    """Return it, None where the notebook has none.
+
+    What it says is a stranger's (packages/lock.py).
 
     Of a notebook above 2 MiB it is not read. Called when packages are asked for.
     """

@@ -230,7 +230,10 @@ def _words(value: Any, name: str, path: Path) -> tuple[str, ...]:
 
 
 def _packages(ceilings: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Take out what the policy says of packages: false for none, or patterns of names; their index; the most bytes of a set."""
+    """Take out what the policy says of packages.
+
+    False for none, or patterns of names; their index; the most bytes of a set.
+    """
     found: dict[str, Any] = {}
     allowed = ceilings.pop("packages", True)
     if allowed is not True:

@@ -1,4 +1,6 @@
-"""What a notebook may say of packages: names with versions, extras and markers (PEP 508).
+"""What a notebook may say of packages.
+
+Names with versions, extras and markers (PEP 508).
 
 Never a URL, a path or an option of an installer: where packages come from is for
 whoever runs this machine to say (packages/index.py). A text may come from a stranger.
@@ -39,7 +41,10 @@ _SPACES = re.compile(r"\s+")
 
 @dataclass(frozen=True, kw_only=True)
 class PackageRequirement:
-    """One requirement. text: as a resolver takes it. name: normalized (PEP 503). bare: without any version."""
+    """One requirement.
+
+    text: as a resolver takes it. name: normalized (PEP 503). bare: without any version.
+    """
 
     text: str
     name: str
@@ -56,7 +61,8 @@ class PackageSet:
 
     wanted: in the order of their names. exclude_newer: what was published later does
     not exist. lock: of the notebook's metadata, a stranger's text. index: the policy's.
-    most_bytes: of a layer. owner: the notebook whose versions are kept, "" for none. is_upgrade: what was resolved before does not count.
+    most_bytes: of a layer. owner: the notebook whose versions are kept, "" for none.
+    is_upgrade: what was resolved before does not count.
     """
 
     wanted: tuple[PackageRequirement, ...]
@@ -84,7 +90,9 @@ def parse_list(text: str, key: str = "packages") -> tuple[PackageRequirement, ..
 
 
 def merge(*lists: Sequence[PackageRequirement]) -> tuple[PackageRequirement, ...]:
-    """Return all requirements, in the order of their names; a later one takes the place of an earlier one.
+    """Return all requirements, in the order of their names.
+
+    A later one takes the place of an earlier one.
 
     Raises InvalidSpec for more than MOST.
     """
@@ -100,7 +108,10 @@ def merge(*lists: Sequence[PackageRequirement]) -> tuple[PackageRequirement, ...
 
 
 def parse(text: str, key: str = "packages") -> PackageRequirement:
-    """Parse one requirement. Raises InvalidSpec for what is none, or says where the package lies."""
+    """Parse one requirement.
+
+    Raises InvalidSpec for what is none, or says where the package lies.
+    """
     text = text.strip()
     if len(text) > _LONGEST or not text.isascii() or not text.isprintable():
         raise _refused(text, key, "not a requirement")
@@ -142,7 +153,7 @@ def _refused(text: str, key: str, reason: str) -> InvalidSpec:
 
 
 def _split(text: str) -> Iterator[str]:
-    """Yield the parts between those commas that begin a new name, not a version or an extra; lines part, too."""
+    """Yield the parts between lines, and between commas that begin a name."""
     part, depth, quote = "", 0, ""
     for at, letter in enumerate(text):
         if quote:

@@ -1,4 +1,6 @@
-"""Mount a directory of the store, read-only, in a container that runs; for root only.
+"""Mount a directory of the store, read-only, in a container that runs.
+
+For root only.
 
 The tree is cloned here, with the container's ids, and attached by a process that enters
 the container's user and mount namespaces: there it is the container's root and nobody
@@ -36,7 +38,9 @@ def check() -> None:
 
 
 def namespaces(pid: int) -> tuple[int, int]:
-    """Open the user and mount namespaces of a container's PID 1; the caller's own. Raises OSError.
+    """Open the user and mount namespaces of a container's PID 1.
+
+    The caller's own. Raises OSError.
 
     The caller sees to it that the container has not ended: then it is that process's.
     """
@@ -49,7 +53,10 @@ def namespaces(pid: int) -> tuple[int, int]:
 
 
 def attach(source: Path, target: str, user: int, mounts: int) -> None:
-    """Mount `source` at `target`, over what is mounted there. user, mounts: of namespaces(). Raises SetupFailed."""
+    """Mount `source` at `target`, over what is mounted there.
+
+    user, mounts: of namespaces(). Raises SetupFailed.
+    """
     words = helper.python(__name__, str(source), target, str(user), str(mounts), bounds=_BOUNDS)
     ran = helper.run(words, pass_fds=(user, mounts))
     if ran.returncode:
@@ -85,7 +92,10 @@ def _shift_ids(tree: int, user: int) -> None:
 
 
 def _open_or_make(target: str) -> int:
-    """Open a directory as it is inside, without following a link; make what is missing of it."""
+    """Open a directory as it is inside, without following a link.
+
+    Make what is missing of it.
+    """
     here = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     for part in target.strip("/").split("/"):
         with suppress(FileExistsError):

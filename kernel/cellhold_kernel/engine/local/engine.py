@@ -100,7 +100,10 @@ class LocalEngine:
         return LocalReady(preparation=_with_locale(preparation), program=program, make=self._create, packages=layer)
 
     def install(self, granted: GrantedContainer, sandbox: KernelSandbox) -> Job:
-        """Have the layer mounted in the container, over the one that it has. Raises NotSupported, CellholdError, OSError."""
+        """Have the layer mounted in the container, over the one that it has.
+
+        Raises NotSupported, CellholdError, OSError.
+        """
         from cellhold_kernel.engine.local import packages  # noqa: PLC0415  # for notebooks with packages
 
         assert isinstance(sandbox, LocalKernelSandbox)  # noqa: S101  # for mypy: this engine made it

@@ -1,9 +1,11 @@
-"""A notebook's packages in its container: which layer they are, and how programs inside find them.
+"""A notebook's packages in its container.
 
-The layer is mounted read-only at TARGET. An ipykernel puts it in front of the image's own
-packages by itself, once its own modules are loaded, so that no version of a notebook's
-can break it (transport/inside/packages.py); there it also comes to programs that a cell
-starts. Other kernels get PYTHONPATH.
+Which layer they are, and how programs inside find them.
+
+The layer is mounted read-only at TARGET. An ipykernel puts it in front of the image's
+own packages by itself, once its own modules are loaded, so that no version of a
+notebook's can break it (transport/inside/packages.py); there it also comes to programs
+that a cell starts. Other kernels get PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from cellhold.errors import CellholdError, NotSupported
 from cellhold.linux import hostpath
 from cellhold.spec.spec import Mount
 from cellhold.store.home import open_home
-from cellhold_kernel.packages import sets, target
-from cellhold_kernel.packages.target import site_packages
+from cellhold_kernel.images.packages import sets, target
+from cellhold_kernel.images.packages.target import site_packages
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.transport.exchange import PACKAGES
 
@@ -27,15 +29,18 @@ if TYPE_CHECKING:
     from cellhold_kernel.engine.local.kernel_sandbox import LocalKernelSandbox
     from cellhold_kernel.engine.local.program import InsideProgram, ShellProgram
     from cellhold_kernel.gate.granted import GrantedContainer
+    from cellhold_kernel.images.packages.sets import PackageLayer, Wanted
     from cellhold_kernel.jobs.job import Job
-    from cellhold_kernel.packages.sets import PackageLayer, Wanted
     from cellhold_kernel.settings.requirements import PackageSet
 
 TARGET = PACKAGES
 
 
 class HeldLayer:
-    """A layer that a container has. Until it is closed, garbage collection leaves it alone."""
+    """A layer that a container has.
+
+    Until it is closed, garbage collection leaves it alone.
+    """
 
     def __init__(self, layer: PackageLayer, wanted: Wanted) -> None:
         """Hold it. Raises OSError where it has just gone."""
@@ -53,7 +58,7 @@ class HeldLayer:
 
     def describe(self) -> dict[str, Any]:
         """Return its row among a container's layers (engine.base.Topic.LAYERS)."""
-        names = escape(", ".join(sets.asked(self.path)), most=200)
+        names = escape(", ".join(sets.requested_names(self.path)), most=200)
         size = open_home().layers.facts(self._chain).size_bytes
         return {"name": self._chain.short, "size": size, "text": f"packages: {names}", "shared": "read-only"}
 
@@ -65,7 +70,10 @@ class HeldLayer:
 
 
 def wanted_for(packages: PackageSet, program: InsideProgram | ShellProgram, spec: Spec) -> Wanted:
-    """Return the set for the Python of the program. Raises NotSupported where packages cannot be had for it."""
+    """Return the set for the Python of the program.
+
+    Raises NotSupported where packages cannot be had for it.
+    """
     is_host = spec.image == "host" or len(image.for_spec(spec, open_home()).stacks) > 1
     python = target.of_this_host() if is_host else target.of_image(program.python, spec.image)
     return sets.Wanted(packages=packages, target=python, owner=packages.owner)
@@ -81,7 +89,10 @@ def find(wanted: Wanted) -> HeldLayer | None:
 
 
 def install(granted: GrantedContainer, sandbox: LocalKernelSandbox) -> Job:
-    """Begin to have a set made, and mounted in a container that runs. Raises NotSupported, CellholdError, OSError."""
+    """Begin to have a set made, and mounted in a container that runs.
+
+    Raises NotSupported, CellholdError, OSError.
+    """
     from cellhold.container import live_mount  # noqa: PLC0415  # for cells with %pip
     from cellhold_kernel.jobs.packages import Packaging  # noqa: PLC0415
 

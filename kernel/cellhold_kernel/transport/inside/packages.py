@@ -1,4 +1,4 @@
-"""The notebook's packages, in front of the image's and behind the standard library.
+"""The notebook's packages, in front of the image's, behind the standard library.
 
 Run by logged.py's START before ipykernel itself, with PACKAGES: the directory where a
 layer of them is mounted, or will be. Before each cell it is looked at (one stat(2)): a
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 class Packages:
-    """What is mounted there. seen: device and inode of the directory that was last found."""
+    """What is mounted there.
+
+    seen: device and inode of the directory that was last found.
+    """
 
     def __init__(self, directory: str) -> None:
         self._site = "%s/lib/python%d.%d/site-packages" % (directory, sys.version_info[0], sys.version_info[1])

@@ -1,4 +1,4 @@
-"""Packages that a notebook names, as a read-only layer in front of those of its image.
+"""Packages that a notebook names, as a layer in front of its image's.
 
     requirements -> lock -> wheels -> layer -> mount
 

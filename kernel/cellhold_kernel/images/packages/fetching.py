@@ -17,7 +17,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from cellhold.errors import CellholdError, InvalidSpec
 from cellhold.spec.units import size
-from cellhold_kernel.packages.index import without_login
+from cellhold_kernel.images.packages.index import without_login
 from cellhold_kernel.protocol.text import escape
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from urllib.request import OpenerDirector
 
-    from cellhold_kernel.packages.lock import Wheel
+    from cellhold_kernel.images.packages.lock import Wheel
 
 _AT_ONCE = 6
 _PIECE = 1 << 20
@@ -38,11 +38,12 @@ _SCHEMES = ("http", "https")
 def fetching(
     wheels: Sequence[Wheel], to: Path, *, index: str, most_bytes: int, tell: Callable[[int], object]
 ) -> Iterator[Iterator[tuple[Wheel, Path]]]:
-    """Yield the wheels with their files in the directory `to`, each once it is there and its hash is right.
+    """Yield the wheels with their files in the directory `to`.
 
-    index: the configured URL, whose login goes with it. most_bytes: of all of them. tell:
-    called with the bytes of each piece, from several threads. Raises InvalidSpec for too
-    many bytes or a wrong hash, CellholdError where the index does not give one.
+    Each comes once it is there and its hash is right. index: the configured URL, whose
+    login goes with it. most_bytes: of all of them. tell: called with the bytes of each
+    piece, from several threads. Raises InvalidSpec for too many bytes or a wrong hash,
+    CellholdError where the index does not give one.
     """
     promised = sum(wheel.size_bytes or 0 for wheel in wheels)
     if promised > most_bytes:

@@ -1,4 +1,6 @@
-"""A set of packages and its layer: found, or made once for everybody who wants the same.
+"""A set of packages and its layer.
+
+Found, or made once for everybody who wants the same.
 
 HOME/packages/
     OWNER.lock      what a notebook's packages were resolved to last (uv.lock): it gets
@@ -29,16 +31,16 @@ from cellhold.store import durable, locks
 from cellhold.store.builds import Taken
 from cellhold.store.layers import LayerFacts
 from cellhold.store.scratch import scratch
-from cellhold_kernel.packages import index as indexes
+from cellhold_kernel.images.packages import index as indexes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from cellhold.store.home import Home
-    from cellhold_kernel.packages.lock import Wheel
-    from cellhold_kernel.packages.resolving import Resolved
-    from cellhold_kernel.packages.target import PythonTarget
+    from cellhold_kernel.images.packages.lock import Wheel
+    from cellhold_kernel.images.packages.resolving import Resolved
+    from cellhold_kernel.images.packages.target import PythonTarget
     from cellhold_kernel.settings.requirements import PackageSet
 
 FORM = 1  # of a layer: another one where its content is made in another way
@@ -58,7 +60,10 @@ class PackageLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """A set for a certain Python. owner: the notebook; "" for nobody whose versions are kept."""
+    """A set for a certain Python.
+
+    owner: the notebook; "" for nobody whose versions are kept.
+    """
 
     packages: PackageSet
     target: PythonTarget
@@ -70,7 +75,10 @@ class Wanted:
 
 
 def find(wanted: Wanted, home: Home) -> PackageLayer | None:
-    """Return the layer of a set, None where it is not here. Called at each start of a notebook: it reads some small files."""
+    """Return the layer of a set, None where it is not here.
+
+    Called at each start of a notebook: it reads some small files.
+    """
     preferred = None if wanted.packages.is_upgrade else _lock_of(wanted, home)
     taken = home.builds.get(_key(wanted, preferred))
     if taken is None or taken.chain_id is None or not home.layers.has(taken.chain_id):
@@ -97,7 +105,10 @@ def make(wanted: Wanted, home: Home, tell: Callable[..., object]) -> PackageLaye
 
 
 def versions(layer: Path) -> list[tuple[str, str]]:
-    """Return (name, version) of each package of a layer: what its own files say, which we wrote."""
+    """Return (name, version) of each package of a layer.
+
+    What its own files say, which we wrote.
+    """
     found = []
     for info in sorted(layer.glob("lib/python3.*/site-packages/*.dist-info")):
         name, _, version = info.name.removesuffix(".dist-info").partition("-")
@@ -105,7 +116,7 @@ def versions(layer: Path) -> list[tuple[str, str]]:
     return sorted(found)
 
 
-def asked(layer: Path) -> list[str]:
+def requested_names(layer: Path) -> list[str]:
     """Return the names that a layer was asked for, without those that came with them."""
     import tomllib  # noqa: PLC0415  # for who looks at it
 
@@ -138,7 +149,10 @@ def _digest(text: str | None) -> str | None:
 
 
 def _lock_of(wanted: Wanted, home: Home) -> str | None:
-    """Return what the notebook's packages were resolved to last; its metadata's lock counts instead, where it has one."""
+    """Return what the notebook's packages were resolved to last.
+
+    Its metadata's lock counts instead, where it has one.
+    """
     if not wanted.owner or wanted.packages.lock is not None:
         return None
     try:
@@ -168,7 +182,7 @@ def _alone(key: str, home: Home, tell: Callable[..., object]) -> Iterator[None]:
 
 
 def _resolve(wanted: Wanted, place: Path, tell: Callable[..., object], *, preferred: str | None) -> Resolved:
-    from cellhold_kernel.packages import lock, resolving  # noqa: PLC0415  # what a start with the set here does without
+    from cellhold_kernel.images.packages import lock, resolving  # noqa: PLC0415  # what a start with the set here does without
 
     packages, index = wanted.packages, wanted.index()
     tell(doing=f"resolving {_names(packages)} at {indexes.without_login(index)}")
@@ -209,7 +223,7 @@ def _chain(wheels: Sequence[Wheel], target: PythonTarget) -> Digest:
 
 def _unpack(resolved: Resolved, wanted: Wanted, directory: Path, place: Path, tell: Callable[..., object]) -> tuple[int, int]:
     """Fetch the wheels and unpack each as it comes; return bytes and files."""
-    from cellhold_kernel.packages import fetching, wheel  # noqa: PLC0415  # as above
+    from cellhold_kernel.images.packages import fetching, wheel  # noqa: PLC0415  # as above
 
     most = wanted.packages.most_bytes
     room = wheel.Room(bytes_left=most, most_bytes=most)
@@ -237,7 +251,11 @@ def _unpack(resolved: Resolved, wanted: Wanted, directory: Path, place: Path, te
 
 
 def _remember(wanted: Wanted, lock: str, layer: PackageLayer, home: Home, *, preferred: str | None) -> None:
-    """Store which layer the set has: for this notebook from now on; for all others if no lock of its own had a part in it."""
+    """Store which layer the set has.
+
+    For this notebook from now on; for all others if no lock of its own had a part in
+    it.
+    """
     taken = Taken(created=time.time(), chain_id=layer.chain)
     keys = {_key(wanted, None)} if preferred is None else set()
     if wanted.owner and wanted.packages.lock is None:

@@ -22,7 +22,9 @@ MACHINES = ("x86_64", "aarch64")
 
 @dataclass(frozen=True, kw_only=True)
 class PythonTarget:
-    """path: as scripts name it in their first line. glibc: its version, None with another libc.
+    """path.
+
+    As scripts name it in their first line. glibc: its version, None with another libc.
 
     micro: of the version, 0 where that is not known.
     """
@@ -79,7 +81,10 @@ class PythonTarget:
 
 
 def of_this_host() -> PythonTarget:
-    """Return the Python that runs us, which is the `host` image's too. Raises NotSupported."""
+    """Return the Python that runs us, which is the `host` image's too.
+
+    Raises NotSupported.
+    """
     glibc = _glibc()
     made = PythonTarget(
         path=sys.executable,
@@ -93,7 +98,10 @@ def of_this_host() -> PythonTarget:
 
 
 def of_image(python: Python | None, image: str) -> PythonTarget:
-    """Return a Python that was found in an image. Raises NotSupported where it has none, or a fact is not known."""
+    """Return a Python that was found in an image.
+
+    Raises NotSupported where it has none, or a fact is not known.
+    """
     if python is None:
         raise NotSupported(
             f"cannot use packages with image={image}: it has no Python", hint="%%dockerfile builds an image with what it needs"

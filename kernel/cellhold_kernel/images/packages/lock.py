@@ -1,4 +1,4 @@
-"""What a uv.lock says, read as a stranger's text, and the wheels of one that we have made.
+"""What a uv.lock says, read as a stranger's text; and what a wheel of it is.
 
 A lock that comes with a notebook is only believed about names, versions and hashes:
 `pins()`. Its URLs are never asked; what it names is looked for at the index of this
@@ -44,7 +44,10 @@ class Wheel:
 
 @dataclass(frozen=True, kw_only=True)
 class Pins:
-    """What a lock pins. versions: name -> all that it has of it. hashes: of any of its files, sha256 in hexadecimal digits.
+    """What a lock pins.
+
+    versions: name -> all that it has of it. hashes: of any of its files, sha256 in
+    hexadecimal digits.
 
     exclude_newer: what was published after that moment does not exist; None: all does.
     """

@@ -1,13 +1,15 @@
-"""Unpack a wheel as data: nothing of it is run, and nothing is written outside of its layer.
+"""Unpack a wheel as data.
+
+Nothing of it is run, and nothing is written outside of its layer.
 
     LAYER/lib/python3.12/site-packages/     purelib and platlib
     LAYER/bin/                              scripts and entry points
-    LAYER/...                               what a wheel has for its prefix (share, etc, include)
+    LAYER/...                               what it has for its prefix: share, etc
 
-A member becomes a regular file of mode 644 or 755, or it is refused: no link, no device,
-no absolute path, no "..". Each file is opened beneath the layer's descriptor, without
-following a link (of which there are none). As the wheel's RECORD lists it, with its
-hash, it comes; what is not listed, or has another hash, is refused.
+A member becomes a regular file of mode 644 or 755, or it is refused: no link, no
+device, no absolute path, no "..". Each file is opened beneath the layer's descriptor,
+without following a link (of which there are none). As the wheel's RECORD lists it, with
+its hash, it comes; what is not listed, or has another hash, is refused.
 
 https://packaging.python.org/en/latest/specifications/binary-distribution-format/
 """
@@ -30,7 +32,7 @@ from typing import IO, TYPE_CHECKING
 
 from cellhold.errors import InvalidSpec
 from cellhold.spec.units import size
-from cellhold_kernel.packages.target import site_packages
+from cellhold_kernel.images.packages.target import site_packages
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.requirements import normalize
 
@@ -38,8 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cellhold_kernel.packages.lock import Wheel
-    from cellhold_kernel.packages.target import PythonTarget
+    from cellhold_kernel.images.packages.lock import Wheel
+    from cellhold_kernel.images.packages.target import PythonTarget
 
 MOST_ENTRIES = 200_000  # members of one wheel
 _PIECE = 1 << 20
@@ -108,7 +110,10 @@ class _Unpacking:
         self.directories: set[str] = set()
 
     def _checked(self, member: zipfile.ZipInfo) -> str:
-        """Return a member's name. Raises InvalidSpec for what is no plain file below the wheel's root."""
+        """Return a member's name.
+
+        Raises InvalidSpec for what is no plain file below the wheel's root.
+        """
         name = member.orig_filename
         parts = name.split("/")
         kind = stat.S_IFMT(member.external_attr >> 16)
@@ -123,7 +128,10 @@ class _Unpacking:
         return name
 
     def _directories(self) -> tuple[str, str]:
-        """Return its .dist-info and its .data directory, by their names. Raises InvalidSpec."""
+        """Return its .dist-info and its .data directory, by their names.
+
+        Raises InvalidSpec.
+        """
         tops = {name.split("/")[0] for name in self.members if "/" in name}
         infos = [top for top in tops if top.endswith(".dist-info")]
         datas = [top for top in tops if top.endswith(".data")]
@@ -255,7 +263,7 @@ class _Unpacking:
         self.made[where] = (f"sha256={_encoded(hashlib.sha256(content).digest())}", len(content))
 
     def _write_record(self) -> None:
-        """Write what is where, relative to site-packages, as importlib.metadata and pip read it."""
+        """Write RECORD, with paths relative to site-packages."""
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         for where, (listed, count) in sorted(self.made.items()):
@@ -264,7 +272,10 @@ class _Unpacking:
         self._write(f"{self.site}/{self.info}/RECORD", iter([text.getvalue().encode()]))
 
     def _write(self, where: str, pieces: Iterator[bytes], *, is_program: bool = False) -> int:
-        """Write a new file in the place of one that another wheel has put there. Return its size."""
+        """Write a new file in the place of one that another wheel has put there.
+
+        Return its size.
+        """
         directory, _, name = where.rpartition("/")
         above = self._open_directory(directory)
         try:
@@ -289,7 +300,10 @@ class _Unpacking:
         return written
 
     def _open_directory(self, path: str) -> int:
-        """Open a directory of the layer, which is made if it is missing: part by part, and never through a link."""
+        """Open a directory of the layer, which is made if it is missing.
+
+        Part by part, and never through a link.
+        """
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         if path in self.directories:
             return os.open(path, flags, dir_fd=self.layer)  # we alone write here, and we make no link

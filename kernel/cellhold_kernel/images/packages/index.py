@@ -1,11 +1,11 @@
 """The one package index that this host is configured for.
 
-Read in this order; the first that says something holds, alone: with two indexes, whoever
-may publish on one of them answers for the names of the other.
+Read in this order; the first that says something holds, alone: with two indexes,
+whoever may publish on one of them answers for the names of the other.
 
     policy.toml      [ceilings] packages-index
     CELLHOLD_INDEX, UV_DEFAULT_INDEX, UV_INDEX_URL, PIP_INDEX_URL
-    uv.toml          of the user, then of the machine: the default [[index]], or index-url
+    uv.toml          of the user, then of the machine: [[index]] or index-url
     pip.conf         of the user, then of the machine: index-url
     PyPI
 
@@ -37,7 +37,10 @@ _PIP_SECTIONS = ("global", "install", "download")
 
 
 def configured(policy: str | None = None, env: Mapping[str, str] = os.environ) -> str:
-    """Return the URL of the index. policy: what the machine's policy says. Raises InvalidSpec."""
+    """Return the URL of the index.
+
+    policy: what the machine's policy says. Raises InvalidSpec.
+    """
     for source, url in _sources(policy, env):
         if url:
             return check(url, source)
@@ -45,7 +48,10 @@ def configured(policy: str | None = None, env: Mapping[str, str] = os.environ) -
 
 
 def check(url: str, source: str) -> str:
-    """Return the URL without a slash at its end. Raises InvalidSpec for one that is not of an index."""
+    """Return the URL without a slash at its end.
+
+    Raises InvalidSpec for one that is not of an index.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or len(url) > _LONGEST or not url.isprintable() or " " in url:
         raise InvalidSpec(

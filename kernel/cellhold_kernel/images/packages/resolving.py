@@ -1,4 +1,6 @@
-"""Requirements become exact versions with hashes. uv does it: our own code is not a resolver.
+"""Requirements become exact versions with hashes.
+
+uv does it: our own code is not a resolver.
 
 It runs on the host, on names and versions alone, in an empty directory, with no
 configuration file, no login of a keyring and none of our environment but what leads to
@@ -18,8 +20,8 @@ from urllib.parse import unquote, urlsplit
 
 from cellhold import helper
 from cellhold.errors import CellholdError, InvalidSpec
-from cellhold_kernel.packages.index import without_login
-from cellhold_kernel.packages.lock import Wheel
+from cellhold_kernel.images.packages.index import without_login
+from cellhold_kernel.images.packages.lock import Wheel
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.requirements import normalize
 
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from cellhold_kernel.packages.lock import Pins
-    from cellhold_kernel.packages.target import PythonTarget
+    from cellhold_kernel.images.packages.lock import Pins
+    from cellhold_kernel.images.packages.target import PythonTarget
     from cellhold_kernel.settings.requirements import PackageRequirement
 
 _SECONDS = 600.0
@@ -56,7 +58,10 @@ def resolve(  # noqa: PLR0913  # one value per source
     pins: Pins | None = None,
     preferred: str | None = None,
 ) -> Resolved:
-    """Resolve them for a target. Raises InvalidSpec where there is no answer, CellholdError where the index gives none.
+    """Resolve them for a target.
+
+    Raises InvalidSpec where there is no answer, CellholdError where the index gives
+    none.
 
     place: an empty directory, for uv alone. pins: versions that have to be taken, and
     the hashes that files may have. preferred: a lock of ours whose versions are taken
@@ -88,7 +93,10 @@ def resolve(  # noqa: PLR0913  # one value per source
 
 
 def _script(wanted: Sequence[PackageRequirement], target: PythonTarget, exclude_newer: str | None, pins: Pins | None) -> str:
-    """Return the script that uv locks. A text of JSON is one of TOML, too: all of it is printable ASCII."""
+    """Return the script that uv locks.
+
+    A text of JSON is one of TOML, too: all of it is printable ASCII.
+    """
     lines = [
         f'requires-python = "=={target.version[0]}.{target.version[1]}.*"',
         f"dependencies = {json.dumps([one.text for one in wanted])}",
@@ -132,7 +140,10 @@ def _refusal(said: str, index: str, target: PythonTarget) -> CellholdError:
 
 
 def _wheels(document: Mapping[str, Any], target: PythonTarget) -> tuple[Wheel, ...]:
-    """Return the wheel to take of each package that the target needs. The document is uv's, its texts are the index's."""
+    """Return the wheel to take of each package that the target needs.
+
+    The document is uv's, its texts are the index's.
+    """
     from packaging.markers import Marker  # noqa: PLC0415  # as in target.py
 
     ranks, environment = target.ranks(), dict(target.markers())
@@ -182,7 +193,7 @@ def _best(package: Mapping[str, Any], ranks: Mapping[str, int], target: PythonTa
 
 
 def _check_pinned(wheels: Sequence[Wheel], pins: Pins) -> None:
-    """Raise InvalidSpec for a file of a package that the lock names, with a hash that it does not list."""
+    """Raise InvalidSpec for a file with a hash that the lock does not list."""
     for wheel in wheels:
         if wheel.name in pins.versions and wheel.sha256 not in pins.hashes:
             raise InvalidSpec(
