@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from cellhold.errors import CellholdError
 from cellhold_kernel.engine.base import Feature, require
 from cellhold_kernel.gate.authorize import authorize
-from cellhold_kernel.gate.request import ContainerRequest
-from cellhold_kernel.settings import lock
 from cellhold_kernel.settings.requirements import merge
 from cellhold_kernel.settings.settings import Trust, understood
 
@@ -38,12 +36,7 @@ def install(session: Session, more: Sequence[PackageRequirement], *, is_upgrade:
     said = session.settings.said.get("packages")
     have = () if said is None else understood("packages", said.text, said.source)
     words = {"packages": ", ".join(one.text for one in merge(have, more))}
-    asked = ContainerRequest(
-        **session.quota.request_fields(session.settings, rules),
-        words=words,
-        is_upgrade=is_upgrade,
-        **lock.package_fields(session.notebook, session.workspace, session.settings, words),
-    )
+    asked = session.quota.container_request(session.sources, session.settings, rules, words, is_upgrade=is_upgrade)
     granted = authorize(asked, Trust.CELL, rules)
     job = session.engine.install(granted, current.sandbox)
     job.on_end = (*job.on_end, partial(_keep_settings, session, granted))

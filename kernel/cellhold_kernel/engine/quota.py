@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cellhold.spec.networks import is_own
 from cellhold_kernel.gate.images import Names
-from cellhold_kernel.gate.request import Held
+from cellhold_kernel.gate.request import ContainerRequest, Held
+from cellhold_kernel.settings import lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.engine.cell_kernel import CellKernel
     from cellhold_kernel.settings.policy import Policy
     from cellhold_kernel.settings.settings import Settings
+    from cellhold_kernel.settings.sources import Sources
 
 _HOST = "host"
 
@@ -57,6 +59,16 @@ class Quota:
         image = words.get("image") or settings.texts().get("image") or rules.defaults.get("image", _HOST)
         names = self.names() if self._engine.has_names(image) else Names()
         return {"settings": settings, "owner": self._owner, "names": names, "beside": self.others()}
+
+    def container_request(
+        self, sources: Sources, settings: Settings, rules: Policy, words: Mapping[str, str], *, is_upgrade: bool = False
+    ) -> ContainerRequest:
+        """Return the request for a container with `words` on top of `settings`.
+
+        sources: of the session. is_upgrade: its packages may get newer versions.
+        """
+        packages = lock.package_fields(sources.notebook, sources.workspace, settings, words)
+        return ContainerRequest(**self.request_fields(settings, rules, words), words=words, is_upgrade=is_upgrade, **packages)
 
     def own_ids(self) -> tuple[str, ...]:
         """Return the ids of this host kernel's own containers."""

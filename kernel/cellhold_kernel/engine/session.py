@@ -21,8 +21,8 @@ from cellhold_kernel.engine.quota import Quota
 from cellhold_kernel.engine.watch import Watch
 from cellhold_kernel.gate import host_directories
 from cellhold_kernel.gate.authorize import authorize
-from cellhold_kernel.gate.request import ChangeRequest, ContainerRequest, EgressRequest, PullRequest, ResumeRequest
-from cellhold_kernel.settings import lock, policy
+from cellhold_kernel.gate.request import ChangeRequest, EgressRequest, PullRequest, ResumeRequest
+from cellhold_kernel.settings import policy
 from cellhold_kernel.settings.settings import CellLimits, Trust
 
 if TYPE_CHECKING:
@@ -93,9 +93,8 @@ class Session:
         self.stopped: CellKernel | None = None
         self.failure: CellholdError | None = None
         self._asked = self.settings, self.cell_limits  # of the container that comes
-        self._sources = sources
+        self.sources = sources
         self.workspace = sources.workspace
-        self.notebook = sources.notebook
         self._connection = connection
         self._watch = Watch(loop)
         self.engine = engine
@@ -144,11 +143,7 @@ class Session:
         No name of the host is looked up after this.
         """
         rules = self.policy()
-        asked = ContainerRequest(
-            **self.quota.request_fields(self.settings, rules, words),
-            words=words,
-            **lock.package_fields(self.notebook, self.workspace, self.settings, words),
-        )
+        asked = self.quota.container_request(self.sources, self.settings, rules, words)
         granted = authorize(asked, trust, rules)
         if self.workspace is not None:
             granted = granted.with_folder(self.workspace.mounts(granted.folder))
@@ -272,7 +267,7 @@ class Session:
 
     def policy(self) -> Policy:
         """Return the machine's policy, as it is now."""
-        return policy.read(self._sources.policy)
+        return policy.read(self.sources.policy)
 
     def tick(self) -> float | None:
         """Look at the coming container; return the seconds until the next look, if any."""
