@@ -53,7 +53,7 @@ EGRESSES = ("none", "internet", "all")
 VOLUMES = ("notes:/n", "notes:/n:ro", "other:/o", "/srv/data:/d:ro", "/srv/data:/d", "/etc:/e:O", "/v")
 TMPFS = ("/t", "/t:size=16m", "/t:size=100m")
 CAPABILITIES = ("CHOWN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE")
-WAYS = ("none", "ro", "rw")
+WAYS = ("none", "ro", "new", "rw")
 NEEDS_A_NETWORK = ("ports", "egress", "net-ingress", "net-egress")
 NOT_A_CELLS = ("env_file", "device", "privileged", "rootfs", "ulimit")
 

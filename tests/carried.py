@@ -63,6 +63,7 @@ class CarriedEngine:
         Feature.RUN: "the far side runs notebooks only",
         Feature.LAYERS: "the far side has no layers",
         Feature.PACKAGES: "the far side mounts nothing in what runs",
+        Feature.FILES: "the far side has no folder of this host",
         Feature.TRACE: "the far side does not say how it was made",
     }
 
@@ -123,6 +124,7 @@ class CarriedSandbox:
     """One connection."""
 
     last_words = None
+    files = None
     interrupts_by_signal = False
 
     def __init__(self, preparation: Preparation) -> None:

@@ -54,8 +54,17 @@ class StandIn:
             raise ImageNotFound(f"cannot find image {spec.image}: no such directory", hint="image=host")
         return cls(spec)
 
-    def start(self, *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None, more: Sequence[int] = ()) -> None:
+    def start(
+        self,
+        *,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        more: Sequence[int] = (),
+        keep: object = None,
+    ) -> None:
         assert not more
+        del keep
         exchange = self.spec.exchange
         assert exchange is not None
         self._clear()
@@ -78,6 +87,9 @@ class StandIn:
             stderr=null if stderr is None else stderr,
         )
         self._pidfd = os.pidfd_open(self._process.pid)
+
+    def upper(self, target: str) -> int:
+        raise NotAllowed(f"cannot see what is written to {target}")
 
     def exchange(self) -> list[int]:
         return [os.open(self._exchange, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), *map(os.dup, self._pipes)]

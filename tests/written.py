@@ -28,13 +28,14 @@ class Box:
             directory.mkdir(exist_ok=True)
 
     @contextmanager
-    def handing(
+    def handing(  # noqa: PLR0913  # as HandOut has them
         self,
         *,
         origin: str = "one",
         protected: Collection[hostpath.Identity] = (),
         hidden: Collection[bytes] = (),
         is_inside: bool = False,
+        is_resumed: bool = False,
         bounds: Bounds = BOUNDS,
     ) -> Iterator[HandOut]:
         folder = hostpath.opened(self.folder)
@@ -45,6 +46,7 @@ class Box:
             origin=origin,
             hidden=hidden,
             is_inside=is_inside,
+            is_resumed=is_resumed,
             bounds=bounds,
         )
         try:

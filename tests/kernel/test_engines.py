@@ -33,6 +33,7 @@ CELLS = {
     Feature.UPDATE: "%limits memory=300m",
     Feature.LAYERS: "%container layers",
     Feature.TRACE: "%container trace",
+    Feature.FILES: "%container mount=new",
     Feature.BUILD: "%%dockerfile lab/left:1\nFROM host\n",
     Feature.PACKAGES: "%pip install tiny",
     Feature.RUN: "%%run busybox\ntrue\n",

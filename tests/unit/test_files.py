@@ -359,3 +359,17 @@ def test_a_person_reads_names_without_what_a_terminal_obeys() -> None:
     assert wording.name(b"a\x1b[31mred") == "ared"
     assert wording.names([b"a", b"b", b"c", b"d", b"e"]) == "a, b, c and 2 more"
     assert wording.lost([Stay(path=b"a", why=Why.FOREIGN)]) == " and a file of /workspace (a)"
+
+
+def test_a_container_that_goes_on_writes_nothing_again(box: Box) -> None:
+    (box.upper / "out.csv").write_text("one")
+    with box.handing() as made:
+        cell(made)
+    before = (box.folder / "out.csv").stat()
+    assert before.st_mtime_ns == (box.upper / "out.csv").stat().st_mtime_ns
+    with box.handing(origin="another", is_resumed=True) as made:
+        assert cell(made).written == []
+        assert (box.folder / "out.csv").stat().st_ino == before.st_ino
+        (box.upper / "out.csv").write_text("two")
+        cell(made)
+    assert box.outside() == {"out.csv": b"two"}

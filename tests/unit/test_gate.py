@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold.spec.fields import BY_KEY
 from cellhold_kernel.gate import build_flags, ceilings, granted, metadata, request, run_flags
 from cellhold_kernel.gate.authorize import RULES, authorize
-from cellhold_kernel.gate.request import BuildRequest, ContainerRequest, PullRequest, Request, RunRequest
+from cellhold_kernel.gate.request import BuildRequest, ContainerRequest, KeepRequest, PullRequest, Request, RunRequest
 from cellhold_kernel.magics import dockerfile, run
 from cellhold_kernel.settings import sources
 from cellhold_kernel.settings.policy import Policy
@@ -63,7 +64,7 @@ def calls(tree: ast.AST) -> Iterator[str]:
 
 def test_nothing_but_the_gate_makes_what_it_grants() -> None:
     kinds = {name for name in vars(granted) if name.startswith("Granted")}
-    assert len(kinds) == 11
+    assert len(kinds) == 12
     for name, tree in modules():
         assert not kinds & {call.rpartition(".")[2] for call in calls(tree) if "Granted" in call}, name
 
@@ -256,6 +257,7 @@ def test_each_key_has_a_rule_for_metadata() -> None:
         ({"network": "bridge"}, {"ports": "8888:8888"}),
         ({"network": "bridge", "net-egress": "1mbit"}, {"net-egress": "2mbit"}),
         ({}, {"mount": "rw"}),
+        ({}, {"mount": "new"}),
         ({"mount": "none"}, {"mount": "ro"}),
         ({}, {"volume": "notes:/n"}),
         ({"volume": "notes:/n:ro"}, {"volume": "notes:/n"}),
@@ -285,6 +287,7 @@ def test_metadata_gets_no_more_than_there_is_without_it(kernelspec: dict[str, st
         ({"network": "bridge"}, {"network": "none"}),
         ({"network": "lab"}, {"network": "lab"}),
         ({"mount": "rw"}, {"mount": "ro"}),
+        ({"mount": "rw"}, {"mount": "new"}),
         ({"volume": "notes:/n"}, {"volume": "notes:/n:ro"}),
         ({"memory": "1g"}, {"storage": "tmpfs", "tmpfs": "/t"}),
         ({}, {"tmpfs": "/t:size=1m", "hostname": "lab", "kernel": "shell", "image": "python:3"}),
@@ -295,6 +298,31 @@ def test_metadata_gets_no_more_than_there_is_without_it(kernelspec: dict[str, st
 def test_metadata_may_take_away_and_choose(kernelspec: dict[str, str], says: dict[str, str]) -> None:
     settings = Settings().over("kernel.json", kernelspec).over("the metadata", says, trust=Trust.METADATA)
     assert grants.container(settings)
+
+
+@pytest.mark.parametrize(
+    ("rules", "is_new", "is_kept"),
+    [
+        (Policy(), True, True),
+        (Policy(mount="ro"), False, False),
+        (Policy(mount="new"), True, False),
+        (Policy(mount="rw"), True, True),
+        (Policy(limits={"disk": "1g"}), False, False),
+        (Policy(limits={"disk": "1g"}, mount="new"), True, False),
+    ],
+)
+def test_what_goes_out_and_what_is_written_over_are_a_policys_to_forbid(rules: Policy, *, is_new: bool, is_kept: bool) -> None:
+    asked = Settings().over("", {"mount": "new", "disk": "1g"}, trust=Trust.CELL)
+    with nullcontext() if is_new else pytest.raises(NotAllowed, match="cannot use mount=new"):
+        assert grants.container(asked, rules).folder == "new"
+    with nullcontext() if is_kept else pytest.raises(NotAllowed, match="cannot use %keep"):
+        assert authorize(KeepRequest(paths=("a/../b",)), Trust.CELL, rules).paths == ("b",)
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "", ".", "a\0b"])
+def test_what_is_kept_is_named_below_the_folder(path: str) -> None:
+    with pytest.raises(InvalidSpec, match="it is not in /workspace"):
+        authorize(KeepRequest(paths=(path,)), Trust.CELL, Policy())
 
 
 def test_what_a_policy_s_default_limits_metadata_cannot_lift() -> None:

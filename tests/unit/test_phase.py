@@ -198,7 +198,7 @@ class Containers:
 def container() -> Any:
     """One that hears nothing, says nothing, and ends when it is killed."""
     box = SimpleNamespace(id="ab12", state=State.RUNNING, kill=lambda _number=9: None, poll=lambda: 0)
-    return SimpleNamespace(sandbox=box, backend=None, words=None, interrupts_by_signal=False, ready_after=None)
+    return SimpleNamespace(sandbox=box, backend=None, words=None, files=None, interrupts_by_signal=False, ready_after=None)
 
 
 class Answered(Frontend):

@@ -125,7 +125,7 @@ def test_what_is_within_the_ceilings_is_had(write: Callable[[str], Policy]) -> N
         ("\xff", "cannot use the policy"),
         ("[limits]\nmemory = 1", "there is no table [limits]"),
         ("ceilings = 1", "ceilings is not a table"),
-        ("[ceilings]\nmount = 'all'", "mount = 'all' is not one of none, ro, rw"),
+        ("[ceilings]\nmount = 'all'", "mount = 'all' is not one of none, ro, new, rw"),
         ("[ceilings]\nimages = 'host'", "images is not a list of strings"),
         ("[ceilings]\nvolumes = ['da/ta']", "volumes: 'da/ta' is neither an absolute directory"),
         ("[ceilings]\nvolumes = ['data:rwx']", "volumes: 'data:rwx' is neither an absolute directory"),

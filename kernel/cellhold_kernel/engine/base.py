@@ -27,15 +27,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cellhold.errors import NotSupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from cellhold.linux.hostpath import Identity
     from cellhold.spec.lifecycle import State
     from cellhold.spec.limits import Limits
     from cellhold.spec.outcome import Outcome
     from cellhold.spec.spec import Spec
     from cellhold.spec.usage import Usage
+    from cellhold_kernel.files.hand_out import Moment, Report
+    from cellhold_kernel.files.plan import Stay
     from cellhold_kernel.gate.granted import GrantedBuild, GrantedCommit, GrantedContainer, GrantedPull, GrantedRun
     from cellhold_kernel.gate.images import Names
     from cellhold_kernel.gate.request import Held
@@ -62,6 +65,7 @@ class Feature(StrEnum):
     RUN = "run"  # %%run
     LAYERS = "layers"  # of the image, and what was written on top of them
     PACKAGES = "packages"  # more of them in a container that runs: %pip install
+    FILES = "files"  # what cells write goes out into the notebook's folder: mount=new, %keep, %files
     TRACE = "trace"  # how the container was made
 
 
@@ -92,7 +96,9 @@ class Preparation:
     granted: what the gate has granted. key, signature_scheme: of the messages, the same
     on both sides. arguments: for an ipykernel. instead_of: ids of containers that this
     one takes the place of. fetch: returns the permission to pull the image; raises what
-    the gate raises. done: the job of this preparation that has just ended.
+    the gate raises. done: the job of this preparation that has just ended. protected:
+    directories that no file goes into. comes_again: whether the notebook is identified
+    by its file.
     """
 
     granted: GrantedContainer
@@ -102,6 +108,8 @@ class Preparation:
     instead_of: tuple[str, ...]
     fetch: Callable[[], GrantedPull]
     done: Job | None = None
+    protected: frozenset[Identity] = frozenset()
+    comes_again: bool = True
 
 
 class Engine(Protocol):
@@ -214,6 +222,39 @@ class LastWords(Protocol):
         """
 
 
+class WrittenFiles(Protocol):
+    """What one run of a container has written into the notebook's folder (files/hand_out.py is the local engine's).
+
+    The relay calls it on the host kernel's thread. begin() and finish() do not block; the others may, for seconds.
+    """
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether nothing goes out."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether begin() is not finished."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when finish() has something to say."""
+
+    def begin(self, moment: Moment, *, names: Collection[bytes] | None = None) -> Report | None:
+        """Hand out; None: it goes on, and finish() tells. Raises OSError."""
+
+    def finish(self) -> Report:
+        """Return what came of begin(). Raises OSError."""
+
+    def run(self, moment: Moment) -> Report:
+        """Hand out, however long it takes. Raises OSError."""
+
+    def differences(self) -> Report:
+        """Return what differs from the folder. Raises OSError."""
+
+    def lost(self) -> Sequence[Stay]:
+        """Return what goes with the container."""
+
+
 class Sandbox(Protocol):
     """A container, as the panel, the magics and controls.py read and control it.
 
@@ -274,6 +315,10 @@ class KernelSandbox(Sandbox, Protocol):
     @property
     def last_words(self) -> LastWords | None:
         """The messages that were not received; None where they are not kept."""
+
+    @property
+    def files(self) -> WrittenFiles | None:
+        """What the present run writes into the notebook's folder; None where there is none, or nobody can see it."""
 
     @property
     def scratch(self) -> Path:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellhold.spec.spec import Spec
-    from cellhold_kernel.engine.base import KernelSandbox, LastWords, Output
+    from cellhold_kernel.engine.base import KernelSandbox, LastWords, Output, WrittenFiles
     from cellhold_kernel.gate.granted import GrantedChange, GrantedEgress
     from cellhold_kernel.transport.backend import Backend
 
@@ -62,6 +62,11 @@ class CellKernel:
     def words(self) -> LastWords | None:
         """The messages that were not received; None where they are not kept."""
         return self.sandbox.last_words
+
+    @property
+    def files(self) -> WrittenFiles | None:
+        """What it writes into the notebook's folder."""
+        return self.sandbox.files
 
     @property
     def scratch(self) -> Path:

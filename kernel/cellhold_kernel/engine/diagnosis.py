@@ -23,7 +23,11 @@ _NAMES = {
     Why.KILLED: "ContainerKilled",
     Why.LOST: "ContainerLost",
 }
-_FRESH = "the container was replaced by a fresh one and its variables are gone"
+
+
+def fresh(lost: str = "") -> str:
+    """Return what became of the container. lost: files, as wording.lost() says it."""
+    return f"the container was replaced by a fresh one and its variables{lost} are gone"
 
 
 def as_answer(error: CellholdError | OSError) -> CellholdError:
@@ -58,10 +62,10 @@ def is_survived(outcome: Outcome) -> bool:
     return outcome.why in _NAMES
 
 
-def of_end(outcome: Outcome, *, cell: int | None) -> Diagnosis:
+def of_end(outcome: Outcome, *, cell: int | None, lost: str = "") -> Diagnosis:
     """Return what the user is told of a container's end.
 
-    cell: the number of the cell that ran, None between cells.
+    cell: the number of the cell that ran, None between cells. lost: as of fresh().
     """
     sentence = f"the container was {outcome.sentence()}"
     if cell is not None:
@@ -73,16 +77,16 @@ def of_end(outcome: Outcome, *, cell: int | None) -> Diagnosis:
         more = f"; %container memory={units.doubled(outcome.memory_limit_bytes)} raises the limit"
     if outcome.why is Why.TIME and outcome.time_limit_seconds:
         more = f"; %container time={outcome.time_limit_seconds * 2:g}s raises the limit"
-    return Diagnosis(_NAMES[outcome.why], sentence, _FRESH + more)
+    return Diagnosis(_NAMES[outcome.why], sentence, fresh(lost) + more)
 
 
-def of_overdue(reached: Diagnosis) -> Diagnosis:
+def of_overdue(reached: Diagnosis, *, lost: str = "") -> Diagnosis:
     """Return what the user is told of a cell that did not stop at one of its limits.
 
     It was interrupted there, and its container was killed because it went on.
     """
     sentence = f"{reached.sentence}, went on {GRACE_SECONDS:g} s after an interrupt, and was killed"
-    return Diagnosis(reached.name, sentence, f"{_FRESH}; {reached.hint}")
+    return Diagnosis(reached.name, sentence, f"{fresh(lost)}; {reached.hint}")
 
 
 def of_past(told: Diagnosis) -> Diagnosis:
@@ -90,7 +94,7 @@ def of_past(told: Diagnosis) -> Diagnosis:
 
     It is shown once: whoever runs all cells may not have looked at the one that failed.
     """
-    return Diagnosis("note", told.sentence, _FRESH)
+    return Diagnosis("note", told.sentence, fresh())
 
 
 def of_stillbirth(kernel: CellKernel, outcome: Outcome) -> CellholdError:

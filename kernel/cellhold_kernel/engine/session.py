@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -145,8 +146,12 @@ class Session:
         rules = self.policy()
         asked = self.quota.container_request(self.sources, self.settings, rules, words)
         granted = authorize(asked, trust, rules)
+        if granted.folder == "new":
+            require(Feature.FILES, self.missing, "use mount=new")
         if self.workspace is not None:
-            granted = granted.with_folder(self.workspace.mounts(granted.folder))
+            outlives = granted.folder == "new" and self.sources.notebook is not None
+            mounts = self.workspace.mounts(granted.folder)
+            granted = granted.with_folder(tuple(replace(one, outlives=outlives) for one in mounts))
         return host_directories.opened(granted, rules, self.workspace)
 
     def _preparation(self, granted: GrantedContainer, done: Job | None) -> Preparation:
@@ -159,6 +164,8 @@ class Session:
             instead_of=self.quota.own_ids(),
             fetch=lambda: authorize(PullRequest(image=granted.spec.image), granted.image_trust, self.policy()),
             done=done,
+            protected=frozenset() if self.workspace is None else self.workspace.protected(),
+            comes_again=self.sources.notebook is not None,
         )
 
     def _progressed(self, job: Job) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -41,6 +42,7 @@ class Moment(Enum):
     CELL = auto()  # at the end of one: everything
     RUNNING = auto()  # while one runs: what stands still
     END = auto()  # of the container: everything
+    AGAIN = auto()  # what a container left whose host kernel was killed: what is not outside yet
     KEEP = auto()  # what a person has named
 
 
@@ -52,6 +54,7 @@ class Report:
     removed: Sequence[bytes] = ()
     stays: Sequence[Stay] = ()
     is_cut: bool = False  # there is more than is looked at
+    failure: str = ""  # why nothing could be done
 
 
 @dataclass(kw_only=True)
@@ -75,9 +78,10 @@ class HandOut:
         origin: str,
         hidden: Collection[bytes] = (),
         is_inside: bool = False,
+        is_resumed: bool = False,
         bounds: Bounds = BOUNDS,
     ) -> None:
-        """upper: the upper directory, a descriptor that is this object's from now on."""
+        """upper: the upper directory, a descriptor that is this object's from now on. is_resumed: an earlier run has handed out of it."""
         self.is_inside = is_inside
         self._upper = upper
         self._folder = folder
@@ -91,6 +95,7 @@ class HandOut:
         self._result: Report | BaseException = Report()
         self._event = -1
         self._is_stopped = False
+        self._is_resumed = is_resumed
 
     # ------------------------------------------------------------------------------------------------ the work
 
@@ -111,8 +116,11 @@ class HandOut:
 
     def run(self, moment: Moment) -> Report:
         """Do it, however long it takes. Raises OSError."""
-        self.wait()
-        return self._work(survey.read(self._upper, most=_MOST_ENTRIES), moment, None, is_inline=False)
+        if self.is_busy:
+            with suppress(OSError):
+                self.finish()
+        most = _INLINE_ENTRIES if self.is_inside else _MOST_ENTRIES
+        return self._work(survey.read(self._upper, most=most), moment, None, is_inline=False)
 
     @property
     def is_busy(self) -> bool:
@@ -198,6 +206,7 @@ class HandOut:
 
     def _remember(self, found: Survey, planned: Plan, done: Done, moment: Moment) -> Report:
         memory = self._memory
+        self._is_resumed = False
         told = [*planned.stays, *done.stays]
         if moment is Moment.RUNNING:  # the cell's end looks at these again, and says so
             told = []
@@ -246,7 +255,8 @@ class HandOut:
             is_new=is_new,
             kept=kept,
             is_inside=self.is_inside,
-            is_removal_seen=moment in (Moment.CELL, Moment.END),
+            is_again=moment is Moment.AGAIN or self._is_resumed,
+            is_removal_seen=moment in {Moment.CELL, Moment.END},
         )
 
     def _standing_still(self, found: Survey) -> set[bytes]:

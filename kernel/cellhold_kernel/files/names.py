@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 from fnmatch import translate
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 from unicodedata import category, normalize
 
@@ -60,7 +60,6 @@ TABLE = (
     Rule("*.code-workspace *.sublime-project *.desktop desktop.ini autorun.inf *.lnk *.url", "editors and desktops"),
     Rule("head", "git, which takes a directory with it for a repository"),
 )
-_TABLE = [(re.compile("|".join(map(translate, rule.patterns.split()))), rule) for rule in TABLE]
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _IGNORED = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
 _SHORTENED = re.compile(r"~\d")
@@ -80,10 +79,22 @@ def find_rule(name: bytes) -> Rule | None:
     folded = _fold(text)
     if not folded or folded == "..":
         return CONTROL
-    for pattern, rule in _TABLE:
+    plain, wild = _tables()
+    if (found := plain.get(folded)) is not None:
+        return found
+    for pattern, rule in wild:
         if pattern.fullmatch(folded):
             return rule
     return SHORT if _SHORTENED.search(folded) else None
+
+
+@cache
+def _tables() -> tuple[dict[str, Rule], list[tuple[re.Pattern[str], Rule]]]:
+    """Return the table as names, and as expressions: made when the first name is looked up."""
+    rows = [(pattern, rule) for rule in TABLE for pattern in rule.patterns.split()]
+    plain = {pattern: rule for pattern, rule in rows if "*" not in pattern and "?" not in pattern}
+    wild = [(rule, [pattern for pattern in rule.patterns.split() if pattern not in plain]) for rule in TABLE]
+    return plain, [(re.compile("|".join(map(translate, patterns))), rule) for rule, patterns in wild if patterns]
 
 
 def find_rule_of_path(path: bytes) -> Rule | None:

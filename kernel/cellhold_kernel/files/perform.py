@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -136,6 +137,7 @@ class Performer:
             for action in writes:
                 self._check()
                 self._guarded(action.path, lambda action=action: filled.append(self._fill(action, closing)))  # type: ignore[misc]
+            before = {one.action.path: self._record.made.get(one.action.path) for one in filled}
             self._record.add(
                 (one.action.path, Made(one.identity(self._folder, is_final=False), self._origin)) for one in filled if one.is_ours
             )
@@ -144,7 +146,10 @@ class Performer:
             self._record.add(
                 (one.action.path, Made(one.identity(self._folder, is_final=True), self._origin)) for one in named if one.is_ours
             )
-            self._record.remove(lost)
+            taken = {stay.path for stay in self._done.stays if stay.why is Why.FOREIGN}
+            still = [(path, made) for path in lost if path not in taken and (made := before[path]) is not None]
+            self._record.remove(set(lost).difference(path for path, _made in still))
+            self._record.add(still)
             self._done.written += [one.action.path for one in named]
 
     def _fill(self, action: Write, closing: ExitStack) -> _Filled:
@@ -156,6 +161,7 @@ class Performer:
                 keep.callback(os.close, target)
                 keep.callback(_unlink, directory, made)
                 _copy(source, target, action.size, self._check)
+                os.utime(target, ns=(time.time_ns(), action.signature.mtime_ns))
                 if Signature.of(os.fstat(source)) != action.signature:
                     self._done.unsettled.append(action.path)  # it goes out as it is, and once more when it has changed
             closing.push(keep.pop_all())

@@ -136,7 +136,8 @@ class Plan:
 class Asked:
     """What is asked for. is_new: whether a path is to be looked at. kept: whether a person has named it (%keep).
 
-    hidden: paths that are covered inside. origin: the container. is_removal_seen: whether
+    is_again: a file that has the size and time of what is outside is that. hidden: paths
+    that are covered inside. origin: the container. is_removal_seen: whether
     what is missing was removed.
     """
 
@@ -146,6 +147,7 @@ class Asked:
     is_new: Callable[[bytes, Signature], bool] = lambda _path, _signature: True
     kept: Callable[[bytes], bool] = lambda _path: False
     is_inside: bool = False
+    is_again: bool = False
     is_removal_seen: bool = True
 
 
@@ -268,6 +270,9 @@ class _Planner:
                 self._settle(path, entry)
             else:
                 self._stay(path, entry, Why.FOREIGN)
+            return
+        if is_own and self._asked.is_again and self._is_copy(path, entry):
+            self._settle(path, entry)
             return
         if not is_kept and not self._take(entry.signature.size):
             self._stay(path, entry, Why.BOUND, self._bound(entry.signature.size))

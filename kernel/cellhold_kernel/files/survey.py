@@ -49,8 +49,7 @@ class Signature(NamedTuple):
         return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry. what: of OTHER, in words. is_opaque: a directory that hides what is below.
 
     is_closed: a directory that was not looked into, since it stays, or cannot be read.

@@ -39,6 +39,8 @@ def line(report: Report) -> str | None:
     for whys, sentence in _SENTENCES:
         if group := [stay for stay in stays if stay.why in whys]:
             parts.append(sentence(group))
+    if report.failure:
+        parts.append(f"files stay in the container: {report.failure}")
     if report.is_cut:
         parts.append("there are more files than are looked at; what was not, stays in the container")
     return "; ".join(parts) or None

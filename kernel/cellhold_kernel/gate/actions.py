@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import TYPE_CHECKING
 
 from cellhold.errors import InvalidSpec, NotAllowed
-from cellhold_kernel.gate.granted import GrantedAction, GrantedCommit, GrantedLook, GrantedPull
+from cellhold_kernel.gate.granted import GrantedAction, GrantedCommit, GrantedKeep, GrantedLook, GrantedPull
+from cellhold_kernel.gate.mounts import check_keep
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings.settings import Trust
+from cellhold_kernel.settings.workspace import TARGET
 
 if TYPE_CHECKING:
-    from cellhold_kernel.gate.request import ActionRequest, CommitRequest, LookRequest, PullRequest
+    from cellhold_kernel.gate.request import ActionRequest, CommitRequest, KeepRequest, LookRequest, PullRequest
     from cellhold_kernel.settings.policy import Policy
 
 ACTIONS = frozenset({"start", "pause", "unpause", "stop", "kill", "restart", "remove"})
@@ -53,3 +56,22 @@ def pull(request: PullRequest, trust: Trust, policy: Policy) -> GrantedPull:
 def look(request: LookRequest, _trust: Trust, policy: Policy) -> GrantedLook:
     """Grant an inspection of an image that the notebook may run. Raises NotAllowed."""
     return GrantedLook(image=request.images(policy).resolve(request.image))
+
+
+def keep(request: KeepRequest, trust: Trust, policy: Policy) -> GrantedKeep:
+    """Grant that files of the folder are replaced by what a cell has made of them.
+
+    Raises NotAllowed where the policy has a lesser way to mount the folder than `rw`, InvalidSpec for a path that
+    is not below the folder.
+    """
+    check_keep(policy, trust)
+    return GrantedKeep(paths=tuple(_below_folder(path) for path in request.paths))
+
+
+def _below_folder(name: str) -> str:
+    path = posixpath.normpath(name.removeprefix(f"{TARGET}/"))
+    if path.startswith("/") or path.split("/")[0] in ("..", ".") or "\0" in path:
+        raise InvalidSpec(
+            f"cannot keep {escape(name, most=_SHOWN)}: it is not in {TARGET}", hint="%keep NAME, as it stands in the folder; or %keep --all"
+        )
+    return path

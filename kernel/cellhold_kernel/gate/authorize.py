@@ -14,6 +14,7 @@ from cellhold_kernel.gate.request import (
     CommitRequest,
     ContainerRequest,
     EgressRequest,
+    KeepRequest,
     LookRequest,
     PullRequest,
     ResumeRequest,
@@ -81,6 +82,7 @@ RULES: dict[type[Request[Any]], Rule] = {
     BuildRequest: Rule(Trust.CELL, _build),
     CommitRequest: Rule(Trust.CELL, actions.commit),
     PullRequest: Rule(Trust.METADATA, actions.pull),  # which refuses with the reason
+    KeepRequest: Rule(Trust.CELL, actions.keep),
     LookRequest: Rule(Trust.CELL, actions.look),
     ActionRequest: Rule(Trust.CELL, actions.act),
 }

@@ -150,6 +150,13 @@ class GrantedLook(Granted):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GrantedKeep(Granted):
+    """Files that may be written over. paths: below the folder; () is all."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class GrantedAction(Granted):
     """Something to do to the notebook's container."""
 

@@ -34,9 +34,17 @@ def folder(way: str | None, policy: Policy, trust: Trust) -> str | None:
         return "none" if policy.mount == "none" else None
     if policy.mount is not None and WAYS.index(way) > WAYS.index(policy.mount):
         raise policy.above(f"mount={way}", "mount", policy.mount)
-    if way == "rw" and policy.mount is None and trust < Trust.HOST and (ceiling := _disk(policy)):
-        raise _unbounded("mount=rw", ceiling, policy, hint=f'mount = "rw" in {policy.path}, [ceilings], allows it')
+    if way in ("new", "rw") and policy.mount is None and trust < Trust.HOST and (ceiling := _disk(policy)):
+        raise _unbounded(f"mount={way}", ceiling, policy, hint=f'mount = "{way}" in {policy.path}, [ceilings], allows it')
     return way
+
+
+def check_keep(policy: Policy, trust: Trust) -> None:
+    """Raise NotAllowed where %keep is: it changes what was in the folder before, as mount=rw does."""
+    if policy.mount is not None and policy.mount != "rw":
+        raise policy.above("%keep", "mount", policy.mount)
+    if policy.mount is None and trust < Trust.HOST and (ceiling := _disk(policy)):
+        raise _unbounded("%keep", ceiling, policy, hint=f'mount = "rw" in {policy.path}, [ceilings], allows it')
 
 
 def check_volumes(mounts: Sequence[Mount], policy: Policy, trust: Trust, *, said: str = "") -> None:

@@ -17,6 +17,7 @@ from cellhold_kernel.gate.granted import (
     GrantedCommit,
     GrantedContainer,
     GrantedEgress,
+    GrantedKeep,
     GrantedLook,
     GrantedPull,
     GrantedResume,
@@ -160,6 +161,13 @@ class LookRequest(Request[GrantedLook]):
     """An image to look into, to compare the notebook's own with (the panel)."""
 
     image: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepRequest(Request[GrantedKeep]):
+    """Files that go out of the container although they were in the folder before (%keep). paths: below it; () is all."""
+
+    paths: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,11 @@ from io import StringIO
 from typing import NamedTuple
 
 from cellhold.errors import InvalidSpec
-from cellhold_kernel.magics.registry import ACTIONS, LINES
+from cellhold_kernel.magics.registry import ACTIONS, LINES, WORDS
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.settings import settings
 
-_LINE = re.compile(rf"%({'|'.join(LINES)})(?![\w.])(.*)")
+_LINE = re.compile(rf"%({'|'.join((*LINES, *WORDS))})(?![\w.])(.*)")
 _QUIET = re.compile(r"\s*(?:#.*)?")
 _SHOWN = 64
 
@@ -102,6 +102,8 @@ def _words(name: str, line: str) -> list[str]:
 
 def _action(name: str, line: str) -> tuple[str, ...]:
     words = _words(name, line)
+    if name in WORDS:
+        return (name, *words)
     return tuple(words) if name == "container" and words and words[0] in ACTIONS else ()
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cellhold_kernel.engine.session import Session
+    from cellhold_kernel.files.hand_out import Report
+    from cellhold_kernel.gate.granted import GrantedKeep
     from cellhold_kernel.jobs.job import Job
 
 
@@ -51,6 +53,7 @@ class Action(Enum):
     COMMIT = "a job for another process"
     PANEL = "shown by the panel"
     TEXT = "shown as text"
+    KEEP = "done by the hand-out of files"
 
     @property
     def is_output(self) -> bool:
@@ -67,8 +70,18 @@ ACTIONS: dict[str, Action] = {
     **dict.fromkeys(("usage", "layers", "trace"), Action.TEXT),
 }
 _PIP = re.compile(r"\A(?:\s*(?:#.*)?\n)*%pip(?![\w.])")
+WORDS = {"keep": Action.KEEP, "files": Action.TEXT}  # lines that say words: each is an action by its own name
 CONTAINER_MARK = b"%container"
-MARKS = (b"%pip", *(f"%{name}".encode() for name in LINES), *(f"%%{name}".encode() for name in CELLS))
+MARKS = (
+    b"%pip",
+    *(f"%{name}".encode() for name in (*LINES, *WORDS)),
+    *(f"%%{name}".encode() for name in CELLS),
+)  # a cell without any has no magic
+
+
+def find_action(word: str) -> Action:
+    """Return what a word of %container is, or the name of a line that says words."""
+    return WORDS[word] if word in WORDS else ACTIONS[word]
 
 
 def line_magic(name: str) -> LineMagic:
@@ -105,3 +118,17 @@ def begin_job(session: Session, code: str) -> tuple[Job, str] | None:
     module: Any = import_module(f"cellhold_kernel.magics.{name}")
     magic: CellMagic = module
     return magic.begin(session, code)
+
+
+def keep(session: Session, words: Sequence[str]) -> GrantedKeep:
+    """The files that `%keep` may write. Raises CellholdError."""
+    module: Any = import_module("cellhold_kernel.magics.files")
+    granted: GrantedKeep = module.allowed(session, words)
+    return granted
+
+
+def kept(report: Report) -> str:
+    """What came of `%keep`."""
+    module: Any = import_module("cellhold_kernel.magics.files")
+    text: str = module.sentence(report)
+    return text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cellhold.errors import InvalidSpec, NotAllowed
 from cellhold_kernel.engine.base import Feature, Topic, require
-from cellhold_kernel.magics import limits
+from cellhold_kernel.magics import files, limits
 from cellhold_kernel.protocol.text import escape
 from cellhold_kernel.widgets import layer_stack
 
@@ -22,6 +22,8 @@ def mime_bundle(session: Session, action: Sequence[str]) -> dict[str, str]:
     word, *more = action
     if more:
         raise InvalidSpec(f"cannot use {escape(more[0], most=40)}: %container {word} takes no more words")
+    if word == "files":
+        return files.mime_bundle(session)
     if word == "usage":
         return limits.mime_bundle(session)
     kernel = session.current or session.stopped

@@ -11,6 +11,8 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cellhold_kernel.engine.cell_kernel import CellKernel
     from cellhold_kernel.engine.session import Session
     from cellhold_kernel.transport.frontend import Frontend
@@ -23,11 +25,12 @@ _SHORT_SECONDS, _LONG_SECONDS = 0.002, 0.05  # zmq tells nobody when it has sent
 class Flow:
     """Between a front and a session's containers."""
 
-    def __init__(self, frontend: Frontend, session: Session, loop: Loop) -> None:
-        """Regulate what `loop` waits for."""
+    def __init__(self, frontend: Frontend, session: Session, loop: Loop, holds: Callable[[], bool] = lambda: False) -> None:
+        """Regulate what `loop` waits for. holds: whether the end of a cell waits, and nothing more of the cell kernel is read."""
         self._frontend = frontend
         self._session = session
         self._loop = loop
+        self._holds = holds
         self._waits_since: float | None = None
 
     def takes(self, kernel: CellKernel, channel: str, *, is_over: bool = False) -> bool:
@@ -38,7 +41,7 @@ class Flow:
         """
         if kernel.backend is not None:
             kernel.backend.room.is_open = is_over or self._frontend.has_room
-        return is_over or self._frontend.takes(channel)
+        return is_over or (self._frontend.takes(channel) and not self._holds())
 
     def regulate(self, *, is_crowded: bool) -> float | None:
         """Tell the loop; return the seconds until the next look, or None.

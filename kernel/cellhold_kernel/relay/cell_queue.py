@@ -58,6 +58,7 @@ class CellQueue:
         self._requests = parts.requests
         self._answers = parts.answers
         self._deliver = deliver
+        self.keeping: Message | None = None  # the cell that waits for its files to be kept
         self._held: deque[tuple[str, Message]] = deque()
         self.replacing: Replacement | None = None
         self.working: JobCell | None = None
@@ -73,7 +74,7 @@ class CellQueue:
             has_container=current is not None,
             is_coming=self._session.is_coming,
             is_replacing=self.replacing is not None,
-            is_working=self.working is not None,
+            is_working=self.working is not None or self.keeping is not None,
             is_stopping=self._controls.is_stopping,
             is_closing=self.closes_at is not None,
             is_paused=current is not None and current.sandbox.state is State.PAUSED,
@@ -158,4 +159,4 @@ def _may_overtake(message: Message, *, is_paused: bool) -> bool:
     What it asks to be shown can wait for the cell that runs, unless that stands still.
     """
     action = lines.alone(str(message.content.get("code", "")))
-    return bool(action) and (is_paused or not registry.ACTIONS[action[0]].is_output)
+    return bool(action) and (is_paused or not registry.find_action(action[0]).is_output)

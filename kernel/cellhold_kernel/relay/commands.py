@@ -5,6 +5,7 @@ Both tables are in magics/registry.py; here is what is done for each kind of row
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cellhold.errors import CellholdError
@@ -17,8 +18,10 @@ from cellhold_kernel.relay.cell_queue import Replacement
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cellhold_kernel.files.hand_out import Report
     from cellhold_kernel.magics.lines import Asked
     from cellhold_kernel.protocol.messages import Message
+    from cellhold_kernel.relay.cell_files import CellFiles
     from cellhold_kernel.relay.cell_jobs import CellJobs
     from cellhold_kernel.relay.cell_queue import CellQueue
     from cellhold_kernel.relay.outbound import Outbound
@@ -32,17 +35,19 @@ if TYPE_CHECKING:
 class Commands:
     """Does them for one host kernel."""
 
-    def __init__(self, parts: Parts, queue: CellQueue, outbound: Outbound, jobs: CellJobs) -> None:
+    def __init__(self, parts: Parts, queue: CellQueue, outbound: Outbound, jobs: CellJobs, files: CellFiles) -> None:
         """One command for each kind of action."""
         self._parts = parts
         self._queue = queue
         self._outbound = outbound
         self._jobs = jobs
+        self._files = files
         self._commands: dict[Action, Command] = {
             Action.CONTROL: self._control,
             Action.COMMIT: self._commit,
             Action.PANEL: self._show,
             Action.TEXT: self._show,
+            Action.KEEP: self._keep,
         }
 
     def run(self, channel: str, message: Message) -> None:
@@ -63,7 +68,7 @@ class Commands:
             asked = lines.read(code)
             if asked is None:
                 return False
-            if asked.action and not registry.ACTIONS[asked.action[0]].is_output:
+            if asked.action and not registry.find_action(asked.action[0]).is_output:
                 self._perform(message, asked.action, asked.code)
                 return True
             if asked.magics.get("container"):
@@ -101,7 +106,7 @@ class Commands:
 
     def _perform(self, message: Message, words: Words, code: str) -> None:
         try:
-            self._commands[registry.ACTIONS[words[0]]](message, words, code)
+            self._commands[registry.find_action(words[0])](message, words, code)
         except (CellholdError, OSError) as error:
             self._queue.refuse(message, diagnosis.as_answer(error))
 
@@ -119,10 +124,24 @@ class Commands:
     def _commit(self, message: Message, words: Words, code: str) -> None:
         self._jobs.begin(message, self._parts.controls.commit(words[1:]), code)
 
+    def _keep(self, message: Message, words: Words, code: str) -> None:
+        granted = registry.keep(self._parts.session, words[1:])
+        self._queue.keeping = message
+        try:
+            self._files.keep(granted, partial(self._kept, message, code))
+        except BaseException:
+            self._queue.keeping = None
+            raise
+
+    def _kept(self, message: Message, code: str, report: Report) -> None:
+        self._queue.keeping = None
+        self._outbound.finish(message, [outputs.line(registry.kept(report))], code)
+        self._queue.pump()
+
     def _show(self, message: Message, words: Words, _code: str) -> None:
         self._parts.answers.cell(message, self._outputs(message, words), outputs.OK)
 
     def _outputs(self, message: Message, words: Words) -> list[Output]:
-        if registry.ACTIONS[words[0]] is Action.PANEL:
+        if registry.find_action(words[0]) is Action.PANEL:
             return self._parts.panel.show(words, parent=message.header)
         return [outputs.display(registry.show(self._parts.session, words))]

@@ -7,6 +7,7 @@ only somebody whose cell runs. In place of what is too large a line says so
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cellhold.errors import CellholdError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.engine.cell_kernel import CellKernel
     from cellhold_kernel.protocol.messages import Message
     from cellhold_kernel.relay.backpressure import Flow
+    from cellhold_kernel.relay.cell_files import CellFiles
     from cellhold_kernel.relay.cell_monitor import CellMonitor
     from cellhold_kernel.relay.cell_queue import CellQueue
     from cellhold_kernel.relay.outbound import Outbound
@@ -38,7 +40,9 @@ _STATES = ("busy", "idle", "starting")  # the others ("dead", "restarting") are 
 class Inbound:
     """The way from a notebook's containers to Jupyter."""
 
-    def __init__(self, parts: Parts, queue: CellQueue, outbound: Outbound, monitor: CellMonitor, flow: Flow, spools: Spools) -> None:  # noqa: PLR0913, PLR0917  # what a message may meet
+    def __init__(  # noqa: PLR0913, PLR0917  # what a message may meet
+        self, parts: Parts, queue: CellQueue, outbound: Outbound, monitor: CellMonitor, flow: Flow, spools: Spools, files: CellFiles
+    ) -> None:
         """spools: where large messages wait."""
         self._parts = parts
         self._queue = queue
@@ -46,6 +50,7 @@ class Inbound:
         self._monitor = monitor
         self._flow = flow
         self._spools = spools
+        self._files = files
         self._left_outs = LeftOuts(parts.frontend, parts.signer, parts.answers, parts.requests)
 
     def forget(self) -> None:
@@ -76,7 +81,7 @@ class Inbound:
             elif channel == "stdin":
                 self._ask(message)
             else:
-                self._reply(channel, message)
+                self._reply(kernel, channel, message)
             if not self._flow.takes(kernel, channel, is_over=is_over):
                 return
 
@@ -99,6 +104,20 @@ class Inbound:
             return
         if saved.forges(message):
             return
+        if self._ends_cell(message) and self._files.holds(
+            kernel, message.parent_id, message.parent, partial(self._publish, kernel, message)
+        ):
+            return
+        self._publish(kernel, message)
+
+    def _ends_cell(self, message: Message) -> bool:
+        """Whether it is the `idle` of the cell that runs."""
+        cell = self._monitor.cell
+        if cell is None or message.type != "status" or message.parent_id != cell.message_id:
+            return False
+        return message.content_up_to(_READ_MOST).get("execution_state") == "idle" and self._parts.signer.verify(message)
+
+    def _publish(self, kernel: CellKernel, message: Message) -> None:
         if self._monitor.leaves_out(message):
             return
         self._parts.frontend.pass_on(self._left_outs.substitute(message))
@@ -130,13 +149,18 @@ class Inbound:
 
     # -------------------------------------------------------------------------- replied
 
-    def _reply(self, channel: str, message: Message) -> None:
+    def _reply(self, kernel: CellKernel, channel: str, message: Message) -> None:
         """Pass on an answer to the one who asked; what nobody asked is dropped."""
         if not self._parts.signer.verify(message):
             return
         request = self._parts.requests.answered(channel, message)
         if request is None:
             return
+        go_on = partial(self._pass_on_reply, channel, message, request)
+        if not (request.is_cell and request.on_main_shell and self._files.holds(kernel, request.message.id, request.message.header, go_on)):
+            go_on()
+
+    def _pass_on_reply(self, channel: str, message: Message, request: Request) -> None:
         ours = self._parts.panel.list_comms(request.message.content) if request.message.type == "comm_info_request" else {}
         if (flaw := message.flaw) is not None:
             self._replace_unreadable(request, flaw, ours)

@@ -21,6 +21,7 @@ from cellhold.errors import CellholdError
 from cellhold_kernel.engine.controls import Controls
 from cellhold_kernel.protocol import messages
 from cellhold_kernel.relay.backpressure import Flow
+from cellhold_kernel.relay.cell_files import CellFiles
 from cellhold_kernel.relay.cell_jobs import CellJobs
 from cellhold_kernel.relay.cell_monitor import CellMonitor
 from cellhold_kernel.relay.cell_queue import CellQueue
@@ -72,15 +73,16 @@ class HostKernel:
             panel=LazyPanel(frontend, signer, session, controls, loop, notebook),
             progress=Progress(frontend),
         )
-        self._flow = Flow(frontend, session, loop)
         self._spools = Spools()
         self._monitor = CellMonitor(parts)
+        self._files = CellFiles(parts, self._monitor)
+        self._flow = Flow(frontend, session, loop, lambda: self._files.is_holding)
         self._queue = CellQueue(parts, self._deliver)
         self._outbound = Outbound(parts, self._queue, self._monitor)
         self._jobs = CellJobs(parts, self._queue, self._outbound)
-        self._commands = Commands(parts, self._queue, self._outbound, self._jobs)
-        self._inbound = Inbound(parts, self._queue, self._outbound, self._monitor, self._flow, self._spools)
-        self._transitions = Transitions(parts, self._queue, self._outbound, self._monitor, self._inbound)
+        self._commands = Commands(parts, self._queue, self._outbound, self._jobs, self._files)
+        self._inbound = Inbound(parts, self._queue, self._outbound, self._monitor, self._flow, self._spools, self._files)
+        self._transitions = Transitions(parts, self._queue, self._outbound, self._monitor, self._inbound, self._files)
         self._routes: dict[tuple[str, str], Handler] = {
             (channel, kind): self._route_comm for channel in ("shell", "control") for kind in _COMMS
         }
@@ -122,6 +124,7 @@ class HostKernel:
             self._parts.session.tick() if closes_at is None else closes_at - time.monotonic(),
             self._monitor.tick() if closes_at is None else None,
             self._parts.controls.tick(),
+            self._files.tick() if closes_at is None else None,
             self._parts.panel.tick(),
             self._flow.regulate(is_crowded=self._queue.is_crowded),
             self._transitions.check_sockets(),
@@ -134,6 +137,7 @@ class HostKernel:
         """End what works for cells, the container included."""
         self._jobs.close()
         self._parts.panel.close()
+        self._transitions.hand_out_last()
         self._parts.session.close()
 
     # --------------------------------------------------------------------- from Jupyter

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.engine.cell_kernel import CellKernel
     from cellhold_kernel.engine.controls import Order
     from cellhold_kernel.jobs.job import Job
+    from cellhold_kernel.relay.cell_files import CellFiles
     from cellhold_kernel.relay.cell_monitor import CellMonitor
     from cellhold_kernel.relay.cell_queue import CellQueue
     from cellhold_kernel.relay.inbound import Inbound
@@ -40,7 +41,9 @@ _BROKEN_SECONDS = 10.0  # a busy machine takes 3 to say that a container has end
 class Transitions:
     """Engine's Listener. status: what the process is to exit with."""
 
-    def __init__(self, parts: Parts, queue: CellQueue, outbound: Outbound, monitor: CellMonitor, inbound: Inbound) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  # what a transition touches
+        self, parts: Parts, queue: CellQueue, outbound: Outbound, monitor: CellMonitor, inbound: Inbound, files: CellFiles
+    ) -> None:
         """No container has come yet."""
         self.status = 0
         self._parts = parts
@@ -48,6 +51,8 @@ class Transitions:
         self._outbound = outbound
         self._monitor = monitor
         self._inbound = inbound
+        self._files = files
+        self._lost = ""  # with the container that went last
         self._broken_since: float | None = None  # a cell kernel's socket
 
     # ------------------------------------------------------------------------ one comes
@@ -79,7 +84,8 @@ class Transitions:
         if self._queue.replacing is not None:
             message, code = self._queue.replacing
             self._queue.replacing = None
-            self._outbound.publish_later(message, outputs.line(registry.summary(session)))
+            gone = f"; gone with the one before: its variables{self._lost}" if self._lost else ""
+            self._outbound.publish_later(message, outputs.line(registry.summary(session) + gone))
             self._outbound.send_code(message, code)
         self._queue.pump()
 
@@ -120,6 +126,7 @@ class Transitions:
         """
         self._drain(kernel, is_over=True)
         self._pass_on_last_words(kernel)
+        self._lost = self._files.end(kernel)
         order = self._parts.controls.ended()
         self._monitor.catch_up()
         self._parts.panel.container_ended(outcome)
@@ -128,7 +135,7 @@ class Transitions:
             self._stop(kernel, order, outcome)
         elif not is_closing and (diagnosis.is_survived(outcome) or is_coming):
             self._overtake(order)
-            self._replace(kernel, lambda cell: diagnosis.of_end(outcome, cell=cell))
+            self._replace(kernel, lambda cell: diagnosis.of_end(outcome, cell=cell, lost=self._lost))
         else:
             self.status = 0 if is_closing else outcome.status
             self._parts.loop.stop()
@@ -138,6 +145,13 @@ class Transitions:
         if (current := self._parts.session.current) is not None:
             self._finish_off(current)
             self._parts.session.let_go(current)
+
+    def hand_out_last(self) -> None:
+        """End the container whose files go out, so that they do before this process ends."""
+        current = self._parts.session.current
+        if current is not None and current.files is not None and not current.files.is_inside:
+            self._kill(current)
+            self._files.end(current)
 
     def _stop(self, kernel: CellKernel, order: Order, outcome: Outcome) -> None:
         """Keep a container that was ended on order, for `start`, `commit`, `remove`."""
@@ -191,7 +205,7 @@ class Transitions:
         else:
             self._finish_off(kernel)
             self._overtake(self._parts.controls.ended())
-            self._replace(kernel, partial(_diagnose_broken, broken))
+            self._replace(kernel, partial(_diagnose_broken, broken, self._lost))
         return 0
 
     # ------------------------------------------------------------------------- read out
@@ -216,13 +230,18 @@ class Transitions:
         ended.
         """
         self._drain(kernel, is_over=False)
+        self._kill(kernel)
+        self._drain(kernel, is_over=kernel.sandbox.poll() is not None)
+        self._pass_on_last_words(kernel)
+        self._lost = self._files.end(kernel)
+
+    @staticmethod
+    def _kill(kernel: CellKernel) -> None:
         with suppress(CellholdError):  # it has just ended by itself
             kernel.sandbox.kill()
         until = time.monotonic() + _KILL_SECONDS
         while kernel.sandbox.poll() is None and time.monotonic() < until:
             time.sleep(_QUIET_SECONDS)
-        self._drain(kernel, is_over=kernel.sandbox.poll() is not None)
-        self._pass_on_last_words(kernel)
 
     def _pass_on_last_words(self, kernel: CellKernel) -> None:
         """Pass on what it has said and not sent; once, of one that has ended."""
@@ -248,7 +267,7 @@ class Transitions:
             count = fates.ran[0].count or answers.cells + 1 if fates.ran else None
             why = diagnose(count)
             if cell is not None and cell.reached is not None and cell.is_killed:
-                why = diagnosis.of_overdue(cell.reached)
+                why = diagnosis.of_overdue(cell.reached, lost=self._lost)
             for request in fates.ran:
                 number = request.count or answers.cells + 1
                 self._parts.panel.refresh(parent=request.message.header)
@@ -263,7 +282,6 @@ class Transitions:
             self._queue.abort()
 
 
-def _diagnose_broken(reason: str, cell: int | None) -> Diagnosis:
+def _diagnose_broken(reason: str, lost: str, cell: int | None) -> Diagnosis:
     whose = "the cell kernel" if cell is None else f"cell {cell} was lost: the cell kernel"
-    hint = "the container was replaced by a fresh one and its variables are gone"
-    return Diagnosis("ContainerLost", f"{whose} cannot be reached any more, its socket for {reason}", hint)
+    return Diagnosis("ContainerLost", f"{whose} cannot be reached any more, its socket for {reason}", diagnosis.fresh(lost))

@@ -16,7 +16,7 @@
     networks = ["none", "bridge"]
     # none < internet < all; lists (allow=...) only below all
     egress = "internet"
-    # the notebook's folder: none < ro < rw
+    # the notebook's folder: none < ro < new < rw
     mount = "ro"
     volumes = ["/srv/data", "/srv/scratch:rw", "notes"]
     # names of packages that a notebook may ask for, with what they need; false: none

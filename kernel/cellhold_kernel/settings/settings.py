@@ -193,7 +193,12 @@ KEYS: dict[str, Key] = {
     "storage": Key("storage", _text, f"where the writable layer is kept: {', '.join(STORAGES)}", Kind.SPEC),
     "hostname": Key("hostname", _text, "the host name", Kind.SPEC),
     "env": Key("env", environment.parse, "environment variables: NAME=VALUE", Kind.SPEC),
-    "mount": Key("mount", _way, f"the notebook's folder at {TARGET}: ro (changes stay in the container), rw, none", Kind.MOUNTS),
+    "mount": Key(
+        "mount",
+        _way,
+        f"the notebook's folder at {TARGET}: ro (changes stay in the container), new (new files go out), rw, none",
+        Kind.MOUNTS,
+    ),
     "volume": Key("mounts", _volumes, "a directory of the host or a volume: SOURCE:DIR[:ro|rw|O]", Kind.MOUNTS),
     "tmpfs": Key("mounts", _tmpfs, "an empty directory in memory: DIR[:size=SIZE]", Kind.MOUNTS),
 }

@@ -2,6 +2,8 @@
 
     mount=ro    through an overlay: cells can write there, and nothing of it reaches
                 the host (the default)
+    mount=new   as ro, and what cells make goes out when the cell ends; what was there
+                before is not changed (cellhold_kernel/files)
     mount=rw    the folder itself; new files belong to the user who runs Jupyter
     mount=none  not mounted
 
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from cellhold.linux.hostpath import HostPath, Identity
 
 TARGET = "/workspace"
-WAYS = ("none", "ro", "rw")  # in order: each allows more than the one before
+WAYS = ("none", "ro", "new", "rw")  # in order: each allows more than the one before
 _MACHINE = "/ /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /run /sbin /srv /sys /usr /var".split()
 _WHOLLY = "/boot /dev /etc /proc /sys".split()  # with everything below them, except
 _EXCEPT = ("/dev/shm",)  # noqa: S108  # a directory in memory that every user can write to
@@ -82,7 +84,7 @@ class Workspace:
         if way == "none":
             return ()
         try:
-            return (self._mount(is_writable=way == "rw"),)
+            return (self._mount(is_writable=way == "rw", goes_out=way == "new"),)
         except _NotShown as reason:
             if way is None:
                 return ()
@@ -91,7 +93,12 @@ class Workspace:
                 hint="keep notebooks in a folder of their own, or mount=none",
             ) from None
 
-    def _mount(self, *, is_writable: bool) -> Mount:
+    def protected(self) -> frozenset[Identity]:
+        """Return the directories of the host's programs and modules, which nothing of a container goes into (mount=new)."""
+        own = None if self.folder is None else self.folder.opened.identity
+        return frozenset(one.identity for one in (*self._programs, *self._modules) if one.identity != own)
+
+    def _mount(self, *, is_writable: bool, goes_out: bool = False) -> Mount:
         """Return the mount of the folder. Raises _NotShown."""
         if self.folder is None or self.folder.opened.is_gone:
             raise _NotShown("is not there any more")
@@ -105,6 +112,8 @@ class Workspace:
             self._check_store(covers)
             if is_writable:
                 self._protect(opened, covers)
+            if goes_out and opened.identity in {program.identity for program in self._programs}:
+                raise _NotShown("is where the host's own Python lives: cells could add to what runs outside")
         except Moved as error:
             raise _NotShown(f"cannot be distinguished from what is in it: {escape(str(error), most=_SHOWN)}") from error
         except OSError as error:

@@ -28,6 +28,7 @@ from cellhold.spec import fields, tracing
 from cellhold.spec.lifecycle import Action, State, after
 from cellhold.spec.outcome import Why
 from cellhold.spec.usage import Usage
+from cellhold.store import leavings
 from cellhold.store.home import open_home
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ class Container(ContainerView, Executable):
             with self._home.written():
                 attempt = self._attempt(launcher, self._network, before)
             started = attempt.run(keep=keep)
+            self._layer = attempt.layer
         except BaseException as error:
             self.state = State.STOPPED
             status = error.status if isinstance(error, CommandNotRun) else exit_status.NOT_STARTED_STATUS
@@ -130,6 +132,10 @@ class Container(ContainerView, Executable):
             self._report(step)
         self._run, self._plan = Run(started, name=self.name, began=began, before=before), started.plan
         self.pid, self.state = started.pid, state
+        targets = [overlay["target"] for overlay in started.plan["overlays"]]
+        for entry in self.spec.mounts:
+            if entry.outlives and entry.target in targets and self._resources.record.spec:
+                self._resources.record.spec[leavings.UPPER] = targets.index(entry.target)
         self._write_record()
         self._tell_others("start")
         return self._run

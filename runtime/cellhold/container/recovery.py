@@ -28,7 +28,7 @@ from cellhold.spec.lifecycle import State
 from cellhold.spec.outcome import Why
 from cellhold.spec.usage import Usage
 from cellhold.storage import template
-from cellhold.store import delete, durable, ids, journal, locks, record, scratch, subids, tree
+from cellhold.store import delete, durable, ids, journal, leavings, locks, record, scratch, subids, tree
 from cellhold.store.home import COUNTING, Home, open_home
 
 if TYPE_CHECKING:
@@ -130,6 +130,9 @@ def clear(directory: Path) -> bool:
             with suppress(OSError):  # a full disk: it goes all the same
                 known.write(directory)
         cgroups.remove_leftover(directory.name)
+        if known is not None:
+            with suppress(OSError):
+                leavings.take(known, directory, directory.parent.parent)
         delete.remove(directory / "storage")  # first: as long as its record is there, it says what the rest is
         durable.remove(directory)
         if known is not None:

@@ -122,6 +122,7 @@ class StartAttempt:
         """
         self._resources, self._network, self._launcher = resources, network, launcher
         self._name, self._before = name, before
+        self.layer = -1  # the writable layer, as run() has given it to `keep`
         self.plan = self._make_plan(spec, image, hostname)
 
     def _make_plan(self, spec: Spec, image: Image, hostname: str) -> Plan:
@@ -194,7 +195,8 @@ class StartAttempt:
             writable = self._resources.storage.open()
             closing.callback(os.close, writable)
             if keep is not None:
-                keep.callback(os.close, os.dup(writable))
+                self.layer = os.dup(writable)
+                keep.callback(os.close, self.layer)
             join = self._resources.cgroup.join()
             for fd in (*join.tasks, *((join.into,) if join.into >= 0 else ())):
                 closing.callback(os.close, fd)

@@ -65,6 +65,7 @@ class ContainerView:
         self._network = self._open_network(self.spec.network)
         self._run: Run | None = None
         self._plan: Plan | None = None  # of the last start
+        self._layer = -1  # its writable layer, while somebody keeps it
         self._last_usage: Usage | None = None
         self._receiving = threading.RLock()
 
@@ -167,6 +168,20 @@ class ContainerView:
         1 then.
         """
         return inventory.writable_layer(self.pid or 0, self.name)
+
+    def upper(self, target: str) -> int:
+        """Open the upper directory of the overlay at `target`: what was written there.
+
+        The descriptor is the caller's own. Only while what start() got as `keep` is open.
+        Raises NotAllowed where there is no such overlay, or the layer cannot be seen from outside (a tmpfs, without root).
+        """
+        targets = [] if self._plan is None else [overlay["target"] for overlay in self._plan["overlays"]]
+        try:
+            return os.open(
+                f"{targets.index(target)}/upper", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._layer
+            )
+        except (OSError, ValueError) as error:
+            raise NotAllowed(f"cannot see what container {self.name} writes to {target}") from error
 
     def describe(self) -> dict[str, str]:
         """Describe the container for people."""

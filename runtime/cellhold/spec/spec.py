@@ -83,6 +83,9 @@ class Mount:
     then the text is only its name. Without it the text is looked up once, when the
     container is made. identity: of a source that was opened so; if it has to be looked
     up again, for a container that is kept and started again, it must be the same.
+    outlives: what is written to an overlay stays in the store if the process that made
+    the container is killed, until a container of the same Spec.owner takes it
+    (cellhold.store.leavings).
     """
 
     kind: str
@@ -96,6 +99,7 @@ class Mount:
     as_root: bool = True
     hidden: tuple[str, ...] = ()
     fixed: tuple[Fixed, ...] = ()
+    outlives: bool = False
     opened: HostPath | None = field(default=None, compare=False, repr=False)
     identity: Identity | None = field(default=None, compare=False, repr=False)
 

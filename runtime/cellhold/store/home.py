@@ -27,7 +27,8 @@ HOME/                 CELLHOLD_HOME, else /var/lib/cellhold as root,
     seccomp/          compiled filters
     picture/          matplotlib's files, for the picture of a panel
     kernels/ID/       where a notebook's host kernel and its container meet
-    files/OWNER       the files that a notebook has made in its folder
+    files/OWNER       the files that a notebook has made in its folder; OWNER.left: what
+                      it had written when it was killed (store/leavings.py)
     scratch/ID/       work in progress (store/scratch.py)
     counting-ID       exists and is held while the containers of a notebook are counted
                       and one more is made

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import ExitStack
 
     from cellhold.cgroups.files import Read
     from cellhold.network import Connection
@@ -71,8 +72,19 @@ class LocalContainer(InspectedContainer, Protocol):
 
     pid: int | None  # of its PID 1, on the host, while it runs
 
-    def start(self, *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None, more: Sequence[int] = ()) -> None:
-        """Start its program."""
+    def start(
+        self,
+        *,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        more: Sequence[int] = (),
+        keep: ExitStack | None = None,
+    ) -> None:
+        """Start its program. keep: what holds its writable layer open from then on."""
+
+    def upper(self, target: str) -> int:
+        """Open the upper directory of the overlay at `target`, while its layer is kept. Raises NotAllowed."""
 
     def signal_fd(self) -> int:
         """Return a pidfd to signal it by, the caller's own from now on."""

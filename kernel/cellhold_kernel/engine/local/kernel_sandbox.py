@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cellhold_kernel.engine.local.packages import HeldLayer
     from cellhold_kernel.engine.local.program import Program
     from cellhold_kernel.engine.local.shell_kernel import Companion
+    from cellhold_kernel.files.hand_out import HandOut
 
 _USER = "0:0"  # whose sockets and folder it can use, whatever user the image names
 
@@ -51,6 +52,10 @@ class LocalKernelSandbox(LocalSandbox):
         """
         self.program = program
         self.last_words: LastWords | None = None
+        self.files: HandOut | None = None
+        self._preparation = preparation
+        self._has_run = False
+        self._layer = ExitStack()  # holds the writable layer of this run
         self._companion: Companion | None = None  # of a shell
         self._is_logged = False
         spec = preparation.granted.spec
@@ -82,6 +87,7 @@ class LocalKernelSandbox(LocalSandbox):
             super().__init__(made)
             self.container: LocalContainer = made
             undo.callback(made.remove, force=True)
+            undo.callback(self._close_files)
             undo.callback(self.release)
             self._undo = undo.pop_all()
 
@@ -125,7 +131,8 @@ class LocalKernelSandbox(LocalSandbox):
                 self.last_words = LastWords()
                 self._run.callback(self.last_words.close)
             stdin = None if self.last_words is None else self.last_words.memory
-            self.container.start(stdin=stdin, stdout=self.output.writer, stderr=self.output.writer)
+            self.container.start(stdin=stdin, stdout=self.output.writer, stderr=self.output.writer, keep=self._layer)
+            self._open_files()
             directory, *pipes = self.container.exchange()
             self.socket_directory.begin(directory)
             if self.last_words is not None:
@@ -135,13 +142,27 @@ class LocalKernelSandbox(LocalSandbox):
 
             self._companion = Companion(self.program.argv, directory=self.socket_directory.sockets, errors=self.output.writer)
             self._run.callback(self._companion.close)
-            self._companion.start(self.container)
+            self._companion.start(self.container, keep=self._layer)
+            self._open_files()
         self.output.close_writer()
 
     def rest(self) -> None:
         """Release what belongs to a run that has ended, so that it can be started again."""
+        self._close_files()
         self._run.close()
         self.socket_directory.clear()
+
+    def _open_files(self) -> None:
+        from cellhold_kernel.engine.local.written_files import open_files  # noqa: PLC0415  # while the cell kernel comes up
+
+        self.files = open_files(self.container, self._preparation, is_resumed=self._has_run)
+        self._has_run = True
+
+    def _close_files(self) -> None:
+        files, self.files = self.files, None
+        if files is not None:
+            files.close()
+        self._layer.close()
 
     def connect(self) -> Backend | None:
         """Connect to the cell kernel's sockets; return None if they are not there yet.

@@ -76,10 +76,13 @@ class Companion:
         undo.callback(close)
         return pair
 
-    def start(self, container: LocalContainer) -> None:
-        """Start the shell in the container, and give the process a pidfd to interrupt it."""
+    def start(self, container: LocalContainer, *, keep: ExitStack) -> None:
+        """Start the shell in the container, and give the process a pidfd to interrupt it.
+
+        keep: as of LocalContainer.start.
+        """
         stdin, stdout, stderr = self._stdio
-        container.start(stdin=stdin, stdout=stdout, stderr=stderr, more=self._more)
+        container.start(stdin=stdin, stdout=stdout, stderr=stderr, more=self._more, keep=keep)
         pid1 = container.signal_fd()
         try:
             with suppress(OSError):  # it ended at once, which somebody else will see
