@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-KERNEL = "engine gate images jobs magics protocol relay settings shell transport widgets".split()
+KERNEL = "engine files gate images jobs magics protocol relay settings shell transport widgets".split()
 PACKAGES = ("runtime/cellhold", *(f"kernel/cellhold_kernel/{name}" for name in KERNEL))
 MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 SUMMARY_LENGTH, PROSE_LENGTH = 80, 88

@@ -223,9 +223,10 @@ class LastWords(Protocol):
 
 
 class WrittenFiles(Protocol):
-    """What one run of a container has written into the notebook's folder (files/hand_out.py is the local engine's).
+    """What one run of a container has written into the notebook's folder.
 
-    The relay calls it on the host kernel's thread. begin() and finish() do not block; the others may, for seconds.
+    The relay calls it on the host kernel's thread. begin() and finish() do not block;
+    the others may, for seconds. The local engine's is files/hand_out.py.
     """
 
     @property
@@ -318,7 +319,10 @@ class KernelSandbox(Sandbox, Protocol):
 
     @property
     def files(self) -> WrittenFiles | None:
-        """What the present run writes into the notebook's folder; None where there is none, or nobody can see it."""
+        """What the present run writes into the notebook's folder.
+
+        None where there is none, or nobody can see it.
+        """
 
     @property
     def scratch(self) -> Path:

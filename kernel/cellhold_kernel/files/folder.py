@@ -1,8 +1,10 @@
-"""The notebook's folder on the host, as what is handed out finds it: by descriptors, a name at a time.
+"""The notebook's folder on the host, as what is handed out finds it.
 
-Nothing here follows a link, leaves the folder, or enters a directory that the host's own
-programs live in (`protected`). Whatever lies in the folder may be swapped at any moment:
-what was opened is what is checked, and what is written.
+By descriptors, a name at a time.
+
+Nothing here follows a link, leaves the folder, or enters a directory that the host's
+own programs live in (`protected`). Whatever lies in the folder may be swapped at any
+moment: what was opened is what is checked, and what is written.
 """
 
 from __future__ import annotations
@@ -38,7 +40,10 @@ class Taken(Exception):
 
 
 class HostFolder:
-    """A directory by its descriptor. protected: directories of the host's own programs, which nothing goes into."""
+    """A directory by its descriptor.
+
+    protected: directories of the host's own programs, which nothing goes into.
+    """
 
     def __init__(self, opened: hostpath.HostPath, *, protected: Collection[hostpath.Identity] = ()) -> None:
         """opened: stays the caller's, open as long as this is used."""
@@ -77,7 +82,9 @@ class HostFolder:
         return Identity(device, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, is_directory)
 
     def look(self, paths: Iterable[bytes]) -> dict[bytes, Identity | None]:
-        """Return what lies at each path, None where nothing does; a path that cannot be looked at is left out.
+        """Return what lies at each path, None where nothing does.
+
+        A path that cannot be looked at is left out.
 
         A link, a device and their like are somebody's, and count as files.
         """
@@ -100,7 +107,10 @@ class HostFolder:
         return facts
 
     def make_directory(self, path: bytes) -> tuple[Identity, bool]:
-        """Make a directory; return it, and whether it is new. Raises Taken, Refused, OSError."""
+        """Make a directory; return it, and whether it is new.
+
+        Raises Taken, Refused, OSError.
+        """
         parent, _, name = path.rpartition(b"/")
         with self.directory(parent) as fd:
             try:
@@ -113,17 +123,23 @@ class HostFolder:
                 raise Taken
             return self.identity(status), is_new
 
-    # ------------------------------------------------------------------------------------------ a file that comes
+    # ---------------------------------------------------------------- a file that comes
 
     def new_file(self, directory: int) -> tuple[int, bytes]:
-        """Make an empty file in an opened directory: its descriptor, and its name, empty where it needs none yet."""
+        """Make an empty file in an opened directory.
+
+        Its descriptor, and its name, empty where it needs none yet.
+        """
         with suppress(OSError):
             return os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, FILE_MODE, dir_fd=directory), b""
         name = aside()
         return os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE, dir_fd=directory), name
 
     def link(self, directory: int, fd: int, made: bytes, name: bytes) -> None:
-        """Give a new file a name that nothing has. made: as new_file() said. Raises FileExistsError, OSError."""
+        """Give a new file a name that nothing has. made: as new_file() said.
+
+        Raises FileExistsError, OSError.
+        """
         try:
             if made:
                 os.link(made, name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
@@ -138,7 +154,9 @@ class HostFolder:
             files.rename_noreplace(directory, made, directory, name)
 
     def exchange(self, directory: int, made: bytes, name: bytes, expected: Identity) -> None:
-        """Put the new file `made` in the place of `name`, if that is what is expected; that goes.
+        """Put the new file `made` in the place of `name`, if that is what is expected.
+
+        That goes.
 
         Raises Taken, and nothing has changed then; OSError.
         """
@@ -156,10 +174,13 @@ class HostFolder:
             raise Taken
         os.unlink(made, dir_fd=directory)
 
-    # ------------------------------------------------------------------------------------------ a file that goes
+    # ----------------------------------------------------------------- a file that goes
 
     def remove(self, directory: int, name: bytes, put_aside: bytes, expected: Identity) -> None:
-        """Remove a file, or an empty directory, if it is what is expected. Raises Taken, OSError (ENOTEMPTY)."""
+        """Remove a file, or an empty directory, if it is what is expected.
+
+        Raises Taken, OSError (ENOTEMPTY).
+        """
         self._compare(directory, name, expected)
         if expected.is_directory:
             os.rmdir(name, dir_fd=directory)
@@ -171,10 +192,12 @@ class HostFolder:
         os.unlink(put_aside, dir_fd=directory)
 
     def recover(self, path: bytes, put_aside: bytes, made: Identity | None) -> None:
-        """Deal with a name that a host kernel has left which was killed. made: what the record has at the path.
+        """Deal with a name that a host kernel has left which was killed.
 
-        It is the file that was about to come, or the one that was about to go: of the notebook's, that goes, and anything else gets
-        its name back if that is free.
+        made: what the record has at the path.
+
+        It is the file that was about to come, or the one that was about to go: of the
+        notebook's, that goes, and anything else gets its name back if that is free.
         """
         parent, _, name = path.rpartition(b"/")
         with suppress(OSError, Refused), self.directory(parent) as fd:

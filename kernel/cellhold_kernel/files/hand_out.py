@@ -1,9 +1,10 @@
 """What one container has written to the notebook's folder, and the hand-out of it.
 
-The relay calls begin() at the end of each cell, before its end is told, and settle() while
-one runs; run() when the container has ended. One of them works at a time: little is done
-on the host kernel's thread, anything else in a thread of its own, whose end `fileno`
-shows. The last container's hand-out is finished before its writable layer is removed.
+The relay calls begin() at the end of each cell, before its end is told, and settle()
+while one runs; run() when the container has ended. One of them works at a time: little
+is done on the host kernel's thread, anything else in a thread of its own, whose end
+`fileno` shows. The last container's hand-out is finished before its writable layer is
+removed.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ class Moment(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What came of it. written, removed: names in the folder. stays: what stays inside and was not told yet."""
+    """What came of it. written, removed: names in the folder.
+
+    stays: what stays inside and was not told yet.
+    """
 
     written: Sequence[bytes] = ()
     removed: Sequence[bytes] = ()
@@ -59,7 +63,11 @@ class Report:
 
 @dataclass(kw_only=True)
 class _Memory:
-    """What was seen of the upper directory: signatures of what need not be looked at again, and since when others are as they are."""
+    """What was seen of the upper directory.
+
+    Signatures of what need not be looked at again, and since when others are as they
+    are.
+    """
 
     settled: dict[bytes, Signature] = field(default_factory=dict)
     since: dict[bytes, tuple[Signature, float]] = field(default_factory=dict)
@@ -81,7 +89,10 @@ class HandOut:
         is_resumed: bool = False,
         bounds: Bounds = BOUNDS,
     ) -> None:
-        """upper: the upper directory, a descriptor that is this object's from now on. is_resumed: an earlier run has handed out of it."""
+        """upper: the upper directory, a descriptor that is this object's from now on.
+
+        is_resumed: an earlier run has handed out of it.
+        """
         self.is_inside = is_inside
         self._upper = upper
         self._folder = folder
@@ -97,12 +108,15 @@ class HandOut:
         self._is_stopped = False
         self._is_resumed = is_resumed
 
-    # ------------------------------------------------------------------------------------------------ the work
+    # ------------------------------------------------------------------------- the work
 
     def begin(self, moment: Moment, *, names: Collection[bytes] | None = None) -> Report | None:
-        """Do it now if it is little and return what came of it; None: a thread does it, and then fileno() is readable.
+        """Do it now if it is little and return what came of it.
 
-        names: what to keep, with all that lies below; None with Moment.KEEP: everything. Raises OSError.
+        None: a thread does it, and then fileno() is readable.
+
+        names: what to keep, with all that lies below; None with Moment.KEEP:
+        everything. Raises OSError.
         """
         found = survey.read(self._upper, most=_INLINE_ENTRIES)
         if found.is_whole:
@@ -128,7 +142,10 @@ class HandOut:
         return self._thread is not None
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when the thread has ended; it stays this object's."""
+        """Return a descriptor that is readable when the thread has ended.
+
+        It stays this object's.
+        """
         if self._event < 0:
             self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         return self._event
@@ -170,7 +187,7 @@ class HandOut:
 
     def _work(self, found: Survey, moment: Moment, names: Collection[bytes] | None, *, is_inline: bool) -> Report:
         """Raises _TooMuch where is_inline and it would take long."""
-        asked = self._asked(found, moment, names)
+        asked = self._ask(found, moment, names)
         if self.is_inside:
             return self._look_inside(found, asked)
         if self._has_recovered and not _is_something(found, self._record.made, asked):
@@ -238,7 +255,7 @@ class HandOut:
                 self._record.put_back(path)
             self._has_recovered = True
 
-    def _asked(self, found: Survey, moment: Moment, names: Collection[bytes] | None) -> Asked:
+    def _ask(self, found: Survey, moment: Moment, names: Collection[bytes] | None) -> Asked:
         settled = self._memory.settled
         is_new: Callable[[bytes, Signature], bool] = lambda path, signature: settled.get(path) != signature  # noqa: E731
         if moment is Moment.RUNNING:
@@ -260,7 +277,7 @@ class HandOut:
         )
 
     def _standing_still(self, found: Survey) -> set[bytes]:
-        """Return the files that have not changed for some seconds, and the directories that they lie in."""
+        """Return the files that have not changed for some seconds, and their directories."""
         now = time.monotonic()
         before, since = self._memory.since, {}
         still: set[bytes] = set()
@@ -278,14 +295,17 @@ class HandOut:
         self._memory.since = since
         return still
 
-    # ------------------------------------------------------------------------------------------------ what there is to see
+    # ------------------------------------------------------------- what there is to see
 
     def differences(self) -> Report:
-        """Return what differs from the folder now, without handing anything out; everything that stays. Raises OSError."""
+        """Return what differs from the folder now, without handing anything out.
+
+        Everything that stays. Raises OSError.
+        """
         self.wait()
         found = survey.read(self._upper, most=_MOST_ENTRIES)
         settled = self._memory.settled
-        asked = self._asked(found, Moment.CELL, None)
+        asked = self._ask(found, Moment.CELL, None)
         facts = self._folder.look(plan.paths_of_interest(found, self._record.made, asked))
         planned = plan.make(found, self._record.made, facts, asked)
         stays = {path: stay for path, stay in self._memory.stays.items() if path in found.entries}
@@ -295,7 +315,10 @@ class HandOut:
         return Report(written=written, removed=waiting, stays=[stays[path] for path in sorted(stays)], is_cut=not found.is_whole)
 
     def lost(self) -> list[Stay]:
-        """Return what goes with the container: what stays inside, but for what nobody misses."""
+        """Return what goes with the container.
+
+        What stays inside, but for what nobody misses.
+        """
         return [stay for _path, stay in sorted(self._memory.stays.items()) if not stay.is_quiet][:_LOST_MOST]
 
 

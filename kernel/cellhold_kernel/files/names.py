@@ -1,4 +1,6 @@
-"""Names that do not go out: a program of the host would run them, or read them as its configuration.
+"""Names that do not go out.
+
+A program of the host would run them, or read them as its configuration.
 
 They may be made and used inside, at any depth; so `git init` works there, with all its
 hooks. A name is compared as any file system might: without case, without what Unicode
@@ -21,7 +23,9 @@ _LONGEST = 255  # bytes of a name, on every file system of Linux
 
 
 class Rule(NamedTuple):
-    """A row of the table. patterns: fnmatch(3), lower case. reader: who runs or reads such a file.
+    """A row of the table. patterns: fnmatch(3), lower case.
+
+    reader: who runs or reads such a file.
 
     is_quiet: it comes by itself, and nobody misses it outside.
     """
@@ -67,7 +71,10 @@ _SHORTENED = re.compile(r"~\d")
 
 @lru_cache(maxsize=4096)
 def find_rule(name: bytes) -> Rule | None:
-    """Return why a file or directory of that name stays inside; None where it may go out."""
+    """Return why a file or directory of that name stays inside.
+
+    None where it may go out.
+    """
     try:
         text = name.decode()
     except UnicodeDecodeError:
@@ -90,7 +97,10 @@ def find_rule(name: bytes) -> Rule | None:
 
 @cache
 def _tables() -> tuple[dict[str, Rule], list[tuple[re.Pattern[str], Rule]]]:
-    """Return the table as names, and as expressions: made when the first name is looked up."""
+    """Return the table as names, and as expressions.
+
+    Made when the first name is looked up.
+    """
     rows = [(pattern, rule) for rule in TABLE for pattern in rule.patterns.split()]
     plain = {pattern: rule for pattern, rule in rows if "*" not in pattern and "?" not in pattern}
     wild = [(rule, [pattern for pattern in rule.patterns.split() if pattern not in plain]) for rule in TABLE]

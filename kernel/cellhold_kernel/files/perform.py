@@ -1,8 +1,11 @@
-"""Does on the host what a plan says: directories, files, what goes. Of the container, regular files alone are opened.
+"""Does on the host what a plan says: directories, files, what goes.
 
-A new file is complete before it has a name (O_TMPFILE, linkat(2)): nobody ever sees half
-of one, also when this process is killed. Data goes by reflink where both ends lie on one
-file system that can, else by copy_file_range(2) or sendfile(2); holes stay holes.
+Of the container, regular files alone are opened.
+
+A new file is complete before it has a name (O_TMPFILE, linkat(2)): nobody ever sees
+half of one, also when this process is killed. Data goes by reflink where both ends lie
+on one file system that can, else by copy_file_range(2) or sendfile(2); holes stay
+holes.
 """
 
 from __future__ import annotations
@@ -43,7 +46,10 @@ class _Changed(Exception):
 
 @dataclass(kw_only=True)
 class Done:
-    """What came of a plan. written, removed: paths. stays: what the folder did not take. unsettled: what changed meanwhile."""
+    """What came of a plan. written, removed: paths.
+
+    stays: what the folder did not take. unsettled: what changed meanwhile.
+    """
 
     written: list[bytes] = field(default_factory=list)
     removed: list[bytes] = field(default_factory=list)
@@ -54,8 +60,8 @@ class Done:
 class Performer:
     """The way from one container's upper directory to the folder.
 
-    upper: a descriptor of it. origin: the container's name in the record. goes_on: asked between two files, and within large ones;
-    False ends the work with Stopped.
+    upper: a descriptor of it. origin: the container's name in the record. goes_on:
+    asked between two files, and within large ones; False ends the work with Stopped.
     """
 
     def __init__(self, upper: int, folder: HostFolder, record: Record, *, origin: str, goes_on: Callable[[], bool] = lambda: True) -> None:
@@ -128,7 +134,7 @@ class Performer:
         self._record.remove([action.path])
         self._done.removed.append(action.path)
 
-    # --------------------------------------------------------------------------------------------------- files
+    # ---------------------------------------------------------------------------- files
 
     def _write_all(self, writes: Iterable[Write]) -> None:
         """Fill files that have no name yet; note them; name them; note what they are then."""
@@ -190,7 +196,10 @@ class Performer:
 
 @dataclass(frozen=True)
 class _Filled:
-    """A file that is complete and has no name. made: the name that it has where there are no files without."""
+    """A file that is complete and has no name.
+
+    made: the name that it has where there are no files without.
+    """
 
     action: Write
     directory: int
@@ -231,7 +240,10 @@ class _opened:  # noqa: N801  # a context manager that is used as a function
 
 
 def _copy(source: int, target: int, size: int, check: Callable[[], None]) -> None:
-    """Copy at most `size` bytes; a file that shrinks meanwhile gives fewer. check: raises where to stop."""
+    """Copy at most `size` bytes; a file that shrinks meanwhile gives fewer.
+
+    check: raises where to stop.
+    """
     if size and files.clone(source, target):
         if os.fstat(target).st_size > size:
             os.ftruncate(target, size)

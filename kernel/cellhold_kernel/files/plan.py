@@ -1,8 +1,8 @@
-"""From what a container has written to what is done on the host, and to what stays inside.
+"""From what a container has written to what is done on the host, and what stays.
 
-Pure: the upper directory (survey.py), the record of what this notebook has made, and what
-lies in the folder now are values. Nothing old is changed or removed but what the record
-has and nobody else has touched since.
+Pure: the upper directory (survey.py), the record of what this notebook has made, and
+what lies in the folder now are values. Nothing old is changed or removed but what the
+record has and nobody else has touched since.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ class Why(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Stay:
-    """Something that stays. more: in words: who would read it, what it is, why the host refuses."""
+    """Something that stays.
+
+    more: in words: who would read it, what it is, why the host refuses.
+    """
 
     path: bytes
     why: Why
@@ -43,7 +46,9 @@ class Stay:
 
 
 class Identity(NamedTuple):
-    """A file or directory of the folder. device: 0 is the folder's own, which another boot may number otherwise.
+    """A file or directory of the folder.
+
+    device: 0 is the folder's own, which another boot may number otherwise.
 
     ctime_ns: None where the host kernel was killed before it could see it.
     """
@@ -67,7 +72,10 @@ class Identity(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A row of the record: what the notebook has made. origin: the container that it came from."""
+    """A row of the record: what the notebook has made.
+
+    origin: the container that it came from.
+    """
 
     identity: Identity
     origin: str
@@ -98,7 +106,9 @@ class MakeDirectory:
 
 @dataclass(frozen=True, kw_only=True)
 class Write:
-    """Write a file: a new one (expected is None), or in the place of what is expected. size: at most.
+    """Write a file: a new one (expected is None), or in the place of what is expected.
+
+    size: at most.
 
     is_ours: whether it is the notebook's afterwards.
     """
@@ -119,7 +129,10 @@ Action = Remove | MakeDirectory | Write
 
 @dataclass(kw_only=True)
 class Plan:
-    """What is to be done, in this order; what stays; and what need not be looked at again until it changes."""
+    """What is to be done, in this order; what stays.
+
+    And what need not be looked at again until it changes.
+    """
 
     actions: list[Action] = field(default_factory=list)
     stays: list[Stay] = field(default_factory=list)
@@ -134,11 +147,13 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What is asked for. is_new: whether a path is to be looked at. kept: whether a person has named it (%keep).
+    """What is asked for. is_new: whether a path is to be looked at.
 
-    is_again: a file that has the size and time of what is outside is that. hidden: paths
-    that are covered inside. origin: the container. is_removal_seen: whether
-    what is missing was removed.
+    kept: whether a person has named it (%keep).
+
+    is_again: a file that has the size and time of what is outside is that. hidden:
+    paths that are covered inside. origin: the container. is_removal_seen: whether what
+    is missing was removed.
     """
 
     origin: str
@@ -152,7 +167,7 @@ class Asked:
 
 
 def paths_of_interest(survey: Survey, record: Mapping[bytes, Made], asked: Asked) -> list[bytes]:
-    """Return the paths whose facts on the host a plan needs, parents before what lies in them."""
+    """Return the paths whose facts on the host a plan needs, parents first."""
     found = {path for path, entry in survey.entries.items() if _is_wanted(path, entry, asked)}
     return sorted(found.union(removed(survey, record, asked)))
 
@@ -167,7 +182,8 @@ def removed(survey: Survey, record: Mapping[bytes, Made], asked: Asked) -> list[
 def make(survey: Survey, record: Mapping[bytes, Made], facts: Mapping[bytes, Identity | None], asked: Asked) -> Plan:
     """Plan. facts: what lies in the folder at the paths of interest; None: nothing.
 
-    A path that is not in the facts cannot be looked at: what is there is somebody else's.
+    A path that is not in the facts cannot be looked at: what is there is somebody
+    else's.
     """
     planner = _Planner(survey, record, facts, asked)
     for path in sorted(removed(survey, record, asked), reverse=True):
@@ -280,7 +296,10 @@ class _Planner:
         self.plan.actions.append(Write(path=path, signature=entry.signature, expected=there, is_ours=there is None or is_own))
 
     def _is_copy(self, path: bytes, entry: Entry) -> bool:
-        """Whether a file was copied up and its content not changed: opened for writing, or given another mode."""
+        """Whether a file was copied up and its content not changed.
+
+        Opened for writing, or given another mode.
+        """
         there = self._facts.get(path)
         return there is not None and (there.size, there.mtime_ns) == (entry.signature.size, entry.signature.mtime_ns)
 
@@ -318,12 +337,18 @@ def _is_wanted(path: bytes, entry: Entry, asked: Asked) -> bool:
 
 
 def key(entry: Entry) -> Signature:
-    """Return what tells that an entry is another one; a directory's times change with what is in it."""
+    """Return what tells that an entry is another one.
+
+    A directory's times change with what is in it.
+    """
     return entry.signature if entry.kind is not Kind.DIRECTORY else Signature(entry.signature.inode, 0, 0, 0)
 
 
 def _is_hidden(path: bytes, made: Made, entries: Mapping[bytes, Entry], origin: str) -> bool:
-    """Whether the container sees nothing at a path: it, or a directory that it lies in, was removed or replaced."""
+    """Whether the container sees nothing at a path.
+
+    It, or a directory that it lies in, was removed or replaced.
+    """
     parts = path.split(b"/")
     is_opaque = False
     for number in range(1, len(parts) + 1):

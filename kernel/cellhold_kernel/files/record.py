@@ -1,10 +1,12 @@
-"""The files and directories of its folder that a notebook has made: those it may change, and remove.
+"""The files and directories of its folder that a notebook has made.
 
-One file per notebook in the store, lines of JSON that are added, so that a line is there
-or is not, however this process ends; it is written anew when it is opened and has lines
-that do not count any more. What is about to be done is written before it is done: a host
-kernel that is killed between leaves a row that fits what it has made (`ctime_ns` is
-null), and the names of what it has put aside (`asides`).
+Those it may change, and remove.
+
+One file per notebook in the store, lines of JSON that are added, so that a line is
+there or is not, however this process ends; it is written anew when it is opened and has
+lines that do not count any more. What is about to be done is written before it is done:
+a host kernel that is killed between leaves a row that fits what it has made (`ctime_ns`
+is null), and the names of what it has put aside (`asides`).
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Record:
-    """A notebook's. made: path -> what is there. asides: path -> the name beside it under which a file of somebody's may lie."""
+    """A notebook's. made: path -> what is there.
+
+    asides: path -> the name beside it under which a file of somebody's may lie.
+    """
 
     def __init__(self, path: Path) -> None:
         """path: its file; it and its directory need not be there."""
@@ -44,7 +49,8 @@ class Record:
     def held(self, *, wait: bool = True) -> Iterator[None]:
         """Hold it, up to date: no other host kernel of the notebook hands out meanwhile.
 
-        Raises BlockingIOError where another one does and `wait` is False, OSError where the store cannot be written to.
+        Raises BlockingIOError where another one does and `wait` is False, OSError where
+        the store cannot be written to.
         """
         if self._fd < 0:
             self._open()
@@ -74,7 +80,7 @@ class Record:
             del self.made[path]
 
     def put_aside(self, path: bytes, name: bytes) -> None:
-        """Note that what lies at a path will lie under another name beside it for a moment."""
+        """Note that what lies at a path will have another name for a moment."""
         self._append([["aside", _text(path), _text(name)]])
         self.asides[path] = name
 
@@ -134,7 +140,10 @@ class Record:
             self._read_to += len(text)
 
     def _write_anew(self) -> None:
-        """Write what counts into a file of its own, and put that in its place; only where nobody else has it."""
+        """Write what counts into a file of its own, and put that in its place.
+
+        Only where nobody else has it.
+        """
         with suppress(OSError):
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             new = self._path.with_name(f".{self._path.name}.new")

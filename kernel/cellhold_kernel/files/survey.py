@@ -50,7 +50,9 @@ class Signature(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One entry. what: of OTHER, in words. is_opaque: a directory that hides what is below.
+    """One entry. what: of OTHER, in words.
+
+    is_opaque: a directory that hides what is below.
 
     is_closed: a directory that was not looked into, since it stays, or cannot be read.
     """

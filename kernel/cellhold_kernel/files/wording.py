@@ -1,4 +1,7 @@
-"""What a person reads about files of the notebook's folder: a line for a cell, a table for `%files`, the end of a sentence."""
+"""What a person reads about files of the notebook's folder.
+
+A line for a cell, a table for `%files`, the end of a sentence.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,10 @@ def line(report: Report) -> str | None:
 
 
 def lost(stays: Sequence[Stay]) -> str:
-    """What is gone with a container, beside its variables: " and 2 files of /workspace (a.csv, .git)"; nothing where nothing is."""
+    """What is gone with a container, beside its variables.
+
+    " and 2 files of /workspace (a.csv, .git)"; nothing where nothing is.
+    """
     if not stays:
         return ""
     count = "a file" if len(stays) == 1 else f"{len(stays)} files"

@@ -61,8 +61,8 @@ def look(request: LookRequest, _trust: Trust, policy: Policy) -> GrantedLook:
 def keep(request: KeepRequest, trust: Trust, policy: Policy) -> GrantedKeep:
     """Grant that files of the folder are replaced by what a cell has made of them.
 
-    Raises NotAllowed where the policy has a lesser way to mount the folder than `rw`, InvalidSpec for a path that
-    is not below the folder.
+    Raises NotAllowed where the policy has a lesser way to mount the folder than `rw`,
+    InvalidSpec for a path that is not below the folder.
     """
     check_keep(policy, trust)
     return GrantedKeep(paths=tuple(_below_folder(path) for path in request.paths))

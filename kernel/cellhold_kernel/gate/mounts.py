@@ -40,7 +40,10 @@ def folder(way: str | None, policy: Policy, trust: Trust) -> str | None:
 
 
 def check_keep(policy: Policy, trust: Trust) -> None:
-    """Raise NotAllowed where %keep is: it changes what was in the folder before, as mount=rw does."""
+    """Raise NotAllowed where %keep is.
+
+    It changes what was in the folder before, as mount=rw does.
+    """
     if policy.mount is not None and policy.mount != "rw":
         raise policy.above("%keep", "mount", policy.mount)
     if policy.mount is None and trust < Trust.HOST and (ceiling := _disk(policy)):

@@ -165,7 +165,10 @@ class LookRequest(Request[GrantedLook]):
 
 @dataclass(frozen=True, kw_only=True)
 class KeepRequest(Request[GrantedKeep]):
-    """Files that go out of the container although they were in the folder before (%keep). paths: below it; () is all."""
+    """Files that %keep takes out although they were in the folder before.
+
+    paths: below it; () is all.
+    """
 
     paths: tuple[str, ...]
 

@@ -1,4 +1,7 @@
-"""`%files` shows what differs from the notebook's folder; `%keep NAME...` and `%keep --all` write what was there before."""
+"""`%files` shows what differs from the notebook's folder.
+
+`%keep NAME...` and `%keep --all` write what was there before.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ _USAGE = "%keep NAME..., or %keep --all; %files shows what differs"
 
 
 def mime_bundle(session: Session) -> dict[str, str]:
-    """What differs from the folder, as a table. Raises NotAllowed, NotSupported, OSError."""
+    """What differs from the folder, as a table.
+
+    Raises NotAllowed, NotSupported, OSError.
+    """
     require(Feature.FILES, session.missing, "show files")
     files = None if session.current is None else session.current.files
     if files is None:

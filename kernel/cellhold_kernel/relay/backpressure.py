@@ -26,7 +26,11 @@ class Flow:
     """Between a front and a session's containers."""
 
     def __init__(self, frontend: Frontend, session: Session, loop: Loop, holds: Callable[[], bool] = lambda: False) -> None:
-        """Regulate what `loop` waits for. holds: whether the end of a cell waits, and nothing more of the cell kernel is read."""
+        """Regulate what `loop` waits for.
+
+        holds: whether the end of a cell waits, and nothing more of the cell kernel is
+        read.
+        """
         self._frontend = frontend
         self._session = session
         self._loop = loop

@@ -1,8 +1,11 @@
-"""The files that cells write: out before the end of a cell is told, out when its container ends, and out while it runs.
+"""The files that cells write.
 
-The end of a cell, its reply and its `idle`, waits for its files. What is little is done at
-once; else a thread does it, and nothing more is read of the cell kernel meanwhile, while
-everything else goes on.
+Out before the end of a cell is told, out when its container ends, and out while it
+runs.
+
+The end of a cell, its reply and its `idle`, waits for its files. What is little is done
+at once; else a thread does it, and nothing more is read of the cell kernel meanwhile,
+while everything else goes on.
 """
 
 from __future__ import annotations
@@ -50,7 +53,9 @@ class CellFiles:
         return bool(self._waiting)
 
     def holds(self, kernel: CellKernel, message_id: str, header: Mapping[str, Any], go_on: Callable[[], None]) -> bool:
-        """Hand out the files of a cell that has ended; return whether its end has to wait: then go_on is called.
+        """Hand out the files of a cell that has ended.
+
+        Return whether its end has to wait: then go_on is called.
 
         Called for its reply and its `idle`, of which the first hands out.
         """
@@ -67,14 +72,20 @@ class CellFiles:
         return True
 
     def keep(self, granted: GrantedKeep, then: Then) -> None:
-        """Write what a person has named; then is called with what came of it. Raises CellholdError."""
+        """Write what a person has named; then is called with what came of it.
+
+        Raises CellholdError.
+        """
         kernel = self._parts.session.current
         if kernel is None or kernel.files is None or kernel.files.is_inside:
             raise CellholdError("cannot keep files: nothing goes out of this container", hint="%container mount=new, in a fresh one")
         self._ask(kernel, Moment.KEEP, [os.fsencode(path) for path in granted.paths] or None, then)
 
     def end(self, kernel: CellKernel) -> str:
-        """Hand out what a container that has ended, or is to go, still holds; return what is lost with it, as part of a sentence."""
+        """Hand out what a container that has ended, or is to go, still holds.
+
+        Return what is lost with it, as part of a sentence.
+        """
         if kernel.files is None:
             return ""
         if kernel is self._kernel:
@@ -89,7 +100,10 @@ class CellFiles:
         return wording.lost(kernel.files.lost())
 
     def tick(self) -> float | None:
-        """Hand out what stands still while a cell runs; return the seconds until the next look."""
+        """Hand out what stands still while a cell runs.
+
+        Return the seconds until the next look.
+        """
         kernel = self._parts.session.current
         if self._monitor.cell is None or kernel is None or kernel.files is None or kernel.files.is_inside:
             self._looks_at = 0.0
@@ -104,7 +118,7 @@ class CellFiles:
             self._ask(kernel, Moment.RUNNING, None, lambda _report: None)
         return SETTLED_SECONDS
 
-    # ------------------------------------------------------------------------------------------------ one after another
+    # ---------------------------------------------------------------- one after another
 
     def _ask(self, kernel: CellKernel, moment: Moment, names: list[bytes] | None, then: Then) -> None:
         if self._kernel is not None:

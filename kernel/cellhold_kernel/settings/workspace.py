@@ -94,7 +94,10 @@ class Workspace:
             ) from None
 
     def protected(self) -> frozenset[Identity]:
-        """Return the directories of the host's programs and modules, which nothing of a container goes into (mount=new)."""
+        """Return the directories of the host's programs and modules.
+
+        With mount=new nothing of a container goes into them.
+        """
         own = None if self.folder is None else self.folder.opened.identity
         return frozenset(one.identity for one in (*self._programs, *self._modules) if one.identity != own)
 

@@ -172,8 +172,9 @@ class ContainerView:
     def upper(self, target: str) -> int:
         """Open the upper directory of the overlay at `target`: what was written there.
 
-        The descriptor is the caller's own. Only while what start() got as `keep` is open.
-        Raises NotAllowed where there is no such overlay, or the layer cannot be seen from outside (a tmpfs, without root).
+        The descriptor is the caller's own. Only while what start() got as `keep` is
+        open. Raises NotAllowed where there is no such overlay, or the layer cannot be
+        seen from outside (a tmpfs, without root).
         """
         targets = [] if self._plan is None else [overlay["target"] for overlay in self._plan["overlays"]]
         try:

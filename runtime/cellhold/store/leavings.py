@@ -1,4 +1,4 @@
-"""Writable layers of containers whose owner was killed before it had taken what was written there.
+"""Writable layers whose owner was killed before it had taken what is in them.
 
 A mount says so (Mount.outlives), the container's record names its overlay, and whoever
 clears the container moves its storage here instead of removing it.
@@ -27,19 +27,25 @@ _KEPT_SECONDS = 30 * 86400.0
 
 
 def take(known: Record, directory: Path, root: Path) -> None:
-    """Keep the storage of a container that is cleared, if its owner is to have it. root: the store's. Raises OSError."""
+    """Keep the storage of a container that is cleared, if its owner is to have it.
+
+    root: the store's. Raises OSError.
+    """
     spec = known.spec or {}
     owner, number = spec.get("owner"), spec.get(UPPER)
     if isinstance(owner, str) and owner.isalnum() and isinstance(number, int) and (directory / "storage").is_dir():
-        place = _place(root, owner)
+        place = _directory(root, owner)
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.rename(directory / "storage", place / f"{known.id}-{number}")
 
 
 def find(root: Path, owner: str) -> Iterator[tuple[Path, int]]:
-    """Yield what an owner has not taken yet, the oldest first: a storage, and the number of the overlay."""
+    """Yield what an owner has not taken yet, the oldest first.
+
+    A storage, and the number of the overlay.
+    """
     with suppress(OSError):
-        for path in sorted(_place(root, owner).iterdir(), key=lambda path: path.stat().st_mtime):
+        for path in sorted(_directory(root, owner).iterdir(), key=lambda path: path.stat().st_mtime):
             number = path.name.rpartition("-")[2]
             if number.isdecimal():
                 yield path, int(number)
@@ -61,5 +67,5 @@ def clear(root: Path) -> None:
                     remove(path)
 
 
-def _place(root: Path, owner: str) -> Path:
+def _directory(root: Path, owner: str) -> Path:
     return root / "files" / f"{owner}{_SUFFIX}"

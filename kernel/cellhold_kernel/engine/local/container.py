@@ -84,7 +84,10 @@ class LocalContainer(InspectedContainer, Protocol):
         """Start its program. keep: what holds its writable layer open from then on."""
 
     def upper(self, target: str) -> int:
-        """Open the upper directory of the overlay at `target`, while its layer is kept. Raises NotAllowed."""
+        """Open the upper directory of the overlay at `target`, while its layer is kept.
+
+        Raises NotAllowed.
+        """
 
     def signal_fd(self) -> int:
         """Return a pidfd to signal it by, the caller's own from now on."""

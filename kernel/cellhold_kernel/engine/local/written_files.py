@@ -1,4 +1,7 @@
-"""What a container of this host writes into the notebook's folder: where its upper directory and its record are."""
+"""What a container of this host writes into the notebook's folder.
+
+Where its upper directory and its record are.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,9 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 def open_files(container: LocalContainer, preparation: Preparation, *, is_resumed: bool) -> HandOut | None:
     """Open what a container that was just started writes into the folder.
 
-    is_resumed: it ran before. Returns None where the folder is not mounted or is mounted
-    itself, and where the layer cannot be seen from outside (a tmpfs, without root).
+    is_resumed: it ran before. Returns None where the folder is not mounted or is
+    mounted itself, and where the layer cannot be seen from outside (a tmpfs, without
+    root).
     """
     mount = next((one for one in preparation.granted.spec.mounts if one.target == TARGET), None)
     if mount is None or mount.kind != "overlay" or mount.opened is None:
@@ -56,7 +60,10 @@ def open_files(container: LocalContainer, preparation: Preparation, *, is_resume
 
 
 def _take_leavings(folder: HostFolder, directory: Path, owner: str, hidden: list[bytes]) -> None:
-    """Hand out what containers of the notebook hold whose host kernel was killed. What cannot be, stays for the next time."""
+    """Hand out what containers of the notebook hold whose host kernel was killed.
+
+    What cannot be, stays for the next time.
+    """
     for storage, number in leavings.find(directory.parent, owner):
         with suppress(OSError, CellholdError), ExitStack() as closing:
             upper = _open_upper(storage, number, closing)
