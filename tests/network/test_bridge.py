@@ -243,7 +243,7 @@ def test_the_command_makes_lists_and_removes_networks() -> None:
         ("network create --subnet 10.98.0.0/24 --subnet 10.97.0.0/24 other", "there is 10.98.0.0/24 already"),
         ("network create --no-ipv6 --subnet fd00:99::/64 other", "cannot use subnet=fd00:99::/64 without IPv6"),
         ("network create --subnet 2001:db8::/64 other", "device up0 of this host"),
-        ("run --rm --network host -p 80 host true", "it is not the container's own"),
+        ("run --rm --network host -p 80 host true", "that network is not the container's own"),
         ("run --rm --network container:nosuch host true", "cannot find container"),
         ("run --rm -p 80 host true", "cannot use ports with network=none"),
         ("run --rm --network bridge -p 99999:80 host true", "not from 1 to 65535"),

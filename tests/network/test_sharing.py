@@ -118,7 +118,7 @@ def test_who_comes_again_at_once_keeps_his_cable() -> None:
 def test_what_takes_a_network_of_ones_own_is_refused_there() -> None:
     for network in ("host", "container:first"):
         for values in ({"ports": (Port(container=80),)}, {"aliases": ("x",)}, {"egress": "none"}, {"limits": Limits(egress_bits=8000)}):
-            with pytest.raises(InvalidSpec, match=f"with network={network}: it is not the container's own"):
+            with pytest.raises(InvalidSpec, match=f"with network={network}: that network is not the container's own"):
                 Spec(network=network, **values)
     with pytest.raises(InvalidSpec, match="cannot use name="):
         Spec(network="container:../x")
