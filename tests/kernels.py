@@ -75,13 +75,16 @@ class Notebook:
     def wait(self) -> None:
         """Until it answers, on iopub too. As the client's `wait_for_ready`, which then looks for 0.2 s whether anything more comes."""
         end = time.monotonic() + PATIENCE
+        asked: set[str] = set()  # of those that take longer, the answer comes while another one is asked
+        is_answered = False
         while True:
-            asked = self.client.kernel_info()
+            asked.add(self.client.kernel_info())
             with suppress(Empty):
-                self.reply(asked, patience=1)
+                while not is_answered:
+                    is_answered = self.client.get_shell_msg(timeout=1)["parent_header"].get("msg_id") in asked
                 while True:
-                    message = self.client.get_iopub_msg(timeout=0.2)
-                    if message["parent_header"].get("msg_id") == asked and message["content"].get("execution_state") == "idle":
+                    message = self.client.get_iopub_msg(timeout=1)
+                    if message["parent_header"].get("msg_id") in asked and message["content"].get("execution_state") == "idle":
                         return
             assert self.manager.is_alive(), "the kernel ended before it answered"
             assert time.monotonic() < end, "the kernel does not answer"
