@@ -1,11 +1,8 @@
-"""`%pip install NAME...`.
-
-Packages for the running container, without losing a variable; `%pip list`, `%pip
-freeze`.
+"""`%pip install NAME...`: packages for the running container, no variable is lost.
 
 The words are pip's, and little else is: names with versions go in, a layer of wheels
-comes out (packages/sets.py). What pip does beyond that, it does in the container:
-`!pip`.
+comes out (images/packages/sets.py). What pip does beyond that (list, freeze, show), it
+does in the container: `!pip`.
 """
 
 from __future__ import annotations
@@ -33,9 +30,10 @@ _HINT = "%pip install polars 'seaborn>=0.13'; %pip install -U polars; !pip runs 
 
 
 class Asked(NamedTuple):
-    """more.
+    """What a cell's %pip lines ask for.
 
-    Packages to install. code: the cell for the cell kernel, with the lines as comments.
+    more: packages to install. code: the cell for the cell kernel, with the lines as
+    comments.
     """
 
     more: tuple[PackageRequirement, ...]
