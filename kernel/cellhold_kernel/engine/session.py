@@ -71,6 +71,15 @@ def _share_a_port(old: Spec, new: Spec) -> bool:
     return any((port.address, port.host, port.protocol) in taken for port in new.ports)
 
 
+def _with_folder(granted: GrantedContainer, sources: Sources) -> GrantedContainer:
+    """Return it with the notebook's folder; for mount=new that outlives this process."""
+    if sources.workspace is None:
+        return granted
+    outlives = granted.folder == "new" and sources.notebook is not None
+    mounts = sources.workspace.mounts(granted.folder)
+    return granted.with_folder(tuple(replace(one, outlives=outlives) for one in mounts))
+
+
 class Session:
     """The containers of one notebook.
 
@@ -94,8 +103,7 @@ class Session:
         self.stopped: CellKernel | None = None
         self.failure: CellholdError | None = None
         self._asked = self.settings, self.cell_limits  # of the container that comes
-        self.sources = sources
-        self.workspace = sources.workspace
+        self.sources, self.workspace = sources, sources.workspace
         self._connection = connection
         self._watch = Watch(loop)
         self.engine = engine
@@ -126,8 +134,7 @@ class Session:
         """Start a container beside the present one, after the jobs that its image needs.
 
         words: key -> text, on top of the present settings. trust: of whoever wrote
-        them. Raises CellholdError (InvalidSpec, ImageNotFound ...); nothing has changed
-        then.
+        them. Raises CellholdError; nothing has changed then.
         """
         try:
             granted = self._granted(words or {}, trust)
@@ -148,11 +155,7 @@ class Session:
         granted = authorize(asked, trust, rules)
         if granted.folder == "new":
             require(Feature.FILES, self.missing, "use mount=new")
-        if self.workspace is not None:
-            outlives = granted.folder == "new" and self.sources.notebook is not None
-            mounts = self.workspace.mounts(granted.folder)
-            granted = granted.with_folder(tuple(replace(one, outlives=outlives) for one in mounts))
-        return host_directories.opened(granted, rules, self.workspace)
+        return host_directories.opened(_with_folder(granted, self.sources), rules, self.workspace)
 
     def _preparation(self, granted: GrantedContainer, done: Job | None) -> Preparation:
         """Return what the engine needs for it. done: the job on its image that just ended."""
