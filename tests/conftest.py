@@ -122,7 +122,7 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_file_leaves_anything(request: pytest.FixtureRequest, _home: None) -> Iterator[None]:
-    """Look once for a whole file of unit tests, which make next to nothing, and for those that share a kernel in another."""
+    """Look once for a whole file of unit tests, which make next to nothing, and for one whose tests share kernels."""
     if not _is_unit(request) and request.node.get_closest_marker("shared_kernels") is None:
         yield
         return
@@ -133,8 +133,7 @@ def _no_file_leaves_anything(request: pytest.FixtureRequest, _home: None) -> Ite
 @pytest.fixture(autouse=True)
 def _nothing_left_behind(request: pytest.FixtureRequest, _home: None) -> Iterator[None]:
     """Fail a test that leaves a process, mount, cgroup, network namespace, descriptor, loop device or directory."""
-    sharing = request.node.get_closest_marker("shared_kernels")
-    if _is_unit(request) or (sharing is not None and set(sharing.args) & set(request.fixturenames)):
+    if _is_unit(request) or request.node.get_closest_marker("shared_kernels") is not None:
         yield
         return
     with _nothing_left(allowed=request.node.get_closest_marker("leaks_allowed") is not None):

@@ -7,10 +7,9 @@ import os
 import re
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from jupyter_client.kernelspec import KernelSpec
@@ -71,23 +70,6 @@ class Notebook:
     def pid(self) -> int:
         """The host kernel's process."""
         return int(self.manager.provisioner.pid)  # type: ignore[union-attr]
-
-    def wait(self) -> None:
-        """Until it answers, on iopub too. As the client's `wait_for_ready`, which then looks for 0.2 s whether anything more comes."""
-        end = time.monotonic() + PATIENCE
-        asked: set[str] = set()  # of those that take longer, the answer comes while another one is asked
-        is_answered = False
-        while True:
-            asked.add(self.client.kernel_info())
-            with suppress(Empty):
-                while not is_answered:
-                    is_answered = self.client.get_shell_msg(timeout=1)["parent_header"].get("msg_id") in asked
-                while True:
-                    message = self.client.get_iopub_msg(timeout=1)
-                    if message["parent_header"].get("msg_id") in asked and message["content"].get("execution_state") == "idle":
-                        return
-            assert self.manager.is_alive(), "the kernel ended before it answered"
-            assert time.monotonic() < end, "the kernel does not answer"
 
     def run(self, code: str, **options: Any) -> Cell:
         """Run a cell and wait for all of it."""
@@ -155,10 +137,9 @@ def running(manager: KernelManager, *arguments: str, wait: bool = True, **option
     client = manager.client()
     client.start_channels()
     try:
-        notebook = Notebook(manager, client)
         if wait:
-            notebook.wait()
-        yield notebook
+            client.wait_for_ready(timeout=PATIENCE)
+        yield Notebook(manager, client)
     finally:
         client.stop_channels()
         if manager.has_kernel:

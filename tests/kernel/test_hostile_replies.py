@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from kernels import Notebook
 
-pytestmark = [pytest.mark.shared_kernels("shared", "stage"), pytest.mark.usefixtures("jupyter_path")]
+pytestmark = [pytest.mark.shared_kernels, pytest.mark.usefixtures("jupyter_path")]
 
 _DEEP = 100_000
 UNREADABLE = {

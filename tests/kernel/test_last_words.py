@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from kernels import Cell, Notebook
 
-pytestmark = [pytest.mark.shared_kernels("shared"), pytest.mark.usefixtures("jupyter_path")]
+pytestmark = [pytest.mark.shared_kernels, pytest.mark.usefixtures("jupyter_path")]
 
 DIE = "import os; os.kill(os.getpid(), 9)"
 SIGNER = Signer("a key")

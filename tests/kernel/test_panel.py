@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.requires("root", "overlayfs", "cgroup-freezer"),
-    pytest.mark.shared_kernels("notebook"),
+    pytest.mark.shared_kernels,
     pytest.mark.usefixtures("jupyter_path"),
 ]
 

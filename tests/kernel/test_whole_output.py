@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from kernels import Cell, Notebook
 
-pytestmark = [pytest.mark.shared_kernels("shared"), pytest.mark.usefixtures("jupyter_path")]
+pytestmark = [pytest.mark.shared_kernels, pytest.mark.usefixtures("jupyter_path")]
 
 MOST_MB = 100
 _FORGET_PEAK = "5"  # proc_pid_clear_refs(5)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.requires("root", "user-namespace", "overlayfs", "mount-api", "seccomp", "cgroups", "cgroup-freezer"),
     pytest.mark.timeout(3600),  # the image may have to be made first
-    pytest.mark.shared_kernels("common"),
+    pytest.mark.shared_kernels,
 ]
 
 

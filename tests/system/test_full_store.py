@@ -233,7 +233,8 @@ def made_so(how: str, store: Path) -> Iterator[None]:
         return
     subprocess.run(["mount", "--bind", store, store], check=True)
     try:
-        subprocess.run(["mount", "-o", "remount,bind,ro", store], check=True)
+        read_only = ["mount", "-o", "remount,bind,ro", str(store)]  # busy as long as somebody writes to what was opened through it
+        assert eventually(lambda: subprocess.run(read_only, check=False, capture_output=True).returncode == 0)
         yield
     finally:
         assert eventually(lambda: subprocess.run(["umount", store], check=False, capture_output=True).returncode == 0)

@@ -124,7 +124,7 @@ class HandOut:
                 return self._work(found, moment, names, is_inline=True)
             except _TooMuch:
                 pass
-        self._thread = threading.Thread(target=self._in_thread, args=(moment, names), daemon=True, name="hand-out")
+        self._thread = threading.Thread(target=self._in_thread, args=(self.fileno(), moment, names), daemon=True, name="hand-out")
         self._thread.start()
         return None
 
@@ -177,8 +177,7 @@ class HandOut:
         self._upper = self._event = -1
         self._record.close()
 
-    def _in_thread(self, moment: Moment, names: Collection[bytes] | None) -> None:
-        event = self.fileno()
+    def _in_thread(self, event: int, moment: Moment, names: Collection[bytes] | None) -> None:
         try:
             self._result = self._work(survey.read(self._upper, most=_MOST_ENTRIES), moment, names, is_inline=False)
         except Exception as error:  # noqa: BLE001  # told where finish() is called

@@ -87,8 +87,18 @@ class Health:
         words = self._channel.recv(_MOST_OUTPUT).split(b"\t")
         if words[0] == b"ready":
             return True
+        self._drain()
         self._ended(int(words[1]) if words[0] in {b"exited", b"notrun"} else 1, self._said or b"\t".join(words[2:]))
         return False
+
+    def _drain(self) -> None:
+        """Read what the check has written before it ended: its end can be heard first."""
+        os.set_blocking(self._output, False)
+        try:
+            while piece := os.read(self._output, _MOST_OUTPUT):
+                self._said = (self._said + piece)[-_MOST_OUTPUT:]
+        except BlockingIOError:
+            pass
 
     def is_mine(self, fd: int) -> bool:
         """Return whether a descriptor belongs to the present check."""
