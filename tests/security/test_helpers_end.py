@@ -79,10 +79,11 @@ def test_a_helper_ends_with_its_starter_and_with_what_it_has_started(how: str, e
     assert until(lambda: not with_words(mark), PATIENCE / 10)
 
 
-def test_a_program_that_is_no_python_of_ours_ends_too(mark: str) -> None:
+def test_a_program_that_is_no_python_of_ours_ends_too(mark: str, tmp_path: Path) -> None:
     words = ["/bin/sh", "-c", f"sleep 1000 & sleep 1000; : {mark}"]
-    process = starter(f"helper.run({words!r})")
-    assert until(lambda: len(with_words(mark)) == 2)
+    tied = tmp_path / "tied"  # by its starter, where it is no Python of ours
+    process = starter(f"child = helper.start({words!r}); open({str(tied)!r}, 'w'); child.wait()")
+    assert until(lambda: tied.exists() and len(with_words(mark)) == 2)
     (shell,) = with_words(mark) - {process.pid}
     assert until(lambda: len(descendants(shell)) == 2)
     family = {shell, *descendants(shell)}
@@ -91,12 +92,13 @@ def test_a_program_that_is_no_python_of_ours_ends_too(mark: str) -> None:
     assert until(lambda: all(map(is_gone, family)), PATIENCE / 10)
 
 
-def test_a_helper_in_our_own_session_ends_alone(mark: str) -> None:
+def test_a_helper_in_our_own_session_ends_alone(mark: str, tmp_path: Path) -> None:
     """A credential helper's group is the terminal's, and the notebook server's."""
     words = ["/bin/sh", "-c", f"sleep 1000; : {mark}"]
     code = f"import subprocess; subprocess.Popen({['/bin/sh', '-c', f'sleep 1000; : beside {mark}']!r}); "
-    process = starter(f"{code}child = helper.start({words!r}, has_session=False); child.wait()")
-    assert until(lambda: len(with_words(mark)) == 3)
+    tied = tmp_path / "tied"
+    process = starter(f"{code}child = helper.start({words!r}, has_session=False); open({str(tied)!r}, 'w'); child.wait()")
+    assert until(lambda: tied.exists() and len(with_words(mark)) == 3)
     process.kill()
     process.wait()
     assert until(lambda: len(with_words(mark)) == 1, PATIENCE / 10)

@@ -7,7 +7,8 @@ ends, reaches one process, and not what that has started.) What has left the gro
 daemon, is not reached.
 
 Called by helper.start() and, in a helper that is a Python of ours, before anything else
-there. The small Pythons start with this: it loads next to nothing.
+there. Any other program is tied once it has been started: a starter that is killed in
+that moment leaves it. The small Pythons start with this: it loads next to nothing.
 """
 
 from __future__ import annotations
