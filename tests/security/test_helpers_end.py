@@ -76,7 +76,7 @@ def test_a_helper_ends_with_its_starter_and_with_what_it_has_started(how: str, e
     assert until(lambda: len(with_words(mark)) == 3)  # the starter's own words have it
     process.send_signal(end)
     process.wait()
-    assert until(lambda: not with_words(mark), PATIENCE / 10)
+    assert until(lambda: not with_words(mark), PATIENCE)
 
 
 def test_a_program_that_is_no_python_of_ours_ends_too(mark: str, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_program_that_is_no_python_of_ours_ends_too(mark: str, tmp_path: Path)
     family = {shell, *descendants(shell)}
     process.kill()
     process.wait()
-    assert until(lambda: all(map(is_gone, family)), PATIENCE / 10)
+    assert until(lambda: all(map(is_gone, family)), PATIENCE)
 
 
 def test_a_helper_in_our_own_session_ends_alone(mark: str, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_helper_in_our_own_session_ends_alone(mark: str, tmp_path: Path) -> No
     assert until(lambda: tied.exists() and len(with_words(mark)) == 3)
     process.kill()
     process.wait()
-    assert until(lambda: len(with_words(mark)) == 1, PATIENCE / 10)
+    assert until(lambda: len(with_words(mark)) == 1, PATIENCE)
     time.sleep(0.2)
     assert len(with_words(f"beside {mark}")) == 1
     os.killpg(process.pid, signal.SIGKILL)
@@ -119,7 +119,7 @@ def test_a_helper_does_not_end_with_the_thread_that_started_it(mark: str) -> Non
     process.wait()
     made.clear()
     del process
-    assert until(lambda: not with_words(mark), PATIENCE / 10)
+    assert until(lambda: not with_words(mark), PATIENCE)
 
 
 def test_whoever_ends_before_a_helper_is_tied_ends_it_too(mark: str) -> None:
@@ -127,7 +127,7 @@ def test_whoever_ends_before_a_helper_is_tied_ends_it_too(mark: str) -> None:
     code = "import os, signal; from cellhold.linux import lifeline\nlifeline.tie = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
     process = starter(f"{code}helper.start(helper.python_code({FAMILY.format(mark=mark)!r}))")
     process.wait()
-    assert until(lambda: not with_words(mark), PATIENCE / 10)
+    assert until(lambda: not with_words(mark), PATIENCE)
 
 
 def test_what_outlives_its_starter_is_the_networks_programs_and_who_thaws() -> None:
@@ -163,7 +163,7 @@ def test_a_kernel_layer_that_is_interrupted_leaves_no_pip_and_what_was_fetched_i
         assert family
         process.send_signal(end)
         process.wait()
-        assert until(lambda: all(map(is_gone, family)), PATIENCE / 10)
+        assert until(lambda: all(map(is_gone, family)), PATIENCE)
     assert not [entry for entry in (home.root / "wheels").iterdir() if entry.is_dir()]
     if end == signal.SIGKILL:
         assert list((home.root / scratch.NAME).iterdir())
@@ -189,5 +189,5 @@ def test_a_host_kernel_that_is_killed_leaves_no_helper() -> None:
         helpers = {pid for word in ("cellhold_kernel.jobs.build", "widgets.picture") for pid in with_words(word) & family}
         assert len(helpers) >= 2
         os.kill(notebook.pid, signal.SIGKILL)
-        assert until(lambda: all(map(is_gone, helpers)), PATIENCE / 10)
+        assert until(lambda: all(map(is_gone, helpers)), PATIENCE)
         assert until(lambda: all(map(is_gone, family)), PATIENCE)
