@@ -26,6 +26,8 @@ from kernels import descendants, is_gone, running, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cellhold.store.home import Home
+
 ROOT = Path(__file__).parents[2]
 ENDS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
 PATIENCE = 60.0
@@ -144,6 +146,11 @@ def test_what_outlives_its_starter_is_the_networks_programs_and_who_thaws() -> N
 # ------------------------------------------------------------------------------------------------------------- a kernel layer
 
 
+def wheels(home: Home) -> set[Path]:
+    """Return the directories of wheels in the store, which are complete."""
+    return {entry for entry in (home.root / "wheels").glob("*") if entry.is_dir()}
+
+
 @pytest.fixture
 def silent() -> Iterator[socket.socket]:
     """An index that is asked and says nothing."""
@@ -154,6 +161,7 @@ def silent() -> Iterator[socket.socket]:
 @pytest.mark.parametrize("end", ENDS)
 def test_a_kernel_layer_that_is_interrupted_leaves_no_pip_and_what_was_fetched_is_freed(end: signal.Signals, silent: socket.socket) -> None:
     home = open_home()
+    before = wheels(home)  # of other tests of this session
     process = starter(FETCH.format(home=str(home.root), port=silent.getsockname()[1]))
     silent.settimeout(PATIENCE)
     connection, _address = silent.accept()
@@ -164,7 +172,7 @@ def test_a_kernel_layer_that_is_interrupted_leaves_no_pip_and_what_was_fetched_i
         process.send_signal(end)
         process.wait()
         assert until(lambda: all(map(is_gone, family)), PATIENCE)
-    assert not [entry for entry in (home.root / "wheels").iterdir() if entry.is_dir()]
+    assert wheels(home) == before
     if end == signal.SIGKILL:
         assert list((home.root / scratch.NAME).iterdir())
     sweep(home)
