@@ -63,7 +63,7 @@ def displayed(cell: Cell) -> list[int]:
     return [len(content["data"]["text/plain"]) for content in cell.of("display_data")]
 
 
-def told(cell: Cell) -> list[str]:
+def stderr(cell: Cell) -> list[str]:
     return [content["text"] for content in cell.of("stream") if content["name"] == "stderr" and content["text"].startswith("cellhold: ")]
 
 
@@ -73,7 +73,7 @@ def test_a_client_that_reads_gets_everything_and_the_host_kernel_stays_small() -
         assert displayed(cell) == [10_000_000] * 4
         cell = notebook.run(STREAM)
         assert sum(len(content["text"]) for content in cell.of("stream")) == 5_000_000
-        assert told(cell) == []
+        assert stderr(cell) == []
         assert peak_megabytes(notebook.pid) < MOST_MB
 
 
@@ -87,7 +87,7 @@ def test_who_does_not_read_is_cut_off_and_the_others_get_everything() -> None:
     with running(beside("standin.py")) as notebook, deaf(notebook):
         cell = notebook.run(DISPLAYS.format(count=6, size=5_000_000))
         assert displayed(cell) == [5_000_000] * 6
-        (text,) = told(cell)
+        (text,) = stderr(cell)
         assert "a front end that did not read was cut off" in text
         assert peak_megabytes(notebook.pid) < MOST_MB
 
@@ -120,5 +120,5 @@ def test_a_message_of_endless_parts_is_told_and_not_kept(monkeypatch: pytest.Mon
     with running(beside("hostile.py")) as notebook:
         cell = notebook.run("1")
         assert cell.status == "ok"
-        assert told(cell) == ["cellhold: display_data was left out, it has more than 65536 parts\n"]
+        assert stderr(cell) == ["cellhold: display_data was left out, it has more than 65536 parts\n"]
         assert peak_megabytes(notebook.pid) < MOST_MB

@@ -73,7 +73,7 @@ def test_the_notebook_that_meets_each_limit_goes_on_to_its_end() -> None:
     assert "of 256 MiB (peak " in made.cells[-1].outputs[-1].data["text/plain"]
 
 
-def told(cell: Cell) -> str:
+def stderr(cell: Cell) -> str:
     """What was said on standard error."""
     return "".join(content["text"] for content in cell.of("stream") if content["name"] == "stderr")
 
@@ -94,10 +94,11 @@ def test_a_child_killed_at_the_memory_limit_is_told_while_the_kernel_goes_on(lim
     limited.run("kept = 1")
     cell = limited.run(CHILD + "subprocess.run(['awk', 'BEGIN { x = 1; while (1) x = x x }']).returncode")
     assert cell.text.endswith("-9"), cell.text
-    assert f"MemoryLimitReached: cell {cell.count}: a process of it (awk) was killed at the memory limit of 256 MiB (peak 256 MiB)" in told(
-        cell
+    assert (
+        f"MemoryLimitReached: cell {cell.count}: a process of it (awk) was killed at the memory limit of 256 MiB (peak 256 MiB)"
+        in stderr(cell)
     )
-    assert "hint: %limits memory=512m" in told(cell)
+    assert "hint: %limits memory=512m" in stderr(cell)
     assert cell.states[-1] == "idle"
     assert limited.run("kept").text == "1"
 
@@ -105,8 +106,8 @@ def test_a_child_killed_at_the_memory_limit_is_told_while_the_kernel_goes_on(lim
 def test_refused_processes_are_told(limited: Notebook) -> None:
     cell = limited.run("import subprocess\nchildren = []\nwhile True: children.append(subprocess.Popen(['sleep', '300']))")
     assert cell.reply["ename"] == "BlockingIOError"
-    assert f"ProcessLimitReached: cell {cell.count}: a new process or thread was refused" in told(cell)
-    assert "at the limit of 64 processes\nhint: %limits pids=128" in told(cell)
+    assert f"ProcessLimitReached: cell {cell.count}: a new process or thread was refused" in stderr(cell)
+    assert "at the limit of 64 processes\nhint: %limits pids=128" in stderr(cell)
     cell = limited.run("for child in children: child.kill(); child.wait()")
     assert cell.status == "ok", cell.error
 
@@ -115,13 +116,13 @@ def test_a_full_disk_is_told_once_and_again_after_it_was_not_full(limited: Noteb
     fill = "with open('/tmp/big', 'ab') as f:\n  while True: f.write(bytes(1 << 16)); f.flush()"
     cell = limited.run(fill)
     assert cell.reply["evalue"].startswith("[Errno 28]")
-    assert f"DiskLimitReached: cell {cell.count}: the container's writable layer is full: " in told(cell)
-    assert "%container disk=64m" in told(cell)
-    assert told(limited.run("1")) == ""
+    assert f"DiskLimitReached: cell {cell.count}: the container's writable layer is full: " in stderr(cell)
+    assert "%container disk=64m" in stderr(cell)
+    assert stderr(limited.run("1")) == ""
     assert limited.run("import os; os.remove('/tmp/big')").status == "ok"
     cell = limited.run(fill)
     assert cell.reply["evalue"].startswith("[Errno 28]")
-    assert "DiskLimitReached" in told(cell)
+    assert "DiskLimitReached" in stderr(cell)
     assert limited.run("os.remove('/tmp/big')").status == "ok"
 
 
@@ -130,7 +131,7 @@ def test_a_cell_with_too_much_output_is_cut_and_interrupted(limited: Notebook) -
     assert cell.reply["ename"] == "KeyboardInterrupt"
     assert (
         f"OutputLimitExceeded: cell {cell.count} reached its output limit of 1 MiB; the rest is left out\nhint: %limits output=2m"
-        in told(cell)
+        in stderr(cell)
     )
     assert len(cell.text) < 2 << 20
     assert limited.run("1 + 1").text == "2"
@@ -141,15 +142,15 @@ def test_a_cell_that_takes_too_long_is_interrupted_and_one_that_ignores_it_kille
     assert limited.run("%limits cell-time=3s\nkept = 2").text == "limits changed: cell-time 3s\n"
     cell = limited.run("import time; time.sleep(60)")
     assert cell.reply["ename"] == "KeyboardInterrupt"
-    assert f"TimeLimitExceeded: cell {cell.count} reached its time limit of 3s\nhint: %limits cell-time=6s raises the limit" in told(cell)
+    assert f"TimeLimitExceeded: cell {cell.count} reached its time limit of 3s\nhint: %limits cell-time=6s raises the limit" in stderr(cell)
     assert limited.run("kept").text == "2"
     cell = limited.run("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass")
     assert cell.reply["ename"] == "TimeLimitExceeded"
     assert f"cell {cell.count} reached its time limit of 3s, went on 5 s after an interrupt, and was killed" in cell.error
     after = limited.run("'kept' in globals()")
-    assert told(after).startswith(f"note: cell {cell.count} reached its time limit")
+    assert stderr(after).startswith(f"note: cell {cell.count} reached its time limit")
     assert after.text.endswith("False")
-    assert told(limited.run("%limits cell-time=none")) == ""
+    assert stderr(limited.run("%limits cell-time=none")) == ""
 
 
 def test_a_guard_acts_before_a_cell_meets_the_memory_limit(limited: Notebook) -> None:
@@ -157,12 +158,12 @@ def test_a_guard_acts_before_a_cell_meets_the_memory_limit(limited: Notebook) ->
     assert "memory-guard 60%" in limited.run("%limits memory-guard=60%").text
     warned = limited.run(growing.format(45))
     assert warned.status == "ok", warned.error
-    assert f"MemoryGuard: cell {warned.count} uses 1" in told(warned)
-    assert "of the memory limit of 256 MiB\nhint: %limits memory=512m raises the limit" in told(warned)
+    assert f"MemoryGuard: cell {warned.count} uses 1" in stderr(warned)
+    assert "of the memory limit of 256 MiB\nhint: %limits memory=512m raises the limit" in stderr(warned)
     limited.run("%limits memory-guard=60%:interrupt\ndel held")
     stopped = limited.run(growing.format(1000))
     assert stopped.reply["ename"] == "KeyboardInterrupt"
-    assert "; it was interrupted" in told(stopped)
+    assert "; it was interrupted" in stderr(stopped)
     limited.run("%limits memory-guard=60%:pause\ndel held")
     paused = limited.client.execute(growing.format(45))
     told_so = limited.client.get_iopub_msg(timeout=100)
